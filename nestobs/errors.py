@@ -1,0 +1,65 @@
+"""Mistakes of the operator, each with the sentence that mends it.
+
+    NestobsError                 base; never raised itself
+    ├── UsageError               the words of a call are wrong            exit 2
+    │   ├── ConfigError          nestobs.toml or the environment
+    │   ├── AddressError         a nest address that is none
+    │   └── KeyFormatError       a secret key that is none (the key is never quoted)
+    ├── StoreError               the store cannot be used                 exit 5
+    │   ├── StoreFullError       the disk is full; rows before are safe
+    │   └── ForeignStoreError    the folder or file is somebody else's
+    ├── UnreachableError         a target that must answer does not       exit 3
+    └── BudgetError              the plan does not fit the request budget exit 4
+
+Failures of the world while observing it (a timeout, a 404, a refused event) are data and never exceptions.
+"""
+
+
+class NestobsError(Exception):
+    """An operator's mistake: one clear sentence with the remedy. `exit_code` is what the command line returns."""
+
+    exit_code = 1
+
+
+class UsageError(NestobsError):
+    """The words of a call, a file or a flag are wrong."""
+
+    exit_code = 2
+
+
+class ConfigError(UsageError):
+    """nestobs.toml or the environment holds something unusable."""
+
+
+class AddressError(UsageError):
+    """Not an naddr, not `30312:pubkey:d`, not a room id."""
+
+
+class KeyFormatError(UsageError):
+    """Not an nsec and not 64 hex digits. The message never quotes the key."""
+
+
+class UnreachableError(NestobsError):
+    """A target that the call cannot do without does not answer."""
+
+    exit_code = 3
+
+
+class BudgetError(NestobsError):
+    """What was asked needs more requests than the budget allows."""
+
+    exit_code = 4
+
+
+class StoreError(NestobsError):
+    """The store cannot be opened or written."""
+
+    exit_code = 5
+
+
+class StoreFullError(StoreError):
+    """No room on the disk. Everything acknowledged before is safe."""
+
+
+class ForeignStoreError(StoreError):
+    """The folder or database belongs to another program or a newer nestobs."""

@@ -1,0 +1,1 @@
+"""Ways out: files for other programs and for people."""

@@ -1,0 +1,28 @@
+"""The lab's own clock, so that ground truth shares no code with the observer's clock."""
+
+from __future__ import annotations
+
+import time
+
+
+class LabClock:
+    """UTC in integer nanoseconds: one wall-clock anchor plus the monotonic clock.
+
+    Never steps back and ignores steps of the wall clock after it was made. `elapsed_s` counts from the making.
+    """
+
+    def __init__(self) -> None:
+        self._started = time.monotonic_ns()
+        self._offset = time.time_ns() - self._started
+
+    def now_at(self) -> int:
+        """This instant, ns UTC."""
+        return time.monotonic_ns() + self._offset
+
+    def elapsed_s(self) -> float:
+        """Seconds since the clock was made."""
+        return (time.monotonic_ns() - self._started) / 1e9
+
+    def wall_s(self, skew_s: float = 0.0) -> float:
+        """This instant as float seconds since the epoch, shifted by a server's skew."""
+        return self.now_at() / 1e9 + skew_s

@@ -1,0 +1,424 @@
+"""The gate: a websocket server in front of one real relay, for one scenario; observers only ever talk to gates.
+
+It forwards frames both ways. Events go to the relay over the gate's own connection, so that a held event is stored
+even when its sender has left. The first 30312 of an address is held: the sender gets OK true at once, the relay gets
+the event after the planned delay; deletions and later versions of that address queue behind it. The forward is the
+switch of ground truth: not_yet_at is stamped immediately before sending to the relay, now_at immediately after its OK.
+
+Pings are answered by the gate itself, not by the relay behind it; the gate sends none.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import enum
+import json
+import logging
+import secrets
+from collections.abc import Callable, Coroutine
+from typing import Any
+
+from websockets.asyncio.client import ClientConnection, connect
+from websockets.asyncio.server import Server, ServerConnection, serve
+from websockets.exceptions import ConnectionClosed
+
+from nestobs import nostr
+from nestobs.lab.clock import LabClock
+from nestobs.lab.plan import Plan
+from nestobs.lab.truth import Bracket, JsonLines, TruthLog
+
+MAX_FRAME = 4 << 20
+
+_log = logging.getLogger("nestobs.lab.gate")
+_log.addFilter(lambda record: "handshake failed" not in record.getMessage())  # clients may leave at any time
+
+
+class GateFault(enum.Enum):
+    """What a gate does wrong.
+
+    PASS: nothing. LATE_OK: OK comes only when the relay has stored the event. DROP: OK true, never stored. REFUSE: OK
+    false. CUT: the socket is closed without a close frame at the client's next frame. NEVER_EOSE: EOSE is swallowed.
+    CLOSED: REQ is answered by CLOSED. AUTH: NIP-42 is asked for before REQ and EVENT. STALL: connections open, and
+    nothing is read, answered or sent, pings included, until the fault is changed.
+    """
+
+    PASS = "pass"
+    LATE_OK = "late_ok"
+    DROP = "drop"
+    REFUSE = "refuse"
+    CUT = "cut"
+    NEVER_EOSE = "never_eose"
+    CLOSED = "closed"
+    AUTH = "auth"
+    STALL = "stall"
+
+
+class Gate:
+    """One gate. `index` is the relay's place in the plan, from 0; `plan_of` gives the plan of a room id."""
+
+    def __init__(
+        self,
+        relay_url: str,
+        *,
+        scenario: str,
+        index: int,
+        clock: LabClock,
+        truth: TruthLog,
+        plan_of: Callable[[str], Plan],
+        stamps: JsonLines | None = None,
+    ) -> None:
+        self.relay_url = relay_url
+        self.name = f"relay-{index + 1}"
+        self.url = ""
+        self._scenario, self._index = scenario, index
+        self._clock, self._truth, self._plan_of, self._stamps = clock, truth, plan_of, stamps
+        self._fault = GateFault.PASS
+        self._flowing = asyncio.Event()
+        self._flowing.set()
+        self._server: Server | None = None
+        self._store: _Store | None = None
+        self._visitors: set[_Visitor] = set()
+        self._first: dict[str, asyncio.Task[None]] = {}
+        self._tasks: set[asyncio.Task[None]] = set()
+
+    @property
+    def fault(self) -> GateFault:
+        """The present fault; assign to change it, also for open connections."""
+        return self._fault
+
+    @fault.setter
+    def fault(self, fault: GateFault) -> None:
+        self._fault = fault
+        stalled = fault is GateFault.STALL
+        (self._flowing.clear if stalled else self._flowing.set)()
+        for visitor in self._visitors:
+            visitor.stall(stalled)
+
+    @property
+    def port(self) -> int:
+        """The listening port."""
+        assert self._server is not None
+        return int(next(iter(self._server.sockets)).getsockname()[1])
+
+    async def start(self) -> None:
+        """Connect to the relay and listen on a free loopback port."""
+        self._store = await _Store.open(self.relay_url)
+        self._server = await serve(
+            self._visit, "127.0.0.1", 0, compression=None, ping_interval=None, max_size=MAX_FRAME, close_timeout=0.5,
+            logger=_log, server_header=None,
+        )  # fmt: skip
+        self.url = f"ws://127.0.0.1:{self.port}/"
+
+    async def close(self) -> None:
+        """Drop held events, visitors and the connection to the relay."""
+        for task in list(self._tasks):
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        if self._fault is GateFault.STALL:
+            self.cut()
+            self.fault = GateFault.PASS
+        if self._server is not None:
+            self._server.close()
+            await self._server.wait_closed()
+        if self._store is not None:
+            await self._store.close()
+
+    def cut(self) -> None:
+        """Close every open connection now, without a close frame."""
+        for visitor in list(self._visitors):
+            visitor.cut()
+
+    async def _visit(self, client: ServerConnection) -> None:
+        try:
+            async with connect(
+                self.relay_url, compression=None, ping_interval=None, max_size=None, close_timeout=0.5
+            ) as relay:
+                visitor = _Visitor(self, client, relay)
+                self._visitors.add(visitor)
+                try:
+                    await visitor.serve()
+                finally:
+                    self._visitors.discard(visitor)
+        except (OSError, ConnectionClosed, TimeoutError):
+            return
+
+    # what visitors call
+
+    async def flowing(self) -> None:
+        """Wait while the gate is stalled."""
+        if not self._flowing.is_set():
+            await self._flowing.wait()
+
+    def stamp(self, what: str, subscription: str) -> None:
+        """Write when a REQ came in or an EOSE went out."""
+        if self._stamps is not None:
+            self._stamps.append(
+                {
+                    "scenario": self._scenario,
+                    "relay": self.name,
+                    "what": what,
+                    "subscription": subscription,
+                    "at": self._clock.now_at(),
+                }
+            )
+
+    async def take(self, event: dict[str, Any]) -> tuple[bool, str]:
+        """What the sender of an event is told: accepted or not, and the reason. Stores it now or later."""
+        try:
+            nostr.read_event(event)
+        except nostr.MalformedEvent as error:
+            return False, f"invalid: {error}"
+        if self._fault is GateFault.REFUSE:
+            return False, "blocked: the lab refuses events here"
+        if self._fault is GateFault.DROP:
+            self._drop(event)
+            return True, ""
+        address = _address(event)
+        if address is not None and address not in self._first:
+            return await self._hold(address, event)
+        held = [self._first[target] for target in _targets(event) if target in self._first]
+        if any(not task.done() for task in held):
+            self.later(self._behind(held, event))
+            return True, ""
+        return await self._pass(event)
+
+    async def _hold(self, address: str, event: dict[str, Any]) -> tuple[bool, str]:
+        delay_s = self._plan_of(address.split(":", 2)[2]).relays[self._index]
+        self._first[address] = task = self.later(self._release(address, event, delay_s))
+        if self._fault is GateFault.LATE_OK and delay_s is not None:
+            await asyncio.wait([task])
+        return True, ""
+
+    async def _release(self, address: str, event: dict[str, Any], delay_s: float | None) -> None:
+        if delay_s is None:
+            self._note(address, "never", None, None)
+            return
+        await asyncio.sleep(delay_s)
+        not_yet_at = self._clock.now_at()
+        accepted, _ = await self._stored(event)
+        if accepted:
+            self._note(address, "shown", Bracket(not_yet_at, self._clock.now_at()), delay_s)
+
+    async def _behind(self, held: list[asyncio.Task[None]], event: dict[str, Any]) -> None:
+        await asyncio.wait(held)
+        await self._pass(event)
+
+    async def _pass(self, event: dict[str, Any]) -> tuple[bool, str]:
+        not_yet_at = self._clock.now_at()
+        accepted, reason = await self._stored(event)
+        if accepted and event.get("kind") == nostr.DELETION_KIND:
+            for address in _targets(event):
+                if address in self._first and address.split(":", 2)[1] == event.get("pubkey"):
+                    self._note(address, "gone", Bracket(not_yet_at, self._clock.now_at()), None)
+        return accepted, reason
+
+    async def _stored(self, event: dict[str, Any]) -> tuple[bool, str]:
+        assert self._store is not None
+        return await self._store.put(event)
+
+    def _drop(self, event: dict[str, Any]) -> None:
+        address = _address(event)
+        if address is not None and address not in self._first:
+            self._note(address, "never", None, None)
+
+    def _note(self, address: str, change: Any, bracket: Bracket | None, planned_delay_s: float | None) -> None:
+        layer = f"relay:{self.name}"
+        self._truth.note(layer, change, bracket, planned_delay_s, scenario=self._scenario, address=address)
+
+    def later(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
+        """Run this in the background; it is cancelled when the gate closes."""
+        task = asyncio.get_running_loop().create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+        return task
+
+
+def _address(event: dict[str, Any]) -> str | None:
+    """30312:pubkey:d of a room event, None for any other."""
+    if event.get("kind") != nostr.ROOM_KIND:
+        return None
+    return f"{nostr.ROOM_KIND}:{event.get('pubkey')}:{_first_value(event, 'd') or ''}"
+
+
+def _targets(event: dict[str, Any]) -> list[str]:
+    """The addresses an event replaces or deletes."""
+    if event.get("kind") == nostr.DELETION_KIND:
+        return [row[1] for row in event.get("tags") or [] if len(row) > 1 and row[0] == "a"]
+    address = _address(event)
+    return [] if address is None else [address]
+
+
+def _first_value(event: dict[str, Any], name: str) -> str | None:
+    for row in event.get("tags") or []:
+        if isinstance(row, list) and len(row) > 1 and row[0] == name:
+            return str(row[1])
+    return None
+
+
+class _Visitor:
+    """One client connection and its own connection to the relay for what it reads."""
+
+    def __init__(self, gate: Gate, client: ServerConnection, relay: ClientConnection) -> None:
+        self._gate, self._client, self._relay = gate, client, relay
+        self._challenge = ""
+        self._known = False
+        if gate.fault is GateFault.STALL:
+            self.stall(True)
+
+    def stall(self, stalled: bool) -> None:
+        transport = self._client.transport
+        if not transport.is_closing():
+            (transport.pause_reading if stalled else transport.resume_reading)()
+
+    def cut(self) -> None:
+        self._client.transport.abort()
+
+    async def serve(self) -> None:
+        await self._gate.flowing()
+        if self._gate.fault is GateFault.AUTH:
+            await self._ask_who()
+        down = asyncio.create_task(self._down())
+        try:
+            await self._up()
+        finally:
+            down.cancel()
+            await asyncio.gather(down, return_exceptions=True)
+
+    async def _down(self) -> None:
+        """Relay to client."""
+        with contextlib.suppress(ConnectionClosed):
+            async for text in self._relay:
+                assert isinstance(text, str)
+                await self._gate.flowing()
+                if text.startswith('["EOSE"'):
+                    if self._gate.fault is GateFault.NEVER_EOSE:
+                        continue
+                    self._gate.stamp("eose", _second(text))
+                await self._client.send(text)
+        await self._client.close()
+
+    async def _up(self) -> None:
+        """Client to relay."""
+        async for text in self._client:
+            await self._gate.flowing()
+            if self._gate.fault is GateFault.CUT:
+                self.cut()
+                return
+            await self._frame(text)
+
+    async def _frame(self, text: str | bytes) -> None:
+        try:
+            row = json.loads(text)
+        except (ValueError, RecursionError):
+            row = None
+        match row:
+            case ["EVENT", {"id": str(event_id)} as event]:
+                await self._event(event_id, event)
+            case ["REQ", str(subscription), *_]:
+                await self._req(subscription, text)
+            case ["AUTH", dict(event)]:
+                await self._auth(event)
+            case _:
+                await self._relay.send(text)
+
+    async def _event(self, event_id: str, event: dict[str, Any]) -> None:
+        if await self._must_auth():
+            await self._say("OK", event_id, False, "auth-required: the lab wants to know who writes")
+        elif self._gate.fault is GateFault.LATE_OK:
+            self._gate.later(self._answer_late(event_id, event))
+        else:
+            await self._say("OK", event_id, *await self._gate.take(event))
+
+    async def _answer_late(self, event_id: str, event: dict[str, Any]) -> None:
+        accepted, reason = await self._gate.take(event)
+        with contextlib.suppress(ConnectionClosed):
+            await self._say("OK", event_id, accepted, reason)
+
+    async def _req(self, subscription: str, text: str | bytes) -> None:
+        self._gate.stamp("req", subscription)
+        if await self._must_auth():
+            await self._say("CLOSED", subscription, "auth-required: the lab wants to know who reads")
+        elif self._gate.fault is GateFault.CLOSED:
+            await self._say("CLOSED", subscription, "error: the lab closes subscriptions here")
+        else:
+            await self._relay.send(text)
+
+    async def _must_auth(self) -> bool:
+        if self._gate.fault is not GateFault.AUTH or self._known:
+            return False
+        await self._ask_who()
+        return True
+
+    async def _ask_who(self) -> None:
+        if not self._challenge:
+            self._challenge = secrets.token_hex(16)
+            await self._say("AUTH", self._challenge)
+
+    async def _auth(self, value: dict[str, Any]) -> None:
+        """NIP-42. The relay tag must be there; its URL is not compared, as a vantage may come through a proxy."""
+        try:
+            event = nostr.read_event(value)
+        except nostr.MalformedEvent as error:
+            await self._say("OK", str(value.get("id", "")), False, f"invalid: {error}")
+            return
+        fits = (
+            event.kind == nostr.RELAY_AUTH_KIND
+            and self._challenge != ""
+            and event.tag("challenge") == self._challenge
+            and bool(event.tag("relay"))
+        )
+        self._known = self._known or fits
+        await self._say("OK", event.id, fits, "" if fits else "restricted: not an answer to the challenge")
+
+    async def _say(self, *frame: object) -> None:
+        await self._gate.flowing()
+        await self._client.send(json.dumps(frame))
+
+
+def _second(text: str) -> str:
+    try:
+        return str(json.loads(text)[1])
+    except (ValueError, LookupError):
+        return ""
+
+
+class _Store:
+    """The gate's own connection to the relay, for writing: EVENT out, OK in."""
+
+    def __init__(self, relay: ClientConnection) -> None:
+        self._relay = relay
+        self._asked: dict[str, list[asyncio.Future[tuple[bool, str]]]] = {}
+        self._reading = asyncio.get_running_loop().create_task(self._read())
+
+    @classmethod
+    async def open(cls, url: str) -> _Store:
+        return cls(await connect(url, compression=None, ping_interval=None, max_size=None, close_timeout=0.5))
+
+    async def put(self, event: dict[str, Any]) -> tuple[bool, str]:
+        """Send an event and wait for the relay's OK: what it said. (False, reason) when the relay is gone."""
+        answer: asyncio.Future[tuple[bool, str]] = asyncio.get_running_loop().create_future()
+        self._asked.setdefault(str(event["id"]), []).append(answer)
+        try:
+            await self._relay.send(json.dumps(["EVENT", event]))
+        except ConnectionClosed:
+            return False, "error: the relay is gone"
+        return await answer
+
+    async def _read(self) -> None:
+        with contextlib.suppress(ConnectionClosed):
+            async for text in self._relay:
+                match json.loads(text):
+                    case ["OK", str(event_id), bool(accepted), str(reason)]:
+                        self._answer(event_id, (accepted, reason))
+        for event_id in list(self._asked):
+            self._answer(event_id, (False, "error: the relay is gone"))
+
+    def _answer(self, event_id: str, verdict: tuple[bool, str]) -> None:
+        for future in self._asked.pop(event_id, []):
+            if not future.done():
+                future.set_result(verdict)
+
+    async def close(self) -> None:
+        await self._relay.close()
+        await self._reading

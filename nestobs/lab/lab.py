@@ -1,0 +1,249 @@
+"""The lab: relays, Nests APIs, LiveKit and a network that can fail, in one process on loopback, with ground truth."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import re
+import signal
+from collections.abc import Callable, Iterable, Sequence
+from contextlib import AsyncExitStack
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+from nestobs.errors import UsageError
+from nestobs.lab.clock import LabClock
+from nestobs.lab.fault_proxy import FaultProxy
+from nestobs.lab.gate import Gate
+from nestobs.lab.livekit_server import LivekitServer, find_binary, write_private
+from nestobs.lab.nests_api import NestsApi
+from nestobs.lab.plan import Planner
+from nestobs.lab.relays import start_relay
+from nestobs.lab.rooms import LivekitRooms
+from nestobs.lab.scenario import Scenario, load_scenario
+from nestobs.lab.stage import Stage, World
+from nestobs.lab.stand_in import LivekitStandIn
+from nestobs.lab.tokens import LivekitKeys
+from nestobs.lab.truth import Bracket, JsonLines, TruthLog
+from nestobs.lab.webhook_sink import WebhookSink
+
+LIVEKIT_CHOICES = ("auto", "server", "stand-in")
+
+
+class Lab:
+    """`async with Lab(...) as lab`: everything listens when the block begins and is gone when it ends.
+
+    `scenarios` are names of those that ship, paths of TOML files, or Scenario values. `directory` gets the files of
+    `info["files"]` and livekit.log. The same `seed` gives the n-th nest of a scenario the same delays. `delay_scale`
+    multiplies all of them. `livekit`: "auto" takes the real server if there is one, "server" insists on it,
+    "stand-in" never does. `webhooks`: URLs that LiveKit tells as well. `api_port`: fixed port of the first scenario's
+    API for Computer A. Raises UsageError for words it cannot use, UnreachableError when livekit-server fails.
+    """
+
+    def __init__(
+        self,
+        scenarios: Sequence[str | Path | Scenario],
+        directory: Path,
+        *,
+        seed: int = 1,
+        livekit: str = "auto",
+        delay_scale: float = 1.0,
+        vantages: int = 1,
+        relays: int = 4,
+        stamps: bool = False,
+        webhooks: Sequence[str] = (),
+        api_port: int = 0,
+    ) -> None:
+        self.scenarios = [entry if isinstance(entry, Scenario) else load_scenario(entry) for entry in scenarios]
+        _check(self.scenarios, livekit=livekit, delay_scale=delay_scale, vantages=vantages, relays=relays, seed=seed)
+        self.directory = Path(directory).absolute()
+        self.clock = LabClock()
+        self.info: dict[str, Any] = {}
+        self.gates: dict[str, list[Gate]] = {}
+        self.api: dict[str, NestsApi] = {}
+        self.api_proxy: dict[str, FaultProxy] = {}
+        self.livekit_proxy: dict[str, FaultProxy] = {}
+        self.relay_proxies: dict[str, tuple[FaultProxy, ...]] = {}
+        self._seed, self._scale, self._vantages, self._relays = seed, delay_scale, vantages, relays
+        self._livekit, self._webhooks, self._api_port = livekit, tuple(webhooks), api_port
+        self._stamping = stamps
+        self.livekit_pid: int | None = None
+        self._keys = LivekitKeys.generate()
+        self._stack = AsyncExitStack()
+        self._truth: TruthLog | None = None
+        self._rooms: LivekitRooms | None = None
+
+    def truth(self) -> list[dict[str, Any]]:
+        """The rows of ground truth so far; readable after the end as well."""
+        return list(self._truth.rows) if self._truth is not None else []
+
+    async def rooms(self) -> list[str]:
+        """Names of the LiveKit rooms that exist now, of all scenarios."""
+        assert self._rooms is not None, "the lab is not running"
+        return await self._rooms.names()
+
+    async def end_room(self, room: str) -> bool:
+        """End a LiveKit room as an operator would, behind the API's back; False when there was none."""
+        assert self._rooms is not None, "the lab is not running"
+        return await self._rooms.delete(room)
+
+    def nests(self) -> list[str]:
+        """Room ids that have a record in some API."""
+        return [room for api in self.api.values() for room, nest in api.nests.items() if not nest.deleted]
+
+    async def __aenter__(self) -> Lab:
+        try:
+            await self._start()
+        except BaseException:
+            await self._stack.aclose()
+            raise
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self._stack.aclose()
+
+    async def _start(self) -> None:
+        self.directory.mkdir(parents=True, exist_ok=True)
+        truth = self._truth = TruthLog(self.directory / "truth.jsonl")
+        self._stack.callback(truth.close)
+        stamps = JsonLines(self.directory / "stamps.jsonl") if self._stamping else None
+        if stamps is not None:
+            self._stack.callback(stamps.close)
+        livekit = await self._start_livekit()
+        rooms = self._rooms = LivekitRooms(livekit.url, self._keys)
+        self._stack.push_async_callback(rooms.close)
+        relay_urls = [await self._start_relay() for _ in range(self._relays)]
+        world = World(self.clock, truth, stamps, self._keys, rooms, tuple(relay_urls), livekit.port)
+        stages = [await self._start_stage(scenario, world) for scenario in self.scenarios]
+        self.info = self._describe(livekit, stages)
+        self._write_files(stages)
+
+    async def _start_livekit(self) -> LivekitServer | LivekitStandIn:
+        sink = WebhookSink(self._keys, self.clock, finished=self._room_finished, moved=self._moved)
+        self._stack.push_async_callback(sink.close)
+        await sink.start()
+        urls = (sink.url, *self._webhooks)
+        binary = _binary(self._livekit)
+        livekit: LivekitServer | LivekitStandIn
+        if binary is None:
+            livekit = LivekitStandIn(self._keys, urls)
+        else:
+            livekit = LivekitServer(binary, self._keys, self.directory, urls)
+        self._stack.push_async_callback(livekit.close)
+        await livekit.start()
+        self.livekit_pid = livekit.pid
+        return livekit
+
+    async def _start_relay(self) -> str:
+        relay, url = await start_relay()
+        self._stack.callback(relay.shutdown)
+        return url
+
+    async def _start_stage(self, scenario: Scenario, world: World) -> Stage:
+        stage = Stage(scenario, Planner(scenario, self._seed, self._relays, self._scale), world)
+        await stage.start(self._stack, vantages=self._vantages, api_port=0 if self.api else self._api_port)
+        self.gates[scenario.name], self.api[scenario.name] = stage.gates, stage.api
+        for way in stage.ways:
+            self.api_proxy[way.target], self.livekit_proxy[way.target] = way.api_proxy, way.livekit_proxy
+            self.relay_proxies[way.target] = way.relay_proxies
+        return stage
+
+    def _room_finished(self, room: str, sid: str, bracket: Bracket) -> None:
+        for api in self.api.values():
+            api.room_finished(room, sid, bracket)
+
+    def _moved(self, room: str, change: int) -> None:
+        for api in self.api.values():
+            api.participants(room, change)
+
+    def _describe(self, livekit: LivekitServer | LivekitStandIn, stages: list[Stage]) -> dict[str, Any]:
+        files = {
+            "config": "nestobs.toml",
+            "livekit_keys": "livekit-keys.txt",
+            "truth": "truth.jsonl",
+            "stamps": "stamps.jsonl",
+        }
+        return {
+            "livekit": {"kind": livekit.kind, "version": livekit.version},
+            "relays": [{"name": f"relay-{number}"} for number in range(1, self._relays + 1)],
+            "scenarios": {stage.scenario.name: stage.as_dict() for stage in stages},
+            "files": {
+                name: str(self.directory / file) for name, file in files.items() if name != "stamps" or self._stamping
+            },
+        }
+
+    def _write_files(self, stages: list[Stage]) -> None:
+        keys = Path(self.info["files"]["livekit_keys"])
+        write_private(keys, f"{self._keys.key}: {self._keys.secret}\n")
+        Path(self.info["files"]["config"]).write_text(_targets(stages, keys), "utf-8")
+        (self.directory / "lab.json").write_text(json.dumps(self.info, indent=1) + "\n", "utf-8")
+
+
+def _check(
+    scenarios: list[Scenario], *, livekit: str, delay_scale: float, vantages: int, relays: int, seed: int
+) -> None:
+    names = [scenario.name for scenario in scenarios]
+    if not names or len(set(names)) < len(names):
+        raise UsageError("give the lab at least one scenario, and each only once")
+    if livekit not in LIVEKIT_CHOICES:
+        raise UsageError(f"livekit is one of {', '.join(LIVEKIT_CHOICES)}, not {livekit!r}")
+    if vantages not in (1, 2):
+        raise UsageError("the lab has one vantage or two")
+    if not 1 <= relays <= 50:
+        raise UsageError("the lab has 1 to 50 relays")
+    if delay_scale < 0 or seed < 0:
+        raise UsageError("delay_scale and seed are zero or more")
+
+
+def _binary(choice: str) -> Path | None:
+    """The livekit-server to run; None for the stand-in. Raises UsageError when one is required and missing."""
+    if choice == "stand-in":
+        return None
+    binary = find_binary()
+    if binary is None and (choice == "server" or os.environ.get("NESTOBS_REQUIRE_LIVEKIT") == "1"):
+        raise UsageError("there is no livekit-server: run `make livekit`, or name one in NESTOBS_LIVEKIT_SERVER")
+    return binary
+
+
+def _targets(stages: Iterable[Stage], keys: Path) -> str:
+    """nestobs.toml: one target for each scenario and vantage. A JSON string is a TOML string."""
+    lines = ["# Written by the nestobs lab; its targets live as long as the lab."]
+    for stage in stages:
+        for way in stage.ways:
+            name = way.target if re.fullmatch(r"[A-Za-z0-9_-]+", way.target) else json.dumps(way.target)
+            lines += [
+                "",
+                f"[targets.{name}]",
+                f"vantage = {json.dumps(way.name)}",
+                f"api = {json.dumps(way.api)}",
+                f"relays = {json.dumps(list(way.relays))}",
+                f"livekit = {json.dumps(way.livekit)}",
+                f"livekit_keys_file = {json.dumps(str(keys))}",
+            ]
+    return "\n".join(lines) + "\n"
+
+
+async def run(
+    scenarios: Sequence[str | Path | Scenario],
+    directory: Path,
+    *,
+    on_ready: Callable[[Lab], None] | None = None,
+    **options: Any,
+) -> None:
+    """Run a lab until SIGINT, SIGTERM or cancellation; `on_ready` is called once it is up. `options` are Lab's."""
+    loop, ended = asyncio.get_running_loop(), asyncio.Event()
+    signals = (signal.SIGINT, signal.SIGTERM)
+    for number in signals:
+        loop.add_signal_handler(number, ended.set)
+    try:
+        async with Lab(scenarios, directory, **options) as lab:
+            if on_ready is not None:
+                on_ready(lab)
+            await ended.wait()
+    finally:
+        for number in signals:
+            loop.remove_signal_handler(number)

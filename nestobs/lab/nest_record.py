@@ -1,0 +1,142 @@
+"""One nest as the API knows it: its record, when each route shows it, its LiveKit room, and the truth about all that.
+
+A route shows the record once its switch has flipped (one switch for each replica). A join or guest route answers only
+while its record is shown *and* the LiveKit room exists, so its truth is the later of the two. With several replicas a
+route's bracket runs from before the first flip to after the last: in between answers flap.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+from nestobs.lab.clock import LabClock
+from nestobs.lab.delays import Delay
+from nestobs.lab.plan import ROUTES, Plan
+from nestobs.lab.truth import LIVEKIT_LAYERS, Bracket, Change, both
+
+Note = Callable[[str, Change, Bracket | None, Delay], None]
+"""Writes one truth row of this nest: layer, change, bracket, planned delay."""
+
+
+@dataclass
+class Nest:
+    """A created nest. `link` is its naddr; `room_sid` is LiveKit's id of the room while it exists, else empty.
+
+    `closing`: the API is ending the LiveKit room itself, so its own stamps count and the webhook's coarser ones do not.
+    """
+
+    room: str
+    host: str
+    link: str
+    plan: Plan
+    created_at: int
+    clock: LabClock
+    note: Note
+    join_fault: bool = False
+    speakers: set[str] = field(default_factory=set)
+    admins: set[str] = field(default_factory=set)
+    participants: int = 0
+    room_sid: str = ""
+    closing: bool = False
+    deleted: bool = False
+    _flips: dict[tuple[str, int], Bracket] = field(default_factory=dict)
+    _room: Bracket | None = None
+    _announced: set[str] = field(default_factory=set)
+    _timers: list[asyncio.TimerHandle] = field(default_factory=list)
+
+    def open_record(self) -> None:
+        """Start the switches of all routes; those without delay flip now."""
+        loop = asyncio.get_running_loop()
+        for route in ROUTES:
+            for replica, delay_s in enumerate(self.plan.routes[route]):
+                if delay_s == 0.0:
+                    self._flip(route, replica)
+                elif delay_s is not None:
+                    self._timers.append(loop.call_later(delay_s, self._flip, route, replica))
+            if self._planned(route) is None:
+                self.note(f"api:{route}", "never", None, None)
+        if self.plan.livekit_s is None:
+            for layer in LIVEKIT_LAYERS:
+                self.note(layer, "never", None, None)
+
+    def shows(self, route: str, replica: int) -> bool:
+        """Whether this replica shows the record on this route."""
+        return (route, replica) in self._flips and not self.deleted
+
+    def answers(self, route: str, replica: int) -> bool:
+        """Whether a join on this route succeeds: record shown and LiveKit room there."""
+        return self.shows(route, replica) and self.room_sid != "" and not self.join_fault
+
+    def room_opened(self, sid: str, bracket: Bracket) -> None:
+        """The LiveKit room came to be within this bracket."""
+        self.room_sid, self._room = sid, bracket
+        for layer in LIVEKIT_LAYERS:
+            self._announce(layer, bracket, self.plan.livekit_s)
+        for route in ("join", "guest"):
+            self._try_announce(route)
+
+    def room_closed(self, bracket: Bracket) -> None:
+        """The LiveKit room went within this bracket; without it no join succeeds. Nothing when it is gone already."""
+        if not self.room_sid:
+            return
+        self.room_sid, self._room, self.participants = "", None, 0
+        for layer in (*LIVEKIT_LAYERS, "api:join", "api:guest"):
+            self._withdraw(layer, bracket)
+
+    def delete(self, not_yet_at: int) -> None:
+        """The record goes now, from all routes and replicas. `not_yet_at`: the deletion was not begun before."""
+        self.cancel()
+        self.deleted = True
+        bracket = Bracket(not_yet_at, self.clock.now_at())
+        for route in ROUTES:
+            layer = f"api:{route}"
+            if layer not in self._announced and self._planned(route) is not None:
+                self.note(layer, "never", None, self._planned(route))
+            self._withdraw(layer, bracket)
+
+    def cancel(self) -> None:
+        """Stop the switches that have not flipped."""
+        for timer in self._timers:
+            timer.cancel()
+        self._timers.clear()
+
+    def _flip(self, route: str, replica: int) -> None:
+        not_yet_at = self.clock.now_at()
+        self._flips[route, replica] = Bracket(0, 0)
+        self._flips[route, replica] = Bracket(not_yet_at, self.clock.now_at())
+        self._try_announce(route)
+
+    def _try_announce(self, route: str) -> None:
+        """Write the truth of a route once it holds everywhere."""
+        flips = [bracket for (name, _), bracket in self._flips.items() if name == route]
+        if len(flips) < len(self.plan.routes[route]):
+            return
+        shown = Bracket(min(flip.not_yet_at for flip in flips), max(flip.now_at for flip in flips))
+        if route != "info":
+            if self._room is None or self.join_fault:
+                return
+            shown = both(shown, self._room)
+        self._announce(f"api:{route}", shown, self._planned(route))
+
+    def _planned(self, route: str) -> Delay:
+        """The drawn delay of a route: of its first replica, and no less than the LiveKit room's for joins."""
+        known = [delay_s for delay_s in self.plan.routes[route] if delay_s is not None]
+        if len(known) < len(self.plan.routes[route]):
+            return None
+        if route == "info":
+            return min(known)
+        if self.join_fault or self.plan.livekit_s is None:
+            return None
+        return max(min(known), self.plan.livekit_s)
+
+    def _announce(self, layer: str, bracket: Bracket, planned_delay_s: Delay) -> None:
+        if layer not in self._announced:
+            self._announced.add(layer)
+            self.note(layer, "shown", bracket, planned_delay_s)
+
+    def _withdraw(self, layer: str, bracket: Bracket) -> None:
+        if layer in self._announced:
+            self._announced.discard(layer)
+            self.note(layer, "gone", bracket, None)

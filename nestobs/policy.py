@@ -1,0 +1,207 @@
+"""How a client joins, as a value: fallback, polls, give-up age, message threshold, budget.
+
+Two ages are told apart. The *message threshold* is the age below which a 404 is called "still starting up"; the
+*give-up age* is the age from which no further wait begins. Today's client has one constant, 30 s, for the first and
+no polling at all.
+
+A `Schedule` gives the gap to the next poll from the number of polls made and the nest's age. A policy is plain data:
+it is written to JSON and read back equal, and both drivers of join.py, the live one and the replay, run the same one.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass, field, fields
+from typing import Any, Final, Literal, Protocol
+
+from nestobs.errors import UsageError
+
+ScheduleKind = Literal["none", "fixed", "exponential", "full_jitter", "table"]
+_KINDS: Final = ("none", "fixed", "exponential", "full_jitter", "table")
+
+
+class PolicyError(UsageError):
+    """A policy that contradicts itself or is not one."""
+
+
+class Uniform(Protocol):
+    """A source of uniform numbers in [0, 1): numpy's Generator and random.Random both fit."""
+
+    def random(self) -> float:
+        """The next number."""
+
+
+@dataclass(frozen=True, slots=True)
+class Schedule:
+    """Gaps between polls, in seconds.
+
+    none: no second poll. fixed: `interval_s`. exponential: min(cap_s, interval_s * factor**k) for the k-th gap from 0.
+    full_jitter: uniform in [0, that) (Brooker 2015). table: rows (age_s, gap_s), ascending; the gap of the last row
+    whose age is not above the nest's.
+    """
+
+    kind: ScheduleKind = "none"
+    interval_s: float = 0.0
+    factor: float = 2.0
+    cap_s: float = 30.0
+    table: tuple[tuple[float, float], ...] = ()
+
+    def __post_init__(self) -> None:
+        numbers = [self.interval_s, self.factor, self.cap_s, *(cell for row in self.table for cell in row)]
+        if self.kind not in _KINDS:
+            raise PolicyError(f"schedule {self.kind!r} is unknown: use one of {', '.join(_KINDS)}")
+        if not all(math.isfinite(number) and number >= 0 for number in numbers):
+            raise PolicyError("a schedule holds a negative or infinite number: gaps and ages are seconds from 0")
+        if self.kind in ("fixed", "exponential", "full_jitter") and self.interval_s <= 0:
+            raise PolicyError(f"a {self.kind} schedule needs interval_s above 0")
+        if self.kind == "table":
+            ages = [age for age, _ in self.table]
+            if not ages or len(ages) > 1_000 or ages != sorted(set(ages)) or any(gap <= 0 for _, gap in self.table):
+                raise PolicyError("a table needs 1 to 1000 rows (age_s, gap_s), ages ascending, gaps above 0")
+
+    def gap_s(self, polls: int, age_s: float, rng: Uniform) -> float | None:
+        """Seconds from the answer of poll number `polls` (from 1) to the next; None: there is no next."""
+        if self.kind == "none":
+            return None
+        if self.kind == "fixed":
+            return self.interval_s
+        if self.kind == "table":
+            rows = [gap for age, gap in self.table if age <= age_s]
+            return rows[-1] if rows else self.table[0][1]
+        ceiling = min(self.cap_s, self.interval_s * self.factor ** min(polls - 1, 64))
+        return ceiling * rng.random() if self.kind == "full_jitter" else ceiling
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Policy:
+    """All that decides a join. Ages and durations in seconds.
+
+    max_requests: API requests in all, the budget of one join. horizon_s: no step begins later than this after arrival.
+    jitter: each gap is multiplied by a uniform factor in [1 - jitter, 1 + jitter). error_retries: how many times in
+    all a 5xx, a timeout or a 429 is tried again. load_cutoff_s: the nest is first read from one relay, cut off after
+    so long (the released client); None: it is known or not, no matter.
+    """
+
+    name: str
+    ask_info: bool = True
+    fallback: tuple[int, ...] = (404,)
+    schedule: Schedule = field(default_factory=Schedule)
+    jitter: float = 0.0
+    message_threshold_s: float = 30.0
+    give_up_age_s: float = 30.0
+    horizon_s: float = 60.0
+    max_requests: int = 60
+    error_retries: int = 0
+    error_gap_s: float = 1.0
+    request_timeout_s: float = 10.0
+    connect_attempts: int = 1
+    connect_timeout_s: float = 10.0
+    stay_s: float = 2.0
+    load_cutoff_s: float | None = None
+    wording: Literal["guide", "released"] = "guide"
+
+    def __post_init__(self) -> None:
+        durations = [
+            getattr(self, spec.name)
+            for spec in fields(self)
+            if spec.name.endswith("_s") and spec.name != "load_cutoff_s"
+        ]
+        if self.load_cutoff_s is not None:
+            durations.append(self.load_cutoff_s)
+        if not all(isinstance(d, int | float) and math.isfinite(d) and d >= 0 for d in durations):
+            raise PolicyError(f"policy {self.name!r} holds a negative or infinite duration")
+        if not 0 <= self.jitter < 1:
+            raise PolicyError("jitter is a share of the gap: 0 <= jitter < 1")
+        if self.max_requests < 3 or self.connect_attempts < 1 or self.error_retries < 0:
+            raise PolicyError(
+                "max_requests is at least 3 (one round), connect_attempts at least 1, error_retries at least 0"
+            )
+        if set(self.fallback) - {404}:
+            raise PolicyError("only a 404 falls back to the guest join: 401 and 403 are answers about who asks")
+        if self.wording not in ("guide", "released"):
+            raise PolicyError("wording is guide or released")
+
+    def as_dict(self) -> dict[str, Any]:
+        """Plain JSON data that `read_policy` turns back into an equal policy."""
+        return asdict(self)
+
+
+def read_policy(data: Mapping[str, Any]) -> Policy:
+    """The policy in decoded JSON. Raises PolicyError that names what is unknown or wrong."""
+    known = {spec.name for spec in fields(Policy)}
+    if unknown := sorted(set(data) - known):
+        raise PolicyError(f"a policy has no field {unknown[0]!r}: remove it, or use the nestobs that wrote it")
+    values = dict(data)
+    try:
+        schedule = dict(values.pop("schedule", {}))
+        schedule["table"] = tuple((float(age), float(gap)) for age, gap in schedule.get("table", ()))
+        values["fallback"] = tuple(int(status) for status in values.get("fallback", (404,)))
+        return Policy(schedule=Schedule(**schedule), **values)
+    except (TypeError, ValueError) as error:
+        raise PolicyError(f"this is not a policy: {error}") from None
+
+
+GUIDE: Final = Policy(name="guide")
+"""The web client as its guide describes it: info, authenticated, guest on 404; 30 s message; nothing by itself."""
+
+RELEASED: Final = Policy(name="released", load_cutoff_s=1.5, wording="released")
+"""The web client as released: one relay read once within 1.5 s, and a message rule that misses the race's own words."""
+
+MANUAL_RETRY: Final = Policy(name="manual_retry", schedule=Schedule("fixed", 5.0))
+"""`guide`, and a person who presses Retry every 5 s while told "starting up"."""
+
+
+def fixed(seconds: float, *, give_up_age_s: float = 30.0) -> Policy:
+    """Poll every `seconds` until `give_up_age_s`."""
+    return _polling(f"fixed({seconds:g})", Schedule("fixed", seconds), give_up_age_s)
+
+
+def exponential(
+    base_s: float = 1.0, *, factor: float = 2.0, cap_s: float = 30.0, give_up_age_s: float = 60.0
+) -> Policy:
+    """Poll with gaps that grow by `factor` from `base_s` to at most `cap_s`."""
+    return _polling(f"exponential({base_s:g})", Schedule("exponential", base_s, factor, cap_s), give_up_age_s)
+
+
+def full_jitter(
+    base_s: float = 1.0, *, factor: float = 2.0, cap_s: float = 30.0, give_up_age_s: float = 60.0
+) -> Policy:
+    """As `exponential`, each gap drawn uniformly from nothing to the whole."""
+    return _polling(f"full_jitter({base_s:g})", Schedule("full_jitter", base_s, factor, cap_s), give_up_age_s)
+
+
+def _polling(name: str, schedule: Schedule, give_up_age_s: float) -> Policy:
+    return Policy(
+        name=name,
+        schedule=schedule,
+        give_up_age_s=give_up_age_s,
+        horizon_s=give_up_age_s + 30.0,
+        error_retries=5,
+        connect_attempts=3,
+    )
+
+
+def standard_policies() -> dict[str, Policy]:
+    """The named baselines, by name."""
+    found = [GUIDE, RELEASED, MANUAL_RETRY, fixed(1), fixed(2), fixed(5), exponential(), full_jitter()]
+    return {policy.name: policy for policy in found}
+
+
+def named_policy(text: str) -> Policy:
+    """The policy of a name such as `guide`, `fixed(2)` or `full_jitter(0.5)`. Raises PolicyError with what is known."""
+    known = standard_policies()
+    if text in known:
+        return known[text]
+    name, _, rest = text.partition("(")
+    makers: dict[str, Callable[[float], Policy]] = {
+        "fixed": fixed,
+        "exponential": exponential,
+        "full_jitter": full_jitter,
+    }
+    try:
+        if name in makers:
+            return makers[name](float(rest.removesuffix(")")) if rest else 1.0)
+    except ValueError:
+        pass
+    raise PolicyError(f"policy {text[:40]!r} is unknown: use one of {', '.join(known)}, or fixed(SECONDS)")

@@ -1,0 +1,388 @@
+"""The Nests API as a source: one HTTP request, one observation.
+
+Each request is signed afresh (NIP-98), tried once (transport retries 0, no redirects followed), and recorded whatever
+came of it: status, timing by phase, the answer's own Date (whole seconds), cache and rate-limit headers. `sent_at` is
+the instant the request's head was about to be written, `received_at` the instant its answer was whole.
+
+What an answer proves: 200 is `visible`; a 404 from the API itself is `absent`; a 404 for an unknown path, a web
+server's page or a cache's copy proves nothing. The body of a 200 is never stored, since it may hold a token.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import socket
+import ssl
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from email.utils import parsedate_to_datetime
+from typing import Any, Final
+from urllib.parse import quote, urlsplit
+
+import httpx
+
+from nestobs.budget import Limiter, retry_after_s
+from nestobs.errors import UsageError
+from nestobs.nostr import Keys, http_auth
+from nestobs.observation import Failure, FailureLayer, Observation, Operation, Outcome, Role, Source, detail
+from nestobs.vantage import NO_TRACE, Trace, Vantage
+
+SECOND_NS: Final = 1_000_000_000
+BODY_BYTES: Final = 262_144
+_CACHE_HEADERS: Final = ("age", "x-cache", "cf-cache-status", "x-cache-hits", "cache-control", "etag", "via")
+_DEEDS: Final = frozenset({Operation.CREATE, Operation.RESTART, Operation.DELETE})
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """An observation and what it may not hold: the decoded body. `body` is None when it is not a JSON object."""
+
+    row: Observation
+    body: Mapping[str, Any] | None = field(default=None, repr=False)
+    retry_after_s: float | None = None
+
+    @property
+    def token(self) -> object:
+        """Whatever stands under `token`."""
+        return None if self.body is None else self.body.get("token")
+
+
+@dataclass(slots=True)
+class _Phases:
+    """Instants (ns) collected from httpx's trace events, by name."""
+
+    at: dict[str, int] = field(default_factory=dict)
+
+    def span_s(self, first: str, last: str) -> float | None:
+        if first not in self.at or last not in self.at:
+            return None
+        return round((self.at[last] - self.at[first]) / SECOND_NS, 6)
+
+
+class Api:
+    """One Nests API seen from one vantage. `url` is its base, `https://HOST/api/v1/nests`. Use as a context manager."""
+
+    def __init__(self, vantage: Vantage, url: str, limiter: Limiter, *, timeout_s: float = 10.0) -> None:
+        parts = urlsplit(url)
+        if parts.scheme not in ("http", "https") or not parts.netloc:
+            raise UsageError(f"the API address {url[:80]!r} is not a URL: write https://HOST/api/v1/nests")
+        self.url = url.rstrip("/")
+        self.limiter = limiter
+        self.timeout_s = timeout_s
+        self._vantage = vantage
+        self._client = httpx.AsyncClient(
+            transport=httpx.AsyncHTTPTransport(
+                retries=0, limits=httpx.Limits(max_connections=64, max_keepalive_connections=32, keepalive_expiry=10.0)
+            ),
+            follow_redirects=False,
+            headers={"user-agent": "nestobs/0.1", "accept": "application/json"},
+        )
+
+    async def __aenter__(self) -> Api:
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self._client.aclose()
+
+    # one method an operation; each writes one row, or two for a deed (intent first)
+
+    async def health(self, **options: Any) -> Answer:
+        """GET /health, beside /api. Not a layer."""
+        origin = urlsplit(self.url)
+        prefix = origin.path.split("/api/")[0] if "/api/" in origin.path else ""
+        return await self._ask(
+            Operation.HEALTH, "GET", f"{origin.scheme}://{origin.netloc}{prefix}/health", NO_TRACE, **options
+        )
+
+    async def info(self, trace: Trace, **options: Any) -> Answer:
+        """GET /{room}/info."""
+        return await self._ask(Operation.INFO, "GET", self._of(trace.room, "/info"), trace, **options)
+
+    async def join(self, trace: Trace, keys: Keys, **options: Any) -> Answer:
+        """GET /{room} with NIP-98."""
+        return await self._ask(Operation.JOIN, "GET", self._of(trace.room), trace, keys=keys, **options)
+
+    async def guest(self, trace: Trace, **options: Any) -> Answer:
+        """GET /{room}/guest."""
+        return await self._ask(Operation.GUEST, "GET", self._of(trace.room, "/guest"), trace, **options)
+
+    async def create(self, trace: Trace, keys: Keys, relays: tuple[str, ...], **options: Any) -> Answer:
+        """PUT /: makes a room. An answer that does not come is `unknown`; it is never repeated blindly."""
+        body = json.dumps({"relays": list(relays)}).encode()
+        return await self._ask(Operation.CREATE, "PUT", self.url, trace, keys=keys, body=body, **options)
+
+    async def restart(self, trace: Trace, keys: Keys, **options: Any) -> Answer:
+        """POST /{room}/restart."""
+        return await self._ask(Operation.RESTART, "POST", self._of(trace.room, "/restart"), trace, keys=keys, **options)
+
+    async def delete(self, trace: Trace, keys: Keys, **options: Any) -> Answer:
+        """DELETE /{room}."""
+        return await self._ask(Operation.DELETE, "DELETE", self._of(trace.room), trace, keys=keys, **options)
+
+    def _of(self, room: str, tail: str = "") -> str:
+        return f"{self.url}/{quote(room, safe='')}{tail}"
+
+    async def _ask(
+        self,
+        operation: Operation,
+        method: str,
+        url: str,
+        trace: Trace,
+        *,
+        keys: Keys | None = None,
+        body: bytes | None = None,
+        role: Role = Role.OBSERVER,
+        planned_at: int | None = None,
+        timeout_s: float | None = None,
+        attempt_group: str = "",
+        attempt_no: int = 1,
+    ) -> Answer:
+        vantage, clock = self._vantage, self._vantage.clock
+        timeout_s = self.timeout_s if timeout_s is None else timeout_s
+        common: dict[str, Any] = {
+            "source": Source.API,
+            "target": self.url,
+            "operation": operation,
+            "role": role,
+            "planned_at": planned_at,
+            "timeout_s": timeout_s,
+            "attempt_group": attempt_group or vantage.new_id(),
+            "attempt_no": attempt_no,
+        }
+        if not self.limiter.take(clock.now()):
+            return Answer(vantage.record(trace, sent_at=clock.now(), **common, **_OVER_BUDGET))
+        if operation in _DEEDS:
+            vantage.record(trace, sent_at=clock.now(), **common, **_INTENT)
+            await vantage.committed()
+        request_id = vantage.new_id()
+        headers = {"x-request-id": request_id}
+        if body is not None:
+            headers["content-type"] = "application/json"
+        if keys is not None:
+            created_at = clock.now() // SECOND_NS
+            headers["authorization"] = http_auth(keys, url=url, method=method, created_at=created_at, body=body)
+        phases = _Phases()
+
+        async def trace_event(name: str, _: Mapping[str, Any]) -> None:
+            phases.at[name.split(".", 1)[1]] = clock.now()
+
+        started_at = clock.now()
+        request = self._client.build_request(
+            method, url, headers=headers, content=body, timeout=timeout_s, extensions={"trace": trace_event}
+        )
+        try:
+            response, content = await self._exchange(request, timeout_s)
+        except (httpx.HTTPError, TimeoutError, httpx.InvalidURL) as error:
+            sent_at = phases.at.get("send_request_headers.started", started_at)
+            failure, layer, reason = _transport_failure(error, phases, timeout_s)
+            row = vantage.record(
+                trace,
+                observation_id=request_id,
+                sent_at=sent_at,
+                received_at=clock.now(),
+                outcome=Outcome.UNKNOWN,
+                failure=failure,
+                failure_layer=layer,
+                reason=reason,
+                detail=detail(phases=_spans(phases)),
+                **common,
+            )
+            return Answer(row)
+        received_at = clock.now()
+        self.limiter.learn(response.headers, response.status_code, received_at)
+        decoded = _decoded(content)
+        outcome, why, layer_, reason = judge(operation, response.status_code, response.headers, decoded)
+        remote_at = _date(response.headers.get("date"))
+        row = vantage.record(
+            trace,
+            observation_id=request_id,
+            sent_at=phases.at.get("send_request_headers.started", started_at),
+            received_at=received_at,
+            outcome=outcome,
+            status=response.status_code,
+            failure=why,
+            failure_layer=layer_,
+            reason=reason,
+            remote_at=remote_at,
+            remote_grain_s=None if remote_at is None else 1.0,
+            connection_reused="connect_tcp.started" not in phases.at,
+            cache=_cache(response.headers),
+            software=response.headers.get("server", "")[:80] or response.headers.get("x-powered-by", "")[:80],
+            detail=detail(phases=_spans(phases), **_facts(operation, response.headers, decoded)),
+            **common,
+        )
+        return Answer(row, decoded, retry_after_s(response.headers) if response.status_code == 429 else None)
+
+    async def _exchange(self, request: httpx.Request, timeout_s: float) -> tuple[httpx.Response, bytes]:
+        async with asyncio.timeout(timeout_s):  # one deadline for the whole exchange; httpx counts each phase anew
+            response = await self._client.send(request, stream=True)
+            content = b""
+            try:
+                async for chunk in response.aiter_bytes():
+                    content += chunk
+                    if len(content) > BODY_BYTES:
+                        raise httpx.DecodingError(f"the answer is longer than {BODY_BYTES} bytes", request=request)
+            finally:
+                await response.aclose()
+            return response, content
+
+
+_OVER_BUDGET: Final[dict[str, Any]] = {
+    "outcome": Outcome.PROBE_ERROR,
+    "failure": Failure.BUDGET,
+    "failure_layer": FailureLayer.PROBER,
+    "reason": "not asked: the request budget of this host is spent",
+}
+_INTENT: Final[dict[str, Any]] = {
+    "outcome": Outcome.UNKNOWN,
+    "failure": Failure.INTENT,
+    "failure_layer": FailureLayer.PROBER,
+    "reason": "about to ask",
+}
+
+Judgement = tuple[Outcome, Failure | None, FailureLayer | None, str]
+
+
+def judge(operation: Operation, status: int, headers: Mapping[str, str], body: Mapping[str, Any] | None) -> Judgement:
+    """What an answer proves: outcome, failure, its layer, and the reason in words. Pure."""
+    said = _said(body)
+    if status == 404:
+        return _judge_404(operation, headers, body, said)
+    if 200 <= status < 300:
+        return _judge_2xx(operation, body)
+    refusals = {401: Failure.UNAUTHORISED, 403: Failure.FORBIDDEN, 429: Failure.RATE_LIMITED}
+    if status in refusals:
+        return Outcome.REFUSED, refusals[status], FailureLayer.API, said or f"HTTP {status}"
+    failure = Failure.SERVER_ERROR if status >= 500 else Failure.UNEXPECTED
+    return Outcome.UNKNOWN, failure, FailureLayer.API, said or f"HTTP {status}"
+
+
+def _judge_404(
+    operation: Operation, headers: Mapping[str, str], body: Mapping[str, Any] | None, said: str
+) -> Judgement:
+    if _from_cache(headers):
+        return Outcome.UNKNOWN, Failure.CACHED, FailureLayer.HTTP, f"a cache's copy: {said or 'HTTP 404'}"
+    if said == "Endpoint not found" or operation is Operation.HEALTH:
+        return Outcome.UNKNOWN, Failure.WRONG_PATH, FailureLayer.API, said or "no such path: check the API address"
+    if body is None and "html" in headers.get("content-type", ""):
+        return (
+            Outcome.UNKNOWN,
+            Failure.UNEXPECTED,
+            FailureLayer.HTTP,
+            "a 404 page of a web server, not of the Nests API",
+        )
+    return Outcome.ABSENT, Failure.NOT_FOUND, FailureLayer.API, said or "HTTP 404"
+
+
+def _judge_2xx(operation: Operation, body: Mapping[str, Any] | None) -> Judgement:
+    if operation in (Operation.DELETE, Operation.HEALTH):
+        return Outcome.ACCEPTED, None, None, ""
+    if body is None:
+        return Outcome.UNKNOWN, Failure.UNEXPECTED, FailureLayer.API, "the answer is not a JSON object"
+    if operation in (Operation.CREATE, Operation.RESTART):
+        if isinstance(body.get("roomId"), str) and body["roomId"]:
+            return Outcome.ACCEPTED, None, None, ""
+        return Outcome.UNKNOWN, Failure.UNEXPECTED, FailureLayer.API, "the answer names no roomId"
+    token = body.get("token")
+    if operation in (Operation.JOIN, Operation.GUEST) and not (isinstance(token, str) and token):
+        return Outcome.UNKNOWN, Failure.BAD_TOKEN, FailureLayer.API, f"the token is {_kind(token)}, not a string"
+    return Outcome.VISIBLE, None, None, ""
+
+
+def _kind(value: object) -> str:
+    return {dict: "an object", list: "a list", type(None): "missing", str: "empty"}.get(type(value), "a number")
+
+
+def _said(body: Mapping[str, Any] | None) -> str:
+    for name in ("error", "message", "title", "detail"):
+        if body is not None and isinstance(found := body.get(name), str):
+            return found[:200]
+    return ""
+
+
+def _from_cache(headers: Mapping[str, str]) -> bool:
+    age = headers.get("age", "0").strip()
+    hit = f"{headers.get('x-cache', '')} {headers.get('cf-cache-status', '')}".lower()
+    return (age.isdigit() and int(age) > 0) or "hit" in hit.split() or hit.strip().startswith("hit")
+
+
+def _decoded(content: bytes) -> Mapping[str, Any] | None:
+    try:
+        value = json.loads(content)
+    except (ValueError, RecursionError):
+        return None
+    return value if isinstance(value, dict) else None
+
+
+def _facts(operation: Operation, headers: Mapping[str, str], body: Mapping[str, Any] | None) -> dict[str, object]:
+    """What may be kept of an answer: never a token."""
+    facts: dict[str, object] = {
+        name.replace("ratelimit-", ""): headers[name]
+        for name in ("ratelimit-policy", "ratelimit-remaining", "ratelimit-reset", "retry-after")
+        if name in headers
+    }
+    if operation is Operation.INFO and body is not None:
+        keep = ("host", "status", "createdAt", "participantCount", "recording", "link")
+        facts["info"] = {name: body[name] for name in keep if isinstance(body.get(name), str | int | float | bool)}
+    return facts
+
+
+def _cache(headers: Mapping[str, str]) -> str:
+    found = {name: headers[name][:100] for name in _CACHE_HEADERS if name in headers}
+    return json.dumps(found) if found else ""
+
+
+def _date(text: str | None) -> int | None:
+    if not text:
+        return None
+    try:
+        return round(parsedate_to_datetime(text).timestamp()) * SECOND_NS
+    except (ValueError, TypeError, OverflowError):
+        return None
+
+
+def _spans(phases: _Phases) -> dict[str, float]:
+    spans = {
+        "tcp_s": phases.span_s("connect_tcp.started", "connect_tcp.complete"),
+        "tls_s": phases.span_s("start_tls.started", "start_tls.complete"),
+        "send_s": phases.span_s("send_request_headers.started", "send_request_body.complete"),
+        "wait_s": phases.span_s("send_request_body.complete", "receive_response_headers.complete"),
+        "body_s": phases.span_s("receive_response_headers.complete", "receive_response_body.complete"),
+    }
+    return {name: span for name, span in spans.items() if span is not None}
+
+
+def _transport_failure(  # noqa: PLR0911 - one return per place of failure
+    error: BaseException, phases: _Phases, timeout_s: float
+) -> tuple[Failure, FailureLayer, str]:
+    """Where a request without an answer failed. The text of the library's error is kept only where it names no URL."""
+    chain = _chain(error)
+    if any(isinstance(found, socket.gaierror) for found in chain):
+        return Failure.DNS, FailureLayer.DNS, "the host name does not resolve"
+    if any(isinstance(found, ssl.SSLError) for found in chain) or "start_tls.failed" in phases.at:
+        words = next((str(found.reason) for found in chain if isinstance(found, ssl.SSLError)), "")
+        return Failure.TLS, FailureLayer.TLS, f"TLS failed {words}: is the scheme right?"
+    connected = "connect_tcp.complete" in phases.at or "connect_tcp.started" not in phases.at
+    layer = FailureLayer.HTTP if connected else FailureLayer.TCP
+    if isinstance(error, httpx.TimeoutException | TimeoutError):
+        return Failure.TIMEOUT, layer, f"no answer within {timeout_s:g} s"
+    if any(isinstance(found, ConnectionRefusedError) for found in chain):
+        return Failure.REFUSED, FailureLayer.TCP, "connection refused: is the server running?"
+    if isinstance(error, httpx.ConnectError):
+        return Failure.UNREACHABLE, FailureLayer.TCP, "the host cannot be reached"
+    if isinstance(error, httpx.ReadError | httpx.WriteError) or any(
+        isinstance(found, ConnectionResetError) for found in chain
+    ):
+        return Failure.RESET, layer, "the connection was reset"
+    if isinstance(error, httpx.RemoteProtocolError):
+        return Failure.CLOSED, FailureLayer.HTTP, "the server closed the connection without an answer"
+    return Failure.PROTOCOL, FailureLayer.HTTP, type(error).__name__
+
+
+def _chain(error: BaseException | None) -> list[BaseException]:
+    found: list[BaseException] = []
+    while error is not None and len(found) < 10:
+        found.append(error)
+        error = error.__cause__ or error.__context__
+    return found

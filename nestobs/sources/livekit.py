@@ -1,0 +1,370 @@
+"""LiveKit as a source: the room list, the signalling handshake, the media connection. Three layers, three questions.
+
+*Room*: `ListRooms` by livekit-api, which needs the server's key; its failover is off, so one call is one request.
+*Signal*: the `/rtc` websocket with the joiner's token; the first message is a JoinResponse. A 404 there is a proof of
+absence only where rooms are not made by joining (`auto_create`), so whether the room existed is recorded apart.
+*Media*: the RTC library's ICE and DTLS. It makes up to four tries inside one connect and does not expose them: the row
+says so in `detail`.
+
+Tokens and keys appear in no row: the signalling URL, which carries the token, is never shown.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import ssl
+from types import TracebackType
+from typing import Any, Final
+from urllib.parse import quote, urlsplit
+
+import websockets
+from websockets.asyncio.client import ClientConnection, connect
+
+from nestobs.errors import UsageError
+from nestobs.observation import Failure, FailureLayer, Observation, Operation, Outcome, Role, Source, detail
+from nestobs.vantage import Trace, Vantage
+
+SECOND_NS: Final = 1_000_000_000
+PROTOCOL: Final = 16
+PING_S: Final = 5.0
+RTC_TRIES: Final = 4
+
+
+def signal_url(text: str) -> str:
+    """`ws://` or `wss://` from what an operator, an event or the API gives; `wss+livekit` means wss.
+
+    Raises UsageError when it is no such URL.
+    """
+    parts = urlsplit(text)
+    schemes = {"wss+livekit": "wss", "ws+livekit": "ws", "https": "wss", "http": "ws", "wss": "wss", "ws": "ws"}
+    if parts.scheme not in schemes or not parts.netloc:
+        raise UsageError(f"the LiveKit address {text[:80]!r} is not a URL: write wss://HOST")
+    return f"{schemes[parts.scheme]}://{parts.netloc}{parts.path.rstrip('/')}"
+
+
+class Session:
+    """A joiner's open connection: a signalling socket, kept alive by pings, or an RTC room. Close it when done."""
+
+    def __init__(self, socket: ClientConnection | None, rtc_room: Any = None) -> None:
+        self._socket, self._rtc_room = socket, rtc_room
+        self.dropped = asyncio.Event()
+        self.why = ""
+        self._task = asyncio.create_task(self._keep(socket)) if socket is not None else None
+        if rtc_room is not None:
+            rtc_room.on("disconnected", self._rtc_gone)
+
+    async def stays(self, duration_s: float) -> bool:
+        """Whether the connection lives for so long."""
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(duration_s):
+                await self.dropped.wait()
+        return not self.dropped.is_set()
+
+    async def close(self) -> None:
+        """Leave the room. Never raises for a connection that is gone already."""
+        if self._task is not None:
+            self._task.cancel()
+            await asyncio.gather(self._task, return_exceptions=True)
+        if self._socket is not None:
+            with contextlib.suppress(websockets.WebSocketException, OSError, TimeoutError):
+                async with asyncio.timeout(2):
+                    await self._socket.send(_leave())
+                    await self._socket.close()
+        if self._rtc_room is not None:
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(5):
+                    await self._rtc_room.disconnect()
+
+    def _rtc_gone(self, reason: object) -> None:
+        self.why = f"disconnected by the server (reason {reason})"
+        self.dropped.set()
+
+    async def _keep(self, socket: ClientConnection) -> None:
+        from livekit.protocol.rtc import SignalRequest, SignalResponse
+
+        pinging = asyncio.create_task(_ping(socket, SignalRequest))
+        try:
+            async for message in socket:
+                if isinstance(message, bytes):
+                    kind = SignalResponse.FromString(message).WhichOneof("message")
+                    if kind == "leave":
+                        self.why = "the server told us to leave"
+                        return
+            self.why = f"the signalling socket was closed ({socket.close_code})"
+        except (websockets.WebSocketException, OSError):
+            self.why = f"the signalling socket was lost ({socket.close_code})"
+        finally:
+            pinging.cancel()
+            await asyncio.gather(pinging, return_exceptions=True)
+            self.dropped.set()
+
+
+async def _ping(socket: ClientConnection, request: Any) -> None:
+    count = 0
+    with contextlib.suppress(websockets.WebSocketException, OSError):
+        while True:
+            await asyncio.sleep(PING_S)  # keep-alive only: no instant is derived from it
+            count += 1
+            await socket.send(request(ping=count).SerializeToString())
+
+
+def _leave() -> bytes:
+    from livekit.protocol.models import DisconnectReason
+    from livekit.protocol.rtc import SignalRequest
+
+    request = SignalRequest()
+    request.leave.reason = DisconnectReason.CLIENT_INITIATED
+    return bytes(request.SerializeToString())
+
+
+class LiveKit:
+    """One LiveKit server seen from one vantage. Without `key` and `secret` all but the room list works."""
+
+    def __init__(self, vantage: Vantage, url: str, *, key: str = "", secret: str = "", timeout_s: float = 10.0) -> None:
+        self.url = signal_url(url)
+        self.timeout_s = timeout_s
+        self.lists_rooms = bool(key and secret)
+        self._vantage, self._key, self._secret = vantage, key, secret
+        self._api: Any = None
+
+    async def __aenter__(self) -> LiveKit:
+        if self.lists_rooms:
+            from livekit import api  # slow to import: before the first stamp, not under it
+
+            self._api = api.LiveKitAPI(self.url.replace("ws", "http", 1), self._key, self._secret, failover=False)
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._api is not None:
+            await self._api.aclose()
+
+    async def rooms(self, trace: Trace, **options: Any) -> Observation:
+        """Ask whether the server lists `trace.room`. Needs the key."""
+        from livekit import api
+
+        def proof(answer: Any) -> dict[str, Any]:
+            found = next((room for room in answer.rooms if room.name == trace.room), None)
+            if found is None:
+                return {"outcome": Outcome.ABSENT, "failure": Failure.NOT_FOUND, "reason": "not in the room list"}
+            facts = detail(sid=found.sid, participants=found.num_participants)
+            return {
+                "outcome": Outcome.VISIBLE,
+                "remote_at": found.creation_time * SECOND_NS or None,
+                "remote_grain_s": 1.0,
+                "detail": facts,
+            }
+
+        call = self._api.room.list_rooms(api.ListRoomsRequest(names=[trace.room]))
+        return await self._twirp(trace, Operation.ROOMS, call, proof, **options)
+
+    async def all_rooms(self) -> dict[str, int]:
+        """Names of all rooms and their creation instants (ns UTC, whole seconds). For cleaning up; writes no row."""
+        from livekit import api
+
+        answer = await self._api.room.list_rooms(api.ListRoomsRequest())
+        return {room.name: room.creation_time * SECOND_NS for room in answer.rooms}
+
+    async def delete(self, trace: Trace, **options: Any) -> Observation:
+        """Delete `trace.room`: only for what we made, where the API did not. Needs the key."""
+        from livekit import api
+
+        call = self._api.room.delete_room(api.DeleteRoomRequest(room=trace.room))
+        return await self._twirp(trace, Operation.DELETE, call, lambda _: {"outcome": Outcome.ACCEPTED}, **options)
+
+    async def _twirp(
+        self, trace: Trace, operation: Operation, call: Any, proof: Any, *, planned_at: int | None = None
+    ) -> Observation:
+        import aiohttp
+        from livekit import api
+
+        clock = self._vantage.clock
+        sent_at = clock.now()
+        try:
+            async with asyncio.timeout(self.timeout_s):
+                found = proof(await call)
+        except api.TwirpError as error:
+            refused = error.status in (401, 403)
+            found = {
+                "outcome": Outcome.REFUSED if refused else Outcome.UNKNOWN,
+                "status": error.status,
+                "failure": Failure.UNAUTHORISED if refused else Failure.SERVER_ERROR,
+                "failure_layer": FailureLayer.API,
+                "reason": f"{error.code}: the LiveKit key was refused" if refused else f"{error.code}"[:200],
+            }
+        except TimeoutError:
+            found = _unknown(Failure.TIMEOUT, FailureLayer.HTTP, f"no answer within {self.timeout_s:g} s")
+        except (aiohttp.ClientError, OSError) as error:
+            found = _connection_failure(error)
+        if "failure" in found and "failure_layer" not in found:
+            found["failure_layer"] = FailureLayer.API
+        return self._vantage.record(
+            trace,
+            source=Source.LIVEKIT,
+            target=self.url,
+            operation=operation,
+            planned_at=planned_at,
+            sent_at=sent_at,
+            received_at=clock.now(),
+            timeout_s=self.timeout_s,
+            **found,
+        )
+
+    async def signal(
+        self,
+        trace: Trace,
+        token: str,
+        *,
+        role: Role = Role.OBSERVER,
+        planned_at: int | None = None,
+        timeout_s: float | None = None,
+        attempt_group: str = "",
+        attempt_no: int = 1,
+    ) -> tuple[Observation, Session | None]:
+        """Open the signalling socket with `token`. The session, still open, is None unless `visible`."""
+        timeout_s = self.timeout_s if timeout_s is None else timeout_s
+        clock = self._vantage.clock
+        sent_at = clock.now()
+        session: Session | None = None
+        try:
+            async with asyncio.timeout(timeout_s):
+                found, socket = await self._handshake(token)
+            session = None if socket is None else Session(socket)
+        except TimeoutError:
+            found = _unknown(Failure.TIMEOUT, FailureLayer.SIGNAL, f"no JoinResponse within {timeout_s:g} s")
+        row = self._vantage.record(
+            trace,
+            source=Source.LIVEKIT,
+            target=self.url,
+            operation=Operation.SIGNAL,
+            role=role,
+            planned_at=planned_at,
+            sent_at=sent_at,
+            received_at=clock.now(),
+            timeout_s=timeout_s,
+            attempt_group=attempt_group,
+            attempt_no=attempt_no,
+            **found,
+        )
+        return row, session
+
+    async def _handshake(self, token: str) -> tuple[dict[str, Any], ClientConnection | None]:
+        from livekit.protocol.rtc import SignalResponse
+
+        query = f"access_token={quote(token)}&protocol={PROTOCOL}&sdk=python&auto_subscribe=0"
+        try:
+            socket = await connect(
+                f"{self.url}/rtc?{query}", ping_interval=None, open_timeout=None, max_size=2**20, proxy=None
+            )
+        except (websockets.WebSocketException, OSError, ValueError) as error:
+            return _signal_failure(error), None
+        try:
+            message = await socket.recv()
+            answer = SignalResponse.FromString(message if isinstance(message, bytes) else message.encode())
+        except (websockets.WebSocketException, OSError):
+            await socket.close()
+            return _unknown(Failure.CLOSED, FailureLayer.SIGNAL, "closed before the JoinResponse"), None
+        except Exception as error:  # protobuf's DecodeError has no one importable name in all its backends
+            await socket.close()
+            return _unknown(
+                Failure.PROTOCOL, FailureLayer.SIGNAL, f"not a signal message ({type(error).__name__})"
+            ), None
+        except asyncio.CancelledError:
+            await asyncio.shield(socket.close())
+            raise
+        if answer.WhichOneof("message") != "join":
+            await socket.close()
+            said = answer.WhichOneof("message")
+            return _unknown(Failure.UNEXPECTED, FailureLayer.SIGNAL, f"the first message was {said}, not join"), None
+        version = answer.join.server_info.version or answer.join.server_version
+        facts = detail(room_sid=answer.join.room.sid, participant_sid=answer.join.participant.sid)
+        return {"outcome": Outcome.VISIBLE, "software": f"livekit {version}"[:80], "detail": facts}, socket
+
+    async def media(
+        self,
+        trace: Trace,
+        token: str,
+        *,
+        role: Role = Role.OBSERVER,
+        timeout_s: float | None = None,
+        attempt_group: str = "",
+        attempt_no: int = 1,
+    ) -> tuple[Observation, Session | None]:
+        """Connect media with the RTC library. The session, still open, is None unless `visible`."""
+        from livekit import rtc
+
+        timeout_s = self.timeout_s if timeout_s is None else timeout_s
+        clock = self._vantage.clock
+        room = rtc.Room()
+        sent_at = clock.now()
+        session: Session | None = None
+        try:
+            async with asyncio.timeout(timeout_s):
+                await room.connect(self.url, token, rtc.RoomOptions(auto_subscribe=False))
+            found: dict[str, Any] = {"outcome": Outcome.VISIBLE}
+            session = Session(None, room)
+        except TimeoutError:
+            found = _unknown(Failure.TIMEOUT, FailureLayer.ICE, f"media not connected within {timeout_s:g} s")
+        except rtc.ConnectError as error:
+            words = str(error).split("http", 1)[0][:160]  # what follows may be a URL with the token
+            found = _unknown(Failure.ICE, FailureLayer.ICE, f"media failed: {words}")
+        row = self._vantage.record(
+            trace,
+            source=Source.LIVEKIT,
+            target=self.url,
+            operation=Operation.MEDIA,
+            role=role,
+            sent_at=sent_at,
+            received_at=clock.now(),
+            timeout_s=timeout_s,
+            attempt_group=attempt_group,
+            attempt_no=attempt_no,
+            **found | {"detail": detail(tries_inside_at_most=RTC_TRIES)},
+        )
+        return row, session
+
+
+def _unknown(failure: Failure, layer: FailureLayer, reason: str) -> dict[str, Any]:
+    return {"outcome": Outcome.UNKNOWN, "failure": failure, "failure_layer": layer, "reason": reason}
+
+
+def _signal_failure(error: BaseException) -> dict[str, Any]:
+    if not isinstance(error, websockets.InvalidStatus):
+        return _connection_failure(error)
+    status = error.response.status_code
+    said = bytes(error.response.body or b"")[:160].decode("utf-8", "replace")
+    if status == 404 and "room" in said:
+        outcome, failure = Outcome.ABSENT, Failure.NOT_FOUND
+    elif status in (401, 403):
+        outcome, failure = Outcome.REFUSED, Failure.UNAUTHORISED if status == 401 else Failure.FORBIDDEN
+    else:
+        outcome, failure = Outcome.UNKNOWN, Failure.WRONG_PATH if status == 404 else Failure.SERVER_ERROR
+    return {
+        "outcome": outcome,
+        "status": status,
+        "failure": failure,
+        "failure_layer": FailureLayer.SIGNAL,
+        "reason": said or f"HTTP {status}",
+    }
+
+
+def _connection_failure(error: BaseException) -> dict[str, Any]:
+    """The failure of a connection that never spoke. The library's text is left out: it may hold the URL."""
+    import socket
+
+    chain = [error, error.__cause__, error.__context__, getattr(error, "os_error", None)]
+    if any(isinstance(found, socket.gaierror) for found in chain):
+        return _unknown(Failure.DNS, FailureLayer.DNS, "the host name does not resolve")
+    if any(isinstance(found, ssl.SSLError) for found in chain):
+        return _unknown(
+            Failure.TLS, FailureLayer.TLS, "TLS failed: does the server speak plain ws? give --livekit ws://…"
+        )
+    if any(isinstance(found, ConnectionRefusedError) for found in chain):
+        return _unknown(Failure.REFUSED, FailureLayer.TCP, "connection refused: is the server running?")
+    if any(isinstance(found, ConnectionResetError) for found in chain):
+        return _unknown(Failure.RESET, FailureLayer.TCP, "the connection was reset")
+    if isinstance(error, OSError):
+        return _unknown(Failure.UNREACHABLE, FailureLayer.TCP, "the host cannot be reached")
+    return _unknown(Failure.PROTOCOL, FailureLayer.WS, f"no websocket handshake ({type(error).__name__})")

@@ -1,0 +1,89 @@
+"""A vantage at work: every source of one target, open, with the run's clock and sink.
+
+A Target says where things are, as an operator wrote it; a Station holds the connections to them. It is the only place
+that knows which sources there are.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass, field
+
+from nestobs.budget import Budget
+from nestobs.clock import Clock
+from nestobs.errors import UsageError
+from nestobs.nostr import Keys
+from nestobs.observation import Observation
+from nestobs.sources.api import Api
+from nestobs.sources.livekit import LiveKit
+from nestobs.sources.relay import Relay
+from nestobs.vantage import Vantage
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """Where a deployment is, seen from one vantage. The first relay is the selected one. `livekit` may be empty.
+
+    `name` is the target's in nestobs.toml; the LiveKit key pair is empty when there is none and never shown.
+    """
+
+    name: str
+    vantage: str
+    api: str
+    relays: tuple[str, ...]
+    livekit: str = ""
+    livekit_key: str = field(default="", repr=False)
+    livekit_secret: str = field(default="", repr=False)
+
+
+@dataclass(slots=True)
+class Station:
+    """The open sources of one vantage. `livekit` is None until the target or a nest names a server."""
+
+    target: Target
+    vantage: Vantage
+    api: Api
+    relays: tuple[Relay, ...]
+    livekit: LiveKit | None
+    _stack: AsyncExitStack
+
+    @property
+    def clock(self) -> Clock:
+        """The vantage's clock."""
+        return self.vantage.clock
+
+    async def meet_livekit(self, url: str) -> None:
+        """Use the LiveKit server that a nest names, unless the operator named one. An unusable URL is left alone."""
+        if self.livekit is None and url:
+            with contextlib.suppress(UsageError):
+                self.livekit = await self._stack.enter_async_context(_livekit(self.vantage, self.target, url))
+
+
+def _livekit(vantage: Vantage, target: Target, url: str) -> LiveKit:
+    return LiveKit(vantage, url, key=target.livekit_key, secret=target.livekit_secret)
+
+
+@asynccontextmanager
+async def open_station(
+    target: Target,
+    *,
+    run_id: str,
+    sink: Callable[[Observation], None],
+    committed: Callable[[], Awaitable[None]],
+    budget: Budget,
+    keys: Keys | None = None,
+) -> AsyncIterator[Station]:
+    """Open a target's sources and close them at the end. Connecting is theirs to do, row by row."""
+    vantage = Vantage(target.vantage, run_id, sink, committed=committed)
+    async with AsyncExitStack() as stack:
+        await stack.enter_async_context(vantage.watch.running())
+        relays = [
+            await stack.enter_async_context(Relay(vantage, url, keys=keys)) for url in dict.fromkeys(target.relays)
+        ]
+        api = await stack.enter_async_context(Api(vantage, target.api, budget.of(target.api)))
+        livekit = None
+        if target.livekit:
+            livekit = await stack.enter_async_context(_livekit(vantage, target, target.livekit))
+        yield Station(target, vantage, api, tuple(relays), livekit, stack)

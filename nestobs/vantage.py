@@ -1,0 +1,88 @@
+"""One place and clock from which things are observed, and the pen that writes its rows.
+
+Every source is handed a Vantage and records each attempt through it, so that ids, clock facts and loop lag are filled
+in once, here. Rows go to a sink: the store's writer in a run, a list in a test.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+from nestobs.clock import Clock, Disturbance, LoopWatch, uuid7
+from nestobs.observation import Failure, FailureLayer, Observation, Operation, Outcome, Source, detail
+
+
+@dataclass(frozen=True, slots=True)
+class Trace:
+    """One nest under observation: what its rows carry. `nest` and `room` are empty while unknown."""
+
+    trace_id: str = ""
+    nest: str = ""
+    room: str = ""
+
+
+NO_TRACE = Trace()
+
+
+async def _nothing_to_commit() -> None:
+    return
+
+
+@dataclass(slots=True)
+class Vantage:
+    """Name, run, clock and sink. `record` writes one row and returns it.
+
+    `committed` waits until the rows recorded so far are safe: awaited between an intent and its deed.
+    """
+
+    name: str
+    run_id: str
+    sink: Callable[[Observation], None]
+    clock: Clock = field(default_factory=Clock)
+    committed: Callable[[], Awaitable[None]] = _nothing_to_commit
+    watch: LoopWatch = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.watch = LoopWatch(self.clock, self._disturbed)
+
+    def new_id(self) -> str:
+        """A fresh UUIDv7 of this instant."""
+        return uuid7(self.clock.now())
+
+    def record(self, trace: Trace, *, sent_at: int, observation_id: str = "", **fields: Any) -> Observation:
+        """Write one observation: the fields of observation.Observation, ids and loop lag filled in."""
+        row = Observation(
+            observation_id=observation_id or self.new_id(),
+            run_id=self.run_id,
+            vantage=self.name,
+            trace_id=trace.trace_id,
+            nest=trace.nest,
+            room=trace.room,
+            sent_at=sent_at,
+            loop_lag_s=self.watch.lag_s(sent_at),
+            **fields,
+        )
+        self.sink(row)
+        return row
+
+    def _disturbed(self, found: Disturbance) -> None:
+        words = {
+            "clock_step": "the wall clock was stepped; instants keep to the anchored clock",
+            "suspended": "the machine slept",
+            "loop_blocked": "the event loop was blocked",
+        }
+        self.record(
+            NO_TRACE,
+            sent_at=found.at - round(abs(found.size_s) * 1e9) if found.kind != "clock_step" else found.at,
+            received_at=found.at,
+            source=Source.CLOCK,
+            target="clock:",
+            operation=Operation.STEP,
+            outcome=Outcome.PROBE_ERROR,
+            failure=Failure(found.kind),
+            failure_layer=FailureLayer.PROBER,
+            reason=f"{words[found.kind]} ({found.size_s:+.3f} s)",
+            detail=detail(size_s=found.size_s),
+        )

@@ -1,0 +1,161 @@
+"""How much of SQLite's own speed the writer keeps, and how long a commit takes. Run by `make bench`.
+
+Prints one JSON object. `writer_to_sqlite` (aim: at least 0.7) is durable rows a second through Writer over those of
+bare sqlite3 (same schema and settings, 1,000 rows a commit by executemany, tuples of plain values made beforehand) in
+the same run; the median of several interleaved rounds. `writer_to_sqlite_as_row` lets bare sqlite3 make its tuples by
+as_row. Milliseconds depend on the machine; the ratios between them last.
+"""
+
+import json
+import subprocess
+import sys
+import tempfile
+import threading
+from pathlib import Path
+from statistics import median, quantiles
+from time import perf_counter
+from typing import Any
+
+from nestobs.observation import (
+    COLUMNS,
+    Failure,
+    FailureLayer,
+    Observation,
+    Operation,
+    Outcome,
+    Role,
+    Source,
+    as_row,
+    detail,
+)
+from nestobs.store import BATCH_ROWS, Store, _connect
+
+ROWS, ROUNDS, COMMITS, COMMIT_ROWS = 50_000, 5, 400, 100
+INSERT = f"INSERT INTO observations ({', '.join(c.name for c in COLUMNS)}) VALUES ({', '.join('?' * len(COLUMNS))})"
+
+
+def observation(number: int) -> Observation:
+    ident = f"01920000-0000-7000-8000-{number:012d}"
+    return Observation(
+        observation_id=ident,
+        run_id="01920000-0000-7000-8000-000000000000",
+        trace_id="01920000-0000-7000-8000-000000000001",
+        vantage="bench",
+        role=Role.JOINER,
+        nest=f"30312:{'a' * 64}:room",
+        room="room",
+        source=Source.RELAY,
+        target="wss://relay.example.com",
+        operation=Operation.QUERY,
+        attempt_group=ident,
+        planned_at=number * 10**6,
+        sent_at=number * 10**6,
+        received_at=number * 10**6 + 5,
+        outcome=Outcome.ABSENT,
+        failure=Failure.NOT_FOUND,
+        failure_layer=FailureLayer.NOSTR,
+        reason="EOSE without the event",
+        timeout_s=5.0,
+        connection_reused=True,
+        loop_lag_s=0.001,
+        clock_offset_s=0.01,
+        detail=detail(events=0, subscription="s1"),
+    )
+
+
+def through_writer(directory: Path, rows: list[Observation]) -> float:
+    """Durable rows a second, from the first append to the return of flush."""
+    with Store.open(directory).writer() as writer:
+        began = perf_counter()
+        writer.append(rows)
+        writer.flush()
+        return len(rows) / (perf_counter() - began)
+
+
+def bare(directory: Path, rows: list[Any]) -> float:
+    """Durable rows a second by sqlite3 alone, of ready tuples or of observations by as_row."""
+    Store.open(directory)
+    connection = _connect(directory, write=True)
+    began = perf_counter()
+    for at in range(0, len(rows), BATCH_ROWS):
+        connection.execute("BEGIN IMMEDIATE")
+        connection.executemany(
+            INSERT, (one if isinstance(one, tuple) else as_row(one) for one in rows[at : at + BATCH_ROWS])
+        )
+        connection.execute("COMMIT")
+    taken = perf_counter() - began
+    connection.close()
+    return len(rows) / taken
+
+
+def beside_a_busy_thread(directory: Path, rows: list[Observation]) -> float:
+    """Durable rows a second through Writer while another thread computes without a pause."""
+    over = threading.Event()
+
+    def compute() -> None:
+        while not over.is_set():
+            sum(range(200))
+
+    busy = threading.Thread(target=compute)
+    busy.start()
+    try:
+        return through_writer(directory, rows)
+    finally:
+        over.set()
+        busy.join()
+
+
+def commits(store: Store, first: int) -> dict[str, float]:
+    """p50 and p99 in ms of append and flush of 100 rows."""
+    taken = []
+    batches = [[observation(first + commit * COMMIT_ROWS + n) for n in range(COMMIT_ROWS)] for commit in range(COMMITS)]
+    with store.writer() as writer:
+        for batch in batches:
+            began = perf_counter()
+            writer.append(batch)
+            writer.flush()
+            taken.append(1e3 * (perf_counter() - began))
+    cuts = quantiles(taken, n=100)
+    return {"p50_ms": round(cuts[49], 3), "p99_ms": round(cuts[98], 3)}
+
+
+def with_a_reader(store: Store, first: int) -> dict[str, float]:
+    """`commits`, while another process reads the whole store over and over."""
+    code = "import sys\nfrom nestobs.store import Store\ns = Store.open(sys.argv[1])\ns.frame()\nprint(flush=True)\n"
+    code += "while True: s.frame()"
+    with subprocess.Popen([sys.executable, "-c", code, str(store.directory)], stdout=subprocess.PIPE) as reader:
+        assert reader.stdout is not None
+        reader.stdout.readline()
+        try:
+            return commits(store, first)
+        finally:
+            reader.kill()
+
+
+def main() -> None:
+    rows = [observation(number) for number in range(ROWS)]
+    tuples = [as_row(row) for row in rows]
+    with tempfile.TemporaryDirectory() as name:
+        root = Path(name)
+        rounds = [
+            (through_writer(root / f"w{n}", rows), bare(root / f"t{n}", tuples), bare(root / f"a{n}", rows))
+            for n in range(ROUNDS)
+        ]
+        busy = beside_a_busy_thread(root / "busy", rows[:10_000])
+        alone = commits(Store.open(root / "alone"), 0)
+        reader = with_a_reader(Store.open(root / "w0"), ROWS)
+    writer = median(one for one, _, _ in rounds)
+    written = {
+        "rows_per_s_writer": round(writer),
+        "rows_per_s_sqlite": round(median(tuples for _, tuples, _ in rounds)),
+        "writer_to_sqlite": round(median(one / tuples for one, tuples, _ in rounds), 2),
+        "writer_to_sqlite_as_row": round(median(one / by_row for one, _, by_row in rounds), 2),
+        "busy_thread_to_alone": round(busy / writer, 2),
+        "commit_100_alone": alone,
+        "commit_100_beside_a_reader": reader,
+    }
+    print(json.dumps(written, indent=2))
+
+
+if __name__ == "__main__":
+    main()

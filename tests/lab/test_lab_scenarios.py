@@ -1,0 +1,113 @@
+"""Scenario files, delay distributions and plans."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from nestobs.errors import UsageError
+from nestobs.lab import load_scenario, scenario_names
+from nestobs.lab.delays import draw, read_distribution
+from nestobs.lab.plan import Planner
+
+
+def test_the_scenarios_that_ship_all_load_and_say_what_they_are():
+    assert set(scenario_names()) == {
+        "api-join-fault", "calm", "expired-room", "flapping-replicas", "lossy-network", "never", "rate-limited",
+        "skewed-clocks", "slow-api", "slow-relay",
+    }  # fmt: skip
+    assert all(load_scenario(name).description for name in scenario_names())
+
+
+def test_an_unknown_name_lists_the_known_ones():
+    with pytest.raises(UsageError, match="choose among api-join-fault, calm"):
+        load_scenario("clam")
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("speed = 1", r"made.toml: unknown key 'speed'"),
+        ("[api]\njion = {kind='never'}", r"made.toml: unknown key api.jion"),
+        ("[api]\njoin = 3", r"made.toml: api.join: a delay is a table"),
+        ("[api]\njoin = {kind='normal'}", r"api.join: a delay is a table with kind = one of constant"),
+        ("[api]\njoin = {kind='constant', s=1, sigma=2}", r"api.join: unknown key 'sigma'"),
+        ("[api]\njoin = {kind='lognormal', median_s=1}", r"api.join: sigma must be a number"),
+        ("[api]\njoin = {kind='weibull', scale_s=1, shape=0}", r"shape must be above zero"),
+        ("[api]\njoin = {kind='constant', s=-1}", r"s must be a number, zero or more"),
+        ("[api]\njoin = {kind='mixture', parts=[]}", r"a mixture needs parts"),
+        ("[api]\njoin = {kind='mixture', parts=[{kind='never'}]}", r"part 1: weight must be"),
+        ("[api]\njoin_fault = 404", r"api.join_fault must be one of none, 404"),
+        ("[api]\nreplicas = 0", r"api.replicas must be 1 or more"),
+        ("[api]\nreplicas = 1.5", r"api.replicas must be a whole number"),
+        ("[api]\nrequire_payload = 1", r"api.require_payload must be true or false"),
+        ("[network]\nloss = 2", r"network.loss is a share"),
+        ("[relays]\nfaults = {one = 'drop'}", r"relays.faults maps a relay's number"),
+        ("[relays]\nfaults = {1 = 'dorp'}", r"relays.faults maps a relay's number"),
+        ("api = 1", r"made.toml: api must be a table"),
+        ("[api", r"made.toml: not TOML"),
+    ],
+)
+def test_a_mistake_is_named_with_file_and_key(scenario, text, said):
+    with pytest.raises(UsageError, match=said):
+        scenario(text)
+
+
+def test_a_file_of_ones_own(tmp_path):
+    path = tmp_path / "mine.toml"
+    path.write_text('description = "x"\n[relays]\nfaults = {2 = "stall"}\n')
+    assert (load_scenario(path).name, load_scenario(str(path)).relays.faults) == ("mine", {"2": "stall"})
+    with pytest.raises(UsageError, match="there is no scenario file"):
+        load_scenario(tmp_path / "other.toml")
+
+
+@pytest.mark.parametrize(
+    ("table", "quantiles"),
+    [
+        ({"kind": "constant", "s": 2.0}, (2.0, 2.0)),
+        ({"kind": "lognormal", "median_s": 8.0, "sigma": 0.7}, (8.0, 8.0 * np.exp(0.7 * 1.2816))),
+        ({"kind": "weibull", "scale_s": 3.0, "shape": 1.5}, (3 * np.log(2) ** (1 / 1.5), 3 * np.log(10) ** (1 / 1.5))),
+    ],
+)
+def test_draws_have_the_distribution_they_are_named_after(table, quantiles):
+    rng = np.random.default_rng(1)
+    found = [draw(read_distribution(table, "x"), rng) for _ in range(20_000)]
+    assert np.quantile(found, [0.5, 0.9]) == pytest.approx(quantiles, rel=0.04)
+
+
+def test_a_mixture_takes_its_parts_by_weight():
+    parts = [{"weight": 3, "kind": "never"}, {"weight": 1, "kind": "constant", "s": 1.0}]
+    mixture = read_distribution({"kind": "mixture", "parts": parts}, "x")
+    rng = np.random.default_rng(1)
+    found = [draw(mixture, rng, scale=2.0) for _ in range(8_000)]
+    assert found.count(None) / len(found) == pytest.approx(0.75, abs=0.02)
+    assert set(found) == {None, 2.0}
+
+
+def test_a_seed_reproduces_delays_and_the_scale_multiplies_them():
+    slow = load_scenario("slow-api")
+    first = [Planner(slow, 5, 4).nth(number) for number in range(10)]
+    assert first == [Planner(slow, 5, 4).nth(number) for number in range(10)]
+    assert first != [Planner(slow, 6, 4).nth(number) for number in range(10)]
+    half = Planner(slow, 5, 4, 0.5).nth(0)
+    assert half.routes["join"][0] == pytest.approx(first[0].routes["join"][0] / 2)
+    assert half.relays == pytest.approx([delay / 2 for delay in first[0].relays])
+
+
+def test_slow_api_has_the_tail_that_the_thirty_second_rule_meets():
+    planner = Planner(load_scenario("slow-api"), 1, 4)
+    joins = np.array([planner.nth(number).routes["join"][0] for number in range(4_000)])
+    assert 6 < np.median(joins) < 10
+    assert 0.05 < (joins > 30).mean() < 0.11
+
+
+def test_only_the_last_relay_is_slow():
+    planner = Planner(load_scenario("slow-relay"), 1, 4)
+    delays = np.array([planner.nth(number).relays for number in range(500)])
+    assert np.median(delays, axis=0)[:3].max() < 0.3
+    assert np.median(delays[:, 3]) > 4
+
+
+def test_an_event_of_a_stranger_has_a_plan_of_its_own():
+    planner = Planner(load_scenario("calm"), 1, 4)
+    assert planner.stranger("a") == planner.stranger("a") != planner.stranger("b")
