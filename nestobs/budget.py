@@ -46,9 +46,12 @@ class Limiter:
             left = min(left, remaining) if now < until else left
         return max(0, left)
 
-    def take(self, now: int) -> bool:
-        """Count one request if the budget has it; False, and counted as refused, when it has not."""
-        if self.left(now) < 1:
+    def take(self, now: int, *, urgent: bool = False) -> bool:
+        """Count one request if the budget has it; False, and counted as refused, when it has not.
+
+        Cleaning up is urgent: it may use the share that is kept back, and is stopped only by the server's own no.
+        """
+        if self.left(now) < 1 and not (urgent and now >= self.closed_until):
             self.refused += 1
             return False
         self._sent.append(now)

@@ -24,7 +24,8 @@ from nestobs.errors import StoreError, UnreachableError
 from nestobs.keyring import Keyring
 from nestobs.nest import Nest, read_nest, room_tags
 from nestobs.nostr import ROOM_KIND, Address, Event, Keys, room_filter
-from nestobs.observation import Failure, FailureLayer, Observation, Operation, Outcome, Role, Source
+from nestobs.observation import Failure, FailureLayer, Operation, Outcome, Role, Source
+from nestobs.pen import Pen
 from nestobs.plan import HORIZON_S, WANTED_POLLS, Plan, fit
 from nestobs.policy import Policy, Uniform
 from nestobs.probe import join, load
@@ -39,6 +40,9 @@ IN_FLIGHT: Final = 3
 """Attempts of one layer of one nest that may overlap; further ones are skipped, with a row."""
 
 CLIENT_LOADS: Final = 8
+RELAY_POLLS: Final = 20
+"""Queries of one relay about one nest; the subscription beside them gives the upper end anyway."""
+
 SIGNAL_POLLS: Final = 24
 FIRST_ARRIVAL_S, LAST_ARRIVAL_SHARE = 0.5, 0.5
 
@@ -59,6 +63,7 @@ class Campaign:
     joins: int = 2
     media: int = 1
     wanted_polls: int = WANTED_POLLS
+    relay_polls: int = RELAY_POLLS
     service: str = ""
 
 
@@ -118,61 +123,21 @@ async def run(
     async with AsyncExitStack() as stack:
         if writer is None:
             writer = await stack.enter_async_context(store.writer())
-        pen = _Pen(writer)
+        pen = Pen(writer)
         run_id = run_id or uuid7(Clock().now())
+        limiter = budget.of(targets[0].api)  # one process is one address, whatever name a vantage uses
         stations = [
             await stack.enter_async_context(
-                open_station(target, run_id=run_id, sink=pen, committed=pen.committed, budget=budget)
+                open_station(target, run_id=run_id, sink=pen, committed=pen.committed, limiter=limiter)
             )
             for target in targets
         ]
         crew = _Crew(stations, campaign, writer, rng, progress, Report(run_id))
-        work = asyncio.create_task(crew.work(store, keyring))
-        stopped = asyncio.create_task(pen.stopped.wait())
-        try:
-            await asyncio.wait({work, stopped}, return_when=asyncio.FIRST_COMPLETED)
-        finally:
-            stopped.cancel()
-            if not work.done():
-                work.cancel()
-            await asyncio.gather(work, stopped, return_exceptions=True)
-        if pen.failed is not None:
-            raise pen.failed
-        report = work.result()
-        await writer.flushed()
-        return report
+        return await pen.during(crew.work(store, keyring))
 
 
-class _Pen:
-    """A sink that outlives its store: the first failure is kept and told, later rows are dropped, so that what was
-    made can still be deleted."""
-
-    def __init__(self, writer: Writer) -> None:
-        self._writer = writer
-        self.failed: StoreError | None = None
-        self.stopped = asyncio.Event()
-
-    def __call__(self, row: Observation) -> None:
-        if self.failed is None:
-            try:
-                self._writer.append([row])
-            except StoreError as error:
-                self._fail(error)
-
-    async def committed(self) -> None:
-        if self.failed is None:
-            try:
-                await self._writer.flushed()
-            except StoreError as error:
-                self._fail(error)
-
-    def _fail(self, error: StoreError) -> None:
-        self.failed = error
-        self.stopped.set()
-
-
-async def _greet(station: Station) -> None:
-    """Learn the server's limit, and that it is there at all."""
+async def greet(station: Station) -> None:
+    """Learn the server's limit, and that it is there at all. Raises UnreachableError when nothing answers."""
     answer = await station.api.health()
     if answer.row.status is None and answer.row.failure is not Failure.BUDGET:
         raise UnreachableError(
@@ -181,12 +146,10 @@ async def _greet(station: Station) -> None:
 
 
 def _plan(stations: Sequence[Station], campaign: Campaign) -> Plan:
-    shared = [station for station in stations if station.api.limiter is stations[0].api.limiter]
-    left = min(station.api.limiter.left(station.clock.now()) for station in stations)
     return fit(
-        left,
+        stations[0].api.limiter.left(stations[0].clock.now()),
         campaign.count,
-        vantages=len(shared),
+        vantages=len(stations),
         joins=campaign.joins,
         horizon_s=campaign.horizon_s,
         wanted=campaign.wanted_polls,
@@ -213,7 +176,7 @@ class _Crew:
         """Greet, clean what was left before, plan, perform, and say what is left now."""
         host, report = self.stations[0], self.report
         for station in self.stations:
-            await _greet(station)
+            await greet(station)
         before = [entry for entry in store.ledger() if entry.api == host.api.url]
         if before:
             self.progress("cleaning", {"entries": len(before)})
@@ -371,14 +334,15 @@ class _Crew:
             api, ages = station.api, self.plan.ages_s
             more = self.campaign.wanted_polls
             asks: list[tuple[tuple[float, ...], Ask]] = [
-                (ages(self.rng), _bind(api.info, trace)),
-                (ages(self.rng), _bind(api.guest, trace)),
-                (ages(self.rng), _bind(api.join, trace, watcher)),
-                (ages(self.rng, CLIENT_LOADS), _bind(load, station, trace, address)),
+                (ages(self.rng), bind(api.info, trace)),
+                (ages(self.rng), bind(api.guest, trace)),
+                (ages(self.rng), bind(api.join, trace, watcher)),
+                (ages(self.rng, CLIENT_LOADS), bind(load, station, trace, address)),
             ]
-            asks += [(ages(self.rng, more), _bind(relay.query, trace, address=address)) for relay in station.relays]
+            queries = self.campaign.relay_polls
+            asks += [(ages(self.rng, queries), bind(relay.query, trace, address=address)) for relay in station.relays]
             if station.livekit is not None and station.livekit.lists_rooms:
-                asks.append((ages(self.rng, more), _bind(station.livekit.rooms, trace)))
+                asks.append((ages(self.rng, more), bind(station.livekit.rooms, trace)))
             for when, ask in asks:
                 group.create_task(poll(station, trace, origin, when, ask))
             for number in range(self.campaign.joins):
@@ -436,7 +400,9 @@ async def _no() -> bool:
 Ask = Callable[[int], Awaitable[object]]
 
 
-def _bind(call: Callable[..., Awaitable[object]], *args: Any, **kwargs: Any) -> Ask:
+def bind(call: Callable[..., Awaitable[object]], *args: Any, **kwargs: Any) -> Ask:
+    """A question as `poll` asks it: told only when it was due."""
+
     def ask(planned_at: int) -> Awaitable[object]:
         return call(*args, planned_at=planned_at, **kwargs)
 

@@ -11,7 +11,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
 
-from nestobs.budget import Budget
+from nestobs.budget import Limiter
 from nestobs.clock import Clock
 from nestobs.errors import UsageError
 from nestobs.nostr import Keys
@@ -72,17 +72,21 @@ async def open_station(
     run_id: str,
     sink: Callable[[Observation], None],
     committed: Callable[[], Awaitable[None]],
-    budget: Budget,
+    limiter: Limiter,
     keys: Keys | None = None,
 ) -> AsyncIterator[Station]:
-    """Open a target's sources and close them at the end. Connecting is theirs to do, row by row."""
+    """Open a target's sources and close them at the end. Connecting is theirs to do, row by row.
+
+    limiter: of the API's host; stations of one process that look at one deployment share it, since the server counts
+    by address.
+    """
     vantage = Vantage(target.vantage, run_id, sink, committed=committed)
     async with AsyncExitStack() as stack:
         await stack.enter_async_context(vantage.watch.running())
         relays = [
             await stack.enter_async_context(Relay(vantage, url, keys=keys)) for url in dict.fromkeys(target.relays)
         ]
-        api = await stack.enter_async_context(Api(vantage, target.api, budget.of(target.api)))
+        api = await stack.enter_async_context(Api(vantage, target.api, limiter))
         livekit = None
         if target.livekit:
             livekit = await stack.enter_async_context(_livekit(vantage, target, target.livekit))

@@ -9,6 +9,7 @@ import subprocess
 import sys
 import tempfile
 import threading
+from contextlib import closing
 from pathlib import Path
 
 import pandas as pd
@@ -284,13 +285,15 @@ for line in sys.stdin:
 
 
 def test_a_slow_reader_does_not_keep_the_wal_from_being_folded_in(store):
-    with store.writer() as writer:
+    with store.writer() as writer, closing(sqlite3.connect(store.directory / "journal.sqlite")) as idle:
+        idle.execute("SELECT count(*) FROM observations").fetchall()
         writer.append(rows(*range(3000)))
         writer.flush()
         slow = store.observations()
         next(slow)
-    wal = store.directory / "journal.sqlite-wal"
-    assert not wal.exists() or wal.stat().st_size == 0
+        writer.close()
+        wal = store.directory / "journal.sqlite-wal"
+        assert wal.stat().st_size == 0
     assert len(list(slow)) == 2999
 
 
@@ -459,6 +462,22 @@ def test_sealing_moves_whole_past_days_only_and_late_rows_next_time(store):
     assert store.count() == 5
 
 
+def test_a_row_of_the_day_that_comes_while_it_is_sealed_stays_in_the_journal(store, monkeypatch):
+    write_sealed = store_module._write_sealed
+
+    def and_then_a_late_row(path, batches):
+        write_sealed(path, batches)
+        writer.append(rows(3))
+        writer.flush()
+
+    monkeypatch.setattr(store_module, "_write_sealed", and_then_a_late_row)
+    with store.writer() as writer:
+        writer.append(rows(1, 2))
+        store.seal(before=NOON + DAY)
+    assert ids(store) == ["id-000000001", "id-000000002", "id-000000003"]
+    assert store.count() == 3
+
+
 def test_the_digest_knows_ids_and_not_their_order(tmp_path):
     one, other = Store.open(tmp_path / "one"), Store.open(tmp_path / "other")
     for store, order in ((one, (1, 2, 3)), (other, (3, 1, 2))):
@@ -517,6 +536,13 @@ def test_an_entry_is_open_until_closed_and_closed_once(store):
     assert (entry.entry_id, entry.room, entry.relays, entry.note) == (made[0], "abc", ("wss://a",), "created")
     assert [(one.closed_at, one.how) for one in store.ledger(open_only=False)] == [(None, ""), (2, "deleted")]
     assert store.count() == 1
+
+
+def test_the_ledger_is_written_with_synchronous_full_and_rows_with_normal(store):
+    with store.writer() as writer:
+        (during,) = writer.perform(lambda connection: connection.execute("PRAGMA synchronous").fetchone())
+        (after,) = writer._connection.execute("PRAGMA synchronous").fetchone()
+    assert (during, after) == (2, 1)
 
 
 @pytest.mark.parametrize("key", ["nsec1" + "q" * 58, "ab" * 32])

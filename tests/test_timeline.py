@@ -108,6 +108,7 @@ def same(left: pd.DataFrame, right: pd.DataFrame, without: tuple[str, ...] = ())
 
 TICK_S = 0.5
 LAST = 24
+ANY_WORLD = settings(max_examples=60, deadline=None)  # a loaded machine is no failure
 
 
 @dataclass(frozen=True)
@@ -195,6 +196,7 @@ def consistent(proofs: list[tuple[str, int, int]]) -> list[float]:
     return [s / 2 for s in range(1, 2 * (LAST + 12)) if all(possible(s, *proof) for proof in proofs)]
 
 
+@ANY_WORLD
 @given(SCENES, st.randoms(use_true_random=False))
 def test_the_interval_holds_the_truth_and_no_sound_interval_is_tighter(scenes: list[Scene], random: Any) -> None:
     rows = world(scenes)
@@ -224,6 +226,7 @@ def test_the_interval_holds_the_truth_and_no_sound_interval_is_tighter(scenes: l
             assert math.isnan(line.stable_s)
 
 
+@ANY_WORLD
 @given(SCENES)
 def test_rows_that_prove_nothing_change_nothing_but_the_counters(scenes: list[Scene]) -> None:
     rows = world(scenes)
@@ -234,6 +237,7 @@ def test_rows_that_prove_nothing_change_nothing_but_the_counters(scenes: list[Sc
     assert (without.unknown == 0).all()
 
 
+@ANY_WORLD
 @given(SCENES, st.randoms(use_true_random=False))
 def test_the_order_of_rows_does_not_matter(scenes: list[Scene], random: Any) -> None:
     rows = world(scenes)
@@ -242,6 +246,7 @@ def test_the_order_of_rows_does_not_matter(scenes: list[Scene], random: Any) -> 
     same(before, timelines(frame(rows)))
 
 
+@ANY_WORLD
 @given(SCENES)
 def test_traces_layers_and_vantages_do_not_touch_one_another(scenes: list[Scene]) -> None:
     together = timelines(frame(world(scenes)))
@@ -249,6 +254,7 @@ def test_traces_layers_and_vantages_do_not_touch_one_another(scenes: list[Scene]
     same(together, alone.sort_values(["nest", "trace_id", "layer", "vantage"], ignore_index=True))
 
 
+@ANY_WORLD
 @given(SCENES, st.integers(-NOON // 2, NOON), st.sampled_from([1, 2, 4]))
 def test_delays_do_not_depend_on_the_date_and_follow_the_scale(scenes: list[Scene], shift: int, scale: int) -> None:
     observations = frame(world(scenes))
@@ -263,6 +269,7 @@ def test_delays_do_not_depend_on_the_date_and_follow_the_scale(scenes: list[Scen
     pd.testing.assert_series_equal(back, before.upper_at - pd.Timestamp(NOON, tz="UTC"))
 
 
+@ANY_WORLD
 @given(st.lists(st.tuples(polls(), st.sampled_from(["visible", "absent"])), min_size=1, max_size=12))
 def test_even_a_world_without_rules_reverses_no_interval_and_loses_no_row(answers: list[tuple[Poll, str]]) -> None:
     line = only([created(), *(poll.row(outcome) for poll, outcome in answers)])
@@ -278,6 +285,7 @@ def test_even_a_world_without_rules_reverses_no_interval_and_loses_no_row(answer
     assert math.isnan(line.gone_upper_s) == (line.flaps == len(late))
 
 
+@ANY_WORLD
 @given(
     st.integers(1, LAST),
     st.integers(1, LAST),
@@ -291,7 +299,7 @@ def test_the_interval_of_the_going_holds_the_instant_it_went(truth: int, stay: i
         assert line.gone_lower_s < (truth + stay) * TICK_S <= line.gone_upper_s
 
 
-@settings(max_examples=50)
+@ANY_WORLD
 @given(st.lists(st.tuples(polls(), st.floats(-5, 5), st.floats(0, 0.5)), min_size=1, max_size=8), st.integers(1, LAST))
 def test_with_known_offsets_the_widened_interval_holds_the_truth(plan: list[Any], truth: int) -> None:
     # each poll in a run of its own whose clock is wrong by `skew`, of which the vantage knows only skew + wrong
@@ -299,7 +307,7 @@ def test_with_known_offsets_the_widened_interval_holds_the_truth(plan: list[Any]
     for number, (poll, skew, wrong) in enumerate(plan):
         outcome = "visible" if poll.answered >= truth else "absent"
         one = Poll(poll.sent, poll.answered, poll.received).row(outcome, vantage="there", run_id=f"run{number}")
-        late = {"sent_at": one.sent_at + round(skew * SECOND), "received_at": one.received_at + round(skew * SECOND)}  # type: ignore[operator] # never lost here
+        late = {"sent_at": one.sent_at + round(skew * SECOND), "received_at": one.received_at + round(skew * SECOND)}
         values = {name: getattr(one, name) for name in (column.name for column in COLUMNS)} | late
         rows.append(Observation(**values | {"clock_offset_s": skew + wrong, "clock_error_s": wrong}))
     line = only(rows)
@@ -657,7 +665,7 @@ def test_offsets_put_two_vantages_on_the_reference_clock() -> None:
 
 
 def test_the_hosts_own_rows_need_no_offset() -> None:
-    clock = {"clock_offset_s": 10.0, "clock_error_s": 0.25}
+    clock: dict[str, Any] = {"clock_offset_s": 10.0, "clock_error_s": 0.25}
     line = only([created(10, **clock), *table("absent 12 12.1, visible 13 13.5", **clock)])
     assert (line.origin_error_s, line.lower_s, line.upper_s) == (0, 2, 3.5)
     assert line.origin_at == pd.Timestamp(NOON, tz="UTC")
@@ -665,7 +673,7 @@ def test_the_hosts_own_rows_need_no_offset() -> None:
 
 @pytest.mark.parametrize("missing", ["host", "there"])
 def test_without_both_offsets_all_is_read_as_one_clock(missing: str) -> None:
-    known = {"clock_offset_s": 10.0, "clock_error_s": 0.25}
+    known: dict[str, Any] = {"clock_offset_s": 10.0, "clock_error_s": 0.25}
     host = created(0, vantage="host", **({} if missing == "host" else known))
     polled = table("absent 2 2.1, visible 3 3.5", vantage="there", **({} if missing == "there" else known))
     line = only([host, *polled])

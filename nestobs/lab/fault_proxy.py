@@ -179,6 +179,12 @@ class _Link:
                 self._dialling.cancel()
             self.proxy.left(self)
 
+    def close(self) -> None:
+        """Both ends have said all they had to say."""
+        for end in (self.client, self.server):
+            if end.transport is not None:
+                end.transport.close()
+
     def abort(self) -> None:
         """RST to both ends."""
         for end in (self.client, self.server):
@@ -198,6 +204,7 @@ class _End(asyncio.Protocol):
         self.other: _End
         self.transport: asyncio.Transport | None = None
         self.gone = False
+        self.finished = False
         self._queue: deque[tuple[float, bytes | None]] = deque()
         self._waiting = 0
         self._timer: asyncio.TimerHandle | None = None
@@ -263,8 +270,11 @@ class _End(asyncio.Protocol):
 
     def _forward(self, receiver: asyncio.Transport, data: bytes | None) -> None:
         if data is None:
-            if not receiver.is_closing() and receiver.can_write_eof():
+            self.finished = True
+            if not receiver.is_closing():
                 receiver.write_eof()
+            if self.other.finished:
+                self.link.close()
             return
         self._waiting -= len(data)
         if self.link.proxy.mode is ProxyMode.BLACKHOLE and self is self.link.server:

@@ -2,8 +2,9 @@
 
 It forwards frames both ways. Events go to the relay over the gate's own connection, so that a held event is stored
 even when its sender has left. The first 30312 of an address is held: the sender gets OK true at once, the relay gets
-the event after the planned delay; deletions and later versions of that address queue behind it. The forward is the
-switch of ground truth: not_yet_at is stamped immediately before sending to the relay, now_at immediately after its OK.
+the event after the planned delay; deletions and later versions of that address queue behind it. Without a delay it is
+stored first and acknowledged then, as usual. The forward is the switch of ground truth: not_yet_at is stamped
+immediately before sending to the relay, now_at immediately after its OK.
 
 Pings are answered by the gate itself, not by the relay behind it; the gate sends none.
 """
@@ -130,18 +131,17 @@ class Gate:
             visitor.cut()
 
     async def _visit(self, client: ServerConnection) -> None:
+        visitor = _Visitor(self, client)  # first of all: it may have to stop reading
+        self._visitors.add(visitor)
         try:
             async with connect(
                 self.relay_url, compression=None, ping_interval=None, max_size=None, close_timeout=0.5
             ) as relay:
-                visitor = _Visitor(self, client, relay)
-                self._visitors.add(visitor)
-                try:
-                    await visitor.serve()
-                finally:
-                    self._visitors.discard(visitor)
+                await visitor.serve(relay)
         except (OSError, ConnectionClosed, TimeoutError):
             return
+        finally:
+            self._visitors.discard(visitor)
 
     # what visitors call
 
@@ -186,7 +186,7 @@ class Gate:
     async def _hold(self, address: str, event: dict[str, Any]) -> tuple[bool, str]:
         delay_s = self._plan_of(address.split(":", 2)[2]).relays[self._index]
         self._first[address] = task = self.later(self._release(address, event, delay_s))
-        if self._fault is GateFault.LATE_OK and delay_s is not None:
+        if delay_s == 0.0 or (self._fault is GateFault.LATE_OK and delay_s is not None):
             await asyncio.wait([task])
         return True, ""
 
@@ -259,8 +259,9 @@ def _first_value(event: dict[str, Any], name: str) -> str | None:
 class _Visitor:
     """One client connection and its own connection to the relay for what it reads."""
 
-    def __init__(self, gate: Gate, client: ServerConnection, relay: ClientConnection) -> None:
-        self._gate, self._client, self._relay = gate, client, relay
+    def __init__(self, gate: Gate, client: ServerConnection) -> None:
+        self._gate, self._client = gate, client
+        self._relay: ClientConnection
         self._challenge = ""
         self._known = False
         if gate.fault is GateFault.STALL:
@@ -274,7 +275,8 @@ class _Visitor:
     def cut(self) -> None:
         self._client.transport.abort()
 
-    async def serve(self) -> None:
+    async def serve(self, relay: ClientConnection) -> None:
+        self._relay = relay
         await self._gate.flowing()
         if self._gate.fault is GateFault.AUTH:
             await self._ask_who()

@@ -117,7 +117,7 @@ class LivekitServer:
                 "enable_loopback_candidate": True,
                 "use_external_ip": False,
                 "interfaces": {"includes": ["lo"]},
-                "stun_servers": [],
+                "stun_servers": ["127.0.0.1:9"],
             },
             "room": {"auto_create": False, "empty_timeout": 300, "departure_timeout": 300},
             "keys": {self._keys.key: self._keys.secret},

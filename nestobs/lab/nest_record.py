@@ -2,7 +2,8 @@
 
 A route shows the record once its switch has flipped (one switch for each replica). A join or guest route answers only
 while its record is shown *and* the LiveKit room exists, so its truth is the later of the two. With several replicas a
-route's bracket runs from before the first flip to after the last: in between answers flap.
+route's bracket runs from before the first flip to after the last: in between answers flap. A route that one replica
+never shows counts as never shown.
 """
 
 from __future__ import annotations
@@ -104,8 +105,7 @@ class Nest:
 
     def _flip(self, route: str, replica: int) -> None:
         not_yet_at = self.clock.now_at()
-        self._flips[route, replica] = Bracket(0, 0)
-        self._flips[route, replica] = Bracket(not_yet_at, self.clock.now_at())
+        self._flips[route, replica] = Bracket(not_yet_at, self.clock.now_at())  # no request is served in between
         self._try_announce(route)
 
     def _try_announce(self, route: str) -> None:

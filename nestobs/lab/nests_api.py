@@ -8,14 +8,11 @@ route.
 from __future__ import annotations
 
 import asyncio
-import base64
 import contextlib
-import hashlib
 import json
 import logging
 import uuid
 from collections.abc import Coroutine
-from dataclasses import dataclass
 from email.utils import formatdate
 from functools import partial
 from typing import Any
@@ -28,6 +25,20 @@ from livekit import api as livekit_api
 
 from nestobs import nostr
 from nestobs.errors import AddressError
+from nestobs.lab.api_answers import (
+    NO_ENDPOINT,
+    NO_RECORD,
+    NO_ROOM,
+    UNAUTHORIZED,
+    Answer,
+    ApiFaults,
+    are_relays,
+    etag,
+    is_pubkey,
+    json_object,
+    put_in_or_out,
+    refusal,
+)
 from nestobs.lab.clock import LabClock
 from nestobs.lab.http_auth import NotAuthorized, check_http_auth
 from nestobs.lab.nest_record import Nest
@@ -42,45 +53,7 @@ PREFIX = "/api/v1/nests"
 VERSION = "1.0.0-lab"
 RESTART_PAUSE_S = 2.0
 
-UNAUTHORIZED = "Missing or invalid authorization header"
-NO_RECORD = "Nest not found"
-NO_ROOM = {"join": "Nest is no longer active", "guest": "Nest not found or no longer active"}
-
 _log = logging.getLogger("nestobs.lab.api")
-
-
-@dataclass
-class ApiFaults:
-    """What the API does wrong; assign at any time.
-
-    `join` "404": every join answers "Nest not found". `token` "object": tokens are `{}`. `status`: every nest route
-    answers that status. `server_error_s`: a nest's routes answer 500 for that long after its creation. `cache_404_s`:
-    404 answers are repeated from a cache for that long. `answer_delay_s`: answers are ready and then kept that long.
-    """
-
-    join: str = "none"
-    token: str = "none"
-    status: int | None = None
-    server_error_s: float = 0.0
-    cache_404_s: float = 0.0
-    answer_delay_s: float = 0.0
-
-
-@dataclass(frozen=True, slots=True)
-class Answer:
-    """Status, JSON body (None: no body) and extra headers."""
-
-    status: int
-    body: Any = None
-    headers: tuple[tuple[str, str], ...] = ()
-
-
-def refusal(status: int, error: str, *headers: tuple[str, str]) -> Answer:
-    """A JSON error body as E writes it."""
-    return Answer(status, {"error": error}, headers)
-
-
-NO_ENDPOINT = refusal(404, "Endpoint not found")
 
 
 class NestsApi:
@@ -174,8 +147,7 @@ class NestsApi:
         if answer.body is None:
             return web.Response(status=answer.status, headers=headers)
         body = json.dumps(answer.body, separators=(",", ":")).encode()
-        digest = base64.b64encode(hashlib.sha1(body, usedforsecurity=False).digest())[:27].decode()
-        headers["ETag"] = f'W/"{len(body):x}-{digest}"'
+        headers["ETag"] = etag(body)
         headers["Content-Type"] = "application/json; charset=utf-8"
         return web.Response(status=answer.status, body=body, headers=headers)
 
@@ -263,9 +235,9 @@ class NestsApi:
         return Answer(200, {"status": "ok", "timestamp": f"{whole}Z", "version": VERSION})
 
     async def _create(self, pubkey: str, body: bytes) -> Answer:
-        asked = _json_object(body)
+        asked = json_object(body)
         relays = asked.get("relays") if asked is not None else None
-        if asked is None or not _are_relays(relays):
+        if asked is None or not are_relays(relays):
             return refusal(400, "relays must be a list of 1 to 10 ws or wss URLs")
         try:
             nest = self._new_nest(pubkey, tuple(relays or ()))
@@ -408,14 +380,14 @@ class NestsApi:
         return nest
 
     async def _permissions(self, room: str, pubkey: str, body: bytes) -> Answer:
-        asked = _json_object(body)
-        if asked is None or not _is_pubkey(asked.get("participant")):
+        asked = json_object(body)
+        if asked is None or not is_pubkey(asked.get("participant")):
             return refusal(400, "participant must be 64 hex digits")
         nest = self._owned(room, pubkey, "admin")
         if isinstance(nest, Answer):
             return nest
-        changed = _put(nest.speakers, asked["participant"], asked.get("can_publish"))
-        changed = _put(nest.admins, asked["participant"], asked.get("is_admin")) or changed
+        changed = put_in_or_out(nest.speakers, asked["participant"], asked.get("can_publish"))
+        changed = put_in_or_out(nest.admins, asked["participant"], asked.get("is_admin")) or changed
         return Answer(201 if changed else 204)
 
     async def _restart(self, room: str, pubkey: str, _: bytes) -> Answer:
@@ -447,34 +419,3 @@ class NestsApi:
         task = asyncio.get_running_loop().create_task(work)
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
-
-
-def _json_object(body: bytes) -> dict[str, Any] | None:
-    try:
-        value = json.loads(body)
-    except (ValueError, RecursionError):
-        return None
-    return value if isinstance(value, dict) else None
-
-
-def _are_relays(value: object) -> bool:
-    return isinstance(value, list) and 1 <= len(value) <= 10 and all(_is_relay(entry) for entry in value)
-
-
-def _is_relay(value: object) -> bool:
-    try:
-        return isinstance(value, str) and urlsplit(value).scheme in ("ws", "wss") and bool(urlsplit(value).hostname)
-    except ValueError:
-        return False
-
-
-def _is_pubkey(value: object) -> bool:
-    return isinstance(value, str) and len(value) == 64 and not set(value) - set("0123456789abcdef")
-
-
-def _put(group: set[str], member: str, wanted: object) -> bool:
-    """Put a member in (True), take it out (False) or leave it (anything else); whether that changed the group."""
-    if not isinstance(wanted, bool) or wanted is (member in group):
-        return False
-    (group.add if wanted else group.discard)(member)
-    return True

@@ -150,7 +150,7 @@ class Api:
             "attempt_group": attempt_group or vantage.new_id(),
             "attempt_no": attempt_no,
         }
-        if not self.limiter.take(clock.now()):
+        if not self.limiter.take(clock.now(), urgent=operation is Operation.DELETE):
             return Answer(vantage.record(trace, sent_at=clock.now(), **common, **_OVER_BUDGET))
         if operation in _DEEDS:
             vantage.record(trace, sent_at=clock.now(), **common, **_INTENT)

@@ -53,9 +53,10 @@ class NotOpened:
 
 @dataclass(slots=True)
 class _Progress:
-    """The stage being gone through, and when each began."""
+    """The stage being gone through, when each began, and what broke the connection if something did."""
 
     clock: Clock
+    broke: Exception | None = None
     stage: FailureLayer = FailureLayer.DNS
     began: dict[FailureLayer, int] = field(default_factory=dict)
 
@@ -72,7 +73,7 @@ class _Progress:
 
 
 class _Connection(ClientConnection):
-    """asyncio makes the connection known to it only when TLS stands: the one place where that can be seen."""
+    """Where asyncio says that TLS stands, and what the socket died of: the handshake's own errors say neither."""
 
     def __init__(self, progress: _Progress, *args: Any, **options: Any) -> None:
         super().__init__(*args, **options)
@@ -81,6 +82,10 @@ class _Connection(ClientConnection):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._progress.enter(FailureLayer.WS)
         super().connection_made(transport)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._progress.broke = exc
+        super().connection_lost(exc)
 
 
 def read_url(url: str) -> WebSocketURI:
@@ -113,7 +118,7 @@ async def dial(
         async with asyncio.timeout(timeout_s):
             ws = await _open(url, tls, progress, close_timeout_s)
     except (OSError, InvalidHandshake, ValueError) as error:  # ValueError: a redirect, a name that is no name
-        return _named(error, progress.stage, timeout_s)
+        return _named(error, progress, timeout_s)
     host, port, *_ = ws.remote_address or ("", 0)
     return Opened(ws, f"[{host}]:{port}" if ":" in host else f"{host}:{port}", progress.seconds())
 
@@ -142,9 +147,9 @@ async def _open(url: str, tls: ssl.SSLContext | None, progress: _Progress, close
     )
 
 
-def _named(error: Exception, stage: FailureLayer, timeout_s: float) -> NotOpened:  # noqa: PLR0911 - a table of failures
+def _named(error: Exception, progress: _Progress, timeout_s: float) -> NotOpened:  # noqa: PLR0911 - a table
     """The failure in the closed vocabulary. The order matters: the stage decides before the kind of exception."""
-    words = _words(error)
+    stage, root, words = progress.stage, progress.broke or _root(error), _words(error)
     if isinstance(error, OSError) and error.errno in _OUR_FAULT:
         return NotOpened(Outcome.PROBE_ERROR, Failure.INTERNAL, FailureLayer.PROBER, f"our own limit: {words}")
     if isinstance(error, TimeoutError) and stage is not FailureLayer.TLS:
@@ -159,9 +164,9 @@ def _named(error: Exception, stage: FailureLayer, timeout_s: float) -> NotOpened
         return _answered(error)
     if isinstance(error, ConnectionRefusedError):
         return NotOpened(Outcome.UNKNOWN, Failure.REFUSED, stage, f"connection refused: {words}")
-    if isinstance(_root(error), ConnectionResetError | ConnectionAbortedError | BrokenPipeError):
+    if isinstance(root, ConnectionResetError | ConnectionAbortedError | BrokenPipeError):
         return NotOpened(Outcome.UNKNOWN, Failure.RESET, stage, f"connection reset: {words}")
-    if isinstance(_root(error), EOFError):
+    if isinstance(root, EOFError):
         return NotOpened(Outcome.UNKNOWN, Failure.CLOSED, stage, f"closed before it was open: {words}")
     if isinstance(error, OSError):
         return NotOpened(Outcome.UNKNOWN, Failure.UNREACHABLE, stage, f"unreachable: {words}")

@@ -624,8 +624,6 @@ class Relay:
             self._link.unfollowed.put_nowait(subscription)
 
     async def _follow_all(self, link: _Link, tasks: asyncio.TaskGroup) -> None:
-        for subscription in self._subscriptions:
-            link.unfollowed.put_nowait(subscription)
         while True:
             tasks.create_task(self._follow(link, await link.unfollowed.get()))
 
@@ -734,6 +732,8 @@ class Relay:
     async def _serve(self, link: _Link) -> None:
         """Use a connection until it is lost."""
         end = _OURS
+        for subscription in self._subscriptions:
+            link.unfollowed.put_nowait(subscription)
         self._link = link
         self._up.set()
         try:

@@ -8,12 +8,11 @@ signed with the API secret and carries the sha256 of the body; of anything else 
 
 from __future__ import annotations
 
-import asyncio
 from collections import OrderedDict
 from collections.abc import Callable
 from dataclasses import dataclass
 from types import TracebackType
-from typing import Any, Final
+from typing import Any, Final, TypeAlias
 
 from aiohttp import web
 
@@ -27,6 +26,9 @@ BODY_BYTES: Final = 64 * 1024
 
 REMEMBERED_IDS: Final = 10_000
 IDENTITY_CHARACTERS: Final = 12
+
+
+_Span: TypeAlias = tuple[int, int]  # when a request began to arrive, and when its body was whole
 
 
 class _Unsigned(Exception):
@@ -116,26 +118,27 @@ class Webhooks:
         try:
             body = await request.read()
         except web.HTTPRequestEntityTooLarge:
-            self._refused(began, 413, Failure.UNEXPECTED, f"a body above {BODY_BYTES} bytes")
+            self._refused((began, self._clock.now()), 413, Failure.UNEXPECTED, f"a body above {BODY_BYTES} bytes")
             return web.Response(status=413)
+        when = began, self._clock.now()
         try:
-            return web.Response(status=self._take(began, body, request.headers.get("Authorization", "")))
+            return web.Response(status=self._take(when, body, request.headers.get("Authorization", "")))
         except NestobsError as error:
             self._broken = error
             return web.Response(status=500)
 
-    def _take(self, began: int, body: bytes, token: str) -> int:
+    def _take(self, when: _Span, body: bytes, token: str) -> int:
         """Verify and write: the HTTP status to answer."""
         try:
             said = self._verified(body, token)
         except _Unsigned as error:
-            self._refused(began, 401, Failure.BAD_SIGNATURE, str(error))
+            self._refused(when, 401, Failure.BAD_SIGNATURE, str(error))
             return 401
         except ValueError as error:
-            self._refused(began, 400, Failure.UNEXPECTED, str(error))
+            self._refused(when, 400, Failure.UNEXPECTED, str(error))
             return 400
         if said.event_id not in self._known:
-            self._accepted(began, said)
+            self._accepted(when, said)
             self._remember(said.event_id)
         return 200
 
@@ -151,12 +154,13 @@ class Webhooks:
             raise _Unsigned(f"the signature does not hold: {type(error).__name__}") from None
         return _read(found)
 
-    def _accepted(self, began: int, said: _Said) -> None:
-        at = self._clock.now()
+    def _accepted(self, when: _Span, said: _Said) -> None:
+        at = when[1]
         stamp = {"remote_at": said.created_at, "remote_grain_s": 1.0} if said.created_at else {}
         trace = self._guarded(at, lambda: self._trace_of(said.room)) if said.room else NO_TRACE
+        trace = trace or Trace(room=said.room)
         facts = detail(event=said.event, event_id=said.event_id, **said.facts)
-        self._row(trace or NO_TRACE, began, at, Outcome.ACCEPTED, status=200, detail=facts, **stamp)
+        self._row(trace, when, Outcome.ACCEPTED, status=200, detail=facts, **stamp)
         if (call := self._on_event) is not None:
             self._guarded(at, lambda: call(said.event, said.room, at))
 
@@ -175,21 +179,21 @@ class Webhooks:
         except Exception as error:
             reason = f"our own callback failed: {type(error).__name__}: {error}"
             why = {"failure": Failure.INTERNAL, "failure_layer": FailureLayer.PROBER, "reason": reason}
-            self._row(NO_TRACE, at, at, Outcome.PROBE_ERROR, **why)
+            self._row(NO_TRACE, (at, at), Outcome.PROBE_ERROR, **why)
             return None
 
-    def _refused(self, began: int, status: int, failure: Failure, reason: str) -> None:
+    def _refused(self, when: _Span, status: int, failure: Failure, reason: str) -> None:
         why = {"status": status, "failure": failure, "failure_layer": FailureLayer.HTTP, "reason": reason}
-        self._row(NO_TRACE, began, self._clock.now(), Outcome.REFUSED, **why)
+        self._row(NO_TRACE, when, Outcome.REFUSED, **why)
 
-    def _row(self, trace: Trace, began: int, at: int, outcome: Outcome, **fields: Any) -> Observation:
+    def _row(self, trace: Trace, when: _Span, outcome: Outcome, **fields: Any) -> Observation:
         return self._vantage.record(
             trace,
             source=Source.WEBHOOK,
             target=self._url,
             operation=Operation.RECEIVE,
-            sent_at=began,
-            received_at=at,
+            sent_at=when[0],
+            received_at=when[1],
             outcome=outcome,
             **fields,
         )
@@ -210,6 +214,7 @@ def _read(found: Any) -> _Said:
             "room_sid": found.room.sid or None,
             "participant_sid": found.participant.sid or None,
             "identity": short or None,
+            "dropped_before": found.num_dropped or None,
         },
     )
 

@@ -79,7 +79,7 @@ def until() -> Callable[[Callable[[], Any]], Awaitable[Any]]:
 
     async def wait(check: Callable[[], Any]) -> Any:
         async with asyncio.timeout(10):
-            while not (found := check()):
+            while not (found := check()):  # noqa: ASYNC110 - what is waited for has no event to set
                 await asyncio.sleep(0.01)
         return found
 
@@ -90,6 +90,18 @@ def until() -> Callable[[Callable[[], Any]], Awaitable[Any]]:
 def livekit(request: pytest.FixtureRequest) -> str:
     """Both kinds of LiveKit; the real one is skipped where there is none, unless it is required."""
     kind = str(request.param)
-    if kind == "server" and find_binary() is None and os.environ.get("NESTOBS_REQUIRE_LIVEKIT") != "1":
-        pytest.skip("there is no livekit-server here: `make livekit` installs it")
+    if kind == "server":
+        _skip_without_server()
     return kind
+
+
+@pytest.fixture
+def real_livekit() -> str:
+    """The real server only."""
+    _skip_without_server()
+    return "server"
+
+
+def _skip_without_server() -> None:
+    if find_binary() is None and os.environ.get("NESTOBS_REQUIRE_LIVEKIT") != "1":
+        pytest.skip("there is no livekit-server here: `make livekit` installs it")

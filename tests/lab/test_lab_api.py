@@ -282,10 +282,13 @@ async def test_a_cached_404_outlives_the_record_and_says_so(open_lab, scenario):
 
 
 async def test_replicas_flap(open_lab, scenario):
-    text = '[api]\nreplicas = 2\ninfo = {kind="mixture", parts=[{weight=1, kind="never"}, {weight=1, kind="constant", s=0}]}'
+    parts = '[{weight=1, kind="never"}, {weight=1, kind="constant", s=0}]'
+    text = f'[api]\nreplicas = 2\ninfo = {{kind="mixture", parts={parts}}}'
     async with open_lab(scenario(text), seed=3) as (lab, host):
         rooms = [await host.create() for _ in range(8)]
-        seen = {room: {(await host.http.get(f"{host.base}/{room}/info")).status_code for _ in range(4)} for room in rooms}
+        seen = {
+            room: {(await host.http.get(f"{host.base}/{room}/info")).status_code for _ in range(4)} for room in rooms
+        }
         assert {200, 404} in seen.values()
         never = {row["room"] for row in lab.truth() if row["layer"] == "api:info" and row["change"] == "never"}
         assert never == {room for room, codes in seen.items() if 404 in codes}

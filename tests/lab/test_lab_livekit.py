@@ -203,10 +203,8 @@ async def test_a_named_server_that_is_none_is_an_error(tmp_path, monkeypatch):
             pass
 
 
-async def test_the_server_ends_with_the_lab(open_lab, scenario, livekit):
-    if livekit == "stand-in":
-        pytest.skip("the stand-in is no process of its own")
-    async with open_lab(scenario(), livekit=livekit) as (lab, _):
+async def test_the_server_ends_with_the_lab(open_lab, scenario, real_livekit):
+    async with open_lab(scenario(), livekit=real_livekit) as (lab, _):
         pid = lab.livekit_pid
         os.kill(pid, 0)
     with pytest.raises(ProcessLookupError):

@@ -1,0 +1,177 @@
+"""The only reader of the environment and of nestobs.toml: both become values here, once.
+
+    # nestobs.toml
+    store = "nestobs-data"                # optional
+    [targets.production]
+    api = "https://HOST/api/v1/nests"
+    relays = ["wss://relay.one", "wss://relay.two"]   # the first is the selected one
+    livekit = "wss://HOST/livekit"        # optional: else what a nest names
+    livekit_keys_file = "livekit.keys"    # optional: one line `key: secret`
+    nsec_file = "canary.nsec"             # optional
+    vantage = "office"                    # optional: else this host's name
+
+Keys come by environment (NESTOBS_NSEC, NESTOBS_LIVEKIT_API_KEY, NESTOBS_LIVEKIT_API_SECRET) or by such a file, never as
+an argument, where other users of the machine could read them.
+"""
+
+from __future__ import annotations
+
+import socket
+import tomllib
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, Final
+
+from pydantic import BaseModel, ConfigDict, SecretStr, ValidationError
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from nestobs.errors import ConfigError, UsageError
+from nestobs.keyring import Keyring
+from nestobs.nostr import Keys
+from nestobs.station import Target
+
+FILE: Final = "nestobs.toml"
+
+
+class Environment(BaseSettings):
+    """What is read from the environment, each variable with the prefix NESTOBS_."""
+
+    model_config = SettingsConfigDict(env_prefix="NESTOBS_")
+
+    nsec: SecretStr | None = None
+    livekit_api_key: SecretStr | None = None
+    livekit_api_secret: SecretStr | None = None
+    state_dir: Path = Path("~/.local/state/nestobs")
+    config: Path | None = None
+    vantage: str = ""
+
+
+class _TargetTable(BaseModel):
+    model_config = ConfigDict(extra="forbid")
+
+    api: str
+    relays: list[str]
+    livekit: str = ""
+    livekit_keys_file: Path | None = None
+    nsec_file: Path | None = None
+    vantage: str = ""
+
+
+class _File(BaseModel):
+    model_config = ConfigDict(extra="forbid")
+
+    store: Path | None = None
+    targets: dict[str, _TargetTable] = {}
+
+
+class Config:
+    """Environment and file together. Paths in the file are relative to the file."""
+
+    def __init__(self, path: Path | None = None) -> None:
+        try:
+            self.environment = Environment()
+        except ValidationError as error:
+            raise ConfigError(f"the environment is not usable: {_first(error)}") from None
+        named = path or self.environment.config
+        self.path = named or Path(FILE)
+        self.file = _read(self.path, needed=named is not None)
+
+    def store(self, given: str | None) -> Path:
+        """The store's folder: as given, else the file's, else ./nestobs-data."""
+        if given:
+            return Path(given)
+        return self._beside(self.file.store) if self.file.store else Path("nestobs-data")
+
+    def target(
+        self, name: str | None, *, api: str | None = None, relays: Sequence[str] = (), livekit: str | None = None
+    ) -> Target:
+        """The target of that name, with what was given by flags in place of what the file says.
+
+        Raises ConfigError that lists the known targets, or says which flags are missing.
+        """
+        if name is not None and name not in self.file.targets:
+            known = ", ".join(self.file.targets) or "none"
+            raise ConfigError(
+                f"target {name!r} is unknown in {self.path} (known: {known}): add it, or give --api and --relay"
+            )
+        if name is None and api is None and len(self.file.targets) == 1:
+            name = next(iter(self.file.targets))
+        table = self.file.targets.get(name or "")
+        found_api = api or (table.api if table else "")
+        found_relays = tuple(relays) or tuple(table.relays if table else ())
+        if not found_api or not found_relays:
+            raise UsageError(
+                "no target: give --target NAME (from nestobs.toml) or --api URL and at least one --relay URL"
+            )
+        key, secret = self._livekit_keys(table)
+        return Target(
+            name=name or "flags",
+            vantage=self.environment.vantage or (table.vantage if table else "") or socket.gethostname(),
+            api=found_api.rstrip("/"),
+            relays=found_relays,
+            livekit=livekit or (table.livekit if table else ""),
+            livekit_key=key,
+            livekit_secret=secret,
+        )
+
+    def keyring(self, name: str | None = None) -> Keyring:
+        """Where run keys are kept, with the operator's own key from the environment or the target's file."""
+        table = self.file.targets.get(name or "")
+        secret = self.environment.nsec.get_secret_value() if self.environment.nsec else ""
+        if not secret and table is not None and table.nsec_file is not None:
+            secret = _secret_file(self._beside(table.nsec_file))
+        operator = Keys.from_secret(secret) if secret else None
+        return Keyring(self.environment.state_dir.expanduser() / "keys", operator)
+
+    def _livekit_keys(self, table: _TargetTable | None) -> tuple[str, str]:
+        key, secret = self.environment.livekit_api_key, self.environment.livekit_api_secret
+        if key is not None and secret is not None:
+            return key.get_secret_value(), secret.get_secret_value()
+        if (key is None) != (secret is None):
+            raise ConfigError("set both NESTOBS_LIVEKIT_API_KEY and NESTOBS_LIVEKIT_API_SECRET, or neither")
+        if table is None or table.livekit_keys_file is None:
+            return "", ""
+        path = self._beside(table.livekit_keys_file)
+        first, separator, rest = _secret_file(path).partition(":")
+        if not separator or not rest.strip():
+            raise ConfigError(f"{path} does not hold one line `key: secret`")
+        return first.strip(), rest.strip()
+
+    def _beside(self, path: Path) -> Path:
+        path = path.expanduser()
+        return path if path.is_absolute() else self.path.parent / path
+
+
+def _secret_file(path: Path) -> str:
+    try:
+        return path.read_text().strip()
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigError(
+            f"the key file {path} cannot be read ({type(error).__name__}): check the path in nestobs.toml"
+        ) from None
+
+
+def _read(path: Path, *, needed: bool) -> _File:
+    try:
+        data: dict[str, Any] = tomllib.loads(path.read_text())
+    except FileNotFoundError:
+        if needed:
+            raise ConfigError(f"there is no {path}: check --config or NESTOBS_CONFIG") from None
+        return _File()
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{path} cannot be read ({type(error).__name__})") from None
+    except tomllib.TOMLDecodeError as error:
+        raise ConfigError(f"{path} is not valid TOML: {error}") from None
+    try:
+        return _File.model_validate(data)
+    except ValidationError as error:
+        raise ConfigError(f"{path}: {_first(error)}") from None
+
+
+def _first(error: ValidationError) -> str:
+    """The first mistake, without the value: it may be a secret."""
+    found = error.errors(include_input=False, include_url=False)[0]
+    where = ".".join(str(part) for part in found["loc"])
+    if found["type"] == "extra_forbidden":
+        return f"{where} is no known key: remove it or correct its spelling"
+    return f"{where}: {found['msg']}"
