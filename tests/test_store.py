@@ -540,9 +540,10 @@ def test_an_entry_is_open_until_closed_and_closed_once(store):
 
 def test_the_ledger_is_written_with_synchronous_full_and_rows_with_normal(store):
     with store.writer() as writer:
+        (before,) = writer._connection.execute("PRAGMA synchronous").fetchone()
         (during,) = writer.perform(lambda connection: connection.execute("PRAGMA synchronous").fetchone())
         (after,) = writer._connection.execute("PRAGMA synchronous").fetchone()
-    assert (during, after) == (2, 1)
+    assert (before, during, after) == (1, 2, 1)
 
 
 @pytest.mark.parametrize("key", ["nsec1" + "q" * 58, "ab" * 32])

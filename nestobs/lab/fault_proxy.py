@@ -90,14 +90,15 @@ class FaultProxy:
         """Stop listening and drop every connection."""
         if self._reopening is not None:
             await self._reopening
-        if self._server is not None:
-            self._server.close()
-            await self._server.wait_closed()
-            self._server = None
+        server, self._server = self._server, None
+        if server is not None:
+            server.close()
         elif self._socket is not None:
             self._socket.close()
         for link in list(self._links):
             link.abort()
+        if server is not None:
+            await server.wait_closed()  # from Python 3.12 on it waits for the connections too
         await asyncio.sleep(0)
 
     def delay_s(self) -> float:
@@ -205,6 +206,7 @@ class _End(asyncio.Protocol):
         self.transport: asyncio.Transport | None = None
         self.gone = False
         self.finished = False
+        self.choked = False
         self._queue: deque[tuple[float, bytes | None]] = deque()
         self._waiting = 0
         self._timer: asyncio.TimerHandle | None = None
@@ -263,10 +265,23 @@ class _End(asyncio.Protocol):
                 break
             self._queue.popleft()
             self._forward(receiver, data)
-        if self._waiting <= self.HIGH_WATER and self.transport is not None and not self.gone:
-            self.transport.resume_reading()
+        self._go_on_reading()
         if self.gone and self._drained():
             receiver.close()
+
+    def pause_writing(self) -> None:
+        self.choked = True
+        if self.other.transport is not None and not self.other.gone:
+            self.other.transport.pause_reading()
+
+    def resume_writing(self) -> None:
+        self.choked = False
+        self.other._go_on_reading()
+
+    def _go_on_reading(self) -> None:
+        ready = self._waiting <= self.HIGH_WATER and not self.other.choked
+        if ready and self.transport is not None and not self.gone:
+            self.transport.resume_reading()
 
     def _forward(self, receiver: asyncio.Transport, data: bytes | None) -> None:
         if data is None:

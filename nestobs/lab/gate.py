@@ -18,7 +18,7 @@ import json
 import logging
 import secrets
 from collections.abc import Callable, Coroutine
-from typing import Any
+from typing import Any, TypeAlias, TypeVar
 
 from websockets.asyncio.client import ClientConnection, connect
 from websockets.asyncio.server import Server, ServerConnection, serve
@@ -30,6 +30,10 @@ from nestobs.lab.plan import Plan
 from nestobs.lab.truth import Bracket, JsonLines, TruthLog
 
 MAX_FRAME = 4 << 20
+
+T = TypeVar("T")
+Verdict: TypeAlias = tuple[bool, str]
+"""A relay's word on an event: accepted or not, and the reason."""
 
 _log = logging.getLogger("nestobs.lab.gate")
 _log.addFilter(lambda record: "handshake failed" not in record.getMessage())  # clients may leave at any time
@@ -80,8 +84,9 @@ class Gate:
         self._server: Server | None = None
         self._store: _Store | None = None
         self._visitors: set[_Visitor] = set()
-        self._first: dict[str, asyncio.Task[None]] = {}
-        self._tasks: set[asyncio.Task[None]] = set()
+        self._first: dict[str, asyncio.Task[Verdict]] = {}
+        self._newest: dict[str, str] = {}
+        self._tasks: set[asyncio.Task[Any]] = set()
 
     @property
     def fault(self) -> GateFault:
@@ -163,7 +168,7 @@ class Gate:
                 }
             )
 
-    async def take(self, event: dict[str, Any]) -> tuple[bool, str]:
+    async def take(self, event: dict[str, Any]) -> Verdict:
         """What the sender of an event is told: accepted or not, and the reason. Stores it now or later."""
         try:
             nostr.read_event(event)
@@ -175,45 +180,59 @@ class Gate:
             self._drop(event)
             return True, ""
         address = _address(event)
-        if address is not None and address not in self._first:
-            return await self._hold(address, event)
-        held = [self._first[target] for target in _targets(event) if target in self._first]
+        if address is not None:
+            self._newest[address] = event["id"]
+            if address not in self._first:
+                return await self._hold(address, event)
+        held = [self._first[target] for target in self._targets(event)]
         if any(not task.done() for task in held):
             self.later(self._behind(held, event))
             return True, ""
         return await self._pass(event)
 
-    async def _hold(self, address: str, event: dict[str, Any]) -> tuple[bool, str]:
+    async def _hold(self, address: str, event: dict[str, Any]) -> Verdict:
         delay_s = self._plan_of(address.split(":", 2)[2]).relays[self._index]
-        self._first[address] = task = self.later(self._release(address, event, delay_s))
-        if delay_s == 0.0 or (self._fault is GateFault.LATE_OK and delay_s is not None):
-            await asyncio.wait([task])
-        return True, ""
+        waits = delay_s == 0.0 or (self._fault is GateFault.LATE_OK and delay_s is not None)
+        self._first[address] = task = self.later(self._release(address, event, delay_s, promised=not waits))
+        return await asyncio.shield(task) if waits else (True, "")
 
-    async def _release(self, address: str, event: dict[str, Any], delay_s: float | None) -> None:
+    async def _release(self, address: str, event: dict[str, Any], delay_s: float | None, *, promised: bool) -> Verdict:
+        """Store the first event of an address after its delay. `promised`: its sender has been told OK true."""
         if delay_s is None:
             self._note(address, "never", None, None)
-            return
+            return True, ""
         await asyncio.sleep(delay_s)
         not_yet_at = self._clock.now_at()
-        accepted, _ = await self._stored(event)
+        accepted, reason = await self._stored(event)
         if accepted:
             self._note(address, "shown", Bracket(not_yet_at, self._clock.now_at()), delay_s)
+        else:
+            del self._first[address]
+            if promised:
+                self._note(address, "never", None, delay_s)
+        return accepted, reason
 
-    async def _behind(self, held: list[asyncio.Task[None]], event: dict[str, Any]) -> None:
+    async def _behind(self, held: list[asyncio.Task[Verdict]], event: dict[str, Any]) -> None:
         await asyncio.wait(held)
         await self._pass(event)
 
-    async def _pass(self, event: dict[str, Any]) -> tuple[bool, str]:
+    async def _pass(self, event: dict[str, Any]) -> Verdict:
         not_yet_at = self._clock.now_at()
         accepted, reason = await self._stored(event)
         if accepted and event.get("kind") == nostr.DELETION_KIND:
-            for address in _targets(event):
-                if address in self._first and address.split(":", 2)[1] == event.get("pubkey"):
+            for address in self._targets(event):
+                if address.split(":", 2)[1] == event.get("pubkey"):
                     self._note(address, "gone", Bracket(not_yet_at, self._clock.now_at()), None)
         return accepted, reason
 
-    async def _stored(self, event: dict[str, Any]) -> tuple[bool, str]:
+    def _targets(self, event: dict[str, Any]) -> set[str]:
+        """The addresses known here that an event replaces, or deletes by address or by the id of the newest."""
+        if event.get("kind") != nostr.DELETION_KIND:
+            return {_address(event) or ""} & self._first.keys()
+        named = {(row[0], row[1]) for row in event["tags"] if len(row) > 1}
+        return {address for address in self._first if ("a", address) in named or ("e", self._newest[address]) in named}
+
+    async def _stored(self, event: dict[str, Any]) -> Verdict:
         assert self._store is not None
         return await self._store.put(event)
 
@@ -226,7 +245,7 @@ class Gate:
         layer = f"relay:{self.name}"
         self._truth.note(layer, change, bracket, planned_delay_s, scenario=self._scenario, address=address)
 
-    def later(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
+    def later(self, work: Coroutine[Any, Any, T]) -> asyncio.Task[T]:
         """Run this in the background; it is cancelled when the gate closes."""
         task = asyncio.get_running_loop().create_task(work)
         self._tasks.add(task)
@@ -239,14 +258,6 @@ def _address(event: dict[str, Any]) -> str | None:
     if event.get("kind") != nostr.ROOM_KIND:
         return None
     return f"{nostr.ROOM_KIND}:{event.get('pubkey')}:{_first_value(event, 'd') or ''}"
-
-
-def _targets(event: dict[str, Any]) -> list[str]:
-    """The addresses an event replaces or deletes."""
-    if event.get("kind") == nostr.DELETION_KIND:
-        return [row[1] for row in event.get("tags") or [] if len(row) > 1 and row[0] == "a"]
-    address = _address(event)
-    return [] if address is None else [address]
 
 
 def _first_value(event: dict[str, Any], name: str) -> str | None:
@@ -390,16 +401,16 @@ class _Store:
 
     def __init__(self, relay: ClientConnection) -> None:
         self._relay = relay
-        self._asked: dict[str, list[asyncio.Future[tuple[bool, str]]]] = {}
+        self._asked: dict[str, list[asyncio.Future[Verdict]]] = {}
         self._reading = asyncio.get_running_loop().create_task(self._read())
 
     @classmethod
     async def open(cls, url: str) -> _Store:
         return cls(await connect(url, compression=None, ping_interval=None, max_size=None, close_timeout=0.5))
 
-    async def put(self, event: dict[str, Any]) -> tuple[bool, str]:
+    async def put(self, event: dict[str, Any]) -> Verdict:
         """Send an event and wait for the relay's OK: what it said. (False, reason) when the relay is gone."""
-        answer: asyncio.Future[tuple[bool, str]] = asyncio.get_running_loop().create_future()
+        answer: asyncio.Future[Verdict] = asyncio.get_running_loop().create_future()
         self._asked.setdefault(str(event["id"]), []).append(answer)
         try:
             await self._relay.send(json.dumps(["EVENT", event]))
@@ -416,7 +427,7 @@ class _Store:
         for event_id in list(self._asked):
             self._answer(event_id, (False, "error: the relay is gone"))
 
-    def _answer(self, event_id: str, verdict: tuple[bool, str]) -> None:
+    def _answer(self, event_id: str, verdict: Verdict) -> None:
         for future in self._asked.pop(event_id, []):
             if not future.done():
                 future.set_result(verdict)

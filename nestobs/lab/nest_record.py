@@ -9,7 +9,7 @@ never shows counts as never shown.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 
 from nestobs.lab.clock import LabClock
@@ -25,7 +25,8 @@ Note = Callable[[str, Change, Bracket | None, Delay], None]
 class Nest:
     """A created nest. `link` is its naddr; `room_sid` is LiveKit's id of the room while it exists, else empty.
 
-    `closing`: the API is ending the LiveKit room itself, so its own stamps count and the webhook's coarser ones do not.
+    `opening`: LiveKit has been asked for the room and has not answered. `closing`: the API is ending the room itself,
+    so its own stamps count and the webhook's coarser ones do not.
     """
 
     room: str
@@ -40,11 +41,13 @@ class Nest:
     admins: set[str] = field(default_factory=set)
     participants: int = 0
     room_sid: str = ""
+    opening: bool = False
     closing: bool = False
     deleted: bool = False
     _flips: dict[tuple[str, int], Bracket] = field(default_factory=dict)
     _room: Bracket | None = None
     _announced: set[str] = field(default_factory=set)
+    _settled: set[str] = field(default_factory=set)
     _timers: list[asyncio.TimerHandle] = field(default_factory=list)
 
     def open_record(self) -> None:
@@ -57,10 +60,10 @@ class Nest:
                 elif delay_s is not None:
                     self._timers.append(loop.call_later(delay_s, self._flip, route, replica))
             if self._planned(route) is None:
-                self.note(f"api:{route}", "never", None, None)
+                self._never(f"api:{route}", None)
         if self.plan.livekit_s is None:
             for layer in LIVEKIT_LAYERS:
-                self.note(layer, "never", None, None)
+                self._never(layer, None)
 
     def shows(self, route: str, replica: int) -> bool:
         """Whether this replica shows the record on this route."""
@@ -78,24 +81,30 @@ class Nest:
         for route in ("join", "guest"):
             self._try_announce(route)
 
-    def room_closed(self, bracket: Bracket) -> None:
-        """The LiveKit room went within this bracket; without it no join succeeds. Nothing when it is gone already."""
+    def room_closed(self, bracket: Bracket, *, for_good: bool = True) -> None:
+        """The LiveKit room went within this bracket; without it no join succeeds. Nothing when it is gone already.
+
+        A join that was still waiting for its record then never comes, unless the room will be made again.
+        """
         if not self.room_sid:
             return
         self.room_sid, self._room, self.participants = "", None, 0
         for layer in (*LIVEKIT_LAYERS, "api:join", "api:guest"):
             self._withdraw(layer, bracket)
+        if for_good and not self.deleted:
+            self._give_up(("join", "guest"))
 
     def delete(self, not_yet_at: int) -> None:
         """The record goes now, from all routes and replicas. `not_yet_at`: the deletion was not begun before."""
         self.cancel()
         self.deleted = True
         bracket = Bracket(not_yet_at, self.clock.now_at())
+        self._give_up(ROUTES)
         for route in ROUTES:
-            layer = f"api:{route}"
-            if layer not in self._announced and self._planned(route) is not None:
-                self.note(layer, "never", None, self._planned(route))
-            self._withdraw(layer, bracket)
+            self._withdraw(f"api:{route}", bracket)
+        if not self.room_sid and not self.opening and "livekit:room" not in self._settled:
+            for layer in LIVEKIT_LAYERS:
+                self._never(layer, self.plan.livekit_s)
 
     def cancel(self) -> None:
         """Stop the switches that have not flipped."""
@@ -131,9 +140,20 @@ class Nest:
             return None
         return max(min(known), self.plan.livekit_s)
 
+    def _give_up(self, routes: Iterable[str]) -> None:
+        """Routes that have neither shown the nest nor been written off never will."""
+        for layer in (f"api:{route}" for route in routes):
+            if layer not in self._settled:
+                self._never(layer, self._planned(layer.removeprefix("api:")))
+
+    def _never(self, layer: str, planned_delay_s: Delay) -> None:
+        self._settled.add(layer)
+        self.note(layer, "never", None, planned_delay_s)
+
     def _announce(self, layer: str, bracket: Bracket, planned_delay_s: Delay) -> None:
         if layer not in self._announced:
             self._announced.add(layer)
+            self._settled.add(layer)
             self.note(layer, "shown", bracket, planned_delay_s)
 
     def _withdraw(self, layer: str, bracket: Bracket) -> None:

@@ -295,9 +295,13 @@ class NestsApi:
     async def _open_room(self, nest: Nest) -> None:
         where = self.scenario.livekit
         not_yet_at = self._clock.now_at()
-        sid = await self._rooms.create(
-            nest.room, empty_timeout_s=where.empty_timeout_s, departure_timeout_s=where.departure_timeout_s
-        )
+        nest.opening = True
+        try:
+            sid = await self._rooms.create(
+                nest.room, empty_timeout_s=where.empty_timeout_s, departure_timeout_s=where.departure_timeout_s
+            )
+        finally:
+            nest.opening = False
         nest.room_opened(sid, Bracket(not_yet_at, self._clock.now_at()))
         if nest.deleted:
             await self._close_room(nest)
@@ -310,14 +314,14 @@ class NestsApi:
             with contextlib.suppress(livekit_api.TwirpError, aiohttp.ClientError, TimeoutError):
                 await self._close_room(nest)
 
-    async def _close_room(self, nest: Nest) -> None:
+    async def _close_room(self, nest: Nest, *, for_good: bool = True) -> None:
         not_yet_at = self._clock.now_at()
         nest.closing = True
         try:
             await self._rooms.delete(nest.room)
         finally:
             nest.closing = False
-        nest.room_closed(Bracket(not_yet_at, self._clock.now_at()))
+        nest.room_closed(Bracket(not_yet_at, self._clock.now_at()), for_good=for_good)
 
     def _replica(self) -> int:
         count = self.scenario.api.replicas
@@ -397,7 +401,7 @@ class NestsApi:
             return nest
         try:
             if self.scenario.api.restart_deletes:
-                await self._close_room(nest)
+                await self._close_room(nest, for_good=False)
                 await asyncio.sleep(RESTART_PAUSE_S)
             await self._open_room(nest)
         except (livekit_api.TwirpError, aiohttp.ClientError, TimeoutError):

@@ -118,6 +118,30 @@ async def test_the_same_seed_gives_the_same_truth(open_lab, until):
     assert drawn[0] == drawn[1]
 
 
+async def test_a_join_never_comes_when_the_room_ends_before_the_record_shows(open_lab, scenario, until):
+    text = '[api]\nrecord = {kind="constant", s=0.4}\n[livekit]\nexpires = {kind="constant", s=0.1}'
+    async with open_lab(scenario(text)) as (lab, host):
+        await host.create()
+        await until(lambda: any(row["layer"] == "api:info" for row in lab.truth()))
+        changes = {(row["layer"], row["change"]) for row in lab.truth()}
+        assert {
+            ("api:join", "never"),
+            ("api:guest", "never"),
+            ("livekit:room", "gone"),
+            ("api:info", "shown"),
+        } <= changes
+        assert not {("api:join", "shown"), ("api:guest", "shown")} & changes
+
+
+async def test_every_layer_gets_a_verdict_when_a_nest_is_deleted_before_anything_shows(open_lab, scenario):
+    text = '[api]\nrecord = {kind="constant", s=60}\n[livekit]\ncreated = {kind="constant", s=60}'
+    async with open_lab(scenario(text)) as (lab, host):
+        room = await host.create()
+        assert (await host.call("DELETE", f"/{room}")).status_code == 204
+        assert len(lab.truth()) == 6
+        assert {(row["change"], row["planned_delay_s"]) for row in lab.truth()} == {("never", 60.0)}
+
+
 @pytest.mark.parametrize(
     ("words", "said"),
     [

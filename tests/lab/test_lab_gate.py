@@ -87,6 +87,71 @@ async def test_edits_and_deletions_queue_behind_the_held_first(open_lab, held, u
         assert await stored(gate.url) == []
 
 
+@pytest.mark.parametrize("by", ["a", "e"])
+async def test_a_deletion_by_address_or_by_id_is_the_end_of_the_layer(open_lab, scenario, by):
+    async with open_lab(scenario()) as (lab, host):
+        gate, now = lab.gates["made"][0], int(time.time())
+        event = host.room_event("room", now)
+        tag = (by, event.id if by == "e" else f"30312:{host.keys.public}:room")
+        async with connect(gate.url) as ws:
+            for each in (event, host.keys.sign(5, created_at=now + 1, tags=[tag])):
+                await ws.send(nostr.publish(each))
+                assert await heard(ws) == ["OK", each.id, True, ""]
+        assert await stored(gate.url) == []
+        assert [row["change"] for row in lab.truth()] == ["shown", "gone"]
+
+
+async def test_a_deletion_by_somebody_else_changes_nothing(open_lab, scenario):
+    async with open_lab(scenario()) as (lab, host):
+        gate, now = lab.gates["made"][0], int(time.time())
+        event, other = host.room_event("room", now), nostr.Keys.generate()
+        async with connect(gate.url) as ws:
+            for each in (event, other.sign(5, created_at=now + 1, tags=[("a", f"30312:{host.keys.public}:room")])):
+                await ws.send(nostr.publish(each))
+                await heard(ws)
+        assert await stored(gate.url) == [event.id]
+        assert [row["change"] for row in lab.truth()] == ["shown"]
+
+
+async def test_a_hostile_event_passes_as_it_is(open_lab, scenario):
+    async with open_lab(scenario()) as (lab, host):
+        gate, text = lab.gates["made"][0], "<script>\u202e\x00\x1b[31m" + "x" * 60_000
+        event = host.keys.sign(30312, created_at=int(time.time()), tags=[("d", "../../x"), ("room", text)])
+        async with connect(gate.url) as ws:
+            await ws.send(nostr.publish(event))
+            assert (await heard(ws))[2] is True
+            await ws.send(nostr.req("q", nostr.room_filter()))
+            assert (await heard(ws))[2]["tags"][1][1] == text
+        assert lab.truth()[0]["room"] == "../../x"
+
+
+@pytest.mark.parametrize(("delay_s", "told", "truth"), [(0, False, []), (0.1, True, ["never"])])
+async def test_an_event_too_large_for_the_relay(open_lab, scenario, until, delay_s, told, truth):
+    """The real relay takes 64 KiB; a gate that held the event has promised otherwise by then."""
+    async with open_lab(scenario(f'[relays]\neach = {{kind="constant", s={delay_s}}}')) as (lab, host):
+        gate, now = lab.gates["made"][0], int(time.time())
+        huge = host.keys.sign(30312, created_at=now, tags=[("d", "room"), ("room", "x" * 100_000)])
+        async with connect(gate.url) as ws:
+            await ws.send(nostr.publish(huge))
+            assert (await heard(ws))[2] is told
+            await until(lambda: [row["change"] for row in lab.truth()] == truth)
+            small = host.room_event("room", now + 1)
+            await ws.send(nostr.publish(small))
+            assert await heard(ws) == ["OK", small.id, True, ""]
+        await until(lambda: [row["change"] for row in lab.truth()] == [*truth, "shown"])
+        assert await stored(gate.url) == [small.id]
+
+
+async def test_a_hundred_readers_at_once(open_lab, scenario):
+    async with open_lab(scenario()) as (lab, host):
+        gate = lab.gates["made"][0]
+        async with connect(gate.url) as ws:
+            await ws.send(nostr.publish(host.room_event("room")))
+            await heard(ws)
+        found = await asyncio.gather(*[stored(gate.url) for _ in range(100)])
+        assert {len(each) for each in found} == {1}
+
+
 async def test_an_edit_after_the_first_passes_at_once(open_lab, held, until):
     async with open_lab(held) as (lab, host):
         gate, now = lab.gates["made"][0], int(time.time())

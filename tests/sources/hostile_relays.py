@@ -75,12 +75,13 @@ async def hang_up(reader, writer):
 async def reset(reader, writer):
     """Answer with RST."""
     await reader.read(1)
-    rst(writer)
+    rst(writer.transport)
 
 
-def rst(writer):
-    writer.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
-    writer.transport.abort()
+def rst(transport):
+    """Drop a connection so that the peer sees a reset."""
+    transport.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+    transport.abort()
 
 
 def free_port():

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import itertools
 import json
-import socket
 import time
 from contextlib import asynccontextmanager
 
@@ -512,9 +511,7 @@ async def test_a_relay_that_closes_in_mid_question():
 
 async def test_a_relay_that_resets_in_mid_question():
     async def reset(peer, verb, *rest):
-        sock = peer.ws.transport.get_extra_info("socket")
-        sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, bytes([1, 0, 0, 0, 0, 0, 0, 0]))
-        peer.ws.transport.abort()
+        hostile.rst(peer.ws.transport)
 
     async with hostile.relay(reset) as (url, _), watching(url) as (relay, _):
         row, _ = await relay.query(TRACE, address=ADDRESS)
@@ -717,6 +714,19 @@ async def test_failure_6_an_ok_after_the_timer_corrects_the_row_and_nothing_is_s
     assert len(heard) == 1
 
 
+async def test_failure_6_an_ok_after_the_caller_gave_up_is_a_row_too():
+    async def answer(peer, verb, *rest):
+        await asyncio.sleep(0.1)
+        await peer.say("OK", rest[0]["id"], True, "")
+
+    async with hostile.relay(answer) as (url, heard), watching(url) as (relay, rows):
+        publishing = asyncio.create_task(relay.publish(TRACE, room()))
+        await until(lambda: heard)
+        publishing.cancel()
+        await until(lambda: len(rows.of(Operation.PUBLISH)) == 2)
+    assert [row.outcome for row in rows.of(Operation.PUBLISH)] == [Outcome.UNKNOWN, Outcome.ACCEPTED]
+
+
 async def test_failure_6_ok_without_storage_is_found_out_by_reading_back():
     async def answer(peer, verb, *rest):
         await peer.say(*(("OK", rest[0]["id"], True, "") if verb == "EVENT" else ("EOSE", rest[0])))
@@ -729,6 +739,7 @@ async def test_failure_6_ok_without_storage_is_found_out_by_reading_back():
         (Outcome.ABSENT, Failure.NOT_STORED, number) for number in (1, 2, 3)
     ]
     assert back[0].reason == "OK but not there when read back"
+    assert json.loads(back[0].detail) == {"published": row.attempt_group}
 
 
 async def test_a_publication_without_a_connection_is_unknown_after_its_intent():

@@ -1,0 +1,65 @@
+# One environment in .venv, pinned by constraints.txt; every target makes what it needs.
+SHELL := /bin/bash
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.made
+CACHE := $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/nestobs
+LIVEKIT_VERSION := v1.11.0
+LIVEKIT := $(CACHE)/bin/livekit-server-$(LIVEKIT_VERSION)
+
+.PHONY: help demo test lint bench calibrate livekit notebook environment constraints clean
+.DEFAULT_GOAL := help
+
+help:  ## what there is
+	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
+
+$(STAMP): pyproject.toml constraints.txt
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check 'uv>=0.9'
+	$(BIN)/uv pip install --quiet --python $(BIN)/python --constraint constraints.txt --editable '.[dev]'
+	touch $@
+
+demo: $(STAMP)  ## lab, nests, joins from two vantages, report in runs/demo
+	$(BIN)/nestobs demo --out runs/demo
+
+test: $(STAMP)  ## lint, types, walls and all tests
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+	$(BIN)/python -m pytest
+
+lint: $(STAMP)  ## mend what ruff can mend
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+bench: $(STAMP)  ## speed, as ratios against a peer in the same run
+	PYTHONPATH=. $(BIN)/python tests/bench_cli.py
+	PYTHONPATH=. $(BIN)/python tests/bench_store.py
+	PYTHONPATH=. $(BIN)/python tests/bench_stamps.py
+
+calibrate: $(STAMP)  ## 1000 nests against the lab's truth (about 10 minutes)
+	$(BIN)/python tests/calibrate_lab.py --nests 1000 --out runs/calibrate
+
+livekit: $(LIVEKIT)  ## build livekit-server once, with Go
+
+$(LIVEKIT):
+	@command -v go >/dev/null || { echo "make livekit needs Go 1.24 or newer: install it, or run on the stand-in" >&2; exit 1; }
+	mkdir -p $(dir $@)
+	build=$$(mktemp -d) && GOBIN=$$build go install github.com/livekit/livekit-server/cmd/server@$(LIVEKIT_VERSION) \
+		&& mv $$build/server $@.part && mv $@.part $@ && rm -rf $$build
+	$@ --version
+
+notebook: $(STAMP)  ## JupyterLab on the demo's propagation notebook
+	test -d runs/demo/store || $(MAKE) demo
+	$(BIN)/jupyter lab notebooks/propagation.ipynb
+
+environment: $(STAMP)  ## write environment.yml from pyproject.toml
+	$(BIN)/pyproject2conda yaml --extra dev --name nestobs --python-include infer --no-header --output environment.yml
+
+constraints: ## pin what installs now
+	$(BIN)/uv pip compile --quiet --no-header --no-annotate --all-extras --python-version 3.11 pyproject.toml --output-file constraints.txt
+
+clean:  ## remove runs and caches; the store of a real target is never touched
+	rm -rf runs .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis

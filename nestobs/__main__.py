@@ -1,0 +1,5 @@
+"""`python -m nestobs`."""
+
+from nestobs.cli import main
+
+raise SystemExit(main())

@@ -1,0 +1,195 @@
+"""Shared by all tests: rows in a list, labs on loopback, targets and canaries against them."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import random
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from nestobs.budget import Budget
+from nestobs.canary import Campaign, Report
+from nestobs.canary import run as run_canary
+from nestobs.keyring import Keyring
+from nestobs.lab import Lab, Scenario
+from nestobs.lab.livekit_server import find_binary
+from nestobs.lab.scenario import read_scenario
+from nestobs.observation import Failure, Observation
+from nestobs.policy import Policy, fixed
+from nestobs.station import Station, Target, open_station
+from nestobs.store import Store
+from nestobs.vantage import Vantage
+
+
+@dataclass(eq=False)
+class Rows(list[Observation]):
+    """A sink: what was recorded, in order."""
+
+    def of(self, *operations: str, intents: bool = False) -> list[Observation]:
+        """The rows of these operations, without the intents."""
+        return [row for row in self if row.operation in operations and (intents or row.failure is not Failure.INTENT)]
+
+    def text(self) -> str:
+        """Every field of every row: what may never hold a secret."""
+        return "\n".join(repr(row) for row in self)
+
+
+@pytest.fixture
+def rows() -> Rows:
+    """Where the vantage's rows go."""
+    return Rows()
+
+
+@pytest.fixture
+def vantage(rows: Rows) -> Vantage:
+    """Computer A, writing to `rows`."""
+    return Vantage("Computer A", "run", rows.append)
+
+
+@pytest.fixture
+def scenario() -> Callable[..., Scenario]:
+    """A scenario from TOML text; without text everything is there at once."""
+
+    def make(text: str = "", name: str = "made") -> Scenario:
+        return read_scenario(text, name=name, where=f"{name}.toml")
+
+    return make
+
+
+@pytest.fixture
+def open_lab(tmp_path: Path) -> Callable[..., Any]:
+    """`async with open_lab("calm", ...) as lab`: the stand-in and two relays unless told otherwise."""
+
+    def opened(*scenarios: str | Scenario, **options: Any) -> Lab:
+        return Lab(list(scenarios), tmp_path / "lab", **{"livekit": "stand-in", "relays": 2, **options})
+
+    return opened
+
+
+def target_of(lab: Lab, vantage: int = 0, *, keys: bool = True) -> Target:
+    """The lab's first scenario as an operator would write it down."""
+    way = next(iter(lab.info["scenarios"].values()))["vantages"][vantage]
+    key, _, secret = Path(lab.info["files"]["livekit_keys"]).read_text().strip().partition(": ")
+    return Target(
+        name="lab",
+        vantage=way["name"],
+        api=way["api"],
+        relays=tuple(way["relays"]),
+        livekit=way["livekit"],
+        livekit_key=key if keys else "",
+        livekit_secret=secret if keys else "",
+    )
+
+
+@pytest.fixture(name="target_of")
+def target_of_fixture() -> Callable[..., Target]:
+    """`target_of(lab)`."""
+    return target_of
+
+
+@pytest.fixture
+def open_station_on(rows: Rows) -> Callable[..., Any]:
+    """`async with open_station_on(lab) as station`, its rows in `rows`, its relays connected."""
+
+    @asynccontextmanager
+    async def opened(lab: Lab, **options: Any) -> AsyncIterator[Station]:
+        async def committed() -> None:
+            return
+
+        target = target_of(lab, **options)
+        async with open_station(
+            target, run_id="run", sink=rows.append, committed=committed, budget=Budget(100_000)
+        ) as station:
+            await asyncio.gather(*(relay.ready(5) for relay in station.relays))
+            yield station
+
+    return opened
+
+
+POLICY = fixed(0.5)
+
+
+@dataclass
+class Canary:
+    """A store, a keyring, and canary runs on them."""
+
+    directory: Path
+    store: Store = field(init=False)
+    keyring: Keyring = field(init=False)
+    told: list[str] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        self.store = Store.open(self.directory / "store")
+        self.keyring = Keyring(self.directory / "keys")
+
+    async def run(self, lab: Lab, count: int, *, policy: Policy = POLICY, **options: Any) -> Report:
+        """Run a campaign on the lab's first scenario; `count=0` only cleans up what was left."""
+        shape = {"horizon_s": 4.0, "stagger_s": 0.1, "media": 0, "wanted_polls": 8, **options}
+        return await run_canary(
+            [target_of(lab, number) for number in range(len(next(iter(lab.info["scenarios"].values()))["vantages"]))],
+            Campaign(count=count, policy=policy, **shape),
+            store=self.store,
+            keyring=self.keyring,
+            budget=Budget(100_000),
+            rng=random.Random(1),
+            progress=lambda what, facts: self.told.append(what),
+        )
+
+    async def told_of(self, what: str, times: int = 1) -> None:
+        """Wait until the run has told of something so many times."""
+        async with asyncio.timeout(20):
+            while self.told.count(what) < times:
+                await asyncio.sleep(0.01)
+
+    def rows(self) -> Rows:
+        """All rows of the store."""
+        found = Rows()
+        found.extend(self.store.observations())
+        return found
+
+
+@pytest.fixture
+def canary(tmp_path: Path) -> Canary:
+    """A store and keyring of this test's own, and runs on them."""
+    return Canary(tmp_path)
+
+
+@pytest.fixture
+def until() -> Callable[[Callable[[], Any]], Awaitable[Any]]:
+    """Wait for a truthy value, 10 s at most."""
+
+    async def wait(check: Callable[[], Any]) -> Any:
+        async with asyncio.timeout(10):
+            while not (found := check()):
+                await asyncio.sleep(0.01)
+        return found
+
+    return wait
+
+
+def _need_server() -> None:
+    if find_binary() is None:
+        if os.environ.get("NESTOBS_REQUIRE_LIVEKIT") == "1":
+            pytest.fail("NESTOBS_REQUIRE_LIVEKIT is 1 and there is no livekit-server: run `make livekit`")
+        pytest.skip("there is no livekit-server here: `make livekit` installs it")
+
+
+@pytest.fixture(params=["stand-in", "server"])
+def livekit(request: pytest.FixtureRequest) -> str:
+    """Both kinds of LiveKit; the real one is skipped where there is none, unless it is required."""
+    if request.param == "server":
+        _need_server()
+    return str(request.param)
+
+
+@pytest.fixture
+def livekit_server() -> str:
+    """The real livekit-server only."""
+    _need_server()
+    return "server"
