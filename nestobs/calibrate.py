@@ -184,13 +184,15 @@ def _cause(row: Mapping[str, Any], place: _Place | None, origin: int | None) -> 
     if place.shown is None:
         return ("", 0.0) if row["right_censored"] else ("seen but never shown", _INF)
     word, miss = _against(lower, upper, place.shown)
-    if word:
+    if word or pd.isna(row["gone_upper_s"]) or origin is None:
         return word, miss
-    if pd.isna(row["gone_upper_s"]) or origin is None:
-        return "", 0.0
-    if place.gone is None:
+    return _going(row, place.gone, origin)
+
+
+def _going(row: Mapping[str, Any], gone: tuple[int, int] | None, origin: int) -> tuple[str, float]:
+    if gone is None:
         return "gone but still shown", _INF
-    word, miss = _against(_instant(origin, row["gone_lower_s"]), _instant(origin, row["gone_upper_s"]), place.gone)
+    word, miss = _against(_instant(origin, row["gone_lower_s"]), _instant(origin, row["gone_upper_s"]), gone)
     return (f"gone {word}" if word else ""), miss
 
 

@@ -191,6 +191,9 @@ class _Crew:
         self.keys, self.key_ref = keyring.host(report.run_id)
         try:
             await self.perform()
+            mine = [entry for entry in store.ledger() if entry.run_id == report.run_id]
+            if mine:  # a PUT whose answer never came, a DELETE that failed: once more, in peace
+                await cleanup.clean_up(host, self.writer, keyring, mine)
         finally:
             mine = [entry for entry in store.ledger() if entry.run_id == report.run_id]
             report.left = [f"{entry.room or 'a room'}: {entry.note or 'still there'}" for entry in mine]

@@ -139,8 +139,8 @@ async def _campaigns(  # noqa: PLR0917 - called once, above
             policy=exponential(give_up_age_s=45.0),
             horizon_s=HORIZON_S,
             stagger_s=SPREAD_S / count,
-            wanted_polls=24,
-            relay_polls=14,
+            wanted_polls=22,
+            relay_polls=12,
         )
         names = [scenario] if scenario in ONE_VANTAGE else [scenario, f"{scenario}-b"]
         reports[scenario] = await run(

@@ -92,7 +92,7 @@ def open_intents(observations: pd.DataFrame) -> int:
     asked = observations[_of(observations, Source.JOIN, Operation.VERDICT)]
     keys = asked["run_id"] + "\n" + asked["attempt_group"]
     intent = _is(asked["failure"], Failure.INTENT)
-    return int(len(set(keys[intent]) - set(keys[~intent])))
+    return len(set(keys[intent]) - set(keys[~intent]))
 
 
 @dataclass(frozen=True, slots=True)

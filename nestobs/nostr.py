@@ -17,6 +17,7 @@ import hashlib
 import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import lru_cache
 from typing import Any, TypeAlias
 
 from nestobs.errors import AddressError, KeyFormatError
@@ -73,6 +74,13 @@ def read_event(value: object) -> Event:
     Raises MalformedEvent with the reason; a relay can send anything.
     """
     event = _shape(value)
+    _verify(event)
+    return event
+
+
+@lru_cache(maxsize=4_096)
+def _verify(event: Event) -> None:
+    """Raise MalformedEvent unless genuine. Remembered: relays hand over the same event again and again."""
     import nostr_sdk
 
     try:
@@ -81,7 +89,6 @@ def read_event(value: object) -> Event:
         raise MalformedEvent(f"not an event: {_plain(error)}") from None
     if not genuine:
         raise MalformedEvent("id or signature is false")
-    return event
 
 
 def _shape(value: object) -> Event:
@@ -294,10 +301,10 @@ def read_http_auth(header: str) -> Event:
         raise MalformedAuth("the header does not start with the word Nostr")
     try:
         return read_event(json.loads(base64.b64decode(token.strip(), validate=True)))
-    except (binascii.Error, ValueError, RecursionError):
-        raise MalformedAuth("the token is not base64 of JSON") from None
     except MalformedEvent as error:
         raise MalformedAuth(str(error)) from None
+    except (binascii.Error, ValueError, RecursionError):
+        raise MalformedAuth("the token is not base64 of JSON") from None
 
 
 # Addresses (NIP-01, NIP-19)

@@ -234,7 +234,7 @@ _MEANINGS: dict[str, tuple[str, str]] = {
     "attempt_group": ("UUIDv7", "ties the attempts at one thing"),
     "attempt_no": ("count from 1", "which attempt of its group"),
     "planned_at": ("ns UTC", "when it was due; null when unplanned"),
-    "sent_at": ("ns UTC", "when the question left; for a pushed event the last instant known alive and silent"),
+    "sent_at": ("ns UTC", "when the question left; for a pushed event its receipt"),
     "received_at": ("ns UTC", "when the answer was whole; null while only intended or when none came"),
     "outcome": ("", "visible, absent, accepted, refused, unknown or probe_error"),
     "status": ("HTTP status", "status of the answer, or websocket close code"),

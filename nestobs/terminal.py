@@ -70,8 +70,10 @@ def timeline_table(frame: pd.DataFrame) -> None:
 
 
 def _interval(row: dict[Any, Any]) -> str:
+    if not row["polls"]:
+        return "asked, nothing proven"
     if row["right_censored"]:
-        return f"({row['lower_s']:.2f}, never seen" if row["polls"] else "not asked"
+        return f"({row['lower_s']:.2f}, not seen by then"
     return f"({row['lower_s']:.2f}, {row['upper_s']:.2f}]"
 
 

@@ -96,7 +96,9 @@ def timelines(observations: pd.DataFrame, *, origin: Origin = "create") -> pd.Da
 
     Intervals are (lower_s, upper_s] in seconds since the origin. `visible` and `absent` answers that were received move
     bounds. Everything else moves only `unknown` and `late`; an intent counts nowhere, its attempt does. Nothing is
-    dropped: a layer that was asked and only failed has a row with polls = 0, a layer never asked has none.
+    dropped: a layer that was asked and only failed has a row with polls = 0, a layer never asked has none. An absent of
+    a subscription says that up to its `sent_at` the living connection had brought nothing: it bounds the first visible,
+    but is no flap and no going, since relays push an event once (NIP-01) and an edit is pushed after silence, too.
 
     Origin: `sent_at` of the accepted PUT ("create"), or of the first publish of the event ("publish"), whichever
     vantage wrote it; when that one is missing, the other. A PUT without an answer counts only if the trace was seen
@@ -151,6 +153,7 @@ class _Rows:
     intent: Flags
     visible: Flags
     absent: Flags
+    pushed: Flags
 
 
 @dataclass(frozen=True, slots=True)
@@ -227,6 +230,7 @@ def _read(observations: pd.DataFrame) -> _Rows:
         intent=intent,
         visible=proof & _is(observations["outcome"], Outcome.VISIBLE),
         absent=proof & _is(observations["outcome"], Outcome.ABSENT),
+        pushed=_is(observations["operation"], Operation.SUBSCRIBE),
     )
 
 
@@ -359,7 +363,7 @@ def _bounds(rows: _Rows, groups: _Groups, shifts: _Shifts) -> _Bounds:
     early = absent & (sent < upper[of])
     lower = _greatest(sent[early], of[early], size)
     gone_lower = _greatest(sent[visible], of[visible], size)
-    late = absent & ~early
+    late = absent & ~early & ~rows.pushed  # an event is pushed once: silence after it proves nothing
     after = late & (received > gone_lower[of])
     last_absent, first_visible = early & (sent == lower[of]), visible & (received == upper[of])
     from_sent = _greatest(sent[first_visible], of[first_visible], size)

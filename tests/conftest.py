@@ -144,7 +144,7 @@ class Canary:
     async def told_of(self, what: str, times: int = 1) -> None:
         """Wait until the run has told of something so many times."""
         async with asyncio.timeout(20):
-            while self.told.count(what) < times:
+            while self.told.count(what) < times:  # noqa: ASYNC110 - the run tells by a plain callback
                 await asyncio.sleep(0.01)
 
     def rows(self) -> Rows:
@@ -166,7 +166,7 @@ def until() -> Callable[[Callable[[], Any]], Awaitable[Any]]:
 
     async def wait(check: Callable[[], Any]) -> Any:
         async with asyncio.timeout(10):
-            while not (found := check()):
+            while not (found := check()):  # noqa: ASYNC110 - any condition, of any part
                 await asyncio.sleep(0.01)
         return found
 

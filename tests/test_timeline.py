@@ -440,6 +440,14 @@ def test_a_subscription_and_queries_bound_one_another() -> None:
     assert (line.layer, line.lower_s, line.upper_s) == ("relay:wss://one", 4, 4.2)
 
 
+def test_silence_before_the_push_of_an_edit_is_no_flap() -> None:
+    pushes = "absent 2 2.1, visible 3 3, absent 60 60.1, visible 61 61, absent 90 90.1, visible 91 91, absent 95 95.1"
+    line = only([created(), *table(pushes, layer="relay:wss://two")])
+    assert (line.lower_s, line.upper_s, line.stable_s) == (2, 3, 3)
+    assert (line.flaps, line.polls) == (0, 7)
+    assert math.isnan(line.gone_upper_s)
+
+
 def test_rows_about_no_layer_or_no_nest_make_no_row() -> None:
     rows = [
         *table("visible 1 1.1", trace_id="", nest=""),
@@ -491,6 +499,13 @@ def test_a_trace_learns_its_nest_and_room_from_any_of_its_rows() -> None:
         ),
         pytest.param(
             "absent 1 3.5, visible 2 2.1, visible 3 3.1, visible 4 4.1", 0, 2.1, None, id="a slow absent parts none"
+        ),
+        pytest.param(
+            "visible 1 1.1, visible 2 4, absent 3 4, visible 5 5.1, visible 6 6.1",
+            1,
+            4,
+            None,
+            id="a tie: the absent first",
         ),
         pytest.param("visible 1 1.1, absent 2 2.1", 0, None, (1, 2.1), id="gone"),
         pytest.param(
@@ -579,13 +594,16 @@ def test_a_publish_that_never_left_is_no_origin() -> None:
         published(2, "refused", failure=Failure.RELAY_REFUSED),
     ]
     assert only([*rows, *table("visible 5 5.1")]).upper_s == pytest.approx(3.1)
+    left_open = published(2, "unknown", failure=Failure.INTENT, received_at=None)
+    assert only([left_open, *table("absent 5 5.1")]).origin_kind == ""
+    assert only([left_open, *table("visible 5 5.1")]).origin_kind == "publish"
 
 
 def test_before_the_publish_the_api_may_show_the_nest_but_no_relay() -> None:
     rows = [created(0), published(2), *table("visible 1 1.5"), *table("visible 3 3.5", layer="relay:wss://one")]
     result = timelines(frame(rows), origin="publish").set_index("layer")
-    assert result.loc["api:info", ["lower_s", "upper_s"]].tolist() == [-2, -0.5]
-    assert result.loc["relay:wss://one", ["lower_s", "upper_s"]].tolist() == [0, 1.5]
+    assert list(result.loc["api:info", ["lower_s", "upper_s"]]) == [-2, -0.5]
+    assert list(result.loc["relay:wss://one", ["lower_s", "upper_s"]]) == [0, 1.5]
     assert only([published(2), *table("visible 1 1.5")]).lower_s == -math.inf
 
 
@@ -631,8 +649,10 @@ def test_an_edit_renews_created_at_and_the_first_one_counts() -> None:
     edited = foreign(503, detail=detail(created_at=noon + 500, first_created_at=noon))
     assert only([edited]).upper_s == 504
     elsewhere = foreign(3, noon, vantage="there", trace_id="other")  # the first is the nest's, whoever saw it
-    result = timelines(frame([foreign(503, noon + 500), elsewhere]))
-    assert (result.origin_at == pd.Timestamp(NOON, tz="UTC")).all()
+    hosted = [created(-1, trace_id="ours"), foreign(3, noon, trace_id="ours")]
+    for others in ([elsewhere], hosted):
+        result = timelines(frame([foreign(503, noon + 500), *others])).set_index("trace_id")
+        assert result.loc["", "origin_at"] == pd.Timestamp(NOON, tz="UTC")
 
 
 @pytest.mark.parametrize(

@@ -30,6 +30,10 @@ from nestobs.vantage import NO_TRACE, Trace, Vantage
 
 SECOND_NS: Final = 1_000_000_000
 BODY_BYTES: Final = 262_144
+IN_FLIGHT: Final = 16
+"""Requests to one API that may be under way at once from one vantage; further ones wait, and their rows show it by
+`planned_at`. httpcore's pool slows with the square of this, so it is kept small."""
+
 _CACHE_HEADERS: Final = ("age", "x-cache", "cf-cache-status", "x-cache-hits", "cache-control", "etag", "via")
 _DEEDS: Final = frozenset({Operation.CREATE, Operation.RESTART, Operation.DELETE})
 
@@ -71,9 +75,11 @@ class Api:
         self.limiter = limiter
         self.timeout_s = timeout_s
         self._vantage = vantage
+        self._places = asyncio.Semaphore(IN_FLIGHT)
         self._client = httpx.AsyncClient(
             transport=httpx.AsyncHTTPTransport(
-                retries=0, limits=httpx.Limits(max_connections=64, max_keepalive_connections=32, keepalive_expiry=10.0)
+                retries=0,
+                limits=httpx.Limits(max_connections=None, max_keepalive_connections=IN_FLIGHT, keepalive_expiry=10.0),
             ),
             follow_redirects=False,
             headers={"user-agent": "nestobs/0.1", "accept": "application/json"},
@@ -138,18 +144,30 @@ class Api:
         attempt_group: str = "",
         attempt_no: int = 1,
     ) -> Answer:
-        vantage, clock = self._vantage, self._vantage.clock
-        timeout_s = self.timeout_s if timeout_s is None else timeout_s
         common: dict[str, Any] = {
             "source": Source.API,
             "target": self.url,
             "operation": operation,
             "role": role,
             "planned_at": planned_at,
-            "timeout_s": timeout_s,
-            "attempt_group": attempt_group or vantage.new_id(),
+            "timeout_s": self.timeout_s if timeout_s is None else timeout_s,
+            "attempt_group": attempt_group or self._vantage.new_id(),
             "attempt_no": attempt_no,
         }
+        async with self._places:
+            return await self._once(operation, method, url, trace, keys, body, common)
+
+    async def _once(  # noqa: PLR0917 - the second half of `_ask`
+        self,
+        operation: Operation,
+        method: str,
+        url: str,
+        trace: Trace,
+        keys: Keys | None,
+        body: bytes | None,
+        common: dict[str, Any],
+    ) -> Answer:
+        vantage, clock, timeout_s = self._vantage, self._vantage.clock, float(common["timeout_s"])
         if not self.limiter.take(clock.now(), urgent=operation is Operation.DELETE):
             return Answer(vantage.record(trace, sent_at=clock.now(), **common, **_OVER_BUDGET))
         if operation in _DEEDS:

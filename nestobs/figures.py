@@ -1,0 +1,658 @@
+"""Frames in, plotly Figures out. What is drawn was computed elsewhere; here it is only laid out.
+
+House rules, kept by every figure: a title that asks the question it answers; under it n, how many are censored, and the
+window in UTC; units on the axes; the Okabe-Ito palette, with a hatch or a symbol beside each colour; an interval is
+drawn as a bar or a band, never as a point; text of 12 px or more; nothing that needs more than 360 px of width; no
+background, and greys that read on white and on black. An empty frame gives a figure that says so.
+
+Delays span three decades and may be negative (skewed clocks), so their axis is compressed: a delay t stands at
+asinh(t / 0.3 s), close to linear below a third of a second and to a logarithm above. Ticks and hover texts are seconds.
+
+Whatever others wrote (names, rooms, URLs) passes through `plain` first: plotly reads some HTML in labels.
+"""
+
+from __future__ import annotations
+
+import html
+import math
+import textwrap
+import unicodedata
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Final
+from urllib.parse import urlsplit
+
+import numpy as np
+import pandas as pd
+import plotly.graph_objects as go
+
+from nestobs.join import GONE, JOINED, LOADING, RELEASED_FAILED, STARTING, Kind
+from nestobs.joins import KINDS
+
+BLUE, ORANGE, GREEN, PURPLE = "#0072B2", "#E69F00", "#009E73", "#CC79A7"
+SKY, VERMILLION, YELLOW, GREY = "#56B4E9", "#D55E00", "#F0E442", "#8A929A"
+INK: Final = "#6E7781"
+"""Text: a contrast above 4 on white and on near-black."""
+
+MESSAGE_S: Final = 30.0
+"""Where the web client's message turns from "starting up" to "no longer available"."""
+
+_VANTAGES: Final = ((BLUE, "/"), (VERMILLION, "\\"), (GREEN, "x"), (PURPLE, "-"))
+_SYMBOLS: Final[dict[str, tuple[str, str, str]]] = {  # colour, symbol of a mark, hatch of a bar
+    Kind.AUTHENTICATED: (GREEN, "circle", ""),
+    Kind.GUEST: (SKY, "square", ""),
+    Kind.GUEST_INSTEAD: (BLUE, "diamond", "\\"),
+    Kind.STARTING_UP: (YELLOW, "triangle-up", "."),
+    Kind.GONE: (VERMILLION, "x", "/"),
+    Kind.UNAUTHORISED: (PURPLE, "triangle-left", "|"),
+    Kind.FORBIDDEN: (PURPLE, "triangle-right", "-"),
+    Kind.RATE_LIMITED: (ORANGE, "hourglass", "x"),
+    Kind.API_DOWN: (GREY, "star", "+"),
+    Kind.BAD_TOKEN: (ORANGE, "pentagon", "|"),
+    Kind.LIVEKIT_UNREACHABLE: (ORANGE, "bowtie", ""),
+    Kind.NOT_LOADED: (GREY, "hexagon", "/"),
+}
+_STATEMENTS: Final = (
+    ("joins", "", GREEN),
+    ("“still starting up”", STARTING, SKY),
+    ("“no longer available”", GONE, VERMILLION),
+    ("“Failed to join nest”", RELEASED_FAILED, ORANGE),
+    ("“Loading nest...” for ever", LOADING, PURPLE),
+    ("another answer", "", GREY),
+)
+_TRUTHS: Final = (("true", True, ""), ("false", False, "x"), ("cannot tell", None, "."))
+_TICKS: Final = (-60, -30, -10, -3, -1, -0.3, 0, 0.1, 0.3, 1, 3, 10, 30, 60, 120, 300, 900, 3600)
+_LAYERS: Final = (
+    "relay:",
+    "client",
+    "api:info",
+    "api:join",
+    "api:guest",
+    "livekit:room",
+    "livekit:signal",
+    "livekit:media",
+)
+_LANE_PX: Final = 17
+_TITLE_COLUMNS, _NOTE_COLUMNS = 40, 50
+_HAIR: Final = 0.006
+"""Least drawn length of a bar, as a share of the axis: a bar of no length would be invisible."""
+
+
+# text
+
+
+def plain(text: object, limit: int = 48) -> str:
+    """Foreign text as one short line that neither plotly nor a browser reads as markup.
+
+    Control, format and bidirectional characters, lone surrogates and private ones are dropped (a joiner inside an emoji
+    falls with them), white space is one blank, what is longer than `limit` is cut, and HTML is escaped.
+    """
+    seen = "".join(" " if c.isspace() else c for c in str(text)[: 8 * limit])
+    line = " ".join("".join(c for c in seen if unicodedata.category(c) not in _UNPRINTED).split())
+    cut = len(line) > limit or len(str(text)) > 8 * limit
+    return html.escape(line[: limit - 1] + "…" if cut else line)
+
+
+_UNPRINTED: Final = frozenset({"Cc", "Cf", "Cs", "Co", "Cn"})
+
+
+def layer_label(layer: str) -> str:
+    """A layer's short name: a relay by its host, or by the name it was given."""
+    if not layer.startswith("relay:"):
+        return plain(layer, 22)
+    url = layer.removeprefix("relay:")
+    return plain(urlsplit(url).netloc or url if "://" in url else url, 22)
+
+
+def layer_order(layers: Iterable[str]) -> list[str]:
+    """Each layer once, in the order in which a nest passes through them."""
+
+    def place(layer: str) -> tuple[int, str]:
+        known = [number for number, start in enumerate(_LAYERS) if layer.startswith(start)]
+        return (known[0] if known else len(_LAYERS), layer)
+
+    return sorted(set(layers), key=place)
+
+
+def window(*instants: pd.Series) -> str:
+    """The span of the instants, in UTC, in words; "no window" when there are none."""
+    known = pd.concat([one.dropna() for one in instants]) if instants else pd.Series(dtype="datetime64[ns, UTC]")
+    if known.empty:
+        return "no window"
+    first, last = known.min(), known.max()
+    end = f"{last:%H:%M:%S}" if first.date() == last.date() else f"{last:%Y-%m-%d %H:%M:%S}"
+    return f"{first:%Y-%m-%d %H:%M:%S} to {end} UTC"
+
+
+def _short(names: Sequence[str]) -> dict[str, str]:
+    """Vantages by what tells them apart: Computer A, Computer B -> A, B. One alone needs no name."""
+    if len(names) < 2:
+        return dict.fromkeys(names, "")
+    words = [name.split() for name in names]
+    common = sum(1 for parts in zip(*words, strict=False) if len(set(parts)) == 1)
+    return {name: plain(" ".join(part[common:]) or name, 8) for name, part in zip(names, words, strict=True)}
+
+
+def _seconds(value: float) -> str:
+    if math.isinf(value):
+        return "never" if value > 0 else "any time"
+    return f"{value:.2f} s" if abs(value) < 9.995 else f"{value:.1f} s"
+
+
+# axes
+
+
+def _at(seconds: float) -> float:
+    return math.asinh(seconds / 0.3)
+
+
+def _delay_axis(low: float, high: float, **more: Any) -> dict[str, Any]:
+    """An axis of compressed seconds that shows [low, high] and the message threshold."""
+    first, last = _at(min(low, 0.0)), _at(max(high, MESSAGE_S * 1.25))
+    shown = [tick for tick in _TICKS if first - 1e-9 <= _at(tick) <= last]
+    return _axis() | {
+        "range": [first - 0.04 * (last - first), last],
+        "tickvals": [_at(tick) for tick in shown],
+        "ticktext": [f"{tick:g}" for tick in shown],
+        "title": {"text": "seconds since the nest was made (compressed)", "font": {"size": 12}},
+        **more,
+    }
+
+
+def _axis() -> dict[str, Any]:
+    return {
+        "gridcolor": "rgba(138,146,154,.25)",
+        "zeroline": False,
+        "automargin": True,
+        "fixedrange": True,
+        "tickfont": {"size": 12, "color": INK},
+    }
+
+
+def _wrapped(text: str, columns: int) -> list[str]:
+    return textwrap.wrap(text, columns, break_long_words=False) or [""]
+
+
+def _figure(question: str, note: str, *, plot_px: int, legend_rows: int) -> go.Figure:
+    """An empty figure of the house: title and note above, room for so many lines of legend below."""
+    title = [f"<b>{line}</b>" for line in _wrapped(question, _TITLE_COLUMNS)]
+    lines = title + [f'<span style="font-size:12px">{line}</span>' for line in _wrapped(note, _NOTE_COLUMNS)]
+    top, bottom = 18 + 19 * len(lines), 62 + 21 * legend_rows
+    figure = go.Figure()
+    figure.update_layout(
+        template="none",
+        title={"text": "<br>".join(lines), "x": 0, "xref": "container", "y": 1, "yref": "container"}
+        | {"yanchor": "top", "pad": {"t": 10, "l": 2}, "font": {"size": 15, "color": INK}},
+        font={"size": 12, "color": INK, "family": "system-ui, sans-serif"},
+        paper_bgcolor="rgba(0,0,0,0)",
+        plot_bgcolor="rgba(0,0,0,0)",
+        autosize=True,
+        height=top + plot_px + bottom,
+        margin={"t": top, "b": bottom, "l": 10, "r": 8},
+        legend={"orientation": "h", "x": 0, "xref": "container", "xanchor": "left", "y": -50 / max(plot_px, 1)}
+        | {
+            "yanchor": "top",
+            "font": {"size": 12},
+            "itemclick": False,
+            "itemdoubleclick": False,
+            "traceorder": "normal",
+        },
+        hoverlabel={"font": {"size": 12}, "align": "left"},
+        dragmode=False,
+        barmode="stack",
+    )
+    return figure
+
+
+def _nothing(question: str, why: str) -> go.Figure:
+    figure = _figure(question, why, plot_px=10, legend_rows=0)
+    figure.update_layout(xaxis={"visible": False}, yaxis={"visible": False}, margin={"b": 10})
+    return figure
+
+
+def _bars(lanes: list[dict[str, Any]], name: str, *, least: float, **style: Any) -> go.Bar:
+    """Horizontal bars from `start` to `end` seconds on their lanes."""
+    starts = [_at(lane["start"]) for lane in lanes]
+    lengths = [max(_at(lane["end"]) - start, least) for lane, start in zip(lanes, starts, strict=True)]
+    return go.Bar(
+        orientation="h",
+        y=[lane["y"] for lane in lanes],
+        base=starts,
+        x=lengths,
+        width=0.72,
+        name=name,
+        hovertext=[lane["text"] for lane in lanes],
+        hoverinfo="text",
+        **style,
+    )
+
+
+def _hatched(color: str, shape: str, *, opacity: float = 1.0) -> dict[str, Any]:
+    pattern = {"shape": shape, "fgcolor": color, "bgcolor": "rgba(0,0,0,0)", "size": 5, "solidity": 0.45}
+    return {"color": color, "pattern": pattern, "line": {"color": color, "width": 1}, "opacity": opacity}
+
+
+def _filled(color: str, shape: str = "") -> dict[str, Any]:
+    pattern = {"shape": shape, "fgcolor": "rgba(255,255,255,.85)", "size": 6, "solidity": 0.3, "fillmode": "overlay"}
+    return {"color": color, "pattern": pattern, "line": {"color": color, "width": 1}}
+
+
+# one nest
+
+
+def swimlanes(timelines: pd.DataFrame, joins: pd.DataFrame, *, title: str, watched_s: float | None = None) -> go.Figure:
+    """One nest, every layer and vantage: proven absent, switched somewhere in here, visible, gone; and its joins.
+
+    Frames: the rows of one nest. watched_s: age at which watching ended, else the last bound there is.
+    """
+    question = f"Where did the time go? {title}"
+    if timelines.empty:
+        return _nothing(question, "No layer of this nest was asked, so there is nothing to draw.")
+    vantages = sorted(set(timelines["vantage"]) | set(joins["vantage"]))
+    end = max(_last(timelines, joins), watched_s or 0.0)
+    lanes, labels = _lanes(timelines, _short(vantages), end)
+    attempts = _attempts(joins, _short(vantages), labels)
+    figure = _figure(question, _lane_note(timelines, joins), plot_px=_LANE_PX * len(labels), legend_rows=7)
+    axis = _delay_axis(_first(timelines), end)
+    least = _HAIR * (axis["range"][1] - axis["range"][0])
+    figure.add_traces(_lane_traces(lanes, vantages, least) + _attempt_traces(attempts))
+    figure.update_layout(
+        barmode="overlay",
+        xaxis=axis,
+        yaxis=_axis()
+        | {
+            "range": [len(labels) - 0.4, -0.6],
+            "tickvals": [*range(len(labels))],
+            "ticktext": labels,
+            "showgrid": False,
+        },
+    )
+    _threshold(figure)
+    return figure
+
+
+def _first(timelines: pd.DataFrame) -> float:
+    lower = timelines["lower_s"].to_numpy(dtype=float)
+    return float(np.min(lower[np.isfinite(lower)], initial=0.0))
+
+
+def _last(timelines: pd.DataFrame, joins: pd.DataFrame) -> float:
+    ends = [timelines[name] for name in ("lower_s", "upper_s", "gone_upper_s")]
+    values = pd.concat([*ends, joins["arrival_age_s"] + joins["elapsed_s"]]).to_numpy(dtype=float)
+    return float(np.max(values[np.isfinite(values)], initial=1.0))
+
+
+def _lanes(
+    timelines: pd.DataFrame, short: Mapping[str, str], end: float
+) -> tuple[dict[tuple[str, str], list[dict[str, Any]]], list[str]]:
+    """Segments by (vantage, state), and the label of each lane."""
+    found: dict[tuple[str, str], list[dict[str, Any]]] = {}
+    labels: list[str] = []
+    rows = {(row.layer, row.vantage): row for row in _records(timelines)}
+    for layer in layer_order(timelines["layer"]):
+        for vantage in sorted(name for of, name in rows if of == layer):
+            row = rows[layer, vantage]
+            for state, start, stop in _segments(row, end):
+                text = f"{layer_label(layer)}, {plain(vantage)}<br>{state}<br>{_seconds(start)} to {_seconds(stop)}"
+                segment = {"y": len(labels), "start": start, "end": stop, "text": text}
+                found.setdefault((vantage, state), []).append(segment)
+            labels.append(f"{layer_label(layer)} {short[vantage]}".strip())
+    return found, labels
+
+
+def _records(frame: pd.DataFrame) -> list[Any]:
+    return list(frame.itertuples())
+
+
+ABSENT, SWITCHED, VISIBLE, UNSEEN, WENT = (
+    "proven absent",
+    "became visible somewhere in here",
+    "visible",
+    "not seen by the end of watching",
+    "went somewhere in here",
+)
+
+
+def _segments(row: Any, end: float) -> list[tuple[str, float, float]]:
+    """What is known of one layer, from first to last: (state, from, to) in seconds."""
+    start = min(0.0, row.lower_s) if math.isfinite(row.lower_s) else 0.0
+    lower = row.lower_s if math.isfinite(row.lower_s) else start
+    if math.isnan(row.lower_s) or row.polls == 0:
+        return []
+    before = [(ABSENT, start, lower)] if lower > start else []
+    if row.right_censored:
+        return [*before, (UNSEEN, lower, end)]
+    went = not math.isnan(row.gone_upper_s)
+    until = row.gone_lower_s if went else end
+    after = [(WENT, row.gone_lower_s, row.gone_upper_s), (ABSENT, row.gone_upper_s, end)] if went else []
+    return [*before, (SWITCHED, lower, row.upper_s), (VISIBLE, row.upper_s, max(until, row.upper_s)), *after]
+
+
+def _lane_traces(
+    lanes: Mapping[tuple[str, str], list[dict[str, Any]]], vantages: Sequence[str], least: float
+) -> list[Any]:
+    traces = []
+    for number, vantage in enumerate(vantages):
+        color, hatch = _VANTAGES[number % len(_VANTAGES)]
+        style = {
+            SWITCHED: _hatched(color, hatch),
+            VISIBLE: {"color": color, "line": {"color": color, "width": 1}},
+        }
+        for state, marker in style.items():
+            if segments := lanes.get((vantage, state)):
+                traces.append(_bars(segments, f"{plain(vantage, 20)}: {state}", least=least, marker=marker))
+    grey = {
+        ABSENT: {"color": GREY, "opacity": 0.28, "line": {"width": 0}},
+        UNSEEN: _hatched(GREY, "."),
+        WENT: _hatched(GREY, "x"),
+    }
+    for state, marker in grey.items():
+        segments = [one for vantage in vantages for one in lanes.get((vantage, state), [])]
+        if segments:
+            traces.append(_bars(segments, state, least=0.0, marker=marker))
+    return traces
+
+
+def _attempts(joins: pd.DataFrame, short: Mapping[str, str], labels: list[str]) -> list[dict[str, Any]]:
+    """One lane per join, added to the labels."""
+    found = []
+    for row in _records(joins.sort_values(["vantage", "arrived_at"])):
+        if math.isnan(row.arrival_age_s):
+            continue
+        who = "guest" if row.role == "guest" else "signed in"
+        text = (
+            f"join from {plain(row.vantage)}, {who}<br>{plain(row.verdict)} {_seconds(row.elapsed_s)} after arrival"
+            f"<br>{row.requests} requests, policy {plain(row.policy)}"
+        )
+        found.append({"y": len(labels), "from": row.arrival_age_s, "row": row, "text": text})
+        labels.append(f"join, {'guest' if row.role == 'guest' else 'user'} {short[row.vantage]}".strip())
+    return found
+
+
+def _attempt_traces(attempts: list[dict[str, Any]]) -> list[Any]:
+    """Arrival to verdict as a line, the verdict as a symbol at its end."""
+    traces: list[Any] = []
+    for kind in KINDS:
+        color, symbol, _ = _SYMBOLS[kind]
+        for number, one in enumerate(a for a in attempts if a["row"].verdict == kind):
+            x = [_at(one["from"]), _at(one["from"] + one["row"].elapsed_s)]
+            line = go.Scatter(
+                x=x,
+                y=[one["y"]] * 2,
+                mode="lines+markers",
+                line={"color": INK, "width": 1.5, "dash": "dot"},
+                marker={"symbol": ["line-ns-open", symbol], "size": [9, 11], "color": color}
+                | {"line": {"color": INK, "width": 1}},
+                hovertext=[one["text"]] * 2,
+                hoverinfo="text",
+                showlegend=False,
+            )
+            traces.append(line)
+            if number == 0:
+                traces.append(_key(f"join: {kind}", color, symbol))
+    return traces
+
+
+def _key(name: str, color: str, symbol: str) -> go.Scatter:
+    """A legend entry alone."""
+    marker = {"symbol": symbol, "size": 10, "color": color, "line": {"color": INK, "width": 1}}
+    return go.Scatter(x=[None], y=[None], mode="markers", marker=marker, name=name)
+
+
+def _threshold(figure: go.Figure) -> None:
+    """The line at which today's message turns."""
+    x = _at(MESSAGE_S)
+    figure.add_shape(type="line", xref="x", yref="paper", x0=x, x1=x, y0=0, y1=1, line={"color": INK, "dash": "dash"})
+    figure.add_annotation(
+        x=x, xref="x", y=1, yref="paper", yanchor="bottom", xanchor="right", showarrow=False, text="30 s"
+    )
+
+
+def _lane_note(timelines: pd.DataFrame, joins: pd.DataFrame) -> str:
+    spans = [timelines[name] for name in ("origin_at", "lower_at", "upper_at")]
+    return (
+        f"n = {len(timelines)} intervals, {int(timelines['right_censored'].sum())} not seen by the end,"
+        f" {int(timelines['left_censored'].sum())} seen at the first proof; {len(joins)} joins."
+        f" {window(*spans, joins['arrived_at'])}"
+    )
+
+
+# many nests
+
+
+def first_visible(timelines: pd.DataFrame, *, title: str = "") -> go.Figure:
+    """By layer and vantage: the share of nests visible by each age, as the band between its two bounds.
+
+    Between #(upper <= t) / n and #(lower < t) / n nothing is assumed but the intervals themselves.
+    """
+    question = f"When does each layer show a nest? {title}".strip()
+    proven = timelines[(timelines["polls"] > 0) & timelines["lower_s"].notna()]
+    if proven.empty:
+        return _nothing(question, "No layer proved anything of any nest, so there is nothing to draw.")
+    layers, vantages = layer_order(proven["layer"]), sorted(set(proven["vantage"]))
+    figure = _figure(question, _band_note(timelines, proven), plot_px=92 * len(layers), legend_rows=len(vantages) + 1)
+    end = _last_bound(proven)
+    share, step = 1 / len(layers), _Facets(len(layers))
+    for number, layer in enumerate(layers):
+        for place, vantage in enumerate(vantages):
+            rows = proven[(proven["layer"] == layer) & (proven["vantage"] == vantage)]
+            if len(rows):
+                figure.add_trace(_band(rows, vantage, place, end, axis=step.axis(number), key=number == 0))
+        figure.update_layout({step.name(number): step.layout(number)})
+        figure.add_annotation(text=_band_label(proven, layer, vantages), y=1 - number * share, **_LABEL)
+    figure.update_layout(xaxis=_delay_axis(_first(proven), end, anchor=step.axis(len(layers) - 1)))
+    _threshold(figure)
+    return figure
+
+
+_LABEL: Final[dict[str, Any]] = {
+    "x": 0,
+    "xref": "paper",
+    "yref": "paper",
+    "xanchor": "left",
+    "yanchor": "top",
+    "showarrow": False,
+    "align": "left",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class _Facets:
+    """y axes stacked from the top, one per layer, on one x axis."""
+
+    count: int
+
+    def axis(self, number: int) -> str:
+        return "y" if number == 0 else f"y{number + 1}"
+
+    def name(self, number: int) -> str:
+        return "yaxis" if number == 0 else f"yaxis{number + 1}"
+
+    def layout(self, number: int) -> dict[str, Any]:
+        top = 1 - number / self.count
+        ticks = {"tickvals": [0, 0.5, 1], "ticktext": ["0 %", "50 %", "100 %"], "range": [-0.04, 1.06]}
+        return _axis() | ticks | {"domain": [top - 0.76 / self.count, top - 0.22 / self.count], "anchor": "x"}
+
+
+def _band(rows: pd.DataFrame, vantage: str, place: int, end: float, *, axis: str, key: bool) -> go.Scatter:
+    """The closed outline of one band."""
+    color, hatch = _VANTAGES[place % len(_VANTAGES)]
+    sure = _steps(rows["upper_s"].to_numpy(dtype=float), end)
+    possible = _steps(rows["lower_s"].to_numpy(dtype=float), end)
+    outline = sure + possible[::-1]
+    return go.Scatter(
+        x=[_at(x) for x, _ in outline],
+        y=[y for _, y in outline],
+        yaxis=axis,
+        mode="lines",
+        line={"color": color, "width": 1.5, "dash": "solid" if place == 0 else "dash"},
+        fill="toself",
+        fillcolor=color,
+        fillpattern={"shape": hatch, "fgcolor": color, "bgcolor": "rgba(0,0,0,0)", "size": 6, "solidity": 0.3},
+        hoverinfo="text",
+        hovertext=[f"{plain(vantage)}: {y:.0%} by {_seconds(x)}" for x, y in outline],
+        name=f"{plain(vantage, 20)}: between the bounds",
+        legendgroup=vantage,
+        showlegend=key,
+    )
+
+
+def _steps(ends: np.ndarray[Any, Any], end: float) -> list[tuple[float, float]]:
+    """Corners of the share of `ends` passed, from the left edge to `end`."""
+    passed = np.sort(np.where(np.isneginf(ends), min(0.0, float(np.min(ends[np.isfinite(ends)], initial=0.0))), ends))
+    corners: list[tuple[float, float]] = [(min(0.0, float(passed[0])), 0.0)]
+    for number, value in enumerate(passed[np.isfinite(passed)], 1):
+        corners += [(float(value), corners[-1][1]), (float(value), number / len(ends))]
+    return [*corners, (max(end, corners[-1][0]), corners[-1][1])]
+
+
+def _last_bound(proven: pd.DataFrame) -> float:
+    values = proven[["lower_s", "upper_s"]].to_numpy(dtype=float).ravel()
+    return float(np.max(values[np.isfinite(values)], initial=1.0))
+
+
+def _band_label(proven: pd.DataFrame, layer: str, vantages: Sequence[str]) -> str:
+    rows = proven[proven["layer"] == layer]
+    short = _short(vantages)
+    unseen = {v: rows.loc[rows["vantage"] == v, "right_censored"] for v in vantages}
+    parts = [f"{short[v]} n = {len(mine)}, {int(mine.sum())} not seen" for v, mine in unseen.items() if len(mine)]
+    return f"<b>{layer_label(layer)}</b>  {';  '.join(part.strip() for part in parts)}"
+
+
+def _band_note(timelines: pd.DataFrame, proven: pd.DataFrame) -> str:
+    without = len(timelines) - len(proven)
+    return (
+        f"n = {len(proven)} intervals of {_nests(proven)} nests, {int(proven['right_censored'].sum())} not seen by the"
+        f" end (right-censored), {int(proven['left_censored'].sum())} seen at the first proof (left-censored)"
+        + (f", {without} more without any proof" if without else "")
+        + f". {window(proven['origin_at'], proven['upper_at'], proven['lower_at'])}"
+    )
+
+
+def _nests(timelines: pd.DataFrame) -> int:
+    return int((timelines["trace_id"] + timelines["nest"]).nunique())
+
+
+# joins
+
+
+def messages(joins: pd.DataFrame) -> go.Figure:
+    """By scenario: what `guide` and `released` would have said to each joiner at arrival, and whether it was true.
+
+    `joins` may have a column `scenario`.
+    """
+    question = "What would the web client have told each joiner, and was it true?"
+    if joins.empty:
+        return _nothing(question, "No join came to a verdict, so there is nothing to draw.")
+    said = pd.concat([_said(joins, baseline) for baseline in ("guide", "released")])
+    lanes = _rows(said["lane"])
+    unknown = int(said["truth"].isna().sum())
+    note = f"n = {len(joins)} joins, each asked of both clients; {unknown} of {len(said)} statements cannot be judged"
+    figure = _figure(question, f"{note}. {window(joins['arrived_at'])}", plot_px=34 * len(lanes) + 10, legend_rows=9)
+    for name, _, color in _STATEMENTS:
+        for word, truth, hatch in _TRUTHS:
+            mine = said[(said["statement"] == name) & said["truth"].isin([pd.NA if truth is None else truth])]
+            if len(mine):
+                label = name if name in ("joins", "another answer") else f"{name}: {word}"
+                figure.add_trace(_stack(mine["lane"].value_counts(), lanes, label, _filled(color, hatch)))
+    _stacked(figure, lanes, "joiners")
+    return figure
+
+
+def _said(joins: pd.DataFrame, baseline: str) -> pd.DataFrame:
+    scenario = joins["scenario"] if "scenario" in joins else pd.Series("all", index=joins.index)
+    pairs = zip(joins[f"{baseline}_verdict"], joins[f"{baseline}_message"], strict=True)
+    return pd.DataFrame(
+        {
+            "lane": [f"{plain(name, 16)}<br>{baseline}" for name in scenario],
+            "statement": [_statement(verdict, message) for verdict, message in pairs],
+            "truth": joins[f"{baseline}_true"].to_numpy(),
+        }
+    )
+
+
+def _statement(verdict: str, message: str) -> str:
+    if verdict in JOINED:
+        return _STATEMENTS[0][0]
+    known = [name for name, start, _ in _STATEMENTS if start and message.startswith(start)]
+    return known[0] if known else _STATEMENTS[-1][0]
+
+
+def verdicts(joins: pd.DataFrame) -> go.Figure:
+    """How the real joins ended, by scenario. `joins` may have a column `scenario`."""
+    question = "How did the joins end?"
+    if joins.empty:
+        return _nothing(question, "No join came to a verdict, so there is nothing to draw.")
+    scenario = joins["scenario"] if "scenario" in joins else pd.Series("all", index=joins.index)
+    lane = scenario.map(lambda name: plain(name, 16))
+    lanes = _rows(lane)
+    policies = ", ".join(plain(name, 24) for name in sorted(set(joins["policy"])))
+    note = (
+        f"n = {len(joins)} joins under {policies}; {int(joins['joined'].sum())} joined. {window(joins['arrived_at'])}"
+    )
+    kinds = [kind for kind in KINDS if (joins["verdict"] == kind).any()]
+    figure = _figure(question, note, plot_px=34 * len(lanes) + 10, legend_rows=(len(kinds) + 1) // 2 + 1)
+    for kind in kinds:
+        color, _, hatch = _SYMBOLS[kind]
+        counts = lane[joins["verdict"] == kind].value_counts()
+        figure.add_trace(_stack(counts, lanes, kind.replace("_", " "), _filled(color, hatch)))
+    _stacked(figure, lanes, "joins")
+    return figure
+
+
+def _rows(lane: pd.Series) -> list[str]:
+    return sorted(set(lane))
+
+
+def _stack(counts: pd.Series, lanes: Sequence[str], name: str, marker: Mapping[str, Any]) -> go.Bar:
+    values = [int(counts.get(lane, 0)) for lane in lanes]
+    return go.Bar(
+        orientation="h",
+        y=list(range(len(lanes))),
+        x=values,
+        width=0.7,
+        name=name,
+        marker=dict(marker),
+        hovertext=[f"{lane}<br>{name}: {value}" for lane, value in zip(lanes, values, strict=True)],
+        hoverinfo="text",
+    )
+
+
+def _stacked(figure: go.Figure, lanes: Sequence[str], unit: str) -> None:
+    count = {"title": {"text": f"number of {unit}", "font": {"size": 12}}, "rangemode": "tozero", "tickformat": "d"}
+    labels = {"tickvals": [*range(len(lanes))], "ticktext": list(lanes), "range": [len(lanes) - 0.4, -0.6]}
+    figure.update_layout(xaxis=_axis() | count, yaxis=_axis() | labels | {"showgrid": False})
+
+
+# calibration
+
+
+def coverage(judged: pd.DataFrame) -> go.Figure:
+    """By layer: how many intervals contain the lab's truth, and how wide they are."""
+    question = "Do the measured intervals contain the truth?"
+    known = judged[judged["contains"].notna()]
+    if known.empty:
+        return _nothing(question, "No interval has a truth to be judged by, so there is nothing to draw.")
+    lanes = layer_order(judged["layer"])
+    inside = int(known["contains"].sum())
+    note = (
+        f"n = {len(known)} intervals: {inside} contain it, {len(known) - inside} miss it;"
+        f" {len(judged) - len(known)} more cannot be judged. {int(np.isinf(known['upper_s']).sum())} right-censored."
+        " To the right the median width of those with two ends."
+    )
+    figure = _figure(question, note, plot_px=26 * len(lanes) + 10, legend_rows=2)
+    for name, wanted, marker in (
+        ("contains the truth", True, _filled(GREEN)),
+        ("misses the truth", False, _filled(VERMILLION, "x")),
+        ("cannot be judged", None, _filled(GREY, ".")),
+    ):
+        mine = judged[judged["contains"].isin([pd.NA if wanted is None else wanted])]
+        if len(mine):
+            figure.add_trace(_stack(mine["layer"].value_counts(), lanes, name, marker))
+    _stacked(figure, lanes, "intervals")
+    figure.update_layout(yaxis={"ticktext": [layer_label(lane) for lane in lanes]}, margin={"r": 76})
+    for number, lane in enumerate(lanes):
+        width = known.loc[(known["layer"] == lane) & np.isfinite(known["width_s"]), "width_s"].median()
+        text = "no width" if math.isnan(width) else f"± {width / 2:.2g} s"
+        figure.add_annotation(x=1.01, xref="paper", xanchor="left", y=number, yref="y", text=text, showarrow=False)
+    return figure

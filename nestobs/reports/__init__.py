@@ -1,0 +1,16 @@
+"""Reports: notebooks executed with parameters and published as one page that needs no network.
+
+run.py           a notebook and parameters in, report.html and report.ipynb out, whole or not at all
+page.py          an executed notebook as HTML
+propagation.py   what notebooks/propagation.ipynb calls
+"""
+
+from nestobs.errors import NestobsError
+
+
+class ReportError(NestobsError):
+    """The notebook of a report failed: which cell, and its error. `traceback` has the kernel's own, as plain text."""
+
+    def __init__(self, message: str, *, traceback: str = "") -> None:
+        super().__init__(message)
+        self.traceback = traceback

@@ -1,0 +1,111 @@
+"""An executed notebook as one HTML page for reading: no request leaves it, code is one click away.
+
+nbconvert's lab template loads MathJax, require.js and Mermaid from other hosts, and plotly's own HTML renderer adds
+MathJax again. Here none of them is: figures are kept in the notebook as plotly's JSON and drawn by one copy of
+plotly.js in the page's head.
+"""
+
+from __future__ import annotations
+
+import copy
+from typing import Any, Final
+
+PLOTLY: Final = "application/vnd.plotly.v1+json"
+
+_TEMPLATE: Final = """
+{%- extends 'lab/index.html.j2' -%}
+{%- block html_head_js -%}{%- endblock -%}
+{%- block html_head_js_mathjax -%}{%- endblock -%}
+{%- block html_head_js_mermaidjs -%}{%- endblock -%}
+{%- block jupyter_widgets -%}{%- endblock -%}
+{%- block html_head_css -%}
+<link rel="icon" href="data:,">
+<style>{{ resources.nestobs.style }}</style>
+{%- if resources.nestobs.plotly %}<script>{{ resources.nestobs.plotly }}</script>{% endif -%}
+{%- endblock -%}
+{%- block input_group -%}
+<details class="code"><summary>show code</summary>{{ super() }}</details>
+{%- endblock -%}
+"""
+
+_STYLE: Final = """
+body.jp-Notebook { background: #fff; color: #1f2328; margin: 0; padding: 0; overflow: visible; }
+main { max-width: 62rem; margin: 0 auto; padding: 1rem .75rem 4rem; font: 16px/1.55 system-ui, sans-serif; }
+main .jp-Cell { padding: 0; margin: 0; }
+main .jp-RenderedHTMLCommon { font: inherit; color: inherit; padding: 0; overflow: visible; }
+main .jp-RenderedMarkdown > :first-child { margin-top: 2.2rem; }
+main h1 { font-size: 1.7rem; line-height: 1.2; margin: .6rem 0; }
+main h2 { font-size: 1.25rem; line-height: 1.3; border-top: 1px solid #8a929a55; padding-top: 1.4rem; }
+main p, main li { max-width: 46rem; }
+main .jp-OutputPrompt, main .jp-InputPrompt { display: none; }
+main .jp-OutputArea-output { padding: 0; overflow: visible; background: none; }
+main .jp-OutputArea-child { display: block; }
+main .jp-InputArea { background: #8a929a1a; padding: .4rem; overflow-x: auto; }
+details.code { text-align: right; font-size: 12px; color: #6e7781; margin: .2rem 0; }
+details.code > summary { cursor: pointer; display: inline-block; list-style: none; opacity: .75; }
+details.code[open] > * { text-align: left; }
+.nestobs-figure { margin: .6rem 0 1.2rem; min-width: 0; }
+.nestobs-table { overflow-x: auto; margin: .6rem 0 1.2rem; }
+main .nestobs-table table { border-collapse: collapse; font-size: 14px; margin: 0; width: auto; table-layout: auto; }
+main .nestobs-table th, main .nestobs-table td { text-align: left; vertical-align: top; padding: .3rem .9rem .3rem 0;
+  border: 0; border-bottom: 1px solid #8a929a55; max-width: 40rem; white-space: normal; overflow-wrap: anywhere;
+  background: none; color: inherit; }
+main .nestobs-table th { font-weight: 600; overflow-wrap: normal; }
+main .nestobs-table tbody tr { background: none; }
+.nestobs-warning { border-left: 4px solid #D55E00; padding: .2rem .8rem; background: #d55e0014; }
+@media (prefers-color-scheme: dark) {
+  body.jp-Notebook { background: #0d1117; color: #d5dbe1; }
+  main .jp-RenderedHTMLCommon :is(h1, h2, h3, p, li, td, th, strong) { color: inherit; }
+}
+@media print { details.code { display: none; } .nestobs-figure { break-inside: avoid; } }
+"""
+
+
+def page(notebook: Any, *, title: str) -> str:
+    """The executed notebook (an nbformat node) as HTML. plotly.js is in it once, if there is a figure at all."""
+    from jinja2 import DictLoader
+    from nbconvert import HTMLExporter
+
+    shown, figures = _drawn(notebook)
+    shown.metadata["title"] = title
+    exporter = HTMLExporter(  # type: ignore[no-untyped-call]  # nbconvert is typed in part
+        extra_loaders=[DictLoader({"nestobs.html.j2": _TEMPLATE})], template_file="nestobs.html.j2"
+    )
+    extra = {"style": _STYLE, "plotly": _plotly_js() if figures else ""}
+    text, _ = exporter.from_notebook_node(shown, resources={"nestobs": extra})
+    return str(text)
+
+
+def _plotly_js() -> str:
+    from plotly.offline import get_plotlyjs
+
+    return str(get_plotlyjs())
+
+
+def _drawn(notebook: Any) -> tuple[Any, int]:
+    """A copy in which each plotly figure is the HTML that draws it, and how many there are."""
+    shown = copy.deepcopy(notebook)
+    count = 0
+    for cell in shown.cells:
+        for output in cell.get("outputs", []):
+            if figure := output.get("data", {}).get(PLOTLY):
+                count += 1
+                output["data"] = {"text/html": _figure_html(figure, f"figure-{count}")}
+    return shown, count
+
+
+def _figure_html(figure: dict[str, Any], name: str) -> str:
+    """A div and the script that draws into it, as wide as the page; plotly escapes the JSON for a script element."""
+    from plotly.io import to_html
+
+    body = to_html(
+        {"data": figure.get("data", []), "layout": figure.get("layout", {})},
+        config={"responsive": True, "displayModeBar": False, "displaylogo": False},
+        include_plotlyjs=False,
+        include_mathjax=False,
+        full_html=False,
+        div_id=name,
+        default_width="100%",
+        validate=False,
+    )
+    return f'<div class="nestobs-figure">{body}</div>'

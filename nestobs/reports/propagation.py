@@ -1,0 +1,388 @@
+"""What notebooks/propagation.ipynb calls: a store (and a lab's truth, if there is one) in, tables and figures out.
+
+`load` reads; everything after it lays out what it read. A lab's truth is used to name scenarios and relays and to judge
+the intervals, never to make them.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+from urllib.parse import urlsplit
+
+import numpy as np
+import pandas as pd
+
+from nestobs import calibrate, figures
+from nestobs.errors import UsageError
+from nestobs.figures import plain
+from nestobs.joins import KINDS, joins, open_intents
+from nestobs.store import Store
+from nestobs.timeline import timelines
+
+if TYPE_CHECKING:
+    import plotly.graph_objects as go
+
+MOST_SWIMLANES: Final = 8
+_SECOND: Final = 1_000_000_000
+_STAND_IN: Final = (
+    "LiveKit was a stand-in here: it lists rooms and speaks the signalling handshake, but carries no media. What is"
+    " said of livekit:media in this report is not about a real LiveKit server."
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Propagation:
+    """What the report is about. Frames have a column `scenario` beside their own; timelines name relays by the lab.
+
+    watched_s: by trace, the age at which watching ended. note: sentences about LiveKit to be shown.
+    """
+
+    title: str
+    store: str
+    observations: int
+    first_at: int
+    last_at: int
+    timelines: pd.DataFrame
+    joins: pd.DataFrame
+    coverage: pd.DataFrame | None
+    cut_off: int
+    watched_s: Mapping[str, float]
+    livekit: str
+    note: str
+
+
+def load(store: str, *, truth: str = "", lab: str = "", title: str = "", livekit_note: str = "") -> Propagation:
+    """Read a store, and a lab's truth.jsonl and lab.json where there are any ("" for none).
+
+    Raises StoreError when there is no store, UsageError when truth or lab cannot be read as what they should be.
+    """
+    observed = Store.open(store, create=False).frame()
+    rows, facts = _truth(truth), _lab(lab)
+    names = {url: name for scenario in facts["scenarios"] for url, name in scenario.items()}
+    lines = timelines(observed)
+    made = joins(observed, lines)
+    scenarios = {row["room"]: row["scenario"] for row in rows} or _hosts(observed)
+    kind = _livekit(observed, facts["livekit"])
+    shown = lines.assign(scenario=_scenario(lines, scenarios), layer=[_named(layer, names) for layer in lines["layer"]])
+    sent = observed["sent_at"]
+    return Propagation(
+        title=title or "Propagation",
+        store=store,
+        observations=len(observed),
+        first_at=int(sent.min()) if len(sent) else 0,
+        last_at=int(sent.max()) if len(sent) else 0,
+        timelines=shown,
+        joins=made.assign(scenario=_scenario(made, scenarios)),
+        coverage=calibrate.coverage(lines, rows, names) if rows else None,
+        cut_off=open_intents(observed),
+        watched_s=_watched(observed, lines),
+        livekit=kind,
+        note=" ".join(part for part in (_STAND_IN if "stand-in" in kind else "", livekit_note) if part),
+    )
+
+
+def _truth(path: str) -> list[dict[str, Any]]:
+    try:
+        lines = Path(path).read_text(encoding="utf-8").splitlines() if path else []
+        rows = [json.loads(line) for line in lines if line.strip()]
+        needed = {"scenario", "room", "layer", "change", "not_yet_at", "now_at"}
+        if not all(isinstance(row, dict) and needed <= set(row) for row in rows):
+            raise ValueError("a row lacks a field of a truth row")
+    except (OSError, ValueError) as error:
+        raise UsageError(f"{path} is no truth of a lab ({error}): give its truth.jsonl, or nothing") from error
+    return rows
+
+
+def _lab(path: str) -> dict[str, Any]:
+    """livekit: what lab.json says of it; scenarios: relay URL -> name, each in its own order."""
+    try:
+        found = json.loads(Path(path).read_text(encoding="utf-8")) if path else {}
+        names = [dict(scenario["truth_names"]) for scenario in found.get("scenarios", {}).values()]
+        return {"livekit": dict(found.get("livekit", {})), "scenarios": names}
+    except (OSError, ValueError, TypeError, KeyError, AttributeError) as error:
+        raise UsageError(f"{path} does not describe a lab ({error}): give its lab.json, or nothing") from error
+
+
+def _hosts(observed: pd.DataFrame) -> dict[str, str]:
+    """Room -> the API's host, for stores that no lab made."""
+    api = observed[(observed["source"] == "api") & (observed["room"] != "")].drop_duplicates("room")
+    return {
+        str(room): urlsplit(str(url)).netloc or str(url) for room, url in zip(api["room"], api["target"], strict=True)
+    }
+
+
+def _scenario(frame: pd.DataFrame, scenarios: Mapping[str, str]) -> list[str]:
+    return [scenarios.get(str(room), "unknown") for room in frame["room"]]
+
+
+def _named(layer: str, names: Mapping[str, str]) -> str:
+    url = layer.removeprefix("relay:")
+    return f"relay:{names.get(url, url)}" if layer.startswith("relay:") else layer
+
+
+def _livekit(observed: pd.DataFrame, facts: Mapping[str, Any]) -> str:
+    """Kind and version in words: as the lab says, else as the servers called themselves."""
+    if facts:
+        kind = str(facts.get("kind", ""))
+        return f"{'livekit-server' if kind == 'server' else kind} {facts.get('version', '')}".strip()
+    told = observed.loc[(observed["source"] == "livekit") & (observed["software"] != ""), "software"]
+    return ", ".join(sorted(set(told))) or "not observed, or it did not say"
+
+
+def _watched(observed: pd.DataFrame, lines: pd.DataFrame) -> dict[str, float]:
+    last = observed[observed["trace_id"] != ""].groupby("trace_id")["sent_at"].max()
+    origin = lines.dropna(subset=["origin_at"]).groupby("trace_id")["origin_at"].first()
+    return {str(t): (int(last[t]) - origin[t].value) / _SECOND for t in origin.index if t in last.index}
+
+
+# tables
+
+
+@dataclass(frozen=True, slots=True)
+class Table:
+    """A frame as an HTML table: every text cleaned and escaped, however hostile, and short."""
+
+    frame: pd.DataFrame
+    header: bool = True
+
+    def _repr_html_(self) -> str:
+        shown = self.frame.map(lambda value: plain(value, 240))
+        shown.columns = [plain(name) for name in self.frame.columns]
+        body = shown.to_html(index=False, header=self.header, escape=False, border=0)  # `plain` has escaped it
+        return f'<div class="nestobs-table">{body}</div>'
+
+
+@dataclass(frozen=True, slots=True)
+class Text:
+    """Paragraphs; each is escaped. A warning stands out."""
+
+    paragraphs: Sequence[str]
+    heading: str = ""
+    warning: str = ""
+
+    def _repr_html_(self) -> str:
+        parts = [f"<h1>{plain(self.heading, 120)}</h1>"] if self.heading else []
+        parts += [f'<p class="nestobs-warning">{plain(self.warning, 600)}</p>'] if self.warning else []
+        return "".join(parts + [f"<p>{plain(text, 600)}</p>" for text in self.paragraphs])
+
+
+@dataclass(frozen=True, slots=True)
+class Figures:
+    """Several figures, shown one below the other."""
+
+    figures: tuple[go.Figure, ...]
+
+    def _ipython_display_(self) -> None:
+        from IPython.display import display
+
+        for figure in self.figures:
+            display(figure)  # type: ignore[no-untyped-call]  # IPython does not type it
+
+
+def heading(found: Propagation) -> Text:
+    """The title and what came out, in a few sentences."""
+    if not found.observations:
+        return Text(["This store holds no observation, so there is nothing to report. Run a canary or a watch first."],
+                    heading=found.title)  # fmt: skip
+    said = [_about(found), _outcomes(found), *_untrue(found), _calibrated(found)]
+    return Text([text for text in said if text], heading=found.title, warning=found.note)
+
+
+def _about(found: Propagation) -> str:
+    span = (found.last_at - found.first_at) / _SECOND
+    return (
+        f"{_nests(found)} nests were made and watched from {found.timelines['vantage'].nunique()} vantage points for"
+        f" {span:.0f} s, and joined {len(found.joins)} times."
+    )
+
+
+def _outcomes(found: Propagation) -> str:
+    if found.joins.empty:
+        return "No join came to a verdict."
+    counts = found.joins["verdict"].value_counts()
+    parts = [f"{counts[kind]} {kind.replace('_', ' ')}" for kind in KINDS if kind in counts.index]
+    return f"How the joins ended: {', '.join(parts)}."
+
+
+def _untrue(found: Propagation) -> list[str]:
+    said = []
+    for baseline, words in (("guide", "as its guide describes it"), ("released", "as released")):
+        judged = found.joins[f"{baseline}_true"].dropna()
+        if len(judged):
+            false = int((~judged.astype(bool)).sum())
+            said.append(
+                f"The web client {words} would have told {false} of {len(judged)} joiners something untrue"
+                f" ({len(found.joins) - len(judged)} more cannot be judged)."
+            )
+    return said
+
+
+def _calibrated(found: Propagation) -> str:
+    if found.coverage is None:
+        return ""
+    came = calibrate.summary(found.coverage)
+    if not came["n"]:
+        return "No interval could be judged by the lab's truth."
+    width = "" if came["median_width_s"] is None else f", at a median width of {came['median_width_s']:.2f} s"
+    return f"Calibration: {came['contain_truth']} of {came['n']} intervals contain the lab's truth{width}."
+
+
+def _nests(found: Propagation) -> int:
+    made = found.timelines[["trace_id", "nest"]].drop_duplicates()
+    return len(made)
+
+
+def measured(found: Propagation) -> Table:
+    """What was measured, as a table of facts."""
+    lines = found.timelines
+    relays = sorted({layer.removeprefix("relay:") for layer in lines["layer"] if layer.startswith("relay:")})
+    stamps = pd.Series(pd.to_datetime([found.first_at, found.last_at], utc=True)[: 2 * bool(found.observations)])
+    facts = {
+        "Window": figures.window(stamps),
+        "Vantage points": ", ".join(sorted(set(lines["vantage"]))) or "none",
+        "Relays": ", ".join(relays) or "none",
+        "LiveKit": found.livekit,
+        "Scenarios": ", ".join(sorted(set(lines["scenario"]))) or "none",
+        "Nests": str(_nests(found)),
+        "Observations": f"{found.observations:,}",
+        "Intervals": f"{len(lines)}, of which {int(lines['right_censored'].sum())} not seen by the end of watching",
+        "Joins": f"{len(found.joins)}" + (f", and {found.cut_off} cut off by a crash" if found.cut_off else ""),
+        "Clocks": _clocks(lines),
+    }
+    return Table(pd.DataFrame({"what": facts.keys(), "found": facts.values()}), header=False)
+
+
+def _clocks(lines: pd.DataFrame) -> str:
+    error = lines["origin_error_s"].max()
+    marked = int((lines["marked"] != "").sum())
+    widened = "no bound needed widening" if not error > 0 else f"bounds widened by up to {error:.3f} s"
+    return f"{widened}; {marked} intervals overlap a disturbance of the observer"
+
+
+def by_scenario(found: Propagation) -> Table:
+    """When half of the nests were visible, by layer and scenario: between which two ages, in seconds."""
+    lines = found.timelines[found.timelines["polls"] > 0]
+    rows = []
+    for layer in figures.layer_order(lines["layer"]):
+        row = {"half of the nests visible after": layer.removeprefix("relay:")}
+        for scenario in sorted(set(lines["scenario"])):
+            mine = lines[(lines["layer"] == layer) & (lines["scenario"] == scenario)]
+            row[scenario] = _median(mine) if len(mine) else "not asked"
+        rows.append(row)
+    return Table(pd.DataFrame(rows))
+
+
+def _median(rows: pd.DataFrame) -> str:
+    """The bounds of the median: the middle of the lower and of the upper ends, whatever lies inside the intervals."""
+    middle = (len(rows) - 1) // 2
+    lower, upper = (float(np.sort(rows[name].to_numpy(dtype=float))[middle]) for name in ("lower_s", "upper_s"))
+    count = f"n = {len(rows)}"
+    if math.isnan(lower) or math.isnan(upper):
+        return f"no origin ({count})"
+    if math.isinf(upper):
+        return f"not by {lower:.1f} s ({count})"
+    return f"{max(lower, -999.0):.2f} to {upper:.2f} s ({count})"
+
+
+def not_covered(found: Propagation) -> Table | Text:
+    """The intervals that miss the truth or could not be judged, by layer and cause."""
+    if found.coverage is None:
+        return Text(["There is no truth to compare with: these nests were not made in a lab that writes one down."])
+    causes = found.coverage[found.coverage["cause"] != ""]
+    if causes.empty:
+        return Text(["No interval misses the truth, and every one could be judged."])
+    counted = causes.groupby(["layer", "cause"]).agg(n=("room", "size"), by=("miss_by_s", "max")).reset_index()
+    counted["by"] = [f"{by:.3f}" if math.isfinite(by) else "" for by in counted["by"]]
+    return Table(counted.rename(columns={"n": "intervals", "by": "at most by, s"}))
+
+
+# figures
+
+
+def chosen(found: Propagation) -> list[str]:
+    """One nest per scenario, by trace: the one whose layers came furthest apart; of equals the one joined most.
+
+    At most `MOST_SWIMLANES`, in the order of the scenarios' names. Rows kept by address alone are not chosen.
+    """
+    lines = found.timelines[(found.timelines["trace_id"] != "") & (found.timelines["polls"] > 0)]
+    joined = found.joins["trace_id"].value_counts()
+    best: dict[str, tuple[tuple[float, float, int], str]] = {}
+    for (scenario, trace), rows in lines.groupby(["scenario", "trace_id"]):
+        spread = rows["upper_s"].max() - rows["upper_s"].min()
+        rank = (0.0 if math.isnan(spread) else float(spread), float(len(rows)), int(joined.get(trace, 0)))
+        if str(scenario) not in best or rank > best[str(scenario)][0]:
+            best[str(scenario)] = (rank, str(trace))
+    return [best[scenario][1] for scenario in sorted(best)][:MOST_SWIMLANES]
+
+
+def swimlanes(found: Propagation) -> Figures | Text:
+    """The chosen nests, each on its lanes."""
+    traces = chosen(found)
+    if not traces:
+        return Text(["No nest was watched on any layer."])
+    return Figures(tuple(_swimlane(found, trace) for trace in traces))
+
+
+def _swimlane(found: Propagation, trace: str) -> go.Figure:
+    lines = found.timelines[found.timelines["trace_id"] == trace]
+    room = plain(lines["room"].iloc[0], 10) or "unnamed"
+    return figures.swimlanes(
+        lines,
+        found.joins[found.joins["trace_id"] == trace],
+        title=f"{plain(lines['scenario'].iloc[0], 24)}, nest {room}",
+        watched_s=found.watched_s.get(trace),
+    )
+
+
+def first_visible(found: Propagation) -> go.Figure:
+    """When each layer shows a nest, over all nests."""
+    return figures.first_visible(found.timelines)
+
+
+def messages(found: Propagation) -> go.Figure:
+    """What the two clients would have said, and whether it was true."""
+    return figures.messages(found.joins)
+
+
+def verdicts(found: Propagation) -> go.Figure:
+    """How the joins ended."""
+    return figures.verdicts(found.joins)
+
+
+def untrue(found: Propagation) -> Table | Text:
+    """What was said and was not true, or cannot be told, counted by scenario and client."""
+    if found.joins.empty:
+        return Text(["Nobody joined, so nobody was told anything."])
+    return Table(pd.concat([_told(found.joins, baseline) for baseline in ("guide", "released")]))
+
+
+def _told(made: pd.DataFrame, baseline: str) -> pd.DataFrame:
+    message = made[f"{baseline}_message"].where(made[f"{baseline}_message"] != "", "(in the room, nothing to say)")
+    truth = made[f"{baseline}_true"]
+    counts: Mapping[str, Callable[[pd.Series], int]] = {
+        "true": lambda part: int((part == True).fillna(False).sum()),  # noqa: E712 - a nullable boolean
+        "false": lambda part: int((part == False).fillna(False).sum()),  # noqa: E712
+        "cannot tell": lambda part: int(part.isna().sum()),
+    }
+    table = truth.groupby(message).agg(**{name: (lambda p, c=count: c(p)) for name, count in counts.items()})
+    return table.reset_index(names="it would have said").assign(client=baseline)[
+        ["client", "it would have said", *counts]
+    ]
+
+
+def coverage(found: Propagation) -> go.Figure | Text:
+    """Do the intervals contain the truth, where there is one?"""
+    if found.coverage is None:
+        return Text([])
+    return figures.coverage(found.coverage)
+
+
+__all__ = [
+    "Figures", "Propagation", "Table", "Text", "by_scenario", "chosen", "coverage", "first_visible", "heading", "load",
+    "measured", "messages", "not_covered", "swimlanes", "untrue", "verdicts",
+]  # fmt: skip

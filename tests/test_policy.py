@@ -1,0 +1,209 @@
+"""Policies as values: read back equal, refused with the name of what is wrong."""
+
+from __future__ import annotations
+
+import json
+import math
+import random
+from dataclasses import fields, replace
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from nestobs.errors import UsageError
+from nestobs.policy import (
+    GUIDE,
+    MANUAL_RETRY,
+    RELEASED,
+    Policy,
+    PolicyError,
+    Schedule,
+    exponential,
+    fixed,
+    full_jitter,
+    named_policy,
+    read_policy,
+    standard_policies,
+)
+
+TABLE = Policy(name="tuned", schedule=Schedule("table", table=((0.0, 0.5), (10.0, 2.0), (30.5, 9.25))), jitter=0.1)
+SECONDS = [field.name for field in fields(Policy) if field.name.endswith("_s") and field.name not in ("load_cutoff_s",)]
+
+
+@pytest.mark.parametrize("policy", [*standard_policies().values(), TABLE], ids=lambda policy: policy.name)
+def test_a_policy_survives_json(policy):
+    assert read_policy(json.loads(json.dumps(policy.as_dict()))) == policy
+
+
+@given(
+    table=st.lists(
+        st.tuples(st.floats(0, 1e6), st.floats(1e-3, 1e6)), min_size=1, max_size=50, unique_by=lambda row: row[0]
+    ),
+    numbers=st.fixed_dictionaries({name: st.floats(0, 1e6) for name in SECONDS}),
+    jitter=st.floats(0, 1, exclude_max=True),
+)
+def test_any_policy_survives_json(table, numbers, jitter):
+    policy = Policy(name="any", schedule=Schedule("table", table=tuple(sorted(table))), jitter=jitter, **numbers)
+    assert read_policy(json.loads(json.dumps(policy.as_dict()))) == policy
+
+
+def test_what_is_left_out_has_its_default():
+    assert read_policy({"name": "guide"}) == GUIDE
+
+
+def test_the_baselines_are_what_the_two_clients_do():
+    assert (GUIDE.ask_info, GUIDE.fallback, GUIDE.message_threshold_s) == (True, (404,), 30.0)
+    assert (GUIDE.schedule.kind, GUIDE.error_retries, GUIDE.connect_attempts) == ("none", 0, 1)
+    assert (RELEASED.load_cutoff_s, RELEASED.wording, RELEASED.schedule.kind) == (1.5, "released", "none")
+    assert replace(GUIDE, name="manual_retry", schedule=Schedule("fixed", 5.0)) == MANUAL_RETRY
+
+
+def test_the_standard_policies_are_known_by_their_names():
+    assert set(standard_policies()) >= {"guide", "released", "manual_retry", "fixed(2)", "exponential(1)"}
+    for name, policy in standard_policies().items():
+        assert named_policy(name) == policy
+        assert policy.name == name
+
+
+@pytest.mark.parametrize(
+    ("name", "policy"),
+    [
+        ("fixed(3)", fixed(3)),
+        ("fixed(0.25)", fixed(0.25)),
+        ("exponential(2)", exponential(2)),
+        ("full_jitter(.5)", full_jitter(0.5)),
+        ("fixed", fixed(1)),
+    ],
+)
+def test_a_number_in_the_name_makes_another(name, policy):
+    assert named_policy(name) == policy
+
+
+@pytest.mark.parametrize(
+    "name", ["", "none", "Guide", "fixed(x)", "fixed(1)x", "guide(2)", "fixed(-1)", "fixed(nan)", "fixed(0)"]
+)
+def test_a_name_that_is_none_is_a_mistake_with_its_remedy(name):
+    with pytest.raises(PolicyError, match=r"use one of|interval_s|from 0"):
+        named_policy(name)
+
+
+WRONG = [
+    *((name, value) for name in (*SECONDS, "load_cutoff_s") for value in (-1.0, math.inf, math.nan, "5")),
+    *((name, None) for name in SECONDS),
+    ("jitter", 1.0),
+    ("jitter", -0.1),
+    ("jitter", math.nan),
+    ("jitter", "half"),
+    ("max_requests", 2),
+    ("max_requests", "many"),
+    ("max_requests", math.inf),
+    ("max_requests", 3.5),
+    ("connect_attempts", 0),
+    ("error_retries", -1),
+    ("fallback", 404),
+    ("wording", "pirate"),
+    ("schedule", "fixed"),
+    ("schedule", [1]),
+    ("ask_info", "no"),
+    ("name", 5),
+    ("pause_s", 1),
+]
+
+
+def refusal(**changed):
+    """What is said of a policy with these fields; None when it is taken."""
+    try:
+        read_policy({"name": "bad"} | changed)
+    except PolicyError as error:
+        return str(error)
+    return None
+
+
+class TestRejections:
+    """Somebody edited a file by hand."""
+
+    def test_what_is_no_policy_is_refused(self):
+        assert [(name, value) for name, value in WRONG if refusal(**{name: value}) is None] == []
+
+    def test_every_refusal_names_the_field(self):
+        said = {(name, repr(value)): refusal(**{name: value}) for name, value in WRONG}
+        assert {wrong: words for wrong, words in said.items() if words and wrong[0] not in words} == {}
+
+    @pytest.mark.parametrize("fallback", [[401], [404, 403], [500]])
+    def test_only_a_404_falls_back(self, fallback):
+        assert "only a 404 falls back" in refusal(fallback=fallback)
+
+    def test_a_name_that_is_missing(self):
+        with pytest.raises(PolicyError, match="name"):
+            read_policy({})
+
+    @pytest.mark.parametrize(
+        ("schedule", "words"),
+        [
+            ({"kind": "sometimes"}, "sometimes"),
+            ({"kind": "fixed"}, "interval_s"),
+            ({"kind": "fixed", "interval_s": -1}, "negative or infinite"),
+            ({"kind": "exponential", "interval_s": 0}, "interval_s"),
+            ({"kind": "full_jitter", "interval_s": 1, "factor": math.inf}, "negative or infinite"),
+            ({"kind": "exponential", "interval_s": 1, "cap_s": math.nan}, "negative or infinite"),
+            ({"kind": "table"}, "table"),
+            ({"kind": "table", "table": [[0, 0]]}, "table"),
+            ({"kind": "table", "table": [[5, 1], [0, 1]]}, "ascending"),
+            ({"kind": "table", "table": [[0, 1], [0, 2]]}, "ascending"),
+            ({"kind": "table", "table": [[0, 1]] * 1_001}, "1000"),
+            ({"kind": "none", "gap_s": 3}, "gap_s"),
+        ],
+        ids=repr,
+    )
+    def test_a_schedule_that_is_wrong(self, schedule, words):
+        assert words in refusal(schedule=schedule)
+
+    @pytest.mark.parametrize(
+        ("schedule", "field"),
+        [
+            ({"kind": "fixed", "interval_s": "2"}, "interval_s"),
+            ({"kind": "table", "table": [[0]]}, "table"),
+            ({"kind": "table", "table": 7}, "table"),
+        ],
+        ids=repr,
+    )
+    def test_a_schedule_of_other_types_names_the_field_too(self, schedule, field):
+        assert field in refusal(schedule=schedule)
+
+    def test_is_a_mistake_of_the_operator(self):
+        assert issubclass(PolicyError, UsageError)
+
+
+class TestSchedule:
+    rng = random.Random(1)
+
+    def test_none_has_no_second_poll(self):
+        assert Schedule().gap_s(1, 0.0, self.rng) is None
+
+    def test_a_table_holds_from_its_age_on(self):
+        gaps = [TABLE.schedule.gap_s(1, age, self.rng) for age in (0, 9.9, 10, 30.4, 30.5, 1e6)]
+        assert gaps == [0.5, 0.5, 2.0, 2.0, 9.25, 9.25]
+
+    def test_an_age_before_the_table_takes_its_first_row(self):
+        assert Schedule("table", table=((5.0, 3.0),)).gap_s(1, 0.0, self.rng) == 3.0
+
+    def test_exponential_grows_from_the_interval_to_the_cap(self):
+        schedule = exponential(0.5, factor=3, cap_s=10).schedule
+        assert [schedule.gap_s(polls, 0, self.rng) for polls in (1, 2, 3, 4, 500)] == [0.5, 1.5, 4.5, 10, 10]
+
+    @given(polls=st.integers(1, 10_000), age_s=st.floats(0, 1e9), seed=st.integers(0, 99))
+    def test_full_jitter_lies_between_nothing_and_the_whole(self, polls, age_s, seed):
+        whole = exponential(1.0, cap_s=8).schedule.gap_s(polls, age_s, self.rng)
+        assert 0 <= full_jitter(1.0, cap_s=8).schedule.gap_s(polls, age_s, random.Random(seed)) < whole
+
+    @given(
+        kind=st.sampled_from(["exponential", "full_jitter"]),
+        interval_s=st.floats(0.001, 1e6),
+        factor=st.floats(0, 1e6),
+        cap_s=st.floats(0, 1e6),
+        polls=st.integers(1, 10_000),
+    )
+    def test_a_gap_is_never_negative_nor_above_the_cap(self, kind, interval_s, factor, cap_s, polls):
+        gap = Schedule(kind, interval_s, factor, cap_s).gap_s(polls, 0.0, random.Random(1))
+        assert 0 <= gap <= cap_s
