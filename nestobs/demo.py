@@ -184,15 +184,14 @@ async def _left(out: Path, reports: Mapping[str, Report]) -> list[str]:
 def _report(
     out: Path, store: Store, info: Mapping[str, Any], reports: Mapping[str, Report], left: Sequence[str]
 ) -> dict[str, Any]:
-    from nestobs.calibrate import coverage, read_truth, summary
-    from nestobs.reports import notebook, run
+    from nestobs.calibrate import coverage, summary, truth_width
+    from nestobs.reports.run import notebook
+    from nestobs.reports.run import run as make
     from nestobs.timeline import timelines
 
     observations = store.frame()
-    names = {url: name for scenario in info["scenarios"].values() for url, name in scenario["truth_names"].items()}
-    truth = summary(coverage(timelines(observations), read_truth(out / "lab" / "truth.jsonl"), names))
-    widths = truth.pop("truth_width_s")
-    run(
+    judged = coverage(timelines(observations), read_truth(out / "lab"), relay_names(info))
+    make(
         notebook("propagation"),
         out / "report.html",
         {"store": str(out / "store"), "lab": str(out / "lab" / "lab.json"), "truth": str(out / "lab" / "truth.jsonl")},
@@ -208,8 +207,18 @@ def _report(
             name: {"nests": report.made, "refused": report.refused, "verdicts": dict(report.verdicts)}
             for name, report in reports.items()
         },
-        "intervals": truth,
-        "truth_width_s": widths,
+        "intervals": summary(judged),
+        "truth_width_s": truth_width(judged),
         "leaks": {"made": made, "left": len(left), "which": list(left)},
         "report": "report.html",
     }
+
+
+def read_truth(lab: Path) -> list[dict[str, Any]]:
+    """The rows of a lab's truth.jsonl: only for saying afterwards how well it was measured."""
+    return [json.loads(line) for line in (lab / "truth.jsonl").read_text().splitlines()]
+
+
+def relay_names(info: Mapping[str, Any]) -> dict[str, str]:
+    """URL -> the lab's own name of a relay, from lab.json, over all its scenarios and vantages."""
+    return {url: name for scenario in info["scenarios"].values() for url, name in scenario["truth_names"].items()}

@@ -208,7 +208,7 @@ class TestUuid7:
         assert re.fullmatch(r"[0-9a-f]{8}-[0-9a-f]{4}-7[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}", made)
         assert int(made.replace("-", "")[:12], 16) == at // 1_000_000
 
-    @given(st.lists(st.integers(0, 10**15), unique=True, max_size=20))
+    @given(st.lists(st.integers(0, 2**48 - 1), unique=True, max_size=20))
     def test_sorts_by_instant(self, milliseconds):
         made = [uuid7(at * 1_000_000) for at in sorted(milliseconds)]
         assert made == sorted(made)

@@ -163,7 +163,7 @@ class TestDetail:
             {str(number): "x" * 500 for number in range(100)},
             {str(number): number for number in range(10_000)},
             {"keys": {f"{number:05d}" * 20: 1 for number in range(1_000)}},
-            {"number": 10**4_000},
+            {"number": 10**4_000, "text": "x" * 200},
         ],
         ids=lambda facts: repr(facts)[:24],
     )

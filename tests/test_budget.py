@@ -1,0 +1,198 @@
+"""The request budget: a sliding window, corrected by what the server says, never negative."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from nestobs.budget import Budget, Limiter, retry_after_s
+
+S = 1_000_000_000
+NOW = 1_700_000_000 * S
+
+
+def headers(**values):
+    return {name.replace("_", "-"): str(value) for name, value in values.items()}
+
+
+def spend(limiter, count, now=NOW):
+    return sum(limiter.take(now) for _ in range(count))
+
+
+def test_the_default_leaves_a_fifth_of_the_deployed_limit_to_others():
+    limiter = Limiter()
+    assert spend(limiter, 200) == 80
+    assert (limiter.left(NOW), limiter.refused) == (0, 120)
+
+
+def test_the_window_slides():
+    limiter = Limiter(allowed=2, window_s=10)
+    assert limiter.take(NOW)
+    assert limiter.take(NOW + 4 * S)
+    assert not limiter.take(NOW + 9 * S)
+    assert limiter.take(NOW + 10 * S)  # the first is ten seconds old
+    assert not limiter.take(NOW + 13 * S)
+    assert limiter.take(NOW + 14 * S)
+
+
+class TestLearning:
+    def test_four_fifths_of_the_announced_limit_are_used(self):
+        limiter = Limiter()
+        limiter.learn(headers(ratelimit_policy="1000;w=60"), 200, NOW)
+        assert (limiter.announced, limiter.allowed, limiter.window_s) == (1000, 800, 60.0)
+
+    def test_a_limit_without_a_policy_keeps_the_window(self):
+        limiter = Limiter()
+        limiter.learn(headers(ratelimit_limit=50), 200, NOW)
+        assert (limiter.allowed, limiter.window_s) == (40, 900.0)
+
+    def test_the_least_limit_still_lets_one_through(self):
+        limiter = Limiter()
+        limiter.learn(headers(ratelimit_policy="1;w=60"), 200, NOW)
+        assert limiter.left(NOW) == 1
+
+    def test_fewer_remaining_than_counted_counts_since_others_share_the_address(self):
+        limiter = Limiter()
+        limiter.take(NOW)
+        limiter.learn(headers(ratelimit_policy="100;w=900", ratelimit_remaining=30, ratelimit_reset=500), 200, NOW)
+        assert limiter.left(NOW) == 10  # 30 less the fifth that is others'
+        assert spend(limiter, 50) == 10
+
+    def test_and_no_more_after_the_reset(self):
+        limiter = Limiter()
+        limiter.learn(headers(ratelimit_policy="100;w=900", ratelimit_remaining=20, ratelimit_reset=500), 200, NOW)
+        assert limiter.left(NOW + 500 * S - 1) == 0
+        assert limiter.left(NOW + 500 * S) == 80
+
+    def test_more_remaining_than_counted_changes_nothing(self):
+        limiter = Limiter()
+        spend(limiter, 79)
+        limiter.learn(headers(ratelimit_policy="100;w=900", ratelimit_remaining=99, ratelimit_reset=900), 200, NOW)
+        assert limiter.left(NOW) == 1
+
+    def test_a_429_closes_until_it_says(self):
+        limiter = Limiter()
+        limiter.learn(headers(retry_after=30), 429, NOW)
+        assert limiter.left(NOW + 30 * S - 1) == 0
+        assert not limiter.take(NOW)
+        assert limiter.left(NOW + 30 * S) == 80
+
+    def test_a_429_that_says_nothing_closes_for_a_minute(self):
+        limiter = Limiter()
+        limiter.learn({}, 429, NOW)
+        assert (limiter.left(NOW + 59 * S), limiter.left(NOW + 60 * S)) == (0, 80)
+
+    @pytest.mark.parametrize(
+        "unreadable",
+        [
+            headers(ratelimit_policy="lots", ratelimit_remaining="many", ratelimit_reset="soon"),
+            headers(ratelimit_limit="-5"),
+            headers(ratelimit_limit="0"),
+            headers(ratelimit_limit="9" * 400),
+            headers(ratelimit_limit="٣"),
+            headers(ratelimit_limit=""),
+            headers(ratelimit_policy=";w="),
+            headers(ratelimit_remaining="5"),
+            {},
+        ],
+        ids=repr,
+    )
+    def test_unreadable_headers_change_nothing(self, unreadable):
+        limiter = Limiter()
+        limiter.learn(unreadable, 200, NOW)
+        assert limiter == Limiter()
+
+    def test_a_window_of_no_length_is_not_believed(self):
+        limiter = Limiter()
+        limiter.learn(headers(ratelimit_policy="100;w=0"), 200, NOW)
+        assert limiter.window_s == 900.0
+
+
+@pytest.mark.parametrize(
+    ("said", "wait_s"),
+    [
+        ({}, None),
+        (headers(retry_after=7), 7.0),
+        (headers(retry_after=" 7 "), 7.0),
+        (headers(ratelimit_reset=9), 9.0),
+        (headers(retry_after=7, ratelimit_reset=9), 7.0),
+        (headers(retry_after="soon", ratelimit_reset=9), 9.0),
+        (headers(retry_after="-7"), None),
+        (
+            {"retry-after": "Wed, 21 Oct 2015 07:28:30 GMT", "date": "Wed, 21 Oct 2015 07:28:00 GMT"},
+            30.0,
+        ),
+        ({"retry-after": "Wed, 21 Oct 2015 07:28:00 GMT", "date": "Wed, 21 Oct 2015 07:28:30 GMT"}, 0.0),
+        ({"retry-after": "Wed, 21 Oct 2015 07:28:30 GMT"}, None),
+        ({"retry-after": "Wed, 21 Oct 2015 07:28:30 GMT", "date": "Wed, 21 Oct 2015 07:28:00"}, None),
+    ],
+    ids=repr,
+)
+def test_how_long_to_wait(said, wait_s):
+    assert retry_after_s(said) == wait_s
+
+
+MOVES = st.lists(
+    st.tuples(
+        st.integers(0, 2_000 * S),
+        st.one_of(
+            st.just("take"),
+            st.fixed_dictionaries(
+                {},
+                optional={
+                    "ratelimit-policy": st.sampled_from(["100;w=900", "5;w=1", "0;w=0", "x", "1000000;w=900"]),
+                    "ratelimit-limit": st.integers(-1, 200).map(str),
+                    "ratelimit-remaining": st.integers(-1, 200).map(str),
+                    "ratelimit-reset": st.integers(-1, 2_000).map(str),
+                    "retry-after": st.integers(-1, 2_000).map(str) | st.text(max_size=5),
+                },
+            ),
+        ),
+        st.sampled_from([200, 404, 429, 500, None]),
+    ),
+    max_size=60,
+)
+
+
+@given(moves=MOVES, allowed=st.integers(0, 20), window_s=st.floats(0.001, 1_000))
+def test_what_is_left_is_never_negative_and_take_takes_only_what_is_left(moves, allowed, window_s):
+    limiter, now = Limiter(allowed, window_s), NOW
+    for passed, move, status in moves:
+        now += passed
+        left = limiter.left(now)
+        assert left >= 0
+        if move == "take":
+            assert limiter.take(now) is (left > 0)
+            assert limiter.left(now) <= max(0, left - 1)
+        else:
+            limiter.learn(move, status, now)
+            assert limiter.left(now) >= 0
+
+
+@given(
+    gaps=st.lists(st.integers(0, 20 * S), min_size=1, max_size=120),
+    allowed=st.integers(1, 10),
+    window_s=st.integers(1, 60),
+)
+def test_no_window_ever_holds_more_than_is_allowed(gaps, allowed, window_s):
+    limiter, now, sent = Limiter(allowed, float(window_s)), NOW, []
+    for gap in gaps:
+        now += gap
+        if limiter.take(now):
+            sent.append(now)
+    for at in sent:
+        assert sum(at - window_s * S < other <= at for other in sent) <= allowed
+
+
+class TestHosts:
+    budget = Budget(5, 10)
+
+    @pytest.mark.parametrize("other", ["https://h.example/other", "https://H.EXAMPLE/api", "https://h.example:443/api"])
+    def test_one_host_has_one_limiter(self, other):
+        assert self.budget.of("https://h.example/api/v1/nests") is self.budget.of(other)
+
+    def test_another_host_or_port_has_another(self):
+        made = [self.budget.of(url) for url in ("http://h:1/a", "http://h:2/a", "http://g:1/a")]
+        assert len({id(limiter) for limiter in made}) == 3
+        assert {(limiter.allowed, limiter.window_s) for limiter in made} == {(5, 10)}
