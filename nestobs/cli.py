@@ -103,6 +103,12 @@ def _with_policy(parser: argparse.ArgumentParser, default: str) -> None:
     )
 
 
+def _with_webhooks(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--webhook-port", metavar="PORT", type=_count, help="receive LiveKit's webhooks here (needs LiveKit's keys)"
+    )
+
+
 def _duration_s(text: str) -> float:
     units = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
     number, unit = text, 1.0
@@ -295,6 +301,7 @@ def _canary(commands: Commands) -> None:
     parser.add_argument(
         "--seed", metavar="N", type=_count, default=None, help="seed of phases and arrivals (default: none)"
     )
+    _with_webhooks(parser)
     _with_policy(parser, "exponential(1)")
     _with_json(parser)
 
@@ -303,14 +310,18 @@ def _run_canary(args: argparse.Namespace) -> int:
     import random
 
     from nestobs.budget import Budget
-    from nestobs.canary import Campaign, run
+    from nestobs.host import Campaign, run
     from nestobs.policy import named_policy
     from nestobs.store import Store
 
     config, target = _configured(args)
     targets = [target, *(config.target(name) for name in args.also)]
     campaign = Campaign(
-        count=args.count, policy=named_policy(args.policy), horizon_s=args.horizon, stagger_s=args.every
+        count=args.count,
+        policy=named_policy(args.policy),
+        horizon_s=args.horizon,
+        stagger_s=args.every,
+        webhook_port=args.webhook_port,
     )
     report = _interruptible(
         run(
@@ -338,6 +349,7 @@ def _watch(commands: Commands) -> None:
         "--for", dest="for_s", metavar="DURATION", type=_duration_s, help="stop after (default: Ctrl-C)"
     )
     parser.add_argument("--join", choices=("guest",), help="also join each as a real guest, within the budget")
+    _with_webhooks(parser)
     _with_policy(parser, "exponential(1)")
     _with_json(parser)
 
@@ -360,6 +372,7 @@ def _run_watch(args: argparse.Namespace) -> int:
             progress=_teller(args),
             for_s=args.for_s,
             joins=named_policy(args.policy) if args.join else None,
+            webhook_port=args.webhook_port,
         )
     )
     _show(

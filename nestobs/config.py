@@ -9,6 +9,7 @@
     livekit_keys_file = "livekit.keys"    # optional: one line `key: secret`
     nsec_file = "canary.nsec"             # optional
     vantage = "office"                    # optional: else this host's name
+    control = "example.org:443"           # optional: tells our own network's failures from theirs
 
 Keys come by environment (NESTOBS_NSEC, NESTOBS_LIVEKIT_API_KEY, NESTOBS_LIVEKIT_API_SECRET) or by such a file, never as
 an argument, where other users of the machine could read them.
@@ -55,6 +56,7 @@ class _TargetTable(BaseModel):
     livekit_keys_file: Path | None = None
     nsec_file: Path | None = None
     vantage: str = ""
+    control: str = ""
 
 
 class _File(BaseModel):
@@ -112,6 +114,7 @@ class Config:
             livekit=livekit or (table.livekit if table else ""),
             livekit_key=key,
             livekit_secret=secret,
+            control=table.control if table else "",
         )
 
     def keyring(self, name: str | None = None) -> Keyring:

@@ -19,10 +19,10 @@ from typing import Any, Final
 
 from nestobs import __version__
 from nestobs.budget import Budget
-from nestobs.canary import Campaign, Progress, Report, run
 from nestobs.clock import Clock
 from nestobs.config import Config
 from nestobs.errors import NestobsError, UsageError
+from nestobs.host import Campaign, Progress, Report, run
 from nestobs.policy import exponential
 from nestobs.store import Store, Writer
 

@@ -154,7 +154,7 @@ def _delay_axis(low: float, high: float, **more: Any) -> dict[str, Any]:
         "range": [first - 0.04 * (last - first), last],
         "tickvals": [_at(tick) for tick in shown],
         "ticktext": [f"{tick:g}" for tick in shown],
-        "title": {"text": "seconds since the nest was made (compressed)", "font": {"size": 12}},
+        "title": {"text": "seconds since it was made (compressed)", "font": {"size": 12}, "standoff": 6},
         **more,
     }
 
@@ -163,8 +163,8 @@ def _axis() -> dict[str, Any]:
     return {
         "gridcolor": "rgba(138,146,154,.25)",
         "zeroline": False,
-        "automargin": True,
         "fixedrange": True,
+        "tickangle": 0,
         "tickfont": {"size": 12, "color": INK},
     }
 
@@ -173,22 +173,26 @@ def _wrapped(text: str, columns: int) -> list[str]:
     return textwrap.wrap(text, columns, break_long_words=False) or [""]
 
 
-def _figure(question: str, note: str, *, plot_px: int, legend_rows: int) -> go.Figure:
-    """An empty figure of the house: title and note above, room for so many lines of legend below."""
+def _figure(question: str, note: str, *, plot_px: int, legend_rows: int, labels: Iterable[str] = ()) -> go.Figure:
+    """An empty figure of the house: title and note above, room for so many lines of legend below.
+
+    The margins are fixed: left to itself plotly gives them most of a narrow screen. labels: of the y axis.
+    """
     title = [f"<b>{line}</b>" for line in _wrapped(question, _TITLE_COLUMNS)]
     lines = title + [f'<span style="font-size:12px">{line}</span>' for line in _wrapped(note, _NOTE_COLUMNS)]
-    top, bottom = 18 + 19 * len(lines), 62 + 21 * legend_rows
+    top, bottom = 36 + 17 * len(lines), 62 + 20 * legend_rows
+    left = 12 + 7 * max((len(html.unescape(part)) for label in labels for part in label.split("<br>")), default=5)
     figure = go.Figure()
     figure.update_layout(
         template="none",
         title={"text": "<br>".join(lines), "x": 0, "xref": "container", "y": 1, "yref": "container"}
-        | {"yanchor": "top", "pad": {"t": 10, "l": 2}, "font": {"size": 15, "color": INK}},
+        | {"yanchor": "top", "pad": {"t": 20, "l": 2}, "font": {"size": 15, "color": INK}},
         font={"size": 12, "color": INK, "family": "system-ui, sans-serif"},
         paper_bgcolor="rgba(0,0,0,0)",
         plot_bgcolor="rgba(0,0,0,0)",
         autosize=True,
         height=top + plot_px + bottom,
-        margin={"t": top, "b": bottom, "l": 10, "r": 8},
+        margin={"t": top, "b": bottom, "l": left, "r": 10, "autoexpand": False},
         legend={"orientation": "h", "x": 0, "xref": "container", "xanchor": "left", "y": -50 / max(plot_px, 1)}
         | {
             "yanchor": "top",
@@ -252,7 +256,9 @@ def swimlanes(timelines: pd.DataFrame, joins: pd.DataFrame, *, title: str, watch
     end = max(_last(timelines, joins), watched_s or 0.0)
     lanes, labels = _lanes(timelines, _short(vantages), end)
     attempts = _attempts(joins, _short(vantages), labels)
-    figure = _figure(question, _lane_note(timelines, joins), plot_px=_LANE_PX * len(labels), legend_rows=7)
+    figure = _figure(
+        question, _lane_note(timelines, joins), plot_px=_LANE_PX * len(labels), legend_rows=9, labels=labels
+    )
     axis = _delay_axis(_first(timelines), end)
     least = _HAIR * (axis["range"][1] - axis["range"][0])
     figure.add_traces(_lane_traces(lanes, vantages, least) + _attempt_traces(attempts))
@@ -381,7 +387,7 @@ def _attempt_traces(attempts: list[dict[str, Any]]) -> list[Any]:
                 y=[one["y"]] * 2,
                 mode="lines+markers",
                 line={"color": INK, "width": 1.5, "dash": "dot"},
-                marker={"symbol": ["line-ns-open", symbol], "size": [9, 11], "color": color}
+                marker={"symbol": ["line-ns-open", symbol], "size": [9, 11], "color": color, "opacity": 1}
                 | {"line": {"color": INK, "width": 1}},
                 hovertext=[one["text"]] * 2,
                 hoverinfo="text",
@@ -548,7 +554,9 @@ def messages(joins: pd.DataFrame) -> go.Figure:
     lanes = _rows(said["lane"])
     unknown = int(said["truth"].isna().sum())
     note = f"n = {len(joins)} joins, each asked of both clients; {unknown} of {len(said)} statements cannot be judged"
-    figure = _figure(question, f"{note}. {window(joins['arrived_at'])}", plot_px=34 * len(lanes) + 10, legend_rows=9)
+    figure = _figure(
+        question, f"{note}. {window(joins['arrived_at'])}", plot_px=34 * len(lanes) + 10, legend_rows=9, labels=lanes
+    )
     for name, _, color in _STATEMENTS:
         for word, truth, hatch in _TRUTHS:
             mine = said[(said["statement"] == name) & said["truth"].isin([pd.NA if truth is None else truth])]
@@ -591,7 +599,7 @@ def verdicts(joins: pd.DataFrame) -> go.Figure:
         f"n = {len(joins)} joins under {policies}; {int(joins['joined'].sum())} joined. {window(joins['arrived_at'])}"
     )
     kinds = [kind for kind in KINDS if (joins["verdict"] == kind).any()]
-    figure = _figure(question, note, plot_px=34 * len(lanes) + 10, legend_rows=(len(kinds) + 1) // 2 + 1)
+    figure = _figure(question, note, plot_px=34 * len(lanes) + 10, legend_rows=(len(kinds) + 1) // 2 + 1, labels=lanes)
     for kind in kinds:
         color, _, hatch = _SYMBOLS[kind]
         counts = lane[joins["verdict"] == kind].value_counts()
@@ -619,7 +627,11 @@ def _stack(counts: pd.Series, lanes: Sequence[str], name: str, marker: Mapping[s
 
 
 def _stacked(figure: go.Figure, lanes: Sequence[str], unit: str) -> None:
-    count = {"title": {"text": f"number of {unit}", "font": {"size": 12}}, "rangemode": "tozero", "tickformat": "d"}
+    count = {
+        "title": {"text": f"number of {unit}", "font": {"size": 12}, "standoff": 6},
+        "rangemode": "tozero",
+        "tickformat": "d",
+    }
     labels = {"tickvals": [*range(len(lanes))], "ticktext": list(lanes), "range": [len(lanes) - 0.4, -0.6]}
     figure.update_layout(xaxis=_axis() | count, yaxis=_axis() | labels | {"showgrid": False})
 
@@ -640,7 +652,9 @@ def coverage(judged: pd.DataFrame) -> go.Figure:
         f" {len(judged) - len(known)} more cannot be judged. {int(np.isinf(known['upper_s']).sum())} right-censored."
         " To the right the median width of those with two ends."
     )
-    figure = _figure(question, note, plot_px=26 * len(lanes) + 10, legend_rows=2)
+    figure = _figure(
+        question, note, plot_px=26 * len(lanes) + 10, legend_rows=2, labels=[layer_label(lane) for lane in lanes]
+    )
     for name, wanted, marker in (
         ("contains the truth", True, _filled(GREEN)),
         ("misses the truth", False, _filled(VERMILLION, "x")),

@@ -13,20 +13,22 @@ from dataclasses import dataclass, field
 
 from nestobs.budget import Limiter
 from nestobs.clock import Clock
+from nestobs.control import Control
 from nestobs.errors import UsageError
 from nestobs.nostr import Keys
 from nestobs.observation import Observation
 from nestobs.sources.api import Api
 from nestobs.sources.livekit import LiveKit
 from nestobs.sources.relay import Relay
-from nestobs.vantage import Vantage
+from nestobs.vantage import Trace, Vantage
 
 
 @dataclass(frozen=True, slots=True)
 class Target:
     """Where a deployment is, seen from one vantage. The first relay is the selected one. `livekit` may be empty.
 
-    `name` is the target's in nestobs.toml; the LiveKit key pair is empty when there is none and never shown.
+    `name` is the target's in nestobs.toml; the LiveKit key pair is empty when there is none and never shown. `control`:
+    host:port of something unrelated, which tells our own network's failures from theirs; may be empty.
     """
 
     name: str
@@ -36,6 +38,7 @@ class Target:
     livekit: str = ""
     livekit_key: str = field(default="", repr=False)
     livekit_secret: str = field(default="", repr=False)
+    control: str = ""
 
 
 @dataclass(slots=True)
@@ -54,6 +57,17 @@ class Station:
         """The vantage's clock."""
         return self.vantage.clock
 
+    async def hear_webhooks(self, trace_of: Callable[[str], Trace], port: int) -> str:
+        """Receive LiveKit's webhooks on this port until the station closes; the URL to give to LiveKit.
+
+        Raises UsageError when the port is taken or the target has no LiveKit key to verify them by.
+        """
+        from nestobs.sources.webhook import Webhooks
+
+        key, secret = self.target.livekit_key, self.target.livekit_secret
+        receiver = Webhooks(self.vantage, api_key=key, api_secret=secret, trace_of=trace_of, port=port)
+        return (await self._stack.enter_async_context(receiver)).url
+
     async def meet_livekit(self, url: str) -> None:
         """Use the LiveKit server that a nest names, unless the operator named one. An unusable URL is left alone."""
         if self.livekit is None and url:
@@ -63,6 +77,14 @@ class Station:
 
 def _livekit(vantage: Vantage, target: Target, url: str) -> LiveKit:
     return LiveKit(vantage, url, key=target.livekit_key, secret=target.livekit_secret)
+
+
+def _both(first: Callable[[Observation], None], second: Callable[[Observation], None]) -> Callable[[Observation], None]:
+    def each(row: Observation) -> None:
+        first(row)
+        second(row)
+
+    return each
 
 
 @asynccontextmanager
@@ -82,6 +104,10 @@ async def open_station(
     """
     vantage = Vantage(target.vantage, run_id, sink, committed=committed)
     async with AsyncExitStack() as stack:
+        if target.control:
+            control = Control(Vantage(target.vantage, run_id, sink, vantage.clock), target.control)
+            vantage.sink = _both(sink, control.consider)
+            stack.push_async_callback(control.close)
         await stack.enter_async_context(vantage.watch.running())
         relays = [
             await stack.enter_async_context(Relay(vantage, url, keys=keys)) for url in dict.fromkeys(target.relays)

@@ -47,7 +47,7 @@ STABLE_POLLS: Final = 3
 GRAIN_S: Final = 1.0
 """How coarse `created_at` is: whole seconds (NIP-01)."""
 
-MARKS: Final = (Failure.CLOCK_STEP, Failure.SUSPENDED, Failure.LOOP_BLOCKED)
+MARKS: Final = (Failure.CLOCK_STEP, Failure.SUSPENDED, Failure.LOOP_BLOCKED, Failure.NO_NETWORK)
 """Disturbances of a vantage that mark an interval, in the order in which `marked` lists them."""
 
 SCHEMA: Final[tuple[Column, ...]] = (

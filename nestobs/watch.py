@@ -15,8 +15,8 @@ from typing import Any, Final
 from urllib.parse import urlsplit
 
 from nestobs.budget import Budget
-from nestobs.canary import Ask, Progress, bind, greet, poll
 from nestobs.clock import Clock, uuid7
+from nestobs.host import Ask, Progress, bind, greet, poll
 from nestobs.nest import Nest, read_nest
 from nestobs.nostr import Event, room_filter
 from nestobs.pen import Pen
@@ -70,6 +70,7 @@ async def run(
     progress: Progress,
     for_s: float | None = None,
     joins: Policy | None = None,
+    webhook_port: int | None = None,
 ) -> Watched:
     """Watch until `for_s` seconds have passed, or until cancelled. Rows are safe when this returns."""
     async with AsyncExitStack() as stack:
@@ -79,6 +80,8 @@ async def run(
             open_station(target, run_id=run_id, sink=pen, committed=pen.committed, limiter=budget.of(target.api))
         )
         watcher = _Watcher(station, rng, progress, joins, Watched(run_id))
+        if webhook_port is not None:
+            await station.hear_webhooks(watcher.trace_of_room, webhook_port)
         try:
             await pen.during(watcher.work(for_s))
         finally:
@@ -117,6 +120,10 @@ class _Watcher:
             for task in following:
                 task.cancel()
             await asyncio.gather(*following, return_exceptions=True)
+
+    def trace_of_room(self, room: str) -> Trace:
+        """The trace of a known nest with this room name, else one with the name alone."""
+        return next((trace for trace in self.known.values() if trace.room == room), Trace(room=room))
 
     def _trace_of(self, event: Event) -> Trace | None:
         try:

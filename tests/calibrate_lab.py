@@ -14,7 +14,7 @@ from pathlib import Path
 
 from nestobs.budget import Budget
 from nestobs.calibrate import coverage, summary
-from nestobs.canary import Campaign, run
+from nestobs.host import Campaign, run
 from nestobs.clock import Clock
 from nestobs.config import Config
 from nestobs.demo import read_truth, relay_names, running_lab

@@ -70,7 +70,7 @@ def test_a_generous_budget_gets_what_was_wanted():
 
 
 def test_too_small_a_budget_says_how_many_nests_fit():
-    with pytest.raises(BudgetError, match="80 requests are left .* at most 3 nests") as refused:
+    with pytest.raises(BudgetError, match=r"80 requests are left .* at most 3 nests") as refused:
         fit(80, 60)
     assert refused.value.exit_code == 4
 

@@ -52,7 +52,7 @@ def find_binary() -> Path | None:
 class LivekitServer:
     """A running livekit-server. `url` is http://127.0.0.1:port; `version` is what the binary says of itself."""
 
-    kind = "server"
+    kind = "livekit-server"
 
     def __init__(self, binary: Path, keys: LivekitKeys, directory: Path, webhooks: Sequence[str]) -> None:
         self.version = ""

@@ -40,18 +40,22 @@ main p, main li { max-width: 46rem; }
 main .jp-OutputPrompt, main .jp-InputPrompt { display: none; }
 main .jp-OutputArea-output { padding: 0; overflow: visible; background: none; }
 main .jp-OutputArea-child { display: block; }
-main .jp-InputArea { background: #8a929a1a; padding: .4rem; overflow-x: auto; }
-details.code { text-align: right; font-size: 12px; color: #6e7781; margin: .2rem 0; }
-details.code > summary { cursor: pointer; display: inline-block; list-style: none; opacity: .75; }
-details.code[open] > * { text-align: left; }
+main .jp-InputArea { background: none; padding: 0; }
+main .jp-mod-noOutputs { display: inline-block; margin-right: 1rem; }
+main .jp-mod-noOutputs:has(details[open]) { display: block; }
+details.code { font-size: 12px; color: #6e7781; margin: .2rem 0; }
+details.code > summary { cursor: pointer; opacity: .8; }
+details.code .jp-InputArea { background: #8a929a1a; padding: .4rem; overflow-x: auto; }
 .nestobs-figure { margin: .6rem 0 1.2rem; min-width: 0; }
 .nestobs-table { overflow-x: auto; margin: .6rem 0 1.2rem; }
-main .nestobs-table table { border-collapse: collapse; font-size: 14px; margin: 0; width: auto; table-layout: auto; }
-main .nestobs-table th, main .nestobs-table td { text-align: left; vertical-align: top; padding: .3rem .9rem .3rem 0;
-  border: 0; border-bottom: 1px solid #8a929a55; max-width: 40rem; white-space: normal; overflow-wrap: anywhere;
-  background: none; color: inherit; }
-main .nestobs-table th { font-weight: 600; overflow-wrap: normal; }
-main .nestobs-table tbody tr { background: none; }
+main .jp-RenderedHTMLCommon .nestobs-table table { border-collapse: collapse; font-size: 14px; margin: 0; width: auto;
+  table-layout: auto; }
+main .jp-RenderedHTMLCommon .nestobs-table :is(th, td) { text-align: left; vertical-align: top; border: 0;
+  border-bottom: 1px solid #8a929a55; padding: .3rem 1.1rem .3rem 0; max-width: 32rem; min-width: 3rem;
+  white-space: normal; background: none; color: inherit; font-variant-numeric: tabular-nums; }
+main .jp-RenderedHTMLCommon .nestobs-table :is(th, td:first-child) { white-space: nowrap; }
+main .jp-RenderedHTMLCommon .nestobs-table td { overflow-wrap: anywhere; }
+main .jp-RenderedHTMLCommon .nestobs-table tr { background: none; }
 .nestobs-warning { border-left: 4px solid #D55E00; padding: .2rem .8rem; background: #d55e0014; }
 @media (prefers-color-scheme: dark) {
   body.jp-Notebook { background: #0d1117; color: #d5dbe1; }

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
@@ -196,7 +196,7 @@ def heading(found: Propagation) -> Text:
 def _about(found: Propagation) -> str:
     span = (found.last_at - found.first_at) / _SECOND
     return (
-        f"{_nests(found)} nests were made and watched from {found.timelines['vantage'].nunique()} vantage points for"
+        f"{_nests(found)} nests were watched from {found.timelines['vantage'].nunique()} vantage points for"
         f" {span:.0f} s, and joined {len(found.joins)} times."
     )
 
@@ -214,10 +214,10 @@ def _untrue(found: Propagation) -> list[str]:
     for baseline, words in (("guide", "as its guide describes it"), ("released", "as released")):
         judged = found.joins[f"{baseline}_true"].dropna()
         if len(judged):
-            false = int((~judged.astype(bool)).sum())
+            false, unknown = int((~judged.astype(bool)).sum()), len(found.joins) - len(judged)
+            rest = f" ({unknown} more cannot be judged)" if unknown else ""
             said.append(
-                f"The web client {words} would have told {false} of {len(judged)} joiners something untrue"
-                f" ({len(found.joins) - len(judged)} more cannot be judged)."
+                f"The web client {words} would have told {false} of {len(judged)} joiners something untrue{rest}."
             )
     return said
 
@@ -362,17 +362,12 @@ def untrue(found: Propagation) -> Table | Text:
 
 
 def _told(made: pd.DataFrame, baseline: str) -> pd.DataFrame:
-    message = made[f"{baseline}_message"].where(made[f"{baseline}_message"] != "", "(in the room, nothing to say)")
-    truth = made[f"{baseline}_true"]
-    counts: Mapping[str, Callable[[pd.Series], int]] = {
-        "true": lambda part: int((part == True).fillna(False).sum()),  # noqa: E712 - a nullable boolean
-        "false": lambda part: int((part == False).fillna(False).sum()),  # noqa: E712
-        "cannot tell": lambda part: int(part.isna().sum()),
-    }
-    table = truth.groupby(message).agg(**{name: (lambda p, c=count: c(p)) for name, count in counts.items()})
-    return table.reset_index(names="it would have said").assign(client=baseline)[
-        ["client", "it would have said", *counts]
-    ]
+    said = made[f"{baseline}_message"].where(made[f"{baseline}_message"] != "", "(in the room, nothing to say)")
+    truth = made[f"{baseline}_true"].map({True: "true", False: "false"}).astype(object).fillna("cannot tell")
+    counts = pd.crosstab(said, truth).reindex(columns=["true", "false", "cannot tell"], fill_value=0)
+    table = counts.rename_axis(columns=None).reset_index(names="it would have said")
+    table.insert(0, "client", baseline)
+    return table
 
 
 def coverage(found: Propagation) -> go.Figure | Text:

@@ -47,6 +47,16 @@ def run(notebook: Path, out: Path, parameters: Mapping[str, object], *, cell_tim
     return out
 
 
+def notebook(name: str) -> Path:
+    """The project's notebook of that name, in a checkout or in an installed package. Raises UsageError for none."""
+    package = Path(__file__).resolve().parent.parent
+    folders = [package.parent / "notebooks", package / "notebooks"]
+    known = {path.stem: path for folder in folders for path in sorted(folder.glob("*.ipynb"))}
+    if name not in known:
+        raise UsageError(f"there is no notebook {name!r}: there are {', '.join(known) or 'none beside this package'}")
+    return known[name]
+
+
 def _known(notebook: Path, parameters: Mapping[str, object]) -> None:
     import papermill
 

@@ -1,0 +1,86 @@
+"""What a notebook or script calls: the commands of the command line as functions.
+
+    import nestobs
+
+    store = nestobs.open("nestobs-data")
+    report = await nestobs.host("production", count=3, store=store)
+    frame = nestobs.timelines(store)
+
+Targets are named as in nestobs.toml, or given as `nestobs.Target` values. Frames are pandas, instants tz-aware UTC.
+"""
+
+from __future__ import annotations
+
+import random
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from nestobs import timeline
+from nestobs.budget import Budget
+from nestobs.config import Config
+from nestobs.host import Campaign, Report
+from nestobs.host import run as _host
+from nestobs.observation import INSTANTS
+from nestobs.policy import Policy, exponential
+from nestobs.station import Target
+from nestobs.store import Store
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+
+def open(store: Path | str = "nestobs-data") -> Store:
+    """The store in this folder, made when it is not there. Raises StoreError with the remedy."""
+    return Store.open(store)
+
+
+def observations(store: Store | Path | str) -> pd.DataFrame:
+    """All observations, one row an attempt: the columns of `nestobs.observation.COLUMNS`, instants tz-aware UTC.
+
+    An empty store gives an empty frame with all columns. Raises StoreError when there is no store.
+    """
+    import pandas as pd
+
+    frame = _opened(store).frame()
+    return frame.assign(**{name: pd.to_datetime(frame[name], unit="ns", utc=True) for name in INSTANTS})
+
+
+def timelines(store: Store | Path | str) -> pd.DataFrame:
+    """For each nest, layer and vantage the interval in which it became visible: columns of `nestobs.timeline.SCHEMA`.
+
+    `lower_s`, `upper_s`: seconds since `origin_at`, half-open (lower, upper]; upper is inf when it was not seen.
+    """
+    return timeline.timelines(_opened(store).frame())
+
+
+async def canary(
+    target: Target | str | None = None,
+    *,
+    also: tuple[Target | str, ...] = (),
+    count: int = 1,
+    store: Store | Path | str = "nestobs-data",
+    policy: Policy | None = None,
+    horizon_s: float = 90.0,
+    stagger_s: float = 1.0,
+    seed: int | None = None,
+    config: Path | None = None,
+) -> Report:
+    """Make `count` nests, watch and join them, clean up; the report. `also`: further targets, each a vantage more.
+
+    Raises what `nestobs canary` would say in one sentence: a NestobsError.
+    """
+    settings = Config(config)
+    targets = [each if isinstance(each, Target) else settings.target(each) for each in (target, *also)]
+    name = target if isinstance(target, str) else None
+    return await _host(
+        targets,
+        Campaign(count=count, policy=policy or exponential(), horizon_s=horizon_s, stagger_s=stagger_s),
+        store=store if isinstance(store, Store) else Store.open(store),
+        keyring=settings.keyring(name),
+        budget=Budget(),
+        rng=random.Random(seed),
+    )
+
+
+def _opened(store: Store | Path | str) -> Store:
+    return store if isinstance(store, Store) else Store.open(store, create=False)
