@@ -392,7 +392,9 @@ def _join(commands: Commands) -> None:
     )
     parser.add_argument("address", metavar="ADDRESS", help="naddr, 30312:pubkey:d or room id")
     _with_target(parser)
-    parser.add_argument("--guest", action="store_true", help="join as a guest even where there is a key")
+    parser.add_argument(
+        "--guest", action="store_true", help="join as a guest (default: sign in, if need be with a fresh key)"
+    )
     parser.add_argument("--stay", metavar="DURATION", type=_duration_s, default=2.0, help="stay connected so long (2s)")
     _with_policy(parser, "exponential(1)")
     _with_json(parser)
@@ -400,10 +402,11 @@ def _join(commands: Commands) -> None:
 
 def _run_join(args: argparse.Namespace) -> int:
     from nestobs.nest import read_address
+    from nestobs.nostr import Keys
     from nestobs.one import join_once
 
     config, target = _configured(args)
-    keys = None if args.guest else config.keyring(args.target).operator
+    keys = None if args.guest else config.keyring(args.target).operator or Keys.generate()
     found, verdict = _interruptible(
         join_once(
             target,

@@ -53,15 +53,17 @@ _SYMBOLS: Final[dict[str, tuple[str, str, str]]] = {  # colour, symbol of a mark
     Kind.NOT_LOADED: (GREY, "hexagon", "/"),
 }
 _STATEMENTS: Final = (
-    ("joins", "", GREEN),
-    ("“still starting up”", STARTING, SKY),
-    ("“no longer available”", GONE, VERMILLION),
-    ("“Failed to join nest”", RELEASED_FAILED, ORANGE),
-    ("“Loading nest...” for ever", LOADING, PURPLE),
-    ("another answer", "", GREY),
+    ("in the room", "", GREEN),
+    ("“starting up”", STARTING, SKY),
+    ("“no longer”", GONE, VERMILLION),
+    ("“Failed”", RELEASED_FAILED, ORANGE),
+    ("“Loading”", LOADING, PURPLE),
+    ("other answer", "", GREY),
 )
-_TRUTHS: Final = (("true", True, ""), ("false", False, "x"), ("cannot tell", None, "."))
-_TICKS: Final = (-60, -30, -10, -3, -1, -0.3, 0, 0.1, 0.3, 1, 3, 10, 30, 60, 120, 300, 900, 3600)
+"""What a client can say, short enough for two in a row of a narrow legend; how it begins; its colour."""
+
+_TRUTHS: Final = (("true", True, ""), ("false", False, "x"), ("unclear", None, "."))
+_TICKS: Final = (-60, -30, -10, -3, -1, -0.3, 0, 0.3, 1, 3, 10, 30, 60, 120, 300, 900, 3600)
 _LAYERS: Final = (
     "relay:",
     "client",
@@ -73,7 +75,7 @@ _LAYERS: Final = (
     "livekit:media",
 )
 _LANE_PX: Final = 17
-_TITLE_COLUMNS, _NOTE_COLUMNS = 40, 50
+_TITLE_COLUMNS, _NOTE_COLUMNS, _NARROW_PX = 36, 48, 326
 _HAIR: Final = 0.006
 """Least drawn length of a bar, as a share of the axis: a bar of no length would be invisible."""
 
@@ -154,7 +156,7 @@ def _delay_axis(low: float, high: float, **more: Any) -> dict[str, Any]:
         "range": [first - 0.04 * (last - first), last],
         "tickvals": [_at(tick) for tick in shown],
         "ticktext": [f"{tick:g}" for tick in shown],
-        "title": {"text": "seconds since it was made (compressed)", "font": {"size": 12}, "standoff": 6},
+        "title": {"text": "age of the nest, s (compressed)", "font": {"size": 12}, "standoff": 6},
         **more,
     }
 
@@ -173,14 +175,16 @@ def _wrapped(text: str, columns: int) -> list[str]:
     return textwrap.wrap(text, columns, break_long_words=False) or [""]
 
 
-def _figure(question: str, note: str, *, plot_px: int, legend_rows: int, labels: Iterable[str] = ()) -> go.Figure:
-    """An empty figure of the house: title and note above, room for so many lines of legend below.
+def _figure(
+    question: str, note: str, *, plot_px: int, keys: Sequence[str] = (), labels: Iterable[str] = ()
+) -> go.Figure:
+    """An empty figure of the house: title and note above, room for a legend of these keys on a narrow screen below.
 
-    The margins are fixed: left to itself plotly gives them most of a narrow screen. labels: of the y axis.
+    The margins are fixed: left to itself plotly gives them most of such a screen. labels: of the y axis.
     """
     title = [f"<b>{line}</b>" for line in _wrapped(question, _TITLE_COLUMNS)]
     lines = title + [f'<span style="font-size:12px">{line}</span>' for line in _wrapped(note, _NOTE_COLUMNS)]
-    top, bottom = 36 + 17 * len(lines), 62 + 20 * legend_rows
+    top, bottom = 36 + 17 * len(lines), 58 + 20 * _legend_rows(keys)
     left = 12 + 7 * max((len(html.unescape(part)) for label in labels for part in label.split("<br>")), default=5)
     figure = go.Figure()
     figure.update_layout(
@@ -208,8 +212,14 @@ def _figure(question: str, note: str, *, plot_px: int, legend_rows: int, labels:
     return figure
 
 
+def _legend_rows(keys: Sequence[str]) -> int:
+    """Lines of legend at 360 px; plotly makes all columns as wide as the widest."""
+    width = 42 + 6.4 * max((len(html.unescape(key)) for key in keys), default=0)
+    return math.ceil(len(keys) / max(1, int(_NARROW_PX // width)))
+
+
 def _nothing(question: str, why: str) -> go.Figure:
-    figure = _figure(question, why, plot_px=10, legend_rows=0)
+    figure = _figure(question, why, plot_px=10)
     figure.update_layout(xaxis={"visible": False}, yaxis={"visible": False}, margin={"b": 10})
     return figure
 
@@ -252,16 +262,16 @@ def swimlanes(timelines: pd.DataFrame, joins: pd.DataFrame, *, title: str, watch
     question = f"Where did the time go? {title}"
     if timelines.empty:
         return _nothing(question, "No layer of this nest was asked, so there is nothing to draw.")
-    vantages = sorted(set(timelines["vantage"]) | set(joins["vantage"]))
+    short = _short(sorted(set(timelines["vantage"]) | set(joins["vantage"])))
     end = max(_last(timelines, joins), watched_s or 0.0)
-    lanes, labels = _lanes(timelines, _short(vantages), end)
-    attempts = _attempts(joins, _short(vantages), labels)
-    figure = _figure(
-        question, _lane_note(timelines, joins), plot_px=_LANE_PX * len(labels), legend_rows=9, labels=labels
-    )
     axis = _delay_axis(_first(timelines), end)
-    least = _HAIR * (axis["range"][1] - axis["range"][0])
-    figure.add_traces(_lane_traces(lanes, vantages, least) + _attempt_traces(attempts))
+    lanes, labels = _lanes(timelines, short, end)
+    traces = _attempt_traces(_attempts(joins, short, labels))
+    traces = _lane_traces(lanes, short, _HAIR * (axis["range"][1] - axis["range"][0])) + traces
+    keys = [trace.name for trace in traces if trace.showlegend is not False]
+    note = _lane_note(timelines, joins, short)
+    figure = _figure(question, note, plot_px=_LANE_PX * len(labels), keys=keys, labels=labels)
+    figure.add_traces(traces)
     figure.update_layout(
         barmode="overlay",
         xaxis=axis,
@@ -312,10 +322,10 @@ def _records(frame: pd.DataFrame) -> list[Any]:
 
 ABSENT, SWITCHED, VISIBLE, UNSEEN, WENT = (
     "proven absent",
-    "became visible somewhere in here",
+    "switched in here",
     "visible",
-    "not seen by the end of watching",
-    "went somewhere in here",
+    "not seen by the end",
+    "went in here",
 )
 
 
@@ -335,10 +345,10 @@ def _segments(row: Any, end: float) -> list[tuple[str, float, float]]:
 
 
 def _lane_traces(
-    lanes: Mapping[tuple[str, str], list[dict[str, Any]]], vantages: Sequence[str], least: float
+    lanes: Mapping[tuple[str, str], list[dict[str, Any]]], short: Mapping[str, str], least: float
 ) -> list[Any]:
     traces = []
-    for number, vantage in enumerate(vantages):
+    for number, (vantage, name) in enumerate(short.items()):
         color, hatch = _VANTAGES[number % len(_VANTAGES)]
         style = {
             SWITCHED: _hatched(color, hatch),
@@ -346,16 +356,16 @@ def _lane_traces(
         }
         for state, marker in style.items():
             if segments := lanes.get((vantage, state)):
-                traces.append(_bars(segments, f"{plain(vantage, 20)}: {state}", least=least, marker=marker))
+                traces.append(_bars(segments, f"{name}: {state}" if name else state, least=least, marker=marker))
     grey = {
         ABSENT: {"color": GREY, "opacity": 0.28, "line": {"width": 0}},
         UNSEEN: _hatched(GREY, "."),
         WENT: _hatched(GREY, "x"),
     }
     for state, marker in grey.items():
-        segments = [one for vantage in vantages for one in lanes.get((vantage, state), [])]
+        segments = [one for vantage in short for one in lanes.get((vantage, state), [])]
         if segments:
-            traces.append(_bars(segments, state, least=0.0, marker=marker))
+            traces.append(_bars(segments, state, least=0.0 if state == ABSENT else least, marker=marker))
     return traces
 
 
@@ -395,7 +405,7 @@ def _attempt_traces(attempts: list[dict[str, Any]]) -> list[Any]:
             )
             traces.append(line)
             if number == 0:
-                traces.append(_key(f"join: {kind}", color, symbol))
+                traces.append(_key(kind.replace("_", " "), color, symbol))
     return traces
 
 
@@ -414,12 +424,13 @@ def _threshold(figure: go.Figure) -> None:
     )
 
 
-def _lane_note(timelines: pd.DataFrame, joins: pd.DataFrame) -> str:
+def _lane_note(timelines: pd.DataFrame, joins: pd.DataFrame, short: Mapping[str, str]) -> str:
+    names = ", ".join(f"{name} = {plain(vantage)}" for vantage, name in short.items() if name)
     spans = [timelines[name] for name in ("origin_at", "lower_at", "upper_at")]
     return (
         f"n = {len(timelines)} intervals, {int(timelines['right_censored'].sum())} not seen by the end,"
         f" {int(timelines['left_censored'].sum())} seen at the first proof; {len(joins)} joins."
-        f" {window(*spans, joins['arrived_at'])}"
+        f" {window(*spans, joins['arrived_at'])}" + (f"; {names}" if names else "")
     )
 
 
@@ -436,7 +447,12 @@ def first_visible(timelines: pd.DataFrame, *, title: str = "") -> go.Figure:
     if proven.empty:
         return _nothing(question, "No layer proved anything of any nest, so there is nothing to draw.")
     layers, vantages = layer_order(proven["layer"]), sorted(set(proven["vantage"]))
-    figure = _figure(question, _band_note(timelines, proven), plot_px=92 * len(layers), legend_rows=len(vantages) + 1)
+    figure = _figure(
+        question,
+        _band_note(timelines, proven),
+        plot_px=92 * len(layers),
+        keys=[plain(vantage, 18) for vantage in vantages],
+    )
     end = _last_bound(proven)
     share, step = 1 / len(layers), _Facets(len(layers))
     for number, layer in enumerate(layers):
@@ -459,6 +475,7 @@ _LABEL: Final[dict[str, Any]] = {
     "yanchor": "top",
     "showarrow": False,
     "align": "left",
+    "xshift": -40,
 }
 
 
@@ -497,7 +514,7 @@ def _band(rows: pd.DataFrame, vantage: str, place: int, end: float, *, axis: str
         fillpattern={"shape": hatch, "fgcolor": color, "bgcolor": "rgba(0,0,0,0)", "size": 6, "solidity": 0.3},
         hoverinfo="text",
         hovertext=[f"{plain(vantage)}: {y:.0%} by {_seconds(x)}" for x, y in outline],
-        name=f"{plain(vantage, 20)}: between the bounds",
+        name=plain(vantage, 18),
         legendgroup=vantage,
         showlegend=key,
     )
@@ -519,10 +536,9 @@ def _last_bound(proven: pd.DataFrame) -> float:
 
 def _band_label(proven: pd.DataFrame, layer: str, vantages: Sequence[str]) -> str:
     rows = proven[proven["layer"] == layer]
-    short = _short(vantages)
-    unseen = {v: rows.loc[rows["vantage"] == v, "right_censored"] for v in vantages}
-    parts = [f"{short[v]} n = {len(mine)}, {int(mine.sum())} not seen" for v, mine in unseen.items() if len(mine)]
-    return f"<b>{layer_label(layer)}</b>  {';  '.join(part.strip() for part in parts)}"
+    mine = [rows.loc[rows["vantage"] == vantage, "right_censored"] for vantage in vantages]
+    counts, unseen = (" + ".join(str(int(n)) for n in ns) for ns in ([len(m) for m in mine], [m.sum() for m in mine]))
+    return f"<b>{layer_label(layer)}</b>  n = {counts}, not seen {unseen}"
 
 
 def _band_note(timelines: pd.DataFrame, proven: pd.DataFrame) -> str:
@@ -554,15 +570,16 @@ def messages(joins: pd.DataFrame) -> go.Figure:
     lanes = _rows(said["lane"])
     unknown = int(said["truth"].isna().sum())
     note = f"n = {len(joins)} joins, each asked of both clients; {unknown} of {len(said)} statements cannot be judged"
-    figure = _figure(
-        question, f"{note}. {window(joins['arrived_at'])}", plot_px=34 * len(lanes) + 10, legend_rows=9, labels=lanes
-    )
+    traces = []
     for name, _, color in _STATEMENTS:
         for word, truth, hatch in _TRUTHS:
             mine = said[(said["statement"] == name) & said["truth"].isin([pd.NA if truth is None else truth])]
             if len(mine):
-                label = name if name in ("joins", "another answer") else f"{name}: {word}"
-                figure.add_trace(_stack(mine["lane"].value_counts(), lanes, label, _filled(color, hatch)))
+                label = f"{name}: {word}" if name.startswith("“") else name
+                traces.append(_stack(mine["lane"].value_counts(), lanes, label, _filled(color, hatch)))
+    keys, plot_px = [trace.name for trace in traces], 34 * len(lanes) + 10
+    figure = _figure(question, f"{note}. {window(joins['arrived_at'])}", plot_px=plot_px, keys=keys, labels=lanes)
+    figure.add_traces(traces)
     _stacked(figure, lanes, "joiners")
     return figure
 
@@ -599,7 +616,7 @@ def verdicts(joins: pd.DataFrame) -> go.Figure:
         f"n = {len(joins)} joins under {policies}; {int(joins['joined'].sum())} joined. {window(joins['arrived_at'])}"
     )
     kinds = [kind for kind in KINDS if (joins["verdict"] == kind).any()]
-    figure = _figure(question, note, plot_px=34 * len(lanes) + 10, legend_rows=(len(kinds) + 1) // 2 + 1, labels=lanes)
+    figure = _figure(question, note, plot_px=34 * len(lanes) + 10, keys=kinds, labels=lanes)
     for kind in kinds:
         color, _, hatch = _SYMBOLS[kind]
         counts = lane[joins["verdict"] == kind].value_counts()
@@ -633,10 +650,17 @@ def _stacked(figure: go.Figure, lanes: Sequence[str], unit: str) -> None:
         "tickformat": "d",
     }
     labels = {"tickvals": [*range(len(lanes))], "ticktext": list(lanes), "range": [len(lanes) - 0.4, -0.6]}
-    figure.update_layout(xaxis=_axis() | count, yaxis=_axis() | labels | {"showgrid": False})
+    figure.update_layout(xaxis=_axis() | count, yaxis=_axis() | labels | {"showgrid": False, "ticksuffix": " "})
 
 
 # calibration
+
+
+_JUDGED: Final = (
+    ("contains it", True, _filled(GREEN)),
+    ("misses it", False, _filled(VERMILLION, "x")),
+    ("cannot be judged", None, _filled(GREY, ".")),
+)
 
 
 def coverage(judged: pd.DataFrame) -> go.Figure:
@@ -653,13 +677,13 @@ def coverage(judged: pd.DataFrame) -> go.Figure:
         " To the right the median width of those with two ends."
     )
     figure = _figure(
-        question, note, plot_px=26 * len(lanes) + 10, legend_rows=2, labels=[layer_label(lane) for lane in lanes]
+        question,
+        note,
+        plot_px=26 * len(lanes) + 10,
+        keys=[name for name, _, _ in _JUDGED],
+        labels=[layer_label(lane) for lane in lanes],
     )
-    for name, wanted, marker in (
-        ("contains the truth", True, _filled(GREEN)),
-        ("misses the truth", False, _filled(VERMILLION, "x")),
-        ("cannot be judged", None, _filled(GREY, ".")),
-    ):
+    for name, wanted, marker in _JUDGED:
         mine = judged[judged["contains"].isin([pd.NA if wanted is None else wanted])]
         if len(mine):
             figure.add_trace(_stack(mine["layer"].value_counts(), lanes, name, marker))

@@ -312,6 +312,8 @@ def _connect(run: _Run, reply: Reply, step: type[Join] | type[Guest]) -> Generat
         if signal.outcome is not Outcome.VISIBLE:
             continue
         media = yield from run.ask(Media(timeout_s))
+        if media.outcome is Outcome.ABSENT:
+            return _End(Kind.GONE, media, "poll")
         if media.outcome is not Outcome.VISIBLE and media.failure is not None:
             continue
         stayed = yield from run.ask(Stay(run.policy.stay_s))

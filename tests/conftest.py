@@ -13,9 +13,9 @@ from typing import Any
 
 import pytest
 
-from nestobs.budget import Budget
-from nestobs.canary import Campaign, Report
-from nestobs.canary import run as run_canary
+from nestobs.budget import Budget, Limiter
+from nestobs.host import Campaign, Report
+from nestobs.host import run as run_canary
 from nestobs.keyring import Keyring
 from nestobs.lab import Lab, Scenario
 from nestobs.lab.livekit_server import find_binary
@@ -104,7 +104,7 @@ def open_station_on(rows: Rows) -> Callable[..., Any]:
 
         target = target_of(lab, **options)
         async with open_station(
-            target, run_id="run", sink=rows.append, committed=committed, budget=Budget(100_000)
+            target, run_id="run", sink=rows.append, committed=committed, limiter=Limiter(100_000)
         ) as station:
             await asyncio.gather(*(relay.ready(5) for relay in station.relays))
             yield station
@@ -123,6 +123,8 @@ class Canary:
     store: Store = field(init=False)
     keyring: Keyring = field(init=False)
     told: list[str] = field(default_factory=list)
+    when: dict[str, Callable[[], object]] = field(default_factory=dict)
+    """What is done the moment the run tells of something."""
 
     def __post_init__(self) -> None:
         self.store = Store.open(self.directory / "store")
@@ -138,8 +140,13 @@ class Canary:
             keyring=self.keyring,
             budget=Budget(100_000),
             rng=random.Random(1),
-            progress=lambda what, facts: self.told.append(what),
+            progress=self._tell,
         )
+
+    def _tell(self, what: str, _: dict[str, Any]) -> None:
+        self.told.append(what)
+        if what in self.when:
+            self.when[what]()
 
     async def told_of(self, what: str, times: int = 1) -> None:
         """Wait until the run has told of something so many times."""

@@ -36,6 +36,15 @@ def test_the_window_slides():
     assert limiter.take(NOW + 14 * S)
 
 
+def test_cleaning_up_may_use_what_is_kept_back_but_not_against_the_servers_no():
+    limiter = Limiter(allowed=0)
+    assert not limiter.take(NOW)
+    assert limiter.take(NOW, urgent=True)
+    limiter.learn(headers(retry_after=10), 429, NOW)
+    assert not limiter.take(NOW, urgent=True)
+    assert limiter.take(NOW + 10 * S, urgent=True)
+
+
 class TestLearning:
     def test_four_fifths_of_the_announced_limit_are_used(self):
         limiter = Limiter()

@@ -18,6 +18,7 @@ import json
 import logging
 import secrets
 from collections.abc import Callable, Coroutine
+from dataclasses import dataclass, field
 from typing import Any, TypeAlias, TypeVar
 
 from websockets.asyncio.client import ClientConnection, connect
@@ -30,6 +31,7 @@ from nestobs.lab.plan import Plan
 from nestobs.lab.truth import Bracket, JsonLines, TruthLog
 
 MAX_FRAME = 4 << 20
+QUERIES_A_LINE = 400
 
 T = TypeVar("T")
 Verdict: TypeAlias = tuple[bool, str]
@@ -139,10 +141,7 @@ class Gate:
         visitor = _Visitor(self, client)  # first of all: it may have to stop reading
         self._visitors.add(visitor)
         try:
-            async with connect(
-                self.relay_url, compression=None, ping_interval=None, max_size=None, close_timeout=0.5
-            ) as relay:
-                await visitor.serve(relay)
+            await visitor.serve()
         except (OSError, ConnectionClosed, TimeoutError):
             return
         finally:
@@ -267,12 +266,28 @@ def _first_value(event: dict[str, Any], name: str) -> str | None:
     return None
 
 
+@dataclass(eq=False)
+class _Line:
+    """One of a visitor's connections to the relay."""
+
+    relay: ClientConnection
+    subscriptions: set[str] = field(default_factory=set)
+    asked: int = 0
+    down: asyncio.Task[None] | None = None
+
+
 class _Visitor:
-    """One client connection and its own connection to the relay for what it reads."""
+    """One client connection and its own connections to the relay for what it reads.
+
+    LocalRelay grants each connection a budget of queries that its builder cannot lift; a gate is not meant to have
+    one, so after `QUERIES_A_LINE` questions further ones go over a fresh connection, and an old one is closed when its
+    last subscription is.
+    """
 
     def __init__(self, gate: Gate, client: ServerConnection) -> None:
         self._gate, self._client = gate, client
-        self._relay: ClientConnection
+        self._lines: list[_Line] = []
+        self._line_of: dict[str, _Line] = {}
         self._challenge = ""
         self._known = False
         if gate.fault is GateFault.STALL:
@@ -286,22 +301,38 @@ class _Visitor:
     def cut(self) -> None:
         self._client.transport.abort()
 
-    async def serve(self, relay: ClientConnection) -> None:
-        self._relay = relay
-        await self._gate.flowing()
-        if self._gate.fault is GateFault.AUTH:
-            await self._ask_who()
-        down = asyncio.create_task(self._down())
+    async def serve(self) -> None:
         try:
+            await self._new_line()
+            await self._gate.flowing()
+            if self._gate.fault is GateFault.AUTH:
+                await self._ask_who()
             await self._up()
         finally:
-            down.cancel()
-            await asyncio.gather(down, return_exceptions=True)
+            for line in list(self._lines):
+                await self._end_line(line)
 
-    async def _down(self) -> None:
+    async def _new_line(self) -> _Line:
+        relay = await connect(
+            self._gate.relay_url, compression=None, ping_interval=None, max_size=None, close_timeout=0.5
+        )
+        line = _Line(relay)
+        self._lines.append(line)
+        line.down = asyncio.create_task(self._down(line))
+        return line
+
+    async def _end_line(self, line: _Line) -> None:
+        if line in self._lines:
+            self._lines.remove(line)
+        if line.down is not None:
+            line.down.cancel()
+            await asyncio.gather(line.down, return_exceptions=True)
+        await line.relay.close()
+
+    async def _down(self, line: _Line) -> None:
         """Relay to client."""
         with contextlib.suppress(ConnectionClosed):
-            async for text in self._relay:
+            async for text in line.relay:
                 assert isinstance(text, str)
                 await self._gate.flowing()
                 if text.startswith('["EOSE"'):
@@ -332,8 +363,10 @@ class _Visitor:
                 await self._req(subscription, text)
             case ["AUTH", dict(event)]:
                 await self._auth(event)
+            case ["CLOSE", str(subscription), *_]:
+                await self._close(subscription, text)
             case _:
-                await self._relay.send(text)
+                await self._lines[-1].relay.send(text)
 
     async def _event(self, event_id: str, event: dict[str, Any]) -> None:
         if await self._must_auth():
@@ -355,7 +388,22 @@ class _Visitor:
         elif self._gate.fault is GateFault.CLOSED:
             await self._say("CLOSED", subscription, "error: the lab closes subscriptions here")
         else:
-            await self._relay.send(text)
+            line = self._lines[-1]
+            if line.asked >= QUERIES_A_LINE and subscription not in self._line_of:
+                line = await self._new_line()
+                for idle in [old for old in self._lines[:-1] if not old.subscriptions]:
+                    await self._end_line(idle)
+            line = self._line_of.setdefault(subscription, line)
+            line.subscriptions.add(subscription)
+            line.asked += 1
+            await line.relay.send(text)
+
+    async def _close(self, subscription: str, text: str | bytes) -> None:
+        line = self._line_of.pop(subscription, self._lines[-1])
+        line.subscriptions.discard(subscription)
+        await line.relay.send(text)
+        if line is not self._lines[-1] and not line.subscriptions:
+            await self._end_line(line)
 
     async def _must_auth(self) -> bool:
         if self._gate.fault is not GateFault.AUTH or self._known:

@@ -38,8 +38,9 @@ main h1 { font-size: 1.7rem; line-height: 1.2; margin: .6rem 0; }
 main h2 { font-size: 1.25rem; line-height: 1.3; border-top: 1px solid #8a929a55; padding-top: 1.4rem; }
 main p, main li { max-width: 46rem; }
 main .jp-OutputPrompt, main .jp-InputPrompt { display: none; }
-main .jp-OutputArea-output { padding: 0; overflow: visible; background: none; }
-main .jp-OutputArea-child { display: block; }
+main .jp-OutputArea-child .jp-OutputArea-output { display: block; padding: 0; margin: 0; overflow: visible;
+  background: none; }
+main :is(.jp-OutputArea-child, .jp-Cell-outputWrapper, .jp-Cell-inputWrapper) { display: block; }
 main .jp-InputArea { background: none; padding: 0; }
 main .jp-mod-noOutputs { display: inline-block; margin-right: 1rem; }
 main .jp-mod-noOutputs:has(details[open]) { display: block; }
@@ -49,17 +50,20 @@ details.code .jp-InputArea { background: #8a929a1a; padding: .4rem; overflow-x: 
 .nestobs-figure { margin: .6rem 0 1.2rem; min-width: 0; }
 .nestobs-table { overflow-x: auto; margin: .6rem 0 1.2rem; }
 main .jp-RenderedHTMLCommon .nestobs-table table { border-collapse: collapse; font-size: 14px; margin: 0; width: auto;
-  table-layout: auto; }
+  table-layout: auto; color: inherit; }
 main .jp-RenderedHTMLCommon .nestobs-table :is(th, td) { text-align: left; vertical-align: top; border: 0;
-  border-bottom: 1px solid #8a929a55; padding: .3rem 1.1rem .3rem 0; max-width: 32rem; min-width: 3rem;
+  border-bottom: 1px solid #8a929a55; padding: .3rem 1.1rem .3rem 0; max-width: 32rem; min-width: 4rem;
   white-space: normal; background: none; color: inherit; font-variant-numeric: tabular-nums; }
-main .jp-RenderedHTMLCommon .nestobs-table :is(th, td:first-child) { white-space: nowrap; }
+main .jp-RenderedHTMLCommon .nestobs-table td:first-child { white-space: nowrap; }
 main .jp-RenderedHTMLCommon .nestobs-table td { overflow-wrap: anywhere; }
+main .jp-RenderedHTMLCommon .nestobs-words td:nth-child(2) { min-width: 11rem; }
+main .jp-RenderedHTMLCommon .nestobs-numbers td { white-space: nowrap; }
 main .jp-RenderedHTMLCommon .nestobs-table tr { background: none; }
 .nestobs-warning { border-left: 4px solid #D55E00; padding: .2rem .8rem; background: #d55e0014; }
 @media (prefers-color-scheme: dark) {
   body.jp-Notebook { background: #0d1117; color: #d5dbe1; }
   main .jp-RenderedHTMLCommon :is(h1, h2, h3, p, li, td, th, strong) { color: inherit; }
+  main .jp-RenderedHTMLCommon code { color: inherit; background: #8a929a33; }
 }
 @media print { details.code { display: none; } .nestobs-figure { break-inside: avoid; } }
 """

@@ -129,7 +129,7 @@ def _livekit(observed: pd.DataFrame, facts: Mapping[str, Any]) -> str:
     """Kind and version in words: as the lab says, else as the servers called themselves."""
     if facts:
         kind = str(facts.get("kind", ""))
-        return f"{'livekit-server' if kind == 'server' else kind} {facts.get('version', '')}".strip()
+        return f"{kind} {facts.get('version', '')}".strip()
     told = observed.loc[(observed["source"] == "livekit") & (observed["software"] != ""), "software"]
     return ", ".join(sorted(set(told))) or "not observed, or it did not say"
 
@@ -149,12 +149,13 @@ class Table:
 
     frame: pd.DataFrame
     header: bool = True
+    style: str = ""
 
     def _repr_html_(self) -> str:
         shown = self.frame.map(lambda value: plain(value, 240))
         shown.columns = [plain(name) for name in self.frame.columns]
         body = shown.to_html(index=False, header=self.header, escape=False, border=0)  # `plain` has escaped it
-        return f'<div class="nestobs-table">{body}</div>'
+        return f'<div class="{f"nestobs-table {self.style}".strip()}">{body}</div>'
 
 
 @dataclass(frozen=True, slots=True)
@@ -265,28 +266,32 @@ def _clocks(lines: pd.DataFrame) -> str:
 
 
 def by_scenario(found: Propagation) -> Table:
-    """When half of the nests were visible, by layer and scenario: between which two ages, in seconds."""
+    """Between which two ages, in seconds, half of the nests became visible, by layer and scenario."""
     lines = found.timelines[found.timelines["polls"] > 0]
+    counts = lines.groupby(["scenario", "layer"]).size()
+    most = {str(scenario): int(counts[scenario].max()) for scenario in sorted(set(lines["scenario"]))}
     rows = []
     for layer in figures.layer_order(lines["layer"]):
-        row = {"half of the nests visible after": layer.removeprefix("relay:")}
-        for scenario in sorted(set(lines["scenario"])):
+        row = {"half visible after, s": layer.removeprefix("relay:")}
+        for scenario, usual in most.items():
             mine = lines[(lines["layer"] == layer) & (lines["scenario"] == scenario)]
-            row[scenario] = _median(mine) if len(mine) else "not asked"
+            row[f"{scenario} (n = {usual})"] = _median(mine, usual)
         rows.append(row)
-    return Table(pd.DataFrame(rows))
+    return Table(pd.DataFrame(rows), style="nestobs-numbers")
 
 
-def _median(rows: pd.DataFrame) -> str:
+def _median(rows: pd.DataFrame, usual: int) -> str:
     """The bounds of the median: the middle of the lower and of the upper ends, whatever lies inside the intervals."""
+    if rows.empty:
+        return "not asked"
     middle = (len(rows) - 1) // 2
     lower, upper = (float(np.sort(rows[name].to_numpy(dtype=float))[middle]) for name in ("lower_s", "upper_s"))
-    count = f"n = {len(rows)}"
+    count = "" if len(rows) == usual else f" (n = {len(rows)})"
     if math.isnan(lower) or math.isnan(upper):
-        return f"no origin ({count})"
+        return f"no origin{count}"
     if math.isinf(upper):
-        return f"not by {lower:.1f} s ({count})"
-    return f"{max(lower, -999.0):.2f} to {upper:.2f} s ({count})"
+        return f"not by {lower:.1f}{count}"
+    return f"{'' if math.isinf(lower) else f'{lower:.2f}'} – {upper:.2f}{count}"
 
 
 def not_covered(found: Propagation) -> Table | Text:
@@ -358,7 +363,7 @@ def untrue(found: Propagation) -> Table | Text:
     """What was said and was not true, or cannot be told, counted by scenario and client."""
     if found.joins.empty:
         return Text(["Nobody joined, so nobody was told anything."])
-    return Table(pd.concat([_told(found.joins, baseline) for baseline in ("guide", "released")]))
+    return Table(pd.concat([_told(found.joins, baseline) for baseline in ("guide", "released")]), style="nestobs-words")
 
 
 def _told(made: pd.DataFrame, baseline: str) -> pd.DataFrame:

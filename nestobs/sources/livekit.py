@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import logging
 import ssl
 from types import TracebackType
 from typing import Any, Final
@@ -295,6 +296,7 @@ class LiveKit:
         """Connect media with the RTC library. The session, still open, is None unless `visible`."""
         from livekit import rtc
 
+        logging.getLogger("livekit").disabled = True  # its own words may hold the URL with the token
         timeout_s = self.timeout_s if timeout_s is None else timeout_s
         clock = self._vantage.clock
         room = rtc.Room()
@@ -308,8 +310,7 @@ class LiveKit:
         except TimeoutError:
             found = _unknown(Failure.TIMEOUT, FailureLayer.ICE, f"media not connected within {timeout_s:g} s")
         except rtc.ConnectError as error:
-            words = str(error).split("http", 1)[0][:160]  # what follows may be a URL with the token
-            found = _unknown(Failure.ICE, FailureLayer.ICE, f"media failed: {words}")
+            found = _media_failure(str(error))
         row = self._vantage.record(
             trace,
             source=Source.LIVEKIT,
@@ -328,6 +329,20 @@ class LiveKit:
 
 def _unknown(failure: Failure, layer: FailureLayer, reason: str) -> dict[str, Any]:
     return {"outcome": Outcome.UNKNOWN, "failure": failure, "failure_layer": layer, "reason": reason}
+
+
+def _media_failure(said: str) -> dict[str, Any]:
+    """What the RTC library's words mean. What follows `http` in them may be a URL with the token, so it is cut."""
+    words = said.split("http", 1)[0][:160]
+    if "404" in words and "room" in words:
+        return {
+            "outcome": Outcome.ABSENT,
+            "status": 404,
+            "failure": Failure.NOT_FOUND,
+            "failure_layer": FailureLayer.SIGNAL,
+            "reason": words,
+        }
+    return _unknown(Failure.ICE, FailureLayer.ICE, f"media failed: {words}")
 
 
 def _signal_failure(error: BaseException) -> dict[str, Any]:

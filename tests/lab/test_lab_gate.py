@@ -300,3 +300,11 @@ async def test_stamps_of_questions_and_ends(open_lab, scenario):
         asked = rows[-1]
         assert (asked["request_id"], asked["status"]) == ("abc", 404)
         assert before < asked["received_at"] <= asked["answered_at"]
+
+
+async def test_a_reader_may_ask_more_often_than_the_relay_allows_one_connection(open_lab, scenario):
+    async with open_lab(scenario("")) as (lab, _), connect(lab.gates["made"][0].url) as ws:
+        for number in range(1_500):  # LocalRelay refuses the 1 201st of a burst
+            await ws.send(nostr.req(f"q{number}", nostr.room_filter(limit=1)))
+            assert await heard(ws) == ["EOSE", f"q{number}"]
+            await ws.send(nostr.close(f"q{number}"))
