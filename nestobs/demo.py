@@ -133,6 +133,10 @@ async def _campaigns(  # noqa: PLR0917 - called once, above
     keyring, budget = config.keyring(), Budget()
     reports: dict[str, Report] = {}
 
+    def tell(what: str, facts: dict[str, Any]) -> None:
+        if what != "plan":  # seven times the same
+            progress(what, facts)
+
     async def one(scenario: str, count: int) -> None:
         campaign = Campaign(
             count=count,
@@ -150,10 +154,12 @@ async def _campaigns(  # noqa: PLR0917 - called once, above
             keyring=keyring,
             budget=budget,
             rng=random.Random(f"{seed}/{scenario}"),
-            progress=progress,
+            progress=tell,
             writer=writer,
         )
 
+    words = ", ".join(f"{count} {scenario}" for scenario, count in counts.items())
+    progress("plan", {"said": f"making {sum(counts.values())} nests: {words}; each watched {HORIZON_S:g} s"})
     async with asyncio.TaskGroup() as group:
         for scenario, count in counts.items():
             group.create_task(one(scenario, count))

@@ -76,6 +76,7 @@ _LAYERS: Final = (
 )
 _LANE_PX: Final = 17
 _TITLE_COLUMNS, _NOTE_COLUMNS, _NARROW_PX = 36, 48, 326
+_CLEAR: Final = "rgba(0,0,0,0)"
 _HAIR: Final = 0.006
 """Least drawn length of a bar, as a share of the axis: a bar of no length would be invisible."""
 
@@ -102,8 +103,15 @@ def layer_label(layer: str) -> str:
     """A layer's short name: a relay by its host, or by the name it was given."""
     if not layer.startswith("relay:"):
         return plain(layer, 22)
-    url = layer.removeprefix("relay:")
-    return plain(urlsplit(url).netloc or url if "://" in url else url, 22)
+    return plain(host(layer.removeprefix("relay:")), 22)
+
+
+def host(url: str) -> str:
+    """Host and port of a URL; the whole text where there is none."""
+    try:
+        return urlsplit(url).netloc or url
+    except ValueError:  # others wrote it
+        return url
 
 
 def layer_order(layers: Iterable[str]) -> list[str]:
@@ -172,7 +180,7 @@ def _axis() -> dict[str, Any]:
 
 
 def _wrapped(text: str, columns: int) -> list[str]:
-    return textwrap.wrap(text, columns, break_long_words=False) or [""]
+    return textwrap.wrap(text, columns, break_long_words=False, break_on_hyphens=False) or [""]
 
 
 def _figure(
@@ -184,16 +192,16 @@ def _figure(
     """
     title = [f"<b>{line}</b>" for line in _wrapped(question, _TITLE_COLUMNS)]
     lines = title + [f'<span style="font-size:12px">{line}</span>' for line in _wrapped(note, _NOTE_COLUMNS)]
-    top, bottom = 36 + 17 * len(lines), 58 + 20 * _legend_rows(keys)
     left = 12 + 7 * max((len(html.unescape(part)) for label in labels for part in label.split("<br>")), default=5)
+    top, bottom = 36 + 17 * len(lines), 58 + 20 * _legend_rows(keys, _NARROW_PX - left)
     figure = go.Figure()
     figure.update_layout(
         template="none",
         title={"text": "<br>".join(lines), "x": 0, "xref": "container", "y": 1, "yref": "container"}
         | {"yanchor": "top", "pad": {"t": 20, "l": 2}, "font": {"size": 15, "color": INK}},
         font={"size": 12, "color": INK, "family": "system-ui, sans-serif"},
-        paper_bgcolor="rgba(0,0,0,0)",
-        plot_bgcolor="rgba(0,0,0,0)",
+        paper_bgcolor=_CLEAR,
+        plot_bgcolor=_CLEAR,
         autosize=True,
         height=top + plot_px + bottom,
         margin={"t": top, "b": bottom, "l": left, "r": 10, "autoexpand": False},
@@ -212,10 +220,10 @@ def _figure(
     return figure
 
 
-def _legend_rows(keys: Sequence[str]) -> int:
-    """Lines of legend at 360 px; plotly makes all columns as wide as the widest."""
-    width = 42 + 6.4 * max((len(html.unescape(key)) for key in keys), default=0)
-    return math.ceil(len(keys) / max(1, int(_NARROW_PX // width)))
+def _legend_rows(keys: Sequence[str], width_px: float) -> int:
+    """Lines of a legend; plotly makes it as wide as the plot and all its columns as wide as the widest key."""
+    column = 54 + 6.4 * max((len(html.unescape(key)) for key in keys), default=0)
+    return math.ceil(len(keys) / max(1, int(width_px // column)))
 
 
 def _nothing(question: str, why: str) -> go.Figure:
@@ -242,7 +250,7 @@ def _bars(lanes: list[dict[str, Any]], name: str, *, least: float, **style: Any)
 
 
 def _hatched(color: str, shape: str, *, opacity: float = 1.0) -> dict[str, Any]:
-    pattern = {"shape": shape, "fgcolor": color, "bgcolor": "rgba(0,0,0,0)", "size": 5, "solidity": 0.45}
+    pattern = {"shape": shape, "fgcolor": color, "bgcolor": _CLEAR, "size": 5, "solidity": 0.45}
     return {"color": color, "pattern": pattern, "line": {"color": color, "width": 1}, "opacity": opacity}
 
 
@@ -511,11 +519,11 @@ def _band(rows: pd.DataFrame, vantage: str, place: int, end: float, *, axis: str
         line={"color": color, "width": 1.5, "dash": "solid" if place == 0 else "dash"},
         fill="toself",
         fillcolor=color,
-        fillpattern={"shape": hatch, "fgcolor": color, "bgcolor": "rgba(0,0,0,0)", "size": 6, "solidity": 0.3},
+        fillpattern={"shape": hatch, "fgcolor": color, "bgcolor": _CLEAR, "size": 6, "solidity": 0.3},
         hoverinfo="text",
         hovertext=[f"{plain(vantage)}: {y:.0%} by {_seconds(x)}" for x, y in outline],
         name=plain(vantage, 18),
-        legendgroup=vantage,
+        legendgroup=str(place),
         showlegend=key,
     )
 
@@ -650,7 +658,10 @@ def _stacked(figure: go.Figure, lanes: Sequence[str], unit: str) -> None:
         "tickformat": "d",
     }
     labels = {"tickvals": [*range(len(lanes))], "ticktext": list(lanes), "range": [len(lanes) - 0.4, -0.6]}
-    figure.update_layout(xaxis=_axis() | count, yaxis=_axis() | labels | {"showgrid": False, "ticksuffix": " "})
+    figure.update_layout(
+        xaxis=_axis() | count,
+        yaxis=_axis() | labels | {"showgrid": False, "ticks": "outside", "ticklen": 5, "tickcolor": _CLEAR},
+    )
 
 
 # calibration
@@ -669,28 +680,25 @@ def coverage(judged: pd.DataFrame) -> go.Figure:
     known = judged[judged["contains"].notna()]
     if known.empty:
         return _nothing(question, "No interval has a truth to be judged by, so there is nothing to draw.")
-    lanes = layer_order(judged["layer"])
+    layers = layer_order(judged["layer"])
+    lanes = [layer_label(layer) for layer in layers]
     inside = int(known["contains"].sum())
     note = (
         f"n = {len(known)} intervals: {inside} contain it, {len(known) - inside} miss it;"
         f" {len(judged) - len(known)} more cannot be judged. {int(np.isinf(known['upper_s']).sum())} right-censored."
         " To the right the median width of those with two ends."
     )
-    figure = _figure(
-        question,
-        note,
-        plot_px=26 * len(lanes) + 10,
-        keys=[name for name, _, _ in _JUDGED],
-        labels=[layer_label(lane) for lane in lanes],
-    )
+    keys = [name for name, _, _ in _JUDGED]
+    figure = _figure(question, note, plot_px=26 * len(lanes) + 10, keys=keys, labels=lanes)
+    label = judged["layer"].map(layer_label)
     for name, wanted, marker in _JUDGED:
-        mine = judged[judged["contains"].isin([pd.NA if wanted is None else wanted])]
-        if len(mine):
-            figure.add_trace(_stack(mine["layer"].value_counts(), lanes, name, marker))
+        mine = judged["contains"].isin([pd.NA if wanted is None else wanted])
+        if mine.any():
+            figure.add_trace(_stack(label[mine].value_counts(), lanes, name, marker))
     _stacked(figure, lanes, "intervals")
-    figure.update_layout(yaxis={"ticktext": [layer_label(lane) for lane in lanes]}, margin={"r": 76})
-    for number, lane in enumerate(lanes):
-        width = known.loc[(known["layer"] == lane) & np.isfinite(known["width_s"]), "width_s"].median()
-        text = "no width" if math.isnan(width) else f"± {width / 2:.2g} s"
+    figure.update_layout(margin={"r": 66}, showlegend=True)
+    for number, layer in enumerate(layers):
+        width = known.loc[(known["layer"] == layer) & np.isfinite(known["width_s"]), "width_s"].median()
+        text = "no width" if math.isnan(width) else _seconds(width)
         figure.add_annotation(x=1.01, xref="paper", xanchor="left", y=number, yref="y", text=text, showarrow=False)
     return figure

@@ -72,18 +72,21 @@ def joins(observations: pd.DataFrame, timelines: pd.DataFrame, *, settled_s: flo
     """One row per join that came to a verdict, with the columns and dtypes of SCHEMA, by arrival, then trace_id.
 
     `observations` as Store.frame gives them; `timelines` made of the same. Joins that a crash cut off have no row: see
-    `open_intents`. `arrival_age_s` takes the row's own clock_offset_s away where it is known. No join: an empty frame.
+    `open_intents`. `arrival_age_s` counts on the reference clock, by the offset with the least error that the vantage's
+    run knew of this nest, as the timelines do; on the vantage's own clock where it knew none. No join: an empty frame.
     """
     verdicts = observations[_verdicts(observations)]
     if verdicts.empty:
         return _frame([])
     evidence = _evidence(observations)
     origins = {_unit(row): row["origin_at"] for row in _records(timelines, ("trace_id", "nest", "origin_at"))}
-    became = _became(timelines)
+    became, offsets = _became(timelines), _offsets(observations)
     rows = []
     for row in _records(verdicts, _NEEDED):
         seen = evidence.get((_unit(row), str(row["vantage"])), {})
-        rows.append(_row(row, seen, origins.get(_unit(row)), became, round(settled_s * _SECOND)))
+        made = _row(row, seen, became, round(settled_s * _SECOND))
+        made["arrival_age_s"] = _age_s(row["sent_at"], offsets.get(_clock(row), 0.0), origins.get(_unit(row)))
+        rows.append(made)
     return _frame(rows).sort_values(["arrived_at", "trace_id"], ignore_index=True, kind="stable")
 
 
@@ -112,7 +115,7 @@ _NEEDED: Final = (
     "role",
     "sent_at",
     "received_at",
-    "clock_offset_s",
+    "run_id",
     "detail",
 )
 
@@ -120,7 +123,6 @@ _NEEDED: Final = (
 def _row(
     row: Mapping[str, Any],
     seen: Mapping[str, _Evidence],
-    origin: Any,
     became: Mapping[tuple[str, str, str], bool],
     settled: int,
 ) -> dict[str, Any]:
@@ -134,7 +136,6 @@ def _row(
     made |= {
         "policy": _text(facts.get("policy")),
         "arrived_at": arrived,
-        "arrival_age_s": _age_s(arrived, row["clock_offset_s"], origin),
         "verdict": verdict,
         "joined": verdict in JOINED,
         "elapsed_s": _number(facts.get("elapsed_s"), (int(row["received_at"]) - arrived) / _SECOND),
@@ -224,11 +225,22 @@ def _latest(values: pd.Series) -> int:
     return int(values.max()) if len(values) else -1
 
 
-def _age_s(arrived: int, offset_s: Any, origin: Any) -> float:
+def _clock(row: Mapping[str, Any]) -> tuple[str, str, str]:
+    """Whose clock, for which unit: what an offset belongs to."""
+    return _unit(row), str(row["vantage"]), str(row["run_id"])
+
+
+def _offsets(observations: pd.DataFrame) -> dict[tuple[str, str, str], float]:
+    """By clock the offset in seconds with the least error; a stated error is better than none."""
+    known = observations[observations["clock_offset_s"].notna()].sort_values("clock_error_s", na_position="last")
+    columns = ("trace_id", "nest", "vantage", "run_id", "clock_offset_s")
+    return {_clock(row): float(row["clock_offset_s"]) for row in reversed(_records(known, columns))}
+
+
+def _age_s(arrived: int, offset_s: float, origin: Any) -> float:
     if origin is None or pd.isna(origin):
         return float("nan")
-    offset = 0.0 if pd.isna(offset_s) else float(offset_s)
-    return (arrived - pd.Timestamp(origin).value) / _SECOND - offset
+    return (int(arrived) - pd.Timestamp(origin).value) / _SECOND - offset_s
 
 
 def _facts(detail: object) -> dict[str, Any]:

@@ -7,11 +7,12 @@ import os
 import random
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 import pytest
+from aiohttp import web
 
 from nestobs.budget import Budget, Limiter
 from nestobs.host import Campaign, Report
@@ -112,7 +113,7 @@ def open_station_on(rows: Rows) -> Callable[..., Any]:
     return opened
 
 
-POLICY = fixed(0.5)
+POLICY = replace(fixed(0.5), stay_s=0.2)
 
 
 @dataclass
@@ -165,6 +166,23 @@ class Canary:
 def canary(tmp_path: Path) -> Canary:
     """A store and keyring of this test's own, and runs on them."""
     return Canary(tmp_path)
+
+
+@pytest.fixture
+def serving() -> Callable[..., Any]:
+    """`async with serving(handler) as port`: a small HTTP server on loopback that answers as `handler` says."""
+
+    @asynccontextmanager
+    async def opened(handler: Any, host: str = "127.0.0.1", port: int = 0) -> AsyncIterator[int]:
+        runner = web.ServerRunner(web.Server(handler, access_log=None), shutdown_timeout=0.1)
+        await runner.setup()
+        try:
+            await web.TCPSite(runner, host, port).start()
+            yield int(runner.addresses[0][1])
+        finally:
+            await runner.cleanup()
+
+    return opened
 
 
 @pytest.fixture

@@ -8,7 +8,10 @@ plotly.js in the page's head.
 from __future__ import annotations
 
 import copy
+import html
 from typing import Any, Final
+
+from nestobs.figures import plain
 
 PLOTLY: Final = "application/vnd.plotly.v1+json"
 
@@ -37,7 +40,6 @@ main .jp-RenderedMarkdown > :first-child { margin-top: 2.2rem; }
 main h1 { font-size: 1.7rem; line-height: 1.2; margin: .6rem 0; }
 main h2 { font-size: 1.25rem; line-height: 1.3; border-top: 1px solid #8a929a55; padding-top: 1.4rem; }
 main p, main li { max-width: 46rem; }
-main .jp-OutputPrompt, main .jp-InputPrompt { display: none; }
 main .jp-OutputArea-child .jp-OutputArea-output { display: block; padding: 0; margin: 0; overflow: visible;
   background: none; }
 main :is(.jp-OutputArea-child, .jp-Cell-outputWrapper, .jp-Cell-inputWrapper) { display: block; }
@@ -75,10 +77,11 @@ def page(notebook: Any, *, title: str) -> str:
     from nbconvert import HTMLExporter
 
     shown, figures = _drawn(notebook)
-    shown.metadata["title"] = title
+    shown.metadata["title"] = html.unescape(plain(title, 120))  # the template escapes it
     exporter = HTMLExporter(  # type: ignore[no-untyped-call]  # nbconvert is typed in part
         extra_loaders=[DictLoader({"nestobs.html.j2": _TEMPLATE})], template_file="nestobs.html.j2"
     )
+    exporter.exclude_input_prompt = exporter.exclude_output_prompt = True
     extra = {"style": _STYLE, "plotly": _plotly_js() if figures else ""}
     text, _ = exporter.from_notebook_node(shown, resources={"nestobs": extra})
     return str(text)

@@ -12,7 +12,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
-from urllib.parse import urlsplit
 
 import numpy as np
 import pandas as pd
@@ -111,9 +110,7 @@ def _lab(path: str) -> dict[str, Any]:
 def _hosts(observed: pd.DataFrame) -> dict[str, str]:
     """Room -> the API's host, for stores that no lab made."""
     api = observed[(observed["source"] == "api") & (observed["room"] != "")].drop_duplicates("room")
-    return {
-        str(room): urlsplit(str(url)).netloc or str(url) for room, url in zip(api["room"], api["target"], strict=True)
-    }
+    return {str(room): figures.host(str(url)) for room, url in zip(api["room"], api["target"], strict=True)}
 
 
 def _scenario(frame: pd.DataFrame, scenarios: Mapping[str, str]) -> list[str]:
@@ -143,13 +140,16 @@ def _watched(observed: pd.DataFrame, lines: pd.DataFrame) -> dict[str, float]:
 # tables
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, repr=False)
 class Table:
     """A frame as an HTML table: every text cleaned and escaped, however hostile, and short."""
 
     frame: pd.DataFrame
     header: bool = True
     style: str = ""
+
+    def __repr__(self) -> str:
+        return f"<table of {len(self.frame)} rows>"
 
     def _repr_html_(self) -> str:
         shown = self.frame.map(lambda value: plain(value, 240))
@@ -158,13 +158,16 @@ class Table:
         return f'<div class="{f"nestobs-table {self.style}".strip()}">{body}</div>'
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, repr=False)
 class Text:
     """Paragraphs; each is escaped. A warning stands out."""
 
     paragraphs: Sequence[str]
     heading: str = ""
     warning: str = ""
+
+    def __repr__(self) -> str:
+        return f"<text of {len(self.paragraphs)} paragraphs>"
 
     def _repr_html_(self) -> str:
         parts = [f"<h1>{plain(self.heading, 120)}</h1>"] if self.heading else []
@@ -195,16 +198,20 @@ def heading(found: Propagation) -> Text:
 
 
 def _about(found: Propagation) -> str:
-    span = (found.last_at - found.first_at) / _SECOND
+    span, places = (found.last_at - found.first_at) / _SECOND, found.timelines["vantage"].nunique()
     return (
-        f"{_nests(found)} nests were watched from {found.timelines['vantage'].nunique()} vantage points for"
-        f" {span:.0f} s, and joined {len(found.joins)} times."
+        f"{_many(_nests(found), 'nest')} watched from {_many(places, 'vantage point')} for {span:.0f} s;"
+        f" {_many(len(found.joins), 'join')} came to a verdict."
     )
+
+
+def _many(count: int, what: str) -> str:
+    return f"{count:,} {what}{'' if count == 1 else 's'}"
 
 
 def _outcomes(found: Propagation) -> str:
     if found.joins.empty:
-        return "No join came to a verdict."
+        return ""
     counts = found.joins["verdict"].value_counts()
     parts = [f"{counts[kind]} {kind.replace('_', ' ')}" for kind in KINDS if kind in counts.index]
     return f"How the joins ended: {', '.join(parts)}."
@@ -297,7 +304,7 @@ def _median(rows: pd.DataFrame, usual: int) -> str:
 def not_covered(found: Propagation) -> Table | Text:
     """The intervals that miss the truth or could not be judged, by layer and cause."""
     if found.coverage is None:
-        return Text(["There is no truth to compare with: these nests were not made in a lab that writes one down."])
+        return Text(["There is no truth to compare with: these nests were not made in a lab that wrote it down."])
     causes = found.coverage[found.coverage["cause"] != ""]
     if causes.empty:
         return Text(["No interval misses the truth, and every one could be judged."])

@@ -7,6 +7,7 @@ os.replace: a reader sees the old report or the new one, never half of one. A no
 
 from __future__ import annotations
 
+import asyncio
 import os
 import re
 import signal
@@ -82,16 +83,17 @@ def _execute(notebook: Path, folder: Path, parameters: Mapping[str, object], cel
 
     kernels: list[AsyncKernelManager] = []
     try:
-        return papermill.execute_notebook(
-            str(notebook),
-            str(folder / "executed.ipynb"),
-            parameters=dict(parameters),
-            kernel_name="python3",
-            progress_bar=False,
-            cwd=str(Path.cwd()),
-            execution_timeout=cell_timeout_s,
-            kernel_manager_class=_kernel_class(folder, kernels),
-        )
+        with _event_loop():
+            return papermill.execute_notebook(
+                str(notebook),
+                str(folder / "executed.ipynb"),
+                parameters=dict(parameters),
+                kernel_name="python3",
+                progress_bar=False,
+                cwd=str(Path.cwd()),
+                execution_timeout=cell_timeout_s,
+                kernel_manager_class=_kernel_class(folder, kernels),
+            )
     except PapermillExecutionError as error:
         raise ReportError(
             f"{notebook.name} failed in cell {error.cell_index}: {error.ename}: {_plain(error.evalue)}",
@@ -102,6 +104,21 @@ def _execute(notebook: Path, folder: Path, parameters: Mapping[str, object], cel
     finally:
         for kernel in kernels:
             _end(kernel)
+
+
+@contextmanager
+def _event_loop() -> Iterator[None]:
+    """Jupyter makes a loop for the thread that calls it and leaves it open: here it is closed."""
+    from jupyter_core.utils import ensure_event_loop
+
+    loop = ensure_event_loop()
+    try:
+        yield
+    finally:
+        if not loop.is_running():
+            loop.run_until_complete(loop.shutdown_asyncgens())
+            asyncio.set_event_loop(None)
+            loop.close()
 
 
 def _kernel_class(folder: Path, made: list[AsyncKernelManager]) -> type[AsyncKernelManager]:

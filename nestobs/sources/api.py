@@ -11,6 +11,7 @@ server's page or a cache's copy proves nothing. The body of a 200 is never store
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import socket
 import ssl
@@ -31,8 +32,8 @@ from nestobs.vantage import NO_TRACE, Trace, Vantage
 SECOND_NS: Final = 1_000_000_000
 BODY_BYTES: Final = 262_144
 IN_FLIGHT: Final = 16
-"""Requests to one API that may be under way at once from one vantage; further ones wait, and their rows show it by
-`planned_at`. httpcore's pool slows with the square of this, so it is kept small."""
+"""Polls of one API that may be under way at once from one vantage; further ones wait, and their rows show it by
+`planned_at`. httpcore's pool slows with the square of this, so it is kept small. Joins and deeds never wait here."""
 
 _CACHE_HEADERS: Final = ("age", "x-cache", "cf-cache-status", "x-cache-hits", "cache-control", "etag", "via")
 _DEEDS: Final = frozenset({Operation.CREATE, Operation.RESTART, Operation.DELETE})
@@ -154,7 +155,8 @@ class Api:
             "attempt_group": attempt_group or self._vantage.new_id(),
             "attempt_no": attempt_no,
         }
-        async with self._places:
+        waiting = self._places if role is Role.OBSERVER else contextlib.nullcontext()
+        async with waiting:
             return await self._once(operation, method, url, trace, keys, body, common)
 
     async def _once(  # noqa: PLR0917 - the second half of `_ask`

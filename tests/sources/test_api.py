@@ -30,18 +30,6 @@ RELAYS = ("wss://relay.example",)
 OPERATIONS = [Operation.INFO, Operation.JOIN, Operation.GUEST]
 
 
-@asynccontextmanager
-async def serving(handler, host="127.0.0.1", port=0):
-    """A small HTTP server; the port it listens on."""
-    runner = web.ServerRunner(web.Server(handler, access_log=None), shutdown_timeout=0.1)
-    await runner.setup()
-    try:
-        await web.TCPSite(runner, host, port).start()
-        yield runner.addresses[0][1]
-    finally:
-        await runner.cleanup()
-
-
 def saying(*args, **options):
     async def handler(request):
         return web.Response(*args, **options)
@@ -62,7 +50,7 @@ def open_api(vantage):
 
 
 @pytest.fixture
-def answered_by(open_api):
+def answered_by(open_api, serving):
     """`async with answered_by(handler) as api`: an API whose answers the handler makes."""
 
     @asynccontextmanager
@@ -328,7 +316,7 @@ async def test_a_name_that_does_not_resolve(open_api, host):
     assert (row.outcome, row.failure, row.failure_layer) == (Outcome.UNKNOWN, Failure.DNS, FailureLayer.DNS)
 
 
-async def test_failure_11_a_name_is_resolved_anew_for_each_connection(open_api, monkeypatch):
+async def test_failure_11_a_name_is_resolved_anew_for_each_connection(open_api, serving, monkeypatch):
     # two servers behind one name need a resolver of our own, which needs root: the resolver's answers are injected
     leads_to, real = ["127.0.0.2"], socket.getaddrinfo
 

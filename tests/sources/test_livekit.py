@@ -246,16 +246,12 @@ async def test_a_socket_that_is_no_livekit_proves_nothing(livekit_at, odd):
         (302, "elsewhere", Outcome.UNKNOWN, Failure.UNEXPECTED),
     ],
 )
-async def test_an_http_answer_instead_of_a_socket(livekit_at, status, text, outcome, failure):
+async def test_an_http_answer_instead_of_a_socket(livekit_at, serving, status, text, outcome, failure):
     async def answer(request):
         return web.Response(status=status, text=text, headers={"Location": "/other"} if status == 302 else {})
 
-    runner = web.ServerRunner(web.Server(answer, access_log=None), shutdown_timeout=0.1)
-    await runner.setup()
-    await web.TCPSite(runner, "127.0.0.1", 0).start()
-    async with livekit_at(f"ws://127.0.0.1:{runner.addresses[0][1]}") as livekit:
+    async with serving(answer) as port, livekit_at(f"ws://127.0.0.1:{port}") as livekit:
         row, _ = await livekit.signal(Trace(room="room"), "token", timeout_s=5.0)
-    await runner.cleanup()
     assert (row.outcome, row.status, row.failure) == (outcome, status, failure)
 
 
@@ -323,6 +319,17 @@ async def test_media_of_the_stand_in_do_not_connect_within_the_timeout(on_stage)
         row, session = await server.media(trace, token, timeout_s=1.0)
     assert (row.outcome, row.failure) == (Outcome.UNKNOWN, Failure.TIMEOUT)
     assert session is None
+
+
+async def test_media_that_were_given_up_do_not_join_afterwards(on_stage, livekit_server):
+    async with on_stage(livekit_server) as (lab, server, trace, token):
+        lab.livekit_proxy["made"].mode = ProxyMode.STALL
+        row, _ = await server.media(trace, token, timeout_s=0.5)
+        assert row.failure is Failure.TIMEOUT
+        lab.livekit_proxy["made"].mode = ProxyMode.PASS
+        for _ in range(30):  # the RTC library makes its second try about five seconds after the first
+            await asyncio.sleep(0.2)
+            assert json.loads((await server.rooms(trace)).detail)["participants"] == 0
 
 
 # Secrets and addresses

@@ -1,0 +1,168 @@
+"""A notebook run out of sight and published whole: parameters, failures, the kernel's end, and a page that is alone."""
+
+from __future__ import annotations
+
+import os
+import re
+import threading
+import time
+from pathlib import Path
+from typing import Any
+
+import nbformat
+import pytest
+from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook
+
+from nestobs.errors import NestobsError, UsageError
+from nestobs.reports import ReportError
+from nestobs.reports.run import notebook, run
+
+FIGURE = "import plotly.graph_objects as go\n\ngo.Figure(go.Bar(y=[1, 2], x=[3, 4]), layout={'title': {'text': name}})"
+
+
+def write(path: Path, *sources: str, parameters: str = 'name = "nobody"') -> Path:
+    cells = [new_code_cell(parameters, metadata={"tags": ["parameters"]}), new_markdown_cell("## A heading")]
+    metadata = {"kernelspec": {"name": "no-such-kernel", "language": "python", "display_name": "elsewhere"}}
+    made = new_notebook(cells=cells + [new_code_cell(source) for source in sources], metadata=metadata)
+    path.write_text(nbformat.writes(made))
+    return path
+
+
+def outputs(path: Path) -> str:
+    made: Any = nbformat.read(path, as_version=4)
+    return "\n".join(str(output) for cell in made.cells for output in cell.get("outputs", []))
+
+
+def loads(page: str) -> list[str]:
+    """Whatever the page would fetch: sources, styles, imports; what stands inside a script's text is not asked for."""
+    bare = re.sub(r"<script\b([^>]*)>.*?</script>", r"<script\1></script>", page, flags=re.DOTALL)
+    found = re.findall(r"<(?:script|img|iframe|source|video)\b[^>]*\bsrc=[\"']?([^\"' >]+)", bare)
+    found += re.findall(r"<link\b[^>]*\bhref=[\"']?([^\"' >]+)", bare)
+    found += re.findall(r"(?:@import|url\()\s*[\"']?([^\"')]+)", bare)
+    return [url for url in found if not url.startswith(("data:", "#"))]
+
+
+def alive(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    return "Z" not in Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
+
+
+def test_it_runs_by_this_interpreter_with_the_parameters_and_writes_both_files(tmp_path: Path) -> None:
+    source = write(tmp_path / "one.ipynb", "import sys, os\nprint(name, sys.executable, os.getcwd())")
+    before = source.read_text()
+    made = run(source, tmp_path / "made" / "report.html", {"name": "someone"})
+    assert made == tmp_path / "made" / "report.html"
+    import sys
+
+    said = outputs(made.with_suffix(".ipynb"))
+    assert f"someone {sys.executable} {Path.cwd()}" in said
+    assert "someone" in made.read_text()
+    assert source.read_text() == before
+    assert sorted(path.name for path in made.parent.iterdir()) == ["report.html", "report.ipynb"]
+
+
+def test_the_page_draws_by_itself_and_loads_nothing(tmp_path: Path) -> None:
+    made = run(write(tmp_path / "one.ipynb", FIGURE, FIGURE), tmp_path / "report.html", {})
+    page = made.read_text()
+    assert loads(page) == []
+    assert page.count("plotly.js v") == 1
+    assert page.count("Plotly.newPlot(") == 2
+    assert "require.min.js" not in page
+    assert "MathJax.js" not in page
+    assert "<summary>show code</summary>" in page
+    assert made.stat().st_size < 6_000_000
+    assert made.with_suffix(".ipynb").stat().st_size < 100_000
+
+
+def test_a_page_without_a_figure_carries_no_plotly(tmp_path: Path) -> None:
+    made = run(write(tmp_path / "one.ipynb", "name"), tmp_path / "report.html", {})
+    assert made.stat().st_size < 1_000_000
+
+
+def test_hostile_text_in_a_figure_or_a_title_cannot_leave_its_place(tmp_path: Path) -> None:
+    hostile = "</script><script>window.pwned=1</script>"
+    source = write(tmp_path / "one.ipynb", FIGURE, parameters='name = ""\ntitle = ""')
+    page = run(source, tmp_path / "report.html", {"name": hostile, "title": hostile}).read_text()
+    assert "<script>window.pwned" not in page
+
+
+def test_neither_warnings_nor_progress_bars_show(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    made = run(write(tmp_path / "one.ipynb", "name"), tmp_path / "report.html", {})
+    assert "stderr" not in outputs(made.with_suffix(".ipynb"))
+    said = capfd.readouterr()
+    assert said.out == ""
+    assert "TCP" not in said.err
+    assert "it/s" not in said.err
+
+
+@pytest.mark.parametrize("name", ["nam", "Name", ""])
+def test_an_unknown_parameter_is_an_error_that_names_the_known(tmp_path: Path, name: str) -> None:
+    with pytest.raises(UsageError, match="it knows name"):
+        run(write(tmp_path / "one.ipynb", "name"), tmp_path / "report.html", {name: "x"})
+    assert not (tmp_path / "report.html").exists()
+
+
+def test_a_missing_notebook_is_an_error(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="there is no notebook"):
+        run(tmp_path / "none.ipynb", tmp_path / "report.html", {})
+
+
+def test_a_failing_cell_is_told_and_leaves_the_old_report(tmp_path: Path) -> None:
+    out = tmp_path / "report.html"
+    run(write(tmp_path / "one.ipynb", "name"), out, {"name": "good"})
+    before = out.read_text()
+    failing = write(tmp_path / "two.ipynb", "import os\nopen('pid', 'w').write(str(os.getpid()))", "1 / 0", "name")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(tmp_path)
+        with pytest.raises(
+            ReportError, match=r"two\.ipynb failed in cell 4: ZeroDivisionError: division by zero"
+        ) as caught:
+            run(failing, out, {"name": "bad"})
+    assert isinstance(caught.value, NestobsError)
+    assert "1 / 0" in caught.value.traceback
+    assert "\x1b" not in caught.value.traceback
+    assert out.read_text() == before
+    assert not alive(int((tmp_path / "pid").read_text()))
+    assert not [path for path in tmp_path.iterdir() if path.name.endswith(".tmp")]
+
+
+def test_a_kernel_that_dies_is_told(tmp_path: Path) -> None:
+    with pytest.raises(ReportError, match="was not finished"):
+        run(
+            write(tmp_path / "one.ipynb", "import os, signal\nos.kill(os.getpid(), signal.SIGKILL)"),
+            tmp_path / "r.html",
+            {},
+        )
+
+
+def test_a_cell_that_does_not_end_is_ended_with_its_kernel(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    source = write(tmp_path / "one.ipynb", "import os, time\nopen('pid', 'w').write(str(os.getpid()))\ntime.sleep(60)")
+    started = time.monotonic()
+    with pytest.raises(ReportError, match="was not finished"):
+        run(source, tmp_path / "report.html", {}, cell_timeout_s=2)
+    assert time.monotonic() - started < 40
+    assert not alive(int((tmp_path / "pid").read_text()))
+
+
+def test_a_place_that_cannot_be_written_is_told(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(ReportError, match="give --out a folder"):
+        run(write(tmp_path / "one.ipynb", "name"), tmp_path / "file" / "report.html", {})
+
+
+def test_it_runs_in_a_thread_as_well(tmp_path: Path) -> None:
+    source = write(tmp_path / "one.ipynb", "name")
+    thread = threading.Thread(target=run, args=(source, tmp_path / "report.html", {}))
+    thread.start()
+    thread.join(60)
+    assert (tmp_path / "report.html").exists()
+
+
+def test_the_projects_notebooks_are_found_by_name() -> None:
+    assert notebook("propagation").name == "propagation.ipynb"
+    with pytest.raises(UsageError, match=r"there are .*propagation"):
+        notebook("propagatoin")

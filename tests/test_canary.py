@@ -1,0 +1,337 @@
+"""The host role end to end in a lab: what it makes and writes down, and that nothing stays behind whatever ends it.
+
+The name of the run's module is nestobs.host; the command is `nestobs canary`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import random
+import sys
+from collections import Counter
+
+import pytest
+from aiohttp import ClientSession, web
+
+from nestobs.errors import BudgetError, StoreError, UnreachableError
+from nestobs.lab import ProxyMode
+from nestobs.observation import Failure, Operation, Outcome, Role, Source
+from nestobs.policy import GUIDE
+from nestobs.timeline import timelines
+
+
+async def nothing_left(lab, canary):
+    """No LiveKit room, no record, no open ledger entry, no key file."""
+    assert await lab.rooms() == []
+    assert lab.nests() == []
+    assert canary.store.ledger() == []
+    assert list(canary.keyring.folder.glob("*")) == []
+
+
+# A calm run
+
+
+@pytest.fixture
+async def calm(open_lab, canary):
+    """Two nests in a calm lab of two vantages, run to the end: report and canary."""
+    async with open_lab("calm", delay_scale=0.5, vantages=2) as lab:
+        report = await canary.run(lab, 2, horizon_s=6.0)
+        await nothing_left(lab, canary)
+        yield report, canary
+
+
+async def test_a_run_reports_what_it_made_and_how_the_joins_ended(calm):
+    report, canary = calm
+    assert (report.made, report.refused, report.left, len(set(report.rooms))) == (2, 0, [], 2)
+    assert report.joined == sum(report.verdicts.values()) == 2 * 2 * 2  # nests, vantages, joins
+    assert set(report.verdicts) <= {"authenticated", "guest", "guest_instead"}
+    assert "polls of each API layer" in report.plan
+    assert json.loads(json.dumps(report.as_dict()))["nests"] == 2
+    assert canary.told[-1] == "deleted"
+    assert Counter(canary.told) >= Counter(plan=1, created=2, verdict=8, deleted=2)
+    closed = [(entry.kind, entry.how) for entry in canary.store.ledger(open_only=False)]
+    assert sorted(closed) == [("event", "deletion requested")] * 2 + [("room", "deleted")] * 2
+
+    rows = canary.rows()
+    assert {row.run_id for row in rows} == {report.run_id}
+    assert {row.vantage for row in rows} == {"Computer A", "Computer B"}
+    assert all(row.reason for row in rows if row.failure is not None)
+    assert all(row.received_at is None or row.sent_at <= row.received_at for row in rows)
+    traces = {row.trace_id for row in rows.of(Operation.VERDICT)}
+    assert len(traces) == 2
+    relays = {f"relay:{way}" for way in rows_of_relays(rows)}
+    for trace in traces:
+        layers = {row.layer for row in rows if row.trace_id == trace and row.outcome is Outcome.VISIBLE}
+        wanted = {"api:info", "api:join", "api:guest", "livekit:room", "livekit:signal", "client"}
+        assert layers >= wanted | relays
+
+    deeds = [row for row in rows if row.operation in (Operation.CREATE, Operation.DELETE, Operation.PUBLISH)]
+    intended = {(row.attempt_group, row.attempt_no) for row in deeds if row.failure is Failure.INTENT}
+    done = {(row.attempt_group, row.attempt_no) for row in deeds if row.failure is not Failure.INTENT}
+    assert done == intended
+    assert {row.role for row in rows.of(Operation.CREATE)} == {Role.HOST}
+
+    table = timelines(canary.store.frame())
+    assert set(table["trace_id"]) == traces
+    assert (table["lower_s"] <= table["upper_s"]).all()
+
+
+def rows_of_relays(rows):
+    return {row.target for row in rows if row.source is Source.RELAY and row.operation is Operation.QUERY}
+
+
+async def test_every_row_about_a_nest_bears_its_trace(open_lab, canary):
+    async with open_lab("calm", delay_scale=0.1, relays=1) as lab:
+        report = await canary.run(lab, 1, horizon_s=1.0)
+    rows = canary.rows()
+    [trace] = {row.trace_id for row in rows.of(Operation.CREATE)}
+    strangers = {str(row.operation) for row in rows if row.room in report.rooms and row.trace_id != trace}
+    assert strangers == set()
+
+
+async def test_no_secret_of_a_run_is_in_its_store(open_lab, canary, target_of):
+    made, tokens = [], []
+    async with open_lab("calm", delay_scale=0.2) as lab:
+        given = lab.api["calm"]._token
+        lab.api["calm"]._token = lambda token: tokens.append(token) or given(token)  # overheard where they are made
+        canary.when["created"] = lambda: made.extend(
+            path.read_text().strip() for path in canary.keyring.folder.glob("*")
+        )
+        await canary.run(lab, 1, horizon_s=2.0)
+        secret = target_of(lab).livekit_secret
+    assert made
+    assert len(tokens) > 3
+    stored = b"".join(path.read_bytes() for path in canary.store.directory.rglob("*") if path.is_file())
+    for hidden in {*made, *tokens, secret}:
+        assert hidden.encode() not in stored
+    assert b"uthorization" not in stored
+
+
+async def test_a_policy_that_never_retries_ends_as_the_guide_says(open_lab, canary):
+    async with open_lab("never", delay_scale=0.1) as lab:
+        report = await canary.run(lab, 2, policy=GUIDE, horizon_s=3.0)
+        await nothing_left(lab, canary)
+    assert sum(report.verdicts.values()) == 4
+
+
+async def test_relays_are_asked_as_often_as_the_campaign_says(open_lab, canary):
+    async with open_lab("calm", delay_scale=0.1, relays=1) as lab:
+        await canary.run(lab, 1, horizon_s=2.0, wanted_polls=10, relay_polls=3)
+    asked = [row for row in canary.rows().of(Operation.QUERY) if row.source is Source.RELAY]
+    assert len(asked) == 3
+
+
+# What cannot be
+
+
+async def test_an_api_that_does_not_answer_is_told_at_once(open_lab, canary):
+    async with open_lab("calm") as lab:
+        lab.api_proxy["calm"].mode = ProxyMode.REFUSE
+        with pytest.raises(UnreachableError, match=r"does not answer .*connection refused"):
+            await canary.run(lab, 1)
+    assert canary.store.ledger(open_only=False) == []
+
+
+async def test_a_budget_that_is_too_small_makes_nothing(open_lab, canary, scenario):
+    async with open_lab(scenario("[rate_limit]\nrequests = 20")) as lab:
+        with pytest.raises(BudgetError, match="at least"):
+            await canary.run(lab, 1)
+        assert lab.nests() == []
+        assert list(canary.keyring.folder.glob("*")) == []
+    assert canary.store.count() > 0
+
+
+async def test_a_refused_put_makes_nothing_and_is_counted(open_lab, canary):
+    async with open_lab("calm") as lab:
+        canary.when["plan"] = lambda: setattr(lab.api["calm"].fault, "status", 403)
+        report = await canary.run(lab, 2, horizon_s=1.0)
+        lab.api["calm"].fault.status = None
+        await nothing_left(lab, canary)
+    assert (report.made, report.refused, report.rooms) == (0, 2, [])
+    assert {entry.how for entry in canary.store.ledger(open_only=False)} == {"refused: HTTP 403"}
+
+
+async def test_a_second_run_on_the_same_store_is_a_mistake(open_lab, canary):
+    async with open_lab("calm") as lab:
+        with canary.store.writer(), pytest.raises(StoreError):
+            await canary.run(lab, 1)
+        assert lab.nests() == []
+
+
+def stop_writer(store):
+    store._writer.close()
+
+
+async def test_a_store_that_stops_ends_the_run_and_what_was_made_is_deleted(open_lab, canary):
+    async with open_lab("calm", delay_scale=0.1) as lab:
+        canary.when["verdict"] = lambda: stop_writer(canary.store)  # the disk is gone from under the run
+        with pytest.raises(StoreError):
+            await canary.run(lab, 2, horizon_s=8.0)
+        assert await lab.rooms() == []
+        canary.when.clear()
+        await canary.run(lab, 0)
+        await nothing_left(lab, canary)
+
+
+# Nothing stays behind
+
+
+@pytest.mark.parametrize("moment", ["plan", "created", "verdict"])
+async def test_an_interrupted_run_cleans_up(open_lab, canary, moment):
+    async with open_lab("calm", delay_scale=0.1) as lab:
+        running = asyncio.create_task(canary.run(lab, 3, horizon_s=30.0))
+        await canary.told_of(moment)
+        running.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await running
+        if moment == "verdict":  # all PUTs were answered long ago
+            await nothing_left(lab, canary)
+        await canary.run(lab, 0)
+        await nothing_left(lab, canary)
+
+
+async def test_an_interrupted_run_does_not_wait_long_for_an_api_that_is_gone(open_lab, canary):
+    async with open_lab("calm", delay_scale=0.1) as lab:
+        running = asyncio.create_task(canary.run(lab, 1, horizon_s=30.0))
+        await canary.told_of("created")
+        lab.api_proxy["calm"].mode = ProxyMode.STALL
+        running.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await running
+        deleting = canary.rows().of(Operation.DELETE)  # given up before the attempt's own five seconds were over
+        assert [row.failure for row in deleting] == []
+        lab.api_proxy["calm"].mode = ProxyMode.PASS
+        await canary.run(lab, 0)
+        await nothing_left(lab, canary)
+
+
+async def test_a_put_that_is_never_answered_is_found_by_the_next_start(open_lab, canary, until):
+    async with open_lab("calm", delay_scale=0.0) as lab:
+        api = lab.api["calm"]
+        canary.when["plan"] = lambda: setattr(api.fault, "answer_delay_s", 60.0)
+        running = asyncio.create_task(canary.run(lab, 1))
+        await until(lab.nests)
+        running.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await running
+        [entry] = canary.store.ledger()
+        assert (entry.kind, entry.room) == ("room", "")
+        canary.when.clear()
+        api.fault.answer_delay_s = 0.0
+        report = await canary.run(lab, 0)
+        assert report.earlier.rooms == 1
+        await nothing_left(lab, canary)
+
+
+async def test_a_put_whose_answer_is_lost_is_found_at_the_end_of_the_same_run(open_lab, canary, monkeypatch):
+    monkeypatch.setattr("nestobs.sources.api.Api.create", impatient("create"))
+    async with open_lab("calm", delay_scale=0.0) as lab:
+        canary.when["plan"] = lambda: setattr(lab.api_proxy["calm"], "mode", ProxyMode.BLACKHOLE)
+        canary.when["refused"] = lambda: setattr(lab.api_proxy["calm"], "mode", ProxyMode.PASS)
+        report = await canary.run(lab, 1)
+        await nothing_left(lab, canary)
+    assert (report.made, report.refused, report.left) == (0, 1, [])
+    [row] = canary.rows().of(Operation.CREATE)
+    assert (row.outcome, row.failure) == (Outcome.UNKNOWN, Failure.TIMEOUT)
+
+
+def impatient(name):
+    """The call as it is, but with half a second instead of ten."""
+    from nestobs.sources.api import Api
+
+    call = getattr(Api, name)
+
+    async def called(*args, **options):
+        return await call(*args, **options | {"timeout_s": 0.5})
+
+    return called
+
+
+async def test_a_put_answered_with_something_unreadable_leaves_no_room(open_lab, canary, serving):
+    """A reverse proxy's page instead of the answer: the room was made all the same."""
+
+    async def forward(request):
+        async with ClientSession() as session:
+            url = f"http://127.0.0.1:{lab.api_proxy['calm'].port}{request.path}"
+            headers = {name: request.headers[name] for name in ("Authorization",) if name in request.headers}
+            async with session.request(request.method, url, data=await request.read(), headers=headers) as answer:
+                body = await answer.read()
+        if request.method == "PUT":
+            return web.Response(text="<html>please wait</html>", content_type="text/html")
+        return web.Response(status=answer.status, body=body)
+
+    async with open_lab("calm", delay_scale=0.0) as lab, serving(forward) as port:
+        way = lab.info["scenarios"]["calm"]["vantages"][0]
+        way["api"] = f"http://127.0.0.1:{port}/api/v1/nests"
+        await canary.run(lab, 1, horizon_s=1.0)
+        await canary.run(lab, 0)
+        await nothing_left(lab, canary)
+
+
+async def test_a_delete_that_fails_is_told_and_done_by_the_next_start(open_lab, canary):
+    async with open_lab("calm", delay_scale=0.1) as lab:
+        canary.when["verdict"] = lambda: setattr(lab.api["calm"].fault, "status", 503)
+        report = await canary.run(lab, 1, horizon_s=2.0)
+        assert len(report.left) == 1
+        assert report.rooms[0] in report.left[0]
+        assert "HTTP 503" in report.left[0] or "The lab answers so" in report.left[0]
+        canary.when.clear()
+        lab.api["calm"].fault.status = None
+        again = await canary.run(lab, 0)
+        assert (again.earlier.rooms, again.left) == (1, [])
+        await nothing_left(lab, canary)
+
+
+PROGRAM = """
+import asyncio, json, random, sys
+from pathlib import Path
+from nestobs.budget import Budget
+from nestobs.host import Campaign, run
+from nestobs.keyring import Keyring
+from nestobs.policy import fixed
+from nestobs.station import Target
+from nestobs.store import Store
+
+told = json.load(sys.stdin)
+asyncio.run(run(
+    [Target(**told["target"] | {"relays": tuple(told["target"]["relays"])})],
+    Campaign(count=3, policy=fixed(0.5), horizon_s=20.0, stagger_s=0.4, media=0, wanted_polls=20),
+    store=Store.open(told["directory"] + "/store"),
+    keyring=Keyring(Path(told["directory"]) / "keys"),
+    budget=Budget(100_000),
+    rng=random.Random(told["seed"]),
+    progress=lambda what, facts: print(what, flush=True),
+))
+"""
+
+
+@pytest.mark.parametrize("seed", [1, 2, 3])
+async def test_failure_10_killed_at_a_random_instant_it_loses_no_row_and_the_next_start_leaves_nothing(
+    open_lab, canary, target_of, seed
+):
+    dice = random.Random(seed)
+    async with open_lab("calm", delay_scale=0.2) as lab:
+        lab.api["calm"].fault.answer_delay_s = 0.15  # so that some kills fall between a PUT and its answer
+        target = {name: getattr(target_of(lab), name) for name in target_of(lab).__slots__}
+        told = json.dumps({"target": target, "directory": str(canary.directory), "seed": seed})
+        process = await asyncio.create_subprocess_exec(
+            sys.executable, "-c", PROGRAM, stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.PIPE
+        )
+        process.stdin.write(told.encode())
+        process.stdin.write_eof()
+        assert await process.stdout.readline() == b"plan\n"
+        await asyncio.sleep(dice.uniform(0.0, 2.0))
+        acknowledged = {row.observation_id for row in canary.rows()}
+        process.kill()
+        assert await process.wait() == -9
+        made = len(lab.nests())
+        lab.api["calm"].fault.answer_delay_s = 0.0
+        kept = {row.observation_id for row in canary.rows()}
+        assert acknowledged <= kept
+        await asyncio.sleep(0.2)  # a request that was under way comes to its end in the lab
+        report = await canary.run(lab, 0)
+        assert report.left == []
+        assert report.earlier.rooms >= made
+        await nothing_left(lab, canary)
+        assert kept < {row.observation_id for row in canary.rows()}

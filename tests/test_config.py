@@ -1,0 +1,227 @@
+"""Environment and nestobs.toml become values: what goes before what, where paths lead, and that no secret shows."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+import tomllib
+from pathlib import Path
+
+import pytest
+
+from nestobs.config import Config
+from nestobs.errors import ConfigError, NestobsError, UsageError
+from nestobs.nostr import Keys
+
+FILE = """
+store = "rows"
+[targets.one]
+api = "https://one.example/api/v1/nests/"
+relays = ["wss://a.example", "wss://b.example"]
+livekit = "wss://one.example/livekit"
+livekit_keys_file = "secret/livekit.keys"
+nsec_file = "secret/key.nsec"
+vantage = "office"
+control = "example.org:443"
+"""
+TWO = '[targets.two]\napi = "https://two.example"\nrelays = ["wss://c.example"]\n'
+
+
+@pytest.fixture(autouse=True)
+def bare(monkeypatch, tmp_path):
+    for name in ("NSEC", "LIVEKIT_API_KEY", "LIVEKIT_API_SECRET", "CONFIG", "VANTAGE", "TARGET", "STORE", "API"):
+        monkeypatch.delenv(f"NESTOBS_{name}", raising=False)
+    monkeypatch.setenv("NESTOBS_STATE_DIR", str(tmp_path / "state"))
+    (tmp_path / "elsewhere").mkdir()
+    monkeypatch.chdir(tmp_path / "elsewhere")
+
+
+@pytest.fixture
+def keys():
+    return Keys.generate()
+
+
+@pytest.fixture
+def file(tmp_path, keys):
+    """A configuration with its key files beside it, in a folder that is not the present one."""
+    folder = tmp_path / "there"
+    (folder / "secret").mkdir(parents=True)
+    (folder / "secret" / "livekit.keys").write_text("file-key: file-secret\n")
+    (folder / "secret" / "key.nsec").write_text(keys.to_nsec() + "\n")
+    (folder / "nestobs.toml").write_text(FILE)
+    return folder / "nestobs.toml"
+
+
+def test_without_file_and_environment_everything_has_a_default():
+    config = Config()
+    assert config.store(None) == Path("nestobs-data")
+    assert config.keyring().operator is None
+    target = config.target(None, api="http://h/api/v1/nests", relays=["ws://r"])
+    assert (target.name, target.vantage) == ("flags", socket.gethostname())
+    assert (target.livekit, target.livekit_key, target.livekit_secret, target.control) == ("", "", "", "")
+
+
+def test_a_target_is_what_the_file_says(file):
+    target = Config(file).target("one")
+    assert target.api == "https://one.example/api/v1/nests"
+    assert target.relays == ("wss://a.example", "wss://b.example")
+    assert target.livekit == "wss://one.example/livekit"
+    assert (target.livekit_key, target.livekit_secret) == ("file-key", "file-secret")
+    assert (target.name, target.vantage, target.control) == ("one", "office", "example.org:443")
+
+
+def test_flags_go_before_the_file(file):
+    target = Config(file).target("one", api="http://flag", relays=["ws://flag"], livekit="ws://flag-livekit")
+    assert (target.api, target.relays, target.livekit) == ("http://flag", ("ws://flag",), "ws://flag-livekit")
+    assert Config(file).store("given") == Path("given")
+
+
+def test_a_single_flag_leaves_the_rest_of_the_target(file):
+    target = Config(file).target("one", relays=["ws://flag"])
+    assert target.relays == ("ws://flag",)
+    assert target.api == "https://one.example/api/v1/nests"
+
+
+def test_keys_of_the_environment_go_before_the_files(file, monkeypatch):
+    other = Keys.generate()
+    monkeypatch.setenv("NESTOBS_NSEC", other.to_nsec())
+    monkeypatch.setenv("NESTOBS_LIVEKIT_API_KEY", "env-key")
+    monkeypatch.setenv("NESTOBS_LIVEKIT_API_SECRET", "env-secret")
+    monkeypatch.setenv("NESTOBS_VANTAGE", "train")
+    config = Config(file)
+    target = config.target("one")
+    assert (target.livekit_key, target.livekit_secret, target.vantage) == ("env-key", "env-secret", "train")
+    assert config.keyring("one").operator == other
+
+
+def test_the_file_is_named_by_flag_before_environment_before_the_present_folder(file, tmp_path, monkeypatch):
+    Path("nestobs.toml").write_text(TWO)
+    assert list(Config().file.targets) == ["two"]
+    monkeypatch.setenv("NESTOBS_CONFIG", str(file))
+    assert list(Config().file.targets) == ["one"]
+    (tmp_path / "third.toml").write_text(TWO.replace("two", "three"))
+    assert list(Config(tmp_path / "third.toml").file.targets) == ["three"]
+
+
+def test_paths_in_the_file_are_relative_to_the_file(file, keys):
+    config = Config(file)
+    assert config.store(None) == file.parent / "rows"
+    assert config.keyring("one").operator == keys
+
+
+def test_absolute_paths_and_the_home_folder_are_taken_as_they_are(tmp_path, monkeypatch):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    for text, path in ((str(tmp_path / "rows"), tmp_path / "rows"), ("~/rows", tmp_path / "rows")):
+        Path("nestobs.toml").write_text(f'store = "{text}"\n')
+        assert Config().store(None) == path
+
+
+def test_a_lone_target_needs_no_name(file, keys):
+    assert Config(file).target(None).name == "one"
+
+
+def test_a_lone_target_that_was_not_named_brings_its_key_too(file, keys):
+    """Else a nest is silently hosted by a fresh key although the file names one."""
+    assert Config(file).keyring(None).operator == keys
+
+
+def test_two_targets_need_a_name(file):
+    file.write_text(FILE + TWO)
+    with pytest.raises(UsageError, match="--target"):
+        Config(file).target(None)
+
+
+def test_an_unknown_target_lists_the_known_ones_and_the_file(file):
+    file.write_text(FILE + TWO)
+    with pytest.raises(ConfigError, match=r"'three' is unknown in .*nestobs\.toml \(known: one, two\)"):
+        Config(file).target("three")
+
+
+def test_no_secret_shows_in_any_repr(file, monkeypatch, keys):
+    monkeypatch.setenv("NESTOBS_NSEC", keys.to_nsec())
+    monkeypatch.setenv("NESTOBS_LIVEKIT_API_KEY", "env-key")
+    monkeypatch.setenv("NESTOBS_LIVEKIT_API_SECRET", "env-secret")
+    config = Config(file)
+    things = [config, config.environment, config.file, config.target("one"), config.keyring("one"), vars(config)]
+    monkeypatch.delenv("NESTOBS_LIVEKIT_API_KEY")
+    monkeypatch.delenv("NESTOBS_LIVEKIT_API_SECRET")
+    things.append(Config(file).target("one"))
+    shown = "".join(repr(thing) + str(thing) for thing in things)
+    for secret in (keys.to_nsec(), "env-secret", "file-secret"):
+        assert secret not in shown
+
+
+WRONG_FILES = [
+    ('livekit_keys_file = "keys"', b"one-secret-word"),
+    ('livekit_keys_file = "keys"', b"key:"),
+    ('livekit_keys_file = "keys"', b"secret-\xff\xfe"),
+    ('nsec_file = "keys"', b"secret-nsec1garbage"),
+    ('nsec_file = "keys"', b""),
+]
+
+
+@pytest.mark.parametrize(("line", "content"), WRONG_FILES)
+def test_a_key_file_that_holds_no_key_is_an_error_without_its_content(line, content):
+    Path("nestobs.toml").write_text(f"{TWO}{line}\n")
+    Path("keys").write_bytes(content)
+    with pytest.raises(NestobsError) as caught:  # noqa: PT012 - either of the two reads it
+        Config().target("two")
+        Config().keyring("two")
+    said = str(caught.value)
+    assert "secret-" not in said
+    assert "one-secret-word" not in said
+    assert "keys" in said
+    assert caught.value.exit_code == 2
+
+
+def test_a_value_of_the_file_is_not_repeated_when_it_is_wrong():
+    Path("nestobs.toml").write_text(TWO + 'nsec = "nsec1secret"\n')
+    with pytest.raises(ConfigError) as caught:
+        Config()
+    assert "nsec1secret" not in str(caught.value)
+    assert "targets.two.nsec" in str(caught.value)
+
+
+def test_an_empty_variable_is_no_key(monkeypatch):
+    monkeypatch.setenv("NESTOBS_NSEC", "")
+    assert Config().keyring().operator is None
+
+
+def test_blanks_around_a_key_do_no_harm(monkeypatch, keys):
+    monkeypatch.setenv("NESTOBS_NSEC", f" {keys.to_nsec()}\n")
+    assert Config().keyring().operator == keys
+
+
+def test_the_environment_is_read_when_asked_and_not_at_import(monkeypatch, keys):
+    assert Config().keyring().operator is None
+    monkeypatch.setenv("NESTOBS_NSEC", keys.to_nsec())
+    assert Config().keyring().operator == keys
+
+
+def test_the_files_the_lab_writes_are_read(open_lab):
+    async def work():
+        async with open_lab("calm", "slow-relay", vantages=2) as lab:
+            return lab.info
+
+    info = asyncio.run(work())
+    path = Path(info["files"]["config"])
+    config = Config(path)
+    assert list(config.file.targets) == ["calm", "calm-b", "slow-relay", "slow-relay-b"]
+    for name in config.file.targets:
+        target = config.target(name)
+        way = info["scenarios"][name.removesuffix("-b")]["vantages"][1 if name.endswith("-b") else 0]
+        assert (target.api, target.relays, target.livekit) == (way["api"], tuple(way["relays"]), way["livekit"])
+        assert target.vantage == way["name"]
+        assert target.livekit_key
+        assert target.livekit_secret
+        assert target.livekit_secret not in path.read_text()
+
+
+def test_the_example_in_the_modules_words_is_a_configuration():
+    import nestobs.config
+
+    lines = (nestobs.config.__doc__ or "").splitlines()
+    text = "\n".join(line for line in lines if line.startswith("    "))
+    assert list(tomllib.loads(text)["targets"]) == ["production"]
+    Path("nestobs.toml").write_text(text)
+    assert Config().file.targets["production"].control == "example.org:443"

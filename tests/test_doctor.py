@@ -1,0 +1,150 @@
+"""The doctor: each check is good or bad for its own reason, says what to do, and changes nothing."""
+
+from __future__ import annotations
+
+import socket
+from dataclasses import replace
+
+import pytest
+
+from nestobs.doctor import examine
+from nestobs.lab import ProxyMode
+from nestobs.store import Store
+
+
+@pytest.fixture
+def look(tmp_path):
+    """`await look(target)`: checks by name, of a store that is not there unless named."""
+
+    async def looked(target, store=None):
+        checks = await examine(target, store or tmp_path / "store")
+        names = [check.name for check in checks]
+        assert len(names) == len(set(names))
+        assert all(check.said for check in checks)
+        return {check.name: check for check in checks}
+
+    return looked
+
+
+def dead_port() -> int:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        return int(server.getsockname()[1])
+
+
+async def test_a_sound_target_is_good_throughout_and_stays_as_it_was(open_lab, target_of, scenario, look, tmp_path):
+    async with open_lab(scenario()) as lab:
+        checks = await look(target_of(lab))
+        assert await lab.rooms() == []
+    assert {check.state for check in checks.values()} == {"good"}
+    assert not (tmp_path / "store").exists()
+
+
+async def test_the_budget_is_what_the_server_announces(open_lab, target_of, look):
+    async with open_lab("rate-limited") as lab:
+        said = (await look(target_of(lab)))["budget"].said
+    assert "announces 100 requests" in said
+    assert "in 900 s" in said
+
+
+async def test_without_livekits_keys_that_is_a_note(open_lab, target_of, scenario, look):
+    async with open_lab(scenario()) as lab:
+        checks = await look(target_of(lab, keys=False))
+    assert checks["livekit keys"].state == "note"
+    assert "everything works but the room list" in checks["livekit keys"].said
+
+
+async def test_wrong_keys_of_livekit_are_bad_and_not_repeated(open_lab, target_of, scenario, look):
+    secret = "another-secret-of-more-than-thirty-two-bytes"
+    async with open_lab(scenario()) as lab:
+        checks = await look(replace(target_of(lab), livekit_secret=secret))
+    assert checks["livekit keys"].state == "bad"
+    assert secret not in "".join(check.said for check in checks.values())
+
+
+async def test_without_a_livekit_address_that_is_a_note(open_lab, target_of, scenario, look):
+    async with open_lab(scenario()) as lab:
+        checks = await look(replace(target_of(lab), livekit=""))
+    assert checks["livekit"].state == "note"
+
+
+async def test_an_api_that_is_down_is_bad_and_the_rest_is_still_looked_at(open_lab, target_of, scenario, look):
+    async with open_lab(scenario()) as lab:
+        lab.api_proxy["made"].mode = ProxyMode.REFUSE
+        checks = await look(target_of(lab))
+    assert checks["api"].state == "bad"
+    assert "refused" in checks["api"].said
+    assert checks["livekit"].state == "good"
+    assert {check.state for name, check in checks.items() if name.startswith("relay")} == {"good"}
+
+
+async def test_a_path_that_is_not_the_apis_is_bad(open_lab, target_of, scenario, look):
+    async with open_lab(scenario()) as lab:
+        target = target_of(lab)
+        checks = await look(replace(target, api=target.api.replace("/api/v1/nests", "/api/v2/rooms")))
+    assert checks["api path"].state == "bad"
+    assert "check the API address" in checks["api path"].said
+
+
+async def test_an_api_that_only_errs_is_bad(open_lab, target_of, scenario, look):
+    async with open_lab(scenario()) as lab:
+        lab.api["made"].fault.status = 503
+        checks = await look(target_of(lab))
+    assert checks["api path"].state == "bad"
+
+
+async def test_a_relay_that_is_down_is_bad_by_name(open_lab, target_of, scenario, look):
+    dead = f"ws://127.0.0.1:{dead_port()}"
+    async with open_lab(scenario()) as lab:
+        target = target_of(lab)
+        checks = await look(replace(target, relays=(target.relays[0], dead)))
+    assert checks[f"relay {target.relays[0]}"].state == "good"
+    assert checks[f"relay {dead}"].state == "bad"
+    assert "refused" in checks[f"relay {dead}"].said
+
+
+async def test_a_livekit_that_is_down_is_bad(open_lab, target_of, scenario, look):
+    async with open_lab(scenario()) as lab:
+        lab.livekit_proxy["made"].mode = ProxyMode.REFUSE
+        checks = await look(target_of(lab))
+    assert checks["livekit"].state == "bad"
+
+
+@pytest.mark.parametrize("skew_s", [60.0, -60.0])
+async def test_a_clock_far_from_the_apis_is_bad(open_lab, target_of, scenario, look, skew_s):
+    async with open_lab(scenario(f"[api]\ndate_skew_s = {skew_s}\n")) as lab:
+        checks = await look(target_of(lab))
+    assert checks["clock"].state == "bad"
+    assert "NTP" in checks["clock"].said
+
+
+async def test_a_hostile_servers_words_are_cut_and_kept_apart(open_lab, target_of, scenario, look):
+    """What a server calls itself is its own affair; it may not be endless."""
+    async with open_lab(scenario()) as lab:
+        checks = await look(target_of(lab))
+    assert all(len(check.said) < 500 for check in checks.values())
+
+
+async def test_without_a_target_this_machine_is_looked_at(look):
+    checks = await look(None)
+    assert set(checks) == {"python", "media", "store", "target"}
+    assert checks["target"].state == "note"
+
+
+async def test_a_store_is_counted_and_a_foreign_one_is_bad(look, tmp_path):
+    Store.open(tmp_path / "rows")
+    assert "holds 0 observations" in (await look(None, tmp_path / "rows"))["store"].said
+    (tmp_path / "theirs").mkdir()
+    (tmp_path / "theirs" / "journal.sqlite").write_bytes(b"not a database, and long enough to be looked at" * 10)
+    assert (await look(None, tmp_path / "theirs"))["store"].state == "bad"
+
+
+async def test_a_store_that_cannot_be_made_is_bad(look, tmp_path):
+    (tmp_path / "file").write_text("mine")
+    for path in (tmp_path / "file", tmp_path / "file" / "below"):
+        assert (await look(None, path))["store"].state == "bad"
+
+
+async def test_a_folder_that_holds_no_store_yet_can_become_one(look, tmp_path):
+    """`canary --store DIR` makes one there, so the doctor may not call it bad."""
+    (tmp_path / "empty").mkdir()
+    assert (await look(None, tmp_path / "empty"))["store"].state == "good"

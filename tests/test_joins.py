@@ -1,0 +1,215 @@
+"""Real joins as rows, and the rule by which what was said is true, false, or cannot be told."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any
+
+import pandas as pd
+import pytest
+
+from nestobs.join import GONE, LOADING, RELEASED_FAILED, SIGN_IN_HINT, STARTING
+from nestobs.joins import KINDS, SCHEMA, SETTLED_S, joins, open_intents
+from nestobs.observation import COLUMNS, Failure, Observation, Operation, Outcome, Role, Source, as_row, detail
+from nestobs.timeline import timelines
+
+SECOND = 1_000_000_000
+NOON = 1_750_000_000 * SECOND
+NEST = "30312:" + "ab" * 32 + ":room"
+
+
+def at(seconds: float) -> int:
+    return NOON + round(seconds * SECOND)
+
+
+def api(operation: Operation, outcome: Outcome, sent: float, received: float | None = None, **more: Any) -> Observation:
+    values: dict[str, Any] = {
+        "observation_id": f"{operation}-{sent}",
+        "run_id": "run",
+        "trace_id": "trace",
+        "vantage": "here",
+        "nest": NEST,
+        "room": "room",
+        "source": Source.API,
+        "target": "https://nests.example",
+        "operation": operation,
+        "sent_at": at(sent),
+        "received_at": at(sent + 0.01 if received is None else received),
+        "outcome": outcome,
+    }
+    return Observation(**values | more)
+
+
+def made() -> Observation:
+    return api(Operation.CREATE, Outcome.ACCEPTED, 0.0, role=Role.HOST)
+
+
+def verdict(
+    said: str, arrived: float, *, verdict: str = "starting_up", role: Role = Role.JOINER, **more: Any
+) -> Observation:
+    words = {"verdict": verdict, "message": said, "age_s": arrived, "retry": False}
+    facts = detail(
+        verdict=verdict, policy="fixed(1)", requests=3, elapsed_s=2.5, said={"guide": words, "released": words}
+    )
+    values: dict[str, Any] = {"source": Source.JOIN, "role": role, "attempt_group": f"group-{arrived}", "detail": facts}
+    return api(Operation.VERDICT, Outcome.ABSENT, arrived, arrived + 2.5, **values | more)
+
+
+def intent(row: Observation) -> Observation:
+    return replace(
+        row, received_at=None, outcome=Outcome.UNKNOWN, failure=Failure.INTENT, reason="about to join", detail="{}"
+    )
+
+
+def frame(rows: Sequence[Observation]) -> pd.DataFrame:
+    table = pd.DataFrame([as_row(row) for row in rows], columns=[column.name for column in COLUMNS])
+    instants = {column.name: "Int64" for column in COLUMNS if column.name.endswith("_at")}
+    return table.astype(instants | {"sent_at": "int64"})
+
+
+def judged(*rows: Observation, **more: Any) -> pd.DataFrame:
+    observations = frame([made(), *rows])
+    return joins(observations, timelines(observations), **more)
+
+
+def absent(sent: float, received: float | None = None, way: Operation = Operation.GUEST) -> Observation:
+    return api(way, Outcome.ABSENT, sent, received)
+
+
+def token(sent: float, received: float | None = None, way: Operation = Operation.GUEST) -> Observation:
+    return api(way, Outcome.VISIBLE, sent, received)
+
+
+def truth(found: pd.DataFrame) -> object:
+    value = found["guide_true"].iloc[0]
+    assert (value is pd.NA) == (found["released_true"].iloc[0] is pd.NA)
+    return None if value is pd.NA else bool(value)
+
+
+def test_a_join_is_one_row_with_the_documented_columns() -> None:
+    row = verdict(STARTING, 5.0)
+    found = judged(intent(row), row, absent(5.1), token(9.0))
+    assert list(found.columns) == [column.name for column in SCHEMA]
+    only = found.iloc[0]
+    assert (only["nest"], only["room"], only["vantage"], only["role"]) == (NEST, "room", "here", "joiner")
+    assert (only["policy"], only["verdict"], only["joined"], only["requests"]) == ("fixed(1)", "starting_up", False, 3)
+    assert only["arrived_at"] == pd.Timestamp(at(5.0), tz="UTC")
+    assert only["arrival_age_s"] == pytest.approx(5.0)
+    assert only["elapsed_s"] == 2.5
+    assert only["guide_message"] == STARTING
+    assert only["became_joinable"]
+
+
+def test_no_observation_gives_an_empty_frame_of_the_same_columns_and_types() -> None:
+    nothing = joins(frame([]), timelines(frame([])))
+    assert nothing.empty
+    some = judged(verdict(STARTING, 5.0))
+    assert dict(nothing.dtypes) == dict(some.dtypes)
+    assert str(some["arrived_at"].dtype) == "datetime64[ns, UTC]"
+
+
+@pytest.mark.parametrize("said", [STARTING, STARTING + SIGN_IN_HINT])
+def test_starting_up_is_true_when_a_later_request_got_a_token(said: str) -> None:
+    assert truth(judged(verdict(said, 5.0), absent(5.1), token(40.0))) is True
+
+
+def test_starting_up_is_false_when_the_nest_was_still_absent_long_after_and_never_came() -> None:
+    assert truth(judged(verdict(STARTING, 5.0), absent(5.1), absent(5.0 + SETTLED_S + 0.1))) is False
+
+
+@pytest.mark.parametrize("said", [GONE, GONE + SIGN_IN_HINT, RELEASED_FAILED, LOADING])
+def test_a_message_to_leave_is_true_only_when_it_never_could_be_joined_again(said: str) -> None:
+    late = 5.0 + SETTLED_S + 0.1
+    assert truth(judged(verdict(said, 5.0), absent(5.1), absent(late))) is True
+    assert truth(judged(verdict(said, 5.0), absent(5.1), token(late))) is False
+    assert truth(judged(verdict(said, 5.0), token(5.0))) is False  # joinable at that very moment
+
+
+@pytest.mark.parametrize("said", [STARTING, GONE])
+def test_a_watch_that_ends_too_soon_cannot_tell(said: str) -> None:
+    assert truth(judged(verdict(said, 5.0), absent(5.1), absent(5.0 + SETTLED_S - 0.1))) is None
+    assert truth(judged(verdict(said, 5.0))) is None
+
+
+def test_a_token_seen_only_before_the_arrival_is_no_proof_that_it_came_later() -> None:
+    assert truth(judged(verdict(GONE, 5.0), token(1.0), absent(5.1), absent(40.0))) is True
+
+
+def test_a_token_to_a_request_already_under_way_cannot_tell() -> None:
+    assert truth(judged(verdict(GONE, 5.0), token(4.9, 5.1), absent(40.0))) is None
+
+
+def test_only_proof_counts_as_absence() -> None:
+    timed_out = api(Operation.GUEST, Outcome.UNKNOWN, 50.0, failure=Failure.TIMEOUT, reason="no answer in 5 s")
+    assert truth(judged(verdict(GONE, 5.0), absent(5.1), timed_out)) is None
+
+
+def test_a_guest_is_not_helped_by_the_authenticated_join() -> None:
+    rows = [absent(40.0), token(40.0, way=Operation.JOIN)]
+    assert truth(judged(verdict(GONE, 5.0, role=Role.GUEST), *rows)) is True
+    assert truth(judged(verdict(GONE, 5.0), *rows)) is False
+
+
+def test_another_vantage_or_trace_proves_nothing_here() -> None:
+    rows = [absent(40.0), replace(token(41.0), vantage="there"), replace(token(41.0), trace_id="other")]
+    found = judged(verdict(GONE, 5.0), *rows)
+    assert truth(found) is True
+    assert not found["became_joinable"].iloc[0]
+
+
+def test_a_message_that_one_is_in_is_true_and_one_about_a_request_cannot_be_judged() -> None:
+    assert truth(judged(verdict("", 5.0, verdict="authenticated"))) is True
+    assert truth(judged(verdict("Joined as Guest", 5.0, verdict="guest_instead"), absent(40.0))) is True
+    assert truth(judged(verdict("The nests server does not answer.", 5.0, verdict="api_down"), absent(40.0))) is None
+
+
+def test_how_long_to_watch_is_the_callers_choice() -> None:
+    rows = [verdict(GONE, 5.0), absent(5.1), absent(11.0)]
+    assert truth(judged(*rows)) is None
+    assert truth(judged(*rows, settled_s=5.0)) is True
+
+
+def test_whether_it_became_joinable_is_unknown_when_nothing_was_proven() -> None:
+    assert judged(verdict(GONE, 5.0))["became_joinable"].iloc[0] is pd.NA
+
+
+def test_an_unanswered_intent_is_counted_and_makes_no_row() -> None:
+    done, cut = verdict(STARTING, 5.0), verdict(STARTING, 6.0)
+    observations = frame([made(), intent(done), done, intent(cut)])
+    assert open_intents(observations) == 1
+    assert len(joins(observations, timelines(observations))) == 1
+    assert open_intents(frame([])) == 0
+
+
+@pytest.mark.parametrize("text", ["{}", "[]", "not json", json.dumps({"verdict": 7, "said": {"guide": []}})])
+def test_a_detail_of_any_shape_makes_a_row(text: str) -> None:
+    found = judged(replace(verdict(STARTING, 5.0), detail=text))
+    assert found["verdict"].iloc[0] == ""
+    assert truth(found) is None
+
+
+def test_a_join_of_a_nest_without_an_origin_has_no_age() -> None:
+    observations = frame([verdict(STARTING, 5.0), absent(5.1)])
+    found = joins(observations, timelines(observations))
+    assert pd.isna(found["arrival_age_s"].iloc[0])
+
+
+def test_the_age_is_the_same_on_whichever_clock_the_joiner_was() -> None:
+    fast = {"vantage": "fast", "run_id": "other", "clock_offset_s": 2.0, "clock_error_s": 0.01}
+    rows = [
+        replace(verdict(STARTING, 7.0), **fast),
+        replace(absent(8.0), **fast),
+        replace(absent(6.0), clock_offset_s=0.0),
+    ]
+    assert judged(*rows)["arrival_age_s"].iloc[0] == pytest.approx(5.0)
+
+
+def test_rows_come_by_arrival() -> None:
+    found = judged(verdict(GONE, 9.0), verdict(GONE, 3.0), verdict(GONE, 6.0), absent(1.0))
+    assert list(found["arrival_age_s"].round()) == [3, 6, 9]
+
+
+def test_every_kind_is_listed_once() -> None:
+    assert len(set(KINDS)) == len(KINDS) == 12

@@ -1,0 +1,149 @@
+"""The README is true: its commands parse, its targets exist, its Python runs, its table is the code's."""
+
+from __future__ import annotations
+
+import pkgutil
+import re
+import shlex
+from pathlib import Path
+
+import pytest
+
+import nestobs
+from nestobs import errors
+from nestobs.cli import EXIT_CODES, _parser
+
+ROOT = Path(nestobs.__file__).parent.parent
+README = (ROOT / "README.md").read_text("utf-8")
+
+
+def blocks(language: str) -> list[str]:
+    return re.findall(rf"^```{language}\n(.*?)^```$", README, re.M | re.S)
+
+
+def commands(first: str) -> list[str]:
+    """Lines of sh blocks that begin with this word, comments stripped."""
+    lines = [line for block in blocks("sh") for line in block.splitlines()]
+    return [line for line in lines if line.split()[:1] == [first]]
+
+
+def inline(first: str) -> list[str]:
+    """Commands in running text."""
+    return [words for words in re.findall(r"`([^`\n]+)`", README) if words.split()[0] == first and len(words.split()) > 1]
+
+
+def test_there_are_blocks_to_read():
+    assert len(commands("nestobs")) > 8
+    assert len(commands("make")) >= 2
+    assert len(blocks("python")) == 1
+    assert len(blocks("toml")) == 1
+
+
+@pytest.mark.parametrize("line", commands("nestobs") + inline("nestobs"))
+def test_a_command_parses(line):
+    words = shlex.split(line, comments=True)[1:]
+    args = _parser().parse_args(words)
+    assert callable(args.command)
+
+
+def test_every_command_is_mentioned():
+    named = {shlex.split(line)[1] for line in commands("nestobs") + inline("nestobs")}
+    known = {"doctor", "join", "ready", "canary", "timeline", "lab", "watch", "export"}
+    assert known <= named
+
+
+@pytest.mark.parametrize("line", commands("make") + inline("make"))
+def test_a_make_target_exists(line):
+    target = shlex.split(line, comments=True)[1]
+    assert re.search(rf"^{target}:", (ROOT / "Makefile").read_text("utf-8"), re.M), target
+
+
+def test_every_make_target_is_phony_and_explains_itself():
+    makefile = (ROOT / "Makefile").read_text("utf-8")
+    phony = set(re.findall(r"^\.PHONY: (.*)$", makefile, re.M)[0].split())
+    assert set(re.findall(r"^([a-z]+):", makefile, re.M)) == phony
+    assert set(re.findall(r"^([a-z]+):.*## ", makefile, re.M)) == phony
+
+
+def test_the_python_block_runs_against_a_small_store(monkeypatch, tmp_path):
+    monkeypatch.chdir(tmp_path)
+    nestobs.open("nestobs-data")
+    names: dict[str, object] = {}
+    exec(compile(blocks("python")[0], "README.md", "exec"), names)  # noqa: S102 - the README's own words
+    assert list(names["frame"].columns)
+
+
+def test_the_toml_block_is_a_configuration(monkeypatch, tmp_path):
+    from nestobs.config import Config
+
+    (tmp_path / "nestobs.toml").write_text(blocks("toml")[0])
+    target = Config(tmp_path / "nestobs.toml").target("production")
+    assert len(target.relays) == 2
+
+
+def test_names_of_python_in_the_text_exist():
+    dotted = [words for words in re.findall(r"`(?:await )?nestobs\.([\w.]+)", README) if words != "toml"]
+    assert "timeline.SCHEMA" in dotted
+    for words in dotted:
+        assert pkgutil.resolve_name(f"nestobs.{words}") is not None
+
+
+def tree(kind: type[errors.NestobsError]) -> set[type[errors.NestobsError]]:
+    return {kind}.union(*(tree(below) for below in kind.__subclasses__()))
+
+
+def test_exit_codes_are_the_errors_own():
+    import nestobs.demo
+    import nestobs.policy
+
+    assert nestobs.demo
+    table = {int(code): meaning for code, meaning in re.findall(r"^\| (\d+) \| (.*) \|$", README, re.M)}
+    assert set(table) == {0, 1, 2, 3, 4, 5, 130}
+    assert {kind.exit_code for kind in tree(errors.NestobsError)} - {1} == {2, 3, 4, 5}
+    words = {
+        errors.UsageError: "words are wrong",
+        errors.UnreachableError: "does not",
+        errors.BudgetError: "budget",
+        errors.StoreError: "store cannot be used",
+    }
+    for kind, said in words.items():
+        assert said in table[kind.exit_code], kind
+        assert {below.exit_code for below in tree(kind)} == {kind.exit_code}
+
+
+def test_the_help_has_the_same_codes():
+    assert set(re.findall(r"^  (\d+)  ", EXIT_CODES, re.M)) == set(re.findall(r"^\| (\d+) \| ", README, re.M))
+
+
+def test_the_tree_in_the_words_of_errors_is_the_tree():
+    drawn = set(re.findall(r"(\w+Error)\b", (errors.__doc__ or "").partition("Failures")[0]))
+    made = {name for name in vars(errors) if name.endswith("Error")}
+    assert drawn == made
+
+
+LINKS = [link for link in re.findall(r"\]\(([^)]+)\)", README) if not link.startswith(("http://", "https://", "#"))]
+
+
+@pytest.mark.parametrize("link", LINKS)
+def test_a_file_that_the_text_links_to_exists(link):
+    remedy = ": take a picture of the demo's report, `make demo`" if link.endswith(".png") else ""
+    assert (ROOT / link).is_file(), f"README.md links to {link}, which is not there{remedy}"
+
+
+def test_the_files_and_folders_that_the_map_names_exist():
+    block = next(b for b in re.findall(r"^```\n(.*?)^```$", README, re.M | re.S) if b.startswith("nestobs/"))
+    for line in block.splitlines():
+        top, _, rest = line.partition(" ")
+        assert (ROOT / top).is_dir(), top
+        inside = re.split(r"\s{2,}", rest.strip())[0] if top in ("nestobs/", "") else ""
+        for name in inside.split():
+            assert (ROOT / "nestobs" / name).is_dir() or (ROOT / "nestobs" / f"{name}.py").is_file(), name
+
+
+def test_the_test_command_is_what_ci_runs():
+    ci = ROOT / ".ci" / "run"
+    assert ci.is_file(), "there is no .ci/run"
+    said = ci.read_text("utf-8")
+    assert "make test" in said
+    assert "make livekit" in said
+    assert "NESTOBS_REQUIRE_LIVEKIT=1" in said

@@ -1,0 +1,113 @@
+"""The commands as functions, for a notebook or a script."""
+
+from __future__ import annotations
+
+import inspect
+import math
+import re
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+import nestobs
+import nestobs.session
+from nestobs.errors import ConfigError, KeyFormatError, StoreError, UnreachableError, UsageError
+from nestobs.nostr import Keys
+from nestobs.observation import COLUMNS, INSTANTS
+from nestobs.policy import GUIDE
+from nestobs.timeline import SCHEMA
+
+
+@pytest.fixture(autouse=True)
+def bare(monkeypatch, tmp_path):
+    for name in ("NSEC", "LIVEKIT_API_KEY", "LIVEKIT_API_SECRET", "CONFIG", "VANTAGE"):
+        monkeypatch.delenv(f"NESTOBS_{name}", raising=False)
+    monkeypatch.setenv("NESTOBS_STATE_DIR", str(tmp_path / "state"))
+    monkeypatch.chdir(tmp_path)
+
+
+def test_a_store_is_made_when_it_is_opened():
+    store = nestobs.open("mine")
+    assert store.count() == 0
+    assert Path("mine").is_dir()
+
+
+@pytest.mark.parametrize("read", [nestobs.observations, nestobs.timelines])
+def test_reading_makes_no_store(read):
+    with pytest.raises(StoreError, match="no store at"):
+        read("none")
+    assert not Path("none").exists()
+
+
+def test_an_empty_store_gives_empty_frames_with_all_columns():
+    store = nestobs.open("mine")
+    rows, lines = nestobs.observations(store), nestobs.timelines(store)
+    assert list(rows.columns) == [column.name for column in COLUMNS]
+    assert list(lines.columns) == [column.name for column in SCHEMA]
+    assert len(rows) == len(lines) == 0
+    for name in INSTANTS:
+        assert isinstance(rows[name].dtype, pd.DatetimeTZDtype)
+
+
+async def test_a_canary_by_the_target_of_a_file_does_what_the_command_does(open_lab, tmp_path):
+    async with open_lab("calm", vantages=2, delay_scale=0.2, livekit="auto") as lab:
+        report = await nestobs.canary(
+            "calm",
+            also=("calm-b",),
+            store="rows",
+            policy=GUIDE,
+            horizon_s=1.0,
+            seed=1,
+            config=Path(lab.info["files"]["config"]),
+        )
+        assert await lab.rooms() == []
+        assert lab.nests() == []
+    assert report.made == 1
+    assert report.left == []
+    frame = nestobs.observations("rows")
+    assert set(frame["vantage"]) == {"Computer A", "Computer B"}
+    for name in INSTANTS:
+        assert str(frame[name].dtype) == "datetime64[ns, UTC]"
+    lines = nestobs.timelines(nestobs.open("rows"))
+    assert set(lines["room"]) == set(report.rooms)
+    assert str(lines["origin_at"].dtype) == "datetime64[ns, UTC]"
+    assert lines["upper_s"].map(math.isinf).equals(lines["right_censored"])
+    assert list(tmp_path.rglob("*.nsec")) == []
+
+
+async def test_a_canary_by_a_target_of_ones_own(open_lab, target_of):
+    async with open_lab("calm", delay_scale=0.2, livekit="auto") as lab:
+        report = await nestobs.canary(target_of(lab), store=nestobs.open("rows"), policy=GUIDE, horizon_s=1.0)
+    assert report.made == 1
+
+
+async def test_the_key_of_a_lone_target_is_used_though_it_was_not_named(open_lab):
+    keys = Keys.generate()
+    Path("key.nsec").write_text(keys.to_nsec())
+    async with open_lab("calm", delay_scale=0.2, livekit="auto") as lab:
+        text = Path(lab.info["files"]["config"]).read_text()
+        Path("nestobs.toml").write_text(text + 'nsec_file = "key.nsec"\n')
+        await nestobs.canary(store="rows", policy=GUIDE, horizon_s=1.0)
+        hosts = {row["address"].split(":")[1] for row in lab.truth()}
+    assert hosts == {keys.public}
+
+
+async def test_a_mistake_is_the_commands_own_error(monkeypatch):
+    with pytest.raises(UsageError, match="no target"):
+        await nestobs.canary()
+    with pytest.raises(ConfigError, match="'nope' is unknown"):
+        await nestobs.canary("nope")
+    target = nestobs.Target("x", "here", "http://127.0.0.1:9/api/v1/nests", ("ws://127.0.0.1:9",))
+    with pytest.raises(UnreachableError, match="does not answer"):
+        await nestobs.canary(target)
+    monkeypatch.setenv("NESTOBS_NSEC", "garbage")
+    with pytest.raises(KeyFormatError):
+        await nestobs.canary(target)
+
+
+def test_the_calls_in_the_modules_words_exist():
+    """Documentation that names a function nobody can call is worse than none."""
+    named = set(re.findall(r"nestobs\.(\w+)\(", inspect.getdoc(nestobs.session) or ""))
+    assert named
+    assert named <= set(nestobs.__all__)

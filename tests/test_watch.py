@@ -1,0 +1,184 @@
+"""The watch: nests of others are found, followed gently, joined by one guest each; hostile ones do no harm."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from test_cli import Host, LabBeside, clear_environment, process, publish, raw_controls
+
+from nestobs.nostr import ROOM_KIND, Address, Keys
+from nestobs.observation import Operation, Outcome, Role
+from nestobs.store import Store
+
+
+@pytest.fixture(autouse=True)
+def home(tmp_path, monkeypatch) -> Path:
+    clear_environment(monkeypatch, tmp_path)
+    return tmp_path
+
+
+@pytest.fixture(scope="module")
+def lab(tmp_path_factory) -> Iterator[LabBeside]:
+    with LabBeside(["calm"], tmp_path_factory.mktemp("lab"), delay_scale=0.3) as running:
+        yield running
+
+
+@pytest.fixture
+def canary(lab, home) -> Iterator[subprocess.Popen]:
+    """A canary of two nests in a process of its own."""
+    words = ["canary", "--store", "canarys", "--count", "2", "--horizon", "12s", "--json", "--policy", "guide"]
+    words = [sys.executable, "-m", "nestobs", *words, *lab.target("calm")]
+    with subprocess.Popen(words, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True) as running:
+        yield running
+        running.terminate()
+        assert "Traceback" not in running.communicate(timeout=20)[1]
+
+
+def rows_of(home: Path):
+    return list(Store.open(home / "nestobs-data").observations())
+
+
+def test_a_watch_sees_the_nests_that_another_process_makes(lab, canary, home):
+    said = process("watch", "--for", "6s", *lab.target("calm"), "--json")
+    assert said.code == 0, said
+    assert said.err == ""
+    assert said.data["nests"] == 2
+    assert said.data["followed_on_api"] == 2
+    rows = rows_of(home)
+    assert said.data["observations"] == len(rows)
+    seen = {row.nest for row in rows if row.operation is Operation.SUBSCRIBE and row.outcome is Outcome.VISIBLE}
+    assert len(seen) == 2
+    assert {row.operation for row in rows if row.nest in seen} >= {Operation.QUERY, Operation.INFO, Operation.GUEST}
+    assert not {row.operation for row in rows} & {Operation.CREATE, Operation.PUBLISH, Operation.DELETE}
+    assert {row.run_id for row in rows} == {said.data["run_id"]}
+    assert Store.open(home / "nestobs-data").ledger() == []
+
+
+def test_a_watch_joins_a_nest_as_one_guest(lab, home):
+    for _ in range(6):  # each is joined within 20 s of its discovery, so some of six are within 8 s
+        Host(lab).open()
+    said = process("watch", "--for", "8s", "--join", "guest", "--policy", "guide", *lab.target("calm"), "--json")
+    assert said.code == 0, said
+    assert set(said.data["verdicts"]) == {"guest"}
+    joined = [row for row in rows_of(home) if row.operation is Operation.STAY]
+    assert joined
+    assert {row.role for row in joined} == {Role.GUEST}
+    assert len({row.nest for row in joined}) == len(joined)
+
+
+def test_a_watch_of_nothing_ends_in_time_and_says_so(lab, home):
+    with LabBeside(["calm"], home / "quiet") as quiet:
+        said = process("watch", "--for", "1s", *quiet.target("calm"))
+    assert said.code == 0
+    assert said.out.startswith("saw 0 nests, asked the API about 0; ")
+
+
+def test_nests_of_another_deployment_are_seen_but_not_asked_about(lab, home):
+    elsewhere = Host(lab).announce("elsewhere-room", service="https://other.example/api/v1/nests")
+    said = process("watch", "--for", "2s", *lab.target("calm"), "--json")
+    assert said.code == 0
+    rows = [row for row in rows_of(home) if row.nest == str(elsewhere)]
+    assert rows
+    assert not {row.operation for row in rows} & {Operation.INFO, Operation.GUEST}
+
+
+HOSTILE = {
+    "markup": "<script>alert(1)</script>[red]x[/red]",
+    "control": "\x1b[2J\x1b]0;mine\x07\x00\r\n",
+    "direction": "\u202egnp.exe\u2066\u200f",
+    "long": "x" * 60_000,
+    "wide": "🦜" * 4_000,
+}
+
+
+@pytest.fixture(scope="module")
+def hostile(lab, tmp_path_factory):
+    """What a watch of hostile nests said, its folder, and their addresses: as names, and as rooms (the `d` tag)."""
+    folder = tmp_path_factory.mktemp("hostile")
+    host = Host(lab)
+    named = {kind: host.announce(f"room-{kind}", name=text) for kind, text in HOSTILE.items()}
+    roomed = {}
+    for kind, text in HOSTILE.items():
+        try:
+            roomed[kind] = host.announce(text, service="")
+        except AssertionError:  # a relay may refuse it, as LocalRelay does with very long tags
+            continue
+    roomed["path"] = host.announce("../../../health?x#y", service="")
+    with pytest.MonkeyPatch.context() as patch:
+        clear_environment(patch, folder)
+        said = process("watch", "--for", "4s", "--join", "guest", *lab.target("calm"))
+    return said, folder, named, roomed
+
+
+def test_a_watch_survives_hostile_nests(hostile):
+    said = hostile[0]
+    assert said.code == 0, said
+    assert "Traceback" not in said.err
+    assert "never retrieved" not in said.err
+    assert raw_controls(said.out + said.err) == []
+
+
+def test_hostile_names_are_stored_rows_like_any_other(hostile):
+    _, folder, named, roomed = hostile
+    seen = {(row.nest, row.room) for row in rows_of(folder)}
+    assert [kind for kind, address in named.items() if (str(address), address.identifier) not in seen] == []
+    assert [kind for kind, address in roomed.items() if (str(address), address.identifier) not in seen] == []
+
+
+def test_a_hostile_room_is_asked_about_on_its_own_path_only(hostile):
+    rows = [row for row in rows_of(hostile[1]) if row.nest == str(hostile[3]["path"])]
+    answers = {row.status for row in rows if row.operation in (Operation.INFO, Operation.GUEST)}
+    assert answers <= {404}, "a room name led to another path of the API"
+
+
+def test_hostile_names_cannot_act_on_the_terminal(hostile, capsys, monkeypatch):
+    from nestobs.cli import main
+
+    monkeypatch.setenv("COLUMNS", "100")
+    assert main(["timeline", "--store", str(hostile[1] / "nestobs-data")]) == 0
+    said = capsys.readouterr().out
+    assert raw_controls(said) == []
+    assert "<script>alert(1)</script>[red]x[/red]" in said
+    assert max(map(len, said.splitlines())) <= 100
+
+
+def test_hostile_names_leave_json_that_is_json(hostile, capsys):
+    import json
+
+    from nestobs.cli import main
+
+    assert main(["timeline", "--json", "--store", str(hostile[1] / "nestobs-data")]) == 0
+    said = capsys.readouterr().out
+    assert raw_controls(said) == []
+    assert {row["room"] for row in json.loads(said)} >= {address.identifier for address in hostile[3].values()}
+
+
+def test_an_event_far_from_now_is_no_harm(lab, home):
+    host = Host(lab)
+    tags = [("d", "future-room"), ("room", "x"), ("status", "open"), ("service", ""), ("p", host.keys.public, "", "host")]
+    event = host.keys.sign(ROOM_KIND, created_at=2**33, tags=tags)
+    assert publish(lab.way("calm")["relays"][0], event)
+    said = process("watch", "--for", "2s", *lab.target("calm"), "--json")
+    assert said.code == 0, said
+    assert "never retrieved" not in said.err
+    assert str(Address(ROOM_KIND, host.keys.public, "future-room")) in {row.nest for row in rows_of(home)}
+    assert process("timeline").code == 0
+
+
+def test_a_watch_leaves_the_hosts_share_of_the_budget_alone(lab, home):
+    """Many nests at once: the last ones are seen, but not asked about, and the report says how many."""
+    with LabBeside(["rate-limited"], home / "limited") as limited:
+        hosts = [Host(limited, "rate-limited", Keys.generate()) for _ in range(12)]
+        for number, host in enumerate(hosts):
+            host.announce(f"many-{number}")
+        said = process("watch", "--for", "3s", *limited.target("rate-limited"), "--json")
+    assert said.code == 0, said
+    assert said.data["nests"] == 12
+    assert said.data["followed_on_api"] + said.data["not_asked_for_budget"] == 12
+    asked = [row for row in rows_of(home) if row.operation in (Operation.INFO, Operation.GUEST) and row.status]
+    assert len(asked) <= 80
+    assert 429 not in {row.status for row in asked}
