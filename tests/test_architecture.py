@@ -95,7 +95,9 @@ def test_only_the_store_knows_sql():
     spoken = {file for file, path in FILES.items() if "sqlite3" in path.read_text("utf-8")}
     assert spoken == {"store.py"}
     statements = ("SELECT ", "INSERT INTO", "DELETE FROM", "CREATE TABLE", "PRAGMA ")
-    assert {f for f, path in FILES.items() if any(word in path.read_text("utf-8") for word in statements)} == {"store.py"}
+    assert {f for f, path in FILES.items() if any(word in path.read_text("utf-8") for word in statements)} == {
+        "store.py"
+    }
 
 
 ENVIRONMENT = {
@@ -123,7 +125,19 @@ def test_no_file_has_a_name_that_says_nothing(name):
 
 
 PURE = "observation nest nostr policy join plan budget timeline joins calibrate figures"
-WORLDLY = {"asyncio", "time", "socket", "ssl", "sqlite3", "subprocess", "threading", "httpx", "websockets", "aiohttp", "livekit"}
+WORLDLY = {
+    "asyncio",
+    "time",
+    "socket",
+    "ssl",
+    "sqlite3",
+    "subprocess",
+    "threading",
+    "httpx",
+    "websockets",
+    "aiohttp",
+    "livekit",
+}
 
 
 @pytest.mark.parametrize("module", PURE.split())
@@ -146,7 +160,9 @@ def test_every_module_says_what_it_is():
 
 
 def test_no_module_is_temporary():
-    words = [f for f, path in FILES.items() if (ast.get_docstring(ast.parse(path.read_text("utf-8"))) or "") == "Temporary."]
+    words = [
+        f for f, path in FILES.items() if (ast.get_docstring(ast.parse(path.read_text("utf-8"))) or "") == "Temporary."
+    ]
     assert words == []
 
 

@@ -9,6 +9,7 @@ import asyncio
 import json
 import random
 import sys
+import time
 from collections import Counter
 
 import pytest
@@ -18,6 +19,7 @@ from nestobs.errors import BudgetError, StoreError, UnreachableError
 from nestobs.lab import ProxyMode
 from nestobs.observation import Failure, Operation, Outcome, Role, Source
 from nestobs.policy import GUIDE
+from nestobs.store import Writer
 from nestobs.timeline import timelines
 
 
@@ -188,6 +190,26 @@ async def test_an_interrupted_run_cleans_up(open_lab, canary, moment):
         if moment == "verdict":  # all PUTs were answered long ago
             await nothing_left(lab, canary)
         await canary.run(lab, 0)
+        await nothing_left(lab, canary)
+
+
+async def test_a_key_is_not_forgotten_while_its_entry_is_on_the_way_to_a_slow_disk(open_lab, canary, monkeypatch):
+    def slowly(writer, **values):
+        time.sleep(0.3)  # the disk, slow: in the writer's own thread, not in the loop's
+        return prompt(writer, **values)
+
+    prompt = Writer.open_entry
+    monkeypatch.setattr(Writer, "open_entry", slowly)
+    async with open_lab("calm", delay_scale=0.1) as lab:
+        running = asyncio.create_task(canary.run(lab, 1))
+        await canary.told_of("plan")
+        await asyncio.sleep(0.15)  # the entry is being written
+        running.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await running
+        monkeypatch.undo()
+        report = await canary.run(lab, 0)
+        assert report.left == []
         await nothing_left(lab, canary)
 
 

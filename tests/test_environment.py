@@ -20,7 +20,8 @@ ROOT = Path(nestobs.__file__).parent.parent
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["project"]
 LINES = [line for line in (ROOT / "constraints.txt").read_text("utf-8").splitlines() if not line.startswith("#")]
 DIRECT = [
-    Requirement(text) for text in [*PROJECT["dependencies"], *(t for g in PROJECT["optional-dependencies"].values() for t in g)]
+    Requirement(text)
+    for text in [*PROJECT["dependencies"], *(t for g in PROJECT["optional-dependencies"].values() for t in g)]
 ]
 
 

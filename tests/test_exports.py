@@ -57,7 +57,9 @@ def test_importing_nestobs_imports_nothing_else():
     assert not {"asyncio", "sqlite3", "ssl", "socket"} & new
 
 
-@pytest.mark.parametrize(("name", "heavy"), [("Policy", "pandas"), ("NestobsError", "asyncio"), ("Observation", "httpx")])
+@pytest.mark.parametrize(
+    ("name", "heavy"), [("Policy", "pandas"), ("NestobsError", "asyncio"), ("Observation", "httpx")]
+)
 def test_a_pure_name_brings_no_io_library(name, heavy):
     code = f"import sys, nestobs; nestobs.{name}; sys.exit({heavy!r} in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False, timeout=60).returncode == 0

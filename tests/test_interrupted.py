@@ -95,9 +95,9 @@ class Running:
         return Said(self.process.returncode, out, err)
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_a_canary_that_is_interrupted_cleans_up_and_says_so(number, lab, home):
-    running = Running("canary", "--count", "6", *LONG, *lab.target("calm"))
+@pytest.mark.parametrize(("number", "flags"), [(signal.SIGINT, ()), (signal.SIGTERM, ("--json",))])
+def test_a_canary_that_is_interrupted_cleans_up_and_says_so(number, flags, lab, home):
+    running = Running("canary", "--count", "6", *LONG, *flags, *lab.target("calm"))
     running.until(entered(home, 6))
     assert len(lab.nests()) == len(lab.rooms()) == 6
     said = running.stop(number)
@@ -110,15 +110,7 @@ def test_a_canary_that_is_interrupted_cleans_up_and_says_so(number, lab, home):
     assert store.count() > 100
     assert list((home / "state").rglob("*.nsec")) == []
     assert "Traceback" not in said.err
-    assert "deleted 6" in said.err, f"it does not say what was cleaned: {said.err!r}"
-
-
-def test_a_canary_that_is_interrupted_says_so_in_json_mode_too(lab, home):
-    running = Running("canary", "--count", "1", *LONG, "--json", *lab.target("calm"))
-    running.until(entered(home, 1))
-    said = running.stop(signal.SIGINT)
-    assert said.code == 130
-    assert "deleted 1" in said.out + said.err
+    assert "deleted 6" in said.out + said.err, f"it does not say what was cleaned: {said}"
 
 
 def test_a_canary_that_is_interrupted_before_its_put_is_answered_leaves_nothing(lab, home):
@@ -161,19 +153,6 @@ def test_a_second_ctrl_c_leaves_nothing_that_the_next_start_does_not_clean(lab, 
     assert process("canary", "--count", "0", *lab.target("calm"), "--json").code == 0
     assert Store.open(home / "nestobs-data").ledger() == []
     assert (lab.nests(), lab.rooms()) == ([], [])
-
-
-def test_a_canary_that_was_killed_is_cleaned_up_after_by_the_next_start(lab, home):
-    running = Running("canary", "--count", "3", *LONG, *lab.target("calm"))
-    running.until(entered(home, 3))
-    running.stop(signal.SIGKILL)
-    assert len(lab.nests()) == 3
-    said = process("canary", "--count", "0", *lab.target("calm"))
-    assert said.code == 0, said
-    assert (lab.nests(), lab.rooms()) == ([], [])
-    assert "deleted 3 rooms" in said.out
-    assert Store.open(home / "nestobs-data").ledger() == []
-    assert list((home / "state").rglob("*.nsec")) == []
 
 
 def test_a_canary_is_interrupted_in_time_while_the_api_hangs(lab, home):
@@ -275,7 +254,7 @@ def test_a_disk_that_fills_stops_a_canary_which_deletes_what_it_made(lab, home):
 def test_a_disk_that_fills_stops_a_watch(lab, home):
     other = Running("canary", "--count", "8", "--store", "other", *LONG, *lab.target("calm"))
     other.until(entered(home, 8, "other"))
-    said = limited(300_000, "watch", "--for", "30s", *lab.target("calm"), "--json")
+    said = limited(120_000, "watch", "--for", "30s", *lab.target("calm"), "--json")
     other.stop(signal.SIGINT)
     is_one_sentence(said, 5, "no room")
     assert Store.open(home / "nestobs-data").count() > 0
@@ -286,4 +265,3 @@ def test_a_disk_that_is_full_from_the_start_makes_nothing(lab, home):
     said = limited(8_192, "canary", "--count", "1", *LONG, *lab.target("calm"), "--json")
     is_one_sentence(said, 5)
     assert lab.made() == before
-

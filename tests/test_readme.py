@@ -29,7 +29,9 @@ def commands(first: str) -> list[str]:
 
 def inline(first: str) -> list[str]:
     """Commands in running text."""
-    return [words for words in re.findall(r"`([^`\n]+)`", README) if words.split()[0] == first and len(words.split()) > 1]
+    return [
+        words for words in re.findall(r"`([^`\n]+)`", README) if words.split()[0] == first and len(words.split()) > 1
+    ]
 
 
 def test_there_are_blocks_to_read():
@@ -69,7 +71,7 @@ def test_the_python_block_runs_against_a_small_store(monkeypatch, tmp_path):
     monkeypatch.chdir(tmp_path)
     nestobs.open("nestobs-data")
     names: dict[str, object] = {}
-    exec(compile(blocks("python")[0], "README.md", "exec"), names)  # noqa: S102 - the README's own words
+    exec(compile(blocks("python")[0], "README.md", "exec"), names)
     assert list(names["frame"].columns)
 
 

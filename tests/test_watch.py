@@ -2,17 +2,26 @@
 
 from __future__ import annotations
 
+import asyncio
+import json
 import subprocess
 import sys
 from collections.abc import Iterator
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
+import httpx
 import pytest
-from test_cli import Host, LabBeside, clear_environment, process, publish, raw_controls
+from test_cli import Host, LabBeside, clear_environment, here, now_s, process, publish, raw_controls
 
-from nestobs.nostr import ROOM_KIND, Address, Keys
+from nestobs.budget import Budget
+from nestobs.nest import room_tags
+from nestobs.nostr import ROOM_KIND, Address, Keys, http_auth
 from nestobs.observation import Operation, Outcome, Role
+from nestobs.policy import GUIDE
 from nestobs.store import Store
+from nestobs.watch import run
 
 
 @pytest.fixture(autouse=True)
@@ -30,7 +39,7 @@ def lab(tmp_path_factory) -> Iterator[LabBeside]:
 @pytest.fixture
 def canary(lab, home) -> Iterator[subprocess.Popen]:
     """A canary of two nests in a process of its own."""
-    words = ["canary", "--store", "canarys", "--count", "2", "--horizon", "12s", "--json", "--policy", "guide"]
+    words = ["canary", "--store", "canarys", "--count", "2", "--horizon", "9s", "--json", "--policy", "guide"]
     words = [sys.executable, "-m", "nestobs", *words, *lab.target("calm")]
     with subprocess.Popen(words, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True) as running:
         yield running
@@ -38,12 +47,18 @@ def canary(lab, home) -> Iterator[subprocess.Popen]:
         assert "Traceback" not in running.communicate(timeout=20)[1]
 
 
+@pytest.fixture
+def command(capsys):
+    """`command("watch", …)`: in this process."""
+    return partial(here, capsys)
+
+
 def rows_of(home: Path):
     return list(Store.open(home / "nestobs-data").observations())
 
 
 def test_a_watch_sees_the_nests_that_another_process_makes(lab, canary, home):
-    said = process("watch", "--for", "6s", *lab.target("calm"), "--json")
+    said = process("watch", "--for", "5s", *lab.target("calm"), "--json")
     assert said.code == 0, said
     assert said.err == ""
     assert said.data["nests"] == 2
@@ -58,28 +73,50 @@ def test_a_watch_sees_the_nests_that_another_process_makes(lab, canary, home):
     assert Store.open(home / "nestobs-data").ledger() == []
 
 
-def test_a_watch_joins_a_nest_as_one_guest(lab, home):
-    for _ in range(6):  # each is joined within 20 s of its discovery, so some of six are within 8 s
-        Host(lab).open()
-    said = process("watch", "--for", "8s", "--join", "guest", "--policy", "guide", *lab.target("calm"), "--json")
-    assert said.code == 0, said
-    assert set(said.data["verdicts"]) == {"guest"}
+class Early:
+    """As random as can be without being late: guests arrive at once."""
+
+    def random(self) -> float:
+        return 0.01
+
+
+async def test_a_watch_joins_each_nest_as_one_real_guest(open_lab, target_of, scenario, home):
+    async with open_lab(scenario()) as lab:
+        target, keys, rooms = target_of(lab), Keys.generate(), []
+        async with httpx.AsyncClient() as client:
+            for _ in range(3):
+                body = json.dumps({"relays": list(target.relays)}).encode()
+                header = http_auth(keys, url=target.api, method="PUT", created_at=now_s(), body=body)
+                answer = await client.put(target.api, content=body, headers={"authorization": header})
+                rooms.append(answer.raise_for_status().json()["roomId"])
+        for room in rooms:
+            tags = room_tags(room=room, name="x", host=keys.public, service="", streaming="", relays=target.relays)
+            await asyncio.to_thread(publish, target.relays[0], keys.sign(ROOM_KIND, created_at=now_s(), tags=tags))
+        watched = await run(
+            target,
+            store=Store.open("nestobs-data"),
+            budget=Budget(100_000),
+            rng=Early(),
+            progress=lambda what, facts: None,
+            for_s=4.0,
+            joins=replace(GUIDE, stay_s=0.2),
+        )
+    assert watched.verdicts == {"guest": 3}
     joined = [row for row in rows_of(home) if row.operation is Operation.STAY]
-    assert joined
     assert {row.role for row in joined} == {Role.GUEST}
-    assert len({row.nest for row in joined}) == len(joined)
+    assert sorted(row.room for row in joined) == sorted(rooms)
 
 
-def test_a_watch_of_nothing_ends_in_time_and_says_so(lab, home):
+def test_a_watch_of_nothing_ends_in_time_and_says_so(lab, home, command):
     with LabBeside(["calm"], home / "quiet") as quiet:
-        said = process("watch", "--for", "1s", *quiet.target("calm"))
+        said = command("watch", "--for", "1s", *quiet.target("calm"))
     assert said.code == 0
     assert said.out.startswith("saw 0 nests, asked the API about 0; ")
 
 
-def test_nests_of_another_deployment_are_seen_but_not_asked_about(lab, home):
+def test_nests_of_another_deployment_are_seen_but_not_asked_about(lab, home, command):
     elsewhere = Host(lab).announce("elsewhere-room", service="https://other.example/api/v1/nests")
-    said = process("watch", "--for", "2s", *lab.target("calm"), "--json")
+    said = command("watch", "--for", "2s", *lab.target("calm"), "--json")
     assert said.code == 0
     rows = [row for row in rows_of(home) if row.nest == str(elsewhere)]
     assert rows
@@ -135,47 +172,45 @@ def test_a_hostile_room_is_asked_about_on_its_own_path_only(hostile):
     assert answers <= {404}, "a room name led to another path of the API"
 
 
-def test_hostile_names_cannot_act_on_the_terminal(hostile, capsys, monkeypatch):
-    from nestobs.cli import main
-
+def test_hostile_names_cannot_act_on_the_terminal(hostile, command, monkeypatch):
     monkeypatch.setenv("COLUMNS", "100")
-    assert main(["timeline", "--store", str(hostile[1] / "nestobs-data")]) == 0
-    said = capsys.readouterr().out
+    said = command("timeline", "--store", str(hostile[1] / "nestobs-data")).out
     assert raw_controls(said) == []
     assert "<script>alert(1)</script>[red]x[/red]" in said
     assert max(map(len, said.splitlines())) <= 100
 
 
-def test_hostile_names_leave_json_that_is_json(hostile, capsys):
-    import json
-
-    from nestobs.cli import main
-
-    assert main(["timeline", "--json", "--store", str(hostile[1] / "nestobs-data")]) == 0
-    said = capsys.readouterr().out
+def test_hostile_names_leave_json_that_is_json(hostile, command):
+    said = command("timeline", "--json", "--store", str(hostile[1] / "nestobs-data")).out
     assert raw_controls(said) == []
     assert {row["room"] for row in json.loads(said)} >= {address.identifier for address in hostile[3].values()}
 
 
-def test_an_event_far_from_now_is_no_harm(lab, home):
+def test_an_event_far_from_now_is_no_harm(lab, home, command):
     host = Host(lab)
-    tags = [("d", "future-room"), ("room", "x"), ("status", "open"), ("service", ""), ("p", host.keys.public, "", "host")]
+    tags = [
+        ("d", "future-room"),
+        ("room", "x"),
+        ("status", "open"),
+        ("service", ""),
+        ("p", host.keys.public, "", "host"),
+    ]
     event = host.keys.sign(ROOM_KIND, created_at=2**33, tags=tags)
     assert publish(lab.way("calm")["relays"][0], event)
-    said = process("watch", "--for", "2s", *lab.target("calm"), "--json")
+    said = command("watch", "--for", "2s", *lab.target("calm"), "--json")
     assert said.code == 0, said
     assert "never retrieved" not in said.err
     assert str(Address(ROOM_KIND, host.keys.public, "future-room")) in {row.nest for row in rows_of(home)}
-    assert process("timeline").code == 0
+    assert command("timeline").code == 0
 
 
-def test_a_watch_leaves_the_hosts_share_of_the_budget_alone(lab, home):
+def test_a_watch_leaves_the_hosts_share_of_the_budget_alone(lab, home, command):
     """Many nests at once: the last ones are seen, but not asked about, and the report says how many."""
     with LabBeside(["rate-limited"], home / "limited") as limited:
         hosts = [Host(limited, "rate-limited", Keys.generate()) for _ in range(12)]
         for number, host in enumerate(hosts):
             host.announce(f"many-{number}")
-        said = process("watch", "--for", "3s", *limited.target("rate-limited"), "--json")
+        said = command("watch", "--for", "3s", *limited.target("rate-limited"), "--json")
     assert said.code == 0, said
     assert said.data["nests"] == 12
     assert said.data["followed_on_api"] + said.data["not_asked_for_budget"] == 12

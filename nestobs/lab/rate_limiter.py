@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import math
-import time
 
+from nestobs.lab.clock import LabClock
 from nestobs.lab.scenario import RateLimit
 
 
@@ -13,11 +13,12 @@ class RateLimiter:
 
     def __init__(self, limit: RateLimit) -> None:
         self.limit = limit
+        self._clock = LabClock()
         self._windows: dict[str, tuple[float, int]] = {}
 
     def count(self, address: str) -> tuple[bool, dict[str, str]]:
         """Count one request: whether it is within the limit, and the headers of its answer, seconds rounded up."""
-        now = time.monotonic()
+        now = self._clock.elapsed_s()
         ends, used = self._windows.get(address, (0.0, 0))
         if now >= ends:
             ends, used = now + self.limit.window_s, 0

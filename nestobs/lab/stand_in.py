@@ -13,7 +13,6 @@ import base64
 import contextlib
 import hashlib
 import secrets
-import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -25,6 +24,7 @@ from google.protobuf.json_format import MessageToJson
 from google.protobuf.message import DecodeError, Message
 from livekit.protocol import models, room, rtc, webhook
 
+from nestobs.lab.clock import LabClock
 from nestobs.lab.tokens import LivekitKeys
 
 VERSION = "stand-in"
@@ -37,6 +37,9 @@ PING_TIMEOUT_S = 15
 class _Room:
     info: models.Room
     joined: dict[str, tuple[models.ParticipantInfo, web.WebSocketResponse]] = field(default_factory=dict)
+
+
+_clock = LabClock()
 
 
 class LivekitStandIn:
@@ -117,7 +120,7 @@ class LivekitStandIn:
         found = self._rooms.get(asked.name)
         if found is not None:
             return found.info
-        now = time.time()
+        now = _clock.wall_s()
         info = models.Room(
             sid=_sid("RM_"),
             name=asked.name,
@@ -209,7 +212,7 @@ class LivekitStandIn:
         return claims if isinstance(claims.get("video", {}), dict) else None
 
     def _tell(self, what: str, info: models.Room, who: models.ParticipantInfo | None = None) -> None:
-        event = webhook.WebhookEvent(event=what, id=_sid("EV_"), created_at=int(time.time()), room=info)
+        event = webhook.WebhookEvent(event=what, id=_sid("EV_"), created_at=int(_clock.wall_s()), room=info)
         if who is not None:
             event.participant.CopyFrom(who)
         body = MessageToJson(event, indent=None).encode()
@@ -218,7 +221,7 @@ class LivekitStandIn:
 
     async def _post(self, url: str, body: bytes) -> None:
         """One signed webhook, tried once: JWT with the body's sha256, as LiveKit signs."""
-        now = int(time.time())
+        now = int(_clock.wall_s())
         claims = {
             "iss": self._keys.key,
             "nbf": now,
@@ -241,7 +244,7 @@ class LivekitStandIn:
 
 
 def _participant(claims: dict[str, Any]) -> models.ParticipantInfo:
-    grants, now = claims["video"], time.time()
+    grants, now = claims["video"], _clock.wall_s()
     return models.ParticipantInfo(
         sid=_sid("PA_"),
         identity=claims.get("sub", ""),
@@ -287,9 +290,9 @@ async def _converse(socket: web.WebSocketResponse) -> None:
             case "leave":
                 break
             case "ping":
-                await socket.send_bytes(rtc.SignalResponse(pong=int(time.time() * 1000)).SerializeToString())
+                await socket.send_bytes(rtc.SignalResponse(pong=int(_clock.wall_s() * 1000)).SerializeToString())
             case "ping_req":
-                pong = rtc.Pong(last_ping_timestamp=asked.ping_req.timestamp, timestamp=int(time.time() * 1000))
+                pong = rtc.Pong(last_ping_timestamp=asked.ping_req.timestamp, timestamp=int(_clock.wall_s() * 1000))
                 await socket.send_bytes(rtc.SignalResponse(pong_resp=pong).SerializeToString())
 
 
