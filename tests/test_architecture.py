@@ -1,4 +1,4 @@
-"""The walls: who may import whom, who may touch the clock, the environment, the database; and names that say nothing."""
+"""The walls: who may import whom, who may touch clock, environment and database; and names that say nothing."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ FILES = {str(path.relative_to(PACKAGE)): path for path in sorted(PACKAGE.rglob("
 
 
 def imports_of(path: Path) -> set[str]:
-    """Every module that a file imports, inside functions and `if TYPE_CHECKING` as well; `from a import b` is a, a.b."""
+    """Every module a file imports, in functions and under `if TYPE_CHECKING` too; `from a import b` is a and a.b."""
     found = set()
     package = ["nestobs", *path.relative_to(PACKAGE).parts[:-1]]
     for node in ast.walk(ast.parse(path.read_text("utf-8"))):

@@ -195,16 +195,14 @@ async def test_an_interrupted_run_cleans_up(open_lab, canary, moment):
 
 async def test_a_key_is_not_forgotten_while_its_entry_is_on_the_way_to_a_slow_disk(open_lab, canary, monkeypatch):
     def slowly(writer, **values):
-        time.sleep(0.3)  # the disk, slow: in the writer's own thread, not in the loop's
+        loop.call_soon_threadsafe(running.cancel)  # interrupted in this very moment
+        time.sleep(0.001)  # and the disk takes its time: in a thread, not in the loop
         return prompt(writer, **values)
 
-    prompt = Writer.open_entry
+    prompt, loop = Writer.open_entry, asyncio.get_running_loop()
     monkeypatch.setattr(Writer, "open_entry", slowly)
     async with open_lab("calm", delay_scale=0.1) as lab:
         running = asyncio.create_task(canary.run(lab, 1))
-        await canary.told_of("plan")
-        await asyncio.sleep(0.15)  # the entry is being written
-        running.cancel()
         with pytest.raises(asyncio.CancelledError):
             await running
         monkeypatch.undo()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import socket
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import replace
 
 import pytest
@@ -139,14 +139,16 @@ async def test_an_interval_around_our_own_failure_is_marked(open_lab, target_of,
 
 
 async def test_an_interval_without_such_a_failure_is_not_marked(open_lab, target_of, scenario, rows, tmp_path):
-    async with open_lab(scenario(), relays=1) as lab, listener() as (control, _):
-        async with station_on(replace(target_of(lab), control=control), rows) as station:
-            made = await station.api.create(Trace("trace"), Keys.generate(), ("wss://relay.example",))
-            room = made.body["roomId"]
-            lab.api_proxy["made"].mode = ProxyMode.RESET
-            await station.api.guest(Trace("trace", f"30312:{'a' * 64}:{room}", room))
-            lab.api_proxy["made"].mode = ProxyMode.PASS
-            await station.api.guest(Trace("trace", f"30312:{'a' * 64}:{room}", room))
+    async with AsyncExitStack() as stack:
+        lab = await stack.enter_async_context(open_lab(scenario(), relays=1))
+        control, _ = await stack.enter_async_context(listener())
+        station = await stack.enter_async_context(station_on(replace(target_of(lab), control=control), rows))
+        made = await station.api.create(Trace("trace"), Keys.generate(), ("wss://relay.example",))
+        room = made.body["roomId"]
+        lab.api_proxy["made"].mode = ProxyMode.RESET
+        await station.api.guest(Trace("trace", f"30312:{'a' * 64}:{room}", room))
+        lab.api_proxy["made"].mode = ProxyMode.PASS
+        await station.api.guest(Trace("trace", f"30312:{'a' * 64}:{room}", room))
     with Store.open(tmp_path / "store").writer() as writer:
         writer.append(rows)
     frame = timelines(Store.open(tmp_path / "store").frame())

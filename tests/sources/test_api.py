@@ -449,7 +449,7 @@ async def test_an_answer_of_300_kb_is_cut_off_and_the_row_says_why(answered_by, 
         (b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\n", {Failure.CLOSED, Failure.PROTOCOL}),
         (b"HTTP/1.1 " + b"9" * 100_000 + b"\r\n\r\n", {Failure.CLOSED, Failure.PROTOCOL}),
     ],
-    ids=lambda value: repr(value)[:30],
+    ids=["nothing", "no http", "half an answer", "false gzip", "false chunks", "an endless status"],
 )
 async def test_what_is_no_http_answer_is_a_row_and_no_crash(open_api, raw, failures):
     async def talk(reader, writer):
