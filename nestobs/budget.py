@@ -117,4 +117,6 @@ class Budget:
 
     def of(self, url: str) -> Limiter:
         """The one limiter of this URL's host."""
-        return self._by_host.setdefault(urlsplit(url).netloc.lower(), Limiter(self._allowed, self._window_s))
+        parts = urlsplit(url)
+        port = parts.port or {"https": 443, "wss": 443}.get(parts.scheme, 80)
+        return self._by_host.setdefault(f"{parts.hostname}:{port}", Limiter(self._allowed, self._window_s))

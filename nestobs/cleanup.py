@@ -22,8 +22,8 @@ from nestobs.store import Entry, Writer
 from nestobs.vantage import Trace
 
 SECOND_NS: Final = 1_000_000_000
-SEARCH_S: Final = 15.0
-"""A room may be listed this long after the PUT was sent."""
+SEARCH_S: Final = 120.0
+"""LiveKit's stamp of a room may be this far from our own of the PUT: clocks differ, and rooms may come late."""
 
 
 @dataclass(slots=True)
@@ -71,20 +71,25 @@ def _name(entry: Entry) -> str:
 
 async def _room(station: Station, writer: Writer, entry: Entry, keys: Keys) -> str:
     """Delete a room; "" when it is gone, else why it is not."""
-    rooms = [entry.room] if entry.room else await _search(station, entry, keys)
+    unproved: list[str] = []
+    if entry.room:
+        rooms: list[str] | None = [entry.room]
+    else:
+        rooms, unproved = await _search(station, entry, keys)
     if rooms is None:
         return "the PUT was not answered and LiveKit's room list cannot be asked: it ends by its own empty timeout"
     for room in rooms:
-        if problem := await delete_room(station, room, keys):
+        if problem := await delete_room(station, Trace(nest=entry.nest, room=room), keys):
             return problem
+    if unproved and not rooms:
+        return f"the PUT was not answered, and whose room {unproved[0]} is the API does not say yet: start again later"
     how = "deleted" if rooms else "never made"
     await _closed(station, writer, entry, how)
     return ""
 
 
-async def delete_room(station: Station, room: str, keys: Keys) -> str:
+async def delete_room(station: Station, trace: Trace, keys: Keys) -> str:
     """Delete one room of ours by the API, or by LiveKit where the API cannot; "" when gone, else why not."""
-    trace = Trace(room=room)
     answer = await station.api.delete(trace, keys, role=Role.HOST, timeout_s=5.0)
     row = answer.row
     if row.outcome in (Outcome.ACCEPTED, Outcome.ABSENT) and row.failure is not Failure.WRONG_PATH:
@@ -98,37 +103,43 @@ async def delete_room(station: Station, room: str, keys: Keys) -> str:
     return row.reason
 
 
-async def _search(station: Station, entry: Entry, keys: Keys) -> list[str] | None:
-    """Rooms of ours that may come from an unanswered PUT; None when the room list cannot be asked."""
-    if station.livekit is None or not station.livekit.lists_rooms:
-        return None
-    found = []
-    first, last = entry.opened_at - 2 * SECOND_NS, entry.opened_at + round(SEARCH_S * SECOND_NS)
-    for room, created_at in (await station.livekit.all_rooms()).items():
-        if first <= created_at <= last:
+async def _search(station: Station, entry: Entry, keys: Keys) -> tuple[list[str] | None, list[str]]:
+    """Rooms of ours that may come from an unanswered PUT, and rooms whose host the API did not prove.
+
+    (None, []) when the room list cannot be asked. A room whose host is somebody else is neither.
+    """
+    listed = await station.livekit.all_rooms() if station.livekit is not None else None
+    if listed is None:
+        return None, []
+    found, unproved = [], []
+    for room, created_at in listed.items():
+        if abs(created_at - entry.opened_at) <= SEARCH_S * SECOND_NS:
             answer = await station.api.info(Trace(room=room), role=Role.HOST)
-            if answer.body is not None and answer.body.get("host") == keys.public:
+            host = answer.body.get("host") if answer.body is not None else None
+            if host == keys.public:
                 found.append(room)
-    return found
+            elif not (answer.row.outcome is Outcome.VISIBLE and isinstance(host, str)):
+                unproved.append(room)
+    return found, unproved
 
 
 async def _event(station: Station, writer: Writer, entry: Entry, keys: Keys) -> str:
     """Ask the relays to delete an event; "" when one of them took the request."""
-    if await withdraw(station, entry.nest, keys):
+    trace = Trace(nest=entry.nest, room=entry.nest.split(":", 2)[-1])
+    if await withdraw(station, trace, keys):
         await _closed(station, writer, entry, "deletion requested")
         return ""
     return "no relay took the deletion request"
 
 
-async def withdraw(station: Station, nest: str, keys: Keys) -> bool:
-    """Publish a deletion request (NIP-09) for an address to every relay; whether any accepted."""
+async def withdraw(station: Station, trace: Trace, keys: Keys) -> bool:
+    """Publish a deletion request (NIP-09) for a nest's address to every relay; whether any accepted."""
     event = keys.sign(
         DELETION_KIND,
         created_at=station.clock.now() // SECOND_NS,
-        tags=[("a", nest), ("k", nest.split(":", 1)[0])],
+        tags=[("a", trace.nest), ("k", trace.nest.split(":", 1)[0])],
         content="made by nestobs to measure propagation",
     )
-    trace = Trace(nest=nest, room=nest.split(":", 2)[2])
 
     async def one(relay: Relay) -> bool:
         await relay.ready(3.0)

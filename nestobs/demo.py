@@ -182,7 +182,7 @@ async def _left(out: Path, reports: Mapping[str, Report]) -> list[str]:
     made = {room for report in reports.values() for room in report.rooms}
     vantage = Vantage("leaks", "", lambda _: None)
     async with LiveKit(vantage, target.livekit, key=target.livekit_key, secret=target.livekit_secret) as livekit:
-        listed = made & set(await livekit.all_rooms())
+        listed = made & set(await livekit.all_rooms() or ())
     said = [sentence for report in reports.values() for sentence in report.left]
     return sorted(listed) + said
 

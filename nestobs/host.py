@@ -39,6 +39,9 @@ SECOND_NS: Final = 1_000_000_000
 IN_FLIGHT: Final = 3
 """Attempts of one layer of one nest that may overlap; further ones are skipped, with a row."""
 
+CLEAN_S, INTERRUPTED_S = 15.0, 2.0
+"""How long deleting one nest may take, at the end and when interrupted; then it stays in the ledger."""
+
 CLIENT_LOADS: Final = 8
 RELAY_POLLS: Final = 20
 """Queries of one relay about one nest; the subscription beside them gives the upper end anyway."""
@@ -171,6 +174,7 @@ class _Crew:
     plan: Plan = field(init=False)
     keys: Keys = field(init=False)
     key_ref: str = ""
+    entering: set[asyncio.Future[int]] = field(default_factory=set)
     traces: dict[str, Trace] = field(default_factory=dict)
     seen: dict[tuple[str, str], Nest] = field(default_factory=dict)
 
@@ -197,6 +201,7 @@ class _Crew:
             if mine:  # a PUT whose answer never came, a DELETE that failed: once more, in peace
                 await cleanup.clean_up(host, self.writer, keyring, mine)
         finally:
+            await asyncio.gather(*self.entering, return_exceptions=True)  # an entry on its way keeps the key
             mine = [entry for entry in store.ledger() if entry.run_id == report.run_id]
             report.left = [f"{entry.room or 'a room'}: {entry.note or 'still there'}" for entry in mine]
             if not mine:
@@ -240,14 +245,14 @@ class _Crew:
         body = answer.body
         if answer.row.outcome is not Outcome.ACCEPTED or body is None:
             self.report.refused += 1
-            if answer.row.status is not None and answer.row.status < 500:
+            if answer.row.status is not None and 400 <= answer.row.status < 500:
                 await self._close(entry, f"refused: HTTP {answer.row.status}")
             elif answer.row.failure is Failure.BUDGET:
                 await self._close(entry, "not asked: budget spent")
             self.progress("refused", {"reason": answer.row.reason})
             return
         room = str(body["roomId"])
-        await self._update(entry, room=room)
+        await self._update(entry, room=room, nest=str(Address(ROOM_KIND, self.keys.public, room)))
         self.report.made += 1
         self.report.rooms.append(room)
         self.progress("created", {"room": room, "n": self.report.made})
@@ -264,7 +269,9 @@ class _Crew:
                     group.create_task(relay.publish(trace, event))
                 self._observe(group, trace, origin, str(body.get("token") or ""))
         finally:
-            await asyncio.shield(self._undo(trace, entry, event_entry))
+            task = asyncio.current_task()
+            patience_s = INTERRUPTED_S if task is not None and task.cancelling() else CLEAN_S
+            await asyncio.shield(self._undo(trace, entry, event_entry, patience_s))
             self.traces.pop(room, None)
 
     def _write_relays(self) -> tuple[str, ...]:
@@ -288,13 +295,13 @@ class _Crew:
         for station in self.stations:
             await station.meet_livekit(streaming)
 
-    async def _undo(self, trace: Trace, entry: int, event_entry: int | None) -> None:
+    async def _undo(self, trace: Trace, entry: int, event_entry: int | None, patience_s: float) -> None:
         host = self.stations[0]
         try:
-            async with asyncio.timeout(2.5 if self._interrupted() else 15.0):
+            async with asyncio.timeout(patience_s):
                 problem, withdrawn = await asyncio.gather(
-                    cleanup.delete_room(host, trace.room, self.keys),
-                    cleanup.withdraw(host, trace.nest, self.keys) if event_entry is not None else _no(),
+                    cleanup.delete_room(host, trace, self.keys),
+                    cleanup.withdraw(host, trace, self.keys) if event_entry is not None else _no(),
                 )
                 if problem:
                     await self._update(entry, note=problem)
@@ -306,26 +313,27 @@ class _Crew:
             return  # it stays open in the ledger for the next start
         self.progress("deleted", {"room": trace.room, "left": problem})
 
-    def _interrupted(self) -> bool:
-        task = asyncio.current_task()
-        return task is not None and task.cancelling() > 0
-
     # the ledger, off the loop: each call waits for the disk
 
     async def _enter(self, kind: str, trace: Trace) -> int:
         host = self.stations[0]
-        return await asyncio.to_thread(
-            self.writer.open_entry,
-            kind=kind,
-            run_id=self.report.run_id,
-            vantage=host.vantage.name,
-            api=host.api.url,
-            room=trace.room,
-            nest=trace.nest,
-            relays=[relay.url for relay in host.relays],
-            key_ref=self.key_ref,
-            at=host.clock.now(),
+        entering = asyncio.ensure_future(
+            asyncio.to_thread(
+                self.writer.open_entry,
+                kind=kind,
+                run_id=self.report.run_id,
+                vantage=host.vantage.name,
+                api=host.api.url,
+                room=trace.room,
+                nest=trace.nest,
+                relays=[relay.url for relay in host.relays],
+                key_ref=self.key_ref,
+                at=host.clock.now(),
+            )
         )
+        self.entering.add(entering)
+        entering.add_done_callback(self.entering.discard)
+        return await asyncio.shield(entering)
 
     async def _update(self, entry: int, **changes: str) -> None:
         await asyncio.to_thread(self.writer.update_entry, entry, **changes)

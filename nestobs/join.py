@@ -278,17 +278,22 @@ def _round(run: _Run) -> Generator[Step, Reply, _End]:
     return _End(Kind.GONE, last, "poll", info_active)
 
 
+_FINAL = {
+    Failure.UNAUTHORISED: Kind.UNAUTHORISED,
+    Failure.FORBIDDEN: Kind.FORBIDDEN,
+    Failure.BAD_TOKEN: Kind.BAD_TOKEN,
+    Failure.BUDGET: Kind.RATE_LIMITED,
+}
+
+
 def _refused(reply: Reply, info_active: bool) -> _End:
     """What a join request without a token means."""
     if reply.outcome is Outcome.ABSENT:
         return _End(Kind.GONE, reply, "poll", info_active)
-    by_status = {401: Kind.UNAUTHORISED, 403: Kind.FORBIDDEN}
-    if reply.status in by_status:
-        return _End(by_status[reply.status], reply)
-    if reply.status == 429:
+    if reply.failure in _FINAL:
+        return _End(_FINAL[reply.failure], reply)
+    if reply.failure is Failure.RATE_LIMITED or reply.status == 429:
         return _End(Kind.RATE_LIMITED, reply, "error")
-    if reply.failure is Failure.BAD_TOKEN:
-        return _End(Kind.BAD_TOKEN, reply)
     if reply.failure is Failure.CACHED:
         return _End(Kind.GONE, reply, "poll", info_active)
     transient = reply.status is None or reply.status >= 500
@@ -301,8 +306,8 @@ def _connect(run: _Run, reply: Reply, step: type[Join] | type[Guest]) -> Generat
         return _End(Kind.BAD_TOKEN, reply)
     joined = Kind.AUTHENTICATED if step is Join else Kind.GUEST_INSTEAD if run.signed_in else Kind.GUEST
     timeout_s = run.policy.connect_timeout_s
-    for _ in range(run.policy.connect_attempts):
-        if run.now > run.deadline:
+    for attempt in range(run.policy.connect_attempts):
+        if attempt and run.now > run.deadline:
             break
         signal = yield from run.ask(Signal(reply.token, timeout_s))
         if signal.outcome is Outcome.ABSENT:
@@ -345,8 +350,8 @@ def _gap_s(run: _Run, end: _End) -> float | None:
     if end.again == "error" and run.errors < policy.error_retries:
         run.errors += 1
         asked = end.reply.retry_after_s if end.reply else None
-        backoff = policy.error_gap_s * 2.0 ** (run.errors - 1)
-        return backoff if asked is None else max(0.0, asked)
+        wait_s = policy.error_gap_s * 2.0 ** min(run.errors - 1, 64) if asked is None else asked
+        return max(0.0, wait_s) if wait_s <= policy.horizon_s else None  # NaN and infinity are not
     return None
 
 
@@ -383,7 +388,7 @@ def _message(run: _Run, kind: Kind, end: _End) -> tuple[str, bool]:
         hint = "" if run.signed_in else SIGN_IN_HINT
         return (STARTING if starting else GONE) + hint, starting
     wait = end.reply.retry_after_s if end.reply else None
-    soon = "later" if wait is None else f"in {wait:.0f} s"
+    soon = "later" if wait is None or not 0 <= wait < 1e6 else f"in {wait:.0f} s"
     return {
         Kind.NOT_LOADED: LOADING,
         Kind.UNAUTHORISED: "The server did not accept your sign-in. Check your clock and sign in again.",

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from nestobs.errors import ConfigError
+from nestobs.errors import ConfigError, KeyFormatError
 from nestobs.nostr import Keys
 
 OPERATOR: Final = "env"
@@ -47,12 +47,12 @@ class Keyring:
         return keys, name
 
     def find(self, name: str) -> Keys | None:
-        """The key of that name; None when it is not here."""
+        """The key of that name; None when it is not here, or its file is damaged."""
         if name == OPERATOR:
             return self.operator
         try:
             return Keys.from_secret((self.folder / name).read_text()) if _NAME.fullmatch(name) else None
-        except OSError:
+        except (OSError, UnicodeDecodeError, KeyFormatError):
             return None
 
     def forget(self, name: str) -> None:

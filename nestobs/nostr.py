@@ -366,4 +366,6 @@ def read_public_key(text: str) -> str:
 
 
 def _shown(text: str) -> str:
+    if "nsec1" in text:
+        return "a secret key"
     return repr(text if len(text) <= 40 else text[:37] + "...")

@@ -15,6 +15,8 @@ This is the only module that spells column names: `COLUMNS` is the schema of the
 from __future__ import annotations
 
 import json
+import math
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from enum import StrEnum
@@ -137,6 +139,10 @@ class FailureLayer(StrEnum):
     PROBER = "prober"
 
 
+_SECRET = re.compile(r"nsec1[a-z0-9]{20,}|eyJ[A-Za-z0-9+/=_.-]{20,}")
+"""A secret key (NIP-19), and what every JWT and every NIP-98 token begins with: base64 of `{"`."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Observation:
     """One row. Every field is a column; see `COLUMNS` for what each means. `reason` is never empty with a failure."""
@@ -177,9 +183,12 @@ class Observation:
         if self.failure is not None and not self.reason:
             raise ValueError(f"an observation with failure {self.failure} needs a reason")
         reason = self.reason.encode("utf-8", "replace").decode()  # a peer's lone surrogate must not reach a file
+        reason = _SECRET.sub("[secret]", reason)  # nor a token it echoes
         if len(reason) > REASON_CHARACTERS:
             reason = reason[: REASON_CHARACTERS - 1] + "…"
         object.__setattr__(self, "reason", reason)
+        if "eyJ" in self.detail or "nsec1" in self.detail:
+            object.__setattr__(self, "detail", _SECRET.sub("[secret]", self.detail))
 
     @property
     def layer(self) -> str:
@@ -309,7 +318,7 @@ def detail(**facts: object) -> str:
 
     None values are left out. Lone surrogates and control characters survive as JSON escapes.
     """
-    kept = {name: value for name, value in facts.items() if value is not None}
+    kept = {name: _finite(value) for name, value in facts.items() if value is not None}
     limit = DETAIL_BYTES // 4
     text = json.dumps(kept, default=str)
     while len(text) > DETAIL_BYTES:
@@ -319,6 +328,15 @@ def detail(**facts: object) -> str:
             return json.dumps({"cut": True})
         limit //= 2
     return text
+
+
+def _finite(value: object) -> object:
+    """The value with NaN and infinities as text, since JSON has neither."""
+    if isinstance(value, float) and not math.isfinite(value):
+        return str(value)
+    if isinstance(value, Mapping):
+        return {str(key): _finite(inner) for key, inner in value.items()}
+    return [_finite(inner) for inner in value] if isinstance(value, list | tuple) else value
 
 
 def _shorten(value: object, limit: int) -> object:

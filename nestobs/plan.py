@@ -48,7 +48,8 @@ class Plan:
 
     def resolution(self) -> str:
         """What the plan buys, in a sentence for people."""
-        gaps = ", ".join(f"{self.gap_s(age):.1f} s at age {age} s" for age in (2, 10, 30) if age < self.horizon_s)
+        ages = [age for age in (2.0, 10.0, 30.0) if age < self.horizon_s] or [self.horizon_s]
+        gaps = ", ".join(f"{self.gap_s(age):.1f} s at age {age:g} s" for age in ages)
         return f"{self.polls} polls of each API layer over {self.horizon_s:g} s: about one every {gaps}"
 
 

@@ -48,11 +48,13 @@ class Schedule:
     table: tuple[tuple[float, float], ...] = ()
 
     def __post_init__(self) -> None:
-        numbers = [self.interval_s, self.factor, self.cap_s, *(cell for row in self.table for cell in row)]
         if self.kind not in _KINDS:
-            raise PolicyError(f"schedule {self.kind!r} is unknown: use one of {', '.join(_KINDS)}")
-        if not all(math.isfinite(number) and number >= 0 for number in numbers):
-            raise PolicyError("a schedule holds a negative or infinite number: gaps and ages are seconds from 0")
+            raise PolicyError(f"schedule {str(self.kind)[:40]!r} is unknown: use one of {', '.join(_KINDS)}")
+        for name in ("interval_s", "factor", "cap_s"):
+            _number(name, getattr(self, name))
+        for row in self.table:
+            for cell in row:
+                _number("table", cell)
         if self.kind in ("fixed", "exponential", "full_jitter") and self.interval_s <= 0:
             raise PolicyError(f"a {self.kind} schedule needs interval_s above 0")
         if self.kind == "table":
@@ -69,15 +71,22 @@ class Schedule:
         if self.kind == "table":
             rows = [gap for age, gap in self.table if age <= age_s]
             return rows[-1] if rows else self.table[0][1]
-        ceiling = min(self.cap_s, self.interval_s * self.factor ** min(polls - 1, 64))
+        ceiling = min(self.cap_s, self.interval_s * self._growth(polls - 1))
         return ceiling * rng.random() if self.kind == "full_jitter" else ceiling
+
+    def _growth(self, power: int) -> float:
+        try:
+            return float(self.factor**power)
+        except OverflowError:
+            return math.inf
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Policy:
     """All that decides a join. Ages and durations in seconds.
 
-    max_requests: API requests in all, the budget of one join. horizon_s: no step begins later than this after arrival.
+    max_requests: API requests in all, the budget of one join. horizon_s: no wait ends and no round begins later than
+    this after arrival; a round under way is finished.
     jitter: each gap is multiplied by a uniform factor in [1 - jitter, 1 + jitter). error_retries: how many times in
     all a 5xx, a timeout or a 429 is tried again. load_cutoff_s: the nest is first read from one relay, cut off after
     so long (the released client); None: it is known or not, no matter.
@@ -102,21 +111,19 @@ class Policy:
     wording: Literal["guide", "released"] = "guide"
 
     def __post_init__(self) -> None:
-        durations = [
-            getattr(self, spec.name)
-            for spec in fields(self)
-            if spec.name.endswith("_s") and spec.name != "load_cutoff_s"
-        ]
-        if self.load_cutoff_s is not None:
-            durations.append(self.load_cutoff_s)
-        if not all(isinstance(d, int | float) and math.isfinite(d) and d >= 0 for d in durations):
-            raise PolicyError(f"policy {self.name!r} holds a negative or infinite duration")
-        if not 0 <= self.jitter < 1:
+        if not isinstance(self.name, str) or not isinstance(self.ask_info, bool):
+            raise PolicyError("name is a text, ask_info is true or false")
+        for spec in fields(self):
+            value = getattr(self, spec.name)
+            if spec.name.endswith("_s") and not (spec.name == "load_cutoff_s" and value is None):
+                _number(spec.name, value)
+        _number("jitter", self.jitter)
+        if not self.jitter < 1:
             raise PolicyError("jitter is a share of the gap: 0 <= jitter < 1")
-        if self.max_requests < 3 or self.connect_attempts < 1 or self.error_retries < 0:
-            raise PolicyError(
-                "max_requests is at least 3 (one round), connect_attempts at least 1, error_retries at least 0"
-            )
+        for name, least in (("max_requests", 3), ("connect_attempts", 1), ("error_retries", 0)):
+            count = getattr(self, name)
+            if not isinstance(count, int) or isinstance(count, bool) or count < least:
+                raise PolicyError(f"{name} is a whole number, at least {least}")
         if set(self.fallback) - {404}:
             raise PolicyError("only a 404 falls back to the guest join: 401 and 403 are answers about who asks")
         if self.wording not in ("guide", "released"):
@@ -127,6 +134,11 @@ class Policy:
         return asdict(self)
 
 
+def _number(name: str, value: object) -> None:
+    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value) or value < 0:
+        raise PolicyError(f"{name} is a number from 0, not a negative or infinite one or a text")
+
+
 def read_policy(data: Mapping[str, Any]) -> Policy:
     """The policy in decoded JSON. Raises PolicyError that names what is unknown or wrong."""
     known = {spec.name for spec in fields(Policy)}
@@ -134,12 +146,25 @@ def read_policy(data: Mapping[str, Any]) -> Policy:
         raise PolicyError(f"a policy has no field {unknown[0]!r}: remove it, or use the nestobs that wrote it")
     values = dict(data)
     try:
-        schedule = dict(values.pop("schedule", {}))
-        schedule["table"] = tuple((float(age), float(gap)) for age, gap in schedule.get("table", ()))
-        values["fallback"] = tuple(int(status) for status in values.get("fallback", (404,)))
+        schedule = values.pop("schedule", {})
+        if not isinstance(schedule, Mapping):
+            raise PolicyError("schedule is an object with a kind")
+        schedule = dict(schedule)
+        schedule["table"] = _table(schedule.get("table", ()))
+        fallback = values.get("fallback", (404,))
+        if not isinstance(fallback, list | tuple) or not all(isinstance(status, int) for status in fallback):
+            raise PolicyError("fallback is a list of HTTP statuses, as [404]")
+        values["fallback"] = tuple(fallback)
         return Policy(schedule=Schedule(**schedule), **values)
     except (TypeError, ValueError) as error:
         raise PolicyError(f"this is not a policy: {error}") from None
+
+
+def _table(rows: object) -> tuple[tuple[float, float], ...]:
+    try:
+        return tuple((age, gap) for age, gap in rows)  # type: ignore[attr-defined]  # whatever it is, it is refused here
+    except (TypeError, ValueError):
+        raise PolicyError("table holds rows of two numbers: (age_s, gap_s)") from None
 
 
 GUIDE: Final = Policy(name="guide")

@@ -91,7 +91,7 @@ class _Joiner:
     async def signal(self, token: str, timeout_s: float) -> Reply:
         livekit = self.station.livekit
         if livekit is None:
-            return Reply(self.station.clock.now(), Outcome.UNKNOWN, failure=Failure.UNREACHABLE)
+            return _of(self.record(Operation.SIGNAL, timeout_s, **_NO_LIVEKIT))
         await self.leave()
         self.token = token
         row, session = await livekit.signal(self.trace, token, **self.common("signal", timeout_s))
@@ -117,22 +117,30 @@ class _Joiner:
         session, clock = self.sessions[-1], self.station.clock
         sent_at = clock.now()
         stayed = await session.stays(duration_s)
-        row = self.station.vantage.record(
-            self.trace,
-            source=Source.JOIN,
-            target=self.station.target.livekit,
-            operation=Operation.STAY,
-            role=self.role,
+        row = self.record(
+            Operation.STAY,
+            duration_s,
             sent_at=sent_at,
-            received_at=clock.now(),
-            timeout_s=duration_s,
-            attempt_group=self.group,
             outcome=Outcome.VISIBLE if stayed else Outcome.UNKNOWN,
             failure=None if stayed else Failure.DROPPED,
             failure_layer=None if stayed else FailureLayer.SIGNAL,
             reason="" if stayed else session.why or "the connection was lost",
         )
         return _of(row)
+
+    def record(self, operation: Operation, timeout_s: float, sent_at: int = 0, **fields: Any) -> Observation:
+        """A row of the join's own about a step that no source records."""
+        now = self.station.clock.now()
+        return self.station.vantage.record(
+            self.trace,
+            source=Source.JOIN,
+            target=self.station.target.livekit,
+            operation=operation,
+            sent_at=sent_at or now,
+            received_at=now,
+            **self.common(operation.value, timeout_s),
+            **fields,
+        )
 
     async def leave(self) -> None:
         while self.sessions:
@@ -218,9 +226,10 @@ async def join(
     first: dict[str, Reply] = {}
     try:
         verdict = await _drive(joiner, flow, first)
-    finally:
-        await asyncio.shield(joiner.leave())
         first["load"] = await loading
+    finally:
+        loading.cancel()
+        await asyncio.shield(joiner.leave())
     vantage.record(
         trace,
         sent_at=arrived_at,
@@ -264,9 +273,20 @@ _FAILURES = {
 }
 
 
+_NO_LIVEKIT: Final[dict[str, Any]] = {
+    "outcome": Outcome.UNKNOWN,
+    "failure": Failure.UNREACHABLE,
+    "failure_layer": FailureLayer.SIGNAL,
+    "reason": "neither the target nor the nest names a LiveKit server: give --livekit",
+}
+
+
 def _outcome(verdict: Verdict) -> dict[str, Any]:
     if verdict.kind in JOINED:
         return {"outcome": Outcome.VISIBLE}
+    if verdict.attempts and verdict.attempts[-1].failure is Failure.BUDGET:
+        spent = {"failure": Failure.BUDGET, "failure_layer": FailureLayer.PROBER}
+        return {"outcome": Outcome.PROBE_ERROR, "reason": "our own request budget is spent", **spent}
     outcome, failure = _FAILURES[verdict.kind]
     return {"outcome": outcome, "failure": failure, "failure_layer": FailureLayer.API, "reason": verdict.kind.value}
 

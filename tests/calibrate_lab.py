@@ -33,7 +33,9 @@ async def measure(out: Path, nests: int, seed: int) -> dict:
     """Run the campaigns; lab.json's content."""
     counts = {name: round(nests * share) for name, share in SHARES.items()}
     tell = Teller().tell
-    async with running_lab(out / "lab", list(counts), seed=seed, vantages=1, options=["--delay-scale", str(SCALE)]) as info:
+    async with running_lab(
+        out / "lab", list(counts), seed=seed, vantages=1, options=["--delay-scale", str(SCALE)]
+    ) as info:
         config = Config(out / "lab" / "nestobs.toml")
         store = Store.open(out / "store")
         async with store.writer() as writer, asyncio.TaskGroup() as group:
@@ -84,7 +86,9 @@ def main() -> int:
         widest = row["max_width_over_spacing"]
         ratio = "" if widest is None else f", widest {widest:.3f} of the spacing"
         print(f"{layer:<16} {row['contain_truth']}/{row['n']} contain, median width {row['median_width_s']} s{ratio}")
-    print(f"all {found['contain_truth']}/{found['n']}; {len(observations)} observations in {found['wall_s']} s; {info['livekit']}")
+    print(
+        f"all {found['contain_truth']}/{found['n']}; {len(observations)} observations in {found['wall_s']} s; {info['livekit']}"
+    )
     misses = table[~table["contains"]]
     if len(misses):
         print(misses.to_string())

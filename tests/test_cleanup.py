@@ -179,7 +179,7 @@ async def test_where_the_api_cannot_delete_livekit_does(after_a_crash, serving):
             left.enter("room", room)
             cleaned = await left.clean()
             left.station.livekit.lists_rooms = False
-            without_key = await delete_room(left.station, room, left.keys)
+            without_key = await delete_room(left.station, Trace(room=room), left.keys)
         assert await left.lab.rooms() == []
     assert cleaned.rooms == 1
     assert "empty timeout" in without_key
@@ -269,7 +269,7 @@ class TestEvents:
         async with after_a_crash() as left:
             room = await left.nest()
             left.lab.gates["made"][0].fault = GateFault.REFUSE
-            assert await withdraw(left.station, f"30312:{left.keys.public}:{room}", left.keys)
+            assert await withdraw(left.station, Trace(nest=f"30312:{left.keys.public}:{room}", room=room), left.keys)
         outcomes = [row.outcome for row in rows.of(Operation.PUBLISH)[-2:]]
         assert sorted(outcomes) == [Outcome.ACCEPTED, Outcome.REFUSED]
 

@@ -130,7 +130,14 @@ class Host:
         return address
 
     def announce(
-        self, room: str, *, age_s: int = 0, name: str = "a nest", status: str = "open", service: str | None = None
+        self,
+        room: str,
+        *,
+        age_s: int = 0,
+        name: str = "a nest",
+        status: str = "open",
+        service: str | None = None,
+        streaming: str | None = None,
     ) -> Address:
         """Publish the event of a nest to every relay; its address."""
         way = self.lab.way(self.scenario)
@@ -139,7 +146,7 @@ class Host:
             name=name,
             host=self.keys.public,
             service=way["api"] if service is None else service,
-            streaming=way["livekit"],
+            streaming=way["livekit"] if streaming is None else streaming,
             relays=tuple(way["relays"]),
         )
         tags = [("status", status) if tag[0] == "status" else tag for tag in tags]
@@ -955,6 +962,16 @@ def test_a_hostile_event_cannot_act_on_the_terminal_of_who_joins(lab, run):
         said = run(words[0], str(address), *words[1:], *lab.target("starting"))
         assert said.code in (1, 2, 3)
         assert raw_controls(said.out + said.err) == []
+
+
+@pytest.mark.parametrize("url", ["ws://[::1", "ws://127.0.0.1:99999", "javascript:alert(1)"])
+def test_an_event_with_unusable_addresses_does_not_stop_who_joins(url, lab, run):
+    way, host = lab.way("calm"), Host(lab)
+    address = host.open(streaming=url, service=url)
+    flags = [word for relay in way["relays"] for word in ("--relay", relay)]
+    said = run("join", str(address), "--guest", "--policy", "guide", "--api", way["api"], *flags, "--json")
+    assert said.code in (0, 1)
+    assert said.data["verdict"]
 
 
 def test_a_hostile_room_name_inside_an_naddr_cannot_act_on_the_terminal(lab, run):

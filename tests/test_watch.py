@@ -144,6 +144,7 @@ def hostile(lab, tmp_path_factory):
             roomed[kind] = host.announce(text, service="")
         except AssertionError:  # a relay may refuse it, as LocalRelay does with very long tags
             continue
+    named["service"] = host.announce("room-service", service="http://[::1/api/v1/nests", streaming="ws://[::1")
     roomed["path"] = host.announce("../../../health?x#y", service="")
     with pytest.MonkeyPatch.context() as patch:
         clear_environment(patch, folder)

@@ -188,12 +188,12 @@ class Api:
             phases.at[name.split(".", 1)[1]] = clock.now()
 
         started_at = clock.now()
-        request = self._client.build_request(
-            method, url, headers=headers, content=body, timeout=timeout_s, extensions={"trace": trace_event}
-        )
         try:
+            request = self._client.build_request(
+                method, url, headers=headers, content=body, timeout=timeout_s, extensions={"trace": trace_event}
+            )
             response, content = await self._exchange(request, timeout_s)
-        except (httpx.HTTPError, TimeoutError, httpx.InvalidURL) as error:
+        except (httpx.HTTPError, TimeoutError, httpx.InvalidURL, UnicodeError) as error:  # UnicodeError: IDNA's
             sent_at = phases.at.get("send_request_headers.started", started_at)
             failure, layer, reason = _transport_failure(error, phases, timeout_s)
             row = vantage.record(
@@ -378,7 +378,7 @@ def _transport_failure(  # noqa: PLR0911 - one return per place of failure
 ) -> tuple[Failure, FailureLayer, str]:
     """Where a request without an answer failed. The text of the library's error is kept only where it names no URL."""
     chain = _chain(error)
-    if any(isinstance(found, socket.gaierror) for found in chain):
+    if any(isinstance(found, socket.gaierror | UnicodeError | httpx.InvalidURL) for found in chain):
         return Failure.DNS, FailureLayer.DNS, "the host name does not resolve"
     if any(isinstance(found, ssl.SSLError) for found in chain) or "start_tls.failed" in phases.at:
         words = next((str(found.reason) for found in chain if isinstance(found, ssl.SSLError)), "")
@@ -397,7 +397,8 @@ def _transport_failure(  # noqa: PLR0911 - one return per place of failure
         return Failure.RESET, layer, "the connection was reset"
     if isinstance(error, httpx.RemoteProtocolError):
         return Failure.CLOSED, FailureLayer.HTTP, "the server closed the connection without an answer"
-    return Failure.PROTOCOL, FailureLayer.HTTP, type(error).__name__
+    words = str(error)[:100] if isinstance(error, httpx.DecodingError) else ""
+    return Failure.PROTOCOL, FailureLayer.HTTP, words or type(error).__name__
 
 
 def _chain(error: BaseException | None) -> list[BaseException]:

@@ -42,13 +42,14 @@ class Opened:
 
 @dataclass(frozen=True, slots=True)
 class NotOpened:
-    """Why a websocket could not be opened, in an observation's words. `status`: of an HTTP answer instead."""
+    """Why a websocket could not be opened, in an observation's words. `status`, `body`: of an HTTP answer instead."""
 
     outcome: Outcome
     failure: Failure
     layer: FailureLayer
     reason: str
     status: int | None = None
+    body: str = ""
 
 
 @dataclass(slots=True)
@@ -86,6 +87,13 @@ class _Connection(ClientConnection):
     def connection_lost(self, exc: Exception | None) -> None:
         self._progress.broke = exc
         super().connection_lost(exc)
+
+
+class _Once(connect):
+    """Follows no redirect: the answer that names one is the failure."""
+
+    def process_redirect(self, exc: Exception) -> Exception | str:
+        return exc
 
 
 def read_url(url: str) -> WebSocketURI:
@@ -132,7 +140,7 @@ async def _open(url: str, tls: ssl.SSLContext | None, progress: _Progress, close
     sock = await aiohappyeyeballs.start_connection(found, happy_eyeballs_delay=0.25, interleave=1)
     if parts.secure:
         progress.enter(FailureLayer.TLS)
-    return await connect(
+    return await _Once(
         url,
         sock=sock,
         ssl=tls,
@@ -179,10 +187,11 @@ _REFUSALS = {401: Failure.UNAUTHORISED, 403: Failure.FORBIDDEN, 429: Failure.RAT
 def _answered(error: InvalidStatus) -> NotOpened:
     status = error.response.status_code
     reason = f"HTTP {status} instead of a websocket"
+    body = " ".join(bytes(error.response.body or b"")[:160].decode("utf-8", "replace").split())
     if status in _REFUSALS:
-        return NotOpened(Outcome.REFUSED, _REFUSALS[status], FailureLayer.HTTP, reason, status)
+        return NotOpened(Outcome.REFUSED, _REFUSALS[status], FailureLayer.HTTP, reason, status, body)
     failure = Failure.SERVER_ERROR if status >= 500 else Failure.UNEXPECTED
-    return NotOpened(Outcome.UNKNOWN, failure, FailureLayer.HTTP, reason, status)
+    return NotOpened(Outcome.UNKNOWN, failure, FailureLayer.HTTP, reason, status, body)
 
 
 def _root(error: BaseException) -> BaseException:

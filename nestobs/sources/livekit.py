@@ -14,16 +14,18 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+import socket
 import ssl
 from types import TracebackType
 from typing import Any, Final
 from urllib.parse import quote, urlsplit
 
 import websockets
-from websockets.asyncio.client import ClientConnection, connect
+from websockets.asyncio.client import ClientConnection
 
 from nestobs.errors import UsageError
 from nestobs.observation import Failure, FailureLayer, Observation, Operation, Outcome, Role, Source, detail
+from nestobs.sources.dial import NotOpened, dial, read_url, trust
 from nestobs.vantage import Trace, Vantage
 
 SECOND_NS: Final = 1_000_000_000
@@ -128,6 +130,8 @@ class LiveKit:
         self.lists_rooms = bool(key and secret)
         self._vantage, self._key, self._secret = vantage, key, secret
         self._api: Any = None
+        self._tls = trust(read_url(self.url))
+        self._given_up: set[asyncio.Task[None]] = set()
 
     async def __aenter__(self) -> LiveKit:
         if self.lists_rooms:
@@ -139,6 +143,9 @@ class LiveKit:
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        for task in self._given_up:
+            task.cancel()
+        await asyncio.gather(*self._given_up, return_exceptions=True)
         if self._api is not None:
             await self._api.aclose()
 
@@ -161,11 +168,21 @@ class LiveKit:
         call = self._api.room.list_rooms(api.ListRoomsRequest(names=[trace.room]))
         return await self._twirp(trace, Operation.ROOMS, call, proof, **options)
 
-    async def all_rooms(self) -> dict[str, int]:
-        """Names of all rooms and their creation instants (ns UTC, whole seconds). For cleaning up; writes no row."""
+    async def all_rooms(self) -> dict[str, int] | None:
+        """Names of all rooms and their creation instants (ns UTC, whole seconds); None when it cannot be asked.
+
+        For cleaning up; writes no row.
+        """
+        import aiohttp
         from livekit import api
 
-        answer = await self._api.room.list_rooms(api.ListRoomsRequest())
+        if self._api is None:
+            return None
+        try:
+            async with asyncio.timeout(self.timeout_s):
+                answer = await self._api.room.list_rooms(api.ListRoomsRequest())
+        except (TimeoutError, OSError, ValueError, aiohttp.ClientError, api.TwirpError):
+            return None
         return {room.name: room.creation_time * SECOND_NS for room in answer.rooms}
 
     async def delete(self, trace: Trace, **options: Any) -> Observation:
@@ -187,17 +204,19 @@ class LiveKit:
             async with asyncio.timeout(self.timeout_s):
                 found = proof(await call)
         except api.TwirpError as error:
-            refused = error.status in (401, 403)
+            refusal = _REFUSALS.get(error.status)
             found = {
-                "outcome": Outcome.REFUSED if refused else Outcome.UNKNOWN,
+                "outcome": Outcome.REFUSED if refusal else Outcome.UNKNOWN,
                 "status": error.status,
-                "failure": Failure.UNAUTHORISED if refused else Failure.SERVER_ERROR,
+                "failure": refusal or Failure.SERVER_ERROR,
                 "failure_layer": FailureLayer.API,
-                "reason": f"{error.code}: the LiveKit key was refused" if refused else f"{error.code}"[:200],
+                "reason": f"{error.code}: LiveKit refused the call; is the key right?"
+                if refusal
+                else f"{error.code}"[:200],
             }
         except TimeoutError:
             found = _unknown(Failure.TIMEOUT, FailureLayer.HTTP, f"no answer within {self.timeout_s:g} s")
-        except (aiohttp.ClientError, OSError) as error:
+        except (aiohttp.ClientError, OSError, ValueError) as error:  # ValueError: a name that no resolver takes
             found = _connection_failure(error)
         if "failure" in found and "failure_layer" not in found:
             found["failure_layer"] = FailureLayer.API
@@ -231,7 +250,7 @@ class LiveKit:
         session: Session | None = None
         try:
             async with asyncio.timeout(timeout_s):
-                found, socket = await self._handshake(token)
+                found, socket = await self._handshake(token, timeout_s)
             session = None if socket is None else Session(socket)
         except TimeoutError:
             found = _unknown(Failure.TIMEOUT, FailureLayer.SIGNAL, f"no JoinResponse within {timeout_s:g} s")
@@ -251,16 +270,14 @@ class LiveKit:
         )
         return row, session
 
-    async def _handshake(self, token: str) -> tuple[dict[str, Any], ClientConnection | None]:
+    async def _handshake(self, token: str, timeout_s: float) -> tuple[dict[str, Any], ClientConnection | None]:
         from livekit.protocol.rtc import SignalResponse
 
         query = f"access_token={quote(token)}&protocol={PROTOCOL}&sdk=python&auto_subscribe=0"
-        try:
-            socket = await connect(
-                f"{self.url}/rtc?{query}", ping_interval=None, open_timeout=None, max_size=2**20, proxy=None
-            )
-        except (websockets.WebSocketException, OSError, ValueError) as error:
-            return _signal_failure(error), None
+        opened = await dial(f"{self.url}/rtc?{query}", tls=self._tls, clock=self._vantage.clock, timeout_s=timeout_s)
+        if isinstance(opened, NotOpened):
+            return _signal_failure(opened), None
+        socket = opened.ws
         try:
             message = await socket.recv()
             answer = SignalResponse.FromString(message if isinstance(message, bytes) else message.encode())
@@ -301,14 +318,19 @@ class LiveKit:
         clock = self._vantage.clock
         room = rtc.Room()
         sent_at = clock.now()
+        connecting = asyncio.ensure_future(room.connect(self.url, token, rtc.RoomOptions(auto_subscribe=False)))
         session: Session | None = None
         try:
             async with asyncio.timeout(timeout_s):
-                await room.connect(self.url, token, rtc.RoomOptions(auto_subscribe=False))
+                await asyncio.shield(connecting)
             found: dict[str, Any] = {"outcome": Outcome.VISIBLE}
             session = Session(None, room)
         except TimeoutError:
             found = _unknown(Failure.TIMEOUT, FailureLayer.ICE, f"media not connected within {timeout_s:g} s")
+            self._give_up(connecting, room)
+        except asyncio.CancelledError:
+            self._give_up(connecting, room)
+            raise
         except rtc.ConnectError as error:
             found = _media_failure(str(error))
         row = self._vantage.record(
@@ -325,6 +347,18 @@ class LiveKit:
             **found | {"detail": detail(tries_inside_at_most=RTC_TRIES)},
         )
         return row, session
+
+    def _give_up(self, connecting: asyncio.Future[None], room: Any) -> None:
+        """The RTC library goes on by itself after we have stopped waiting: when it gets in, it leaves at once."""
+
+        async def leave() -> None:
+            with contextlib.suppress(Exception):  # whatever it fails with now, it is not in the room
+                await connecting
+                await room.disconnect()
+
+        task = asyncio.create_task(leave(), name="media-given-up")
+        self._given_up.add(task)
+        task.add_done_callback(self._given_up.discard)
 
 
 def _unknown(failure: Failure, layer: FailureLayer, reason: str) -> dict[str, Any]:
@@ -345,41 +379,34 @@ def _media_failure(said: str) -> dict[str, Any]:
     return _unknown(Failure.ICE, FailureLayer.ICE, f"media failed: {words}")
 
 
-def _signal_failure(error: BaseException) -> dict[str, Any]:
-    if not isinstance(error, websockets.InvalidStatus):
-        return _connection_failure(error)
-    status = error.response.status_code
-    said = bytes(error.response.body or b"")[:160].decode("utf-8", "replace")
-    if status == 404 and "room" in said:
-        outcome, failure = Outcome.ABSENT, Failure.NOT_FOUND
-    elif status in (401, 403):
-        outcome, failure = Outcome.REFUSED, Failure.UNAUTHORISED if status == 401 else Failure.FORBIDDEN
+_REFUSALS: Final = {401: Failure.UNAUTHORISED, 403: Failure.FORBIDDEN, 429: Failure.RATE_LIMITED}
+
+
+def _signal_failure(failed: NotOpened) -> dict[str, Any]:
+    if failed.status == 404:
+        gone = "room" in failed.body
+        outcome, failure = (Outcome.ABSENT, Failure.NOT_FOUND) if gone else (Outcome.UNKNOWN, Failure.WRONG_PATH)
     else:
-        outcome, failure = Outcome.UNKNOWN, Failure.WRONG_PATH if status == 404 else Failure.SERVER_ERROR
+        outcome, failure = failed.outcome, failed.failure
+    layer = FailureLayer.SIGNAL if failed.status is not None or failure is Failure.TIMEOUT else failed.layer
     return {
         "outcome": outcome,
-        "status": status,
+        "status": failed.status,
         "failure": failure,
-        "failure_layer": FailureLayer.SIGNAL,
-        "reason": said or f"HTTP {status}",
+        "failure_layer": layer,
+        "reason": failed.body or failed.reason,
     }
 
 
 def _connection_failure(error: BaseException) -> dict[str, Any]:
-    """The failure of a connection that never spoke. The library's text is left out: it may hold the URL."""
-    import socket
-
+    """The failure of a call that never got an answer. The library's text is left out: it may hold the URL."""
     chain = [error, error.__cause__, error.__context__, getattr(error, "os_error", None)]
-    if any(isinstance(found, socket.gaierror) for found in chain):
+    if any(isinstance(found, socket.gaierror | UnicodeError) for found in chain):
         return _unknown(Failure.DNS, FailureLayer.DNS, "the host name does not resolve")
     if any(isinstance(found, ssl.SSLError) for found in chain):
-        return _unknown(
-            Failure.TLS, FailureLayer.TLS, "TLS failed: does the server speak plain ws? give --livekit ws://…"
-        )
+        return _unknown(Failure.TLS, FailureLayer.TLS, "TLS failed: does it speak plain ws? give --livekit ws://…")
     if any(isinstance(found, ConnectionRefusedError) for found in chain):
         return _unknown(Failure.REFUSED, FailureLayer.TCP, "connection refused: is the server running?")
     if any(isinstance(found, ConnectionResetError) for found in chain):
         return _unknown(Failure.RESET, FailureLayer.TCP, "the connection was reset")
-    if isinstance(error, OSError):
-        return _unknown(Failure.UNREACHABLE, FailureLayer.TCP, "the host cannot be reached")
-    return _unknown(Failure.PROTOCOL, FailureLayer.WS, f"no websocket handshake ({type(error).__name__})")
+    return _unknown(Failure.UNREACHABLE, FailureLayer.TCP, "the host cannot be reached")

@@ -450,7 +450,7 @@ async def test_a_port_that_hangs_up():
         (403, Outcome.REFUSED, Failure.FORBIDDEN),
         (429, Outcome.REFUSED, Failure.RATE_LIMITED),
         (503, Outcome.UNKNOWN, Failure.SERVER_ERROR),
-        (302, Outcome.UNKNOWN, Failure.PROTOCOL),
+        (302, Outcome.UNKNOWN, Failure.UNEXPECTED),
         (200, Outcome.UNKNOWN, Failure.UNEXPECTED),
     ],
 )
