@@ -5,13 +5,14 @@ from __future__ import annotations
 import argparse
 import contextlib
 import json
+import os
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from nestobs import __version__
-from nestobs.errors import NestobsError
+from nestobs.errors import NestobsError, UsageError
 
 if TYPE_CHECKING:
     from nestobs.config import Config
@@ -38,14 +39,18 @@ def main(argv: Sequence[str] | None = None) -> int:
     args = parser.parse_args(argv)
     try:
         command: Command = args.command
-        return command(args)
+        code = command(args)
+        sys.stdout.flush()
+        return code
     except NestobsError as error:
-        print(f"nestobs: {error}", file=sys.stderr)
+        from nestobs.terminal import harmless
+
+        print(f"nestobs: {harmless(str(error))}", file=sys.stderr)
         return error.exit_code
     except KeyboardInterrupt:
         return 130
-    except BrokenPipeError:
-        sys.stderr.close()
+    except BrokenPipeError:  # whoever read us has gone; so that the interpreter's own last flush finds no pipe
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
 
 
@@ -105,7 +110,7 @@ def _with_policy(parser: argparse.ArgumentParser, default: str) -> None:
 
 def _with_webhooks(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
-        "--webhook-port", metavar="PORT", type=_count, help="receive LiveKit's webhooks here (needs LiveKit's keys)"
+        "--webhook-port", metavar="PORT", type=_port, help="receive LiveKit's webhooks here (needs LiveKit's keys)"
     )
 
 
@@ -126,8 +131,14 @@ def _duration_s(text: str) -> float:
 
 
 def _count(text: str) -> int:
-    if not text.isdigit() or int(text) > 100_000:
+    if not (text.isascii() and text.isdigit()) or int(text) > 100_000:
         raise argparse.ArgumentTypeError(f"{text!r} is no count: write a whole number from 0 to 100000")
+    return int(text)
+
+
+def _port(text: str) -> int:
+    if not (text.isascii() and text.isdigit()) or int(text) > 65_535:
+        raise argparse.ArgumentTypeError(f"{text!r} is no port: write a number from 1 to 65535, or 0 for a free one")
     return int(text)
 
 
@@ -142,7 +153,9 @@ def _show(args: argparse.Namespace, data: dict[str, Any], lines: Sequence[str]) 
     if args.json:
         print(json.dumps(data, indent=2, default=str))
     else:
-        print("\n".join(lines))
+        from nestobs.terminal import harmless
+
+        print("\n".join(harmless(line) for line in lines))
 
 
 # demo
@@ -189,7 +202,7 @@ def _lab(commands: Commands) -> None:
     parser.add_argument("--vantages", metavar="N", type=int, choices=(1, 2), default=1, help="1, or 2 with a slow one")
     parser.add_argument("--delay-scale", metavar="X", type=float, default=1.0, help="multiply all delays (default 1)")
     parser.add_argument(
-        "--api-port", metavar="PORT", type=int, default=0, help="fixed port of the API (default: a free one)"
+        "--api-port", metavar="PORT", type=_port, default=0, help="fixed port of the API (default: a free one)"
     )
     parser.add_argument("--webhook", metavar="URL", action="append", default=[], help="LiveKit tells this URL too")
     parser.add_argument("--stand-in", action="store_true", help="use the LiveKit stand-in even where a server is found")
@@ -328,7 +341,7 @@ def _run_canary(args: argparse.Namespace) -> int:
             targets,
             campaign,
             store=Store.open(config.store(args.store)),
-            keyring=config.keyring(args.target),
+            keyring=config.keyring(target.name),
             budget=Budget(),
             rng=random.Random(args.seed),
             progress=_teller(args),
@@ -406,7 +419,7 @@ def _run_join(args: argparse.Namespace) -> int:
     from nestobs.one import join_once
 
     config, target = _configured(args)
-    keys = None if args.guest else config.keyring(args.target).operator or Keys.generate()
+    keys = None if args.guest else config.keyring(target.name).operator or Keys.generate()
     found, verdict = _interruptible(
         join_once(
             target,
@@ -485,8 +498,8 @@ def _run_timeline(args: argparse.Namespace) -> int:
     wanted = read_address(args.address) if args.address else None
     frame = timelines(store.frame())
     if wanted is not None:
-        room = wanted if isinstance(wanted, str) else wanted.identifier
-        frame = frame[frame["room"] == room]
+        same = frame["room"] == wanted if isinstance(wanted, str) else frame["nest"] == str(wanted)
+        frame = frame[same]
     if args.json:
         print(frame.to_json(orient="records", date_format="iso", indent=2))
     else:
@@ -514,6 +527,8 @@ def _run_export(args: argparse.Namespace) -> int:
     if args.timelines:
         frame = timelines(frame)
     path: Path = args.parquet or args.csv
+    if path.is_dir():
+        raise UsageError(f"{path} is a folder: name the file to write")
     (write_parquet if args.parquet else write_csv)(frame, path)
     _show(args, {"file": str(path), "rows": len(frame)}, [f"{len(frame)} rows in {path}"])
     return 0

@@ -26,7 +26,7 @@ from typing import Any, Final
 from pydantic import BaseModel, ConfigDict, SecretStr, ValidationError
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
-from nestobs.errors import ConfigError, UsageError
+from nestobs.errors import ConfigError, KeyFormatError, UsageError
 from nestobs.keyring import Keyring
 from nestobs.nostr import Keys
 from nestobs.station import Target
@@ -101,6 +101,8 @@ class Config:
         table = self.file.targets.get(name or "")
         found_api = api or (table.api if table else "")
         found_relays = tuple(relays) or tuple(table.relays if table else ())
+        if table is not None and not found_relays:
+            raise ConfigError(f"target {name!r} in {self.path} lists no relay: add one to its relays, or give --relay")
         if not found_api or not found_relays:
             raise UsageError(
                 "no target: give --target NAME (from nestobs.toml) or --api URL and at least one --relay URL"
@@ -120,10 +122,15 @@ class Config:
     def keyring(self, name: str | None = None) -> Keyring:
         """Where run keys are kept, with the operator's own key from the environment or the target's file."""
         table = self.file.targets.get(name or "")
-        secret = self.environment.nsec.get_secret_value() if self.environment.nsec else ""
-        if not secret and table is not None and table.nsec_file is not None:
-            secret = _secret_file(self._beside(table.nsec_file))
-        operator = Keys.from_secret(secret) if secret else None
+        operator = None
+        if self.environment.nsec is not None:
+            operator = Keys.from_secret(self.environment.nsec.get_secret_value())
+        elif table is not None and table.nsec_file is not None:
+            path = self._beside(table.nsec_file)
+            try:
+                operator = Keys.from_secret(_secret_file(path))
+            except KeyFormatError:
+                raise ConfigError(f"the key file {path} holds neither an nsec nor 64 hex digits") from None
         return Keyring(self.environment.state_dir.expanduser() / "keys", operator)
 
     def _livekit_keys(self, table: _TargetTable | None) -> tuple[str, str]:

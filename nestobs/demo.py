@@ -80,6 +80,8 @@ async def demo(out: Path, *, nests: int = 66, seed: int = 1, progress: Progress)
 
 def _fresh(out: Path) -> None:
     """Make `out` empty. Only a folder that a demo made before is emptied."""
+    if out.exists() and not out.is_dir():
+        raise UsageError(f"{out} is a file: give --out a folder")
     if out.exists() and any(out.iterdir()):
         if not (out / "store").exists() and not (out / "lab").exists():
             raise UsageError(f"{out} is not empty and no earlier demo's: give --out another folder")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import importlib.util
 import os
 import sys
@@ -42,8 +43,8 @@ async def examine(target: Target | None, store: Path) -> list[Check]:
     run_id = uuid7(Clock().now())
     async with open_station(target, run_id=run_id, sink=rows.append, committed=nothing, limiter=limiter) as station:
         checks += await _api(station)
-        for relay in station.relays:
-            reached = await relay.ready(5.0)
+        ready = await asyncio.gather(*(relay.ready(5.0) for relay in station.relays))
+        for relay, reached in zip(station.relays, ready, strict=True):
             said = "connected" if reached else _last_reason(rows, relay.url) or "no connection within 5 s"
             checks.append(Check(f"relay {relay.url}", "good" if reached else "bad", said))
         checks += await _livekit(station)
@@ -63,7 +64,7 @@ def _rtc() -> Check:
 
 
 def _store(path: Path) -> Check:
-    if not path.exists():
+    if not path.exists() or (path.is_dir() and not any(path.iterdir())):
         parent = next(p for p in [path.absolute(), *path.absolute().parents] if p.exists())
         writable = parent.is_dir() and os.access(parent, os.W_OK)
         return Check("store", "good" if writable else "bad", f"{path} can{'' if writable else 'not'} be made")

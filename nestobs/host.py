@@ -29,6 +29,7 @@ from nestobs.pen import Pen
 from nestobs.plan import HORIZON_S, WANTED_POLLS, Plan, fit
 from nestobs.policy import Policy, Uniform
 from nestobs.probe import join, load
+from nestobs.sources.api import Answer
 from nestobs.sources.livekit import Session
 from nestobs.sources.relay import Relay, Seen
 from nestobs.station import Station, Target, open_station
@@ -39,7 +40,7 @@ SECOND_NS: Final = 1_000_000_000
 IN_FLIGHT: Final = 3
 """Attempts of one layer of one nest that may overlap; further ones are skipped, with a row."""
 
-CLEAN_S, INTERRUPTED_S = 15.0, 2.0
+CLEAN_S, INTERRUPTED_S = 15.0, 1.2
 """How long deleting one nest may take, at the end and when interrupted; then it stays in the ledger."""
 
 CLIENT_LOADS: Final = 8
@@ -79,6 +80,7 @@ class Report:
     run_id: str
     plan: str = ""
     made: int = 0
+    deleted: int = 0
     refused: int = 0
     joined: int = 0
     verdicts: Counter[str] = field(default_factory=Counter)
@@ -92,6 +94,7 @@ class Report:
             "run_id": self.run_id,
             "plan": self.plan,
             "nests": self.made,
+            "deleted": self.deleted,
             "refused": self.refused,
             "joined": self.joined,
             "verdicts": dict(self.verdicts),
@@ -195,17 +198,25 @@ class _Crew:
         report.plan = self.plan.resolution()
         self.progress("plan", {"said": report.plan})
         self.keys, self.key_ref = keyring.host(report.run_id)
+        interrupted = False
         try:
             await self.perform()
             mine = [entry for entry in store.ledger() if entry.run_id == report.run_id]
             if mine:  # a PUT whose answer never came, a DELETE that failed: once more, in peace
                 await cleanup.clean_up(host, self.writer, keyring, mine)
+        except asyncio.CancelledError:
+            interrupted = True
+            raise
         finally:
             await asyncio.gather(*self.entering, return_exceptions=True)  # an entry on its way keeps the key
             mine = [entry for entry in store.ledger() if entry.run_id == report.run_id]
             report.left = [f"{entry.room or 'a room'}: {entry.note or 'still there'}" for entry in mine]
             if not mine:
                 keyring.forget(self.key_ref)
+            if interrupted:
+                left = f"{len(mine)} left for the next start" if mine else "nothing left"
+                said = f"interrupted: made {report.made} nests, deleted {report.deleted}, {left}"
+                self.progress("interrupted", {"said": said})
         return report
 
     async def perform(self) -> None:
@@ -241,38 +252,63 @@ class _Crew:
         await host.clock.until(due)
         trace = Trace(trace_id=host.vantage.new_id())
         entry = await self._enter("room", trace)
-        answer = await host.api.create(trace, self.keys, self._write_relays(), role=Role.HOST)
-        body = answer.body
-        if answer.row.outcome is not Outcome.ACCEPTED or body is None:
-            self.report.refused += 1
-            if answer.row.status is not None and 400 <= answer.row.status < 500:
-                await self._close(entry, f"refused: HTTP {answer.row.status}")
-            elif answer.row.failure is Failure.BUDGET:
-                await self._close(entry, "not asked: budget spent")
-            self.progress("refused", {"reason": answer.row.reason})
-            return
-        room = str(body["roomId"])
-        await self._update(entry, room=room, nest=str(Address(ROOM_KIND, self.keys.public, room)))
-        self.report.made += 1
-        self.report.rooms.append(room)
-        self.progress("created", {"room": room, "n": self.report.made})
-        origin = answer.row.sent_at
-        trace = replace(trace, room=room, nest=str(Address(ROOM_KIND, self.keys.public, room)))
-        self.traces[room] = trace
-        event_entry: int | None = None
+        asking = host.api.create(trace, self.keys, self._write_relays(), role=Role.HOST)
+        creating = asyncio.create_task(asking)
         try:
-            event = self._event(room, body, number)
-            event_entry = await self._enter("event", trace)
-            await self._meet(body)
-            async with asyncio.TaskGroup() as group:
-                for relay in host.relays:
-                    group.create_task(relay.publish(trace, event))
-                self._observe(group, trace, origin, str(body.get("token") or ""))
+            answer = await asyncio.shield(creating)
+        except asyncio.CancelledError:
+            await self._hear_out(creating, trace, entry)
+            raise
+        room = _room(answer)
+        if not room:
+            await self._not_made(answer, entry)
+            return
+        trace = replace(trace, room=room, nest=self._address(room))
+        events: list[int] = []
+        try:
+            await self._update(entry, room=room, nest=trace.nest)
+            self.report.made += 1
+            self.report.rooms.append(room)
+            self.progress("created", {"room": room, "n": self.report.made})
+            await self._live(trace, answer, number, events)
         finally:
             task = asyncio.current_task()
             patience_s = INTERRUPTED_S if task is not None and task.cancelling() else CLEAN_S
-            await asyncio.shield(self._undo(trace, entry, event_entry, patience_s))
+            await asyncio.shield(self._undo(trace, entry, events, patience_s))
             self.traces.pop(room, None)
+
+    def _address(self, room: str) -> str:
+        return str(Address(ROOM_KIND, self.keys.public, room))
+
+    async def _hear_out(self, creating: asyncio.Task[Answer], trace: Trace, entry: int) -> None:
+        """Interrupted while a PUT is under way: its answer may still come, and names the room to delete."""
+        await asyncio.wait({creating}, timeout=INTERRUPTED_S)
+        if creating.done() and not creating.cancelled() and (room := _room(creating.result())):
+            await self._undo(replace(trace, room=room, nest=self._address(room)), entry, [], INTERRUPTED_S)
+        creating.cancel()
+        await asyncio.gather(creating, return_exceptions=True)
+
+    async def _not_made(self, answer: Answer, entry: int) -> None:
+        """No room, or none we know of: only the server's own refusal closes the entry."""
+        row = answer.row
+        self.report.refused += 1
+        if row.status is not None and 400 <= row.status < 500:
+            await self._close(entry, f"refused: HTTP {row.status}")
+        elif row.failure is Failure.BUDGET:
+            await self._close(entry, "not asked: budget spent")
+        self.progress("refused", {"reason": row.reason})
+
+    async def _live(self, trace: Trace, answer: Answer, number: int, events: list[int]) -> None:
+        """From the PUT's answer to the horizon: publish, watch, join. The event's ledger entry goes into `events`."""
+        body = answer.body or {}
+        self.traces[trace.room] = trace
+        event = self._event(trace.room, body, number)
+        events.append(await self._enter("event", trace))
+        await self._meet(body)
+        async with asyncio.TaskGroup() as group:
+            for relay in self.stations[0].relays:
+                group.create_task(relay.publish(trace, event))
+            self._observe(group, trace, answer.row.sent_at, str(body.get("token") or ""))
 
     def _write_relays(self) -> tuple[str, ...]:
         return tuple(relay.url for relay in self.stations[0].relays)[:10]
@@ -295,19 +331,20 @@ class _Crew:
         for station in self.stations:
             await station.meet_livekit(streaming)
 
-    async def _undo(self, trace: Trace, entry: int, event_entry: int | None, patience_s: float) -> None:
+    async def _undo(self, trace: Trace, entry: int, events: list[int], patience_s: float) -> None:
         host = self.stations[0]
         try:
             async with asyncio.timeout(patience_s):
                 problem, withdrawn = await asyncio.gather(
                     cleanup.delete_room(host, trace, self.keys),
-                    cleanup.withdraw(host, trace, self.keys) if event_entry is not None else _no(),
+                    cleanup.withdraw(host, trace, self.keys) if events else _no(),
                 )
                 if problem:
                     await self._update(entry, note=problem)
                 else:
                     await self._close(entry, "deleted")
-                if withdrawn and event_entry is not None:
+                    self.report.deleted += 1
+                for event_entry in events if withdrawn else ():
                     await self._close(event_entry, "deletion requested")
         except (TimeoutError, StoreError):
             return  # it stays open in the ledger for the next start
@@ -407,6 +444,13 @@ class _Crew:
         finally:
             if session is not None:
                 await asyncio.shield(session.close())
+
+
+def _room(answer: Answer) -> str:
+    """The room that a PUT's answer names; "" when it made none that we know of."""
+    if answer.row.outcome is not Outcome.ACCEPTED or answer.body is None:
+        return ""
+    return str(answer.body.get("roomId") or "")
 
 
 async def _no() -> bool:

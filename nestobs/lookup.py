@@ -38,16 +38,28 @@ async def find(station: Station, wanted: Address | str, *, timeout_s: float = 5.
         return relay.url, row.outcome, event
 
     answers = await asyncio.gather(*(ask(relay) for relay in station.relays))
-    events = sorted((event for _, _, event in answers if event is not None), key=lambda event: event.created_at)
+    events = [event for _, _, event in answers if event is not None]
+    if len({event.pubkey for event in events}) > 1:
+        events = await _hosted(station, trace, events)
+    events.sort(key=lambda event: event.created_at)
     nest = read_nest(events[-1]) if events else None
     for event in events[:-1]:
         nest = nest.renewed(read_nest(event)) if nest else None
     return Found(
         Trace(trace.trace_id, str(nest.address) if nest else nest_name, room),
         nest,
-        tuple(url for url, _, event in answers if event is not None),
+        tuple(url for url, _, event in answers if event in events),
         tuple(url for url, outcome, _ in answers if outcome not in (Outcome.VISIBLE, Outcome.ABSENT)),
     )
+
+
+async def _hosted(station: Station, trace: Trace, events: list[Event]) -> list[Event]:
+    """Anybody may announce a room id. The events by the host that the API names; else those by the newest's author."""
+    answer = await station.api.info(trace)
+    host = answer.body.get("host") if answer.body is not None else None
+    newest = max(events, key=lambda event: event.created_at)
+    author = host if any(event.pubkey == host for event in events) else newest.pubkey
+    return [event for event in events if event.pubkey == author]
 
 
 READY, NOT_YET, GONE, CANNOT_TELL = 0, 1, 2, 3

@@ -225,7 +225,7 @@ def named_policy(text: str) -> Policy:
         "full_jitter": full_jitter,
     }
     try:
-        if name in makers:
+        if name in makers and (text == name or text.endswith(")")):
             return makers[name](float(rest.removesuffix(")")) if rest else 1.0)
     except ValueError:
         pass

@@ -101,7 +101,7 @@ class _Joiner:
 
     async def connect_media(self, timeout_s: float) -> Reply:
         """Media over a connection of its own, since the RTC library signals for itself; it replaces the first one."""
-        if not self.media or self.station.livekit is None:
+        if not self.media or self.station.livekit is None or not self.station.livekit.carries_media:
             return Reply(self.station.clock.now(), Outcome.UNKNOWN)
         await self.leave()
         row, session = await self.station.livekit.media(

@@ -3,7 +3,7 @@
     import nestobs
 
     store = nestobs.open("nestobs-data")
-    report = await nestobs.host("production", count=3, store=store)
+    report = await nestobs.canary("production", count=3, store=store)
     frame = nestobs.timelines(store)
 
 Targets are named as in nestobs.toml, or given as `nestobs.Target` values. Frames are pandas, instants tz-aware UTC.
@@ -71,7 +71,7 @@ async def canary(
     """
     settings = Config(config)
     targets = [each if isinstance(each, Target) else settings.target(each) for each in (target, *also)]
-    name = target if isinstance(target, str) else None
+    name = targets[0].name
     return await _host(
         targets,
         Campaign(count=count, policy=policy or exponential(), horizon_s=horizon_s, stagger_s=stagger_s),

@@ -2,43 +2,66 @@
 
 from __future__ import annotations
 
+import shutil
+import sys
 import unicodedata
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import pandas as pd
-from rich.console import Console
-from rich.markup import escape
-from rich.table import Table
+if TYPE_CHECKING:
+    import pandas as pd
+
+
+def harmless(text: str, most: int = 2_000) -> str:
+    """Text that cannot harm a terminal: no control, format (right-to-left marks) or private characters, cut."""
+    kept = "".join(c if unicodedata.category(c)[0] != "C" else "�" for c in text[: most + 1])
+    return kept if len(kept) <= most else kept[: most - 1] + "…"
 
 
 def plain(text: str, most: int = 60) -> str:
-    """Text that cannot harm a terminal: no control, format (right-to-left marks) or private characters, cut."""
-    kept = "".join(c if unicodedata.category(c)[0] != "C" else "�" for c in text[: most * 2])
-    return escape(kept if len(kept) <= most else kept[: most - 1] + "…")
+    """As `harmless`, and what rich would read as markup escaped."""
+    from rich.markup import escape
+
+    return escape(harmless(text, most))
 
 
 class Teller:
-    """Progress on stderr: one live line where it is a terminal, sparse plain lines elsewhere, nothing when quiet."""
+    """Progress on stderr: one live line where it is a terminal, sparse plain lines elsewhere.
+
+    Quiet, it says only that it was interrupted, and what of that was cleaned.
+    """
 
     def __init__(self, *, quiet: bool = False) -> None:
-        self._console = Console(stderr=True, quiet=quiet, highlight=False)
+        self._quiet = quiet
         self._counts: dict[str, int] = {}
         self._verdicts: dict[str, int] = {}
+        self._drawn = 0
 
     def tell(self, what: str, facts: dict[str, Any]) -> None:
         """Take one piece of news: a sentence (`said`), or something to count."""
+        if self._quiet and what != "interrupted":
+            return
         if "said" in facts:
-            self._console.print(plain(str(facts["said"]), 400))
+            self._print(harmless(str(facts["said"])))
             return
         self._counts[what] = self._counts.get(what, 0) + 1
         if what == "verdict":
             kind = str(facts.get("kind", ""))
             self._verdicts[kind] = self._verdicts.get(kind, 0) + 1
-        line = self._line()
-        if self._console.is_terminal:
-            self._console.print(line, end="\r", overflow="crop", no_wrap=True)
+        if sys.stderr.isatty():
+            self._redraw(self._line())
         elif sum(self._counts.values()) % 50 == 0:
-            self._console.print(line)
+            self._print(self._line())
+
+    def _redraw(self, line: str) -> None:
+        line = line[: shutil.get_terminal_size().columns - 1]
+        print("\r" + line.ljust(self._drawn), end="", file=sys.stderr, flush=True)
+        self._drawn = len(line)
+
+    def _print(self, line: str) -> None:
+        if self._drawn:
+            print(file=sys.stderr)
+            self._drawn = 0
+        print(line, file=sys.stderr, flush=True)
 
     def _line(self) -> str:
         counts = " ".join(f"{name} {n}" for name, n in self._counts.items() if name != "verdict")
@@ -48,14 +71,17 @@ class Teller:
 
 def timeline_table(frame: pd.DataFrame) -> None:
     """Print timelines: a block a nest, a line a layer and vantage, the interval in seconds since the origin."""
-    console = Console(highlight=False)
+    from rich.console import Console
+    from rich.table import Table
+
+    console = Console(highlight=False, width=None if sys.stdout.isatty() else 160)
     if frame.empty:
-        console.print("no timelines: the store holds no observation of a nest")
+        console.print("no timelines: nothing was observed of it; `nestobs timeline` alone shows every nest there is")
         return
     for room, rows in frame.groupby("room", sort=False):
         table = Table(title=plain(str(room)), title_justify="left")
         for name in ("layer", "vantage", "visible within (s]", "polls", "unknown", "flaps", "note"):
-            table.add_column(name)
+            table.add_column(name, overflow="fold")
         for row in rows.sort_values(["layer", "vantage"]).to_dict("records"):
             table.add_row(
                 plain(row["layer"]),

@@ -84,6 +84,10 @@ async def run(
             await station.hear_webhooks(watcher.trace_of_room, webhook_port)
         try:
             await pen.during(watcher.work(for_s))
+        except asyncio.CancelledError:
+            said = f"interrupted: saw {watcher.watched.nests} nests, wrote {pen.written} observations"
+            progress("interrupted", {"said": said})
+            raise
         finally:
             watcher.watched.rows = pen.written
         return watcher.watched
@@ -169,8 +173,7 @@ class _Watcher:
 
     def _polls(self, nest: Nest) -> int:
         """Polls of info and of guest this nest gets: a quarter of what is left, none for another API's nests."""
-        ours = urlsplit(self.station.api.url).netloc
-        if urlsplit(nest.service).netloc not in ("", ours):
+        if not _names(nest.service, self.station.api.url):
             return 0
         share = self.station.api.limiter.left(self.station.clock.now()) // 4 // 2
         if share < LEAST_POLLS:
@@ -189,3 +192,11 @@ class _Watcher:
 
 def _left_s(clock: Clock, end: int | None) -> float | None:
     return None if end is None else (end - clock.now()) / SECOND_NS
+
+
+def _names(service: str, api: str) -> bool:
+    """Whether an event's service tag means this API's host, or none. A stranger wrote it: it may be no URL at all."""
+    try:
+        return urlsplit(service).netloc in ("", urlsplit(api).netloc)
+    except ValueError:
+        return False

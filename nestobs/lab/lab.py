@@ -107,7 +107,12 @@ class Lab:
         await self._stack.aclose()
 
     async def _start(self) -> None:
-        self.directory.mkdir(parents=True, exist_ok=True)
+        try:
+            self.directory.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise UsageError(
+                f"{self.directory} cannot be made ({error.strerror}): give the lab another folder"
+            ) from None
         truth = self._truth = TruthLog(self.directory / "truth.jsonl")
         self._stack.callback(truth.close)
         stamps = JsonLines(self.directory / "stamps.jsonl") if self._stamping else None
@@ -195,8 +200,8 @@ def _check(
         raise UsageError("the lab has one vantage or two")
     if not 1 <= relays <= 50:
         raise UsageError("the lab has 1 to 50 relays")
-    if delay_scale < 0 or seed < 0:
-        raise UsageError("delay_scale and seed are zero or more")
+    if not 0 <= delay_scale < 1e6 or seed < 0:
+        raise UsageError("delay_scale and seed are zero or more, and finite")
 
 
 def _binary(choice: str) -> Path | None:

@@ -131,7 +131,11 @@ def load_scenario(name: str | Path) -> Scenario:
         path = Path(name)
         if not path.is_file():
             raise UsageError(f"there is no scenario file {path}")
-        return read_scenario(path.read_text("utf-8"), name=path.stem, where=str(path))
+        try:
+            text = path.read_text("utf-8")
+        except (OSError, UnicodeDecodeError) as error:
+            raise UsageError(f"the scenario {path} cannot be read ({type(error).__name__}): it is UTF-8 TOML") from None
+        return read_scenario(text, name=path.stem, where=str(path))
     if name not in scenario_names():
         raise UsageError(f"there is no scenario {name!r}: choose among {', '.join(scenario_names())}")
     file = resources.files("nestobs.lab").joinpath("scenarios", f"{name}.toml")

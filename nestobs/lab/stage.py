@@ -146,9 +146,10 @@ class Stage:
     ) -> Way:
         try:
             api = await self._proxy(stack, self.api.port, extra_s, api_port)
-        except OSError as error:
+        except (OSError, OverflowError) as error:
+            why = getattr(error, "strerror", "") or "a port is 1 to 65535"
             raise UsageError(
-                f"port {api_port} cannot be had ({error.strerror}): stop what uses it, or leave the port to the lab"
+                f"port {api_port} cannot be had ({why}): stop what uses it, or leave the port to the lab"
             ) from None
         livekit = await self._proxy(stack, self._world.livekit_port, extra_s)
         return Way(

@@ -69,9 +69,7 @@ class Api:
     """One Nests API seen from one vantage. `url` is its base, `https://HOST/api/v1/nests`. Use as a context manager."""
 
     def __init__(self, vantage: Vantage, url: str, limiter: Limiter, *, timeout_s: float = 10.0) -> None:
-        parts = urlsplit(url)
-        if parts.scheme not in ("http", "https") or not parts.netloc:
-            raise UsageError(f"the API address {url[:80]!r} is not a URL: write https://HOST/api/v1/nests")
+        _check(url)
         self.url = url.rstrip("/")
         self.limiter = limiter
         self.timeout_s = timeout_s
@@ -248,6 +246,20 @@ class Api:
             return response, content
 
 
+def _check(url: str) -> None:
+    """Raise UsageError unless this can be an API's base. A password in it is never quoted."""
+    remedy = "write https://HOST/api/v1/nests"
+    try:
+        parts = urlsplit(url)
+        usable = parts.scheme in ("http", "https") and bool(parts.hostname) and (parts.port is None or parts.port > 0)
+    except ValueError:  # a port or a host that is none
+        raise UsageError(f"the API address is not a URL: {remedy}") from None
+    if parts.username is not None or parts.password is not None:
+        raise UsageError(f"the API address holds a user name or password, which would reach every row: {remedy}")
+    if not usable or not url.isprintable() or " " in url:
+        raise UsageError(f"the API address {url[:80]!r} is not a URL: {remedy}")
+
+
 _OVER_BUDGET: Final[dict[str, Any]] = {
     "outcome": Outcome.PROBE_ERROR,
     "failure": Failure.BUDGET,
@@ -284,7 +296,7 @@ def _judge_404(
     if _from_cache(headers):
         return Outcome.UNKNOWN, Failure.CACHED, FailureLayer.HTTP, f"a cache's copy: {said or 'HTTP 404'}"
     if said == "Endpoint not found" or operation is Operation.HEALTH:
-        return Outcome.UNKNOWN, Failure.WRONG_PATH, FailureLayer.API, said or "no such path: check the API address"
+        return Outcome.UNKNOWN, Failure.WRONG_PATH, FailureLayer.API, f"{said or 'no such path'}: check the API address"
     if body is None and "html" in headers.get("content-type", ""):
         return (
             Outcome.UNKNOWN,

@@ -106,7 +106,7 @@ def read_url(url: str) -> WebSocketURI:
         shown = repr(url if len(url) <= 80 else url[:79] + "…") if "@" not in url else "the relay URL"
         raise UsageError(f"{shown} is not a websocket URL ({why}): {remedy}") from None
     if parts.username is not None:
-        raise UsageError(f"the relay URL holds a user name or password, which would reach every row: {remedy}")
+        raise UsageError(f"the URL holds a user name or password, which would reach every row: {remedy}")
     if not parts.host or any(character.isspace() or not character.isprintable() for character in url):
         raise UsageError(f"{url[:80]!r} is not a websocket URL (blank or control characters): {remedy}")
     return parts

@@ -18,7 +18,7 @@ import socket
 import ssl
 from types import TracebackType
 from typing import Any, Final
-from urllib.parse import quote, urlsplit
+from urllib.parse import quote
 
 import websockets
 from websockets.asyncio.client import ClientConnection
@@ -32,6 +32,8 @@ SECOND_NS: Final = 1_000_000_000
 PROTOCOL: Final = 16
 PING_S: Final = 5.0
 RTC_TRIES: Final = 4
+STAND_IN: Final = "stand-in"
+"""What the lab's stand-in calls its version: it signals, and carries no media."""
 
 
 def signal_url(text: str) -> str:
@@ -39,11 +41,13 @@ def signal_url(text: str) -> str:
 
     Raises UsageError when it is no such URL.
     """
-    parts = urlsplit(text)
     schemes = {"wss+livekit": "wss", "ws+livekit": "ws", "https": "wss", "http": "ws", "wss": "wss", "ws": "ws"}
-    if parts.scheme not in schemes or not parts.netloc:
+    scheme, separator, rest = text.partition("://")
+    if scheme not in schemes or not separator:
         raise UsageError(f"the LiveKit address {text[:80]!r} is not a URL: write wss://HOST")
-    return f"{schemes[parts.scheme]}://{parts.netloc}{parts.path.rstrip('/')}"
+    parts = read_url(f"{schemes[scheme]}://{rest}")
+    host = f"[{parts.host}]" if ":" in parts.host else parts.host
+    return f"{schemes[scheme]}://{host}:{parts.port}{parts.path.rstrip('/')}"
 
 
 class Session:
@@ -122,12 +126,16 @@ def _leave() -> bytes:
 
 
 class LiveKit:
-    """One LiveKit server seen from one vantage. Without `key` and `secret` all but the room list works."""
+    """One LiveKit server seen from one vantage. Without `key` and `secret` all but the room list works.
+
+    `carries_media` is false once a server has said that it is a stand-in.
+    """
 
     def __init__(self, vantage: Vantage, url: str, *, key: str = "", secret: str = "", timeout_s: float = 10.0) -> None:
         self.url = signal_url(url)
         self.timeout_s = timeout_s
         self.lists_rooms = bool(key and secret)
+        self.carries_media = True
         self._vantage, self._key, self._secret = vantage, key, secret
         self._api: Any = None
         self._tls = trust(read_url(self.url))
@@ -297,6 +305,7 @@ class LiveKit:
             said = answer.WhichOneof("message")
             return _unknown(Failure.UNEXPECTED, FailureLayer.SIGNAL, f"the first message was {said}, not join"), None
         version = answer.join.server_info.version or answer.join.server_version
+        self.carries_media = version != STAND_IN
         facts = detail(room_sid=answer.join.room.sid, participant_sid=answer.join.participant.sid)
         return {"outcome": Outcome.VISIBLE, "software": f"livekit {version}"[:80], "detail": facts}, socket
 
