@@ -16,6 +16,8 @@ from dataclasses import dataclass, field
 from typing import Final
 from urllib.parse import urlsplit
 
+from nestobs.errors import UsageError
+
 SECOND_NS: Final = 1_000_000_000
 SHARE: Final = 0.8
 DEFAULT_REQUESTS: Final = 80
@@ -116,7 +118,10 @@ class Budget:
         self._by_host: dict[str, Limiter] = {}
 
     def of(self, url: str) -> Limiter:
-        """The one limiter of this URL's host."""
-        parts = urlsplit(url)
-        port = parts.port or {"https": 443, "wss": 443}.get(parts.scheme, 80)
+        """The one limiter of this URL's host. Raises UsageError for what is no URL."""
+        try:
+            parts = urlsplit(url)
+            port = parts.port or {"https": 443, "wss": 443}.get(parts.scheme, 80)
+        except ValueError:  # a host or a port that is none
+            raise UsageError("the API address is not a URL: write https://HOST/api/v1/nests") from None
         return self._by_host.setdefault(f"{parts.hostname}:{port}", Limiter(self._allowed, self._window_s))

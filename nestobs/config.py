@@ -121,9 +121,11 @@ class Config:
 
     def keyring(self, name: str | None = None) -> Keyring:
         """Where run keys are kept, with the operator's own key from the environment or the target's file."""
+        if name is None and len(self.file.targets) == 1:
+            name = next(iter(self.file.targets))
         table = self.file.targets.get(name or "")
         operator = None
-        if self.environment.nsec is not None:
+        if self.environment.nsec is not None and self.environment.nsec.get_secret_value():
             operator = Keys.from_secret(self.environment.nsec.get_secret_value())
         elif table is not None and table.nsec_file is not None:
             path = self._beside(table.nsec_file)

@@ -213,7 +213,7 @@ class _Crew:
             report.left = [f"{entry.room or 'a room'}: {entry.note or 'still there'}" for entry in mine]
             if not mine:
                 keyring.forget(self.key_ref)
-            if interrupted:
+            if interrupted and self.writer.failed is None:
                 left = f"{len(mine)} left for the next start" if mine else "nothing left"
                 said = f"interrupted: made {report.made} nests, deleted {report.deleted}, {left}"
                 self.progress("interrupted", {"said": said})

@@ -74,10 +74,7 @@ def timeline_table(frame: pd.DataFrame) -> None:
     from rich.console import Console
     from rich.table import Table
 
-    console = Console(highlight=False, width=None if sys.stdout.isatty() else 160)
-    if frame.empty:
-        console.print("no timelines: nothing was observed of it; `nestobs timeline` alone shows every nest there is")
-        return
+    console = Console(highlight=False, width=shutil.get_terminal_size((160, 24)).columns)
     for room, rows in frame.groupby("room", sort=False):
         table = Table(title=plain(str(room)), title_justify="left")
         for name in ("layer", "vantage", "visible within (s]", "polls", "unknown", "flaps", "note"):

@@ -14,10 +14,10 @@ from pathlib import Path
 
 from nestobs.budget import Budget
 from nestobs.calibrate import coverage, summary
-from nestobs.host import Campaign, run
 from nestobs.clock import Clock
 from nestobs.config import Config
 from nestobs.demo import read_truth, relay_names, running_lab
+from nestobs.host import Campaign, run
 from nestobs.policy import exponential
 from nestobs.store import Store
 from nestobs.terminal import Teller
@@ -86,9 +86,8 @@ def main() -> int:
         widest = row["max_width_over_spacing"]
         ratio = "" if widest is None else f", widest {widest:.3f} of the spacing"
         print(f"{layer:<16} {row['contain_truth']}/{row['n']} contain, median width {row['median_width_s']} s{ratio}")
-    print(
-        f"all {found['contain_truth']}/{found['n']}; {len(observations)} observations in {found['wall_s']} s; {info['livekit']}"
-    )
+    print(f"all {found['contain_truth']}/{found['n']}; {len(observations)} observations in {found['wall_s']} s")
+    print(f"{info['livekit']['kind']} {info['livekit']['version']}")
     misses = table[~table["contains"]]
     if len(misses):
         print(misses.to_string())

@@ -748,7 +748,7 @@ BRACKETED = "absent 1 1.1, absent 4 4.1, visible 6 6.1, visible 9 9.1"
         pytest.param(
             BRACKETED,
             [disturbed(mark, 5, 5) for mark in (*MARKS[::-1], *MARKS)],
-            "clock_step,suspended,loop_blocked",
+            "clock_step,suspended,loop_blocked,no_network",
             id="each once",
         ),
         pytest.param("visible 3 3.1", [disturbed(Failure.SUSPENDED, 1, 2)], "suspended", id="since the origin"),

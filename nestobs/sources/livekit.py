@@ -18,7 +18,7 @@ import socket
 import ssl
 from types import TracebackType
 from typing import Any, Final
-from urllib.parse import quote
+from urllib.parse import quote, urlsplit
 
 import websockets
 from websockets.asyncio.client import ClientConnection
@@ -45,9 +45,13 @@ def signal_url(text: str) -> str:
     scheme, separator, rest = text.partition("://")
     if scheme not in schemes or not separator:
         raise UsageError(f"the LiveKit address {text[:80]!r} is not a URL: write wss://HOST")
-    parts = read_url(f"{schemes[scheme]}://{rest}")
-    host = f"[{parts.host}]" if ":" in parts.host else parts.host
-    return f"{schemes[scheme]}://{host}:{parts.port}{parts.path.rstrip('/')}"
+    plain = f"{schemes[scheme]}://{rest}"
+    try:
+        read_url(plain)
+    except UsageError as error:
+        raise UsageError(f"LiveKit: {error}; write wss://HOST") from None
+    parts = urlsplit(plain)
+    return f"{parts.scheme}://{parts.netloc}{parts.path.rstrip('/')}"
 
 
 class Session:
