@@ -3,7 +3,9 @@
 A room is deleted by the API as its host; where the API has no such route, by LiveKit with the operator's key; where
 neither is possible the entry stays open and says so. A PUT whose answer never came may have made a room whose name we
 were not told: rooms that LiveKit lists from about that instant are looked up by `/info`, and ours is the one whose
-host is our key. Nothing is ever deleted on a guess. Events are withdrawn by a deletion request (NIP-09).
+host is our key. Where `/info` does not say (yet), a key made for that run alone settles it: it has hosted nothing else,
+so the API's own check on DELETE answers 204 for ours and 403 for anybody else's. An operator's key is not used so: it
+may host rooms that are none of ours. Nothing is deleted on a guess. Events are withdrawn by deletion requests (NIP-09).
 """
 
 from __future__ import annotations
@@ -13,7 +15,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Final
 
-from nestobs.keyring import Keyring
+from nestobs.keyring import OPERATOR, Keyring
 from nestobs.nostr import DELETION_KIND, Keys
 from nestobs.observation import Failure, Outcome, Role
 from nestobs.sources.relay import Relay
@@ -119,8 +121,16 @@ async def _search(station: Station, entry: Entry, keys: Keys) -> tuple[list[str]
             if host == keys.public:
                 found.append(room)
             elif not (answer.row.outcome is Outcome.VISIBLE and isinstance(host, str)):
-                unproved.append(room)
+                ours = None if entry.key_ref == OPERATOR else await _deletable(station, room, keys)
+                found += [room] if ours else []
+                unproved += [room] if ours is None else []
     return found, unproved
+
+
+async def _deletable(station: Station, room: str, keys: Keys) -> bool | None:
+    """Delete a room by a key that has hosted nothing but ours: True, it was ours; False, it is not; None, no answer."""
+    row = (await station.api.delete(Trace(room=room), keys, role=Role.HOST, timeout_s=5.0)).row
+    return {204: True, 200: True, 202: True, 403: False}.get(row.status or 0)
 
 
 async def _event(station: Station, writer: Writer, entry: Entry, keys: Keys) -> str:

@@ -504,7 +504,9 @@ def _run_timeline(args: argparse.Namespace) -> int:
         print(frame.to_json(orient="records", date_format="iso", indent=2))
     else:
         if frame.empty:
-            _show(args, {}, [f"no timelines: nothing was observed of {args.address or 'any nest'} in {store.directory}"])
+            _show(
+                args, {}, [f"no timelines: nothing was observed of {args.address or 'any nest'} in {store.directory}"]
+            )
         timeline_table(frame)
     return 0
 
