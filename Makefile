@@ -28,7 +28,7 @@ test: $(STAMP)  ## lint, types, walls and all tests
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n auto
 
 lint: $(STAMP)  ## mend what ruff can mend
 	$(BIN)/ruff check --fix .
