@@ -51,9 +51,9 @@ $(LIVEKIT):
 		&& mv $$build/server $@.part && mv $@.part $@ && rm -rf $$build
 	$@ --version
 
-notebook: $(STAMP)  ## JupyterLab on the demo's propagation notebook
-	test -d runs/demo/store || $(MAKE) demo
-	$(BIN)/jupyter lab notebooks/propagation.ipynb
+notebook: $(STAMP)  ## JupyterLab on the demo's report, to go on from there
+	test -f runs/demo/report.ipynb || $(MAKE) demo
+	$(BIN)/jupyter lab runs/demo/report.ipynb
 
 environment: $(STAMP)  ## write environment.yml from pyproject.toml
 	$(BIN)/pyproject2conda yaml --extra dev --name nestobs --python-include infer --no-header --output environment.yml

@@ -199,10 +199,11 @@ def _report(
 
     observations = store.frame()
     judged = coverage(timelines(observations), read_truth(out / "lab"), relay_names(info))
+    parts = {"store": "store", "lab": "lab/lab.json", "truth": "lab/truth.jsonl"}
     make(
         notebook("propagation"),
         out / "report.html",
-        {"store": str(out / "store"), "lab": str(out / "lab" / "lab.json"), "truth": str(out / "lab" / "truth.jsonl")},
+        {name: str(out.resolve() / path) for name, path in parts.items()},
     )
     made = sum(report.made for report in reports.values())
     return {

@@ -9,6 +9,7 @@ import argparse
 import asyncio
 import json
 import random
+import resource
 import sys
 from pathlib import Path
 
@@ -29,10 +30,29 @@ HORIZON_S = 16.0
 NESTS_PER_S = 2.1
 
 
+class Footprint(Teller):
+    """Progress, and at every hundredth nest deleted: resident memory (MiB) and open descriptors of this process."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.deleted = 0
+
+    def tell(self, what: str, facts: dict) -> None:
+        super().tell(what, facts)
+        if what == "deleted":
+            self.deleted += 1
+            if self.deleted % 100 == 0:
+                pages = int(Path("/proc/self/statm").read_text().split()[1])
+                mib = pages * resource.getpagesize() >> 20
+                print(
+                    f"after {self.deleted} nests: {mib} MiB resident, {len(list(Path('/proc/self/fd').iterdir()))} descriptors"
+                )
+
+
 async def measure(out: Path, nests: int, seed: int) -> dict:
     """Run the campaigns; lab.json's content."""
     counts = {name: round(nests * share) for name, share in SHARES.items()}
-    tell = Teller().tell
+    tell = Footprint().tell
     async with running_lab(
         out / "lab", list(counts), seed=seed, vantages=1, options=["--delay-scale", str(SCALE)]
     ) as info:
