@@ -170,8 +170,8 @@ async def _campaigns(  # noqa: PLR0917 - called once, above
 
 def spread(nests: int) -> dict[str, int]:
     """How many nests each scenario gets: at least one each, the sum exactly `nests`."""
-    counts = {name: max(1, round(nests * share)) for name, share in SHARES.items()}
-    counts["slow-api"] = max(1, counts["slow-api"] + nests - sum(counts.values()))
+    counts = {name: max(1, int(nests * share)) for name, share in SHARES.items()}
+    counts["slow-api"] += nests - sum(counts.values())
     return counts
 
 

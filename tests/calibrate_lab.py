@@ -44,9 +44,8 @@ class Footprint(Teller):
             if self.deleted % 100 == 0:
                 pages = int(Path("/proc/self/statm").read_text().split()[1])
                 mib = pages * resource.getpagesize() >> 20
-                print(
-                    f"after {self.deleted} nests: {mib} MiB resident, {len(list(Path('/proc/self/fd').iterdir()))} descriptors"
-                )
+                descriptors = len(list(Path("/proc/self/fd").iterdir()))
+                print(f"after {self.deleted} nests: {mib} MiB resident, {descriptors} descriptors")
 
 
 async def measure(out: Path, nests: int, seed: int) -> dict:
