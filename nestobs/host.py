@@ -180,6 +180,7 @@ class _Crew:
     entering: set[asyncio.Future[int]] = field(default_factory=set)
     traces: dict[str, Trace] = field(default_factory=dict)
     seen: dict[tuple[str, str], Nest] = field(default_factory=dict)
+    holders: dict[tuple[str, str], set[str]] = field(default_factory=dict)
 
     async def work(self, store: Store, keyring: Keyring) -> Report:
         """Greet, clean what was left before, plan, perform, and say what is left now."""
@@ -239,9 +240,11 @@ class _Crew:
             return self.traces.get(event.tag("d") or "")
 
         def seen(found: Seen) -> None:
+            nest = read_nest(found.event)
+            where = (station.vantage.name, nest.room)
+            self.holders.setdefault(where, set()).add(relay.url)
             if selected:
-                nest = read_nest(found.event)
-                self.seen[(station.vantage.name, nest.room)] = nest
+                self.seen[where] = nest
 
         relay.subscribe(room_filter(authors=[self.keys.public], since=None), trace_of, seen)
 
@@ -276,6 +279,9 @@ class _Crew:
             patience_s = INTERRUPTED_S if task is not None and task.cancelling() else CLEAN_S
             await asyncio.shield(self._undo(trace, entry, events, patience_s))
             self.traces.pop(room, None)
+            for station in self.stations:
+                self.seen.pop((station.vantage.name, room), None)
+                self.holders.pop((station.vantage.name, room), None)
 
     def _address(self, room: str) -> str:
         return str(Address(ROOM_KIND, self.keys.public, room))
@@ -413,12 +419,14 @@ class _Crew:
             max_requests=self.plan.join_requests,
             horizon_s=min(self.campaign.policy.horizon_s, self.plan.horizon_s - age_s),
         )
+        where = (station.vantage.name, trace.room)
         verdict = await join(
             station,
             trace,
             policy,
             rng=self.rng,
-            nest=self.seen.get((station.vantage.name, trace.room)),
+            nest=self.seen.get(where),
+            relays=tuple(sorted(self.holders.get(where, ()))),
             address=Address(ROOM_KIND, self.keys.public, trace.room),
             keys=Keys.generate() if number % 2 == 0 else None,
             media=number < self.campaign.media and station is self.stations[0],

@@ -317,7 +317,7 @@ def _connect(run: _Run, reply: Reply, step: type[Join] | type[Guest]) -> Generat
         if signal.outcome is not Outcome.VISIBLE:
             continue
         media = yield from run.ask(Media(timeout_s))
-        if media.outcome is Outcome.ABSENT:
+        if media.failure is Failure.NOT_FOUND:
             return _End(Kind.GONE, media, "poll")
         if media.outcome is not Outcome.VISIBLE and media.failure is not None:
             continue

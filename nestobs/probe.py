@@ -94,6 +94,8 @@ class _Joiner:
             return _of(self.record(Operation.SIGNAL, timeout_s, **_NO_LIVEKIT))
         await self.leave()
         self.token = token
+        if livekit.lists_rooms:  # where joining makes rooms (auto_create), only this tells whether there was one before
+            await livekit.rooms(self.trace)
         row, session = await livekit.signal(self.trace, token, **self.common("signal", timeout_s))
         if session is not None:
             self.sessions.append(session)
@@ -304,6 +306,7 @@ def _facts(joiner: _Joiner, verdict: Verdict, policy: Policy, arrived_at: int, f
         elapsed_s=verdict.elapsed_s,
         age_s=verdict.age_s,
         status=verdict.status,
+        relays=list(verdict.relays),
         said={baseline.name: _said(joiner, baseline, arrived_at, first) for baseline in (GUIDE, RELEASED)},
     )
 

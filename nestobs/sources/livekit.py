@@ -381,14 +381,8 @@ def _unknown(failure: Failure, layer: FailureLayer, reason: str) -> dict[str, An
 def _media_failure(said: str) -> dict[str, Any]:
     """What the RTC library's words mean. What follows `http` in them may be a URL with the token, so it is cut."""
     words = said.split("http", 1)[0][:160]
-    if "404" in words and "room" in words:
-        return {
-            "outcome": Outcome.ABSENT,
-            "status": 404,
-            "failure": Failure.NOT_FOUND,
-            "failure_layer": FailureLayer.SIGNAL,
-            "reason": words,
-        }
+    if "404" in words and "room" in words:  # it was there to be signalled a moment ago: gone, and no proof of "not yet"
+        return _unknown(Failure.NOT_FOUND, FailureLayer.SIGNAL, words) | {"status": 404}
     return _unknown(Failure.ICE, FailureLayer.ICE, f"media failed: {words}")
 
 
