@@ -18,6 +18,7 @@ from typing import Final
 from nestobs.keyring import OPERATOR, Keyring
 from nestobs.nostr import DELETION_KIND, Keys
 from nestobs.observation import Failure, Outcome, Role
+from nestobs.sources.livekit import LiveKit
 from nestobs.sources.relay import Relay
 from nestobs.station import Station
 from nestobs.store import Entry, Writer
@@ -94,15 +95,25 @@ async def delete_room(station: Station, trace: Trace, keys: Keys) -> str:
     """Delete one room of ours by the API, or by LiveKit where the API cannot; "" when gone, else why not."""
     answer = await station.api.delete(trace, keys, role=Role.HOST, timeout_s=5.0)
     row = answer.row
-    if row.outcome in (Outcome.ACCEPTED, Outcome.ABSENT) and row.failure is not Failure.WRONG_PATH:
+    if row.outcome is Outcome.ACCEPTED:
         return ""
     no_route = row.failure is Failure.WRONG_PATH or row.status in (405, 501)
-    if no_route and station.livekit is not None and station.livekit.lists_rooms:
-        row = await station.livekit.delete(trace)
-        return "" if row.outcome is Outcome.ACCEPTED else row.reason
+    if (no_route or row.outcome is Outcome.ABSENT) and station.livekit is not None and station.livekit.lists_rooms:
+        return await _end_in_livekit(station.livekit, trace)  # the record may be gone, or never was, and the room not
+    if row.outcome is Outcome.ABSENT:
+        return ""
     if no_route:
         return "this API has no DELETE and there is no LiveKit key: the room ends by its own empty timeout"
     return row.reason
+
+
+async def _end_in_livekit(livekit: LiveKit, trace: Trace) -> str:
+    """Delete a room of ours that LiveKit lists; "" when it lists none or has deleted it, else why not."""
+    listed = await livekit.rooms(trace)
+    if listed.outcome is Outcome.ABSENT:
+        return ""
+    row = await livekit.delete(trace)
+    return "" if row.outcome is Outcome.ACCEPTED else row.reason
 
 
 async def _search(station: Station, entry: Entry, keys: Keys) -> tuple[list[str] | None, list[str]]:

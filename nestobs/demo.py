@@ -46,6 +46,8 @@ SPREAD_S: Final = 28.0
 """The nests of a scenario start within so many seconds: all at once, two cores could not keep to the plan."""
 
 READY_S: Final = 30.0
+MADE: Final = frozenset({"lab", "store", "report.html", "report.ipynb", "summary.json"})
+"""What a demo leaves in its folder."""
 
 
 class LabFailedError(NestobsError):
@@ -79,12 +81,13 @@ async def demo(out: Path, *, nests: int = 66, seed: int = 1, progress: Progress)
 
 
 def _fresh(out: Path) -> None:
-    """Make `out` empty. Only a folder that a demo made before is emptied."""
+    """Make `out` empty. Only what a demo makes is ever removed, and only where there is nothing else."""
     if out.exists() and not out.is_dir():
         raise UsageError(f"{out} is a file: give --out a folder")
-    if out.exists() and any(out.iterdir()):
-        if not (out / "store").exists() and not (out / "lab").exists():
-            raise UsageError(f"{out} is not empty and no earlier demo's: give --out another folder")
+    found = {path.name for path in out.iterdir()} if out.exists() else set()
+    if found:
+        if found - MADE or not ((out / "lab" / "lab.json").exists() or (out / "store" / "journal.sqlite").exists()):
+            raise UsageError(f"{out} holds other things than an earlier demo: give --out another folder")
         shutil.rmtree(out)
     try:
         out.mkdir(parents=True, exist_ok=True)

@@ -185,6 +185,20 @@ async def test_where_the_api_cannot_delete_livekit_does(after_a_crash, serving):
     assert "empty timeout" in without_key
 
 
+async def test_a_room_whose_record_is_gone_is_ended_in_livekit(after_a_crash, serving):
+    async def no_record(request):
+        return web.json_response({"error": "Nest not found"}, status=404)
+
+    async with after_a_crash() as left, serving(no_record) as port:
+        room = await left.nest()
+        url = f"http://127.0.0.1:{port}/api/v1/nests"
+        async with Api(left.station.vantage, url, Limiter(1_000)) as left.station.api:
+            left.enter("room", room)
+            cleaned = await left.clean()
+        assert await left.lab.rooms() == []
+    assert cleaned.rooms == 1
+
+
 class TestUnansweredPut:
     """The room may be there, under a name we were never told."""
 

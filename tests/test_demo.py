@@ -67,11 +67,15 @@ async def test_on_the_stand_in_it_says_so_wherever_its_results_show(short, tmp_p
     assert "livekit_unreachable" not in summary["scenarios"]["calm"]["verdicts"]
 
 
-async def test_a_folder_of_somebody_else_is_left_alone(tmp_path):
-    (tmp_path / "mine").write_text("mine")
+@pytest.mark.parametrize("mine", ["mine", "lab/mine", "store/mine", "lab/lab.json ../mine"])
+async def test_a_folder_of_somebody_else_is_left_alone(mine, tmp_path):
+    files = [tmp_path / "lab" / name if name.startswith("..") else tmp_path / name for name in mine.split()]
+    for file in files:
+        file.parent.mkdir(exist_ok=True)
+        file.write_text("mine")
     with pytest.raises(UsageError, match="another folder"):
         await demo.demo(tmp_path, progress=lambda *_: None)
-    assert (tmp_path / "mine").read_text() == "mine"
+    assert [file.read_text() for file in files] == ["mine"] * len(files)
 
 
 async def test_each_scenario_needs_a_nest(tmp_path):
