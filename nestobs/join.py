@@ -6,9 +6,13 @@
                          |  429: wait as Retry-After says; 5xx, timeout, reset: again, while retries last
                          '- 401, 403: the end, no fallback, no retry
 
-The flow decides and knows no world: no clock, no socket. Whoever drives it performs each Step and answers with a Reply
-stamped on the joiner's clock; probe.py does so against real servers, a replay against recorded timelines, a test by
-hand. The driver's duties: perform steps in order, answer each with the right Reply, never go back in time.
+Every decision is one pure function, `next_action`: from a Situation (ages, counts, what was asked last and what came)
+to an Action. It keeps no state, so that a client in another language can have the same one (exports/javascript.py).
+The flow keeps the counts, turns Actions into Steps and Replies into Answers.
+
+It knows no world: no clock, no socket. Whoever drives it performs each Step and answers with a Reply stamped on the
+joiner's clock; probe.py does so against real servers, a replay against recorded timelines, a test by hand. The
+driver's duties: perform steps in order, answer each with the right Reply, never go back in time.
 
 Bounds, whatever arrives: at most `policy.max_requests` API steps, and no round begun that would not fit; no wait ends
 later than `policy.horizon_s` after arrival; at most `policy.connect_attempts` failed connections per round; so every
@@ -23,11 +27,11 @@ from __future__ import annotations
 from collections.abc import Generator, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
-from typing import Any, TypeAlias
+from typing import Any, Final, Literal, TypeAlias
 
 from nestobs.nest import SECOND_NS, Nest
 from nestobs.observation import Failure, Outcome
-from nestobs.policy import Policy, Uniform
+from nestobs.policy import Policy, Uniform, growth
 
 STARTING = "The nest is still starting up. Please wait a moment and try again."
 GONE = "This nest is no longer available. The audio session may have timed out or been closed."
@@ -55,6 +59,180 @@ class Kind(StrEnum):
 
 
 JOINED = frozenset({Kind.AUTHENTICATED, Kind.GUEST, Kind.GUEST_INSTEAD})
+
+MESSAGES: Final = {
+    Kind.AUTHENTICATED: "",
+    Kind.GUEST: "",
+    Kind.GUEST_INSTEAD: JOINED_AS_GUEST,
+    Kind.STARTING_UP: STARTING,
+    Kind.GONE: GONE,
+    Kind.UNAUTHORISED: "The server did not accept your sign-in. Check your clock and sign in again.",
+    Kind.FORBIDDEN: "You are not allowed to join this nest.",
+    Kind.RATE_LIMITED: "Too many requests from your network. Try again {when}.",
+    Kind.API_DOWN: "The nests server does not answer. Try again later.",
+    Kind.BAD_TOKEN: "The server gave no usable token for this nest.",
+    Kind.LIVEKIT_UNREACHABLE: "The audio server cannot be reached from here.",
+    Kind.NOT_LOADED: LOADING,
+}
+"""What the page shows for each kind. {when} is `later` or `in N s`; to a guest SIGN_IN_HINT follows the 404's words."""
+
+
+# The decision
+
+
+class Answer(StrEnum):
+    """What the last answer means. After ABSENT the schedule says when to ask again, after LIMITED and UNANSWERED the
+    error retries do, the other refusals end the join."""
+
+    GRANTED = "granted"  # a usable token; to /info: active
+    ABSENT = "absent"
+    UNAUTHORISED = "unauthorised"
+    FORBIDDEN = "forbidden"
+    LIMITED = "limited"
+    SPENT = "spent"  # not asked: our own request budget
+    UNANSWERED = "unanswered"  # a timeout, a reset, a 5xx
+    OTHER = "other"  # an answer that is about something else
+    BAD_TOKEN = "bad_token"
+    UNREACHABLE = "unreachable"  # LiveKit, with a token
+
+
+_KINDS: Final = {
+    Answer.UNAUTHORISED: Kind.UNAUTHORISED,
+    Answer.FORBIDDEN: Kind.FORBIDDEN,
+    Answer.LIMITED: Kind.RATE_LIMITED,
+    Answer.SPENT: Kind.RATE_LIMITED,
+    Answer.UNANSWERED: Kind.API_DOWN,
+    Answer.OTHER: Kind.API_DOWN,
+    Answer.BAD_TOKEN: Kind.BAD_TOKEN,
+    Answer.UNREACHABLE: Kind.LIVEKIT_UNREACHABLE,
+}
+ERRORS: Final = (Answer.LIMITED, Answer.UNANSWERED)
+"""The answers after which a wait is one of the policy's error retries."""
+
+Asked: TypeAlias = Literal["", "info", "join", "guest", "connect"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Situation:
+    """Where a joiner stands: all that a decision needs. Seconds are finite, counts from 0.
+
+    asked: the last thing asked in this round; empty before the first and after each wait; `connect`: a connection that
+    came to nothing. answer: what came of it; unused while `asked` is empty. age_s: since created_at on the joiner's
+    clock, None without an event. elapsed_s: since arrival. polls: rounds begun, this one included. requests: API
+    requests made. errors: waits made after one of ERRORS. retry_after_s: as the last answer said, any number.
+    info_active: /info said active in this round.
+    """
+
+    signed_in: bool
+    age_s: float | None
+    elapsed_s: float = 0.0
+    asked: Asked = ""
+    answer: Answer = Answer.OTHER
+    polls: int = 0
+    requests: int = 0
+    errors: int = 0
+    retry_after_s: float | None = None
+    info_active: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Action:
+    """What to do next. info, join, guest: make that request. connect: with the token that came. wait: for `wait_s`
+    seconds, then a new round. stop: the join has ended.
+
+    kind, message, retry_offered: to stop, how it ended and what the page shows, with a Retry button or without; to
+    wait, the same as if it ended here; to connect, what holds once the joiner is in the room.
+    """
+
+    do: Literal["info", "join", "guest", "connect", "wait", "stop"]
+    wait_s: float = 0.0
+    kind: Kind | None = None
+    message: str = ""
+    retry_offered: bool = False
+
+
+def next_action(policy: Policy, now: Situation, rng: Uniform) -> Action:  # noqa: PLR0911 - one return per rule
+    """The policy's next move. Draws from `rng` only for a wait after a 404: one number for full jitter, then one for
+    `jitter`, whether or not the wait then fits into the policy's bounds."""
+    if not now.asked:
+        if policy.load_cutoff_s is not None and now.age_s is None:
+            return _tell("stop", Kind.NOT_LOADED, policy, now)
+        return Action("info" if policy.ask_info else "join" if now.signed_in else "guest")
+    if now.asked == "info" and now.answer is not Answer.LIMITED:
+        return Action("join" if now.signed_in else "guest")
+    if now.answer is Answer.GRANTED:
+        granted = Kind.AUTHENTICATED if now.asked == "join" else Kind.GUEST_INSTEAD if now.signed_in else Kind.GUEST
+        return _tell("connect", granted, policy, now)
+    if now.answer is Answer.ABSENT and now.asked == "join" and 404 in policy.fallback:
+        return Action("guest")
+    young = (now.age_s or 0.0) < policy.message_threshold_s
+    kind = _KINDS.get(now.answer, Kind.STARTING_UP if young else Kind.GONE)
+    wait_s = _wait_s(policy, now, rng)
+    if wait_s is None:
+        return _tell("stop", kind, policy, now)
+    return replace(_tell("wait", kind, policy, now), wait_s=wait_s)
+
+
+def answer_to(asked: Asked, status: int | None) -> Answer:
+    """What an HTTP status alone says, to a client that looks at nothing else; 0 or None: no answer came.
+
+    To `connect` it is the status of LiveKit's signalling.
+    """
+    if asked == "connect":
+        refused = {404: Answer.ABSENT, 401: Answer.BAD_TOKEN, 403: Answer.BAD_TOKEN}
+        return refused.get(status or 0, Answer.UNREACHABLE)
+    if not status or status >= 500:
+        return Answer.UNANSWERED
+    if 200 <= status < 300:
+        return Answer.GRANTED
+    known = {404: Answer.ABSENT, 401: Answer.UNAUTHORISED, 403: Answer.FORBIDDEN, 429: Answer.LIMITED}
+    return known.get(status, Answer.OTHER)
+
+
+def round_cost(policy: Policy, signed_in: bool) -> int:
+    """The most requests that one round makes."""
+    return int(policy.ask_info) + int(signed_in) + 1
+
+
+def _wait_s(policy: Policy, now: Situation, rng: Uniform) -> float | None:
+    """Seconds until the next round; None: there is none."""
+    if now.answer is Answer.ABSENT:
+        wait_s = _gap_s(policy, now, rng)
+    elif now.answer in ERRORS and now.errors < policy.error_retries:
+        wait_s = _error_gap_s(policy, now)
+    else:
+        wait_s = None
+    if wait_s is None or now.requests + round_cost(policy, now.signed_in) > policy.max_requests:
+        return None
+    ends_ns = round(now.elapsed_s * SECOND_NS) + round(wait_s * SECOND_NS)
+    return wait_s if ends_ns <= round(policy.horizon_s * SECOND_NS) else None
+
+
+def _gap_s(policy: Policy, now: Situation, rng: Uniform) -> float | None:
+    age_s = now.elapsed_s if now.age_s is None else now.age_s
+    gap_s = None if age_s >= policy.give_up_age_s else policy.schedule.gap_s(now.polls, max(0.0, age_s), rng)
+    return None if gap_s is None else gap_s * (1 - policy.jitter + 2 * policy.jitter * rng.random())
+
+
+def _error_gap_s(policy: Policy, now: Situation) -> float | None:
+    asked_s = now.retry_after_s
+    wait_s = policy.error_gap_s * growth(2.0, min(now.errors, 64)) if asked_s is None else asked_s
+    return max(0.0, wait_s) if wait_s <= policy.horizon_s else None  # NaN and infinity are not
+
+
+def _tell(do: Literal["connect", "wait", "stop"], kind: Kind, policy: Policy, now: Situation) -> Action:
+    """The action with the words of its kind."""
+    message = MESSAGES[kind]
+    if kind is Kind.RATE_LIMITED:
+        wait_s = now.retry_after_s
+        message = message.format(when="later" if wait_s is None or not 0 <= wait_s < 1e6 else f"in {round(wait_s)} s")
+    if kind not in (Kind.STARTING_UP, Kind.GONE):
+        return Action(do, kind=kind, message=message)
+    matches = now.info_active and now.asked != "connect"
+    if policy.wording == "released" and not matches:  # its rule looks for other words than the true race's error
+        return Action(do, kind=kind, message=RELEASED_FAILED)
+    hint = "" if now.signed_in else SIGN_IN_HINT
+    return Action(do, kind=kind, message=message + hint, retry_offered=kind is Kind.STARTING_UP)
 
 
 # Steps: what the flow wants next
@@ -192,23 +370,34 @@ class _Run:
     relays: tuple[str, ...]
     arrived_at: int
     now: int
-    rng: Uniform
+    last: Reply
     attempts: list[Attempt] = field(default_factory=list)
+    polls: int = 0
     requests: int = 0
-    rounds: int = 0
     errors: int = 0
+    asked: Asked = ""
+    answer: Answer = Answer.OTHER
+    info_active: bool = False
 
     def age_s(self) -> float | None:
         return None if self.nest is None else self.nest.age_s(self.now)
 
-    def waiting_age_s(self) -> float:
-        elapsed = (self.now - self.arrived_at) / SECOND_NS
-        age = self.age_s()
-        return elapsed if age is None else age
+    def elapsed_s(self) -> float:
+        return (self.now - self.arrived_at) / SECOND_NS
 
-    @property
-    def deadline(self) -> int:
-        return self.arrived_at + round(self.policy.horizon_s * SECOND_NS)
+    def situation(self) -> Situation:
+        return Situation(
+            signed_in=self.signed_in,
+            age_s=self.age_s(),
+            elapsed_s=self.elapsed_s(),
+            asked=self.asked,
+            answer=self.answer,
+            polls=self.polls,
+            requests=self.requests,
+            errors=self.errors,
+            retry_after_s=self.last.retry_after_s,
+            info_active=self.info_active,
+        )
 
     def ask(self, step: Step) -> Generator[Step, Reply, Reply]:
         if isinstance(step, Info | Join | Guest):
@@ -220,15 +409,8 @@ class _Run:
             self.attempts.append(Attempt(name, self.now, self.age_s(), reply.outcome, reply.status, reply.failure))
         return reply
 
-
-@dataclass(frozen=True, slots=True)
-class _End:
-    """A round that settles the matter, or that may be tried again: `again` says how."""
-
-    kind: Kind
-    reply: Reply | None = None
-    again: str = ""  # "" final, "poll" as the schedule says, "error" while error retries last
-    info_active: bool = False
+    def heard(self, asked: Asked, answer: Answer, reply: Reply) -> None:
+        self.asked, self.answer, self.last = asked, answer, reply
 
 
 def join_flow(
@@ -245,159 +427,115 @@ def join_flow(
 
     signed_in: there is an identity, so the authenticated join is tried first. nest: the event, if the joiner holds it.
     """
-    run = _Run(room, signed_in, policy, nest, tuple(relays), arrived_at, arrived_at, rng)
+    nothing = Reply(arrived_at, Outcome.UNKNOWN)
+    run = _Run(room, signed_in, policy, nest, tuple(relays), arrived_at, arrived_at, nothing)
     if policy.load_cutoff_s is not None:
-        loaded = yield from run.ask(Load(policy.load_cutoff_s))
-        run.nest = loaded.nest
-        if loaded.nest is None or loaded.nest.lacks:
-            return _verdict(run, _End(Kind.NOT_LOADED, loaded))
+        run.last = yield from run.ask(Load(policy.load_cutoff_s))
+        run.nest = run.last.nest
+        if run.nest is not None and run.nest.lacks:
+            return _verdict(run, _tell("stop", Kind.NOT_LOADED, policy, run.situation()))
     while True:
-        end = yield from _round(run)
-        if not (yield from _again(run, end)):
-            return _verdict(run, end)
+        action = next_action(policy, run.situation(), rng)
+        if action.do == "stop":
+            return _verdict(run, action)
+        if action.do == "wait":
+            yield from _wait(run, action.wait_s)
+        elif action.do != "connect":
+            yield from _request(run, action.do)
+        elif (yield from _connect(run)):
+            return _verdict(run, action)
 
 
-def _round(run: _Run) -> Generator[Step, Reply, _End]:
-    """One pass of requests, and the connection if a token came."""
+def _request(run: _Run, name: Literal["info", "join", "guest"]) -> Generator[Step, Reply, None]:
+    if not run.asked:
+        run.polls += 1
     timeout_s = run.policy.request_timeout_s
-    info_active = False
-    run.rounds += 1
-    if run.policy.ask_info:
+    if name == "info":
         reply = yield from run.ask(Info(timeout_s))
-        info_active = reply.outcome is Outcome.VISIBLE
-        if reply.status == 429:
-            return _End(Kind.RATE_LIMITED, reply, "error")
-    last: Reply | None = None
-    for step in (Join, Guest) if run.signed_in else (Guest,):
-        last = reply = yield from run.ask(step(timeout_s))
-        if reply.outcome is Outcome.VISIBLE:
-            return (yield from _connect(run, reply, step))
-        end = _refused(reply, info_active)
-        if end.kind is not Kind.GONE or 404 not in run.policy.fallback:
-            return end
-    return _End(Kind.GONE, last, "poll", info_active)
+        run.info_active = reply.outcome is Outcome.VISIBLE
+        told = Answer.GRANTED if run.info_active else Answer.OTHER
+        run.heard("info", Answer.LIMITED if reply.status == 429 else told, reply)
+    else:
+        reply = yield from run.ask(Join(timeout_s) if name == "join" else Guest(timeout_s))
+        usable = isinstance(reply.token, str) and bool(reply.token)
+        answer = _answer(reply)
+        run.heard(name, Answer.BAD_TOKEN if answer is Answer.GRANTED and not usable else answer, reply)
 
 
-_FINAL = {
-    Failure.UNAUTHORISED: Kind.UNAUTHORISED,
-    Failure.FORBIDDEN: Kind.FORBIDDEN,
-    Failure.BAD_TOKEN: Kind.BAD_TOKEN,
-    Failure.BUDGET: Kind.RATE_LIMITED,
+_ANSWERS: Final = {
+    Failure.UNAUTHORISED: Answer.UNAUTHORISED,
+    Failure.FORBIDDEN: Answer.FORBIDDEN,
+    Failure.BAD_TOKEN: Answer.BAD_TOKEN,
+    Failure.BUDGET: Answer.SPENT,
+    Failure.RATE_LIMITED: Answer.LIMITED,
 }
 
 
-def _refused(reply: Reply, info_active: bool) -> _End:
-    """What a join request without a token means."""
+def _answer(reply: Reply) -> Answer:
+    """What a reply to an API request means."""
+    if reply.outcome is Outcome.VISIBLE:
+        return Answer.GRANTED
     if reply.outcome is Outcome.ABSENT:
-        return _End(Kind.GONE, reply, "poll", info_active)
-    if reply.failure in _FINAL:
-        return _End(_FINAL[reply.failure], reply)
-    if reply.failure is Failure.RATE_LIMITED or reply.status == 429:
-        return _End(Kind.RATE_LIMITED, reply, "error")
-    if reply.failure is Failure.CACHED:
-        return _End(Kind.GONE, reply, "poll", info_active)
-    transient = reply.status is None or reply.status >= 500
-    return _End(Kind.API_DOWN, reply, "error" if transient else "")
+        return Answer.ABSENT
+    if reply.failure in _ANSWERS:
+        return _ANSWERS[reply.failure]
+    if reply.status == 429:
+        return Answer.LIMITED
+    if reply.failure is Failure.CACHED:  # proves nothing, and a web client cannot tell it from a true one
+        return Answer.ABSENT
+    return Answer.UNANSWERED if reply.status is None or reply.status >= 500 else Answer.OTHER
 
 
-def _connect(run: _Run, reply: Reply, step: type[Join] | type[Guest]) -> Generator[Step, Reply, _End]:
-    """From a token to staying in the room."""
-    if not isinstance(reply.token, str) or not reply.token:
-        return _End(Kind.BAD_TOKEN, reply)
-    joined = Kind.AUTHENTICATED if step is Join else Kind.GUEST_INSTEAD if run.signed_in else Kind.GUEST
-    timeout_s = run.policy.connect_timeout_s
+def _connect(run: _Run) -> Generator[Step, Reply, bool]:
+    """From a token to staying in the room: whether the joiner is in."""
+    granted, timeout_s = run.last, run.policy.connect_timeout_s
+    deadline = run.arrived_at + round(run.policy.horizon_s * SECOND_NS)
     for attempt in range(run.policy.connect_attempts):
-        if attempt and run.now > run.deadline:
+        if attempt and run.now > deadline:
             break
-        signal = yield from run.ask(Signal(reply.token, timeout_s))
-        if signal.outcome is Outcome.ABSENT:
-            return _End(Kind.GONE, signal, "poll")
-        if signal.outcome is Outcome.REFUSED:
-            return _End(Kind.BAD_TOKEN, signal)
+        signal = yield from run.ask(Signal(str(granted.token), timeout_s))
+        if signal.outcome in (Outcome.ABSENT, Outcome.REFUSED):
+            absent = signal.outcome is Outcome.ABSENT
+            run.heard("connect", Answer.ABSENT if absent else Answer.BAD_TOKEN, signal)
+            return False
         if signal.outcome is not Outcome.VISIBLE:
             continue
         media = yield from run.ask(Media(timeout_s))
         if media.failure is Failure.NOT_FOUND:
-            return _End(Kind.GONE, media, "poll")
+            run.heard("connect", Answer.ABSENT, media)
+            return False
         if media.outcome is not Outcome.VISIBLE and media.failure is not None:
             continue
         stayed = yield from run.ask(Stay(run.policy.stay_s))
         if stayed.outcome is Outcome.VISIBLE:
-            return _End(joined, stayed)
-    return _End(Kind.LIVEKIT_UNREACHABLE, reply)
+            run.last = stayed
+            return True
+    run.heard("connect", Answer.UNREACHABLE, granted)
+    return False
 
 
-def _again(run: _Run, end: _End) -> Generator[Step, Reply, bool]:
-    """Whether to ask again, after having waited."""
-    gap = _gap_s(run, end)
-    round_cost = int(run.policy.ask_info) + int(run.signed_in) + 1
-    if gap is None or run.requests + round_cost > run.policy.max_requests:
-        return False
-    until = run.now + round(gap * SECOND_NS)
-    if until > run.deadline:
-        return False
-    waited = yield from run.ask(Wait(until))
-    run.now = max(run.now, waited.at)
-    return True
+def _wait(run: _Run, wait_s: float) -> Generator[Step, Reply, None]:
+    run.errors += run.answer in ERRORS
+    yield from run.ask(Wait(run.now + round(wait_s * SECOND_NS)))
+    run.asked = ""
 
 
-def _gap_s(run: _Run, end: _End) -> float | None:
-    policy = run.policy
-    if end.again == "poll":
-        age = run.waiting_age_s()
-        gap = None if age >= policy.give_up_age_s else policy.schedule.gap_s(run.rounds, max(0.0, age), run.rng)
-        return None if gap is None else gap * (1 - policy.jitter + 2 * policy.jitter * run.rng.random())
-    if end.again == "error" and run.errors < policy.error_retries:
-        run.errors += 1
-        asked = end.reply.retry_after_s if end.reply else None
-        wait_s = policy.error_gap_s * 2.0 ** min(run.errors - 1, 64) if asked is None else asked
-        return max(0.0, wait_s) if wait_s <= policy.horizon_s else None  # NaN and infinity are not
-    return None
-
-
-def _verdict(run: _Run, end: _End) -> Verdict:
-    age = run.age_s()
-    kind = end.kind
-    if kind is Kind.GONE:
-        kind = Kind.STARTING_UP if (age or 0.0) < run.policy.message_threshold_s else Kind.GONE
-    message, retry = _message(run, kind, end)
+def _verdict(run: _Run, action: Action) -> Verdict:
+    assert action.kind is not None
     return Verdict(
-        kind=kind,
-        message=message,
-        retry_offered=retry,
+        kind=action.kind,
+        message=action.message,
+        retry_offered=action.retry_offered,
         room=run.room,
         status=run.nest.status if run.nest else "",
         created_at=run.nest.created_at if run.nest else None,
-        age_s=age,
+        age_s=run.age_s(),
         relays=run.relays,
         attempts=tuple(run.attempts),
         requests=run.requests,
-        elapsed_s=(run.now - run.arrived_at) / SECOND_NS,
-        last_status=end.reply.status if end.reply else None,
+        elapsed_s=run.elapsed_s(),
+        last_status=run.last.status,
     )
-
-
-def _message(run: _Run, kind: Kind, end: _End) -> tuple[str, bool]:
-    """What the page shows, and whether with a Retry button."""
-    if kind in JOINED:
-        return (JOINED_AS_GUEST if kind is Kind.GUEST_INSTEAD else ""), False
-    if kind in (Kind.STARTING_UP, Kind.GONE):
-        if run.policy.wording == "released" and not end.info_active:
-            return RELEASED_FAILED, False  # its rule matches other words than the true race's error
-        starting = kind is Kind.STARTING_UP
-        hint = "" if run.signed_in else SIGN_IN_HINT
-        return (STARTING if starting else GONE) + hint, starting
-    wait = end.reply.retry_after_s if end.reply else None
-    soon = "later" if wait is None or not 0 <= wait < 1e6 else f"in {wait:.0f} s"
-    return {
-        Kind.NOT_LOADED: LOADING,
-        Kind.UNAUTHORISED: "The server did not accept your sign-in. Check your clock and sign in again.",
-        Kind.FORBIDDEN: "You are not allowed to join this nest.",
-        Kind.RATE_LIMITED: f"Too many requests from your network. Try again {soon}.",
-        Kind.API_DOWN: "The nests server does not answer. Try again later.",
-        Kind.BAD_TOKEN: "The server gave no usable token for this nest.",
-        Kind.LIVEKIT_UNREACHABLE: "The audio server cannot be reached from here.",
-    }[kind], False
 
 
 def rehearse(flow: Flow, first: Mapping[str, Reply]) -> Verdict:

@@ -6,11 +6,14 @@ no polling at all.
 
 A `Schedule` gives the gap to the next poll from the number of polls made and the nest's age. A policy is plain data:
 it is written to JSON and read back equal, and both drivers of join.py, the live one and the replay, run the same one.
+
+A policy may come from a stranger's file, so every field is bounded: durations by LONGEST_S, counts by MOST, a table by
+TABLE_ROWS, a name by NAME_CHARACTERS.
 """
 
 from __future__ import annotations
 
-import math
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field, fields
 from typing import Any, Final, Literal, Protocol
@@ -19,6 +22,16 @@ from nestobs.errors import UsageError
 
 ScheduleKind = Literal["none", "fixed", "exponential", "full_jitter", "table"]
 _KINDS: Final = ("none", "fixed", "exponential", "full_jitter", "table")
+
+LONGEST_S: Final = 1e6
+"""The longest duration and the greatest factor a policy may hold: more than eleven days, and exact in nanoseconds."""
+
+MOST: Final = 10_000
+"""The greatest count a policy may hold."""
+
+TABLE_ROWS: Final = 1_000
+NAME_CHARACTERS: Final = 100
+_UNSEEN: Final = re.compile(r"[\x00-\x1f\x7f-\x9f\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff]")
 
 
 class PolicyError(UsageError):
@@ -52,15 +65,20 @@ class Schedule:
             raise PolicyError(f"schedule {str(self.kind)[:40]!r} is unknown: use one of {', '.join(_KINDS)}")
         for name in ("interval_s", "factor", "cap_s"):
             _number(name, getattr(self, name))
-        for row in self.table:
-            for cell in row:
-                _number("table", cell)
         if self.kind in ("fixed", "exponential", "full_jitter") and self.interval_s <= 0:
             raise PolicyError(f"a {self.kind} schedule needs interval_s above 0")
-        if self.kind == "table":
-            ages = [age for age, _ in self.table]
-            if not ages or len(ages) > 1_000 or ages != sorted(set(ages)) or any(gap <= 0 for _, gap in self.table):
-                raise PolicyError("a table needs 1 to 1000 rows (age_s, gap_s), ages ascending, gaps above 0")
+        self._check_table()
+
+    def _check_table(self) -> None:
+        least = 1 if self.kind == "table" else 0
+        rows = self.table if least <= len(self.table) <= TABLE_ROWS else None
+        for cell in (cell for row in rows or () for cell in row):
+            _number("table", cell)
+        ages = [row[0] for row in rows or () if len(row) == 2]
+        if rows is None or len(ages) < len(rows) or ages != sorted(set(ages)) or any(gap <= 0 for _, gap in rows):
+            raise PolicyError(
+                f"a table needs {least} to {TABLE_ROWS} rows (age_s, gap_s), ages ascending, gaps above 0"
+            )
 
     def gap_s(self, polls: int, age_s: float, rng: Uniform) -> float | None:
         """Seconds from the answer of poll number `polls` (from 1) to the next; None: there is no next."""
@@ -71,14 +89,23 @@ class Schedule:
         if self.kind == "table":
             rows = [gap for age, gap in self.table if age <= age_s]
             return rows[-1] if rows else self.table[0][1]
-        ceiling = min(self.cap_s, self.interval_s * self._growth(polls - 1))
+        ceiling = min(self.cap_s, self.interval_s * growth(self.factor, polls - 1))
         return ceiling * rng.random() if self.kind == "full_jitter" else ceiling
 
-    def _growth(self, power: int) -> float:
-        try:
-            return float(self.factor**power)
-        except OverflowError:
-            return math.inf
+
+def growth(factor: float, power: int) -> float:
+    """factor**power by repeated squaring, 1 for a power below 1, infinite where it overflows.
+
+    Multiplications alone, in this order, so that any IEEE 754 language gets the same bits; the power functions of
+    two libraries differ in the last one.
+    """
+    grown, square = 1.0, float(factor)
+    while power > 0:
+        if power % 2:
+            grown *= square
+        square *= square
+        power //= 2
+    return grown
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -111,8 +138,9 @@ class Policy:
     wording: Literal["guide", "released"] = "guide"
 
     def __post_init__(self) -> None:
-        if not isinstance(self.name, str) or not isinstance(self.ask_info, bool):
-            raise PolicyError("name is a text, ask_info is true or false")
+        check_name("name", self.name)
+        if not isinstance(self.ask_info, bool):
+            raise PolicyError("ask_info is true or false")
         for spec in fields(self):
             value = getattr(self, spec.name)
             if spec.name.endswith("_s") and not (spec.name == "load_cutoff_s" and value is None):
@@ -122,9 +150,9 @@ class Policy:
             raise PolicyError("jitter is a share of the gap: 0 <= jitter < 1")
         for name, least in (("max_requests", 3), ("connect_attempts", 1), ("error_retries", 0)):
             count = getattr(self, name)
-            if not isinstance(count, int) or isinstance(count, bool) or count < least:
-                raise PolicyError(f"{name} is a whole number, at least {least}")
-        if set(self.fallback) - {404}:
+            if not isinstance(count, int) or isinstance(count, bool) or not least <= count <= MOST:
+                raise PolicyError(f"{name} is a whole number from {least} to {MOST}")
+        if self.fallback not in ((), (404,)):
             raise PolicyError("only a 404 falls back to the guest join: 401 and 403 are answers about who asks")
         if self.wording not in ("guide", "released"):
             raise PolicyError("wording is guide or released")
@@ -134,30 +162,36 @@ class Policy:
         return asdict(self)
 
 
+def check_name(what: str, name: object, characters: int = NAME_CHARACTERS) -> None:
+    """Raise PolicyError unless this is a text of at most so many characters that pages and terminals show as it is."""
+    if not isinstance(name, str) or len(name) > characters or _UNSEEN.search(name):
+        raise PolicyError(f"{what} is a text of at most {characters} characters, none of them a control character")
+
+
 def _number(name: str, value: object) -> None:
-    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value) or value < 0:
-        raise PolicyError(f"{name} is a number from 0, not a negative or infinite one or a text")
+    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value <= LONGEST_S:
+        raise PolicyError(f"{name} is a number from 0 to {LONGEST_S:.0f}, not a negative or infinite one or a text")
 
 
 def read_policy(data: Mapping[str, Any]) -> Policy:
     """The policy in decoded JSON. Raises PolicyError that names what is unknown or wrong."""
-    known = {spec.name for spec in fields(Policy)}
-    if unknown := sorted(set(data) - known):
-        raise PolicyError(f"a policy has no field {unknown[0]!r}: remove it, or use the nestobs that wrote it")
-    values = dict(data)
-    try:
-        schedule = values.pop("schedule", {})
-        if not isinstance(schedule, Mapping):
-            raise PolicyError("schedule is an object with a kind")
-        schedule = dict(schedule)
-        schedule["table"] = _table(schedule.get("table", ()))
-        fallback = values.get("fallback", (404,))
-        if not isinstance(fallback, list | tuple) or not all(isinstance(status, int) for status in fallback):
-            raise PolicyError("fallback is a list of HTTP statuses, as [404]")
-        values["fallback"] = tuple(fallback)
-        return Policy(schedule=Schedule(**schedule), **values)
-    except (TypeError, ValueError) as error:
-        raise PolicyError(f"this is not a policy: {error}") from None
+    _known("a policy", data, Policy)
+    schedule = data.get("schedule", {})
+    _known("a schedule", schedule, Schedule)
+    fallback = data.get("fallback", (404,))
+    if not isinstance(fallback, list | tuple) or not all(type(status) is int for status in fallback):
+        raise PolicyError("fallback is a list of HTTP statuses, as [404]")
+    if "name" not in data:
+        raise PolicyError("a policy has a name: add one")
+    made = Schedule(**{**schedule, "table": _table(schedule.get("table", ()))})
+    return Policy(**{**data, "schedule": made, "fallback": tuple(fallback)})
+
+
+def _known(what: str, data: object, kind: type[Policy | Schedule]) -> None:
+    if not isinstance(data, Mapping):
+        raise PolicyError(f"{what} is an object")
+    if unknown := sorted(set(data) - {spec.name for spec in fields(kind)}):
+        raise PolicyError(f"{what} has no field {unknown[0][:40]!r}: remove it, or use the nestobs that wrote it")
 
 
 def _table(rows: object) -> tuple[tuple[float, float], ...]:

@@ -14,7 +14,9 @@ from hypothesis import strategies as st
 from nestobs.errors import UsageError
 from nestobs.policy import (
     GUIDE,
+    LONGEST_S,
     MANUAL_RETRY,
+    MOST,
     RELEASED,
     Policy,
     PolicyError,
@@ -22,6 +24,7 @@ from nestobs.policy import (
     exponential,
     fixed,
     full_jitter,
+    growth,
     named_policy,
     read_policy,
     standard_policies,
@@ -89,7 +92,11 @@ def test_a_name_that_is_none_is_a_mistake_with_its_remedy(name):
 
 
 WRONG = [
-    *((name, value) for name in (*SECONDS, "load_cutoff_s") for value in (-1.0, math.inf, math.nan, "5")),
+    *(
+        (name, value)
+        for name in (*SECONDS, "load_cutoff_s")
+        for value in (-1.0, math.inf, math.nan, "5", True, LONGEST_S + 1, 10**400, [], {})
+    ),
     *((name, None) for name in SECONDS),
     ("jitter", 1.0),
     ("jitter", -0.1),
@@ -99,14 +106,24 @@ WRONG = [
     ("max_requests", "many"),
     ("max_requests", math.inf),
     ("max_requests", 3.5),
+    ("max_requests", True),
+    *((name, MOST + 1) for name in ("max_requests", "connect_attempts", "error_retries")),
+    ("max_requests", 10**400),
     ("connect_attempts", 0),
     ("error_retries", -1),
     ("fallback", 404),
+    ("fallback", "404"),
+    ("fallback", [True]),
+    ("fallback", [404.0]),
     ("wording", "pirate"),
     ("schedule", "fixed"),
     ("schedule", [1]),
     ("ask_info", "no"),
+    ("schedule", None),
     ("name", 5),
+    ("name", None),
+    ("name", "n" * 101),
+    *(("name", f"a{unseen}b") for unseen in "\x00\n\x1b\x7f\x9b\u200f\u2028\u202e\u2066\ud800"),
     ("pause_s", 1),
 ]
 
@@ -130,7 +147,7 @@ class TestRejections:
         said = {(name, repr(value)): refusal(**{name: value}) for name, value in WRONG}
         assert {wrong: words for wrong, words in said.items() if words and wrong[0] not in words} == {}
 
-    @pytest.mark.parametrize("fallback", [[401], [404, 403], [500]])
+    @pytest.mark.parametrize("fallback", [[401], [404, 403], [500], [404, 404], [404] * 100_000])
     def test_only_a_404_falls_back(self, fallback):
         assert "only a 404 falls back" in refusal(fallback=fallback)
 
@@ -152,6 +169,16 @@ class TestRejections:
             ({"kind": "table", "table": [[5, 1], [0, 1]]}, "ascending"),
             ({"kind": "table", "table": [[0, 1], [0, 2]]}, "ascending"),
             ({"kind": "table", "table": [[0, 1]] * 1_001}, "1000"),
+            ({"kind": "table", "table": [[age, 1] for age in range(1_001)]}, "1000"),
+            ({"kind": "fixed", "interval_s": 1, "table": [[age, 1] for age in range(1_001)]}, "1000"),
+            ({"kind": "fixed", "interval_s": 1, "table": [[1, 1], [0, 1]]}, "ascending"),
+            ({"kind": "table", "table": [[-1, 1]]}, "negative or infinite"),
+            ({"kind": "table", "table": [[0, math.nan]]}, "negative or infinite"),
+            ({"kind": "table", "table": [[0, True]]}, "negative or infinite"),
+            ({"kind": "table", "table": [[0, 10**400]]}, "negative or infinite"),
+            ({"kind": "fixed", "interval_s": LONGEST_S * 2}, "interval_s"),
+            ({"kind": "exponential", "interval_s": 1, "factor": LONGEST_S * 2}, "factor"),
+            ({"kind": ["fixed"], "interval_s": 1}, "fixed"),
             ({"kind": "none", "gap_s": 3}, "gap_s"),
         ],
         ids=repr,
@@ -165,11 +192,30 @@ class TestRejections:
             ({"kind": "fixed", "interval_s": "2"}, "interval_s"),
             ({"kind": "table", "table": [[0]]}, "table"),
             ({"kind": "table", "table": 7}, "table"),
+            ({"kind": "table", "table": None}, "table"),
+            ({"kind": "table", "table": ["ab"]}, "table"),
+            ({"kind": "table", "table": {"01": 1}}, "table"),
         ],
         ids=repr,
     )
     def test_a_schedule_of_other_types_names_the_field_too(self, schedule, field):
         assert field in refusal(schedule=schedule)
+
+    @pytest.mark.parametrize("data", [None, [], "guide", 7, [["name", "guide"]]], ids=repr)
+    def test_what_is_no_object(self, data):
+        with pytest.raises(PolicyError, match="a policy is an object"):
+            read_policy(data)
+
+    @pytest.mark.parametrize(
+        "where", [{"x" * 100_000: 1}, {"schedule": {"x" * 100_000: 1}}], ids=["policy", "schedule"]
+    )
+    def test_never_quotes_at_length(self, where):
+        assert len(refusal(**where)) < 200
+        assert len(refusal(schedule={"kind": "x" * 100_000})) < 200
+
+    def test_a_row_of_a_table_made_in_python_is_a_pair(self):
+        with pytest.raises(PolicyError, match="rows"):
+            Schedule("table", table=((0.0, 1.0, 2.0),))
 
     def test_is_a_mistake_of_the_operator(self):
         assert issubclass(PolicyError, UsageError)
@@ -207,3 +253,25 @@ class TestSchedule:
     def test_a_gap_is_never_negative_nor_above_the_cap(self, kind, interval_s, factor, cap_s, polls):
         gap = Schedule(kind, interval_s, factor, cap_s).gap_s(polls, 0.0, random.Random(1))
         assert 0 <= gap <= cap_s
+
+
+class TestGrowth:
+    @given(factor=st.floats(0, 1e6), power=st.integers(1, 40))
+    def test_is_the_power_to_rounding(self, factor, power):
+        try:
+            assert growth(factor, power) == pytest.approx(factor**power, rel=1e-13, abs=1e-300)
+        except OverflowError:
+            assert growth(factor, power) == math.inf
+
+    def test_is_exact_where_the_power_is(self):
+        assert [growth(2.0, power) for power in range(65)] == [2.0**power for power in range(65)]
+        assert [growth(3, power) for power in range(30)] == [3**power for power in range(30)]
+
+    @pytest.mark.parametrize("factor", [0, 0.5, 1, 2, 1e6])
+    def test_nothing_grows_by_no_step(self, factor):
+        assert growth(factor, 0) == growth(factor, -1) == 1.0
+
+    def test_overflows_to_infinity_and_underflows_to_nothing(self):
+        assert growth(1e6, 10_000) == math.inf
+        assert growth(0.5, 10_000) == growth(0.0, 10_000) == 0.0
+        assert growth(1.0, 10_000) == 1.0
