@@ -56,6 +56,7 @@ SCHEMA: Final[tuple[Column, ...]] = (
     Column("trace_id", "text", "UUIDv7", "one nest under observation; empty for rows kept by address", False),
     Column("vantage", "text", "", "place and clock from which it was observed", False),
     Column("layer", "text", "", "where it became visible: relay:<url>, api:info, …", False),
+    Column("target", "text", "", "URL of whom was asked; of the last one where there were several", False),
     Column("origin_at", "instant", "UTC", "what delays count from; NaT when there is no origin", True),
     Column("origin_kind", "text", "", "create, publish or created_at; empty when there is no origin", False),
     Column("origin_error_s", "real", "s", "by how much every bound is widened; NaN without an origin", True),
@@ -449,7 +450,10 @@ def _names(observations: pd.DataFrame, rows: _Rows, groups: _Groups) -> dict[str
         np.maximum.at(told, rows.unit[known], code[known])
         found[name] = np.append(names, "")[told[groups.unit]]
     _, vantages = _codes(observations["vantage"])
-    return found | {"vantage": np.append(vantages, "")[groups.vantage]}
+    target, targets = _codes(observations["target"])
+    asked = np.full(len(groups.unit), -1, dtype=np.int64)
+    asked[groups.of[groups.of >= 0]] = target[groups.of >= 0]
+    return found | {"vantage": np.append(vantages, "")[groups.vantage], "target": np.append(targets, "")[asked]}
 
 
 def _marked(observations: pd.DataFrame, rows: _Rows, groups: _Groups, origins: _Origins, bounds: _Bounds) -> Texts:

@@ -27,6 +27,7 @@ def line(layer: str, lower: float, upper: float, **more: Any) -> dict[str, Any]:
         "trace_id": "trace",
         "vantage": "A",
         "layer": layer,
+        "target": "",
         "origin_at": pd.Timestamp(ORIGIN, tz="UTC"),
         "origin_kind": "create",
         "origin_error_s": 0.0,
