@@ -1,0 +1,308 @@
+"""The nonparametric maximum likelihood of interval-censored times (Peto 1973, Turnbull 1976), as numbers only.
+
+Row i says that its time is in (L_i, R_i], or, where L_i = R_i, that it is exactly that. Whatever the law, likelihood
+sees only the mass of the innermost intervals: those between an L and an R with no other end between. They are the
+*cells*; row i covers the cells first_i..last_i, and has probability p_i = q[first_i] + … + q[last_i].
+
+    maximise   l(q) = sum of w_i log p_i      over q >= 0 with sum 1
+    gradient   D_j = sum over the rows that cover j of w_i / p_i;   at the maximum D_j <= W, with = where q_j > 0
+    gap        max D_j - W >= l(maximum) - l(q) >= 0, because l is concave: the certificate of every fit
+
+The solver is a constrained Newton method on the support (Wang 2007): cells enter at local maxima of the gradient, at
+most one between two support points, a quadratic model of l on the support is maximised over q >= 0, cells whose mass
+becomes zero leave, and a line search keeps l rising. Cells that the model wants below zero leave all at once, which is
+fast; where l does not rise along that, one after another, along which it must; and an EM step takes over where rounding
+forbids even that. It converges quadratically, and the support is small (of the order of the cube root of n) unless
+times are exact. On a large support the model is solved by conjugate gradients.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Final
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.linalg import lapack
+
+Floats = NDArray[np.float64]
+Ints = NDArray[np.int64]
+Flags = NDArray[np.bool_]
+Solver = Callable[[Ints, Floats], Floats]
+
+GAP: Final = 1e-6
+"""A fit ends when its log-likelihood is proven to be within so much of the greatest."""
+
+ROUNDS: Final = 300
+STALLED: Final = 20
+"""Rounds without any rise after which rounding allows none."""
+
+DENSE: Final = 2000
+"""Supports up to this size are solved as a dense matrix."""
+
+HALVINGS: Final = 30
+FEW_HALVINGS: Final = 4
+"""Of the first, fast aim: below a sixteenth of the way there it was no aim."""
+
+SMALL: Final = 1e-7
+"""Probabilities below this are summed cell by cell: the difference of two sums would leave nothing of them."""
+
+CONJUGATE: Final = 100
+RIDGE: Final = 1e-10
+"""Makes the model's curvature invertible where masses are not unique; the solution is not moved by it."""
+
+SPREAD: Final = 64
+"""A fit without a start begins with about so many cells."""
+
+
+@dataclass(frozen=True, slots=True)
+class Cells:
+    """Innermost intervals and which rows cover which. edges: shape (m, 2), (lower, upper], equal when exact.
+
+    first, last: shape (n,), the first and the last cell that a row covers.
+    """
+
+    edges: Floats
+    first: Ints
+    last: Ints
+
+
+@dataclass(frozen=True, slots=True)
+class Fit:
+    """mass: shape (m,), sums to 1. gap: bound on what the log-likelihood still lacks."""
+
+    mass: Floats
+    log_likelihood: float
+    gap: float
+
+
+def ends_order(lower: Floats, upper: Floats) -> Ints:
+    """The order of all 2 n ends, lower ends first numbered. At one value: an exact row begins before its time, rows end
+    at it, open rows begin after it."""
+    kinds = np.concatenate([np.where(lower == upper, 0, 2), np.ones(len(lower), dtype=np.int64)])
+    return np.asarray(np.lexsort((kinds, np.concatenate([lower, upper]))))
+
+
+def cells(lower: Floats, upper: Floats, order: Ints | None = None) -> Cells:
+    """The cells of rows (lower, upper], at least one; lower = upper is exact. Ends may be infinite, not NaN.
+
+    order: `ends_order` of the rows, where it is known.
+    """
+    n = len(lower)
+    order = ends_order(lower, upper) if order is None else order
+    values = np.concatenate([lower, upper])
+    begins = order < n
+    inner = np.flatnonzero(begins[:-1] & ~begins[1:])
+    rank = np.empty(2 * n, dtype=np.int64)
+    rank[order] = np.arange(2 * n)
+    first = np.searchsorted(inner, rank[:n], side="left")
+    last = np.searchsorted(inner + 1, rank[n:], side="right") - 1
+    return Cells(np.column_stack([values[order[inner]], values[order[inner + 1]]]), first, last)
+
+
+def order_among(order: Ints, keeps: Flags) -> Ints:
+    """`ends_order` of the rows kept, from that of all: no sorting."""
+    n = len(keeps)
+    number = np.cumsum(keeps) - 1
+    kept = order[keeps[order % n]]
+    return np.asarray(number[kept % n] + np.where(kept < n, 0, int(keeps.sum())))
+
+
+def maximise(found: Cells, weight: Floats, start: Floats | None = None, *, gap: float = GAP) -> Fit:
+    """The masses of greatest likelihood. weight: shape (n,), above 0. start: masses to begin from, shape (m,).
+
+    Ends when the gap is at most `gap` (times the mean weight, where that is below 1, so that light rows are fitted
+    like heavy ones), or when rounding allows no further rise; the fit says which gap it reached.
+    """
+    m = len(found.edges)
+    problem = _Problem(m, *_grouped(found, weight, m))
+    goal = gap * min(1.0, problem.total / len(weight))
+    mass = problem.begin(start)
+    best = problem.fit(mass)
+    highest, stalled = best.log_likelihood, 0
+    for _ in range(ROUNDS):
+        if best.gap <= goal or stalled > STALLED:
+            break
+        mass = problem.step(mass)
+        now = problem.fit(mass)
+        stalled = 0 if now.gap < best.gap or now.log_likelihood > highest else stalled + 1
+        best = min(best, now, key=lambda fit: fit.gap)
+        highest = max(highest, now.log_likelihood)
+    return best
+
+
+def _grouped(found: Cells, weight: Floats, m: int) -> tuple[Ints, Ints, Floats]:
+    """Rows that cover the same cells as one, with the sum of their weights."""
+    keys, group = np.unique(found.first * m + found.last, return_inverse=True)
+    first, last = np.divmod(keys.astype(np.int64), m)
+    summed = np.bincount(group, weights=weight, minlength=len(keys))
+    return first, last, summed.astype(np.float64)
+
+
+class _Problem:
+    """One likelihood. Masses are of shape (m,), rows are grouped."""
+
+    def __init__(self, m: int, first: Ints, last: Ints, weight: Floats) -> None:
+        self.m, self.first, self.last, self.weight = m, first, last, weight
+        self.total = float(weight.sum())
+
+    def begin(self, start: Floats | None) -> Floats:
+        """Masses that give every row some: cells that hit all rows and some more, mixed into `start`."""
+        mass = np.zeros(self.m)
+        hits = np.union1d(self._hits(), np.linspace(0, self.m - 1, min(self.m, SPREAD)).astype(np.int64))
+        mass[hits] = 1.0 / len(hits)
+        return mass if start is None or not start.any() else 0.98 * start / start.sum() + 0.02 * mass
+
+    def _hits(self) -> list[int]:
+        """Greedy by right end: cells such that each row covers one of them."""
+        soonest = np.full(self.m + 1, self.m, dtype=np.int64)
+        np.minimum.at(soonest, self.first, self.last)
+        ends = np.minimum.accumulate(soonest[::-1])[::-1].tolist()
+        found = [ends[0]]
+        while (end := ends[found[-1] + 1]) < self.m:
+            found.append(end)
+        return found
+
+    def rows(self, mass: Floats) -> Floats:
+        """p: the probability of each row."""
+        p = self.sums(mass)
+        for row in np.flatnonzero((p < SMALL) & (self.first < self.last)):
+            p[row] = mass[self.first[row] : self.last[row] + 1].sum()
+        return p
+
+    def sums(self, values: Floats) -> Floats:
+        """For each row the sum over the cells that it covers."""
+        heap = np.concatenate([[0.0], np.cumsum(values)])
+        return np.asarray(np.where(self.first == self.last, values[self.first], heap[self.last + 1] - heap[self.first]))
+
+    def spread(self, rows: Floats) -> Floats:
+        """For each cell the sum over the rows that cover it."""
+        heap = np.bincount(self.first, weights=rows, minlength=self.m + 1)
+        heap -= np.bincount(self.last + 1, weights=rows, minlength=self.m + 1)
+        return np.asarray(np.cumsum(heap[:-1]))
+
+    def value(self, mass: Floats) -> float:
+        """l(q) - W sum(q), whose greatest point over q >= 0 has sum 1; -inf where a row has no probability."""
+        p = self.rows(mass)
+        if p.min() <= 0:
+            return -np.inf
+        return float(self.weight @ np.log(p) - self.total * mass.sum())
+
+    def fit(self, mass: Floats) -> Fit:
+        p = self.rows(mass)
+        gap = float(self.spread(self.weight / p).max()) - self.total
+        return Fit(mass, float(self.weight @ np.log(p)), max(gap, 0.0))
+
+    def step(self, mass: Floats) -> Floats:
+        """Masses of greater likelihood, sum 1: Newton on the support, or EM where Newton does not rise."""
+        p = self.rows(mass)
+        gradient = self.spread(self.weight / p)
+        support = self._support(mass, gradient)
+        solve = self._dense(support, mass, p) if len(support) <= DENSE else self._iterative(mass, p)
+        found = self._search(mass, self._aim(solve, support, gradient) - mass, gradient, FEW_HALVINGS)
+        if found is None:
+            found = self._search(mass, self._rising(solve, support, mass, gradient) - mass, gradient, HALVINGS)
+        if found is None:
+            found = mass * gradient / self.total
+        return np.asarray(found / found.sum())
+
+    def _support(self, mass: Floats, gradient: Floats) -> Ints:
+        """Where there is mass, and between two such cells the one with the steepest gradient, if it promises a rise."""
+        has = mass > 0
+        segment = np.cumsum(has)
+        steepest = np.full(int(segment[-1]) + 1, -np.inf)
+        np.maximum.at(steepest, segment, np.where(has, -np.inf, gradient))
+        enters = np.flatnonzero(~has & (gradient >= steepest[segment]) & (gradient > self.total))
+        _, unique = np.unique(segment[enters], return_index=True)
+        return np.union1d(np.flatnonzero(has), enters[unique])
+
+    def _aim(self, solve: Solver, support: Ints, gradient: Floats) -> Floats:
+        """About the quadratic model's greatest point on the support: cells that come out below zero leave at once."""
+        aim = np.zeros(self.m)
+        keeps = support
+        while len(keeps):
+            solved = solve(keeps, 2.0 * gradient[keeps] - self.total)
+            if solved.min() >= 0:
+                aim[keeps] = solved
+                break
+            keeps = keeps[solved > 0]
+        return aim
+
+    def _rising(self, solve: Solver, support: Ints, mass: Floats, gradient: Floats) -> Floats:
+        """Masses on the support of which the model makes more than of `mass`: towards its greatest point as far as the
+        first cell that comes down to zero, without that cell on towards the next, and so on."""
+        at, keeps = mass.copy(), support
+        while len(keeps):
+            now, wanted = at[keeps], solve(keeps, 2.0 * gradient[keeps] - self.total)
+            sinks = wanted < 0
+            if not sinks.any():
+                at[keeps] = wanted
+                break
+            part = now[sinks] / (now[sinks] - wanted[sinks])
+            leaves = np.zeros(len(keeps), dtype=np.bool_)
+            leaves[sinks] = part <= part.min()
+            at[keeps] = np.where(leaves, 0.0, now + part.min() * (wanted - now))
+            keeps = keeps[~leaves]
+        return np.maximum(at, 0.0)
+
+    def _dense(self, support: Ints, mass: Floats, p: Floats) -> Solver:
+        """Solves with the model's curvature among some of the support, as a matrix."""
+        size = len(support)
+        low = np.searchsorted(support, self.first)
+        high = np.searchsorted(support, self.last, side="right") - 1
+        curve = np.bincount(low * size + high, weights=self.weight / p**2, minlength=size * size).reshape(size, size)
+        curve = np.cumsum(np.cumsum(curve, axis=0)[:, ::-1], axis=1)[:, ::-1]
+        curve = np.triu(curve) + np.triu(curve, 1).T
+
+        def solve(keeps: Ints, wanted: Floats) -> Floats:
+            among = np.searchsorted(support, keeps)
+            part, now = curve[np.ix_(among, among)], mass[keeps]
+            rest = wanted - part @ now
+            np.fill_diagonal(part, part.diagonal() * (1.0 + RIDGE))
+            _, change, singular = lapack.dposv(part, rest)
+            return np.asarray(now + (np.linalg.lstsq(part, rest)[0] if singular else change))
+
+        return solve
+
+    def _iterative(self, mass: Floats, p: Floats) -> Solver:
+        """The same by conjugate gradients from the present masses, preconditioned by the diagonal."""
+        bend = self.weight / p**2
+        scale = 1.0 / self.spread(bend)
+
+        def curved(keeps: Ints, values: Floats) -> Floats:
+            full = np.zeros(self.m)
+            full[keeps] = values
+            return self.spread(bend * self.sums(full))[keeps]
+
+        def solve(keeps: Ints, wanted: Floats) -> Floats:
+            found = mass[keeps]
+            rest = wanted - curved(keeps, found)
+            along = scale[keeps] * rest
+            steep = least = float(rest @ along)
+            for _ in range(CONJUGATE):
+                if steep <= 1e-12 * least or steep <= 0:
+                    break
+                turned = curved(keeps, along)
+                length = steep / float(along @ turned)
+                found = found + length * along
+                rest = rest - length * turned
+                before, steep = steep, float(rest @ (scale[keeps] * rest))
+                along = scale[keeps] * rest + (steep / before) * along
+            return np.asarray(found)
+
+        return solve
+
+    def _search(self, mass: Floats, change: Floats, gradient: Floats, halvings: int) -> Floats | None:
+        """mass + a * change with l rising (Armijo), a halved from 1; None when it does not rise."""
+        promised = float((gradient - self.total) @ change)
+        now, length = self.value(mass), 1.0
+        rounding = 1e-15 * abs(now)
+        if promised < -rounding:
+            return None
+        for _ in range(halvings):
+            tried = np.maximum(mass + length * change, 0.0)
+            if self.value(tried) >= now + 1e-4 * length * promised - rounding:
+                return np.asarray(tried)
+            length /= 2.0
+        return None
