@@ -1,0 +1,355 @@
+"""Any policy over recorded nests, in virtual time, through the very join core that runs live.
+
+One recorded interval (lower, upper] answers for every policy: an attempt at or before `lower` fails, at or after
+`upper` succeeds, and between them it is ambiguous. Ambiguity is treated twice: the *bounds* take every instant at its
+latest and at its earliest; *imputation* draws it from the smoothed law within its interval, several times. Error comes
+from a bootstrap of blocks in which each resample also takes another imputation. Policies are compared on the same
+nests, joiners, imputations and resamples.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Final
+
+import numpy as np
+import pandas as pd
+from numpy.typing import ArrayLike, NDArray
+from scipy import stats
+
+from nestobs.courses import Course, Scores, courses, score
+from nestobs.delays import blocks as blocks_of
+from nestobs.delays import joinable
+from nestobs.estimate import LEVEL, DataError, DelayLaw, Number, Rows, block_counts, fit, percentile, rows
+from nestobs.policy import MANUAL_RETRY, Policy, named_policy
+from nestobs.schedule import Prices
+
+Floats = NDArray[np.float64]
+Ints = NDArray[np.int64]
+
+IMPUTATIONS: Final = 10
+DRAWS: Final = 500
+ARRIVALS: Final = 32
+"""So many ages of arrival stand for all: the middles of as many equal parts of their distribution."""
+
+PRICES: Final = Prices(request_cost=0.1, delay_cost=1.0, lost_value=60.0, never_cost=0.05)
+"""Judgements, in seconds of waiting: a join lost is as bad as a minute of it, a request as a tenth of a second, and a
+second waited in vain counts a twentieth."""
+
+METRICS: Final = ("joined_share", "lost_share", "mean_delay_s", "requests_per_join")
+_INF: Final = math.inf
+
+
+@dataclass(frozen=True)
+class Recorded:
+    """Nests to replay on, one row a nest and vantage.
+
+    rows: intervals in which they became joinable. gone: shape (n,), the age from which they are gone again, inf for
+    never. nests: how many different ones. blocks: shape (n,), labels. law: the smoothed law that ambiguous rows are
+    drawn from. times: shape (m, n), imputed instants, inf for never.
+    """
+
+    rows: Rows
+    gone: Floats
+    nests: int
+    blocks: Ints
+    law: DelayLaw = field(repr=False)
+    times: Floats = field(repr=False)
+
+    @property
+    def n(self) -> int:
+        """Rows."""
+        return len(self.gone)
+
+    def take(self, keeps: NDArray[np.bool_]) -> Recorded:
+        """Some of the nests, as they were imputed."""
+        some = (self.rows.take(keeps), self.gone[keeps], self.nests, self.blocks[keeps])
+        return Recorded(*some, self.law, self.times[:, keeps])
+
+
+def recorded(
+    delays: pd.DataFrame, rng: np.random.Generator, *, law: DelayLaw | None = None, imputations: int = IMPUTATIONS
+) -> Recorded:
+    """`delays` as delays.joinable gives them, imputed from `law` (None: the smoothed law of these very rows)."""
+    data = rows(delays["lower_s"].to_numpy(), delays["upper_s"].to_numpy())
+    labels, _ = blocks_of(delays)
+    smooth = fit(data).smooth(blocks=labels) if law is None else law
+    gone = delays["gone_lower_s"].fillna(_INF).to_numpy(np.float64)
+    nests = int(delays["unit"].nunique())
+    return Recorded(data, gone, nests, labels, smooth, impute(smooth, data, rng, imputations))
+
+
+def impute(law: DelayLaw, data: Rows, rng: np.random.Generator, imputations: int = IMPUTATIONS) -> Floats:
+    """Instants drawn from `law` within each row's (lower, upper]: shape (imputations, n); inf for never.
+
+    A row to which the law gives no mass is drawn evenly in its interval.
+    """
+    low = law.cdf(np.where(data.lower == data.upper, np.nextafter(data.lower, -_INF), data.lower))
+    mass = law.cdf(data.upper) - low
+    u = rng.random((imputations, len(low)))
+    drawn = np.asarray(law.quantile(np.minimum(low + u * mass, 1.0)))
+    drawn = np.clip(drawn, data.lower, data.upper)
+    from_s = np.where(np.isfinite(data.lower), data.lower, np.minimum(data.upper, 0.0))
+    with np.errstate(invalid="ignore"):
+        even = from_s + u * (data.upper - from_s)
+    even = np.where(np.isinf(data.upper), _INF, even)
+    return np.where(mass > 1e-9, drawn, even)
+
+
+def drawn_sums(values: Floats, counts: Floats) -> Floats:
+    """Sum over rows of values, shape (m, n), by counts, shape (draws, n): draw d takes values[d modulo m]."""
+    found = np.empty(len(counts))
+    for row, each in enumerate(values):
+        found[row :: len(values)] = counts[row :: len(values)] @ each
+    return found
+
+
+def metrics(scores: Scores, counts: Floats | None = None) -> dict[str, Floats]:
+    """METRICS of each imputation, shape (m,); or, with counts of shape (draws, n), of each draw, shape (draws,).
+
+    Draw d takes imputation d modulo m: so its spread holds the error of imputing, too.
+    """
+
+    def total(values: Floats) -> Floats:
+        return np.asarray(values.sum(axis=1)) if counts is None else drawn_sums(values, counts)
+
+    n = np.full(len(scores.joined), scores.joined.shape[1]) if counts is None else counts.sum(axis=1)
+    joined = total(scores.joined)
+    with np.errstate(invalid="ignore", divide="ignore"):
+        delay = np.asarray(total(scores.delay) / joined, dtype=np.float64)
+    return {
+        "joined_share": joined / n,
+        "lost_share": total(scores.lost) / n,
+        "mean_delay_s": delay,
+        "requests_per_join": total(scores.requests) / n,
+    }
+
+
+@dataclass(frozen=True)
+class Replay:
+    """What a policy would have done on recorded nests.
+
+    numbers: METRICS -> Number. bounds: METRICS -> (least, greatest) over all instants that the intervals allow, one
+    extreme after the other (no error of sampling). against: METRICS -> Number of the paired difference to the baseline,
+    empty for the baseline itself. regret: cost over that of a clairvoyant, who asks once, at the right instant, and
+    never for a nest that does not come. ambiguous: share of joiners whose outcome the intervals leave open. n: rows,
+    nests: distinct blocks' worth of them. joiners: arrivals per row.
+    """
+
+    policy: Policy
+    numbers: Mapping[str, Number]
+    bounds: Mapping[str, tuple[float, float]]
+    against: Mapping[str, Number]
+    cost: Number
+    regret: Number
+    ambiguous: float
+    n: int
+    blocks: int
+    joiners: int
+    scores: Scores = field(repr=False)
+
+
+def replay(
+    policy: Policy | str | Sequence[Policy | str],
+    timelines: pd.DataFrame,
+    *,
+    baseline: Policy = MANUAL_RETRY,
+    arrivals: ArrayLike | None = None,
+    prices: Prices | None = None,
+    signed_in: bool = True,
+    round_trip_s: float = 0.0,
+    rng: np.random.Generator | None = None,
+    draws: int = DRAWS,
+) -> list[Replay]:
+    """Policies over the nests of `timelines` (as nestobs.timelines gives them), the baseline first.
+
+    policy: one or several, by value or name. arrivals: ages at which people ask, seconds; None: evenly from 0 to 30 s,
+    the window in which today's client retries. round_trip_s: of an API request. rng: a numpy Generator; None: a fixed
+    seed. Raises DataError when no nest of `timelines` has a join layer with an origin.
+    """
+    rng = np.random.default_rng(0) if rng is None else rng
+    delays = joinable(timelines, signed_in=signed_in)
+    if delays.empty:
+        raise DataError("these timelines hold no api:join or api:guest of a nest whose start is known: observe some")
+    wanted = [policy] if isinstance(policy, Policy | str) else list(policy)
+    chosen = [named_policy(one) if isinstance(one, str) else one for one in wanted]
+    ages = middles(np.linspace(0.0, 30.0, 31) if arrivals is None else np.asarray(arrivals, dtype=np.float64))
+    arena = Arena(recorded(delays, rng), ages, prices or PRICES, signed_in, round_trip_s, draws, rng)
+    return arena.compare([baseline, *(one for one in chosen if one != baseline)])
+
+
+def middles(ages: Floats, count: int = ARRIVALS) -> Floats:
+    """`count` ages that stand for a sample of them: quantiles at the middles of equal parts."""
+    if not len(ages) or not np.isfinite(ages).all():
+        raise DataError("arrivals are ages in seconds, at least one, none infinite")
+    return np.asarray(np.quantile(ages, (np.arange(count) + 0.5) / count))
+
+
+class Arena:
+    """Nests, joiners and resamples that policies are compared on: the same for each.
+
+    Resampling cannot draw what was not seen, and a lost join is rare and dear: where none was seen, the plain bootstrap
+    would be certain of none. So each draw's lost share gets half an event more, gamma-distributed (with the events
+    drawn, Jeffreys' posterior of a rate), and its cost the price of that.
+    """
+
+    def __init__(  # noqa: PLR0917 - one place makes it, with all it has
+        self,
+        nests: Recorded,
+        arrivals: Floats,
+        prices: Prices,
+        signed_in: bool,
+        round_trip_s: float,
+        draws: int,
+        rng: np.random.Generator,
+    ) -> None:
+        self.nests, self.arrivals, self.prices = nests, arrivals, prices
+        self.signed_in, self.round_trip_s = signed_in, round_trip_s
+        self.seed = int(rng.integers(2**63))
+        self.counts = block_counts(nests.blocks, draws, rng).astype(np.float64)
+        self.unseen = rng.gamma(0.5, size=draws) / nests.nests
+        latest = np.where(np.isfinite(nests.rows.upper), nests.rows.upper, _INF)
+        earliest = np.where(np.isfinite(nests.rows.upper), np.nextafter(nests.rows.lower, _INF), _INF)
+        self.extremes = np.stack([latest, np.maximum(earliest, -1e12)])
+
+    def courses(self, policy: Policy) -> list[list[Course]]:
+        """Driven with the same chances for each policy."""
+        rng = np.random.default_rng(self.seed)
+        return courses(policy, self.arrivals, rng, signed_in=self.signed_in, round_trip_s=self.round_trip_s)
+
+    def scores(self, policy: Policy, nests: Recorded | None = None) -> Scores:
+        """Of the imputed nests, all or some."""
+        nests = self.nests if nests is None else nests
+        return score(self.courses(policy), nests.times, nests.gone)
+
+    def cost(self, scores: Scores) -> Number:
+        """Per joiner, with the price of what was not seen."""
+        each = scores.cost(self.prices)
+        drawn = drawn_sums(each, self.counts) / self.counts.sum(axis=1)
+        return _number(float(each.mean()), drawn + self.prices.lost_value * self.unseen)
+
+    def difference(self, scores: Scores, base: Scores) -> Number:
+        """Of cost per joiner, on the same draws."""
+        return self.of(lambda one: one.cost(self.prices) - base.cost(self.prices), scores)
+
+    def compare(self, policies: Sequence[Policy]) -> list[Replay]:
+        """Each policy, and its differences to the first."""
+        found: list[Replay] = []
+        for policy in policies:
+            ways = self.courses(policy)
+            scores = score(ways, self.nests.times, self.nests.gone)
+            found.append(self.judge(policy, scores, found[0].scores if found else None, ways))
+        return found
+
+    def judge(
+        self, policy: Policy, scores: Scores, base: Scores | None, ways: Sequence[Sequence[Course]] | None = None
+    ) -> Replay:
+        """A policy by its scores, against another's."""
+        ways = self.courses(policy) if ways is None else ways
+        fixed = [[shapes[0]] for shapes in ways]
+        ends = score(fixed, self.extremes, self.nests.gone)
+        bounds = {name: (float(both.min()), float(both.max())) for name, both in metrics(ends).items()}
+        return Replay(
+            policy,
+            self.numbers(scores),
+            bounds,
+            self.differences(scores, base) if base else {},
+            self.cost(scores),
+            self.of(lambda one: one.cost(self.prices) - self._clairvoyant(), scores),
+            float(np.mean(np.abs(ends.joined[0] - ends.joined[1]))),
+            self.nests.n,
+            len(np.unique(self.nests.blocks)),
+            len(self.arrivals),
+            scores,
+        )
+
+    def numbers(self, scores: Scores) -> dict[str, Number]:
+        """METRICS with their intervals."""
+        drawn, now = metrics(scores, self.counts), metrics(scores)
+        drawn["lost_share"] = drawn["lost_share"] + self.unseen
+        spread = self._spread(scores)
+        return {name: _number(float(np.mean(now[name])), drawn[name], spread[name]) for name in METRICS}
+
+    def differences(self, scores: Scores, base: Scores) -> dict[str, Number]:
+        """METRICS of one less METRICS of the other, on the same draws."""
+        drawn, now = metrics(scores, self.counts), metrics(scores)
+        other, then = metrics(base, self.counts), metrics(base)
+        return {name: _number(float(np.mean(now[name] - then[name])), drawn[name] - other[name]) for name in METRICS}
+
+    def of(self, values: Callable[[Scores], Floats], scores: Scores) -> Number:
+        """The mean of a value per row, shape (m, n), with its interval."""
+        each = values(scores)
+        drawn = drawn_sums(each, self.counts) / self.counts.sum(axis=1)
+        return _number(float(each.mean()), drawn)
+
+    def _clairvoyant(self) -> Floats:
+        """Cost of asking once, when it will succeed: one request, no delay, nothing lost."""
+        comes = np.isfinite(self.nests.times) & (self.nests.gone > self.nests.times)
+        return np.where(comes, self.prices.request_cost, 0.0)
+
+    def _spread(self, scores: Scores) -> dict[str, float]:
+        """Standard deviation between joiners; of the delay, between those who joined."""
+        joined, lost = float(scores.joined.mean()), float(scores.lost.mean())
+        requests = float(scores.requests.mean())
+        delay = float(scores.delay.mean()) / joined if joined else math.nan
+        return {
+            "joined_share": math.sqrt(max(0.0, joined * (1.0 - joined))),
+            "lost_share": math.sqrt(max(0.0, lost * (1.0 - lost))),
+            "mean_delay_s": math.sqrt(max(0.0, float(scores.delay_squared.mean()) / joined - delay**2))
+            if joined
+            else math.nan,
+            "requests_per_join": math.sqrt(max(0.0, float(scores.requests_squared.mean()) - requests**2)),
+        }
+
+
+def predictive(name: str, number: Number, joins: int, level: float = LEVEL) -> tuple[float, float]:
+    """Where METRICS[name] of `joins` fresh joins, one a nest, will be with probability `level`.
+
+    The error of the estimate and that of the sample: for shares a beta-binomial law whose beta has the estimate's mean
+    and spread (with Jeffreys' half an event), for means a normal one. joins: for mean_delay_s, those that joined.
+    """
+    tail = (1.0 - level) / 2.0
+    error = (number.upper - number.lower) / (2.0 * float(stats.norm.ppf(0.975)))
+    if joins < 1 or not math.isfinite(number.value) or not math.isfinite(error):
+        return -_INF, _INF
+    if name.endswith("_share"):
+        known = number.value * (1.0 - number.value) / max(error**2, 1e-9)
+        law = stats.betabinom(joins, number.value * known + 0.5, (1.0 - number.value) * known + 0.5)
+        return float(law.ppf(tail)) / joins, float(law.ppf(1.0 - tail)) / joins
+    reach = float(stats.norm.ppf(1.0 - tail)) * math.hypot(error, number.sd / math.sqrt(joins))
+    return number.value - reach, number.value + reach
+
+
+def _number(value: float, drawn: Floats, sd: float = math.nan) -> Number:
+    kept = drawn[~np.isnan(drawn)]
+    if not len(kept):
+        return Number(value, math.nan, math.nan, sd)
+    low, high = percentile(kept, LEVEL)
+    return Number(value, min(float(low), value), max(float(high), value), sd)
+
+
+def frame(replays: Iterable[Replay]) -> pd.DataFrame:
+    """One row per policy and metric: policy, metric, value, lower, upper, least, greatest (bounds), difference,
+    difference_lower, difference_upper (to the first policy; NaN for itself)."""
+    made = []
+    for one in replays:
+        for name, number in one.numbers.items():
+            apart = one.against.get(name, Number(math.nan, math.nan, math.nan))
+            least, greatest = one.bounds[name]
+            made.append(
+                {
+                    "policy": one.policy.name,
+                    "metric": name,
+                    "value": number.value,
+                    "lower": number.lower,
+                    "upper": number.upper,
+                    "least": least,
+                    "greatest": greatest,
+                    "difference": apart.value,
+                    "difference_lower": apart.lower,
+                    "difference_upper": apart.upper,
+                }
+            )
+    return pd.DataFrame(made)
