@@ -23,7 +23,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Final, Literal, cast, get_args
 
 import numpy as np
@@ -100,6 +100,7 @@ def timelines(observations: pd.DataFrame, *, origin: Origin = "create") -> pd.Da
     dropped: a layer that was asked and only failed has a row with polls = 0, a layer never asked has none. An absent of
     a subscription says that up to its `sent_at` the living connection had brought nothing: it bounds the first visible,
     but is no flap and no going, since relays push an event once (NIP-01) and an edit is pushed after silence, too.
+    An absent of signalling proves nothing where it may speak of a room that had ended: see `_without_ended`.
 
     Origin: `sent_at` of the accepted PUT ("create"), or of the first publish of the event ("publish"), whichever
     vantage wrote it; when that one is missing, the other. A PUT without an answer counts only if the trace was seen
@@ -125,7 +126,7 @@ def timelines(observations: pd.DataFrame, *, origin: Origin = "create") -> pd.Da
     """
     if origin not in get_args(Origin):
         raise ValueError(f"origin is create or publish, not {origin!r}")
-    rows = _read(observations)
+    rows = _without_ended(observations, _read(observations))
     groups = _group(observations, rows)
     if not len(groups.unit):
         return _frame({column.name: np.empty(0, dtype=object) for column in SCHEMA})
@@ -233,6 +234,25 @@ def _read(observations: pd.DataFrame) -> _Rows:
         absent=proof & _is(observations["outcome"], Outcome.ABSENT),
         pushed=_is(observations["operation"], Operation.SUBSCRIBE),
     )
+
+
+def _without_ended(observations: pd.DataFrame, rows: _Rows) -> _Rows:
+    """The rows, less absents of LiveKit's signalling that may speak of a room that had ended.
+
+    Signalling is tried only with a token, seldom and late. Where the same vantage saw the room listed and then not, an
+    absent sent after the last listing tells nothing of when signalling began; unless it had been seen before, when it
+    bounds the going as any other.
+    """
+    operation, known = observations["operation"], rows.unit >= 0
+    rooms, signal = (_is(operation, name) & known for name in (Operation.ROOMS, Operation.SIGNAL))
+    listed = rooms & rows.visible
+    last = _greatest(rows.sent[listed], rows.place[listed], rows.places)
+    missing = rooms & rows.absent & (rows.sent > last[rows.place]) & (last[rows.place] != _BELOW)
+    ended = np.bincount(rows.place[missing], minlength=rows.places) > 0
+    shown = signal & rows.visible
+    first = _least(rows.received[shown], rows.place[shown], rows.places)
+    late = ended[rows.place] & (rows.sent >= last[rows.place]) & (rows.sent < first[rows.place])
+    return replace(rows, absent=rows.absent & ~(signal & rows.absent & late))
 
 
 def _group(observations: pd.DataFrame, rows: _Rows) -> _Groups:

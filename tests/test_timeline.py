@@ -34,6 +34,7 @@ ASKED: dict[str, tuple[Source, Operation, str]] = {
     "api:info": (Source.API, Operation.INFO, "https://nests"),
     "api:join": (Source.API, Operation.JOIN, "https://nests"),
     "livekit:room": (Source.LIVEKIT, Operation.ROOMS, "https://livekit"),
+    "livekit:signal": (Source.LIVEKIT, Operation.SIGNAL, "https://livekit"),
     "client": (Source.CLIENT, Operation.LOAD, "https://page"),
 }
 COUNTERS = ["unknown", "late"]
@@ -793,3 +794,33 @@ def test_many_nests_keep_their_own_intervals() -> None:
     assert (result.lower_s == 1).all()
     assert (result.upper_s == 2.1).all()
     assert (result.origin_at == pd.to_datetime(NOON + np.arange(count) * SECOND, utc=True)).all()
+
+
+class TestSignallingOfARoomThatEnded:
+    """A joiner tries signalling seldom; a room that went meanwhile answers like one that is not there yet."""
+
+    LISTED = (
+        row("visible", 2, 2.1, layer="livekit:room"),
+        row("visible", 8, 8.1, layer="livekit:room"),
+        row("absent", 12, 12.1, layer="livekit:room"),
+    )
+
+    def signal(self, *rows: Observation) -> Any:
+        found = timelines(frame([*self.LISTED, *rows]))
+        return next(found[found["layer"] == "livekit:signal"].itertuples(index=False))
+
+    def test_its_absent_does_not_say_that_it_was_not_there_yet(self):
+        found = self.signal(row("absent", 9, 9.1, layer="livekit:signal"))
+        assert found.polls == 0
+        assert found.unknown == 1
+        assert not np.isfinite(found.lower_s) or found.lower_s <= 0
+
+    def test_an_absent_before_the_last_listing_does(self):
+        assert self.signal(row("absent", 7, 7.1, layer="livekit:signal")).polls == 1
+
+    def test_after_it_was_seen_an_absent_is_a_proof_as_any(self):
+        rows = (row("visible", 3, 3.1, layer="livekit:signal"), row("absent", 9, 9.1, layer="livekit:signal"))
+        assert self.signal(*rows).polls == 2
+
+    def test_what_another_vantage_saw_listed_does_not_matter(self):
+        assert self.signal(row("absent", 9, 9.1, layer="livekit:signal", vantage="there")).polls == 1
