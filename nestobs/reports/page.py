@@ -39,6 +39,7 @@ main .jp-RenderedHTMLCommon { font: inherit; color: inherit; padding: 0; overflo
 main .jp-RenderedMarkdown > :first-child { margin-top: 2.2rem; }
 main h1 { font-size: 1.7rem; line-height: 1.2; margin: .6rem 0; }
 main h2 { font-size: 1.25rem; line-height: 1.3; border-top: 1px solid #8a929a55; padding-top: 1.4rem; }
+main h3 { font-size: 1.1rem; line-height: 1.3; margin: 1.8rem 0 .4rem; }
 main p, main li { max-width: 46rem; }
 main .jp-OutputArea-child .jp-OutputArea-output { display: block; padding: 0; margin: 0; overflow: visible;
   background: none; }
@@ -51,6 +52,7 @@ details.code > summary { cursor: pointer; opacity: .8; }
 details.code .jp-InputArea { background: #8a929a1a; padding: .4rem; overflow-x: auto; }
 .nestobs-figure { margin: .6rem 0 1.2rem; min-width: 0; }
 .nestobs-table { overflow-x: auto; margin: .6rem 0 1.2rem; }
+main .jp-RenderedHTMLCommon > .nestobs-table { margin-bottom: 1.2rem; }
 main .jp-RenderedHTMLCommon .nestobs-table table { border-collapse: collapse; font-size: 14px; margin: 0; width: auto;
   table-layout: auto; color: inherit; }
 main .jp-RenderedHTMLCommon .nestobs-table :is(th, td) { text-align: left; vertical-align: top; border: 0;

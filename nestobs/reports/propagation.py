@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
@@ -20,6 +20,7 @@ from nestobs import calibrate, figures
 from nestobs.errors import UsageError
 from nestobs.figures import plain
 from nestobs.joins import KINDS, joins, open_intents
+from nestobs.reports.parts import Figures, Table, Text
 from nestobs.store import Store
 from nestobs.timeline import timelines
 
@@ -61,7 +62,7 @@ def load(store: str, *, truth: str = "", lab: str = "", title: str = "", livekit
     Raises StoreError when there is no store, UsageError when truth or lab cannot be read as what they should be.
     """
     observed = Store.open(store, create=False).frame()
-    rows, facts = _truth(truth), _lab(lab)
+    rows, facts = _truth(truth), lab_facts(lab)
     names = {url: name for scenario in facts["scenarios"] for url, name in scenario.items()}
     lines = timelines(observed)
     made = joins(observed, lines)
@@ -97,12 +98,18 @@ def _truth(path: str) -> list[dict[str, Any]]:
     return rows
 
 
-def _lab(path: str) -> dict[str, Any]:
-    """livekit: what lab.json says of it; scenarios: relay URL -> name, each in its own order."""
+def lab_facts(path: str) -> dict[str, Any]:
+    """What a lab.json says, nothing for "". livekit: its kind and version; scenarios: relay URL -> name, each in its
+    own order; hosts: scenario -> those of its APIs. Raises UsageError for a file that is none."""
     try:
         found = json.loads(Path(path).read_text(encoding="utf-8")) if path else {}
-        names = [dict(scenario["truth_names"]) for scenario in found.get("scenarios", {}).values()]
-        return {"livekit": dict(found.get("livekit", {})), "scenarios": names}
+        scenarios = dict(found.get("scenarios", {}))
+        hosts = {
+            name: [figures.host(str(vantage["api"])) for vantage in scenario.get("vantages", [])]
+            for name, scenario in scenarios.items()
+        }
+        names = [dict(scenario["truth_names"]) for scenario in scenarios.values()]
+        return {"livekit": dict(found.get("livekit", {})), "scenarios": names, "hosts": hosts}
     except (OSError, ValueError, TypeError, KeyError, AttributeError) as error:
         raise UsageError(f"{path} does not describe a lab ({error}): give its lab.json, or nothing") from error
 
@@ -138,54 +145,6 @@ def _watched(observed: pd.DataFrame, lines: pd.DataFrame) -> dict[str, float]:
 
 
 # tables
-
-
-@dataclass(frozen=True, slots=True, repr=False)
-class Table:
-    """A frame as an HTML table: every text cleaned and escaped, however hostile, and short."""
-
-    frame: pd.DataFrame
-    header: bool = True
-    style: str = ""
-
-    def __repr__(self) -> str:
-        return f"<table of {len(self.frame)} rows>"
-
-    def _repr_html_(self) -> str:
-        shown = self.frame.map(lambda value: plain(value, 240))
-        shown.columns = [plain(name) for name in self.frame.columns]
-        body = shown.to_html(index=False, header=self.header, escape=False, border=0)  # `plain` has escaped it
-        return f'<div class="{f"nestobs-table {self.style}".strip()}">{body}</div>'
-
-
-@dataclass(frozen=True, slots=True, repr=False)
-class Text:
-    """Paragraphs; each is escaped. A warning stands out."""
-
-    paragraphs: Sequence[str]
-    heading: str = ""
-    warning: str = ""
-
-    def __repr__(self) -> str:
-        return f"<text of {len(self.paragraphs)} paragraphs>"
-
-    def _repr_html_(self) -> str:
-        parts = [f"<h1>{plain(self.heading, 120)}</h1>"] if self.heading else []
-        parts += [f'<p class="nestobs-warning">{plain(self.warning, 600)}</p>'] if self.warning else []
-        return "".join(parts + [f"<p>{plain(text, 600)}</p>" for text in self.paragraphs])
-
-
-@dataclass(frozen=True, slots=True)
-class Figures:
-    """Several figures, shown one below the other."""
-
-    figures: tuple[go.Figure, ...]
-
-    def _ipython_display_(self) -> None:
-        from IPython.display import display
-
-        for figure in self.figures:
-            display(figure)  # type: ignore[no-untyped-call]  # IPython does not type it
 
 
 def heading(found: Propagation) -> Text:
@@ -325,8 +284,8 @@ def chosen(found: Propagation) -> list[str]:
     joined = found.joins["trace_id"].value_counts()
     best: dict[str, tuple[tuple[float, float, int], str]] = {}
     for (scenario, trace), rows in lines.groupby(["scenario", "trace_id"]):
-        spread = rows["upper_s"].max() - rows["upper_s"].min()
-        rank = (0.0 if math.isnan(spread) else float(spread), float(len(rows)), int(joined.get(trace, 0)))
+        first, last = float(rows["upper_s"].min()), float(rows["upper_s"].max())
+        rank = (last - first if math.isfinite(first) else 0.0, float(len(rows)), int(joined.get(trace, 0)))
         if str(scenario) not in best or rank > best[str(scenario)][0]:
             best[str(scenario)] = (rank, str(trace))
     return [best[scenario][1] for scenario in sorted(best)][:MOST_SWIMLANES]
@@ -390,6 +349,6 @@ def coverage(found: Propagation) -> go.Figure | Text:
 
 
 __all__ = [
-    "Figures", "Propagation", "Table", "Text", "by_scenario", "chosen", "coverage", "first_visible", "heading", "load",
-    "measured", "messages", "not_covered", "swimlanes", "untrue", "verdicts",
+    "Figures", "Propagation", "Table", "Text", "by_scenario", "chosen", "coverage", "first_visible", "heading",
+    "lab_facts", "load", "measured", "messages", "not_covered", "swimlanes", "untrue", "verdicts",
 ]  # fmt: skip

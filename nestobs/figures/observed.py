@@ -1,41 +1,45 @@
-"""Frames in, plotly Figures out. What is drawn was computed elsewhere; here it is only laid out.
-
-House rules, kept by every figure: a title that asks the question it answers; under it n, how many are censored, and the
-window in UTC; units on the axes; the Okabe-Ito palette, with a hatch or a symbol beside each colour; an interval is
-drawn as a bar or a band, never as a point; text of 12 px or more; nothing that needs more than 360 px of width; no
-background, and greys that read on white and on black. An empty frame gives a figure that says so.
-
-Delays span three decades and may be negative (skewed clocks), so their axis is compressed: a delay t stands at
-asinh(t / 0.3 s), close to linear below a third of a second and to a logarithm above. Ticks and hover texts are seconds.
-
-Whatever others wrote (names, rooms, URLs) passes through `plain` first: plotly reads some HTML in labels.
-"""
+"""Timelines and joins as they were observed: one nest on its lanes, many nests as bands, what people were told."""
 
 from __future__ import annotations
 
-import html
 import math
-import textwrap
-import unicodedata
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
-from urllib.parse import urlsplit
 
 import numpy as np
 import pandas as pd
 import plotly.graph_objects as go
 
+from nestobs.figures.canvas import (
+    BLUE,
+    CLEAR,
+    GREEN,
+    GREY,
+    INK,
+    ORANGE,
+    PURPLE,
+    SKY,
+    VERMILLION,
+    YELLOW,
+    at,
+    blank,
+    delay_axis,
+    filled,
+    hatched,
+    layer_label,
+    layer_order,
+    legend_key,
+    nothing,
+    panel_label,
+    plain,
+    plain_axis,
+    seconds,
+    today_line,
+    window,
+)
 from nestobs.join import GONE, JOINED, LOADING, RELEASED_FAILED, STARTING, Kind
 from nestobs.joins import KINDS
-
-BLUE, ORANGE, GREEN, PURPLE = "#0072B2", "#E69F00", "#009E73", "#CC79A7"
-SKY, VERMILLION, YELLOW, GREY = "#56B4E9", "#D55E00", "#F0E442", "#8A929A"
-INK: Final = "#6E7781"
-"""Text: a contrast above 4 on white and on near-black."""
-
-MESSAGE_S: Final = 30.0
-"""Where the web client's message turns from "starting up" to "no longer available"."""
 
 _VANTAGES: Final = ((BLUE, "/"), (VERMILLION, "\\"), (GREEN, "x"), (PURPLE, "-"))
 _SYMBOLS: Final[dict[str, tuple[str, str, str]]] = {  # colour, symbol of a mark, hatch of a bar
@@ -63,75 +67,9 @@ _STATEMENTS: Final = (
 """What a client can say, short enough for two in a row of a narrow legend; how it begins; its colour."""
 
 _TRUTHS: Final = (("true", True, ""), ("false", False, "x"), ("unclear", None, "."))
-_TICKS: Final = (-60, -30, -10, -3, -1, -0.3, 0, 0.3, 1, 3, 10, 30, 60, 120, 300, 900, 3600)
-_LAYERS: Final = (
-    "relay:",
-    "client",
-    "api:info",
-    "api:join",
-    "api:guest",
-    "livekit:room",
-    "livekit:signal",
-    "livekit:media",
-)
 _LANE_PX: Final = 17
-_TITLE_COLUMNS, _NOTE_COLUMNS, _NARROW_PX = 36, 48, 326
-_CLEAR: Final = "rgba(0,0,0,0)"
 _HAIR: Final = 0.006
 """Least drawn length of a bar, as a share of the axis: a bar of no length would be invisible."""
-
-
-# text
-
-
-def plain(text: object, limit: int = 48) -> str:
-    """Foreign text as one short line that neither plotly nor a browser reads as markup.
-
-    Control, format and bidirectional characters, lone surrogates and private ones are dropped (a joiner inside an emoji
-    falls with them), white space is one blank, what is longer than `limit` is cut, and HTML is escaped.
-    """
-    seen = "".join(" " if c.isspace() else c for c in str(text)[: 8 * limit])
-    line = " ".join("".join(c for c in seen if unicodedata.category(c) not in _UNPRINTED).split())
-    cut = len(line) > limit or len(str(text)) > 8 * limit
-    return html.escape(line[: limit - 1] + "…" if cut else line)
-
-
-_UNPRINTED: Final = frozenset({"Cc", "Cf", "Cs", "Co", "Cn"})
-
-
-def layer_label(layer: str) -> str:
-    """A layer's short name: a relay by its host, or by the name it was given."""
-    if not layer.startswith("relay:"):
-        return plain(layer, 22)
-    return plain(host(layer.removeprefix("relay:")), 22)
-
-
-def host(url: str) -> str:
-    """Host and port of a URL; the whole text where there is none."""
-    try:
-        return urlsplit(url).netloc or url
-    except ValueError:  # others wrote it
-        return url
-
-
-def layer_order(layers: Iterable[str]) -> list[str]:
-    """Each layer once, in the order in which a nest passes through them."""
-
-    def place(layer: str) -> tuple[int, str]:
-        known = [number for number, start in enumerate(_LAYERS) if layer.startswith(start)]
-        return (known[0] if known else len(_LAYERS), layer)
-
-    return sorted(set(layers), key=place)
-
-
-def window(*instants: pd.Series) -> str:
-    """The span of the instants, in UTC, in words; "no window" when there are none."""
-    known = pd.concat([one.dropna() for one in instants]) if instants else pd.Series(dtype="datetime64[ns, UTC]")
-    if known.empty:
-        return "no window"
-    first, last = known.min(), known.max()
-    end = f"{last:%H:%M:%S}" if first.date() == last.date() else f"{last:%Y-%m-%d %H:%M:%S}"
-    return f"{first:%Y-%m-%d %H:%M:%S} to {end} UTC"
 
 
 def _short(names: Sequence[str]) -> dict[str, str]:
@@ -143,99 +81,10 @@ def _short(names: Sequence[str]) -> dict[str, str]:
     return {name: plain(" ".join(part[common:]) or name, 8) for name, part in zip(names, words, strict=True)}
 
 
-def _seconds(value: float) -> str:
-    if math.isinf(value):
-        return "never" if value > 0 else "any time"
-    return f"{value:.2f} s" if abs(value) < 9.995 else f"{value:.1f} s"
-
-
-# axes
-
-
-def _at(seconds: float) -> float:
-    return math.asinh(seconds / 0.3)
-
-
-def _delay_axis(low: float, high: float, **more: Any) -> dict[str, Any]:
-    """An axis of compressed seconds that shows [low, high] and the message threshold."""
-    first, last = _at(min(low, 0.0)), _at(max(high, MESSAGE_S * 1.25))
-    shown = [tick for tick in _TICKS if first - 1e-9 <= _at(tick) <= last]
-    return _axis() | {
-        "range": [first - 0.04 * (last - first), last],
-        "tickvals": [_at(tick) for tick in shown],
-        "ticktext": [f"{tick:g}" for tick in shown],
-        "title": {"text": "age of the nest, s (compressed)", "font": {"size": 12}, "standoff": 6},
-        **more,
-    }
-
-
-def _axis() -> dict[str, Any]:
-    return {
-        "gridcolor": "rgba(138,146,154,.25)",
-        "zeroline": False,
-        "fixedrange": True,
-        "tickangle": 0,
-        "tickfont": {"size": 12, "color": INK},
-    }
-
-
-def _wrapped(text: str, columns: int) -> list[str]:
-    return textwrap.wrap(text, columns, break_long_words=False, break_on_hyphens=False) or [""]
-
-
-def _figure(
-    question: str, note: str, *, plot_px: int, keys: Sequence[str] = (), labels: Iterable[str] = ()
-) -> go.Figure:
-    """An empty figure of the house: title and note above, room for a legend of these keys on a narrow screen below.
-
-    The margins are fixed: left to itself plotly gives them most of such a screen. labels: of the y axis.
-    """
-    title = [f"<b>{line}</b>" for line in _wrapped(question, _TITLE_COLUMNS)]
-    lines = title + [f'<span style="font-size:12px">{line}</span>' for line in _wrapped(note, _NOTE_COLUMNS)]
-    left = 12 + 7 * max((len(html.unescape(part)) for label in labels for part in label.split("<br>")), default=5)
-    top, bottom = 36 + 17 * len(lines), 58 + 20 * _legend_rows(keys, _NARROW_PX - left)
-    figure = go.Figure()
-    figure.update_layout(
-        template="none",
-        title={"text": "<br>".join(lines), "x": 0, "xref": "container", "y": 1, "yref": "container"}
-        | {"yanchor": "top", "pad": {"t": 20, "l": 2}, "font": {"size": 15, "color": INK}},
-        font={"size": 12, "color": INK, "family": "system-ui, sans-serif"},
-        paper_bgcolor=_CLEAR,
-        plot_bgcolor=_CLEAR,
-        autosize=True,
-        height=top + plot_px + bottom,
-        margin={"t": top, "b": bottom, "l": left, "r": 10, "autoexpand": False},
-        legend={"orientation": "h", "x": 0, "xref": "container", "xanchor": "left", "y": -50 / max(plot_px, 1)}
-        | {
-            "yanchor": "top",
-            "font": {"size": 12},
-            "itemclick": False,
-            "itemdoubleclick": False,
-            "traceorder": "normal",
-        },
-        hoverlabel={"font": {"size": 12}, "align": "left"},
-        dragmode=False,
-        barmode="stack",
-    )
-    return figure
-
-
-def _legend_rows(keys: Sequence[str], width_px: float) -> int:
-    """Lines of a legend; plotly makes it as wide as the plot and all its columns as wide as the widest key."""
-    column = 54 + 6.4 * max((len(html.unescape(key)) for key in keys), default=0)
-    return math.ceil(len(keys) / max(1, int(width_px // column)))
-
-
-def _nothing(question: str, why: str) -> go.Figure:
-    figure = _figure(question, why, plot_px=10)
-    figure.update_layout(xaxis={"visible": False}, yaxis={"visible": False}, margin={"b": 10})
-    return figure
-
-
 def _bars(lanes: list[dict[str, Any]], name: str, *, least: float, **style: Any) -> go.Bar:
     """Horizontal bars from `start` to `end` seconds on their lanes."""
-    starts = [_at(lane["start"]) for lane in lanes]
-    lengths = [max(_at(lane["end"]) - start, least) for lane, start in zip(lanes, starts, strict=True)]
+    starts = [at(lane["start"]) for lane in lanes]
+    lengths = [max(at(lane["end"]) - start, least) for lane, start in zip(lanes, starts, strict=True)]
     return go.Bar(
         orientation="h",
         y=[lane["y"] for lane in lanes],
@@ -249,16 +98,6 @@ def _bars(lanes: list[dict[str, Any]], name: str, *, least: float, **style: Any)
     )
 
 
-def _hatched(color: str, shape: str, *, opacity: float = 1.0) -> dict[str, Any]:
-    pattern = {"shape": shape, "fgcolor": color, "bgcolor": _CLEAR, "size": 5, "solidity": 0.45}
-    return {"color": color, "pattern": pattern, "line": {"color": color, "width": 1}, "opacity": opacity}
-
-
-def _filled(color: str, shape: str = "") -> dict[str, Any]:
-    pattern = {"shape": shape, "fgcolor": "rgba(255,255,255,.85)", "size": 6, "solidity": 0.3, "fillmode": "overlay"}
-    return {"color": color, "pattern": pattern, "line": {"color": color, "width": 1}}
-
-
 # one nest
 
 
@@ -269,21 +108,21 @@ def swimlanes(timelines: pd.DataFrame, joins: pd.DataFrame, *, title: str, watch
     """
     question = f"Where did the time go? {title}"
     if timelines.empty:
-        return _nothing(question, "No layer of this nest was asked, so there is nothing to draw.")
+        return nothing(question, "No layer of this nest was asked, so there is nothing to draw.")
     short = _short(sorted(set(timelines["vantage"]) | set(joins["vantage"])))
     end = max(_last(timelines, joins), watched_s or 0.0)
-    axis = _delay_axis(_first(timelines), end)
+    axis = delay_axis(_first(timelines), end)
     lanes, labels = _lanes(timelines, short, end)
     traces = _attempt_traces(_attempts(joins, short, labels))
     traces = _lane_traces(lanes, short, _HAIR * (axis["range"][1] - axis["range"][0])) + traces
     keys = [trace.name for trace in traces if trace.showlegend is not False]
     note = _lane_note(timelines, joins, short)
-    figure = _figure(question, note, plot_px=_LANE_PX * len(labels), keys=keys, labels=labels)
+    figure = blank(question, note, plot_px=_LANE_PX * len(labels), keys=keys, labels=labels)
     figure.add_traces(traces)
     figure.update_layout(
         barmode="overlay",
         xaxis=axis,
-        yaxis=_axis()
+        yaxis=plain_axis()
         | {
             "range": [len(labels) - 0.4, -0.6],
             "tickvals": [*range(len(labels))],
@@ -291,7 +130,7 @@ def swimlanes(timelines: pd.DataFrame, joins: pd.DataFrame, *, title: str, watch
             "showgrid": False,
         },
     )
-    _threshold(figure)
+    today_line(figure)
     return figure
 
 
@@ -317,7 +156,7 @@ def _lanes(
         for vantage in sorted(name for of, name in rows if of == layer):
             row = rows[layer, vantage]
             for state, start, stop in _segments(row, end):
-                text = f"{layer_label(layer)}, {plain(vantage)}<br>{state}<br>{_seconds(start)} to {_seconds(stop)}"
+                text = f"{layer_label(layer)}, {plain(vantage)}<br>{state}<br>{seconds(start)} to {seconds(stop)}"
                 segment = {"y": len(labels), "start": start, "end": stop, "text": text}
                 found.setdefault((vantage, state), []).append(segment)
             labels.append(f"{layer_label(layer)} {short[vantage]}".strip())
@@ -359,7 +198,7 @@ def _lane_traces(
     for number, (vantage, name) in enumerate(short.items()):
         color, hatch = _VANTAGES[number % len(_VANTAGES)]
         style = {
-            SWITCHED: _hatched(color, hatch),
+            SWITCHED: hatched(color, hatch),
             VISIBLE: {"color": color, "line": {"color": color, "width": 1}},
         }
         for state, marker in style.items():
@@ -367,8 +206,8 @@ def _lane_traces(
                 traces.append(_bars(segments, f"{name}: {state}" if name else state, least=least, marker=marker))
     grey = {
         ABSENT: {"color": GREY, "opacity": 0.28, "line": {"width": 0}},
-        UNSEEN: _hatched(GREY, "."),
-        WENT: _hatched(GREY, "x"),
+        UNSEEN: hatched(GREY, "."),
+        WENT: hatched(GREY, "x"),
     }
     for state, marker in grey.items():
         segments = [one for vantage in short for one in lanes.get((vantage, state), [])]
@@ -385,7 +224,7 @@ def _attempts(joins: pd.DataFrame, short: Mapping[str, str], labels: list[str]) 
             continue
         who = "guest" if row.role == "guest" else "signed in"
         text = (
-            f"join from {plain(row.vantage)}, {who}<br>{plain(row.verdict)} {_seconds(row.elapsed_s)} after arrival"
+            f"join from {plain(row.vantage)}, {who}<br>{plain(row.verdict)} {seconds(row.elapsed_s)} after arrival"
             f"<br>{row.requests} requests, policy {plain(row.policy)}"
         )
         found.append({"y": len(labels), "from": row.arrival_age_s, "row": row, "text": text})
@@ -399,7 +238,7 @@ def _attempt_traces(attempts: list[dict[str, Any]]) -> list[Any]:
     for kind in KINDS:
         color, symbol, _ = _SYMBOLS[kind]
         for number, one in enumerate(a for a in attempts if a["row"].verdict == kind):
-            x = [_at(one["from"]), _at(one["from"] + one["row"].elapsed_s)]
+            x = [at(one["from"]), at(one["from"] + one["row"].elapsed_s)]
             line = go.Scatter(
                 x=x,
                 y=[one["y"]] * 2,
@@ -413,23 +252,8 @@ def _attempt_traces(attempts: list[dict[str, Any]]) -> list[Any]:
             )
             traces.append(line)
             if number == 0:
-                traces.append(_key(kind.replace("_", " "), color, symbol))
+                traces.append(legend_key(kind.replace("_", " "), color, symbol))
     return traces
-
-
-def _key(name: str, color: str, symbol: str) -> go.Scatter:
-    """A legend entry alone."""
-    marker = {"symbol": symbol, "size": 10, "color": color, "line": {"color": INK, "width": 1}}
-    return go.Scatter(x=[None], y=[None], mode="markers", marker=marker, name=name)
-
-
-def _threshold(figure: go.Figure) -> None:
-    """The line at which today's message turns."""
-    x = _at(MESSAGE_S)
-    figure.add_shape(type="line", xref="x", yref="paper", x0=x, x1=x, y0=0, y1=1, line={"color": INK, "dash": "dash"})
-    figure.add_annotation(
-        x=x, xref="x", y=1, yref="paper", yanchor="bottom", xanchor="right", showarrow=False, text="30 s"
-    )
 
 
 def _lane_note(timelines: pd.DataFrame, joins: pd.DataFrame, short: Mapping[str, str]) -> str:
@@ -453,9 +277,9 @@ def first_visible(timelines: pd.DataFrame, *, title: str = "") -> go.Figure:
     question = f"When does each layer show a nest? {title}".strip()
     proven = timelines[(timelines["polls"] > 0) & timelines["lower_s"].notna()]
     if proven.empty:
-        return _nothing(question, "No layer proved anything of any nest, so there is nothing to draw.")
+        return nothing(question, "No layer proved anything of any nest, so there is nothing to draw.")
     layers, vantages = layer_order(proven["layer"]), sorted(set(proven["vantage"]))
-    figure = _figure(
+    figure = blank(
         question,
         _band_note(timelines, proven),
         plot_px=92 * len(layers),
@@ -469,22 +293,10 @@ def first_visible(timelines: pd.DataFrame, *, title: str = "") -> go.Figure:
             if len(rows):
                 figure.add_trace(_band(rows, vantage, place, end, axis=step.axis(number), key=number == 0))
         figure.update_layout({step.name(number): step.layout(number)})
-        figure.add_annotation(text=_band_label(proven, layer, vantages), y=1 - number * share, **_LABEL)
-    figure.update_layout(xaxis=_delay_axis(_first(proven), end, anchor=step.axis(len(layers) - 1)))
-    _threshold(figure)
+        panel_label(figure, _band_label(proven, layer, vantages), y=1 - number * share)
+    figure.update_layout(xaxis=delay_axis(_first(proven), end, anchor=step.axis(len(layers) - 1)))
+    today_line(figure)
     return figure
-
-
-_LABEL: Final[dict[str, Any]] = {
-    "x": 0,
-    "xref": "paper",
-    "yref": "paper",
-    "xanchor": "left",
-    "yanchor": "top",
-    "showarrow": False,
-    "align": "left",
-    "xshift": -40,
-}
 
 
 @dataclass(frozen=True, slots=True)
@@ -502,7 +314,7 @@ class _Facets:
     def layout(self, number: int) -> dict[str, Any]:
         top = 1 - number / self.count
         ticks = {"tickvals": [0, 0.5, 1], "ticktext": ["0 %", "50 %", "100 %"], "range": [-0.04, 1.06]}
-        return _axis() | ticks | {"domain": [top - 0.76 / self.count, top - 0.22 / self.count], "anchor": "x"}
+        return plain_axis() | ticks | {"domain": [top - 0.76 / self.count, top - 0.22 / self.count], "anchor": "x"}
 
 
 def _band(rows: pd.DataFrame, vantage: str, place: int, end: float, *, axis: str, key: bool) -> go.Scatter:
@@ -512,16 +324,16 @@ def _band(rows: pd.DataFrame, vantage: str, place: int, end: float, *, axis: str
     possible = _steps(rows["lower_s"].to_numpy(dtype=float), end)
     outline = sure + possible[::-1]
     return go.Scatter(
-        x=[_at(x) for x, _ in outline],
+        x=[at(x) for x, _ in outline],
         y=[y for _, y in outline],
         yaxis=axis,
         mode="lines",
         line={"color": color, "width": 1.5, "dash": "solid" if place == 0 else "dash"},
         fill="toself",
         fillcolor=color,
-        fillpattern={"shape": hatch, "fgcolor": color, "bgcolor": _CLEAR, "size": 6, "solidity": 0.3},
+        fillpattern={"shape": hatch, "fgcolor": color, "bgcolor": CLEAR, "size": 6, "solidity": 0.3},
         hoverinfo="text",
-        hovertext=[f"{plain(vantage)}: {y:.0%} by {_seconds(x)}" for x, y in outline],
+        hovertext=[f"{plain(vantage)}: {y:.0%} by {seconds(x)}" for x, y in outline],
         name=plain(vantage, 18),
         legendgroup=str(place),
         showlegend=key,
@@ -573,7 +385,7 @@ def messages(joins: pd.DataFrame) -> go.Figure:
     """
     question = "What would the web client have told each joiner, and was it true?"
     if joins.empty:
-        return _nothing(question, "No join came to a verdict, so there is nothing to draw.")
+        return nothing(question, "No join came to a verdict, so there is nothing to draw.")
     said = pd.concat([_said(joins, baseline) for baseline in ("guide", "released")])
     lanes = _rows(said["lane"])
     unknown = int(said["truth"].isna().sum())
@@ -584,9 +396,9 @@ def messages(joins: pd.DataFrame) -> go.Figure:
             mine = said[(said["statement"] == name) & said["truth"].isin([pd.NA if truth is None else truth])]
             if len(mine):
                 label = f"{name}: {word}" if name.startswith("“") else name
-                traces.append(_stack(mine["lane"].value_counts(), lanes, label, _filled(color, hatch)))
+                traces.append(_stack(mine["lane"].value_counts(), lanes, label, filled(color, hatch)))
     keys, plot_px = [trace.name for trace in traces], 34 * len(lanes) + 10
-    figure = _figure(question, f"{note}. {window(joins['arrived_at'])}", plot_px=plot_px, keys=keys, labels=lanes)
+    figure = blank(question, f"{note}. {window(joins['arrived_at'])}", plot_px=plot_px, keys=keys, labels=lanes)
     figure.add_traces(traces)
     _stacked(figure, lanes, "joiners")
     return figure
@@ -615,7 +427,7 @@ def verdicts(joins: pd.DataFrame) -> go.Figure:
     """How the real joins ended, by scenario. `joins` may have a column `scenario`."""
     question = "How did the joins end?"
     if joins.empty:
-        return _nothing(question, "No join came to a verdict, so there is nothing to draw.")
+        return nothing(question, "No join came to a verdict, so there is nothing to draw.")
     scenario = joins["scenario"] if "scenario" in joins else pd.Series("all", index=joins.index)
     lane = scenario.map(lambda name: plain(name, 16))
     lanes = _rows(lane)
@@ -624,11 +436,11 @@ def verdicts(joins: pd.DataFrame) -> go.Figure:
         f"n = {len(joins)} joins under {policies}; {int(joins['joined'].sum())} joined. {window(joins['arrived_at'])}"
     )
     kinds = [kind for kind in KINDS if (joins["verdict"] == kind).any()]
-    figure = _figure(question, note, plot_px=34 * len(lanes) + 10, keys=kinds, labels=lanes)
+    figure = blank(question, note, plot_px=34 * len(lanes) + 10, keys=kinds, labels=lanes)
     for kind in kinds:
         color, _, hatch = _SYMBOLS[kind]
         counts = lane[joins["verdict"] == kind].value_counts()
-        figure.add_trace(_stack(counts, lanes, kind.replace("_", " "), _filled(color, hatch)))
+        figure.add_trace(_stack(counts, lanes, kind.replace("_", " "), filled(color, hatch)))
     _stacked(figure, lanes, "joins")
     return figure
 
@@ -659,8 +471,8 @@ def _stacked(figure: go.Figure, lanes: Sequence[str], unit: str) -> None:
     }
     labels = {"tickvals": [*range(len(lanes))], "ticktext": list(lanes), "range": [len(lanes) - 0.4, -0.6]}
     figure.update_layout(
-        xaxis=_axis() | count,
-        yaxis=_axis() | labels | {"showgrid": False, "ticks": "outside", "ticklen": 5, "tickcolor": _CLEAR},
+        xaxis=plain_axis() | count,
+        yaxis=plain_axis() | labels | {"showgrid": False, "ticks": "outside", "ticklen": 5, "tickcolor": CLEAR},
     )
 
 
@@ -668,9 +480,9 @@ def _stacked(figure: go.Figure, lanes: Sequence[str], unit: str) -> None:
 
 
 _JUDGED: Final = (
-    ("contains it", True, _filled(GREEN)),
-    ("misses it", False, _filled(VERMILLION, "x")),
-    ("cannot be judged", None, _filled(GREY, ".")),
+    ("contains it", True, filled(GREEN)),
+    ("misses it", False, filled(VERMILLION, "x")),
+    ("cannot be judged", None, filled(GREY, ".")),
 )
 
 
@@ -679,7 +491,7 @@ def coverage(judged: pd.DataFrame) -> go.Figure:
     question = "Do the measured intervals contain the truth?"
     known = judged[judged["contains"].notna()]
     if known.empty:
-        return _nothing(question, "No interval has a truth to be judged by, so there is nothing to draw.")
+        return nothing(question, "No interval has a truth to be judged by, so there is nothing to draw.")
     layers = layer_order(judged["layer"])
     lanes = [layer_label(layer) for layer in layers]
     inside = int(known["contains"].sum())
@@ -689,7 +501,7 @@ def coverage(judged: pd.DataFrame) -> go.Figure:
         " To the right the median width of those with two ends."
     )
     keys = [name for name, _, _ in _JUDGED]
-    figure = _figure(question, note, plot_px=26 * len(lanes) + 10, keys=keys, labels=lanes)
+    figure = blank(question, note, plot_px=26 * len(lanes) + 10, keys=keys, labels=lanes)
     label = judged["layer"].map(layer_label)
     for name, wanted, marker in _JUDGED:
         mine = judged["contains"].isin([pd.NA if wanted is None else wanted])
@@ -699,6 +511,6 @@ def coverage(judged: pd.DataFrame) -> go.Figure:
     figure.update_layout(margin={"r": 66}, showlegend=True)
     for number, layer in enumerate(layers):
         width = known.loc[(known["layer"] == layer) & np.isfinite(known["width_s"]), "width_s"].median()
-        text = "no width" if math.isnan(width) else _seconds(width)
+        text = "no width" if math.isnan(width) else seconds(width)
         figure.add_annotation(x=1.01, xref="paper", xanchor="left", y=number, yref="y", text=text, showarrow=False)
     return figure

@@ -1,0 +1,27 @@
+"""Frames in, plotly Figures out. What is drawn was computed elsewhere; here it is only laid out.
+
+House rules, kept by every figure: a title that asks the question it answers; under it n, how many are censored, and the
+window in UTC; units on the axes; the Okabe-Ito palette, with a hatch or a symbol beside each colour; an interval is
+drawn as a bar or a band, never as a point; text of 12 px or more; nothing that needs more than 360 px of width; no
+background, and greys that read on white and on black. An empty frame gives a figure that says so.
+
+Delays span three decades and may be negative (skewed clocks), so their axis is compressed: a delay t stands at
+asinh(t / 0.3 s), close to linear below a third of a second and to a logarithm above. Ticks and hover texts are seconds.
+
+Whatever others wrote (names, rooms, URLs) passes through `plain` first: plotly reads some HTML in labels.
+
+canvas.py     what all share: palette, text, the age axis, an empty figure
+observed.py   timelines and joins as they were observed
+tuned.py      what tuning made of the delays, on the age axis
+compared.py   policies side by side: what they would cost, and what was predicted of them beside what came
+"""
+
+from nestobs.figures.canvas import amount, host, layer_label, layer_order, percent, plain, span, window
+from nestobs.figures.compared import frontier, proof
+from nestobs.figures.observed import coverage, first_visible, messages, swimlanes, verdicts
+from nestobs.figures.tuned import delay_law, polls, posterior
+
+__all__ = [
+    "amount", "coverage", "delay_law", "first_visible", "frontier", "host", "layer_label", "layer_order", "messages",
+    "percent", "plain", "polls", "posterior", "proof", "span", "swimlanes", "verdicts", "window",
+]  # fmt: skip

@@ -1,0 +1,244 @@
+"""What every figure is drawn on: one palette, one way with foreign text, one age axis, one empty figure."""
+
+from __future__ import annotations
+
+import html
+import math
+import textwrap
+import unicodedata
+from collections.abc import Iterable, Sequence
+from typing import Any, Final
+from urllib.parse import urlsplit
+
+import pandas as pd
+import plotly.graph_objects as go
+
+BLUE, ORANGE, GREEN, PURPLE = "#0072B2", "#E69F00", "#009E73", "#CC79A7"
+SKY, VERMILLION, YELLOW, GREY = "#56B4E9", "#D55E00", "#F0E442", "#8A929A"
+INK: Final = "#6E7781"
+"""Text: a contrast above 4 on white and on near-black."""
+
+MESSAGE_S: Final = 30.0
+"""Where the web client's message turns from "starting up" to "no longer available"."""
+
+_TICKS: Final = (-60, -30, -10, -3, -1, -0.3, 0, 0.3, 1, 3, 10, 30, 60, 120, 300, 900, 3600)
+_LAYERS: Final = (
+    "relay:",
+    "client",
+    "api:info",
+    "api:join",
+    "api:guest",
+    "livekit:room",
+    "livekit:signal",
+    "livekit:media",
+)
+_TITLE_COLUMNS, _NOTE_COLUMNS, _NARROW_PX = 36, 48, 326
+CLEAR: Final = "rgba(0,0,0,0)"
+
+
+# text
+
+
+def plain(text: object, limit: int = 48) -> str:
+    """Foreign text as one short line that neither plotly nor a browser reads as markup.
+
+    Control, format and bidirectional characters, lone surrogates and private ones are dropped (a joiner inside an emoji
+    falls with them), white space is one blank, what is longer than `limit` is cut, and HTML is escaped.
+    """
+    seen = "".join(" " if c.isspace() else c for c in str(text)[: 8 * limit])
+    line = " ".join("".join(c for c in seen if unicodedata.category(c) not in _UNPRINTED).split())
+    cut = len(line) > limit or len(str(text)) > 8 * limit
+    return html.escape(line[: limit - 1] + "…" if cut else line)
+
+
+_UNPRINTED: Final = frozenset({"Cc", "Cf", "Cs", "Co", "Cn"})
+
+
+def layer_label(layer: str) -> str:
+    """A layer's short name: a relay by its host, or by the name it was given."""
+    if not layer.startswith("relay:"):
+        return plain(layer, 22)
+    return plain(host(layer.removeprefix("relay:")), 22)
+
+
+def host(url: str) -> str:
+    """Host and port of a URL; the whole text where there is none."""
+    try:
+        return urlsplit(url).netloc or url
+    except ValueError:  # others wrote it
+        return url
+
+
+def layer_order(layers: Iterable[str]) -> list[str]:
+    """Each layer once, in the order in which a nest passes through them."""
+
+    def place(layer: str) -> tuple[int, str]:
+        known = [number for number, start in enumerate(_LAYERS) if layer.startswith(start)]
+        return (known[0] if known else len(_LAYERS), layer)
+
+    return sorted(set(layers), key=place)
+
+
+def window(*instants: pd.Series) -> str:
+    """The span of the instants, in UTC, in words; "no window" when there are none."""
+    known = pd.concat([one.dropna() for one in instants]) if instants else pd.Series(dtype="datetime64[ns, UTC]")
+    if known.empty:
+        return "no window"
+    first, last = known.min(), known.max()
+    end = f"{last:%H:%M:%S}" if first.date() == last.date() else f"{last:%Y-%m-%d %H:%M:%S}"
+    return f"{first:%Y-%m-%d %H:%M:%S} to {end} UTC"
+
+
+def seconds(value: float) -> str:
+    """An age in words, to the hundredth below 10 s; "never" for inf, "any time" for -inf."""
+    if math.isinf(value):
+        return "never" if value > 0 else "any time"
+    return f"{value:.2f} s" if abs(value) < 9.995 else f"{value:.1f} s"
+
+
+def amount(value: float) -> str:
+    """A number to two or three digits: 0.18, 1.8, 18; an open end in words."""
+    if math.isinf(value):
+        return "no upper end" if value > 0 else "no lower end"
+    return f"{value:.2f}" if abs(value) < 0.995 else f"{value:.1f}" if abs(value) < 9.95 else f"{value:.0f}"
+
+
+def percent(share: float) -> str:
+    """A share in percent, finer towards its ends: 0 %, 0.04 %, 4.2 %, 42 %, 99.6 %, 100 %."""
+    edge = min(share, 1.0 - share)
+    digits = 0 if edge < 5e-5 else 2 if edge < 9.95e-4 else 1 if share < 0.0995 or share > 0.9905 else 0
+    return f"{100 * share:.{digits}f} %"
+
+
+def span(low: float, high: float, *, unit: str = "") -> str:
+    """The ends of an interval in words, an open one named: "19 to 41 s", "19 s to no upper end"."""
+    end = f" {unit}" if unit else ""
+    return f"{amount(low)}{end if math.isinf(high) else ''} to {amount(high)}{'' if math.isinf(high) else end}"
+
+
+# axes
+
+
+def at(age_s: float) -> float:
+    """Where an age stands on the compressed axis."""
+    return math.asinh(age_s / 0.3)
+
+
+def delay_axis(low: float, high: float, **more: Any) -> dict[str, Any]:
+    """An axis of compressed seconds that shows [low, high] and the message threshold."""
+    first, last = at(min(low, 0.0)), at(max(high, MESSAGE_S * 1.25))
+    shown = [tick for tick in _TICKS if first - 1e-9 <= at(tick) <= last]
+    return plain_axis() | {
+        "range": [first - 0.04 * (last - first), last],
+        "tickvals": [at(tick) for tick in shown],
+        "ticktext": [f"{tick:g}" for tick in shown],
+        "title": {"text": "age of the nest, s (compressed)", "font": {"size": 12}, "standoff": 6},
+        **more,
+    }
+
+
+def plain_axis() -> dict[str, Any]:
+    """What all axes have in common."""
+    return {
+        "gridcolor": "rgba(138,146,154,.25)",
+        "zeroline": False,
+        "fixedrange": True,
+        "tickangle": 0,
+        "tickfont": {"size": 12, "color": INK},
+    }
+
+
+def wrapped(text: str, columns: int) -> list[str]:
+    """Lines of at most so many columns; one empty line for no text."""
+    return textwrap.wrap(text, columns, break_long_words=False, break_on_hyphens=False) or [""]
+
+
+def blank(question: str, note: str, *, plot_px: int, keys: Sequence[str] = (), labels: Iterable[str] = ()) -> go.Figure:
+    """An empty figure of the house: title and note above, room for a legend of these keys on a narrow screen below.
+
+    The margins are fixed: left to itself plotly gives them most of such a screen. labels: of the y axis.
+    """
+    title = [f"<b>{line}</b>" for line in wrapped(question, _TITLE_COLUMNS)]
+    lines = title + [f'<span style="font-size:12px">{line}</span>' for line in wrapped(note, _NOTE_COLUMNS)]
+    left = 12 + 7 * max((len(html.unescape(part)) for label in labels for part in label.split("<br>")), default=5)
+    top, bottom = 36 + 17 * len(lines), 58 + 20 * _legend_rows(keys, _NARROW_PX - left)
+    figure = go.Figure()
+    figure.update_layout(
+        template="none",
+        title={"text": "<br>".join(lines), "x": 0, "xref": "container", "y": 1, "yref": "container"}
+        | {"yanchor": "top", "pad": {"t": 20, "l": 2}, "font": {"size": 15, "color": INK}},
+        font={"size": 12, "color": INK, "family": "system-ui, sans-serif"},
+        paper_bgcolor=CLEAR,
+        plot_bgcolor=CLEAR,
+        autosize=True,
+        height=top + plot_px + bottom,
+        margin={"t": top, "b": bottom, "l": left, "r": 10, "autoexpand": False},
+        legend={"orientation": "h", "x": 0, "xref": "container", "xanchor": "left", "y": -50 / max(plot_px, 1)}
+        | {
+            "yanchor": "top",
+            "font": {"size": 12},
+            "itemclick": False,
+            "itemdoubleclick": False,
+            "traceorder": "normal",
+        },
+        hoverlabel={"font": {"size": 12}, "align": "left"},
+        dragmode=False,
+        barmode="stack",
+    )
+    return figure
+
+
+def _legend_rows(keys: Sequence[str], width_px: float) -> int:
+    """Lines of a legend; plotly makes it as wide as the plot and all its columns as wide as the widest key."""
+    column = 54 + 6.4 * max((len(html.unescape(key)) for key in keys), default=0)
+    return math.ceil(len(keys) / max(1, int(width_px // column)))
+
+
+def nothing(question: str, why: str) -> go.Figure:
+    """The figure of an empty frame: its question, and why there is nothing to draw."""
+    figure = blank(question, why, plot_px=10)
+    figure.update_layout(xaxis={"visible": False}, yaxis={"visible": False}, margin={"b": 10})
+    return figure
+
+
+def hatched(color: str, shape: str, *, opacity: float = 1.0) -> dict[str, Any]:
+    """The marker of a bar drawn by its hatch alone: an interval."""
+    pattern = {"shape": shape, "fgcolor": color, "bgcolor": CLEAR, "size": 5, "solidity": 0.45}
+    return {"color": color, "pattern": pattern, "line": {"color": color, "width": 1}, "opacity": opacity}
+
+
+def filled(color: str, shape: str = "") -> dict[str, Any]:
+    """The marker of a bar drawn full, with a hatch over it to tell it without its colour."""
+    pattern = {"shape": shape, "fgcolor": "rgba(255,255,255,.85)", "size": 6, "solidity": 0.3, "fillmode": "overlay"}
+    return {"color": color, "pattern": pattern, "line": {"color": color, "width": 1}}
+
+
+def legend_key(name: str, color: str, symbol: str) -> go.Scatter:
+    """A legend entry alone."""
+    marker = {"symbol": symbol, "size": 10, "color": color, "line": {"color": INK, "width": 1}}
+    return go.Scatter(x=[None], y=[None], mode="markers", marker=marker, name=name)
+
+
+def today_line(figure: go.Figure) -> None:
+    """The line at which today's message turns."""
+    x = at(MESSAGE_S)
+    figure.add_shape(type="line", xref="x", yref="paper", x0=x, x1=x, y0=0, y1=1, line={"color": INK, "dash": "dash"})
+    figure.add_annotation(
+        x=x, xref="x", y=1, yref="paper", yanchor="bottom", xanchor="right", showarrow=False, text="30 s"
+    )
+
+
+def panel_label(figure: go.Figure, text: str, *, y: float) -> None:
+    """What a panel shows, written above it from the figure's left edge; y: its top, as a share of the plot."""
+    figure.add_annotation(
+        text=text,
+        x=0,
+        xref="paper",
+        xanchor="left",
+        xshift=8 - figure.layout.margin.l,
+        y=y,
+        yref="paper",
+        yanchor="top",
+        align="left",
+        showarrow=False,
+    )

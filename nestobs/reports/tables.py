@@ -1,0 +1,220 @@
+"""Tables of a recommendation and of its proof: every number in words, with its interval."""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING, Any, Final
+
+import pandas as pd
+
+from nestobs.figures import amount, percent, span
+from nestobs.figures.tuned import decided, never_share
+from nestobs.replaying import METRICS
+from nestobs.reports.parts import Table
+from nestobs.threshold import Clock, Joiners, message_errors, near_best
+
+if TYPE_CHECKING:
+    from nestobs.estimate import DelayLaw, Number, Resampled
+    from nestobs.recommendation import Recommendation
+    from nestobs.replaying import Replay
+
+SKEWS_S: Final = (0.0, 1.0, -1.0, 5.0, -5.0, 30.0, -30.0)
+_NAMES: Final = dict(zip(METRICS, ("joined", "lost", "mean delay, s", "requests per join"), strict=True))
+
+
+def _table(rows: list[dict[str, str]]) -> Table:
+    return Table(pd.DataFrame(rows), style="nestobs-numbers")
+
+
+def _records(frame: pd.DataFrame) -> list[Any]:
+    return list(frame.itertuples())
+
+
+def policies(found: Recommendation) -> Table:
+    """What each policy would have done: each metric and the cost with their intervals."""
+    return _table([_policy_row(found, one) for one in found.replays])
+
+
+def _policy_row(found: Recommendation, one: Replay) -> dict[str, str]:
+    cells = {_NAMES[name]: _number(name, number) for name, number in one.numbers.items()}
+    return {"policy": _role(found, one.policy.name), **cells, "cost, s of waiting": _plain(one.cost)}
+
+
+def _role(found: Recommendation, name: str) -> str:
+    roles = [word for word, policy in (("today", found.today), ("advised", found.policy)) if policy.name == name]
+    return f"{name} ({', '.join(roles)})" if roles else name
+
+
+def differences(found: Recommendation) -> Table:
+    """What each policy would have done, less what today's rule would have."""
+    return _table([_difference_row(found, one) for one in found.replays if one.against])
+
+
+def _difference_row(found: Recommendation, one: Replay) -> dict[str, str]:
+    cells = {_NAMES[name]: _signed(name, number) for name, number in one.against.items()}
+    return {"less today's": _role(found, one.policy.name), **cells}
+
+
+def thresholds(found: Recommendation) -> Table:
+    """The message threshold of each cost ratio, its interval, and the thresholds that cost nearly as little."""
+    joiners, never = Joiners.of(found.arrivals), never_share(found)
+    rows = []
+    for ratio, number in found.thresholds.items():
+        near = near_best(found.smooth, never, joiners, ratio)
+        if ratio == found.cost_ratio:
+            near = found.near_best_s
+        rows.append(
+            {
+                "ρ": f"{ratio:g}{' (used)' if ratio == found.cost_ratio else ''}",
+                "starting up while likelier than": percent(ratio / (1.0 + ratio)),
+                "threshold, s (95 %)": _plain(number),
+                "within 5 % of the least cost, s": _near(*near),
+            }
+        )
+    return _table(rows)
+
+
+def _near(low: float, high: float) -> str:
+    return f"{amount(low)} to {amount(high)}" if math.isfinite(high) else f"from {amount(low)} on: nobody asks later"
+
+
+def errors(found: Recommendation) -> Table:
+    """How often today's threshold, and the advised one where it is another, say the wrong thing, as clocks differ."""
+    ways: list[tuple[str, float, Clock]] = [(_skew(skew_s), skew_s, "joiner") for skew_s in SKEWS_S]
+    ways.append(("read from the answer's Date", 0.0, "date"))
+    turns = dict.fromkeys((found.today.message_threshold_s, found.policy.message_threshold_s))
+    resampled = decided(found)
+    rows = []
+    for words, skew_s, clock in ways:
+        row = {"the joiner's clock": words}
+        for turn in turns:
+            row |= _wrong(found, resampled, turn, skew_s, clock)
+        rows.append(row)
+    return _table(rows)
+
+
+def _skew(skew_s: float) -> str:
+    return "right" if not skew_s else f"{abs(skew_s):g} s {'ahead' if skew_s > 0 else 'behind'}"
+
+
+def _wrong(found: Recommendation, resampled: Resampled, turn: float, skew_s: float, clock: Clock) -> dict[str, str]:
+    """Two cells: the rates of both false messages when the message turns at `turn` seconds."""
+    joiners = Joiners.of(found.arrivals)
+
+    def rates(law: DelayLaw, never: float | None = None) -> tuple[float, float]:
+        made = message_errors(law, never, turn, joiners, skew_s=skew_s, clock=clock)
+        return made.false_starting, made.false_gone
+
+    values, (low, high) = rates(found.smooth, never_share(found)), resampled.interval(rates)
+    names = (f"{turn:g} s: false “{name}”" for name in ("starting up", "no longer"))
+    return {
+        name: f"{percent(value)} ({percents(min(least, value), max(most, value))})"
+        for name, value, least, most in zip(names, values, low, high, strict=True)
+    }
+
+
+def sharing(found: Recommendation) -> Table:
+    """From which age so many joiners succeed at once, at the slowest vantage."""
+    return _table(
+        [
+            {"joiners who succeed at once": percent(share), "if shared at age, s (95 %)": _plain(number)}
+            for share, number in found.sharing_age_s.items()
+        ]
+    )
+
+
+def strata(found: Recommendation) -> Table:
+    """Nests that differ from the others, and what the common policy costs them."""
+    return _table(
+        [
+            {
+                "same": f"{one.kind}: {one.name or 'none'}",
+                "intervals": str(one.n),
+                "threshold, s": amount(one.threshold_s),
+                "give up at, s": amount(one.give_up_age_s),
+                "the common policy costs more by": percent(one.regret),
+                "a policy of their own": "would pay" if one.differs else "would not pay",
+            }
+            for one in found.strata
+        ]
+    )
+
+
+def peaks(found: Recommendation) -> Table:
+    """What a server sees of a crowd, in one virtual run of each policy."""
+    return _table(
+        [
+            {
+                "policy": _role(found, one.policy),
+                "joiners": str(one.joiners),
+                "requests": str(one.requests),
+                "in the busiest second": str(one.peak_per_s),
+                "joined": percent(one.joined_share),
+            }
+            for one in found.peaks
+        ]
+    )
+
+
+def proof(cells: pd.DataFrame) -> Table:
+    """Each number that was predicted, and what came. cells: as realised.cells gives them."""
+    rows = [
+        {
+            "policy": cell.policy,
+            "": _NAMES[cell.metric],
+            "predicted (95 % of so many joins)": _predicted(cell),
+            "came": _came(cell),
+            "joins": str(cell.n),
+            "inside": "not judged" if pd.isna(cell.inside) else "yes" if cell.inside else "no",
+        }
+        for cell in _records(cells)
+    ]
+    return _table(rows)
+
+
+def _predicted(cell: Any) -> str:
+    if math.isnan(cell.value):
+        return "nothing"
+    if cell.metric.endswith("_share"):
+        return f"{percent(cell.value)} ({percents(max(cell.lower, 0.0), min(cell.upper, 1.0))})"
+    return f"{amount(cell.value)} ({span(cell.lower, cell.upper)})"
+
+
+def _came(cell: Any) -> str:
+    if math.isnan(cell.realised):
+        return "nobody joined"
+    if cell.metric.endswith("_share"):
+        return percent(cell.realised)
+    return amount(cell.realised) + (f" ± {amount(cell.error_s)}" if cell.error_s > 0 else "")
+
+
+# numbers in words
+
+
+def percents(low: float, high: float) -> str:
+    """The ends of an interval of shares."""
+    return f"{percent(float(low)).removesuffix(' %')} to {percent(float(high))}"
+
+
+def _plain(number: Number) -> str:
+    value = amount(number.value) if math.isfinite(number.value) else "not within the watch"
+    return value if math.isnan(number.lower) else f"{value} ({span(number.lower, number.upper)})"
+
+
+def _number(metric: str, number: Number) -> str:
+    if math.isnan(number.value):
+        return "nobody joins"
+    if metric.endswith("_share"):
+        return f"{percent(number.value)} ({percents(number.lower, number.upper)})"
+    return _plain(number)
+
+
+def _signed(metric: str, number: Number) -> str:
+    """A difference, in points of percent for shares."""
+    if math.isnan(number.value):
+        return "nobody joins"
+    scale, unit = (100.0, " points") if metric.endswith("_share") else (1.0, "")
+    value, low, high = (scale * one for one in (number.value, number.lower, number.upper))
+    if max(abs(low), abs(high)) < 0.005:
+        return "the same"
+    return f"{value:+.2f}{unit} ({low:+.2f} to {high:+.2f})"
