@@ -53,16 +53,20 @@ FIRST_ARRIVAL_S, LAST_ARRIVAL_SHARE = 0.5, 0.5
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Campaign:
-    """What a canary run does. `joins`: per nest and vantage, alternately authenticated and guest.
+    """What a canary run does. `joins`: arrivals per nest and vantage, alternately authenticated and guest.
 
-    stagger_s: seconds between the starts of two nests. media: how many of a nest's joins go on to media, the first
-    ones (the RTC library is heavy: about .13 s of processor
-    a connection). wanted_polls: of each layer, budget allowing. webhook_port: where LiveKit's
-    webhooks are received, None: nowhere.
+    policies: at each arrival one joiner for each of them comes at the same instant, strangers to each other. arrivals:
+    ages at which they come, seconds, each as likely; None: log-uniform to the middle of the watch. as_written: the
+    policies run as they are, and a nest is kept until its joins have ended; else they are cut to what the plan can pay
+    and to the watch. stagger_s: seconds between the starts of two nests. media: at how many of a nest's arrivals joins
+    go on to media, the first ones (the RTC library is heavy: about .13 s of processor a connection). wanted_polls: of
+    each layer, budget allowing. webhook_port: where LiveKit's webhooks are received, None: nowhere.
     """
 
     count: int
-    policy: Policy
+    policies: tuple[Policy, ...]
+    arrivals: tuple[float, ...] | None = None
+    as_written: bool = False
     horizon_s: float = HORIZON_S
     stagger_s: float = 1.0
     joins: int = 2
@@ -158,7 +162,7 @@ def _plan(stations: Sequence[Station], campaign: Campaign) -> Plan:
         stations[0].api.limiter.left(stations[0].clock.now()),
         campaign.count,
         vantages=len(stations),
-        joins=campaign.joins,
+        joins=campaign.joins * len(campaign.policies),
         horizon_s=campaign.horizon_s,
         wanted=campaign.wanted_polls,
     )
@@ -405,20 +409,31 @@ class _Crew:
             for when, ask in asks:
                 group.create_task(poll(station, trace, origin, when, ask))
             for number in range(self.campaign.joins):
-                group.create_task(self._join(station, trace, origin, number))
+                age_s = self._arrival_s()
+                due = origin + round(age_s * SECOND_NS)
+                for policy in self.campaign.policies:
+                    group.create_task(self._join(station, trace, self._fitted(policy, age_s), due, number))
         if host_token and self.stations[0].livekit is not None:
             group.create_task(self._host_stays(trace, origin, host_token))
 
-    async def _join(self, station: Station, trace: Trace, origin: int, number: int) -> None:
-        """One joiner: arrives at a log-uniform age, so that both sides of 30 s are asked about."""
+    def _arrival_s(self) -> float:
+        """An age at which somebody comes; log-uniform by itself, so that both sides of 30 s are asked about."""
+        ages = self.campaign.arrivals
+        if ages is not None:
+            return ages[int(self.rng.random() * len(ages))]
         latest = self.plan.horizon_s * LAST_ARRIVAL_SHARE
-        age_s = FIRST_ARRIVAL_S * (latest / FIRST_ARRIVAL_S) ** self.rng.random()
-        await station.clock.until(origin + round(age_s * SECOND_NS))
-        policy = replace(
-            self.campaign.policy,
-            max_requests=self.plan.join_requests,
-            horizon_s=min(self.campaign.policy.horizon_s, self.plan.horizon_s - age_s),
-        )
+        return float(FIRST_ARRIVAL_S * (latest / FIRST_ARRIVAL_S) ** self.rng.random())
+
+    def _fitted(self, policy: Policy, age_s: float) -> Policy:
+        """The policy as somebody who comes at this age runs it."""
+        if self.campaign.as_written:
+            return policy
+        left_s = max(0.0, self.plan.horizon_s - age_s)
+        return replace(policy, max_requests=self.plan.join_requests, horizon_s=min(policy.horizon_s, left_s))
+
+    async def _join(self, station: Station, trace: Trace, policy: Policy, due: int, number: int) -> None:
+        """One joiner, who arrives at `due`; `number` of the arrival, from 0."""
+        await station.clock.until(due)
         where = (station.vantage.name, trace.room)
         verdict = await join(
             station,

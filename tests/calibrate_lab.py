@@ -61,7 +61,7 @@ async def measure(out: Path, nests: int, seed: int) -> dict:
             for name, count in counts.items():
                 campaign = Campaign(
                     count=count,
-                    policy=exponential(0.5, give_up_age_s=12.0),
+                    policies=(exponential(0.5, give_up_age_s=12.0),),
                     horizon_s=HORIZON_S,
                     stagger_s=nests / NESTS_PER_S / count,
                     wanted_polls=16,

@@ -136,7 +136,7 @@ class Canary:
         shape = {"horizon_s": 4.0, "stagger_s": 0.1, "media": 0, "wanted_polls": 8, **options}
         return await run_canary(
             [target_of(lab, number) for number in range(len(next(iter(lab.info["scenarios"].values()))["vantages"]))],
-            Campaign(count=count, policy=policy, **shape),
+            Campaign(count=count, **{"policies": (policy,), **shape}),
             store=self.store,
             keyring=self.keyring,
             budget=Budget(100_000),

@@ -11,6 +11,7 @@ import random
 import sys
 import time
 from collections import Counter
+from dataclasses import replace
 
 import pytest
 from aiohttp import ClientSession, web
@@ -18,7 +19,7 @@ from aiohttp import ClientSession, web
 from nestobs.errors import BudgetError, StoreError, UnreachableError
 from nestobs.lab import ProxyMode
 from nestobs.observation import Failure, Operation, Outcome, Role, Source
-from nestobs.policy import GUIDE
+from nestobs.policy import GUIDE, fixed
 from nestobs.store import Writer
 from nestobs.timeline import timelines
 
@@ -122,6 +123,49 @@ async def test_relays_are_asked_as_often_as_the_campaign_says(open_lab, canary):
         await canary.run(lab, 1, horizon_s=2.0, wanted_polls=10, relay_polls=3)
     asked = [row for row in canary.rows().of(Operation.QUERY) if row.source is Source.RELAY]
     assert len(asked) == 3
+
+
+async def test_policies_side_by_side_meet_each_nest_at_one_instant_as_strangers(open_lab, canary):
+    policies = tuple(replace(fixed(0.5), name=name, stay_s=0.2) for name in "abc")
+    async with open_lab("calm", delay_scale=0.5, relays=1) as lab:
+        report = await canary.run(lab, 2, policies=policies, arrivals=(0.4, 1.2), joins=2, horizon_s=4.0)
+        await nothing_left(lab, canary)
+    assert sum(report.verdicts.values()) == 2 * 2 * 3  # nests, arrivals, policies
+    ends = canary.rows().of(Operation.VERDICT)
+    assert {row.role for row in ends} == {Role.JOINER, Role.GUEST}  # the first arrival, the second
+    for trace, role in {(row.trace_id, row.role) for row in ends}:
+        group = [row for row in ends if (row.trace_id, row.role) == (trace, role)]
+        assert sorted(json.loads(row.detail)["policy"] for row in group) == list("abc")
+        assert max(row.sent_at for row in group) - min(row.sent_at for row in group) < 50_000_000
+        assert len({row.attempt_group for row in group}) == 3
+
+
+async def test_policies_as_written_outlast_the_watch_and_others_are_cut_to_it(open_lab, canary):
+    long = replace(fixed(0.5, give_up_age_s=3.0), name="long", stay_s=0.2)
+    async with open_lab("api-join-fault", delay_scale=0.1, relays=1) as lab:
+        ends = {}
+        for as_written in (True, False):
+            shape = {"policies": (long,), "arrivals": (0.2,), "joins": 1, "horizon_s": 1.0, "as_written": as_written}
+            await canary.run(lab, 1, **shape)
+            await nothing_left(lab, canary)
+            ends[as_written] = json.loads(canary.rows().of(Operation.VERDICT)[-1].detail)
+    assert ends[True]["elapsed_s"] > 2.0
+    assert ends[True]["requests"] > ends[False]["requests"]
+    assert ends[False]["elapsed_s"] < 1.5
+
+
+async def test_somebody_who_comes_after_the_watch_is_not_made_to_wait(open_lab, canary):
+    async with open_lab("api-join-fault", delay_scale=0.1, relays=1) as lab:
+        await canary.run(lab, 1, arrivals=(1.5,), joins=1, horizon_s=1.0)
+    [verdict] = canary.rows().of(Operation.VERDICT)
+    assert json.loads(verdict.detail)["guest_requests"] == 1
+
+
+async def test_the_plan_leaves_requests_for_every_policy(open_lab, canary, scenario):
+    policies = tuple(replace(GUIDE, name=str(number)) for number in range(4))
+    async with open_lab(scenario("[rate_limit]\nrequests = 40")) as lab:
+        with pytest.raises(BudgetError):
+            await canary.run(lab, 1, policies=policies, joins=2)
 
 
 # What cannot be
@@ -316,7 +360,7 @@ from nestobs.store import Store
 told = json.load(sys.stdin)
 asyncio.run(run(
     [Target(**told["target"] | {"relays": tuple(told["target"]["relays"])})],
-    Campaign(count=3, policy=fixed(0.5), horizon_s=20.0, stagger_s=0.4, media=0, wanted_polls=20),
+    Campaign(count=3, policies=(fixed(0.5),), horizon_s=20.0, stagger_s=0.4, media=0, wanted_polls=20),
     store=Store.open(told["directory"] + "/store"),
     keyring=Keyring(Path(told["directory"]) / "keys"),
     budget=Budget(100_000),
