@@ -31,6 +31,7 @@ _INF: Final = float("inf")
 _SECOND: Final = 1_000_000_000
 _ASKS: Final = (Operation.INFO, Operation.JOIN, Operation.GUEST)
 _KEY: Final = ["unit", "vantage"]
+_ROUTE_ENDS: Final = ("join_lower_s", "join_upper_s", "guest_lower_s", "guest_upper_s")
 
 
 def joinable(timelines: pd.DataFrame, *, signed_in: bool = True) -> pd.DataFrame:
@@ -41,7 +42,8 @@ def joinable(timelines: pd.DataFrame, *, signed_in: bool = True) -> pd.DataFrame
     did not), origin_at (datetime64[ns, UTC]), host (of the API asked), relays (those watched, sorted, one space
     between), hour (0-23, UTC). Rows without an origin or without any proof have no place here.
 
-    signed_in: whether the joiner asks for an authenticated join first and falls back to the guest join.
+    join_lower_s, join_upper_s, guest_lower_s, guest_upper_s: the same of each route by itself; NaN where it was not
+    asked. signed_in: whether the joiner asks for an authenticated join first and falls back to the guest join.
     """
     table = timelines.assign(unit=timelines["trace_id"].where(timelines["trace_id"] != "", timelines["nest"]))
     table = table[table["origin_at"].notna() & (table["upper_s"].notna())]
@@ -51,15 +53,17 @@ def joinable(timelines: pd.DataFrame, *, signed_in: bool = True) -> pd.DataFrame
         token = _either(_layer(table, "api:join"), token)
     signal = _layer(table, "livekit:signal")
     signal = signal[np.isfinite(signal["lower_s"]) & ~signal["left_censored"]]
-    found = token.join(signal[["lower_s", "upper_s"]], rsuffix="_signal")
+    found = token.join(signal[["lower_s", "upper_s"]].add_suffix("_signal"))
     for name in ("lower_s", "upper_s"):
         found[name] = found[[name, f"{name}_signal"]].max(axis=1)
+    for route in ("join", "guest"):
+        found = found.join(_layer(table, f"api:{route}")[["lower_s", "upper_s"]].add_prefix(f"{route}_"))
     found = found.reset_index().merge(relays, on=_KEY, how="left")
     found["relays"] = found["relays"].fillna("")
-    found["host"] = [_host(url) for url in found["target"]]
+    found["host"] = pd.Series([_host(url) for url in found["target"]], index=found.index, dtype="str")
     found["hour"] = found["origin_at"].dt.hour.astype("int64")
     wanted = ["unit", "nest", "vantage", "lower_s", "upper_s", "gone_lower_s", "gone_upper_s"]
-    wanted += ["origin_at", "host", "relays", "hour"]
+    wanted += ["origin_at", "host", "relays", "hour", *_ROUTE_ENDS]
     return found[wanted].sort_values(["origin_at", "unit", "vantage"], ignore_index=True)
 
 
@@ -110,12 +114,14 @@ def _host(url: str) -> str:
         return ""
 
 
-def round_trip_s(observations: pd.DataFrame) -> float:
+def round_trip_s(observations: pd.DataFrame, host: str | Collection[str] = ()) -> float:
     """The median time from sending an info, join or guest request to its whole answer, seconds; 0 when none came.
 
-    Only answers that prove something count: a timeout is no round trip.
+    Only answers that prove something count: a timeout is no round trip. host: only of these API hosts; none named: all.
     """
     asked = observations["source"].isin([Source.API]) & observations["operation"].isin(_ASKS)
+    if hosts := {host} if isinstance(host, str) and host else set(host):
+        asked &= observations["target"].map(_host).isin(hosts)
     proven = observations["outcome"].isin([Outcome.VISIBLE, Outcome.ABSENT]) & observations["received_at"].notna()
     chosen = observations[asked & proven]
     spent = (chosen["received_at"] - chosen["sent_at"]).astype("float64") / _SECOND
@@ -131,7 +137,7 @@ def between(timelines: pd.DataFrame, first: str, second: str) -> pd.DataFrame:
     table = timelines.assign(unit=timelines["trace_id"].where(timelines["trace_id"] != "", timelines["nest"]))
     table = table[table["upper_s"].notna()]
     ends = ["lower_s", "upper_s"]
-    pairs = _layer(table, first)[ends].join(_layer(table, second)[ends], how="inner", lsuffix="_1", rsuffix="_2")
+    pairs = _layer(table, first)[ends].add_suffix("_1").join(_layer(table, second)[ends].add_suffix("_2"), how="inner")
     pairs = pairs[np.isfinite(pairs["upper_s_1"])]
     lower = pairs["lower_s_2"] - pairs["upper_s_1"]
     upper = pairs["upper_s_2"] - pairs["lower_s_1"]

@@ -21,13 +21,14 @@ from collections.abc import Callable
 from concurrent.futures import Executor
 from dataclasses import dataclass, field, replace
 from functools import cached_property
-from typing import Any, Final
+from typing import Any, Final, Literal
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy import stats
 
 from nestobs.errors import UsageError
+from nestobs.law import Law
 from nestobs.turnbull import GAP, Cells, cells, ends_order, maximise, order_among
 
 Floats = NDArray[np.float64]
@@ -61,6 +62,11 @@ class Rows:
     weight: Floats
 
     @property
+    def below(self) -> Floats:
+        """What each time is above: the lower end, or just below an exact one."""
+        return np.where(self.lower == self.upper, np.nextafter(self.lower, -_INF), self.lower)
+
+    @property
     def total(self) -> float:
         """Sum of weights."""
         return float(self.weight.sum())
@@ -90,6 +96,8 @@ def rows(lower: ArrayLike, upper: ArrayLike, weight: ArrayLike | None = None) ->
 
 def _column(name: str, values: ArrayLike) -> Floats:
     try:
+        if np.asarray(values).dtype.kind in "mM":
+            raise TypeError("pandas would turn it into nanoseconds")
         found = np.asarray(values, dtype=np.float64)
     except (TypeError, ValueError):
         raise DataError(f"{name} holds something that is no number of seconds") from None
@@ -154,10 +162,10 @@ class DelayLaw:
         """Ages, ascending, and the distribution function there: straight lines between them."""
         finite = np.isfinite(self.edges[:, 1])
         low, high = self.edges[finite].T
-        after = np.cumsum(self.mass[finite])
+        after = np.minimum(np.cumsum(self.mass[finite]), 1.0)
         low = np.where((low == high) | np.isneginf(low), np.nextafter(high, -_INF), low)
         ages = np.column_stack([low, high]).ravel()
-        return ages, np.column_stack([np.concatenate([[0.0], after[:-1]]), after]).ravel()
+        return ages, np.column_stack([np.concatenate([[0.0], after])[:-1], after]).ravel()
 
     def cdf(self, t: ArrayLike) -> Floats:
         """P(delay <= t) for each t, seconds: exact at the ends of cells, a straight line inside them."""
@@ -169,24 +177,29 @@ class DelayLaw:
         return np.where(at == _INF, 1.0, found)
 
     def quantile(self, p: ArrayLike) -> Floats:
-        """The least age, seconds, at which the drawn distribution function reaches p; inf above 1 - never."""
+        """The least age, seconds, at which the drawn distribution function reaches p; inf above 1 - never.
+
+        Raises DataError where p is no share from 0 to 1.
+        """
         wanted = np.asarray(p, dtype=np.float64)
+        if not ((wanted >= 0) & (wanted <= 1)).all():
+            raise DataError(f"p is a share from 0 to 1, as 0.5, not {wanted}")
         ages, share = self._knots
         if not len(ages):
             return np.full(wanted.shape, _INF)
         index = np.clip(np.searchsorted(share, wanted - 1e-12, side="left"), 1, len(ages) - 1)
         low, high = share[index - 1], share[index]
         part = np.clip((wanted - low) / np.where(high > low, high - low, 1.0), 0.0, 1.0)
-        found = ages[index - 1] + part * (ages[index] - ages[index - 1])
+        before, age = ages[index - 1], ages[index]
+        found = np.where(np.nextafter(before, _INF) == age, age, before + part * (age - before))  # an exact time whole
         return np.where(wanted > share[-1] + 1e-9, _INF, found)
 
     def certain(self, t: ArrayLike) -> tuple[Floats, Floats]:
         """Shares of rows surely visible by t (upper <= t), and possibly (lower < t, or an exact row at t)."""
-        at = np.atleast_1d(np.asarray(t, dtype=np.float64))
+        at = np.asarray(t, dtype=np.float64)
         data = self.rows
-        return _share_below(data.upper, data.weight, at), np.maximum(
-            _share_below(data.lower, data.weight, np.nextafter(at, -_INF)), _share_below(data.upper, data.weight, at)
-        )
+        sure = _share(data.upper, data.weight, at, "right")
+        return sure, _share(data.below, data.weight, at, "left")
 
     def ambiguous(self, t: ArrayLike) -> Floats:
         """Share of rows that straddle t: neither surely visible by t nor surely absent."""
@@ -205,12 +218,15 @@ class DelayLaw:
         return low, high
 
     def quantile_bounds(self, p: float, level: float = LEVEL) -> tuple[float, float]:
-        """The ages at which the bounds of `bounds` reach p: an interval of the quantile that assumes no law."""
-        ends = np.unique(np.concatenate([self.rows.lower, self.rows.upper]))
-        ends = ends[np.isfinite(ends)]
-        low, high = self.bounds(ends, level)
-        first, last = np.flatnonzero(high >= p), np.flatnonzero(low >= p)
-        return float(ends[first[0]]) if len(first) else _INF, float(ends[last[0]]) if len(last) else _INF
+        """The ages from and at which the bounds of `bounds` reach p: an interval of the quantile that assumes no law.
+
+        Either end may be infinite: so few rows say nothing there.
+        """
+        ends = np.unique(np.concatenate([[-_INF], self.rows.lower, self.rows.upper]))
+        _, high = self.bounds(np.nextafter(ends, _INF), level)  # a row is possibly visible just after its lower end
+        low, _ = self.bounds(ends, level)
+        first, last = np.flatnonzero(high >= p), np.flatnonzero((low >= p) & (ends < _INF))
+        return float(ends[first[0]]), float(ends[last[0]]) if len(last) else _INF
 
     def bootstrap(
         self,
@@ -225,18 +241,22 @@ class DelayLaw:
         blocks: a label for each row (shape (n,)): rows of one label are drawn together; None: each row is a block.
         A smoothed law gives smoothed laws of the same width. executor: where the fits run; None: here.
         """
+        if draws < 1:
+            raise DataError(f"draws is at least 1, not {draws}")
         labels = np.arange(self.n) if blocks is None else np.asarray(blocks)
         if labels.shape != (self.n,):
             raise DataError(f"blocks has {labels.size} labels for {self.n} rows: give one each")
         counts = block_counts(labels, draws, np.random.default_rng(0) if rng is None else rng)
-        return Resampled(self, refit(self, counts, executor), counts)
+        return Resampled(self, refit(self, counts, executor), counts, len(np.unique(labels)))
 
     def smooth(self, width: float | None = None, blocks: ArrayLike | None = None) -> DelayLaw:
         """The law smoothed by a normal kernel on log time, in cells of 1 % each; a smoothed law is returned as it is.
 
         width: of the kernel, in log seconds; None: that of `WIDTHS` under which rows left out are likeliest, a fifth
-        of the blocks at a time. What never came stays apart.
+        of the blocks at a time. What never came stays apart. Raises DataError for a width that is not above 0.
         """
+        if width is not None and not 0.0 < width < _INF:
+            raise DataError(f"width is a number of log seconds above 0, as 0.1, not {width:g}")
         if self.width:
             return self
         chosen = best_width(self, blocks) if width is None else width
@@ -249,11 +269,11 @@ def _level(level: float) -> float:
     return level
 
 
-def _share_below(values: Floats, weight: Floats, at: Floats) -> Floats:
-    """Share of weight with values <= at."""
+def _share(values: Floats, weight: Floats, at: Floats, side: Literal["left", "right"]) -> Floats:
+    """Share of weight with values < at ("left"), or <= at ("right")."""
     order = np.argsort(values, kind="stable")
     heap = np.concatenate([[0.0], np.cumsum(weight[order])])
-    return np.asarray(heap[np.searchsorted(values[order], at, side="right")] / heap[-1])
+    return np.asarray(heap[np.searchsorted(values[order], at, side=side)] / heap[-1])
 
 
 def npmle(lower: ArrayLike, upper: ArrayLike, weight: ArrayLike | None = None) -> DelayLaw:
@@ -291,19 +311,20 @@ def block_counts(labels: NDArray[Any], draws: int, rng: np.random.Generator) -> 
 @dataclass(frozen=True)
 class Resampled:
     """A law and its laws under resampling. counts: shape (draws, n), how often each row was drawn; the rows that a
-    resampled law names are those of the first."""
+    resampled law names are those of the first. blocks: how many blocks there were to draw."""
 
     law: DelayLaw
     laws: tuple[DelayLaw, ...]
     counts: NDArray[np.int64] = field(repr=False)
+    blocks: int
 
     def of(self, statistic: Callable[[DelayLaw], ArrayLike]) -> Floats:
         """The statistic of each resampled law: shape (draws, ...)."""
         return np.asarray([statistic(law) for law in self.laws], dtype=np.float64)
 
     def interval(self, statistic: Callable[[DelayLaw], ArrayLike], level: float = LEVEL) -> tuple[Floats, Floats]:
-        """Percentile interval of a statistic."""
-        return percentile(self.of(statistic), level)
+        """Percentile interval of a statistic, widened as few blocks ask for: see `percentile`."""
+        return percentile(self.of(statistic), level, self.blocks)
 
     def cdf(self, t: ArrayLike, level: float = LEVEL) -> tuple[Floats, Floats]:
         """Percentile band of P(delay <= t)."""
@@ -314,11 +335,18 @@ class Resampled:
         return self.interval(lambda law: law.quantile(p), level)
 
 
-def percentile(values: Floats, level: float = LEVEL) -> tuple[Floats, Floats]:
-    """The central `level` of the first axis; infinities are values like others."""
+def percentile(values: Floats, level: float = LEVEL, blocks: int | None = None) -> tuple[Floats, Floats]:
+    """The central `level` of the first axis, its ends at values that were drawn; infinities are values like others.
+
+    blocks: how many were resampled. The spread of resampled means is too small by a factor of sqrt(1 - 1 / blocks), and
+    a normal tail too thin for a spread that is estimated: the level is raised by both (Hesterberg 2015, "expanded").
+    """
     tail = (1.0 - _level(level)) / 2.0
-    low, high = np.quantile(values, [tail, 1.0 - tail], axis=0, method="inverted_cdf")
-    return low, high
+    if blocks is not None and blocks > 1:
+        reach = math.sqrt(blocks / (blocks - 1.0)) * float(stats.t.ppf(1.0 - tail, blocks - 1))
+        tail = float(stats.norm.sf(reach))
+    low = np.quantile(values, tail, axis=0, method="lower")
+    return low, np.quantile(values, 1.0 - tail, axis=0, method="higher")
 
 
 def refit(law: DelayLaw, counts: NDArray[np.int64], executor: Executor | None = None) -> tuple[DelayLaw, ...]:
@@ -352,10 +380,11 @@ def smoothed(law: DelayLaw, width: float) -> DelayLaw:
     if not finite.any():
         return replace(law, width=width)
     low, high = np.log(np.maximum(law.edges[finite], FLOOR_S)).T
+    low = np.where(low < high, low, high - LOG_STEP / 10)
+    low[1:] = np.maximum(low[1:], high[:-1])
     reach = 4.0 * width + LOG_STEP
     steps = np.arange(math.log(FLOOR_S), high[-1] + 2.0 * reach, LOG_STEP)
     heap = np.cumsum(law.mass[finite])
-    low = np.where(low < high, low, high - LOG_STEP / 10)
     raw = np.interp(
         steps, np.column_stack([low, high]).ravel(), np.column_stack([np.r_[0.0, heap[:-1]], heap]).ravel(), left=0.0
     )
@@ -374,11 +403,19 @@ def smoothed(law: DelayLaw, width: float) -> DelayLaw:
     return replace(law, edges=edges[has], mass=mass[has], log_likelihood=math.nan, gap=math.nan, width=width)
 
 
-def log_likelihood(law: DelayLaw, data: Rows) -> float:
-    """Of rows under a law, per unit of weight; no row is held for less likely than 1e-12."""
-    known = np.where(data.lower == data.upper, np.nextafter(data.lower, -_INF), data.lower)
-    p = np.maximum(law.cdf(data.upper) - law.cdf(known), 1e-12)
-    return float(data.weight @ np.log(p) / data.total)
+def log_likelihood(law: Law, data: Rows) -> float:
+    """Of rows under a law, per unit of weight; no row is held for less likely than 1e-12.
+
+    Of an exact row it is the log of the density, per second: the mean over 1 % of its age (FLOOR_S at least) on both
+    sides.
+    """
+    exact = data.lower == data.upper
+    middle = np.maximum(data.upper[exact], FLOOR_S)
+    lower, upper, width = data.lower.copy(), data.upper.copy(), np.ones(len(exact))
+    lower[exact], upper[exact] = middle * math.exp(-LOG_STEP), middle * math.exp(LOG_STEP)
+    width[exact] = 2.0 * middle * math.sinh(LOG_STEP)
+    p = np.maximum(np.asarray(law.cdf(upper)) - np.asarray(law.cdf(lower)), 1e-12)
+    return float(data.weight @ np.log(p / width) / data.total)
 
 
 def best_width(law: DelayLaw, blocks: ArrayLike | None = None) -> float:

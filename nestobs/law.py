@@ -28,6 +28,11 @@ _POINTS, _WEIGHTS = np.polynomial.legendre.leggauss(8)
 SURELY: Final = 1.0 - 1e-9
 """The share by which a law that always comes is taken to have come."""
 
+ROUNDING: Final = 1e-12
+"""Masses that sum to 1 do so to about this."""
+
+LONGEST_S: Final = 1e9
+
 
 class Law(Protocol):
     """A delay law: a distribution function of seconds. `never`, where it has one, is the mass that never comes."""
@@ -62,20 +67,20 @@ class Survival:
         return np.concatenate([[0.0], np.cumsum(gaps / 2.0 * (self.coming(inside) @ _WEIGHTS))])
 
     def age_of(self, share: float) -> float:
-        """The least age by which `share` of those that come have come; inf when it is above 1e9 s."""
-        high = 1.0
-        while high < 1e9 and float(self.cdf(np.array([high]))[0]) < share:
-            high *= 2.0
-        if high >= 1e9:
-            return math.inf
-        low = 0.0
+        """The least age from 0 by which `share` (to rounding) of those that come have come; inf when above 1e9 s."""
+
+        def reached(age: float) -> bool:
+            return float(self.cdf(np.array([age]))[0]) >= share - ROUNDING
+
+        if reached(0.0):
+            return 0.0
+        low, high = 0.0, 1.0
+        while not reached(high) and high < LONGEST_S:
+            low, high = high, 2.0 * high
         for _ in range(64):
             middle = (low + high) / 2.0
-            if float(self.cdf(np.array([middle]))[0]) < share:
-                low = middle
-            else:
-                high = middle
-        return high
+            low, high = (low, middle) if reached(middle) else (middle, high)
+        return high if high <= LONGEST_S else math.inf
 
 
 def survival(law: Law, never: float | None = None) -> Survival:

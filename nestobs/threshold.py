@@ -67,6 +67,8 @@ def message_threshold(law: Law, never: float | None = None, cost_ratio: float = 
     held = survival(law, never)
     if held.never >= 1.0:
         return 0.0
+    if held.never <= 0.0:
+        return _INF
     share = 1.0 - cost_ratio * held.never / (1.0 - held.never)
     return held.age_of(share) if share > 0 else 0.0
 
@@ -120,6 +122,8 @@ class Joiners:
         if at.ndim != 1 or not len(at) or not np.isfinite(at).all():
             raise LawError("ages of joiners are one column of seconds, at least one, none infinite")
         many = np.ones(len(at)) if weight is None else np.asarray(weight, dtype=np.float64)
+        if many.shape != at.shape or not (np.isfinite(many) & (many >= 0)).all() or not many.any():
+            raise LawError("weights of joiners are one number from 0 for each age, not all 0")
         return cls(at, many / many.sum(), np.zeros(len(at)) if closed is None else closed.cdf(at))
 
 
@@ -169,10 +173,10 @@ def message_errors(
 
 
 def _told_starting(threshold_s: float, ages: Floats, skew_s: float, clock: Clock) -> Floats:
-    """P(told age < threshold): `created_at` is cut off to whole seconds, evenly; so is `Date`."""
-    if clock == "joiner":
-        return np.clip(threshold_s - skew_s - ages, 0.0, 1.0)
-    return np.asarray(stats.triang.cdf(threshold_s - ages, 0.5, loc=-1.0, scale=2.0))
+    """P(told age < threshold): `created_at` is cut off to whole seconds, evenly, so that ages look greater by U, even
+    in [0, 1) s. `Date` is cut off, too: the age told is the whole part of age + U."""
+    reach = threshold_s - skew_s if clock == "joiner" else np.ceil(threshold_s)
+    return np.asarray(np.clip(reach - ages, 0.0, 1.0))
 
 
 def near_best(
@@ -207,7 +211,7 @@ def threshold_interval(found: Resampled, cost_ratio: float = COST_RATIO, level: 
     it covers 85 % at n = 100. An open end is an answer: so few nests stayed away that no age can be ruled out.
     """
     law = found.law
-    ends = np.unique(np.concatenate([law.edges.ravel(), np.geomspace(0.1, max(1.0, _last(law)), 400)]))
+    ends = np.unique(np.concatenate([[0.0], law.edges.ravel(), np.geomspace(0.1, max(1.0, _last(law)), 400)]))
     ages = ends[np.isfinite(ends) & (ends >= 0)]
     never, n = law.never, law.rows.total
     coming = np.maximum(1.0 - law.cdf(ages) - never, 0.0)
@@ -219,8 +223,9 @@ def threshold_interval(found: Resampled, cost_ratio: float = COST_RATIO, level: 
     low = np.flatnonzero(gap <= reach)
     high = np.flatnonzero(gap >= -reach)
     lower = ages[max(low[0] - 1, 0)] if len(low) else ages[-1]
-    upper = _INF if not len(high) or high[-1] == len(ages) - 1 else ages[high[-1] + 1]
-    return float(lower), float(upper)
+    if not len(high):
+        return float(lower), float(ages[0])
+    return float(lower), float(ages[high[-1] + 1]) if high[-1] < len(ages) - 1 else _INF
 
 
 def _last(law: DelayLaw) -> float:
