@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 EXIT_CODES: Final = """\
 exit codes:
   0  done; for `ready`: ready
-  1  it ran and the answer is no: not joined, something left behind, a check failed; for `ready`: not yet
+  1  it ran and the answer is no: not joined, something left, a check failed, too little data; for `ready`: not yet
   2  the words are wrong: flags, nestobs.toml, an address, a key; for `ready` also: gone or closed
   3  a target that must answer does not; for `ready`: cannot tell
   4  the request budget does not allow it
@@ -63,7 +63,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--version", action="version", version=f"nestobs {__version__}")
     commands = parser.add_subparsers(title="commands", required=True, metavar="COMMAND")
-    for add in (_demo, _lab, _doctor, _canary, _watch, _join, _ready, _timeline, _export):
+    for add in (_demo, _lab, _doctor, _canary, _watch, _join, _ready, _timeline, _export, _tuning):
         add(commands)
     return parser
 
@@ -185,6 +185,47 @@ def _run_demo(args: argparse.Namespace) -> int:
         ],
     )
     return 1 if summary["leaks"]["left"] else 0
+
+
+# tune, replay, prove, policy
+
+
+def _tuning(commands: Commands) -> None:
+    from nestobs import cli_tuning
+
+    for name, run, add, text in (
+        (
+            "tune",
+            cli_tuning.run_tune,
+            cli_tuning.add_tune,
+            "A defended threshold and polling policy from what was seen.",
+        ),
+        (
+            "replay",
+            cli_tuning.run_replay,
+            cli_tuning.add_replay,
+            "What policies would have done on the nests observed.",
+        ),
+        (
+            "prove",
+            _run_prove,
+            cli_tuning.add_prove,
+            "A policy and today's rule in a fresh lab, predicted beside realised.",
+        ),
+        ("policy", cli_tuning.run_policy, cli_tuning.add_policy, "Write a policy for web clients."),
+    ):
+        add(_command(commands, name, run, text))
+
+
+def _run_prove(args: argparse.Namespace) -> int:
+    from nestobs.cli_tuning import policy_of
+    from nestobs.prove import prove
+
+    proof = _interruptible(
+        prove(policy_of(args.policy), args.scenario, args.nests, args.out, seed=args.seed, progress=_teller(args))
+    )
+    _show(args, proof.as_dict(), [*proof.lines(), f"proof: {args.out / 'proof.json'}"])
+    return 1 if proof.left else 0
 
 
 # lab
@@ -331,7 +372,7 @@ def _run_canary(args: argparse.Namespace) -> int:
     targets = [target, *(config.target(name) for name in args.also)]
     campaign = Campaign(
         count=args.count,
-        policy=named_policy(args.policy),
+        policies=(named_policy(args.policy),),
         horizon_s=args.horizon,
         stagger_s=args.every,
         webhook_port=args.webhook_port,

@@ -25,12 +25,16 @@ from nestobs.schedule import Prices
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
+Flags = NDArray[np.bool_]
 
 SHAPES: Final = 4
 """A policy with jitter is driven so many times from each arrival."""
 
 _INF: Final = math.inf
 _ORIGIN: Final = 1_000_000_000 * SECOND_NS
+GRAIN_S: Final = 0.5
+"""created_at is whole seconds, cut: by a client's reckoning a nest is half a second older than it is, on average."""
+
 _ADDRESS: Final = Address(ROOM_KIND, "0" * 64, "replayed")
 
 
@@ -38,9 +42,10 @@ _ADDRESS: Final = Address(ROOM_KIND, "0" * 64, "replayed")
 class Course:
     """What a policy does from one arrival while it is answered 404. Ages in seconds since the nest was made.
 
-    asked: shape (k,), ascending: when each round's join request is sent. answered: shape (k,): when its answer comes.
-    requests: shape (k,): API requests made with it, should it succeed. total: those made when all fail. ended: the age
-    at the verdict.
+    asked: shape (k,), ascending: when requests for a token are sent, the authenticated and the guest's; of those at one
+    instant the first, which gets what there is. answered: shape (k,): when its answer comes. requests: shape (k,): API
+    requests made with it, should it succeed. total: those made when all fail. ended: the age at the verdict. own: shape
+    (k,): whether it is the authenticated one. falls_back: whether a guest's follows that. round_trip_s: of a request.
     """
 
     arrival_s: float
@@ -49,21 +54,24 @@ class Course:
     requests: Ints
     total: int
     ended: float
+    own: Flags
+    falls_back: bool
+    round_trip_s: float
 
 
 def nest_at(origin: int) -> Nest:
-    """A nest made at `origin` (ns UTC), for joins in virtual time."""
-    return Nest(_ADDRESS, "", origin, origin, "", "open", "", "", "", ())
+    """A nest made at `origin` (ns UTC), for joins in virtual time; its event says so in whole seconds."""
+    said = origin - round(GRAIN_S * SECOND_NS)
+    return Nest(_ADDRESS, "", said, said, "", "open", "", "", "", ())
 
 
 def course(
     policy: Policy, arrival_s: float, rng: np.random.Generator, *, signed_in: bool = True, round_trip_s: float = 0.0
 ) -> Course:
     """Drive the join core from `arrival_s` through a world of 404s, each of which takes `round_trip_s`."""
-    asked: list[tuple[float, float, int]] = []
+    asked: list[tuple[int, int, int, bool]] = []
     now = arrived = _ORIGIN + round(arrival_s * SECOND_NS)
     late, requests = round(round_trip_s * SECOND_NS), 0
-    telling = Join if signed_in else Guest
     flow = join_flow("replayed", signed_in, policy, arrived_at=arrived, rng=rng, nest=nest_at(_ORIGIN))
     try:
         step = next(flow)
@@ -73,20 +81,27 @@ def course(
                 now = max(now, step.until)
             elif isinstance(step, Info | Join | Guest):
                 now, requests = now + late, requests + 1
-            if isinstance(step, telling):
-                asked.append(((sent - _ORIGIN) / SECOND_NS, (now - _ORIGIN) / SECOND_NS, requests))
+            if isinstance(step, Join | Guest) and (not asked or asked[-1][0] < sent):
+                asked.append((sent, now, requests, isinstance(step, Join)))
             step = flow.send(_absent(step, now))
     except StopIteration:
         pass
-    sent_s, answered_s, made = zip(*asked, strict=True) if asked else ((), (), ())
+    begun, ended, made, own = zip(*asked, strict=True) if asked else ((), (), (), ())
     return Course(
         arrival_s,
-        np.array(sent_s, dtype=np.float64),
-        np.array(answered_s, dtype=np.float64),
+        _ages(begun),
+        _ages(ended),
         np.array(made, dtype=np.int64),
         requests,
         (now - _ORIGIN) / SECOND_NS,
+        np.array(own, dtype=np.bool_),
+        404 in policy.fallback,
+        round_trip_s,
     )
+
+
+def _ages(instants: Sequence[int]) -> Floats:
+    return np.array([(at - _ORIGIN) / SECOND_NS for at in instants], dtype=np.float64)
 
 
 def _absent(step: Step, at: int) -> Reply:
@@ -187,17 +202,23 @@ def courses(
     ]
 
 
-def score(found: Sequence[Sequence[Course]], times: Floats, gone: Floats) -> Scores:
-    """Each course's arrival against each row. times: shape (m, n). Imputation i takes the i-th course of an arrival."""
+def score(found: Sequence[Sequence[Course]], times: Floats, gone: Floats, own: Floats | None = None) -> Scores:
+    """Each course's arrival against each row. times: shape (m, n). Imputation i takes the i-th course of an arrival.
+
+    own: shape (m, n): from when the authenticated join itself succeeds; before that, from `times` on, only the guest's
+    that follows it does, for one request more. None: both from `times` on.
+    """
+    own = times if own is None else own
     sums = np.zeros((7, *times.shape))
     for shapes in found:
-        for row, at in enumerate(times):
-            sums[:, row] += _one(shapes[row % len(shapes)], at, gone)
+        for row, (at, by_own) in enumerate(zip(times, own, strict=True)):
+            sums[:, row] += _one(shapes[row % len(shapes)], at, by_own, gone)
     return Scores(*(sums / len(found)))
 
 
-def _one(way: Course, at: Floats, gone: Floats) -> Floats:
+def _one(way: Course, at: Floats, own: Floats, gone: Floats) -> Floats:
     """The fields of Scores for one course against times of shape (n,)."""
+    at = at if way.falls_back else np.where(way.own.any(), own, at)
     attempts = len(way.asked)
     if not attempts:
         there = (at < _INF) & (gone > np.maximum(at, way.arrival_s))
@@ -207,10 +228,12 @@ def _one(way: Course, at: Floats, gone: Floats) -> Floats:
     index = np.searchsorted(way.asked, at)
     reached = index < attempts
     index = np.minimum(index, attempts - 1)
-    joined = reached & (way.asked[index] < gone)
+    as_guest = way.own[index] & (way.asked[index] < own)
+    later = np.where(as_guest, way.round_trip_s, 0.0)
+    joined = reached & (way.asked[index] + later < gone)
     since = np.maximum(at, way.arrival_s)
     lost = ~joined & (since < _INF) & (gone > since)
-    delay = np.where(joined, way.answered[index] - np.where(joined, since, 0.0), 0.0)
-    requests = np.where(joined, way.requests[index], way.total)
+    delay = np.where(joined, way.answered[index] + later - np.where(joined, since, 0.0), 0.0)
+    requests = np.where(joined, way.requests[index] + as_guest, way.total)
     vain = np.where(joined, 0.0, way.ended - way.arrival_s)
     return np.stack([joined, lost, delay, requests, vain, delay**2, requests**2])

@@ -4,7 +4,7 @@
      "policy": {...},         Policy.as_dict()
      "intervals": {...},      tuned field -> [low, high], seconds; high null: no finite end
      "predicted": {...},      name -> field -> {"value", "lower", "upper", "sd", "n"}; null: not finite or not known
-     "provenance": {...},     window, n, store digest, nestobs version
+     "provenance": {...},     window, n, store digest, nestobs version; arrivals and round trip that were assumed
      "notes": [...]}          sentences for people
 
 The text is ASCII, so that nothing in it acts on a terminal or depends on an encoding, and strict JSON. Only `policy`
@@ -33,6 +33,7 @@ NOTE_CHARACTERS: Final = 1_000
 PREDICTED: Final = 50
 """The most names in `predicted`, and the most fields of one name."""
 
+ARRIVALS: Final = 1_000
 COUNT: Final = 1_000_000_000
 DIGEST_CHARACTERS: Final = 200
 INTERVALS: Final = ("message_threshold_s", "give_up_age_s")
@@ -51,6 +52,8 @@ class Provenance:
     """Of what a policy was made. Instants are ISO 8601 texts in UTC (`2026-01-31T12:00:00Z`), empty where unknown.
 
     n: nests in the window, n_censored of them never seen. store_digest: of the observations. nestobs: its version.
+    arrivals_s: ages at which people were taken to ask, each as likely; none: unknown. round_trip_s: of a request, as it
+    was taken. What is predicted holds for these.
     """
 
     window_start: str = ""
@@ -60,6 +63,8 @@ class Provenance:
     store_digest: str = ""
     nestobs: str = ""
     made_at: str = ""
+    arrivals_s: tuple[float, ...] = ()
+    round_trip_s: float = 0.0
 
     def __post_init__(self) -> None:
         for name in ("window_start", "window_end", "made_at"):
@@ -72,6 +77,12 @@ class Provenance:
             raise PolicyError("n_censored counts some of the n nests: it is at most n")
         check_name("store_digest", self.store_digest, DIGEST_CHARACTERS)
         check_name("nestobs", self.nestobs)
+        ages = self.arrivals_s
+        if not isinstance(ages, tuple | list) or len(ages) > ARRIVALS or not all(_is_seconds(age) for age in ages):
+            raise PolicyError(f"arrivals_s is a list of at most {ARRIVALS} ages, seconds from 0 to {LONGEST_S:.0f}")
+        if not _is_seconds(self.round_trip_s):
+            raise PolicyError(f"round_trip_s is a number of seconds from 0 to {LONGEST_S:.0f}")
+        object.__setattr__(self, "arrivals_s", tuple(ages))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -219,6 +230,10 @@ def _interval(name: str, ends: object) -> tuple[float, float | None]:
 
 def _is_number(value: object) -> bool:
     return isinstance(value, int | float) and not isinstance(value, bool)
+
+
+def _is_seconds(value: object) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and 0 <= value <= LONGEST_S
 
 
 def _finite(value: float | None) -> float | None:

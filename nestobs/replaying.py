@@ -4,7 +4,7 @@ One recorded interval (lower, upper] answers for every policy: an attempt at or 
 `upper` succeeds, and between them it is ambiguous. Ambiguity is treated twice: the *bounds* take every instant at its
 latest and at its earliest; *imputation* draws it from the smoothed law within its interval, several times. Error comes
 from a bootstrap of blocks in which each resample also takes another imputation. Policies are compared on the same
-nests, joiners, imputations and resamples.
+nests, joiners, imputations and resamples. "Never" means not by the last age at which anything was seen to come.
 """
 
 from __future__ import annotations
@@ -48,7 +48,9 @@ class Recorded:
 
     rows: intervals in which they became joinable. gone: shape (n,), the age from which they are gone again, inf for
     never. nests: how many different ones. blocks: shape (n,), labels. law: the smoothed law that ambiguous rows are
-    drawn from. times: shape (m, n), imputed instants, inf for never.
+    drawn from. times: shape (m, n), imputed instants, inf for never. extremes: shape (3, n), as `extremes` gives them.
+    own: shape (m, n), from when the authenticated join itself succeeds, not before `times`. own_ends: shape (3, n), the
+    same of `extremes`.
     """
 
     rows: Rows
@@ -57,6 +59,9 @@ class Recorded:
     blocks: Ints
     law: DelayLaw = field(repr=False)
     times: Floats = field(repr=False)
+    extremes: Floats = field(repr=False)
+    own: Floats = field(repr=False)
+    own_ends: Floats = field(repr=False)
 
     @property
     def n(self) -> int:
@@ -66,7 +71,8 @@ class Recorded:
     def take(self, keeps: NDArray[np.bool_]) -> Recorded:
         """Some of the nests, as they were imputed."""
         some = (self.rows.take(keeps), self.gone[keeps], self.nests, self.blocks[keeps])
-        return Recorded(*some, self.law, self.times[:, keeps])
+        each = (one[:, keeps] for one in (self.times, self.extremes, self.own, self.own_ends))
+        return Recorded(*some, self.law, *each)
 
 
 def recorded(
@@ -78,24 +84,68 @@ def recorded(
     smooth = fit(data).smooth(blocks=labels) if law is None else law
     gone = delays["gone_lower_s"].fillna(_INF).to_numpy(np.float64)
     nests = int(delays["unit"].nunique())
-    return Recorded(data, gone, nests, labels, smooth, impute(smooth, data, rng, imputations))
+    times, ends = impute(smooth, data, rng, imputations), extremes(data)
+    own = by_own(delays, times, rng.spawn(1)[0])
+    latest = np.maximum(delays["join_upper_s"].fillna(-_INF).to_numpy(np.float64), ends[:2])
+    return Recorded(data, gone, nests, labels, smooth, times, ends, own, np.stack([*latest, ends[2]]))
+
+
+def by_own(delays: pd.DataFrame, times: Floats, rng: np.random.Generator) -> Floats:
+    """From when the authenticated join itself succeeds, where some join does from `times` on: shape (m, n).
+
+    Which route came first is drawn evenly from the intervals of both, the later one from what is left of its own. A
+    nest of which only one route was asked is joined by that.
+    """
+    ends = [
+        delays[f"{route}_{end}_s"].to_numpy(np.float64) for route in ("join", "guest") for end in ("lower", "upper")
+    ]
+    low, high, guest_low, guest_high = ends
+    first = ~(_even(low, high, rng.random(times.shape)) > _even(guest_low, guest_high, rng.random(times.shape)))
+    later = _even(np.fmax(low, times), np.fmax(high, times), rng.random(times.shape))
+    return np.where(first, times, later)
+
+
+def _even(low: Floats, high: Floats, u: Floats) -> Floats:
+    """Evenly in (low, high]; inf where that has no end, NaN where it is not known."""
+    from_s = np.where(np.isfinite(low), low, np.minimum(high, 0.0))
+    with np.errstate(invalid="ignore"):
+        even = high - u * (high - from_s)
+    return np.where(np.isinf(high), _INF, even)
 
 
 def impute(law: DelayLaw, data: Rows, rng: np.random.Generator, imputations: int = IMPUTATIONS) -> Floats:
     """Instants drawn from `law` within each row's (lower, upper]: shape (imputations, n); inf for never.
 
-    A row to which the law gives no mass is drawn evenly in its interval.
+    A row to which the law gives no mass is drawn evenly in its interval. What a row never seen would draw later than
+    anything was seen is never: the smoothed law reaches beyond the end of watching, of which nothing is known.
     """
-    low = law.cdf(np.where(data.lower == data.upper, np.nextafter(data.lower, -_INF), data.lower))
+    low = law.cdf(data.below)
     mass = law.cdf(data.upper) - low
     u = rng.random((imputations, len(low)))
     drawn = np.asarray(law.quantile(np.minimum(low + u * mass, 1.0)))
-    drawn = np.clip(drawn, data.lower, data.upper)
+    drawn = np.clip(drawn, np.nextafter(data.lower, _INF), data.upper)
     from_s = np.where(np.isfinite(data.lower), data.lower, np.minimum(data.upper, 0.0))
     with np.errstate(invalid="ignore"):
-        even = from_s + u * (data.upper - from_s)
-    even = np.where(np.isinf(data.upper), _INF, even)
-    return np.where(mass > 1e-9, drawn, even)
+        even = data.upper - u * (data.upper - from_s)
+    found = np.where(mass > 1e-9, drawn, np.where(np.isinf(data.upper), _INF, even))
+    return np.where(np.isinf(data.upper) & (found > last_seen(data)), _INF, found)
+
+
+def last_seen(data: Rows) -> float:
+    """The latest age by which anything was seen to come, seconds; -inf when nothing was."""
+    return float(data.upper[np.isfinite(data.upper)].max(initial=-_INF))
+
+
+def extremes(data: Rows) -> Floats:
+    """The instants that the rows allow at their latest, the latest that come at all, and the earliest: shape (3, n).
+
+    A row never seen may have come after its lower end where others were seen later; else it is never.
+    """
+    last = last_seen(data)
+    comes = np.isfinite(data.upper) | (data.lower < last)
+    coming = np.where(np.isfinite(data.upper), data.upper, np.where(comes, last, _INF))
+    earliest = np.where(comes, np.minimum(np.nextafter(data.lower, _INF), coming), _INF)
+    return np.stack([data.upper, coming, np.maximum(earliest, -1e12)])
 
 
 def drawn_sums(values: Floats, counts: Floats) -> Floats:
@@ -127,15 +177,55 @@ def metrics(scores: Scores, counts: Floats | None = None) -> dict[str, Floats]:
     }
 
 
+@dataclass(frozen=True, slots=True)
+class Played:
+    """A policy's `scores` of the imputed instants, `ends` of the extremes, each with each of its courses."""
+
+    scores: Scores
+    ends: Scores
+
+    @classmethod
+    def joint(cls, parts: Sequence[tuple[NDArray[np.bool_], Played]]) -> Played:
+        """Of some rows each, put together, as Scores.joint."""
+        scores = Scores.joint([(rows, part.scores) for rows, part in parts])
+        return cls(scores, Scores.joint([(rows, part.ends) for rows, part in parts]))
+
+    def bounds(self) -> dict[str, tuple[float, float]]:
+        """METRICS -> (least, greatest), as Replay has them; NaN where there is no value."""
+        delays = np.concatenate([metrics(one)["mean_delay_s"] for one in (self.ends, self.scores)])
+        delays = delays[~np.isnan(delays)]
+        return {
+            "joined_share": self._ends(self.ends.joined),
+            "lost_share": self._ends(self.ends.lost),
+            "mean_delay_s": (float(delays.min()), float(delays.max())) if len(delays) else (math.nan, math.nan),
+            "requests_per_join": self._ends(self.ends.requests),
+        }
+
+    @property
+    def ambiguous(self) -> float:
+        """Share of joiners whose outcome the intervals leave open."""
+        return float(np.ptp(_by_course(self.ends.joined), axis=0).mean())
+
+    def _ends(self, values: Floats) -> tuple[float, float]:
+        """The least and the greatest mean: each row at its own least or greatest, whichever the course."""
+        each = _by_course(values)
+        return float(each.min(axis=0).mean(axis=1).min()), float(each.max(axis=0).mean(axis=1).max())
+
+
+def _by_course(values: Floats) -> Floats:
+    """Shape (3, courses, n)."""
+    return values.reshape(3, -1, values.shape[1])
+
+
 @dataclass(frozen=True)
 class Replay:
     """What a policy would have done on recorded nests.
 
-    numbers: METRICS -> Number. bounds: METRICS -> (least, greatest) over all instants that the intervals allow, one
-    extreme after the other (no error of sampling). against: METRICS -> Number of the paired difference to the baseline,
-    empty for the baseline itself. regret: cost over that of a clairvoyant, who asks once, at the right instant, and
-    never for a nest that does not come. ambiguous: share of joiners whose outcome the intervals leave open. n: rows,
-    nests: distinct blocks' worth of them. joiners: arrivals per row.
+    numbers: METRICS -> Number. bounds: METRICS -> (least, greatest) over all instants that the intervals allow (no
+    error of sampling); of the delay, which rises and falls between two polls, over extremes and imputed instants.
+    against: METRICS -> Number of the paired difference to the baseline, empty for the baseline itself. regret: cost
+    over that of a clairvoyant, who asks once, at the right instant, and never for a nest that does not come. ambiguous:
+    share of joiners whose outcome the intervals leave open. n: rows; blocks: of how many. joiners: arrivals per row.
     """
 
     policy: Policy
@@ -192,7 +282,8 @@ class Arena:
 
     Resampling cannot draw what was not seen, and a lost join is rare and dear: where none was seen, the plain bootstrap
     would be certain of none. So each draw's lost share gets half an event more, gamma-distributed (with the events
-    drawn, Jeffreys' posterior of a rate), and its cost the price of that.
+    drawn, Jeffreys' posterior of a rate), and its cost the price of that; its mean delay and requests get half a nest
+    more that took one round more.
     """
 
     def __init__(  # noqa: PLR0917 - one place makes it, with all it has
@@ -209,26 +300,34 @@ class Arena:
         self.signed_in, self.round_trip_s = signed_in, round_trip_s
         self.seed = int(rng.integers(2**63))
         self.counts = block_counts(nests.blocks, draws, rng).astype(np.float64)
+        self.blocks = len(np.unique(nests.blocks))
         self.unseen = rng.gamma(0.5, size=draws) / nests.nests
-        latest = np.where(np.isfinite(nests.rows.upper), nests.rows.upper, _INF)
-        earliest = np.where(np.isfinite(nests.rows.upper), np.nextafter(nests.rows.lower, _INF), _INF)
-        self.extremes = np.stack([latest, np.maximum(earliest, -1e12)])
+        self._ways: dict[Policy, list[list[Course]]] = {}
 
     def courses(self, policy: Policy) -> list[list[Course]]:
-        """Driven with the same chances for each policy."""
-        rng = np.random.default_rng(self.seed)
-        return courses(policy, self.arrivals, rng, signed_in=self.signed_in, round_trip_s=self.round_trip_s)
+        """Driven with the same chances for each policy, once."""
+        if policy not in self._ways:
+            self._ways[policy] = courses(
+                policy,
+                self.arrivals,
+                np.random.default_rng(self.seed),
+                signed_in=self.signed_in,
+                round_trip_s=self.round_trip_s,
+            )
+        return self._ways[policy]
 
-    def scores(self, policy: Policy, nests: Recorded | None = None) -> Scores:
-        """Of the imputed nests, all or some."""
-        nests = self.nests if nests is None else nests
-        return score(self.courses(policy), nests.times, nests.gone)
+    def play(self, policy: Policy, nests: Recorded | None = None) -> Played:
+        """A policy on the nests, all or some."""
+        nests, ways = self.nests if nests is None else nests, self.courses(policy)
+        most = max(len(shapes) for shapes in ways)
+        each, own = (np.repeat(ends, most, axis=0) for ends in (nests.extremes, nests.own_ends))
+        return Played(score(ways, nests.times, nests.gone, nests.own), score(ways, each, nests.gone, own))
 
     def cost(self, scores: Scores) -> Number:
         """Per joiner, with the price of what was not seen."""
         each = scores.cost(self.prices)
         drawn = drawn_sums(each, self.counts) / self.counts.sum(axis=1)
-        return _number(float(each.mean()), drawn + self.prices.lost_value * self.unseen)
+        return self._number(float(each.mean()), drawn + self.prices.lost_value * self.unseen)
 
     def difference(self, scores: Scores, base: Scores) -> Number:
         """Of cost per joiner, on the same draws."""
@@ -238,51 +337,55 @@ class Arena:
         """Each policy, and its differences to the first."""
         found: list[Replay] = []
         for policy in policies:
-            ways = self.courses(policy)
-            scores = score(ways, self.nests.times, self.nests.gone)
-            found.append(self.judge(policy, scores, found[0].scores if found else None, ways))
+            found.append(self.judge(policy, self.play(policy), found[0].scores if found else None))
         return found
 
-    def judge(
-        self, policy: Policy, scores: Scores, base: Scores | None, ways: Sequence[Sequence[Course]] | None = None
-    ) -> Replay:
-        """A policy by its scores, against another's."""
-        ways = self.courses(policy) if ways is None else ways
-        fixed = [[shapes[0]] for shapes in ways]
-        ends = score(fixed, self.extremes, self.nests.gone)
-        bounds = {name: (float(both.min()), float(both.max())) for name, both in metrics(ends).items()}
+    def judge(self, policy: Policy, played: Played, base: Scores | None) -> Replay:
+        """What came of a policy, against another's scores."""
+        scores = played.scores
         return Replay(
             policy,
-            self.numbers(scores),
-            bounds,
+            self.numbers(scores, self.courses(policy)),
+            played.bounds(),
             self.differences(scores, base) if base else {},
             self.cost(scores),
             self.of(lambda one: one.cost(self.prices) - self._clairvoyant(), scores),
-            float(np.mean(np.abs(ends.joined[0] - ends.joined[1]))),
+            played.ambiguous,
             self.nests.n,
             len(np.unique(self.nests.blocks)),
             len(self.arrivals),
             scores,
         )
 
-    def numbers(self, scores: Scores) -> dict[str, Number]:
-        """METRICS with their intervals."""
+    def numbers(self, scores: Scores, ways: Sequence[Sequence[Course]]) -> dict[str, Number]:
+        """METRICS with their intervals, of a policy with these courses."""
         drawn, now = metrics(scores, self.counts), metrics(scores)
-        drawn["lost_share"] = drawn["lost_share"] + self.unseen
-        spread = self._spread(scores)
-        return {name: _number(float(np.mean(now[name])), drawn[name], spread[name]) for name in METRICS}
+        spread, more = self._spread(scores), {"lost_share": 1.0} | _one_round_more(ways)
+        for name, size in more.items():
+            drawn[name] = drawn[name] + self.unseen * size
+            spread[name] = math.hypot(spread[name], size * math.sqrt(0.5 / self.nests.nests))
+        return {name: self._number(float(np.mean(now[name])), drawn[name], spread[name]) for name in METRICS}
 
     def differences(self, scores: Scores, base: Scores) -> dict[str, Number]:
         """METRICS of one less METRICS of the other, on the same draws."""
         drawn, now = metrics(scores, self.counts), metrics(scores)
         other, then = metrics(base, self.counts), metrics(base)
-        return {name: _number(float(np.mean(now[name] - then[name])), drawn[name] - other[name]) for name in METRICS}
+        return {
+            name: self._number(float(np.mean(now[name] - then[name])), drawn[name] - other[name]) for name in METRICS
+        }
 
     def of(self, values: Callable[[Scores], Floats], scores: Scores) -> Number:
         """The mean of a value per row, shape (m, n), with its interval."""
         each = values(scores)
         drawn = drawn_sums(each, self.counts) / self.counts.sum(axis=1)
-        return _number(float(each.mean()), drawn)
+        return self._number(float(each.mean()), drawn)
+
+    def _number(self, value: float, drawn: Floats, sd: float = math.nan) -> Number:
+        kept = drawn[~np.isnan(drawn)]
+        if not len(kept):
+            return Number(value, math.nan, math.nan, sd)
+        low, high = percentile(kept, LEVEL, self.blocks)
+        return Number(value, min(float(low), value), max(float(high), value), sd)
 
     def _clairvoyant(self) -> Floats:
         """Cost of asking once, when it will succeed: one request, no delay, nothing lost."""
@@ -304,11 +407,24 @@ class Arena:
         }
 
 
-def predictive(name: str, number: Number, joins: int, level: float = LEVEL) -> tuple[float, float]:
+def _one_round_more(ways: Sequence[Sequence[Course]]) -> dict[str, float]:
+    """What a second round costs a joiner: seconds of delay and requests; of policies that make none, one request."""
+    rounds = [(0.0, 0.0)]
+    for way in (way for shapes in ways for way in shapes):
+        first = np.flatnonzero(way.own if way.own.any() else ~way.own)[:2]
+        if len(first) == 2:
+            rounds.append((np.diff(way.answered[first])[0], np.diff(way.requests[first])[0]))
+    delay, requests = np.max([np.mean(rounds[1:] or rounds, axis=0), (ways[0][0].round_trip_s, 1.0)], axis=0)
+    return {"mean_delay_s": float(delay), "requests_per_join": float(requests)}
+
+
+def predictive(name: str, number: Number, joins: int, nests: int = 0, *, level: float = LEVEL) -> tuple[float, float]:
     """Where METRICS[name] of `joins` fresh joins, one a nest, will be with probability `level`.
 
     The error of the estimate and that of the sample: for shares a beta-binomial law whose beta has the estimate's mean
     and spread (with Jeffreys' half an event), for means a normal one. joins: for mean_delay_s, those that joined.
+    nests: that the estimate rests on; what a share is worth that less than one of them would make, where resampling
+    knows nothing. Without a value, an interval or, of a mean, an sd: (-inf, inf).
     """
     tail = (1.0 - level) / 2.0
     error = (number.upper - number.lower) / (2.0 * float(stats.norm.ppf(0.975)))
@@ -316,18 +432,14 @@ def predictive(name: str, number: Number, joins: int, level: float = LEVEL) -> t
         return -_INF, _INF
     if name.endswith("_share"):
         known = number.value * (1.0 - number.value) / max(error**2, 1e-9)
+        if min(number.value, 1.0 - number.value) * nests < 1.0:
+            known = max(known, nests)
         law = stats.betabinom(joins, number.value * known + 0.5, (1.0 - number.value) * known + 0.5)
         return float(law.ppf(tail)) / joins, float(law.ppf(1.0 - tail)) / joins
+    if not math.isfinite(number.sd):
+        return -_INF, _INF
     reach = float(stats.norm.ppf(1.0 - tail)) * math.hypot(error, number.sd / math.sqrt(joins))
-    return number.value - reach, number.value + reach
-
-
-def _number(value: float, drawn: Floats, sd: float = math.nan) -> Number:
-    kept = drawn[~np.isnan(drawn)]
-    if not len(kept):
-        return Number(value, math.nan, math.nan, sd)
-    low, high = percentile(kept, LEVEL)
-    return Number(value, min(float(low), value), max(float(high), value), sd)
+    return max(0.0, number.value - reach), number.value + reach
 
 
 def frame(replays: Iterable[Replay]) -> pd.DataFrame:

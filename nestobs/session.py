@@ -12,18 +12,28 @@ Targets are named as in nestobs.toml, or given as `nestobs.Target` values. Frame
 from __future__ import annotations
 
 import random
+from collections.abc import Callable, Collection
+from concurrent.futures import Executor
 from pathlib import Path
 from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import ArrayLike
 
 from nestobs import timeline
 from nestobs.budget import Budget
 from nestobs.config import Config
+from nestobs.delays import among, round_trip_s
 from nestobs.host import Campaign, Report
 from nestobs.host import run as _host
 from nestobs.observation import INSTANTS
 from nestobs.policy import Policy, exponential
+from nestobs.recommendation import Allowance, Recommendation
+from nestobs.replaying import DRAWS, PRICES
+from nestobs.schedule import Prices
 from nestobs.station import Target
 from nestobs.store import Store
+from nestobs.threshold import COST_RATIO
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -53,6 +63,52 @@ def timelines(store: Store | Path | str) -> pd.DataFrame:
     return timeline.timelines(_opened(store).frame())
 
 
+def tune(
+    observed: Store | Path | str | pd.DataFrame,
+    *,
+    window: tuple[pd.Timestamp, pd.Timestamp] | None = None,
+    host: str | Collection[str] = (),
+    arrivals: ArrayLike | None = None,
+    signed_in: bool = True,
+    prices: Prices = PRICES,
+    allowance: Allowance | None = None,
+    cost_ratio: float = COST_RATIO,
+    rng: np.random.Generator | None = None,
+    draws: int = DRAWS,
+    executor: Executor | None = None,
+    progress: Callable[[str], None] = lambda _: None,
+) -> Recommendation:
+    """A defended message threshold, give-up age and polling policy from what was observed.
+
+    observed: a store, its folder, or a frame of `timelines`. window: only nests made in [start, end). host: only those
+    of these API hosts (`HOST:PORT` as in the URL). arrivals: ages at which people ask, seconds; None: evenly from 0 to
+    30 s (the store's own joins come when the collector wants, and say nothing of people). The rest is as for
+    `nestobs.tuning.recommend`. Raises TooLittleDataError that says how much more is needed.
+    """
+    from nestobs.tuning import recommend
+
+    round_trip = 0.0
+    if isinstance(observed, Store | Path | str):
+        rows = _opened(observed).frame()
+        table = timeline.timelines(rows)
+        round_trip = round_trip_s(rows, host)
+    else:
+        table = observed
+    return recommend(
+        among(table, window=window, host=host),
+        arrivals=arrivals,
+        signed_in=signed_in,
+        prices=prices,
+        allowance=allowance,
+        cost_ratio=cost_ratio,
+        round_trip_s=round_trip,
+        rng=rng,
+        draws=draws,
+        executor=executor,
+        progress=progress,
+    )
+
+
 async def canary(
     target: Target | str | None = None,
     *,
@@ -74,7 +130,7 @@ async def canary(
     name = targets[0].name
     return await _host(
         targets,
-        Campaign(count=count, policy=policy or exponential(), horizon_s=horizon_s, stagger_s=stagger_s),
+        Campaign(count=count, policies=(policy or exponential(),), horizon_s=horizon_s, stagger_s=stagger_s),
         store=store if isinstance(store, Store) else Store.open(store),
         keyring=settings.keyring(name),
         budget=Budget(),

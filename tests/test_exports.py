@@ -10,17 +10,27 @@ import pytest
 import nestobs
 
 PUBLIC = (
+    "DelayLaw",
     "NestobsError",
     "Observation",
     "Policy",
+    "PollTable",
+    "Recommendation",
     "Store",
     "Target",
     "__version__",
     "canary",
+    "message_threshold",
     "named_policy",
+    "npmle",
     "observations",
     "open",
+    "optimal_polls",
+    "posterior_starting",
+    "replay",
+    "stop_age",
     "timelines",
+    "tune",
 )
 
 

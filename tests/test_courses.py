@@ -1,0 +1,279 @@
+"""Courses against the long way, step by step; and what each of the scores means, on joins told in advance."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from nestobs.courses import SHAPES, Scores, answer, course, courses, nest_at, play, score
+from nestobs.join import Guest, Info, Join, Kind, Wait, join_flow
+from nestobs.policy import GUIDE, MANUAL_RETRY, RELEASED, Policy, Schedule, fixed, standard_policies
+from nestobs.schedule import Prices
+
+INF = math.inf
+SECOND_NS = 1_000_000_000
+TABLE = Policy(
+    name="table",
+    ask_info=False,
+    schedule=Schedule("table", table=((0.0, 0.5), (3.0, 2.0), (12.5, 7.25))),
+    jitter=0.2,
+    give_up_age_s=40.0,
+    horizon_s=70.0,
+    error_retries=5,
+)
+POLICIES = [*standard_policies().values(), TABLE]
+by_name = pytest.mark.parametrize("policy", POLICIES, ids=lambda policy: policy.name)
+
+
+def rng():
+    return np.random.default_rng(7)
+
+
+@st.composite
+def policies(draw):
+    """Any policy whose rounds are few enough to be driven many times."""
+    kind = draw(st.sampled_from(["none", "fixed", "exponential", "full_jitter", "table"]))
+    ages = sorted({0.0, *draw(st.lists(st.floats(0.1, 40.0), max_size=4))}) if kind == "table" else []
+    gaps = st.sampled_from([0.3, 0.5, 1.0, 2.0, 7.3, 20.0, 100.0])
+    schedule = Schedule(
+        kind,
+        interval_s=0.0 if kind in ("none", "table") else draw(st.sampled_from([0.3, 1.0, 2.0, 5.5])),
+        factor=draw(st.sampled_from([1.0, 1.5, 2.0])),
+        cap_s=draw(st.sampled_from([3.0, 30.0])),
+        table=tuple((age, draw(gaps)) for age in ages),
+    )
+    return Policy(
+        name="any",
+        schedule=schedule,
+        ask_info=draw(st.booleans()),
+        fallback=draw(st.sampled_from([(404,), ()])),
+        jitter=draw(st.sampled_from([0.0, 0.2, 0.9])),
+        give_up_age_s=draw(st.sampled_from([0.0, 10.0, 30.0, 60.0])),
+        horizon_s=draw(st.sampled_from([5.0, 30.0, 90.0])),
+        max_requests=draw(st.sampled_from([3, 7, 20, 60])),
+        error_retries=draw(st.sampled_from([0, 5])),
+        load_cutoff_s=draw(st.sampled_from([None, 1.5])),
+        connect_attempts=draw(st.sampled_from([1, 3])),
+    )
+
+
+def short(policy, joinable_s, arrival_s, *, gone_s=INF, own_s=None, **options):
+    """The scores of one join of one nest."""
+    way = course(policy, arrival_s, rng(), **options)
+    own = None if own_s is None else np.array([[own_s]])
+    return score([[way]], np.array([[joinable_s]]), np.array([gone_s]), own)
+
+
+def by_hand(policy, joinable_s, own_s, arrival_s, *, gone_s=INF, signed_in=True, round_trip_s=0.0):
+    """As `play`, of a nest whose authenticated join succeeds only from `own_s` on."""
+    begin = 1_000_000_000 * SECOND_NS
+    now = begin + round(arrival_s * SECOND_NS)
+    flow = join_flow("replayed", signed_in, policy, arrived_at=now, rng=rng(), nest=nest_at(begin))
+    try:
+        step = next(flow)
+        while True:
+            age_s, since = (now - begin) / SECOND_NS, own_s if isinstance(step, Join) else joinable_s
+            now += round(round_trip_s * SECOND_NS) if isinstance(step, Info | Join | Guest) else 0
+            now = max(now, step.until) if isinstance(step, Wait) else now
+            step = flow.send(answer(step, now, there=since <= age_s < gone_s))
+    except StopIteration as ended:
+        return ended.value
+
+
+def agree(policy, joinable_s, arrival_s, *, gone_s=INF, own_s=None, **options):
+    """Whether one join is scored as it goes step by step, with the same chances."""
+    scores = short(policy, joinable_s, arrival_s, gone_s=gone_s, own_s=own_s, **options)
+    if own_s is None:
+        verdict = play(policy, joinable_s, arrival_s, rng(), gone_s=gone_s, **options)
+    else:
+        verdict = by_hand(policy, joinable_s, own_s, arrival_s, gone_s=gone_s, **options)
+        needs_own = options.get("signed_in", True) and not policy.fallback
+        joinable_s = own_s if needs_own else joinable_s
+    assert bool(scores.joined[0, 0]) == verdict.joined
+    assert scores.requests[0, 0] == verdict.requests
+    ended = arrival_s + verdict.elapsed_s
+    delay = ended - max(joinable_s, arrival_s) if verdict.joined else 0.0
+    assert scores.delay[0, 0] == pytest.approx(delay, abs=1e-6)
+    assert scores.vain[0, 0] == pytest.approx(0.0 if verdict.joined else verdict.elapsed_s, abs=1e-6)
+    there = gone_s > max(joinable_s, arrival_s) and joinable_s < INF
+    assert bool(scores.lost[0, 0]) == (there and not verdict.joined)
+    return verdict
+
+
+class TestTheShortWayIsTheLongWay:
+    @settings(max_examples=400, deadline=None)
+    @given(
+        policy=st.one_of(policies(), st.sampled_from(POLICIES)),
+        joinable_s=st.one_of(st.floats(-2.0, 70.0), st.sampled_from([-INF, 0.0, INF])),
+        arrival_s=st.one_of(st.floats(-3.0, 70.0), st.just(0.0)),
+        stays_s=st.one_of(st.just(INF), st.floats(0.0, 30.0)),
+        own_after_s=st.one_of(st.none(), st.just(INF), st.floats(0.0, 20.0)),
+        signed_in=st.booleans(),
+        round_trip_s=st.sampled_from([0.0, 0.02, 0.5, 1.7]),
+    )
+    def test_for_any_policy_nest_and_joiner(
+        self, policy, joinable_s, arrival_s, stays_s, own_after_s, signed_in, round_trip_s
+    ):
+        """Nests that come, go, never come, were always there, or let guests in before those who are signed in."""
+        begin = joinable_s if math.isfinite(joinable_s) else 0.0
+        own_s = None if own_after_s is None else INF if joinable_s == INF else begin + own_after_s
+        ways = {"gone_s": begin + stays_s, "own_s": own_s, "signed_in": signed_in, "round_trip_s": round_trip_s}
+        agree(policy, joinable_s, arrival_s, **ways)
+
+    @by_name
+    @pytest.mark.parametrize("signed_in", [True, False])
+    def test_for_nests_that_come_or_go_at_the_very_instant_of_a_request(self, policy, signed_in):
+        ways = {"signed_in": signed_in, "round_trip_s": 0.25}
+        for asked in course(policy, 1.5, rng(), **ways).asked.tolist():
+            for at in (asked, math.nextafter(asked, INF), math.nextafter(asked, -INF)):
+                agree(policy, at, 1.5, **ways)
+                agree(policy, 0.0, 1.5, gone_s=at, **ways)
+                agree(policy, at, 1.5, gone_s=at + 0.1, **ways)
+
+    def test_for_a_nest_that_comes_between_the_two_requests_of_a_round(self):
+        """The authenticated join is refused, the guest's, half a second later, is not."""
+        verdict = agree(replace(fixed(5), ask_info=False), 0.2, 0.0, round_trip_s=0.5)
+        assert (verdict.kind, verdict.requests) == (Kind.GUEST_INSTEAD, 2)
+
+    def test_for_a_nest_that_lets_guests_in_first(self):
+        """At 5 s the guest's request succeeds; who does not fall back is let in at 15 s."""
+        for round_trip_s, kind in ((0.0, Kind.GUEST_INSTEAD), (0.5, Kind.GUEST_INSTEAD)):
+            assert agree(fixed(5), 2.0, 0.0, own_s=12.0, round_trip_s=round_trip_s).kind is kind
+        alone = agree(replace(fixed(5), fallback=()), 2.0, 0.0, own_s=12.0)
+        assert (alone.kind, alone.elapsed_s) == (Kind.AUTHENTICATED, 15.0)
+
+    def test_for_a_nest_that_is_gone_between_the_two_requests_of_a_round(self):
+        assert not agree(replace(GUIDE, ask_info=False), 0.0, 1.0, own_s=9.0, gone_s=1.2, round_trip_s=0.5).joined
+
+    def test_for_a_nest_that_is_gone_before_the_round_after_its_coming(self):
+        verdict = agree(MANUAL_RETRY, 1.0, 0.0, gone_s=4.9)
+        assert not verdict.joined
+        assert short(MANUAL_RETRY, 1.0, 0.0, gone_s=4.9).lost[0, 0] == 1.0
+        assert agree(MANUAL_RETRY, 1.0, 0.0, gone_s=5.1).joined
+
+    @by_name
+    def test_however_often_errors_may_be_tried_again(self, policy):
+        """None comes in a world of 404s and tokens, so that they change nothing."""
+        for retries in (0, 1, 9):
+            changed = replace(policy, error_retries=retries)
+            assert agree(changed, 8.0, 2.0) == agree(policy, 8.0, 2.0)
+
+
+class TestACourse:
+    def test_of_who_is_signed_in_has_an_authenticated_and_a_guests_request_a_round(self):
+        way = course(MANUAL_RETRY, 0.0, rng(), round_trip_s=0.5)
+        assert way.asked[:4].tolist() == [0.5, 1.0, 6.5 + 0.5, 7.5]  # info first, then 5 s after the last answer
+        assert way.answered[:4].tolist() == [1.0, 1.5, 7.5, 8.0]
+        assert way.requests[:4].tolist() == [2, 3, 5, 6]
+
+    def test_of_a_guest_has_one(self):
+        way = course(MANUAL_RETRY, 0.0, rng(), signed_in=False, round_trip_s=0.5)
+        assert way.asked[:2].tolist() == [0.5, 6.5]
+        assert way.requests[:2].tolist() == [2, 4]
+
+    def test_without_travel_names_each_round_once(self):
+        way = course(MANUAL_RETRY, 0.0, rng())
+        assert way.asked.tolist() == [0.0, 5.0, 10.0, 15.0, 20.0, 25.0, 30.0]
+        assert way.requests.tolist() == [2, 5, 8, 11, 14, 17, 20]
+        assert (way.total, way.ended) == (21, 30.0)
+
+    def test_without_info_makes_one_request_a_round_less(self):
+        way = course(replace(MANUAL_RETRY, ask_info=False), 0.0, rng())
+        assert way.requests.tolist() == [1, 3, 5, 7, 9, 11, 13]
+        assert way.total == 14
+
+    def test_of_the_released_client_loads_the_nest_by_no_request(self):
+        way = course(RELEASED, 3.0, rng())
+        assert way.asked.tolist() == [3.0]
+        assert way.total == 3
+
+    def test_from_an_age_past_the_give_up_age_has_one_round(self):
+        assert course(MANUAL_RETRY, 31.0, rng()).asked.tolist() == [31.0]
+
+    @settings(max_examples=150, deadline=None)
+    @given(policy=policies(), arrival_s=st.floats(0.0, 60.0), round_trip_s=st.sampled_from([0.0, 0.3]))
+    def test_ascends_within_the_bounds_of_its_policy(self, policy, arrival_s, round_trip_s):
+        way = course(policy, arrival_s, rng(), round_trip_s=round_trip_s)
+        assert (np.diff(way.asked) > 0).all()
+        assert (np.diff(way.requests) > 0).all()
+        assert way.asked[0] >= arrival_s - 1e-9
+        assert way.asked[-1] <= arrival_s + policy.horizon_s + 2 * round_trip_s + 1e-9
+        assert way.answered == pytest.approx(way.asked + round_trip_s)
+        assert way.requests[-1] <= way.total <= policy.max_requests
+
+    def test_is_driven_several_times_only_where_chance_enters(self):
+        ages = np.array([0.0, 5.0])
+        for policy in POLICIES:
+            found = courses(policy, ages, rng())
+            chance = policy.jitter > 0 or policy.schedule.kind == "full_jitter"
+            assert [len(shapes) for shapes in found] == [SHAPES if chance else 1] * 2
+            assert [shapes[0].arrival_s for shapes in found] == ages.tolist()
+            assert len({tuple(way.asked) for way in found[0]}) == (SHAPES if chance else 1)
+
+    def test_is_the_same_for_the_same_chances(self):
+        first, again = (courses(TABLE, np.array([0.0, 4.0]), rng()) for _ in range(2))
+        for one, other in zip(first, again, strict=True):
+            assert [way.asked.tolist() for way in one] == [way.asked.tolist() for way in other]
+
+
+class TestScores:
+    def test_of_a_nest_that_was_there_all_the_time(self):
+        for at in (-INF, 0.0, 3.0):
+            scores = short(GUIDE, at, 3.0, round_trip_s=0.5)
+            assert (scores.joined, scores.lost, scores.requests, scores.vain) == (1.0, 0.0, 2.0, 0.0)
+            assert scores.delay == 1.0  # info and the authenticated join
+
+    def test_of_one_that_never_comes(self):
+        scores = short(MANUAL_RETRY, INF, 2.0)
+        assert (scores.joined, scores.lost, scores.delay, scores.requests) == (0.0, 0.0, 0.0, 21.0)
+        assert scores.vain == 30.0  # asked at 2, 7, ..., 27 and 32: the wait for that began at 27
+
+    def test_of_one_that_was_gone_before_the_joiner_came_is_no_loss(self):
+        scores = short(GUIDE, 1.0, 6.0, gone_s=5.0)
+        assert (scores.joined, scores.lost) == (0.0, 0.0)
+
+    def test_of_one_that_comes_after_the_last_request(self):
+        scores = short(MANUAL_RETRY, 31.0, 0.0)
+        assert (scores.joined, scores.lost, scores.vain) == (0.0, 1.0, 30.0)
+
+    def test_of_a_guest_instead_count_the_request_that_was_refused(self):
+        early, late = (short(replace(GUIDE, ask_info=False), at, 0.0, round_trip_s=0.5) for at in (0.0, 0.3))
+        assert (early.requests, late.requests) == (1.0, 2.0)
+        assert (early.delay, late.delay) == (0.5, pytest.approx(0.7))
+
+    def test_are_means_over_the_joiners_of_a_nest(self):
+        """Arrivals at 0 and 4 of a nest that comes at 2: one is lost, the other joins at once."""
+        scores = score(courses(GUIDE, np.array([0.0, 4.0]), rng()), np.array([[2.0]]), np.array([INF]))
+        assert (scores.joined, scores.lost, scores.requests) == (0.5, 0.5, 2.5)
+        assert scores.requests_squared == (9 + 4) / 2
+
+    def test_take_the_courses_in_turn(self):
+        """Imputation i goes by course i modulo their number, of each arrival."""
+        ages, times, gone = np.array([0.0, 3.0]), np.array([[4.0, 9.0]] * 6), np.array([INF, INF])
+        found = courses(TABLE, ages, rng())
+        scores = score(found, times, gone)
+        for row in range(6):
+            chosen = [[shapes[row % SHAPES]] for shapes in found]
+            assert scores.delay[row].tolist() == score(chosen, times[:1], gone).delay[0].tolist()
+        assert scores.delay[0].tolist() == scores.delay[SHAPES].tolist()
+        assert scores.delay[0].tolist() != scores.delay[1].tolist()
+
+    def test_of_parts_put_together_are_those_of_the_whole(self):
+        times, gone = np.array([[0.0, 1.0, 7.0, 40.0, INF]]), np.array([INF, INF, 9.0, INF, INF])
+        found = courses(MANUAL_RETRY, np.array([0.0, 2.0]), rng())
+        odd = np.array([True, False, True, False, True])
+        whole = score(found, times, gone)
+        joint = Scores.joint([(part, score(found, times[:, part], gone[part])) for part in (odd, ~odd)])
+        for name in Scores.__slots__:
+            assert getattr(joint, name).tolist() == getattr(whole, name).tolist()
+
+    def test_cost_what_the_prices_say(self):
+        prices = Prices(request_cost=0.1, delay_cost=1.0, lost_value=60.0, never_cost=0.05)
+        assert short(MANUAL_RETRY, 2.0, 0.0).cost(prices) == pytest.approx(0.1 * 5 + 3.0)
+        assert short(MANUAL_RETRY, 31.0, 0.0).cost(prices) == pytest.approx(0.1 * 21 + 0.05 * 30 + 60.0)
+        assert short(MANUAL_RETRY, INF, 0.0).cost(prices) == pytest.approx(0.1 * 21 + 0.05 * 30)
