@@ -1,0 +1,336 @@
+"""What real joins came to, against a count by hand, and what was predicted beside it."""
+
+from __future__ import annotations
+
+import json
+import math
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from nestobs.estimate import Number
+from nestobs.observation import COLUMNS, Failure, Observation, Operation, Outcome, Role, Source, as_row
+from nestobs.realised import CELLS, OUTCOMES, cells, outcomes, realised
+from nestobs.replaying import METRICS, predictive
+from nestobs.timeline import timelines
+
+SECOND = 1_000_000_000
+NOON = 1_750_000_000 * SECOND
+ABSENT, VISIBLE = Outcome.ABSENT, Outcome.VISIBLE
+TRIP = 0.02
+
+
+def row(trace, operation, sent, received, outcome, **more):
+    values = {
+        "observation_id": f"{trace}-{operation}-{sent}-{more.get('attempt_group', '')}",
+        "run_id": "run",
+        "trace_id": trace,
+        "vantage": "here",
+        "nest": "30312:" + "ab" * 32 + f":{trace}",
+        "room": trace,
+        "source": Source.API,
+        "target": "https://nests.example",
+        "operation": operation,
+        "sent_at": NOON + round(sent * SECOND),
+        "received_at": None if received is None else NOON + round(received * SECOND),
+        "outcome": outcome,
+    }
+    return Observation(**values | more)
+
+
+def made(trace):
+    return row(trace, Operation.CREATE, 0.0, 0.1, Outcome.ACCEPTED, role=Role.HOST)
+
+
+def poll(trace, way, age, outcome, **more):
+    return row(trace, way, age, age + TRIP, outcome, **more)
+
+
+def verdict(trace, group, arrived, ended, *, policy="mine", joined=True, requests=1, role=Role.JOINER, **more):
+    words = "authenticated" if joined else "gone"
+    facts = json.dumps({"verdict": words, "policy": policy, "requests": requests})
+    common = {"source": Source.JOIN, "attempt_group": group, "role": role, "detail": facts}
+    return row(trace, Operation.VERDICT, arrived, ended, VISIBLE if joined else ABSENT, **common | more)
+
+
+def asks(trace, group, *answers, way=Operation.JOIN, role=Role.JOINER):
+    """Requests of one join: (age, outcome), …"""
+    return [poll(trace, way, age, outcome, attempt_group=group, role=role) for age, outcome in answers]
+
+
+def frame(rows):
+    table = pd.DataFrame([as_row(each) for each in rows], columns=[column.name for column in COLUMNS])
+    instants = {column.name: "Int64" for column in COLUMNS if column.name.endswith("_at")}
+    return table.astype(instants | {"sent_at": "int64"})
+
+
+def seen(*rows):
+    observations = frame([*rows])
+    return outcomes(observations, timelines(observations))
+
+
+# One join
+
+
+def test_a_join_at_a_nest_that_is_there_takes_its_request():
+    table = seen(
+        made("a"),
+        poll("a", Operation.JOIN, 1.0, ABSENT),
+        poll("a", Operation.JOIN, 3.0, VISIBLE),
+        *asks("a", "g", (10.05, VISIBLE)),
+        verdict("a", "g", 10.0, 12.0),
+    )
+    assert dict(table.dtypes) == {
+        name: np.dtype(kind) if kind != "str" else table[name].dtype for name, kind in OUTCOMES.items()
+    }
+    [only] = table.to_dict("records")
+    assert (only["unit"], only["policy"], only["signed_in"], only["joined"], only["lost"]) == (
+        "a",
+        "mine",
+        True,
+        True,
+        False,
+    )
+    assert only["asked_s"] == pytest.approx(10.05)  # not the arrival: what lies between is our own book-keeping
+    assert only["delay_s"] == pytest.approx(TRIP, abs=1e-6)
+    assert (only["error_s"], only["requests"]) == (0.0, 1)
+
+
+def test_a_wait_counts_from_the_middle_of_the_interval_that_all_polls_leave():
+    rows = [
+        made("a"),
+        poll("a", Operation.JOIN, 4.0, ABSENT),  # a stranger's
+        *asks("a", "g", (2.0, ABSENT), (7.0, VISIBLE)),
+        verdict("a", "g", 2.0, 9.0, requests=2),
+    ]
+    [only] = seen(*rows).to_dict("records")
+    assert only["delay_s"] == pytest.approx(7.02 - (4.0 + 7.02) / 2, abs=1e-6)
+    assert only["error_s"] == pytest.approx((7.02 - 4.0) / 2, abs=1e-6)
+
+
+def test_the_answer_that_counts_is_the_token_that_led_into_the_room():
+    rows = [
+        made("a"),
+        *asks("a", "g", (2.0, VISIBLE), (5.0, VISIBLE)),  # the first one, LiveKit did not know yet
+        verdict("a", "g", 2.0, 8.0, requests=2),
+        row(
+            "a", Operation.SIGNAL, 2.1, 2.2, ABSENT, source=Source.LIVEKIT, failure=Failure.NOT_FOUND, reason="no room"
+        ),
+        row("a", Operation.SIGNAL, 5.1, 5.2, VISIBLE, source=Source.LIVEKIT),
+    ]
+    [only] = seen(*rows).to_dict("records")
+    assert only["delay_s"] == pytest.approx(5.02 - (2.1 + 5.02) / 2, abs=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("later", "lost"),
+    [
+        pytest.param([(20.0, ABSENT), (30.0, VISIBLE)], True, id="it came after the join had given up"),
+        pytest.param([(20.0, ABSENT), (30.0, ABSENT)], False, id="it never came while watched"),
+        pytest.param([(1.0, VISIBLE), (2.0, ABSENT), (3.0, ABSENT)], False, id="it had gone again"),
+    ],
+)
+def test_lost_is_what_could_have_been_joined(later, lost):
+    rows = [poll("a", way, *each) for each in later for way in (Operation.JOIN, Operation.GUEST)]
+    own = asks("a", "g", (5.0, ABSENT))
+    [only] = seen(made("a"), *rows, *own, verdict("a", "g", 5.0, 6.0, joined=False)).to_dict("records")
+    assert (only["joined"], only["lost"]) == (False, lost)
+    assert math.isnan(only["delay_s"])
+
+
+def test_a_token_without_a_seat_is_no_join_and_lost_where_livekit_let_others_in():
+    rows = [made("a"), *asks("a", "g", (2.0, VISIBLE)), verdict("a", "g", 2.0, 9.0, joined=False)]
+    [only] = seen(*rows).to_dict("records")
+    assert (only["joined"], only["lost"]) == (False, True)
+
+
+def test_a_guest_cannot_use_the_authenticated_join():
+    rows = [made("a"), poll("a", Operation.JOIN, 1.0, VISIBLE), poll("a", Operation.GUEST, 9.0, ABSENT)]
+    rows += asks("a", "g", (3.0, ABSENT), way=Operation.GUEST, role=Role.GUEST)
+    [only] = seen(*rows, verdict("a", "g", 3.0, 4.0, joined=False, role=Role.GUEST)).to_dict("records")
+    assert (only["signed_in"], only["lost"]) == (False, False)
+
+
+def test_joins_cut_off_and_nests_without_origin_have_no_row():
+    cut = verdict("a", "g", 2.0, None, joined=False, failure=Failure.INTENT, reason="about to join")
+    table = seen(made("a"), poll("a", Operation.JOIN, 1.0, VISIBLE), cut, verdict("b", "h", 1.0, 2.0))
+    assert table.empty
+    assert list(table.columns) == list(OUTCOMES)
+    assert list(seen().columns) == list(OUTCOMES)
+
+
+def test_detail_that_is_not_ours_does_not_stop_the_others():
+    odd = [
+        verdict("a", f"g{n}", 2.0, 3.0, joined=False, detail=text)
+        for n, text in enumerate(["[1]", "{", '{"requests": 3}'])
+    ]
+    table = seen(made("a"), poll("a", Operation.JOIN, 1.0, ABSENT), *odd)
+    assert table["requests"].tolist() == [0, 0, 3]
+    assert not table["joined"].any()
+
+
+# Many, by brute force
+
+
+def world(rng, nests):
+    """Rows of nests with known instants, and per join (policy, instant, asked, token, joined, requests)."""
+    rows, truth = [], []
+    for number in range(nests):
+        trace = f"nest-{number:03}"
+        instants = dict(zip((Operation.JOIN, Operation.GUEST), rng.exponential(6.0, 2), strict=True))
+        rows.append(made(trace))
+        for way, instant in instants.items():
+            rows += [
+                poll(trace, way, age, VISIBLE if age >= instant else ABSENT) for age in np.sort(rng.uniform(0, 40, 9))
+            ]
+        for policy, gap, rounds in (("slow", 5.0, 4), ("quick", 1.3, 3)):
+            group, age, requests, token = f"{trace}-{policy}", float(rng.uniform(0, 20)), 0, math.nan
+            asked = age
+            for _ in range(rounds):
+                for way, instant in instants.items():
+                    there, requests = age >= instant, requests + 1
+                    rows.append(
+                        poll(trace, way, age, VISIBLE if there else ABSENT, attempt_group=group, role=Role.JOINER)
+                    )
+                    age += TRIP
+                    if there:
+                        token = age
+                        break
+                if not math.isnan(token):
+                    break
+                age += gap
+            rows.append(
+                verdict(trace, group, asked - 0.3, age + 1, policy=policy, joined=token == token, requests=requests)
+            )
+            truth.append((policy, trace, min(instants.values()), asked, token, requests))
+    return rows, truth
+
+
+def bounds_by_hand(rows, trace):
+    """The interval of `min(join, guest)`, from the rows one by one."""
+    ends = []
+    for way in (Operation.JOIN, Operation.GUEST):
+        mine = [((r.sent_at - NOON) / SECOND, (r.received_at - NOON) / SECOND, r.outcome) for r in rows
+                if r.trace_id == trace and r.operation == way]  # fmt: skip
+        upper = min((received for _, received, outcome in mine if outcome is VISIBLE), default=math.inf)
+        ends.append(
+            (max((sent for sent, _, outcome in mine if outcome is ABSENT and sent < upper), default=0.0), upper)
+        )
+    return min(low for low, _ in ends), min(high for _, high in ends)
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_it_equals_a_count_by_hand_and_its_error_covers_the_truth(seed):
+    rows, truth = world(np.random.default_rng(seed), 40)
+    table = seen(*np.random.default_rng(seed).permutation(np.array(rows, dtype=object)))
+    assert len(table) == len(truth)
+    for policy in ("slow", "quick"):
+        joined, lost, delays, errors, requests = [], [], [], [], []
+        for _, trace, instant, asked, token, made_requests in (one for one in truth if one[0] == policy):
+            low, high = bounds_by_hand(rows, trace)
+            joined.append(token == token)
+            requests.append(made_requests)
+            lost.append(token != token and high < math.inf)
+            if token == token:
+                high = min(high, token)
+                delays.append(token - max(asked, (low + high) / 2))
+                errors.append((max(high, asked) - max(low, asked)) / 2)
+                assert abs(token - max(instant, asked) - delays[-1]) <= errors[-1] + 2 * TRIP
+        found = realised(table[table["policy"] == policy])
+        assert set(found) == set(METRICS)
+        wanted = {
+            "joined_share": (np.mean(joined), 0.0, 40),
+            "lost_share": (np.mean(lost), 0.0, 40),
+            "mean_delay_s": (np.mean(delays), np.mean(errors), sum(joined)),
+            "requests_per_join": (np.mean(requests), 0.0, 40),
+        }
+        for metric, values in wanted.items():
+            assert found[metric] == pytest.approx(values, abs=1e-6), metric
+
+
+# Beside what was predicted
+
+
+def joins(policy, joined, delay=0.5, requests=2, trip=0.0):
+    n = len(joined)
+    delays = [delay if one else math.nan for one in joined]
+    table = {"policy": policy, "joined": joined, "lost": [not one for one in joined], "delay_s": delays}
+    table |= {"error_s": [d * 0.1 for d in delays], "requests": [requests] * n}
+    return pd.DataFrame(
+        table | {"path_s": [trip if one else math.nan for one in joined], "path": [int(one) for one in joined]}
+    )
+
+
+def cell(value, low, high, sd=1.0, n=100):
+    return {"value": value, "lower": low, "upper": high, "sd": sd, "n": n}
+
+
+PREDICTED = {
+    "joined_share": cell(0.9, 0.85, 0.95, 0.3),
+    "lost_share": cell(0.1, 0.05, 0.15, 0.3),
+    "mean_delay_s": cell(0.5, 0.4, 0.6),
+    "requests_per_join": cell(5.0, 4.8, 5.2, 0.1),
+}
+
+
+def test_each_policy_and_metric_is_a_cell():
+    table = cells(joins("tuned", [True] * 90 + [False] * 10), {"tuned": PREDICTED}, ["tuned"])
+    assert list(table.columns) == list(CELLS)
+    assert table["metric"].tolist() == list(METRICS)
+    by = table.set_index("metric")
+    assert by["inside"].tolist() == [True, True, True, False]
+    assert by["n"].tolist() == [100, 100, 90, 100]
+    assert by.loc["mean_delay_s", "error_s"] == pytest.approx(0.05)
+    for metric, given in PREDICTED.items():
+        number = Number(*(given[name] for name in ("value", "lower", "upper", "sd")))
+        expected = predictive(metric, number, by.loc[metric, "n"], 100)
+        assert tuple(by.loc[metric, ["lower", "upper"]]) == pytest.approx(expected)
+        assert by.loc[metric, "value"] == given["value"]
+
+
+@pytest.mark.parametrize(
+    "predicted",
+    [
+        {},
+        {"other": PREDICTED},
+        {"tuned": {}},
+        {"tuned": {name: dict.fromkeys(("value", "lower", "upper", "sd", "n")) for name in METRICS}},
+        {"tuned": {name: {"value": 0.5, "lower": None, "upper": None, "sd": None, "n": 3} for name in METRICS}},
+    ],
+)
+def test_where_nothing_was_predicted_there_is_nothing_to_be_inside_of(predicted):
+    table = cells(joins("tuned", [True] * 3), predicted, ["tuned"])
+    assert table["inside"].isna().all()
+    assert table["realised"].tolist() == [1.0, 0.0, 0.5, 2.0]
+
+
+def test_a_policy_that_joined_nobody_has_no_delay_to_judge():
+    table = cells(joins("tuned", [False] * 5), {"tuned": PREDICTED}, ["tuned"]).set_index("metric")
+    assert math.isnan(table.loc["mean_delay_s", "realised"])
+    assert table.loc["mean_delay_s", "inside"] is pd.NA
+    assert table.loc["mean_delay_s", "n"] == 0
+    assert not table.loc["joined_share", "inside"]
+
+
+def test_a_share_that_was_one_in_all_nests_promises_much_and_not_everything():
+    certain = {"tuned": {"joined_share": cell(1.0, 1.0, 1.0, 0.0, n=200)}}
+    share = {size: cells(joins("tuned", [True] * size), certain, ["tuned"]).iloc[0] for size in (20, 200)}
+    assert share[200]["upper"] == 1.0
+    assert 0.97 < share[200]["lower"] < 1.0
+    assert share[20]["lower"] < share[200]["lower"]
+    few = {"tuned": {"joined_share": cell(1.0, 1.0, 1.0, 0.0, n=10)}}
+    assert cells(joins("tuned", [True] * 200), few, ["tuned"]).iloc[0]["lower"] < 0.9
+
+
+@pytest.mark.parametrize("metric", METRICS)
+def test_fresh_joins_fall_inside_as_often_as_promised(metric):
+    """A known law: what is predicted from one sample holds for the next in 95 of 100."""
+    rng, inside, tries = np.random.default_rng(7), 0, 400
+    for _ in range(tries):
+        draws = (rng.random((2, 150)) < 0.8) if metric.endswith("_share") else rng.gamma(1.0, 2.0, (2, 150))
+        mean, sd = float(draws[0].mean()), float(draws[0].std())
+        reach = 1.96 * sd / math.sqrt(150)
+        low, high = predictive(metric, Number(mean, mean - reach, mean + reach, sd), 150, 150)
+        inside += low <= float(draws[1].mean()) <= high
+    assert 0.92 < inside / tries < 0.98
