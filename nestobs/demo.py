@@ -1,4 +1,5 @@
-"""The whole thing once: a lab, nests over its scenarios, two vantages, real joins, a report, the truth beside it.
+"""The whole thing once: a lab, nests over its scenarios, two vantages, real joins, a tuned policy proven on fresh nests
+of another lab, a report, the truth beside it.
 
 The lab runs in a process of its own, as a deployment would. The ground truth it writes is read only here, after the
 last observation, to say how many intervals contain it.
@@ -9,34 +10,45 @@ from __future__ import annotations
 import asyncio
 import json
 import random
-import shutil
-import signal
-import sys
-from collections.abc import AsyncIterator, Mapping, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
+from urllib.parse import urlsplit
 
 from nestobs import __version__
 from nestobs.budget import Budget
 from nestobs.clock import Clock
 from nestobs.config import Config
-from nestobs.errors import NestobsError, UsageError
+from nestobs.errors import UsageError
 from nestobs.host import Campaign, Progress, Report, run
+from nestobs.own_lab import empty, listed, running_lab
 from nestobs.policy import exponential
-from nestobs.store import Store, Writer
+from nestobs.policy_file import dumps
+from nestobs.prove import Proof, prove
+from nestobs.recommendation import Recommendation, plain
+from nestobs.reports.tuning import DRAWS
+from nestobs.session import tune
+from nestobs.store import Store, Writer, replacing
+from nestobs.threshold import TODAY_S
+from nestobs.tuning import TooLittleDataError
 
 SECOND_NS: Final = 1_000_000_000
 SHARES: Final = {
-    "calm": 0.2,
-    "slow-relay": 0.2,
-    "slow-api": 0.25,
-    "api-join-fault": 0.1,
-    "expired-room": 0.1,
-    "never": 0.12,
+    "calm": 0.12,
+    "slow-relay": 0.12,
+    "slow-api": 0.49,
+    "api-join-fault": 0.09,
+    "expired-room": 0.07,
+    "never": 0.08,
     "rate-limited": 0.03,
 }
-"""How the nests are spread over the scenarios."""
+"""How the nests are spread over the scenarios. Most go to the one that is tuned on: tuning refuses a handful."""
+
+TUNED: Final = "slow-api"
+"""The race itself: the policy is tuned on its nests, and proven on fresh ones."""
+
+PROVEN: Final = 20
+"""Fresh nests, each joined once under today's rule and once under the tuned policy."""
 
 ONE_VANTAGE: Final = frozenset({"rate-limited"})
 """80 requests do not pay for two vantages."""
@@ -45,15 +57,11 @@ HORIZON_S: Final = 48.0
 SPREAD_S: Final = 28.0
 """The nests of a scenario start within so many seconds: all at once, two cores could not keep to the plan."""
 
-READY_S: Final = 30.0
-MADE: Final = frozenset({"lab", "store", "report.html", "report.ipynb", "summary.json"})
+TUNED_SPREAD_S: Final = 12.0
+"""Those of TUNED start sooner: the proof goes on while the others are still watched."""
+
+MADE: Final = frozenset({"lab", "store", "proof", "policy.json", "report.html", "report.ipynb", "summary.json"})
 """What a demo leaves in its folder."""
-
-
-class LabFailedError(NestobsError):
-    """The lab's process did not come up."""
-
-    exit_code = 3
 
 
 async def demo(out: Path, *, nests: int = 66, seed: int = 1, progress: Progress) -> dict[str, Any]:
@@ -61,98 +69,56 @@ async def demo(out: Path, *, nests: int = 66, seed: int = 1, progress: Progress)
     if nests < len(SHARES):
         raise UsageError(f"the demo has {len(SHARES)} scenarios: ask for at least {len(SHARES)} nests")
     started_at = Clock().now()
-    _fresh(out)
+    empty(out, MADE, "an earlier demo")
     async with running_lab(out / "lab", list(SHARES), seed=seed, vantages=2) as info:
         livekit = info["livekit"]
         progress(
             "lab", {"said": f"the lab runs: LiveKit {livekit['kind']} {livekit['version']}, {len(SHARES)} scenarios"}
         )
         store = Store.open(out / "store")
-        async with store.writer() as writer:
-            reports = await _campaigns(
-                store, writer, Config(out / "lab" / "nestobs.toml"), spread(nests), seed, progress
-            )
+        config = Config(out / "lab" / "nestobs.toml")
+        async with store.writer() as writer, asyncio.TaskGroup() as group:
+            campaigns = _campaigns(group, store, writer, config, spread(nests), seed, progress)
+            proving = group.create_task(_prove(out, store, config, campaigns[TUNED], seed, progress))
+        reports = {scenario: task.result() for scenario, task in campaigns.items()}
         left = await _left(out, reports)
     progress("report", {"said": "the lab has ended; making the report"})
-    summary = await asyncio.to_thread(_report, out, store, info, reports, left)
+    found, proof = proving.result()
+    left += [] if proof is None else proof.left
+    summary = await asyncio.to_thread(_report, out, store, info, reports, left, proof is not None)
+    summary |= _told(found, proof)
     summary["wall_s"] = round((Clock().now() - started_at) / SECOND_NS, 1)
     (out / "summary.json").write_text(json.dumps(summary, indent=2) + "\n")
     return summary
 
 
-def _fresh(out: Path) -> None:
-    """Make `out` empty. Only what a demo makes is ever removed, and only where there is nothing else."""
-    if out.exists() and not out.is_dir():
-        raise UsageError(f"{out} is a file: give --out a folder")
-    found = {path.name for path in out.iterdir()} if out.exists() else set()
-    if found:
-        if found - MADE or not ((out / "lab" / "lab.json").exists() or (out / "store" / "journal.sqlite").exists()):
-            raise UsageError(f"{out} holds other things than an earlier demo: give --out another folder")
-        shutil.rmtree(out)
-    try:
-        out.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise UsageError(f"{out} cannot be made ({error.strerror}): give --out another folder") from None
-
-
-@asynccontextmanager
-async def running_lab(
-    directory: Path, scenarios: Sequence[str], *, seed: int, vantages: int, options: Sequence[str] = ()
-) -> AsyncIterator[dict[str, Any]]:
-    """A lab in a process of its own; yields what it says of itself (lab.json). Raises LabFailedError with why not."""
-    words = [sys.executable, "-m", "nestobs", "lab", "--json", "--dir", str(directory), "--seed", str(seed)]
-    words += ["--vantages", str(vantages), *options, *(w for name in scenarios for w in ("--scenario", name))]
-    process = await asyncio.create_subprocess_exec(
-        *words, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE, limit=2**20, start_new_session=True
-    )
-    assert process.stdout is not None
-    assert process.stderr is not None
-    try:
-        try:
-            async with asyncio.timeout(READY_S):
-                line = await process.stdout.readline()
-        except TimeoutError:
-            line = b""
-        if not line:
-            process.kill()
-            said = (await process.stderr.read()).decode(errors="replace").strip().splitlines()
-            raise LabFailedError(f"the lab did not start: {said[-1] if said else 'it said nothing'}")
-        draining = asyncio.create_task(process.stderr.read())
-        yield json.loads(line)
-        draining.cancel()
-    finally:
-        if process.returncode is None:
-            process.send_signal(signal.SIGINT)
-            try:
-                async with asyncio.timeout(10):
-                    await process.wait()
-            except TimeoutError:
-                process.kill()
-                await process.wait()
-
-
-async def _campaigns(  # noqa: PLR0917 - called once, above
-    store: Store, writer: Writer, config: Config, counts: Mapping[str, int], seed: int, progress: Progress
-) -> dict[str, Report]:
+def _campaigns(  # noqa: PLR0917 - called once, above
+    group: asyncio.TaskGroup,
+    store: Store,
+    writer: Writer,
+    config: Config,
+    counts: Mapping[str, int],
+    seed: int,
+    progress: Progress,
+) -> dict[str, asyncio.Task[Report]]:
     """One campaign a scenario, all at once, into one store."""
     keyring, budget = config.keyring(), Budget()
-    reports: dict[str, Report] = {}
 
     def tell(what: str, facts: dict[str, Any]) -> None:
         if what != "plan":  # seven times the same
             progress(what, facts)
 
-    async def one(scenario: str, count: int) -> None:
+    async def one(scenario: str, count: int) -> Report:
         campaign = Campaign(
             count=count,
-            policy=exponential(give_up_age_s=45.0),
+            policies=(exponential(give_up_age_s=45.0),),
             horizon_s=HORIZON_S,
-            stagger_s=SPREAD_S / count,
+            stagger_s=(TUNED_SPREAD_S if scenario == TUNED else SPREAD_S) / count,
             wanted_polls=14,
             relay_polls=8,
         )
         names = [scenario] if scenario in ONE_VANTAGE else [scenario, f"{scenario}-b"]
-        reports[scenario] = await run(
+        return await run(
             [config.target(name) for name in names],
             campaign,
             store=store,
@@ -165,10 +131,40 @@ async def _campaigns(  # noqa: PLR0917 - called once, above
 
     words = ", ".join(f"{count} {scenario}" for scenario, count in counts.items())
     progress("plan", {"said": f"making {sum(counts.values())} nests: {words}; each watched {HORIZON_S:g} s"})
-    async with asyncio.TaskGroup() as group:
-        for scenario, count in counts.items():
-            group.create_task(one(scenario, count))
-    return {scenario: reports[scenario] for scenario in counts}
+    return {scenario: group.create_task(one(scenario, count)) for scenario, count in counts.items()}
+
+
+async def _prove(  # noqa: PLR0917 - called once, above
+    out: Path, store: Store, config: Config, observed: asyncio.Task[Report], seed: int, progress: Progress
+) -> tuple[Recommendation | None, Proof | None]:
+    """Tune on what was observed of TUNED, and prove that on fresh nests; neither where there is too little."""
+    await observed
+    hosts = [urlsplit(config.target(name).api).netloc for name in (TUNED, f"{TUNED}-b")]
+    progress("tune", {"said": f"tuning on the nests of {TUNED}"})
+    try:
+        found = await asyncio.to_thread(tune, store, host=hosts, draws=DRAWS)
+    except TooLittleDataError as error:
+        progress("tune", {"said": f"not tuned: {error}"})
+        return None, None
+    file = found.file(found.tuned if found.kept else found.policy, nestobs=__version__)
+    with replacing(out / "policy.json") as temporary:
+        temporary.write_text(dumps(file), encoding="utf-8")
+    return found, await prove(file, TUNED, PROVEN, out / "proof", seed=seed + 1, horizon_s=HORIZON_S, progress=progress)
+
+
+def _told(found: Recommendation | None, proof: Proof | None) -> dict[str, Any]:
+    """What the summary says of them."""
+    message = None if found is None else plain(found.message_threshold_s)
+    return {
+        "message_threshold": {
+            "today_s": TODAY_S,
+            "tuned_s": None if message is None else message["value"],
+            "interval_s": None if message is None else [message["lower"], message["upper"]],
+        },
+        "recommendation": None if found is None else found.why,
+        "policies": [] if proof is None else proof.as_dict()["policies"],
+        "proof": None if proof is None else {"scenario": TUNED, "nests": proof.nests, "inside": proof.share_inside},
+    }
 
 
 def spread(nests: int) -> dict[str, int]:
@@ -180,20 +176,14 @@ def spread(nests: int) -> dict[str, int]:
 
 async def _left(out: Path, reports: Mapping[str, Report]) -> list[str]:
     """Rooms of ours that LiveKit still lists, or that a campaign says are left."""
-    from nestobs.sources.livekit import LiveKit
-    from nestobs.vantage import Vantage
-
     target = Config(out / "lab" / "nestobs.toml").target("calm")
-    made = {room for report in reports.values() for room in report.rooms}
-    vantage = Vantage("leaks", "", lambda _: None)
-    async with LiveKit(vantage, target.livekit, key=target.livekit_key, secret=target.livekit_secret) as livekit:
-        listed = made & set(await livekit.all_rooms() or ())
+    rooms = await listed(target, [room for report in reports.values() for room in report.rooms])
     said = [sentence for report in reports.values() for sentence in report.left]
-    return sorted(listed) + said
+    return rooms + said
 
 
-def _report(
-    out: Path, store: Store, info: Mapping[str, Any], reports: Mapping[str, Report], left: Sequence[str]
+def _report(  # noqa: PLR0917 - called once, above
+    out: Path, store: Store, info: Mapping[str, Any], reports: Mapping[str, Report], left: Sequence[str], proven: bool
 ) -> dict[str, Any]:
     from nestobs.calibrate import coverage, summary, truth_width
     from nestobs.reports.run import notebook
@@ -203,10 +193,12 @@ def _report(
     observations = store.frame()
     judged = coverage(timelines(observations), read_truth(out / "lab"), relay_names(info))
     parts = {"store": "store", "lab": "lab/lab.json", "truth": "lab/truth.jsonl"}
+    if proven:
+        parts["proof"] = "proof/proof.json"
     make(
         notebook("propagation"),
         out / "report.html",
-        {name: str(out.resolve() / path) for name, path in parts.items()},
+        {name: str(out.resolve() / path) for name, path in parts.items()} | {"tune_on": TUNED},
     )
     made = sum(report.made for report in reports.values())
     return {

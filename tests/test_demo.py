@@ -3,11 +3,14 @@
 import json
 import os
 
+import numpy as np
 import pytest
+from simulated import TRUTHS, observe, timelines
 
 from nestobs import demo
 from nestobs.errors import UsageError
 from nestobs.lab.livekit_server import find_binary
+from nestobs.tuning import recommend
 
 VERDICTS = {"authenticated", "guest", "guest_instead", "starting_up", "gone", "unauthorised", "forbidden"} | {
     "rate_limited", "api_down", "bad_token", "livekit_unreachable", "not_loaded",
@@ -19,13 +22,25 @@ def short(monkeypatch):
     """A few seconds of watching in place of most of a minute."""
     monkeypatch.setattr(demo, "HORIZON_S", 8.0)
     monkeypatch.setattr(demo, "SPREAD_S", 4.0)
+    monkeypatch.setattr(demo, "TUNED_SPREAD_S", 3.0)
 
 
 async def run(out):
     said = []
     summary = await demo.demo(out, nests=14, seed=3, progress=lambda what, facts: said.append((what, facts)))
-    assert {"lab", "plan", "created", "verdict", "deleted", "report"} <= {what for what, _ in said}
+    assert {"lab", "plan", "created", "verdict", "deleted", "tune", "report"} <= {what for what, _ in said}
+    assert any("not tuned" in facts.get("said", "") for _, facts in said)
     return summary
+
+
+def test_what_was_tuned_stands_in_the_summary():
+    found = recommend(timelines(*observe(TRUTHS[0].draw(120, rng := np.random.default_rng(5)), rng)), draws=100)
+    told = demo._told(found, None)
+    assert json.loads(json.dumps(told, allow_nan=False)) == told
+    low, high = told["message_threshold"]["interval_s"]
+    assert low <= told["message_threshold"]["tuned_s"]
+    assert high is None or high >= told["message_threshold"]["tuned_s"]
+    assert told["recommendation"] == found.why
 
 
 async def test_its_summary_has_the_shape_it_promises_and_holds(short, tmp_path):
@@ -33,8 +48,11 @@ async def test_its_summary_has_the_shape_it_promises_and_holds(short, tmp_path):
     assert summary == json.loads((tmp_path / "demo" / "summary.json").read_text())
     assert set(summary) == {
         "nestobs", "wall_s", "livekit", "relays", "observations", "scenarios", "intervals", "truth_width_s", "leaks",
-        "report",
+        "report", "message_threshold", "recommendation", "policies", "proof",
     }  # fmt: skip
+    assert summary["message_threshold"] == {"today_s": 30.0, "tuned_s": None, "interval_s": None}, "6 nests are too few"
+    assert summary["policies"] == []
+    assert summary["proof"] is summary["recommendation"] is None
     assert set(summary["scenarios"]) == set(demo.SHARES)
     assert sum(scenario["nests"] for scenario in summary["scenarios"].values()) == summary["leaks"]["made"] == 14
     for scenario in summary["scenarios"].values():
