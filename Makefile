@@ -8,7 +8,7 @@ CACHE := $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/nestobs
 LIVEKIT_VERSION := v1.11.0
 LIVEKIT := $(CACHE)/bin/livekit-server-$(LIVEKIT_VERSION)
 
-.PHONY: help demo test lint bench calibrate livekit notebook environment constraints clean
+.PHONY: help demo test lint bench coverage calibrate livekit notebook environment constraints clean
 .DEFAULT_GOAL := help
 
 help:  ## what there is
@@ -38,6 +38,11 @@ bench: $(STAMP)  ## speed, as ratios against a peer in the same run
 	PYTHONPATH=. $(BIN)/python tests/bench_cli.py
 	PYTHONPATH=. $(BIN)/python tests/bench_store.py
 	PYTHONPATH=. $(BIN)/python tests/bench_stamps.py
+	$(BIN)/python tests/bench_tuning.py
+
+coverage: $(STAMP)  ## do 95 % intervals cover 95 %? how good are tuned policies? (about 40 minutes)
+	$(BIN)/python tests/simulate_coverage.py
+	$(BIN)/python tests/simulate_policy.py
 
 calibrate: $(STAMP)  ## 1000 nests against the lab's truth (about 10 minutes)
 	$(BIN)/python tests/calibrate_lab.py --nests 1000 --out runs/calibrate

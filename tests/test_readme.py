@@ -51,6 +51,7 @@ def test_a_command_parses(line):
 def test_every_command_is_mentioned():
     named = {shlex.split(line)[1] for line in commands("nestobs") + inline("nestobs")}
     known = {"doctor", "join", "ready", "canary", "timeline", "lab", "watch", "export"}
+    known |= {"tune", "replay", "prove", "policy"}
     assert known <= named
 
 
@@ -133,7 +134,7 @@ def test_a_file_that_the_text_links_to_exists(link):
 
 
 def test_the_files_and_folders_that_the_map_names_exist():
-    block = next(b for b in re.findall(r"^```\n(.*?)^```$", README, re.M | re.S) if b.startswith("nestobs/"))
+    block = next(b for _, b in re.findall(r"^```(\w*)\n(.*?)^```$", README, re.M | re.S) if b.startswith("nestobs/"))
     for line in block.splitlines():
         top, _, rest = line.partition(" ")
         assert (ROOT / top).is_dir(), top
