@@ -38,9 +38,10 @@ def joinable(timelines: pd.DataFrame, *, signed_in: bool = True) -> pd.DataFrame
     """When joins began to succeed: one row per nest under observation and vantage, sorted by time.
 
     `timelines` as nestobs.timelines gives them. Columns: unit (trace_id, or the nest's address), nest, vantage,
-    lower_s, upper_s (the delay is in (lower_s, upper_s]), gone_lower_s, gone_upper_s (when it went for good; NaN: it
-    did not), origin_at (datetime64[ns, UTC]), host (of the API asked), relays (those watched, sorted, one space
-    between), hour (0-23, UTC). Rows without an origin or without any proof have no place here.
+    lower_s, upper_s (the delay is in (lower_s, upper_s]), seen_until_s (still joinable then), gone_lower_s,
+    gone_upper_s (when it went for good; NaN: it did not), origin_at (datetime64[ns, UTC]), host (of the API asked),
+    relays (those watched, sorted, one space between), hour (0-23, UTC). Rows without an origin or without any proof
+    have no place here.
 
     join_lower_s, join_upper_s, guest_lower_s, guest_upper_s: the same of each route by itself; NaN where it was not
     asked. signed_in: whether the joiner asks for an authenticated join first and falls back to the guest join.
@@ -62,7 +63,7 @@ def joinable(timelines: pd.DataFrame, *, signed_in: bool = True) -> pd.DataFrame
     found["relays"] = found["relays"].fillna("")
     found["host"] = pd.Series([_host(url) for url in found["target"]], index=found.index, dtype="str")
     found["hour"] = found["origin_at"].dt.hour.astype("int64")
-    wanted = ["unit", "nest", "vantage", "lower_s", "upper_s", "gone_lower_s", "gone_upper_s"]
+    wanted = ["unit", "nest", "vantage", "lower_s", "upper_s", "seen_until_s", "gone_lower_s", "gone_upper_s"]
     wanted += ["origin_at", "host", "relays", "hour", *_ROUTE_ENDS]
     return found[wanted].sort_values(["origin_at", "unit", "vantage"], ignore_index=True)
 
@@ -78,6 +79,7 @@ def _either(join: pd.DataFrame, guest: pd.DataFrame) -> pd.DataFrame:
     found = pd.concat([join, guest.loc[guest.index.difference(join.index)]])
     for name in ("lower_s", "upper_s"):
         found.loc[both, name] = np.minimum(join.loc[both, name], guest.loc[both, name])
+    found.loc[both, "seen_until_s"] = np.fmax(join.loc[both, "seen_until_s"], guest.loc[both, "seen_until_s"])
     for name in ("gone_lower_s", "gone_upper_s"):
         found.loc[both, name] = np.maximum(join.loc[both, name], guest.loc[both, name])  # NaN where one is still there
     return found
@@ -166,4 +168,4 @@ def closing(delays: pd.DataFrame) -> tuple[pd.Series, pd.Series]:
     """(lower, upper] of the age at which nests that came went again; upper inf where they did not while watched."""
     came = delays[np.isfinite(delays["upper_s"])]
     went = came["gone_upper_s"].notna()
-    return came["gone_lower_s"].where(went, came["upper_s"]), came["gone_upper_s"].where(went, _INF)
+    return came["gone_lower_s"].where(went, came["seen_until_s"]), came["gone_upper_s"].where(went, _INF)

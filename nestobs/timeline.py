@@ -74,6 +74,13 @@ SCHEMA: Final[tuple[Column, ...]] = (
         "stable_s", "real", "s", f"delay of the first of {STABLE_POLLS} visible in a row, as upper_s; else NaN", True
     ),
     Column("flaps", "int", "count", "absents proven between two visibles", False),
+    Column(
+        "seen_until_s",
+        "real",
+        "s",
+        "still visible at this delay, when the last that was visible was sent; else NaN",
+        True,
+    ),
     Column("gone_lower_s", "real", "s", "it went for good after this delay; NaN when it did not go", True),
     Column("gone_upper_s", "real", "s", "it went for good by this delay; NaN when it did not go", True),
     Column("spacing_s", "real", "s", "gap between the sent_at of the bracketing polls; see timelines", True),
@@ -427,6 +434,7 @@ def _delays(bounds: _Bounds, groups: _Groups, origins: _Origins, shifts: _Shifts
     above = ~(upper <= floor)
     lower = np.where(known, np.where(own & above, np.maximum(lower, floor), lower), np.where(above, floor, -np.inf))
     lower = np.where(np.isnan(upper), np.nan, lower)
+    seen_until = _minus(bounds.gone_lower, start) / _SECOND - error
     return {
         "origin_at": start,
         "origin_kind": kind,
@@ -439,7 +447,8 @@ def _delays(bounds: _Bounds, groups: _Groups, origins: _Origins, shifts: _Shifts
         "right_censored": ~shown,
         "width_s": np.where(shown, upper - np.where(shown, lower, 0.0), np.inf),
         "stable_s": _minus(bounds.stable, start) / _SECOND + error,
-        "gone_lower_s": np.where(went, _minus(bounds.gone_lower, start) / _SECOND - error, np.nan),
+        "seen_until_s": seen_until,
+        "gone_lower_s": np.where(went, seen_until, np.nan),
         "gone_upper_s": _minus(bounds.gone_upper, start) / _SECOND + error,
         "spacing_s": bounds.spacing_s,
     }

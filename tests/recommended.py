@@ -41,6 +41,7 @@ def nests(
         "origin_at": NOON + pd.to_timedelta(np.arange(count) * 30.0, unit="s"),
         "lower_s": lower,
         "upper_s": upper,
+        "seen_until_s": np.where(came, 90.0, np.nan),
         "gone_lower_s": np.nan,
         "gone_upper_s": np.nan,
         "polls": 5,

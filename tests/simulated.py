@@ -76,6 +76,7 @@ def timelines(lower: Floats, upper: Floats, *, spacing_s: float = 60.0) -> pd.Da
             "origin_at": at,
             "lower_s": lower,
             "upper_s": upper,
+            "seen_until_s": np.where(np.isfinite(upper), 90.0, np.nan),
             "gone_lower_s": np.nan,
             "gone_upper_s": np.nan,
             "polls": 5,

@@ -43,6 +43,7 @@ def line(layer: str, lower: float, upper: float, **more: Any) -> dict[str, Any]:
         "late": 0,
         "stable_s": math.nan,
         "flaps": 0,
+        "seen_until_s": math.nan,
         "gone_lower_s": math.nan,
         "gone_upper_s": math.nan,
         "spacing_s": upper - lower,

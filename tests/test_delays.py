@@ -331,8 +331,9 @@ def test_a_nest_closes_between_its_last_visible_and_its_first_absent_for_good():
 
 
 def test_a_nest_that_did_not_close_is_right_censored():
-    lower, upper = closing(joinable(frame(JOIN)))
-    assert (lower.tolist(), upper.tolist()) == ([2], [INF])
+    """When it was seen last; not when it was seen first, or all would seem to close."""
+    lower, upper = closing(joinable(frame(JOIN | {"seen_until_s": 80.0})))
+    assert (lower.tolist(), upper.tolist()) == ([80], [INF])
     assert npmle(lower, upper).never == 1
 
 
@@ -388,3 +389,16 @@ def test_the_round_trip_is_the_median_of_the_answers_that_prove_something():
     assert round_trip_s(table, "nests.example:8443") == pytest.approx(0.2)
     assert round_trip_s(table, ["other.example"]) == 0.0
     assert round_trip_s(table.iloc[:0]) == 0.0
+
+
+# The routes by themselves
+
+
+def test_each_route_keeps_its_own_ends_beside_the_earlier_of_both():
+    found = joinable(frame(row("api:join", 4.0, 6.0), row("api:guest", 1.0, 2.0)))
+    assert only(found) == (1.0, 2.0)
+    ends = ["join_lower_s", "join_upper_s", "guest_lower_s", "guest_upper_s"]
+    assert found[ends].to_numpy().tolist() == [[4.0, 6.0, 1.0, 2.0]]
+    alone = joinable(frame(row("api:guest", 1.0, INF)))
+    assert alone[ends[2:]].to_numpy().tolist() == [[1.0, INF]]
+    assert alone[ends[:2]].isna().all(axis=None)

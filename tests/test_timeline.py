@@ -263,7 +263,7 @@ def test_delays_do_not_depend_on_the_date_and_follow_the_scale(scenes: list[Scen
     for name in ("sent_at", "received_at"):
         moved[name] = (moved[name] - NOON) * scale + NOON + shift
     before, after = timelines(observations), timelines(moved)
-    lengths = ["lower_s", "upper_s", "width_s", "stable_s", "gone_lower_s", "gone_upper_s", "spacing_s"]
+    lengths = ["lower_s", "upper_s", "width_s", "stable_s", "seen_until_s", "gone_lower_s", "gone_upper_s", "spacing_s"]
     before[lengths] *= scale
     same(before, after, without=("origin_at", "lower_at", "upper_at"))
     back = (after.upper_at - pd.Timedelta(shift) - pd.Timestamp(NOON, tz="UTC")) / scale
