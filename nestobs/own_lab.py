@@ -11,7 +11,7 @@ import shutil
 import signal
 import sys
 from collections.abc import AsyncIterator, Collection, Sequence
-from contextlib import asynccontextmanager, suppress
+from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any, Final
 
@@ -66,8 +66,7 @@ async def running_lab(
         except TimeoutError:
             line = b""
         if not line:
-            with suppress(ProcessLookupError):  # it has ended by itself
-                process.kill()
+            await _ended(process, 1.0)  # it has most likely ended by itself, and said why
             said = (await process.stderr.read()).decode(errors="replace").strip().splitlines()
             raise LabFailedError(f"the lab did not start: {said[-1] if said else 'it said nothing'}")
         draining = asyncio.create_task(process.stderr.read())
@@ -76,12 +75,17 @@ async def running_lab(
     finally:
         if process.returncode is None:
             process.send_signal(signal.SIGINT)
-            try:
-                async with asyncio.timeout(10):
-                    await process.wait()
-            except TimeoutError:
-                process.kill()
-                await process.wait()
+            await _ended(process, 10.0)
+
+
+async def _ended(process: asyncio.subprocess.Process, patience_s: float) -> None:
+    """Wait until it has ended; killed when that takes longer."""
+    try:
+        async with asyncio.timeout(patience_s):
+            await process.wait()
+    except TimeoutError:
+        process.kill()
+        await process.wait()
 
 
 async def listed(target: Target, made: Collection[str]) -> list[str]:

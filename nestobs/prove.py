@@ -40,8 +40,9 @@ SECOND_NS: Final = 1_000_000_000
 ARRIVALS: Final = tuple((number + 0.5) * 30.0 / 32 for number in range(32))
 """Ages evenly from 0 to 30 s, in which today's client retries: what replay takes when nobody said otherwise."""
 
-NESTS_PER_S: Final = 2.0
-"""So many nests are begun in a second: with more, two cores could not keep to the plan."""
+STAGGER_S: Final = 0.4819
+"""Between the starts of two nests. With less, two cores could not keep to the plan; and no part of a second, since
+created_at is whole seconds and nests must not all begin at the same fraction of one."""
 
 POLLS: Final = 20
 RELAY_POLLS: Final = 2
@@ -218,7 +219,7 @@ def _planned(nests: int, policies: Sequence[Policy], arrivals: Sequence[float], 
         arrivals=tuple(arrivals),
         as_written=True,
         horizon_s=max(horizon_s, ends[longest]),
-        stagger_s=1.0 / NESTS_PER_S,
+        stagger_s=STAGGER_S,
         joins=1,
         media=0,
         wanted_polls=POLLS,

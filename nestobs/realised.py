@@ -99,8 +99,8 @@ def _verdicts(observations: pd.DataFrame) -> pd.DataFrame:
             "signed_in": (rows["role"] == Role.JOINER).to_numpy(bool),
             "sent_at": rows["sent_at"].to_numpy("int64"),
             "policy": [str(one.get("policy", "")) for one in facts],
-            "joined": [one.get("verdict") in JOINED for one in facts],
-            "requests": [int(one.get("requests", 0)) for one in facts],
+            "joined": [str(one.get("verdict")) in JOINED for one in facts],
+            "requests": [made if type(made := one.get("requests")) is int else 0 for one in facts],
         }
     )
 
@@ -117,7 +117,8 @@ def _requests(observations: pd.DataFrame) -> pd.DataFrame:
     """Per attempt group: asked_at, when its first API request was sent; and, in seconds after that, NaN where no token
     came: round_s, when the round began that got the last one, token_s, when that came; path: requests between."""
     asked = observations["source"].isin([Source.API]) & observations["operation"].isin(_ASKS)
-    rows = observations[asked & (observations["attempt_group"] != "") & observations["received_at"].notna()]
+    asked &= observations["role"].isin([Role.JOINER, Role.GUEST]) & observations["received_at"].notna()
+    rows = observations[asked]
     rows = rows.assign(given=rows["operation"].isin(_TOKENS) & rows["outcome"].isin([Outcome.VISIBLE]))
     groups = rows.sort_values("sent_at", kind="stable").groupby("attempt_group", sort=False)
     found = [(name, *_path(part)) for name, part in groups]
@@ -210,6 +211,7 @@ def cells(
         for metric, (value, error, n) in realised(mine).items():
             number, nests = _number(told.get(metric, {}), moved.get(metric, 0.0))
             lower, upper = predictive(metric, number, n, nests)
+            lower = max(lower, 0.0) if math.isfinite(lower) else lower
             inside = lower <= value <= upper if math.isfinite(upper) else None
             rows.append((name, metric, number.value, lower, upper, value, error, n, inside))
     return pd.DataFrame(rows, columns=list(CELLS)).astype(CELLS)

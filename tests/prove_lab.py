@@ -21,7 +21,7 @@ from nestobs.host import Campaign, run
 from nestobs.own_lab import running_lab
 from nestobs.policy import exponential
 from nestobs.policy_file import dumps
-from nestobs.prove import NESTS_PER_S, Proof, bare, prove
+from nestobs.prove import STAGGER_S, Proof, bare, prove
 from nestobs.store import Store
 from nestobs.terminal import Teller
 from nestobs.timeline import timelines
@@ -39,7 +39,7 @@ async def observe(scenario: str, out: Path, nests: int, seed: int) -> None:
             count=nests,
             policies=(exponential(),),
             horizon_s=OBSERVED_S,
-            stagger_s=1.0 / NESTS_PER_S,
+            stagger_s=STAGGER_S,
             joins=1,
             media=0,
             wanted_polls=24,

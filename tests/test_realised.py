@@ -11,7 +11,7 @@ import pytest
 
 from nestobs.estimate import Number
 from nestobs.observation import COLUMNS, Failure, Observation, Operation, Outcome, Role, Source, as_row
-from nestobs.realised import CELLS, OUTCOMES, cells, outcomes, realised
+from nestobs.realised import CELLS, OUTCOMES, cells, outcomes, realised, slower_s
 from nestobs.replaying import METRICS, predictive
 from nestobs.timeline import timelines
 
@@ -163,11 +163,24 @@ def test_joins_cut_off_and_nests_without_origin_have_no_row():
 def test_detail_that_is_not_ours_does_not_stop_the_others():
     odd = [
         verdict("a", f"g{n}", 2.0, 3.0, joined=False, detail=text)
-        for n, text in enumerate(["[1]", "{", '{"requests": 3}'])
+        for n, text in enumerate(["[1]", "{", '{"requests": 3}', '{"verdict": [], "requests": "x"}'])
     ]
     table = seen(made("a"), poll("a", Operation.JOIN, 1.0, ABSENT), *odd)
-    assert table["requests"].tolist() == [0, 0, 3]
+    assert table["requests"].tolist() == [0, 0, 3, 0]
     assert not table["joined"].any()
+
+
+def test_the_way_to_the_token_is_the_last_round_from_its_first_request():
+    """Three rounds of info, join and guest: the last one gets in as a guest."""
+    rows = [made("a")]
+    for begin, answer in ((1.0, ABSENT), (3.0, ABSENT), (5.0, VISIBLE)):
+        rows += asks("a", "g", (begin, ABSENT), way=Operation.INFO)
+        rows += asks("a", "g", (begin + 0.1, ABSENT))
+        rows += asks("a", "g", (begin + 0.2, answer), way=Operation.GUEST)
+    [only] = seen(*rows, verdict("a", "g", 1.0, 7.0, requests=9)).to_dict("records")
+    assert only["path"] == 3
+    assert only["path_s"] == pytest.approx(0.2 + TRIP, abs=1e-6)
+    assert only["delay_s"] == pytest.approx(5.2 + TRIP - (3.2 + 5.2 + TRIP) / 2, abs=1e-6)
 
 
 # Many, by brute force
@@ -303,6 +316,21 @@ def test_where_nothing_was_predicted_there_is_nothing_to_be_inside_of(predicted)
     table = cells(joins("tuned", [True] * 3), predicted, ["tuned"])
     assert table["inside"].isna().all()
     assert table["realised"].tolist() == [1.0, 0.0, 0.5, 2.0]
+
+
+def test_requests_slower_than_were_assumed_delay_what_is_predicted_by_as_much():
+    table = joins("tuned", [True] * 50, trip=0.3)
+    slower = cells(table, {"tuned": PREDICTED}, ["tuned"], round_trip_s=0.1).set_index("metric")
+    as_said = cells(table, {"tuned": PREDICTED}, ["tuned"], round_trip_s=0.3).set_index("metric")
+    moved = (
+        slower.loc["mean_delay_s", ["value", "lower", "upper"]]
+        - as_said.loc["mean_delay_s", ["value", "lower", "upper"]]
+    )
+    assert moved.tolist() == pytest.approx([0.2] * 3)
+    assert slower_s(table, 0.1) == pytest.approx(0.2)
+    assert slower_s(joins("tuned", [False]), 0.1) == 0.0
+    for metric in set(METRICS) - {"mean_delay_s"}:
+        assert slower.loc[metric].equals(as_said.loc[metric])
 
 
 def test_a_policy_that_joined_nobody_has_no_delay_to_judge():
