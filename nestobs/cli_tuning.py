@@ -140,6 +140,12 @@ def _plain(number: Number) -> str:
     return f"{number.value:.2f} {number.lower:.2f}-{number.upper:.2f}"
 
 
+def _apart(number: Number, unit: float = 1.0) -> str:
+    """A difference, whose ends may be negative."""
+    value, low, high = (unit * end for end in (number.value, number.lower, number.upper))
+    return f"{value:+.2f} ({low:+.2f} to {high:+.2f})"
+
+
 def _seconds(number: Number) -> str:
     def end(value: float) -> str:
         return f"{value:.1f}" if value < 1e9 else "no end"
@@ -187,8 +193,8 @@ def run_replay(args: argparse.Namespace) -> int:
     for one in found[1:]:
         gain = one.against["mean_delay_s"], one.against["lost_share"], one.against["requests_per_join"]
         lines.append(
-            f"{one.policy.name} less {found[0].policy.name}: delay {_plain(gain[0])} s, "
-            f"lost {_share(gain[1])}, requests {_plain(gain[2])}; {one.ambiguous:.1%} of joins ambiguous"
+            f"{one.policy.name} less {found[0].policy.name}: delay {_apart(gain[0])} s, "
+            f"lost {_apart(gain[1], 100.0)} %, requests {_apart(gain[2])}; {one.ambiguous:.1%} of joins ambiguous"
         )
     _show(args, {"replays": json.loads(frame(found).to_json(orient="records"))}, lines)
     return 0
@@ -278,19 +284,19 @@ def policy_of(word: str) -> PolicyFile:
     from nestobs.policy import named_policy
     from nestobs.policy_file import FILE_CHARACTERS, PolicyFile, loads
 
-    path = Path(word)
+    path, shown = Path(word), word[:200]
     if not _is_file(path):
         if path.suffix == ".json" or len(path.parts) > 1:
-            raise UsageError(f"{word}: there is no such policy file")
+            raise UsageError(f"{shown}: there is no such policy file")
         return PolicyFile(policy=named_policy(word))
     try:
         with path.open("rb") as file:
             text = file.read(4 * FILE_CHARACTERS + 1).decode()
     except UnicodeDecodeError:
-        raise UsageError(f"{word}: it is not text in UTF-8: give the file nestobs wrote") from None
+        raise UsageError(f"{shown}: it is not text in UTF-8: give the file nestobs wrote") from None
     except OSError as error:
-        raise UsageError(f"{word}: it cannot be read ({error.strerror})") from None
-    return loads(text, word)
+        raise UsageError(f"{shown}: it cannot be read ({error.strerror})") from None
+    return loads(text, shown)
 
 
 def _is_file(path: Path) -> bool:
@@ -315,8 +321,9 @@ def ages_in(path: Path) -> list[float]:
 
 def _check(path: Path) -> None:
     """Raise UsageError for what cannot be the file to write."""
-    if path.is_dir():
-        raise UsageError(f"{path} is a folder: name the file to write")
+    with contextlib.suppress(OSError):  # a name that no file can have: writing says so
+        if path.is_dir():
+            raise UsageError(f"{path} is a folder: name the file to write")
 
 
 def write(path: Path, text: str) -> None:

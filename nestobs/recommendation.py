@@ -121,7 +121,7 @@ class Recommendation:
 
     def replayed(self, name: str) -> Replay:
         """The replay of a policy by its name. Raises KeyError."""
-        return next(one for one in self.replays if one.policy.name == name)
+        return {one.policy.name: one for one in self.replays}[name]
 
     def candidates(self) -> dict[str, Policy]:
         """`recommended`, `tuned` and `simple`."""

@@ -22,6 +22,7 @@ from nestobs.replaying import (
     METRICS,
     PRICES,
     Arena,
+    by_own,
     extremes,
     frame,
     impute,
@@ -464,3 +465,55 @@ def test_middles_stand_for_a_sample_by_equal_parts():
     assert middles(np.array([4.0])).tolist() == [4.0] * ARRIVALS
     assert middles(np.linspace(0.0, 32.0, 33)).tolist() == [k + 0.5 for k in range(32)]
     assert middles(np.array([3.0, 1.0, 2.0]), 1).tolist() == [2.0]
+
+
+class TestTheRouteThatCame:
+    """Where the guest's join came first, the authenticated one follows by itself, later."""
+
+    def drawn(self, *ends, joinable_s):
+        columns = ("join_lower_s", "join_upper_s", "guest_lower_s", "guest_upper_s")
+        return by_own(pd.DataFrame([ends], columns=columns), np.full((400, 1), joinable_s), rng())[:, 0]
+
+    def test_is_the_authenticated_one_at_once_where_that_came_first(self):
+        assert set(self.drawn(1.0, 2.0, 3.0, 4.0, joinable_s=1.5)) == {1.5}
+        assert set(self.drawn(1.0, 2.0, 3.0, INF, joinable_s=1.5)) == {1.5}
+
+    def test_is_the_authenticated_one_in_its_own_interval_where_the_guest_s_came_first(self):
+        later = self.drawn(5.0, 6.0, 1.0, 2.0, joinable_s=1.5)
+        assert later.min() > 5.0
+        assert later.max() <= 6.0
+        assert later.mean() == pytest.approx(5.5, abs=0.05)
+        assert set(self.drawn(5.0, INF, 1.0, 2.0, joinable_s=1.5)) == {INF}
+
+    def test_is_either_where_nothing_tells_and_never_before_a_join_succeeds(self):
+        found = self.drawn(1.0, 2.0, 1.0, 2.0, joinable_s=1.5)
+        assert 0.4 < np.mean(found == 1.5) < 0.6
+        assert found.min() == 1.5
+        assert found.max() <= 2.0
+
+    @pytest.mark.parametrize("ends", [(1.0, 2.0, math.nan, math.nan), (math.nan, math.nan, 1.0, 2.0)])
+    def test_is_the_only_one_that_was_asked(self, ends):
+        assert set(self.drawn(*ends, joinable_s=1.5)) == {1.5}
+
+    def test_that_never_came_stays_away(self):
+        assert set(self.drawn(9.0, INF, 9.0, INF, joinable_s=INF)) == {INF}
+
+    def test_costs_the_guest_one_request_more_in_replay(self):
+        """Everybody comes at 5 s, when only the guest's join works."""
+        joint = nests(*[(1.0, 1.001)] * 50)
+        both = pd.concat([joint.assign(layer="api:guest"), joint.assign(layer="api:join", lower_s=8.0, upper_s=9.0)])
+        [first] = replay([], joint, baseline=GUIDE, arrivals=[5.0], draws=20)
+        [second] = replay([], both.reset_index(drop=True), baseline=GUIDE, arrivals=[5.0], draws=20)
+        assert second.numbers["requests_per_join"].value == first.numbers["requests_per_join"].value + 1.0
+        assert second.numbers["joined_share"].value == 1.0
+
+
+def test_no_second_round_seen_is_no_proof_of_none():
+    """All are there at once: the plain resamples would promise exactly two requests and no wait to anybody."""
+    [found] = replay([], nests(*[(0.1, 0.2)] * 100), baseline=MANUAL_RETRY, arrivals=[5.0], draws=200)
+    requests, delay = found.numbers["requests_per_join"], found.numbers["mean_delay_s"]
+    assert (requests.value, delay.value) == (2.0, 0.0)
+    assert 2.01 < requests.upper < 2.2
+    assert 0.01 < delay.upper < 0.3
+    assert requests.sd > 0.1
+    assert predictive("requests_per_join", requests, 200)[1] > 2.015
