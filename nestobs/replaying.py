@@ -433,7 +433,7 @@ def predictive(name: str, number: Number, joins: int, nests: int = 0, *, level: 
     if name.endswith("_share"):
         known = number.value * (1.0 - number.value) / max(error**2, 1e-9)
         if min(number.value, 1.0 - number.value) * nests < 1.0:
-            known = max(known, nests)
+            known = nests
         law = stats.betabinom(joins, number.value * known + 0.5, (1.0 - number.value) * known + 0.5)
         return float(law.ppf(tail)) / joins, float(law.ppf(1.0 - tail)) / joins
     if not math.isfinite(number.sd):

@@ -347,6 +347,8 @@ def test_a_share_that_was_one_in_all_nests_promises_much_and_not_everything():
     assert share[200]["upper"] == 1.0
     assert 0.97 < share[200]["lower"] < 1.0
     assert share[20]["lower"] < share[200]["lower"]
+    nearly = {"tuned": {"joined_share": cell(0.99998, 0.99997, 0.99999, 0.0, n=200)}}
+    assert cells(joins("tuned", [True] * 200), nearly, ["tuned"]).iloc[0]["lower"] == pytest.approx(share[200]["lower"])
     few = {"tuned": {"joined_share": cell(1.0, 1.0, 1.0, 0.0, n=10)}}
     assert cells(joins("tuned", [True] * 200), few, ["tuned"]).iloc[0]["lower"] < 0.9
 
