@@ -13,6 +13,7 @@ from typing import Any
 
 import pytest
 from aiohttp import web
+from hypothesis import HealthCheck, settings
 
 from nestobs.budget import Budget, Limiter
 from nestobs.host import Campaign, Report
@@ -26,6 +27,10 @@ from nestobs.policy import Policy, fixed
 from nestobs.station import Station, Target, open_station
 from nestobs.store import Store
 from nestobs.vantage import Vantage
+
+# How fast examples are drawn says something of the machine, and nothing of the code.
+settings.register_profile("here", suppress_health_check=[HealthCheck.too_slow], deadline=None)
+settings.load_profile("here")
 
 
 @dataclass(eq=False)
