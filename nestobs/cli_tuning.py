@@ -358,29 +358,48 @@ def _window(text: str | None) -> tuple[pd.Timestamp, pd.Timestamp] | None:
 
 @contextlib.contextmanager
 def _processes(rows: int) -> Iterator[Executor | None]:
-    """A pool where it pays. Workers start afresh: this process has threads. An error, or Ctrl-C, ends them at once."""
+    """A pool where it pays. Workers start afresh: this process has threads. After Ctrl-C they end their fits first."""
     if rows < 100 * MANY_ROWS:
         yield None
         return
     import multiprocessing
+    import os
     from concurrent.futures import ProcessPoolExecutor
+    from multiprocessing import resource_tracker
 
-    pool = ProcessPoolExecutor(mp_context=multiprocessing.get_context("forkserver"), initializer=_serve)
+    workers = os.cpu_count() or 1
+    resource_tracker.ensure_running()  # when it starts it lets Ctrl-C through again: so not within
+    with _held_back():
+        pool = ProcessPoolExecutor(workers, multiprocessing.get_context("forkserver"), initializer=_serve)
+        for _ in range(workers):
+            pool.submit(os.getpid)  # half a pool would never end
     try:
         yield pool
-    except BaseException:
-        for worker in multiprocessing.active_children():
-            worker.terminate()
-        raise
     finally:
         pool.shutdown(cancel_futures=True)
 
 
+@contextlib.contextmanager
+def _held_back() -> Iterator[None]:
+    """Ctrl-C comes after it; to a process started within it, never: a terminal sends it to all of them."""
+    import signal
+
+    came: list[int] = []
+    handler = signal.signal(signal.SIGINT, lambda number, _: came.append(number))
+    mask = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, mask)
+        signal.signal(signal.SIGINT, handler)
+        for number in came:
+            signal.raise_signal(number)
+
+
 def _serve() -> None:
-    """A worker leaves Ctrl-C to the process it works for, and ends when that one does, however it ended."""
+    """A worker ends when the process it works for does, however that ended."""
     import multiprocessing
     import os
-    import signal
     import threading
 
     def end_with_it() -> None:
@@ -388,7 +407,6 @@ def _serve() -> None:
             served.join()
             os._exit(1)
 
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
     threading.Thread(target=end_with_it, daemon=True).start()
 
 

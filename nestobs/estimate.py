@@ -39,6 +39,8 @@ LEVEL: Final = 0.95
 DRAWS: Final = 500
 DRAW_GAP: Final = 1e-4
 """Of a resampled fit: far below what resampling moves."""
+FITS_A_TASK: Final = 8
+"""For an executor: more would keep whom presses Ctrl-C waiting for the last, fewer would send the rows too often."""
 FLOOR_S: Final = 0.01
 """On log time, anything sooner counts as so soon: no clock here resolves less."""
 
@@ -354,7 +356,7 @@ def refit(law: DelayLaw, counts: NDArray[np.int64], executor: Executor | None = 
     order = ends_order(law.rows.lower, law.rows.upper)
     if executor is None:
         return tuple(_refit(law, order, counts))
-    parts = np.array_split(counts, min(len(counts), 16))
+    parts = np.array_split(counts, max(1, len(counts) // FITS_A_TASK))
     found = executor.map(_refit, [law] * len(parts), [order] * len(parts), parts)
     return tuple(one for part in found for one in part)
 

@@ -17,7 +17,6 @@ NOON = 1_767_268_800 * SECOND_NS
 """2026-01-01T12:00:00Z: when the first nest is made."""
 
 API = "https://nests.example/api/v1/nests"
-ROUND_TRIP_S = 0.02
 
 
 def drawn(n: int, seed: int = 1, truth: Truth = TRUTHS[0]) -> tuple[Floats, Floats]:
@@ -35,9 +34,9 @@ def nest_rows(
     operation: Operation = Operation.JOIN,
     spacing_s: float = 60.0,
     name: str = "nest",
-    room: str = "",
+    round_trip_s: float = 0.02,
 ) -> Iterator[Observation]:
-    """Each nest's creation, its last absent and its first visible, all answered within ROUND_TRIP_S."""
+    """Each nest's creation, its last absent and its first visible, each answered after `round_trip_s`."""
     for number, (low, high) in enumerate(zip(lower.tolist(), upper.tolist(), strict=True)):
         made = NOON + round(number * spacing_s * SECOND_NS)
         shared = {
@@ -45,7 +44,7 @@ def nest_rows(
             "trace_id": f"{name}-{number}",
             "vantage": vantage,
             "nest": f"30312:{'ab' * 32}:{name}-{number}",
-            "room": room or f"{name}-{number}",
+            "room": f"{name}-{number}",
             "source": Source.API,
             "target": api,
         }
@@ -59,7 +58,7 @@ def nest_rows(
                 outcome=outcome,
                 role=Role.HOST if what is Operation.CREATE else Role.JOINER,
                 sent_at=made + round(begin * SECOND_NS),
-                received_at=made + round((begin + ROUND_TRIP_S) * SECOND_NS),
+                received_at=made + round((begin + round_trip_s) * SECOND_NS),
                 status={Outcome.ABSENT: 404, Outcome.VISIBLE: 200}.get(outcome),
                 **shared,
             )
@@ -68,7 +67,7 @@ def nest_rows(
         if low > 0:
             yield row(operation, Outcome.ABSENT, low)
         if math.isfinite(high):
-            yield row(operation, Outcome.VISIBLE, max(low, high - ROUND_TRIP_S))
+            yield row(operation, Outcome.VISIBLE, max(low, high - round_trip_s))
 
 
 def store_of(directory: Path, *parts: Iterator[Observation]) -> Store:

@@ -16,7 +16,7 @@ from pathlib import Path
 import pytest
 from recommended import usual
 from stored_nests import API, drawn, nest_rows, store_of
-from test_cli import clear_environment, here, is_one_sentence, process, raw_controls
+from test_cli import Said, clear_environment, here, is_one_sentence, raw_controls
 
 import nestobs
 from nestobs import cli_tuning
@@ -25,12 +25,25 @@ from nestobs.exports import javascript
 from nestobs.observation import Operation
 from nestobs.policy import Policy, fixed, read_policy, standard_policies
 from nestobs.policy_file import PolicyFile, dumps, loads
-from nestobs.replaying import METRICS
+from nestobs.recommendation import Allowance
+from nestobs.replaying import DRAWS, METRICS, PRICES
 from nestobs.store import Store
+from nestobs.threshold import COST_RATIO
 
 OTHER = "https://other.example:8443/api/v1/nests"
 QUICK = ("--draws", "100")
 HOSTILE = "\x1b[2J\u202egone\x07"
+
+
+DRIVER = """
+import sys
+from nestobs import cli_tuning
+from nestobs.cli import main
+
+cli_tuning.MANY_ROWS = 0  # a pool for any store
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
+"""
 
 
 @pytest.fixture(scope="module")
@@ -56,12 +69,29 @@ def run(capsys):
 
 @pytest.fixture(scope="module")
 def tuned(store, tmp_path_factory):
-    """What `tune --json --out` said, and the policy file; from a real process."""
-    out = tmp_path_factory.mktemp("tuned") / "below" / "policy.json"
+    """What `tune --json --out` said, and the policy file; from a real process that has a pool of others."""
+    home = tmp_path_factory.mktemp("tuned")
+    out = home / "below" / "policy.json"
+    (home / "driver.py").write_text(DRIVER)
     with pytest.MonkeyPatch.context() as patch:
-        clear_environment(patch, out.parent.parent)
+        clear_environment(patch, home)
         words = ("--store", store, "--out", str(out), "--candidate", "tuned", "--json", *QUICK)
-        return process("tune", *words), out
+        command = [sys.executable, "driver.py", "tune", *words]
+        ended = subprocess.run(command, capture_output=True, text=True, timeout=100, check=False)
+    return Said(ended.returncode, ended.stdout, ended.stderr), out
+
+
+def handed_on(monkeypatch, run, *words):
+    """What `nestobs.tune` is called with."""
+    found = {}
+
+    def tune(_, **given):
+        found.update(given)
+        return usual()
+
+    monkeypatch.setattr("nestobs.session.tune", tune)
+    assert run("tune", *words).code == 0
+    return found
 
 
 def refused(said, *words):
@@ -94,9 +124,9 @@ class TestTune:
         assert (file.provenance.n, file.provenance.n_censored) == (50, json.loads(said.out)["censored"])
         assert set(file.predicted) == {"tuned", "manual_retry"}
 
-    def test_gives_the_same_again_for_the_same_seed(self, tuned, store, run):
+    def test_finds_alone_what_it_found_with_processes(self, tuned, store, run):
         said = run("tune", "--store", store, "--json", *QUICK)
-        assert said.data == json.loads(tuned[0].out)
+        assert said.data == tuned[0].data
 
     def test_tells_people_what_to_do_and_how_sure_that_is(self, store, run):
         said = run("tune", "--store", store, "--out", "mine.json", "--host", "nests.example", "--seed", "3", *QUICK)
@@ -118,10 +148,25 @@ class TestTune:
         said = run(*words, "2026-01-01T12:01:00+00:00/2026-01-01T13:30+01:00")
         is_one_sentence(said, 1, "29 nests were observed", "at least 1 more")
 
-    def test_asks_when_people_ask(self, store, run):
+    def test_asks_when_people_ask(self, store, run, monkeypatch):
         Path("ages.txt").write_text("0.5\n2\n 7.25\n")
-        said = run("tune", "--store", store, "--json", "--arrivals", "ages.txt", *QUICK)
-        assert not any("assumed" in note for note in said.data["notes"])
+        words = handed_on(monkeypatch, run, "--store", store, "--arrivals", "ages.txt")
+        assert words["arrivals"] == [0.5, 2.0, 7.25]
+        assert handed_on(monkeypatch, run, "--store", store)["arrivals"] is None
+
+    def test_hands_on_what_things_cost_and_what_the_api_allows(self, store, run, monkeypatch):
+        flags = ("--lost", "300", "--vain", "0", "--cost-ratio", "0.5", "--requests", "50", "--request-window", "60")
+        flags += ("--joins", "2.5", "--draws", "250", "--guest", "--host", "a", "--host", "b")
+        words = handed_on(monkeypatch, run, "--store", store, *flags)
+        assert words["prices"] == replace(PRICES, lost_value=300.0, never_cost=0.0)
+        assert words["allowance"] == Allowance(requests=50, window_s=60.0, joins=2.5)
+        assert (words["cost_ratio"], words["draws"], words["signed_in"]) == (0.5, 250, False)
+        assert words["host"] == ["a", "b"]
+        plain = handed_on(monkeypatch, run, "--store", store)
+        assert plain["prices"] == PRICES
+        assert plain["allowance"] == Allowance()
+        assert (plain["cost_ratio"], plain["draws"], plain["signed_in"]) == (COST_RATIO, DRAWS, True)
+        assert (plain["window"], plain["executor"]) == (None, None)
 
     def test_shows_names_of_strangers_harmlessly(self, store, run, monkeypatch):
         """A host or a relay may be called anything."""
@@ -234,17 +279,6 @@ class TestTuneRefuses:
         assert [(path.name, path.read_bytes()) for path in Path().iterdir()] == [("policy.json", b"old")]
 
 
-DRIVER = """
-import sys
-from nestobs import cli_tuning
-from nestobs.cli import main
-
-cli_tuning.MANY_ROWS = 0  # a pool for any store
-if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
-"""
-
-
 def running(session):
     """Processes of a session that are not only waiting to be reaped."""
     found = subprocess.run(["ps", "-eo", "sid=,stat=,args="], capture_output=True, text=True, check=True).stdout
@@ -281,13 +315,6 @@ class TestInterrupted:
             time.sleep(0.05)
         assert running(tuning.pid) == []
         assert sorted(path.name for path in home.iterdir() if path.is_file()) == ["driver.py"]
-
-    def test_processes_find_what_one_finds(self, tuned, store, home):
-        (home / "driver.py").write_text(DRIVER)
-        command = [sys.executable, "driver.py", "tune", "--store", store, "--json", *QUICK]
-        ended = subprocess.run(command, capture_output=True, text=True, timeout=100, check=True)
-        assert json.loads(ended.stdout) == json.loads(tuned[0].out)
-        assert ended.stderr == ""
 
 
 class TestReplay:

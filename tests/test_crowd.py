@@ -13,11 +13,28 @@ from hypothesis import strategies as st
 from nestobs.budget import Limiter
 from nestobs.courses import play
 from nestobs.crowd import busiest, crowd
-from nestobs.policy import GUIDE, MANUAL_RETRY, exponential, fixed, full_jitter, standard_policies
+from nestobs.policy import (
+    GUIDE,
+    MANUAL_RETRY,
+    Policy,
+    Schedule,
+    exponential,
+    fixed,
+    full_jitter,
+    standard_policies,
+)
 
 INF = math.inf
 SECOND_NS = 1_000_000_000
-POLICIES = list(standard_policies().values())
+TABLE = Policy(
+    name="table",
+    ask_info=False,
+    schedule=Schedule("table", table=((0.0, 0.5), (3.0, 2.0), (12.5, 7.25))),
+    jitter=0.2,
+    give_up_age_s=40.0,
+    horizon_s=70.0,
+)
+POLICIES = [*standard_policies().values(), TABLE]
 
 
 def rng():

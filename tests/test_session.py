@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
+from stored_nests import drawn, nest_rows, store_of
 
 import nestobs
 import nestobs.session
@@ -17,6 +18,7 @@ from nestobs.nostr import Keys
 from nestobs.observation import COLUMNS, INSTANTS
 from nestobs.policy import GUIDE
 from nestobs.timeline import SCHEMA
+from nestobs.tuning import TooLittleDataError, recommend
 
 
 @pytest.fixture(autouse=True)
@@ -104,6 +106,79 @@ async def test_a_mistake_is_the_commands_own_error(monkeypatch):
     monkeypatch.setenv("NESTOBS_NSEC", "garbage")
     with pytest.raises(KeyFormatError):
         await nestobs.canary(target)
+
+
+@pytest.fixture
+def stored():
+    """Forty nests of one host, a minute apart from noon, answered in 20 ms, and thirty of another, in 40 ms."""
+    other = nest_rows(*drawn(30, 3), name="other", api="https://other.example:8443/api/v1/nests", round_trip_s=0.04)
+    return store_of(Path("rows"), nest_rows(*drawn(40)), other)
+
+
+@pytest.fixture
+def handed_on(monkeypatch):
+    """What `nestobs.tune` tunes on and how: the words of each call to `recommend`, which is not made."""
+    found = []
+    monkeypatch.setattr("nestobs.tuning.recommend", lambda table, **words: found.append((table, words)))
+    return found
+
+
+def hosts(table):
+    return set(table["target"].map(lambda url: url.split("/")[2]))
+
+
+def test_tuning_takes_a_store_its_folder_or_its_timelines(stored, handed_on):
+    for observed in (stored, "rows", Path("rows"), nestobs.timelines("rows")):
+        nestobs.tune(observed)
+    for table, _ in handed_on:
+        pd.testing.assert_frame_equal(table, nestobs.timelines(stored))
+    assert [words["round_trip_s"] for _, words in handed_on] == [pytest.approx(0.02)] * 3 + [0.0]
+
+
+def test_tuning_leaves_to_recommend_what_it_does_not_know(stored, handed_on):
+    nestobs.tune(stored)
+    usual = {name: each.default for name, each in inspect.signature(recommend).parameters.items()}
+    for name, value in handed_on[0][1].items():
+        assert name in ("round_trip_s", "progress") or value == usual[name], name
+    nestobs.tune(stored, arrivals=[1.0, 2.0], signed_in=False, cost_ratio=0.5, draws=7)
+    words = handed_on[1][1]
+    assert (words["arrivals"], words["signed_in"], words["cost_ratio"], words["draws"]) == ([1.0, 2.0], False, 0.5, 7)
+
+
+def test_tuning_takes_nests_made_from_the_begin_to_before_the_end_of_a_window(stored, handed_on):
+    noon = pd.Timestamp("2026-01-01T12:00Z")
+    for begin, end in ((0, 40), (0, 39), (1, 2), (7, 7)):
+        nestobs.tune(stored, window=(noon + pd.Timedelta(minutes=begin), noon + pd.Timedelta(minutes=end)))
+        made = handed_on[-1][0]["origin_at"].unique()
+        assert sorted(made) == [noon + pd.Timedelta(minutes=k) for k in range(begin, end)]
+
+
+def test_tuning_takes_only_the_hosts_that_are_named_and_their_round_trips(stored, handed_on):
+    first, other = "nests.example", "other.example:8443"
+    for named, wanted in ((first, {first}), ([other], {other}), ((first, other), {first, other}), ("", {first, other})):
+        nestobs.tune(stored, host=named)
+        assert hosts(handed_on[-1][0]) == wanted
+    nestobs.tune(stored, host="example")
+    assert handed_on[-1][0].empty
+    trips = [words["round_trip_s"] for _, words in handed_on[:2]]
+    assert trips == [pytest.approx(0.02), pytest.approx(0.04)]
+
+
+def test_tuning_a_store_gives_a_recommendation(stored):
+    found = nestobs.tune(stored, host="nests.example", draws=20)
+    assert (found.nests, found.round_trip_s) == (40, pytest.approx(0.02))
+    assert found.window[0] == "2026-01-01T12:00:00Z"
+
+
+def test_tuning_without_a_store_or_nests_is_refused_in_a_sentence(stored):
+    with pytest.raises(StoreError, match="no store at"):
+        nestobs.tune("none")
+    assert not Path("none").exists()
+    nestobs.open("empty")
+    with pytest.raises(TooLittleDataError, match=r"^0 nests[^\n]*$"):
+        nestobs.tune("empty")
+    with pytest.raises(TooLittleDataError, match=r"^0 nests[^\n]*$"):
+        nestobs.tune(stored, host="nowhere.example")
 
 
 def test_the_calls_in_the_modules_words_exist():
