@@ -196,7 +196,7 @@ def _report(  # noqa: PLR0917 - called once, above
     if proven:
         parts["proof"] = "proof/proof.json"
     make(
-        notebook("propagation"),
+        notebook("demo"),
         out / "report.html",
         {name: str(out.resolve() / path) for name, path in parts.items()} | {"tune_on": TUNED},
     )

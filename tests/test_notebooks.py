@@ -15,7 +15,7 @@ import pytest
 
 from nestobs.join import GONE, STARTING
 from nestobs.observation import Failure, Observation, Operation, Outcome, Role, Source, detail
-from nestobs.reports import ReportError, propagation
+from nestobs.reports import ReportError, demo
 from nestobs.reports.run import run
 from nestobs.store import Store
 
@@ -195,8 +195,8 @@ def test_hostile_names_stay_text_and_no_secret_shows(
     assert page.stat().st_size < 6_500_000
 
 
-def test_propagation_says_what_was_measured_and_what_was_said(tmp_path: Path) -> None:
-    path = next(path for path in NOTEBOOKS if path.stem == "propagation")
+def test_the_demo_says_what_was_measured_and_what_was_said(tmp_path: Path) -> None:
+    path = next(path for path in NOTEBOOKS if path.stem == "demo")
     given = truth(tmp_path / "lab", "room") | {"store": store(tmp_path / "store", story()), "livekit_note": "Mind it."}
     page = run(path, tmp_path / "report.html", given)
     said = text(page)
@@ -213,15 +213,15 @@ def test_propagation_says_what_was_measured_and_what_was_said(tmp_path: Path) ->
         assert question in asked
 
 
-def test_without_a_truth_propagation_says_that_there_is_none(tmp_path: Path) -> None:
-    path = next(path for path in NOTEBOOKS if path.stem == "propagation")
+def test_without_a_truth_the_demo_says_that_there_is_none(tmp_path: Path) -> None:
+    path = next(path for path in NOTEBOOKS if path.stem == "demo")
     page = run(path, tmp_path / "report.html", {"store": store(tmp_path / "store", story())})
     assert "There is no truth to compare with" in text(page)
     assert "nests.example" in text(page)  # the API's host stands for the scenario
 
 
 def test_a_store_that_is_none_fails_the_report_with_the_remedy(tmp_path: Path) -> None:
-    path = next(path for path in NOTEBOOKS if path.stem == "propagation")
+    path = next(path for path in NOTEBOOKS if path.stem == "demo")
     with pytest.raises(ReportError, match="StoreError"):
         run(path, tmp_path / "report.html", {"store": str(tmp_path / "none")})
     assert not (tmp_path / "report.html").exists()
@@ -231,8 +231,8 @@ def test_a_store_that_is_none_fails_the_report_with_the_remedy(tmp_path: Path) -
 @pytest.mark.parametrize("content", ["not json", "[1]", '{"scenarios": 3}'])
 def test_a_truth_or_lab_that_is_none_is_a_usage_error(tmp_path: Path, what: str, content: str) -> None:
     (tmp_path / "file").write_text(content)
-    with pytest.raises(propagation.UsageError, match=r"give its (truth\.jsonl|lab\.json)"):
-        propagation.load(store(tmp_path / "store", []), **{what: str(tmp_path / "file")})
+    with pytest.raises(demo.UsageError, match=r"give its (truth\.jsonl|lab\.json)"):
+        demo.load(store(tmp_path / "store", []), **{what: str(tmp_path / "file")})
 
 
 def test_one_nest_of_each_scenario_is_chosen_the_one_that_came_furthest_apart(tmp_path: Path) -> None:
@@ -242,5 +242,5 @@ def test_one_nest_of_each_scenario_is_chosen_the_one_that_came_furthest_apart(tm
     narrow = Story("narrow", "narrow")
     narrow.polls(Source.API, Operation.INFO, 1.0)
     narrow.polls(Source.API, Operation.GUEST, 2.0)
-    found = propagation.load(store(tmp_path / "store", wide.rows + narrow.rows))
-    assert propagation.chosen(found) == ["wide"]
+    found = demo.load(store(tmp_path / "store", wide.rows + narrow.rows))
+    assert demo.chosen(found) == ["wide"]

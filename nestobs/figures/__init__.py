@@ -8,6 +8,8 @@ background, and greys that read on white and on black. An empty frame gives a fi
 Delays span three decades and may be negative (skewed clocks), so their axis is compressed: a delay t stands at
 asinh(t / 0.3 s), close to linear below a third of a second and to a logarithm above. Ticks and hover texts are seconds.
 
+Every figure carries its alt text and its data as a table (`described`): a report shows both, and a test asks for both.
+
 Whatever others wrote (names, rooms, URLs) passes through `plain` first: plotly reads some HTML in labels.
 
 canvas.py     what all share: palette, text, the age axis, an empty figure
@@ -16,12 +18,12 @@ tuned.py      what tuning made of the delays, on the age axis
 compared.py   policies side by side: what they would cost, and what was predicted of them beside what came
 """
 
-from nestobs.figures.canvas import amount, host, layer_label, layer_order, percent, plain, span, window
+from nestobs.figures.canvas import amount, described, host, layer_label, layer_order, percent, plain, span, window
 from nestobs.figures.compared import frontier, proof
 from nestobs.figures.observed import coverage, first_visible, messages, swimlanes, verdicts
 from nestobs.figures.tuned import delay_law, polls, posterior
 
 __all__ = [
-    "amount", "coverage", "delay_law", "first_visible", "frontier", "host", "layer_label", "layer_order", "messages",
-    "percent", "plain", "polls", "posterior", "proof", "span", "swimlanes", "verdicts", "window",
+    "amount", "coverage", "delay_law", "described", "first_visible", "frontier", "host", "layer_label", "layer_order",
+    "messages", "percent", "plain", "polls", "posterior", "proof", "span", "swimlanes", "verdicts", "window",
 ]  # fmt: skip

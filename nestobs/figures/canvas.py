@@ -194,11 +194,43 @@ def _legend_rows(keys: Sequence[str], width_px: float) -> int:
     return math.ceil(len(keys) / max(1, int(width_px // column)))
 
 
+MOST_CELLS: Final = 200
+"""Rows of the table beside a figure; more are in the store, and the table says how many it leaves out."""
+
+
+def described(figure: go.Figure, alt: str, table: pd.DataFrame) -> go.Figure:
+    """The figure with what it shows in words, and as a table, for those who do not see it; both in `layout.meta`.
+
+    alt: one or two sentences with the numbers that matter. table: what is drawn, a row a mark or a band's step; columns
+    are named with their units. Numbers are cut to four digits, instants are UTC; open ends are said in words.
+    """
+    shown = table.head(MOST_CELLS)
+    rows = [[cell(value) for value in row] for row in shown.itertuples(index=False)]
+    more = len(table) - len(shown)
+    figure.update_layout(
+        meta={"alt": alt, "columns": [str(name) for name in table.columns], "rows": rows, "more": more}
+    )
+    return figure
+
+
+def cell(value: Any) -> str:
+    """A value of a table in words."""
+    if value is None or value is pd.NA or value is pd.NaT:
+        return ""
+    if isinstance(value, pd.Timestamp):
+        return f"{value:%Y-%m-%d %H:%M:%S}"
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if isinstance(value, float):
+        return "" if math.isnan(value) else "no end" if math.isinf(value) else f"{value:.4g}"
+    return str(value)
+
+
 def nothing(question: str, why: str) -> go.Figure:
     """The figure of an empty frame: its question, and why there is nothing to draw."""
     figure = blank(question, why, plot_px=10)
     figure.update_layout(xaxis={"visible": False}, yaxis={"visible": False}, margin={"b": 10})
-    return figure
+    return described(figure, f"{question} {why}", pd.DataFrame())
 
 
 def hatched(color: str, shape: str, *, opacity: float = 1.0) -> dict[str, Any]:

@@ -2,9 +2,10 @@
 
 run.py           a notebook and parameters in, report.html and report.ipynb out, whole or not at all
 page.py          an executed notebook as HTML
-parts.py         what a cell shows: tables, paragraphs, figures, sections
-propagation.py   what notebooks/propagation.ipynb calls
-tuning.py        the same for tuning: from a store and a proof to sections
+parts.py         what a cell shows: tables, paragraphs, figures, sections, the result
+observed.py      the observations, timelines and joins of a window of a store
+demo.py          what notebooks/demo.ipynb calls
+tuning.py        for notebooks about tuning: from a store and a proof to sections
 tables.py        a recommendation's numbers in words, each with its interval
 """
 

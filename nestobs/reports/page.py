@@ -12,6 +12,7 @@ import html
 from typing import Any, Final
 
 from nestobs.figures import plain
+from nestobs.reports.parts import RESULT
 
 PLOTLY: Final = "application/vnd.plotly.v1+json"
 
@@ -47,8 +48,8 @@ main :is(.jp-OutputArea-child, .jp-Cell-outputWrapper, .jp-Cell-inputWrapper) { 
 main .jp-InputArea { background: none; padding: 0; }
 main .jp-mod-noOutputs { display: inline-block; margin-right: 1rem; }
 main .jp-mod-noOutputs:has(details[open]) { display: block; }
-details.code { font-size: 12px; color: #6e7781; margin: .2rem 0; }
-details.code > summary { cursor: pointer; opacity: .8; }
+details:is(.code, .data) { font-size: 12px; color: #6e7781; margin: .2rem 0; }
+details:is(.code, .data) > summary { cursor: pointer; opacity: .8; }
 details.code .jp-InputArea { background: #8a929a1a; padding: .4rem; overflow-x: auto; }
 .nestobs-figure { margin: .6rem 0 1.2rem; min-width: 0; }
 .nestobs-table { overflow-x: auto; margin: .6rem 0 1.2rem; }
@@ -63,6 +64,9 @@ main .jp-RenderedHTMLCommon .nestobs-table td { overflow-wrap: anywhere; }
 main .jp-RenderedHTMLCommon .nestobs-words td:nth-child(2) { min-width: 11rem; }
 main .jp-RenderedHTMLCommon .nestobs-numbers td { white-space: nowrap; }
 main .jp-RenderedHTMLCommon .nestobs-table tr { background: none; }
+.nestobs-verdict { border-left: 6px solid #8a929a; padding: .1rem .8rem; background: #8a929a14; }
+.nestobs-verdict.good { border-color: #009E73; }
+.nestobs-verdict.breached { border-color: #D55E00; }
 .nestobs-warning { border-left: 4px solid #D55E00; padding: .2rem .8rem; background: #d55e0014; }
 @media (prefers-color-scheme: dark) {
   body.jp-Notebook { background: #0d1117; color: #d5dbe1; }
@@ -104,15 +108,21 @@ def _drawn(notebook: Any) -> tuple[Any, int]:
             if figure := output.get("data", {}).get(PLOTLY):
                 count += 1
                 output["data"] = {"text/html": _figure_html(figure, f"figure-{count}")}
+            output.get("data", {}).pop(RESULT, None)
     return shown, count
 
 
 def _figure_html(figure: dict[str, Any], name: str) -> str:
-    """A div and the script that draws into it, as wide as the page; plotly escapes the JSON for a script element."""
+    """A div and the script that draws into it, as wide as the page, what it shows in words, and its data as a table.
+
+    plotly escapes the JSON for a script element.
+    """
     from plotly.io import to_html
 
+    layout = dict(figure.get("layout", {}))
+    meta = layout.pop("meta", None) or {}
     body = to_html(
-        {"data": figure.get("data", []), "layout": figure.get("layout", {})},
+        {"data": figure.get("data", []), "layout": layout},
         config={"responsive": True, "displayModeBar": False, "displaylogo": False},
         include_plotlyjs=False,
         include_mathjax=False,
@@ -121,4 +131,21 @@ def _figure_html(figure: dict[str, Any], name: str) -> str:
         default_width="100%",
         validate=False,
     )
-    return f'<div class="nestobs-figure">{body}</div>'
+    alt = html.escape(html.unescape(plain(meta.get("alt", ""), 1_000)))
+    drawn = f'<div role="img" aria-label="{alt}">{body}</div>'
+    return f'<figure class="nestobs-figure">{drawn}{_data_html(meta)}</figure>'
+
+
+def _data_html(meta: dict[str, Any]) -> str:
+    """The table of a figure's data, one click away."""
+    columns, rows, more = meta.get("columns", []), meta.get("rows", []), int(meta.get("more", 0))
+    if not rows:
+        return ""
+    head = "".join(f"<th>{plain(name, 80)}</th>" for name in columns)
+    body = "".join("<tr>" + "".join(f"<td>{plain(cell, 80)}</td>" for cell in row) + "</tr>" for row in rows)
+    left = f"<p>{more:,} rows more are not shown.</p>" if more else ""
+    count = f"{len(rows) + more:,} row{'' if len(rows) + more == 1 else 's'}"
+    return (
+        f'<details class="data"><summary>the data: {count}</summary><div class="nestobs-table nestobs-numbers">'
+        f"<table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table></div>{left}</details>"
+    )

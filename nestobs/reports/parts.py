@@ -1,10 +1,11 @@
-"""What a cell of a report shows: tables, paragraphs, figures, and sections of them. All text is cleaned and escaped."""
+"""What a cell of a report shows: tables, paragraphs, figures, sections of them, its result. All text is cleaned and
+escaped."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from typing import TYPE_CHECKING, Any, Final, Literal
 
 import pandas as pd
 
@@ -12,6 +13,17 @@ from nestobs.figures import plain
 
 if TYPE_CHECKING:
     import plotly.graph_objects as go
+
+
+RESULT: Final = "application/vnd.nestobs.result+json"
+"""The output of a notebook that a scheduler reads: a `Result` as JSON."""
+
+Judged = Literal["good", "breached", "too little data"]
+_SIGNS: Final[Mapping[Judged, str]] = {
+    "good": "✓ good",
+    "breached": "✗ breached",
+    "too little data": "? too little data",
+}
 
 
 @dataclass(frozen=True, slots=True, repr=False)
@@ -74,3 +86,28 @@ class Section:
 
         for part in self.parts:
             display(part)  # type: ignore[no-untyped-call]  # IPython does not type it
+
+
+@dataclass(frozen=True, slots=True, repr=False)
+class Result:
+    """How the report came out, for its reader and for whoever scheduled it; a notebook shows it once.
+
+    reasons: sentences that say why. coverage: the share of the window in which the collector was at work, None where
+    there is no window. rows: counts, as {"observations": 9, "nests": 1, "joins": 2}. facts: numbers others may want to
+    follow over time, None for what is not known.
+    """
+
+    verdict: Judged
+    reasons: Sequence[str]
+    coverage: float | None = None
+    rows: Mapping[str, int] = field(default_factory=dict)
+    facts: Mapping[str, float | str | None] = field(default_factory=dict)
+
+    def __repr__(self) -> str:
+        return f"<result: {self.verdict}>"
+
+    def _repr_mimebundle_(self, **_: Any) -> dict[str, Any]:
+        reasons = "".join(f"<p>{plain(text, 600)}</p>" for text in self.reasons)
+        style = self.verdict.replace(" ", "-")
+        banner = f'<div class="nestobs-verdict {style}"><p><strong>{_SIGNS[self.verdict]}</strong></p>{reasons}</div>'
+        return {RESULT: asdict(self), "text/html": banner, "text/plain": repr(self)}

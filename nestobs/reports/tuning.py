@@ -21,8 +21,8 @@ from nestobs.figures import percent
 from nestobs.realised import CELLS
 from nestobs.replaying import METRICS
 from nestobs.reports import tables
+from nestobs.reports.demo import lab_facts
 from nestobs.reports.parts import Section, Text
-from nestobs.reports.propagation import lab_facts
 from nestobs.session import tune
 from nestobs.tuning import TooLittleDataError
 

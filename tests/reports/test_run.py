@@ -163,6 +163,6 @@ def test_it_runs_in_a_thread_as_well(tmp_path: Path) -> None:
 
 
 def test_the_projects_notebooks_are_found_by_name() -> None:
-    assert notebook("propagation").name == "propagation.ipynb"
-    with pytest.raises(UsageError, match=r"there are .*propagation"):
+    assert notebook("demo").name == "demo.ipynb"
+    with pytest.raises(UsageError, match=r"there are .*demo"):
         notebook("propagatoin")

@@ -312,7 +312,7 @@ def test_names_and_notes_stay_text(tmp_path: Path) -> None:
 
 def test_the_notebook_tunes_and_shows_the_proof(store: str, tmp_path: Path) -> None:
     given = {"store": store, "lab": lab(tmp_path), "tune_on": "slow-api", "proof": proof(tmp_path, told())}
-    page = run(notebook("propagation"), tmp_path / "report.html", given)
+    page = run(notebook("demo"), tmp_path / "report.html", given)
     source = page.with_suffix(".ipynb").read_text()
     for question in ("When can a nest be joined", "Answered 404", "When is it worth asking again", "less waiting cost",
                      "Did fresh joins come out"):  # fmt: skip

@@ -1,4 +1,4 @@
-"""What notebooks/propagation.ipynb calls: a store (and a lab's truth, if there is one) in, tables and figures out.
+"""What notebooks/demo.ipynb calls: a store (and a lab's truth, if there is one) in, tables and figures out.
 
 `load` reads; everything after it lays out what it read. A lab's truth is used to name scenarios and relays and to judge
 the intervals, never to make them.
@@ -36,7 +36,7 @@ _STAND_IN: Final = (
 
 
 @dataclass(frozen=True, slots=True)
-class Propagation:
+class Story:
     """What the report is about. Frames have a column `scenario` beside their own; timelines name relays by the lab.
 
     watched_s: by trace, the age at which watching ended. note: sentences about LiveKit to be shown.
@@ -56,7 +56,7 @@ class Propagation:
     note: str
 
 
-def load(store: str, *, truth: str = "", lab: str = "", title: str = "", livekit_note: str = "") -> Propagation:
+def load(store: str, *, truth: str = "", lab: str = "", title: str = "", livekit_note: str = "") -> Story:
     """Read a store, and a lab's truth.jsonl and lab.json where there are any ("" for none).
 
     Raises StoreError when there is no store, UsageError when truth or lab cannot be read as what they should be.
@@ -70,8 +70,8 @@ def load(store: str, *, truth: str = "", lab: str = "", title: str = "", livekit
     kind = _livekit(observed, facts["livekit"])
     shown = lines.assign(scenario=_scenario(lines, scenarios), layer=[_named(layer, names) for layer in lines["layer"]])
     sent = observed["sent_at"]
-    return Propagation(
-        title=title or "Propagation",
+    return Story(
+        title=title or "The demo",
         store=store,
         observations=len(observed),
         first_at=int(sent.min()) if len(sent) else 0,
@@ -147,7 +147,7 @@ def _watched(observed: pd.DataFrame, lines: pd.DataFrame) -> dict[str, float]:
 # tables
 
 
-def heading(found: Propagation) -> Text:
+def heading(found: Story) -> Text:
     """The title and what came out, in a few sentences."""
     if not found.observations:
         return Text(["This store holds no observation, so there is nothing to report. Run a canary or a watch first."],
@@ -156,7 +156,7 @@ def heading(found: Propagation) -> Text:
     return Text([text for text in said if text], heading=found.title, warning=found.note)
 
 
-def _about(found: Propagation) -> str:
+def _about(found: Story) -> str:
     span, places = (found.last_at - found.first_at) / _SECOND, found.timelines["vantage"].nunique()
     return (
         f"{_many(_nests(found), 'nest')} watched from {_many(places, 'vantage point')} for {span:.0f} s;"
@@ -168,7 +168,7 @@ def _many(count: int, what: str) -> str:
     return f"{count:,} {what}{'' if count == 1 else 's'}"
 
 
-def _outcomes(found: Propagation) -> str:
+def _outcomes(found: Story) -> str:
     if found.joins.empty:
         return ""
     counts = found.joins["verdict"].value_counts()
@@ -176,7 +176,7 @@ def _outcomes(found: Propagation) -> str:
     return f"How the joins ended: {', '.join(parts)}."
 
 
-def _untrue(found: Propagation) -> list[str]:
+def _untrue(found: Story) -> list[str]:
     said = []
     for baseline, words in (("guide", "as its guide describes it"), ("released", "as released")):
         judged = found.joins[f"{baseline}_true"].dropna()
@@ -189,7 +189,7 @@ def _untrue(found: Propagation) -> list[str]:
     return said
 
 
-def _calibrated(found: Propagation) -> str:
+def _calibrated(found: Story) -> str:
     if found.coverage is None:
         return ""
     came = calibrate.summary(found.coverage)
@@ -199,12 +199,12 @@ def _calibrated(found: Propagation) -> str:
     return f"Calibration: {came['contain_truth']} of {came['n']} intervals contain the lab's truth{width}."
 
 
-def _nests(found: Propagation) -> int:
+def _nests(found: Story) -> int:
     made = found.timelines[["trace_id", "nest"]].drop_duplicates()
     return len(made)
 
 
-def measured(found: Propagation) -> Table:
+def measured(found: Story) -> Table:
     """What was measured, as a table of facts."""
     lines = found.timelines
     relays = sorted({layer.removeprefix("relay:") for layer in lines["layer"] if layer.startswith("relay:")})
@@ -231,7 +231,7 @@ def _clocks(lines: pd.DataFrame) -> str:
     return f"{widened}; {marked} intervals overlap a disturbance of the observer"
 
 
-def by_scenario(found: Propagation) -> Table:
+def by_scenario(found: Story) -> Table:
     """Between which two ages, in seconds, half of the nests became visible, by layer and scenario."""
     lines = found.timelines[found.timelines["polls"] > 0]
     counts = lines.groupby(["scenario", "layer"]).size()
@@ -260,7 +260,7 @@ def _median(rows: pd.DataFrame, usual: int) -> str:
     return f"{'' if math.isinf(lower) else f'{lower:.2f}'} – {upper:.2f}{count}"
 
 
-def not_covered(found: Propagation) -> Table | Text:
+def not_covered(found: Story) -> Table | Text:
     """The intervals that miss the truth or could not be judged, by layer and cause."""
     if found.coverage is None:
         return Text(["There is no truth to compare with: these nests were not made in a lab that wrote it down."])
@@ -275,7 +275,7 @@ def not_covered(found: Propagation) -> Table | Text:
 # figures
 
 
-def chosen(found: Propagation) -> list[str]:
+def chosen(found: Story) -> list[str]:
     """One nest per scenario, by trace: the one whose layers came furthest apart; of equals the one joined most.
 
     At most `MOST_SWIMLANES`, in the order of the scenarios' names. Rows kept by address alone are not chosen.
@@ -291,7 +291,7 @@ def chosen(found: Propagation) -> list[str]:
     return [best[scenario][1] for scenario in sorted(best)][:MOST_SWIMLANES]
 
 
-def swimlanes(found: Propagation) -> Figures | Text:
+def swimlanes(found: Story) -> Figures | Text:
     """The chosen nests, each on its lanes."""
     traces = chosen(found)
     if not traces:
@@ -299,7 +299,7 @@ def swimlanes(found: Propagation) -> Figures | Text:
     return Figures(tuple(_swimlane(found, trace) for trace in traces))
 
 
-def _swimlane(found: Propagation, trace: str) -> go.Figure:
+def _swimlane(found: Story, trace: str) -> go.Figure:
     lines = found.timelines[found.timelines["trace_id"] == trace]
     room = plain(lines["room"].iloc[0], 10) or "unnamed"
     return figures.swimlanes(
@@ -310,22 +310,22 @@ def _swimlane(found: Propagation, trace: str) -> go.Figure:
     )
 
 
-def first_visible(found: Propagation) -> go.Figure:
+def first_visible(found: Story) -> go.Figure:
     """When each layer shows a nest, over all nests."""
     return figures.first_visible(found.timelines)
 
 
-def messages(found: Propagation) -> go.Figure:
+def messages(found: Story) -> go.Figure:
     """What the two clients would have said, and whether it was true."""
     return figures.messages(found.joins)
 
 
-def verdicts(found: Propagation) -> go.Figure:
+def verdicts(found: Story) -> go.Figure:
     """How the joins ended."""
     return figures.verdicts(found.joins)
 
 
-def untrue(found: Propagation) -> Table | Text:
+def untrue(found: Story) -> Table | Text:
     """What was said and was not true, or cannot be told, counted by scenario and client."""
     if found.joins.empty:
         return Text(["Nobody joined, so nobody was told anything."])
@@ -341,7 +341,7 @@ def _told(made: pd.DataFrame, baseline: str) -> pd.DataFrame:
     return table
 
 
-def coverage(found: Propagation) -> go.Figure | Text:
+def coverage(found: Story) -> go.Figure | Text:
     """Do the intervals contain the truth, where there is one?"""
     if found.coverage is None:
         return Text([])
@@ -349,6 +349,6 @@ def coverage(found: Propagation) -> go.Figure | Text:
 
 
 __all__ = [
-    "Figures", "Propagation", "Table", "Text", "by_scenario", "chosen", "coverage", "first_visible", "heading",
+    "Figures", "Story", "Table", "Text", "by_scenario", "chosen", "coverage", "first_visible", "heading",
     "lab_facts", "load", "measured", "messages", "not_covered", "swimlanes", "untrue", "verdicts",
 ]  # fmt: skip
