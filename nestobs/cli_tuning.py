@@ -171,6 +171,7 @@ def run_replay(args: argparse.Namespace) -> int:
 
     from nestobs.config import Config
     from nestobs.delays import among, round_trip_s
+    from nestobs.failures import failures
     from nestobs.policy import MANUAL_RETRY
     from nestobs.replaying import frame, replay
     from nestobs.store import Store
@@ -183,7 +184,8 @@ def run_replay(args: argparse.Namespace) -> int:
         among(timelines(observations), window=_window(args.window), host=args.host),
         baseline=MANUAL_RETRY,
         signed_in=not args.guest,
-        round_trip_s=round_trip_s(observations),
+        round_trip_s=round_trip_s(observations, args.host),
+        failures=failures(observations, args.host),
         rng=np.random.default_rng(args.seed),
     )
     lines = [

@@ -4,6 +4,11 @@ That a nest becomes joinable does not depend on our asking. So all that a policy
 its *course*: the ages at which it asks, found by driving `join_flow` once through a world where nothing ever comes. A
 nest that becomes joinable at T is then joined by the first attempt of the course at or after T. A course is driven once
 and scored against any number of nests by a search in sorted ages; `play` goes the long way, step by step.
+
+Nor does it depend on the nest whether a request fails (failures.py). Where requests fail by chance, a course is driven
+through a world of 404s and failures: an attempt that failed in it fails in any, and what the join core then does, it
+does in any. So the nest is joined by the first attempt at or after T that did not fail, unless every connection to
+LiveKit that its token pays for fails, too: that ends the join.
 """
 
 from __future__ import annotations
@@ -16,6 +21,7 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
+from nestobs.failures import CHANCES, Failures, Network
 from nestobs.join import Guest, Info, Join, Load, Media, Reply, Signal, Stay, Step, Verdict, Wait, join_flow
 from nestobs.nest import SECOND_NS, Nest
 from nestobs.nostr import ROOM_KIND, Address
@@ -29,6 +35,9 @@ Flags = NDArray[np.bool_]
 
 SHAPES: Final = 4
 """A policy with jitter is driven so many times from each arrival."""
+
+STRATIFIED: Final = 16
+"""For so many first requests of the courses, the shares that fail are those that were asked for, as near as can be."""
 
 _INF: Final = math.inf
 _ORIGIN: Final = 1_000_000_000 * SECOND_NS
@@ -46,6 +55,8 @@ class Course:
     instant the first, which gets what there is. answered: shape (k,): when its answer comes. requests: shape (k,): API
     requests made with it, should it succeed. total: those made when all fail. ended: the age at the verdict. own: shape
     (k,): whether it is the authenticated one. falls_back: whether a guest's follows that. round_trip_s: of a request.
+
+    seats: where requests fail. Those that did then have no place in `asked`; all others have.
     """
 
     arrival_s: float
@@ -57,6 +68,27 @@ class Course:
     own: Flags
     falls_back: bool
     round_trip_s: float
+    seats: Seats | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Seats:
+    """What the tokens of a course would lead to, where connections to LiveKit and requests fail.
+
+    taken: shape (k,): whether into the room. known: shape (k,): the age at which that is settled. own, guest: which of
+    the k are authenticated and which a guest's, ascending, and then k.
+    """
+
+    taken: Flags
+    known: Floats
+    own: Ints
+    guest: Ints
+
+    def first(self, asked: Floats, at: Floats, own: Floats) -> Ints:
+        """Of the course's requests `asked`, the first that gets a token, where guests do from `at` on and others from
+        `own` on, each of shape (n,); k for none."""
+        by_own = self.own[np.searchsorted(asked[self.own[:-1]], own)]
+        return np.asarray(np.minimum(by_own, self.guest[np.searchsorted(asked[self.guest[:-1]], at)]))
 
 
 def nest_at(origin: int) -> Nest:
@@ -66,24 +98,36 @@ def nest_at(origin: int) -> Nest:
 
 
 def course(
-    policy: Policy, arrival_s: float, rng: np.random.Generator, *, signed_in: bool = True, round_trip_s: float = 0.0
+    policy: Policy,
+    arrival_s: float,
+    rng: np.random.Generator,
+    *,
+    signed_in: bool = True,
+    round_trip_s: float = 0.0,
+    network: Network | None = None,
 ) -> Course:
-    """Drive the join core from `arrival_s` through a world of 404s, each of which takes `round_trip_s`."""
+    """Drive the join core from `arrival_s` through a world of 404s, each of which takes `round_trip_s`, and of the
+    failures of `network`; None: of none."""
     asked: list[tuple[int, int, int, bool]] = []
+    seats: list[tuple[bool, int]] = []
     now = arrived = _ORIGIN + round(arrival_s * SECOND_NS)
     late, requests = round(round_trip_s * SECOND_NS), 0
     flow = join_flow("replayed", signed_in, policy, arrived_at=arrived, rng=rng, nest=nest_at(_ORIGIN))
     try:
         step = next(flow)
         while True:
-            sent = now
+            sent, failed = now, None
             if isinstance(step, Wait):
                 now = max(now, step.until)
             elif isinstance(step, Info | Join | Guest):
-                now, requests = now + late, requests + 1
-            if isinstance(step, Join | Guest) and (not asked or asked[-1][0] < sent):
-                asked.append((sent, now, requests, isinstance(step, Join)))
-            step = flow.send(_absent(step, now))
+                failed = None if network is None else network.request(step, sent, late)
+                now, requests = now + late if failed is None else failed.at, requests + 1
+            if isinstance(step, Join | Guest) and failed is None:
+                if network is not None:
+                    seats.append(_seat(policy, signed_in, arrived, now, rng, network))
+                if network is not None or not asked or asked[-1][0] < sent:
+                    asked.append((sent, now, requests, isinstance(step, Join)))
+            step = flow.send(failed or _absent(step, now))
     except StopIteration:
         pass
     begun, ended, made, own = zip(*asked, strict=True) if asked else ((), (), (), ())
@@ -95,9 +139,37 @@ def course(
         requests,
         (now - _ORIGIN) / SECOND_NS,
         np.array(own, dtype=np.bool_),
-        404 in policy.fallback,
+        404 in policy.fallback or not signed_in,
         round_trip_s,
+        None if network is None else _seats(seats, own),
     )
+
+
+def _seats(found: Sequence[tuple[bool, int]], own: Sequence[bool]) -> Seats:
+    flags = np.array(own, dtype=np.bool_)
+    by_own, by_guest = (np.append(np.flatnonzero(some), len(flags)) for some in (flags, ~flags))
+    taken = np.array([seated for seated, _ in found], dtype=np.bool_)
+    return Seats(taken, _ages([at for _, at in found]), by_own, by_guest)
+
+
+def _seat(  # noqa: PLR0917 - called once, above
+    policy: Policy, signed_in: bool, arrived: int, granted: int, rng: np.random.Generator, network: Network
+) -> tuple[bool, int]:
+    """Whether a token that came at `granted` leads into the room, and when that is known: by the join core, which is
+    given it for its first request."""
+    if not network.lost:
+        return True, granted
+    now = granted
+    flow = join_flow("replayed", signed_in, policy, arrived_at=arrived, rng=rng, nest=nest_at(_ORIGIN))
+    try:
+        step = next(flow)
+        while True:
+            reply = (network.connect(step, now) if isinstance(step, Signal) else None) or answer(step, now, there=True)
+            now = reply.at
+            step = flow.send(reply)
+    except StopIteration as ended:
+        verdict: Verdict = ended.value
+        return verdict.joined, now
 
 
 def _ages(instants: Sequence[int]) -> Floats:
@@ -119,17 +191,27 @@ def play(
     gone_s: float = _INF,
     signed_in: bool = True,
     round_trip_s: float = 0.0,
+    network: Network | None = None,
 ) -> Verdict:
     """One join of a nest that is joinable from `joinable_s` until `gone_s`, step by step: what courses shorten."""
+    late = round(round_trip_s * SECOND_NS)
     now = arrived = _ORIGIN + round(arrival_s * SECOND_NS)
     flow = join_flow("replayed", signed_in, policy, arrived_at=arrived, rng=rng, nest=nest_at(_ORIGIN))
     try:
         step = next(flow)
         while True:
             there = joinable_s <= (now - _ORIGIN) / SECOND_NS < gone_s
-            now += round(round_trip_s * SECOND_NS) if isinstance(step, Info | Join | Guest) else 0
+            failed = None
+            if network is not None and isinstance(step, Info | Join | Guest):
+                failed = network.request(step, now, late)
+            elif network is not None and isinstance(step, Signal):
+                failed = network.connect(step, now)
+            if failed is not None:
+                now = failed.at
+            elif isinstance(step, Info | Join | Guest):
+                now += late
             now = max(now, step.until) if isinstance(step, Wait) else now
-            step = flow.send(answer(step, now, there=there))
+            step = flow.send(failed or answer(step, now, there=there))
     except StopIteration as ended:
         verdict: Verdict = ended.value
         return verdict
@@ -190,8 +272,18 @@ def courses(
     signed_in: bool = True,
     round_trip_s: float = 0.0,
     shapes: int = SHAPES,
+    failures: Failures | None = None,
+    shares: Floats | None = None,
 ) -> list[list[Course]]:
-    """For each arrival its courses: `shapes` of them where chance enters, else one."""
+    """For each arrival its courses: `shapes` of them where chance enters, else one.
+
+    failures: of requests; None, or none seen: there are none. shares: shape (shapes, 3), how much fails of each of
+    failures.KINDS in each course of an arrival; None: as much as was measured. The chances of all courses together are
+    stratified (a Latin hypercube): each course by itself is as any, and in all of them as much fails as should.
+    """
+    if failures is not None and failures.seen:
+        each = np.tile(failures.shares(), (shapes, 1)) if shares is None else shares
+        return _troubled(policy, arrivals, rng, signed_in, round_trip_s, failures, each)
     chance = policy.jitter > 0 or policy.schedule.kind == "full_jitter"
     return [
         [
@@ -200,6 +292,45 @@ def courses(
         ]
         for age in arrivals
     ]
+
+
+def _troubled(  # noqa: PLR0917 - called once, above
+    policy: Policy,
+    arrivals: Floats,
+    rng: np.random.Generator,
+    signed_in: bool,
+    round_trip_s: float,
+    failures: Failures,
+    shares: Floats,
+) -> list[list[Course]]:
+    """`courses` where requests fail."""
+    luck = rng.spawn(1)[0]
+    found = []
+    for age, chances in zip(arrivals, stratified(len(arrivals), len(shares), luck), strict=True):
+        networks = [
+            Network(failures, luck, shares=tuple(share.tolist()), first=first)
+            for share, first in zip(shares, chances, strict=True)
+        ]
+        found.append(
+            [
+                course(policy, float(age), rng, signed_in=signed_in, round_trip_s=round_trip_s, network=network)
+                for network in networks
+            ]
+        )
+    return found
+
+
+def stratified(arrivals: int, shapes: int, rng: np.random.Generator) -> Floats:
+    """Uniform numbers of the first requests of courses: shape (arrivals, shapes, STRATIFIED, CHANCES).
+
+    Each is uniform and independent of the others of its course; over the arrivals of one shape each lies in a part of
+    its own of as many equal ones, and over all courses likewise.
+    """
+    size = (shapes, STRATIFIED, CHANCES)
+    part = rng.permuted(np.broadcast_to(np.arange(arrivals), (*size, arrivals)), axis=-1)
+    within = rng.permuted(np.broadcast_to(np.arange(shapes), (*size[1:], shapes)), axis=-1)
+    within = (np.moveaxis(within, -1, 0)[..., None] + rng.random((*size, arrivals))) / shapes
+    return np.asarray(np.moveaxis((part + within) / arrivals, -1, 0))
 
 
 def score(found: Sequence[Sequence[Course]], times: Floats, gone: Floats, own: Floats | None = None) -> Scores:
@@ -218,22 +349,25 @@ def score(found: Sequence[Sequence[Course]], times: Floats, gone: Floats, own: F
 
 def _one(way: Course, at: Floats, own: Floats, gone: Floats) -> Floats:
     """The fields of Scores for one course against times of shape (n,)."""
-    at = at if way.falls_back else np.where(way.own.any(), own, at)
+    at = at if way.falls_back else own
     attempts = len(way.asked)
     if not attempts:
         there = (at < _INF) & (gone > np.maximum(at, way.arrival_s))
         idle = np.zeros(len(at))
         asked = idle + way.total
         return np.stack([idle, there.astype(np.float64), idle, asked, idle + way.ended - way.arrival_s, idle, asked**2])
-    index = np.searchsorted(way.asked, at)
+    seats = way.seats
+    index = np.searchsorted(way.asked, at) if seats is None else seats.first(way.asked, at, own)
     reached = index < attempts
     index = np.minimum(index, attempts - 1)
-    as_guest = way.own[index] & (way.asked[index] < own)
+    as_guest = way.own[index] & (way.asked[index] < own) & (seats is None)  # where there are seats, it is in `asked`
     later = np.where(as_guest, way.round_trip_s, 0.0)
-    joined = reached & (way.asked[index] + later < gone)
+    granted = reached & (way.asked[index] + later < gone)
+    joined = granted if seats is None else granted & seats.taken[index]
     since = np.maximum(at, way.arrival_s)
     lost = ~joined & (since < _INF) & (gone > since)
     delay = np.where(joined, way.answered[index] + later - np.where(joined, since, 0.0), 0.0)
-    requests = np.where(joined, way.requests[index] + as_guest, way.total)
-    vain = np.where(joined, 0.0, way.ended - way.arrival_s)
+    requests = np.where(granted, way.requests[index] + as_guest, way.total)
+    ended = way.ended if seats is None else np.where(granted, seats.known[index], way.ended)
+    vain = np.where(joined, 0.0, ended - way.arrival_s)
     return np.stack([joined, lost, delay, requests, vain, delay**2, requests**2])

@@ -121,13 +121,18 @@ def round_trip_s(observations: pd.DataFrame, host: str | Collection[str] = ()) -
 
     Only answers that prove something count: a timeout is no round trip. host: only of these API hosts; none named: all.
     """
+    proven = observations["outcome"].isin([Outcome.VISIBLE, Outcome.ABSENT]) & observations["received_at"].notna()
+    chosen = observations[asked_at(observations, host) & proven]
+    spent = (chosen["received_at"] - chosen["sent_at"]).astype("float64") / _SECOND
+    return float(spent.median()) if len(spent) else 0.0
+
+
+def asked_at(observations: pd.DataFrame, host: str | Collection[str] = ()) -> pd.Series:
+    """Which rows are info, join or guest requests, to these API hosts (`HOST:PORT`); none named: to any."""
     asked = observations["source"].isin([Source.API]) & observations["operation"].isin(_ASKS)
     if hosts := {host} if isinstance(host, str) and host else set(host):
         asked &= observations["target"].map(_host).isin(hosts)
-    proven = observations["outcome"].isin([Outcome.VISIBLE, Outcome.ABSENT]) & observations["received_at"].notna()
-    chosen = observations[asked & proven]
-    spent = (chosen["received_at"] - chosen["sent_at"]).astype("float64") / _SECOND
-    return float(spent.median()) if len(spent) else 0.0
+    return asked
 
 
 def between(timelines: pd.DataFrame, first: str, second: str) -> pd.DataFrame:

@@ -4,7 +4,7 @@
      "policy": {...},         Policy.as_dict()
      "intervals": {...},      tuned field -> [low, high], seconds; high null: no finite end
      "predicted": {...},      name -> field -> {"value", "lower", "upper", "sd", "n"}; null: not finite or not known
-     "provenance": {...},     window, n, store digest, nestobs version; arrivals and round trip that were assumed
+     "provenance": {...},     window, n, store digest, nestobs version; arrivals, round trip and failures assumed
      "notes": [...]}          sentences for people
 
 The text is ASCII, so that nothing in it acts on a terminal or depends on an encoding, and strict JSON. Only `policy`
@@ -37,6 +37,8 @@ ARRIVALS: Final = 1_000
 COUNT: Final = 1_000_000_000
 DIGEST_CHARACTERS: Final = 200
 INTERVALS: Final = ("message_threshold_s", "give_up_age_s")
+FAILURES: Final = ("info", "token", "signal")
+TALLY: Final = ("asked", "timed_out", "limited", "broken")
 CELL: Final = ("value", "lower", "upper", "sd", "n")
 
 _DAY: Final = r"[0-9]{4}-(0[1-9]|1[0-2])-(0[1-9]|[12][0-9]|3[01])"
@@ -53,7 +55,8 @@ class Provenance:
 
     n: nests in the window, n_censored of them never seen. store_digest: of the observations. nestobs: its version.
     arrivals_s: ages at which people were taken to ask, each as likely; none: unknown. round_trip_s: of a request, as it
-    was taken. What is predicted holds for these.
+    was taken. failures: kind of FAILURES -> counts by TALLY, of what joins asked how much failed and how; empty:
+    unknown. What is predicted holds for these.
     """
 
     window_start: str = ""
@@ -65,6 +68,7 @@ class Provenance:
     made_at: str = ""
     arrivals_s: tuple[float, ...] = ()
     round_trip_s: float = 0.0
+    failures: Mapping[str, Mapping[str, int]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         for name in ("window_start", "window_end", "made_at"):
@@ -83,6 +87,13 @@ class Provenance:
         if not _is_seconds(self.round_trip_s):
             raise PolicyError(f"round_trip_s is a number of seconds from 0 to {LONGEST_S:.0f}")
         object.__setattr__(self, "arrivals_s", tuple(ages))
+        _known("failures", self.failures, FAILURES)
+        for tally in self.failures.values():
+            _known("a kind of failures", tally, TALLY, needs=TALLY)
+            for name in TALLY:
+                _check_count(name, tally[name])
+            if sum(tally[name] for name in TALLY[1:]) > tally["asked"]:
+                raise PolicyError("what failed is some of what was asked: timed_out, limited and broken are at most it")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

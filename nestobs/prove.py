@@ -31,7 +31,7 @@ from nestobs.own_lab import empty, listed, running_lab
 from nestobs.plan import HORIZON_S
 from nestobs.policy import MANUAL_RETRY, Policy
 from nestobs.policy_file import PolicyFile
-from nestobs.realised import cells, outcomes
+from nestobs.realised import cells, outcomes, span
 from nestobs.station import Target
 from nestobs.store import Store, replacing
 from nestobs.timeline import timelines
@@ -61,7 +61,7 @@ class Proof:
     """What was predicted and what came. nests: those made. livekit: kind and version. policies: today's rule first.
     verdicts: of all joins, by kind. round_trip_s: of the joins' API requests; a lab much slower than what was tuned on
     delays joins by as much. left: sentences about what was not deleted. wall_s: how long it took. cells: as
-    realised.cells."""
+    realised.cells. window: when the first join began and the last one ended, ISO 8601, UTC; empty: none did."""
 
     scenario: str
     seed: int
@@ -73,6 +73,7 @@ class Proof:
     left: tuple[str, ...]
     wall_s: float
     cells: pd.DataFrame = field(repr=False)
+    window: tuple[str, ...] = ()
 
     @property
     def share_inside(self) -> float | None:
@@ -88,6 +89,7 @@ class Proof:
             "nests": self.nests,
             "livekit": dict(self.livekit),
             "media": False,
+            "window": list(self.window),
             "round_trip_s": self.round_trip_s,
             "verdicts": dict(self.verdicts),
             "policies": [_told(policy.name, self._rows(policy)) for policy in self.policies],
@@ -196,6 +198,7 @@ async def prove(
         left=tuple(left),
         wall_s=round((clock.now() - started_at) / SECOND_NS, 1),
         cells=cells(joins, predicted, [one.name for one in policies], round_trip_s=file.provenance.round_trip_s),
+        window=span(observations),
     )
     with replacing(out / "proof.json") as temporary:
         temporary.write_text(json.dumps(proof.as_dict(), indent=2) + "\n", encoding="utf-8")
@@ -224,6 +227,7 @@ def _planned(nests: int, policies: Sequence[Policy], arrivals: Sequence[float], 
         media=0,
         wanted_polls=POLLS,
         relay_polls=RELAY_POLLS,
+        room_polls=0,
     )
 
 
@@ -245,8 +249,8 @@ async def _campaign(  # noqa: PLR0917 - called once, above
 
 
 def bare(target: Target) -> Target:
-    """What a join needs of a target: one relay, and not LiveKit's list of rooms. The rest would only cost."""
-    return replace(target, relays=target.relays[:1], livekit_key="", livekit_secret="")
+    """What a join needs of a target: the selected relay alone. The others would only cost."""
+    return replace(target, relays=target.relays[:1])
 
 
 def _words(info: Mapping[str, Any], name: str, policies: Sequence[Policy]) -> str:

@@ -76,8 +76,8 @@ def outcomes(observations: pd.DataFrame, timelines: pd.DataFrame) -> pd.DataFram
 
     `observations` as Store.frame gives them, `timelines` made of the same. asked_s: age at the join's first request.
     delay_s and error_s, half the range that the interval leaves: NaN when not joined. path: requests of the last round
-    up to the one that gave the token; path_s: how much of the delay they took; 0 and NaN when not joined. All on the
-    clock of the vantage: meant for one vantage, the host's own.
+    up to the one that gave the token, from the first that was answered; path_s: how much of the delay they took; 0 and
+    NaN when not joined. All on the clock of the vantage: meant for one vantage, the host's own.
     """
     found = _verdicts(observations).merge(_requests(observations), on="group", how="left")
     found["sent_at"] = found["asked_at"].where(found["asked_at"].notna(), found["sent_at"]).astype("int64")
@@ -86,10 +86,14 @@ def outcomes(observations: pd.DataFrame, timelines: pd.DataFrame) -> pd.DataFram
     return made.sort_values(["unit", "vantage", "policy", "asked_s"], ignore_index=True)
 
 
-def _verdicts(observations: pd.DataFrame) -> pd.DataFrame:
+def _ended(observations: pd.DataFrame) -> pd.Series:
+    """Which rows are verdicts of joins."""
     ends = observations["source"].isin([Source.JOIN]) & observations["operation"].isin([Operation.VERDICT])
-    ends &= observations["received_at"].notna() & ~observations["failure"].isin([Failure.INTENT])
-    rows = observations[ends]
+    return ends & observations["received_at"].notna() & ~observations["failure"].isin([Failure.INTENT])
+
+
+def _verdicts(observations: pd.DataFrame) -> pd.DataFrame:
+    rows = observations[_ended(observations)]
     facts = [_facts(text) for text in rows["detail"]]
     return pd.DataFrame(
         {
@@ -105,6 +109,13 @@ def _verdicts(observations: pd.DataFrame) -> pd.DataFrame:
     )
 
 
+def span(observations: pd.DataFrame) -> tuple[str, ...]:
+    """When the first join that came to a verdict began and when the last one ended: ISO 8601, UTC; () for none."""
+    rows = observations[_ended(observations)]
+    ends = pd.to_datetime([int(rows["sent_at"].min()), int(rows["received_at"].max())]) if len(rows) else ()
+    return tuple(f"{at:%Y-%m-%dT%H:%M:%SZ}" for at in ends)
+
+
 def _facts(detail: object) -> dict[str, Any]:
     try:
         facts = json.loads(str(detail))
@@ -115,11 +126,13 @@ def _facts(detail: object) -> dict[str, Any]:
 
 def _requests(observations: pd.DataFrame) -> pd.DataFrame:
     """Per attempt group: asked_at, when its first API request was sent; and, in seconds after that, NaN where no token
-    came: round_s, when the round began that got the last one, token_s, when that came; path: requests between."""
+    came: token_s, when the last one came, round_s, when the first answered request of its round was sent; path:
+    requests between."""
     asked = observations["source"].isin([Source.API]) & observations["operation"].isin(_ASKS)
     asked &= observations["role"].isin([Role.JOINER, Role.GUEST]) & observations["received_at"].notna()
     rows = observations[asked]
-    rows = rows.assign(given=rows["operation"].isin(_TOKENS) & rows["outcome"].isin([Outcome.VISIBLE]))
+    proven = rows["outcome"].isin([Outcome.VISIBLE, Outcome.ABSENT])
+    rows = rows.assign(proven=proven, given=rows["operation"].isin(_TOKENS) & rows["outcome"].isin([Outcome.VISIBLE]))
     groups = rows.sort_values("sent_at", kind="stable").groupby("attempt_group", sort=False)
     found = [(name, *_path(part)) for name, part in groups]
     table = pd.DataFrame(found, columns=["group", "asked_at", "round_s", "token_s", "path"])
@@ -135,6 +148,7 @@ def _path(part: pd.DataFrame) -> tuple[int, float, float, int]:
         return int(sent[0]), math.nan, math.nan, 0
     last = given[-1]
     begin = np.flatnonzero(operation[: last + 1] == operation[0])[-1]  # each round begins with the same request
+    begin += np.flatnonzero(part["proven"].iloc[begin : last + 1])[0]  # an info that failed took no round trip
     token_s = (int(part["received_at"].iloc[last]) - sent[0]) / _SECOND
     return int(sent[0]), float(sent[begin] - sent[0]) / _SECOND, float(token_s), int(last - begin + 1)
 

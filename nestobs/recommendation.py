@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from nestobs.crowd import Crowd
 from nestobs.delays import BlockKind
 from nestobs.estimate import DelayLaw, Number, Resampled
+from nestobs.failures import Failures
 from nestobs.law import LawError
 from nestobs.policy import Policy
 from nestobs.policy_file import NOTE_CHARACTERS, PolicyFile, Provenance
@@ -84,7 +85,8 @@ class Recommendation:
     interval. stop_age_s: when asking without pause stops being worth it. sharing_age_s: from which `share` of joiners
     succeed at once at every vantage, by share. replays: what each policy would have done, today's first; the tuned and
     the simple one judged on nests they were not tuned on. front: requests, delay and lost share per joiner along prices
-    of a request. strata: where delays differ. notes: sentences on what is assumed, not identifiable, or missing, with
+    of a request, of a network that always answers. strata: where delays differ. failures: of requests, as measured and
+    replayed; None: not known, none replayed. notes: sentences on what is assumed, not identifiable, or missing, with
     the number of nests that would settle it.
     """
 
@@ -118,6 +120,7 @@ class Recommendation:
     block_kind: BlockKind = field(kw_only=True)
     window: tuple[str, str] = field(kw_only=True)
     round_trip_s: float = field(default=0.0, kw_only=True)
+    failures: Failures | None = field(default=None, kw_only=True)
 
     def replayed(self, name: str) -> Replay:
         """The replay of a policy by its name. Raises KeyError."""
@@ -146,6 +149,7 @@ class Recommendation:
                 made_at=made_at,
                 arrivals_s=tuple(float(age) for age in self.arrivals),
                 round_trip_s=self.round_trip_s,
+                failures={} if self.failures is None else self.failures.as_dict(),
             ),
             intervals={
                 "message_threshold_s": _ends(self.message_threshold_s),
@@ -182,6 +186,7 @@ class Recommendation:
             "rows": self.law.n,
             "censored": self.law.censored,
             "window": list(self.window),
+            "failures": None if self.failures is None else self.failures.as_dict(),
         }
 
 

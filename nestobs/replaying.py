@@ -5,6 +5,9 @@ One recorded interval (lower, upper] answers for every policy: an attempt at or 
 latest and at its earliest; *imputation* draws it from the smoothed law within its interval, several times. Error comes
 from a bootstrap of blocks in which each resample also takes another imputation. Policies are compared on the same
 nests, joiners, imputations and resamples. "Never" means not by the last age at which anything was seen to come.
+
+Requests fail as often as they were measured to (failures.py). That share is imputed, too: each imputation draws its
+own from what the counts leave open.
 """
 
 from __future__ import annotations
@@ -23,6 +26,7 @@ from nestobs.courses import Course, Scores, courses, score
 from nestobs.delays import blocks as blocks_of
 from nestobs.delays import joinable
 from nestobs.estimate import LEVEL, DataError, DelayLaw, Number, Rows, block_counts, fit, percentile, rows
+from nestobs.failures import Failures
 from nestobs.policy import MANUAL_RETRY, Policy, named_policy
 from nestobs.schedule import Prices
 
@@ -179,26 +183,30 @@ def metrics(scores: Scores, counts: Floats | None = None) -> dict[str, Floats]:
 
 @dataclass(frozen=True, slots=True)
 class Played:
-    """A policy's `scores` of the imputed instants, `ends` of the extremes, each with each of its courses."""
+    """A policy's `scores` of the imputed instants, `ends` of the extremes, each with each of its courses.
+
+    troubled: these differ by what failed, too, which no interval bounds: bounds are of the mean over them.
+    """
 
     scores: Scores
     ends: Scores
+    troubled: bool = False
 
     @classmethod
     def joint(cls, parts: Sequence[tuple[NDArray[np.bool_], Played]]) -> Played:
         """Of some rows each, put together, as Scores.joint."""
         scores = Scores.joint([(rows, part.scores) for rows, part in parts])
-        return cls(scores, Scores.joint([(rows, part.ends) for rows, part in parts]))
+        return cls(scores, Scores.joint([(rows, part.ends) for rows, part in parts]), parts[0][1].troubled)
 
     def bounds(self) -> dict[str, tuple[float, float]]:
         """METRICS -> (least, greatest), as Replay has them; NaN where there is no value."""
-        delays = np.concatenate([metrics(one)["mean_delay_s"] for one in (self.ends, self.scores)])
+        delays = np.concatenate([self._delays(one) for one in (self.ends, self.scores)])
         delays = delays[~np.isnan(delays)]
         return {
-            "joined_share": self._ends(self.ends.joined),
-            "lost_share": self._ends(self.ends.lost),
+            "joined_share": self._ends("joined"),
+            "lost_share": self._ends("lost"),
             "mean_delay_s": (float(delays.min()), float(delays.max())) if len(delays) else (math.nan, math.nan),
-            "requests_per_join": self._ends(self.ends.requests),
+            "requests_per_join": self._ends("requests"),
         }
 
     @property
@@ -206,10 +214,23 @@ class Played:
         """Share of joiners whose outcome the intervals leave open."""
         return float(np.ptp(_by_course(self.ends.joined), axis=0).mean())
 
-    def _ends(self, values: Floats) -> tuple[float, float]:
+    def _ends(self, name: str) -> tuple[float, float]:
         """The least and the greatest mean: each row at its own least or greatest, whichever the course."""
-        each = _by_course(values)
-        return float(each.min(axis=0).mean(axis=1).min()), float(each.max(axis=0).mean(axis=1).max())
+        each = _by_course(getattr(self.ends, name))
+        least, greatest = each.min(axis=0).mean(axis=1), each.max(axis=0).mean(axis=1)
+        if not self.troubled:
+            return float(least.min()), float(greatest.max())
+        imputed = float(getattr(self.scores, name).mean())  # what fails may fail between the extremes, too
+        return min(float(least.mean()), imputed), max(float(greatest.mean()), imputed)
+
+    def _delays(self, scores: Scores) -> Floats:
+        """Mean delays of those who joined: of each row of scores, or of each extreme and of all imputations."""
+        if not self.troubled:
+            return metrics(scores)["mean_delay_s"]
+        parts = 3 if scores is self.ends else 1
+        delay, joined = (each.reshape(parts, -1).sum(axis=1) for each in (scores.delay, scores.joined))
+        with np.errstate(invalid="ignore"):
+            return np.asarray(delay / joined)
 
 
 def _by_course(values: Floats) -> Floats:
@@ -222,7 +243,8 @@ class Replay:
     """What a policy would have done on recorded nests.
 
     numbers: METRICS -> Number. bounds: METRICS -> (least, greatest) over all instants that the intervals allow (no
-    error of sampling); of the delay, which rises and falls between two polls, over extremes and imputed instants.
+    error of sampling); of the delay, which rises and falls between two polls, and where requests fail of all, over
+    extremes and imputed instants.
     against: METRICS -> Number of the paired difference to the baseline, empty for the baseline itself. regret: cost
     over that of a clairvoyant, who asks once, at the right instant, and never for a nest that does not come. ambiguous:
     share of joiners whose outcome the intervals leave open. n: rows; blocks: of how many. joiners: arrivals per row.
@@ -250,14 +272,16 @@ def replay(
     prices: Prices | None = None,
     signed_in: bool = True,
     round_trip_s: float = 0.0,
+    failures: Failures | None = None,
     rng: np.random.Generator | None = None,
     draws: int = DRAWS,
 ) -> list[Replay]:
     """Policies over the nests of `timelines` (as nestobs.timelines gives them), the baseline first.
 
     policy: one or several, by value or name. arrivals: ages at which people ask, seconds; None: evenly from 0 to 30 s,
-    the window in which today's client retries. round_trip_s: of an API request. rng: a numpy Generator; None: a fixed
-    seed. Raises DataError when no nest of `timelines` has a join layer with an origin.
+    the window in which today's client retries. round_trip_s: of an API request. failures: of requests, as
+    failures.failures measures them; None: of a network that always answers. rng: a numpy Generator; None: a fixed seed.
+    Raises DataError when no nest of `timelines` has a join layer with an origin.
     """
     rng = np.random.default_rng(0) if rng is None else rng
     delays = joinable(timelines, signed_in=signed_in)
@@ -266,7 +290,7 @@ def replay(
     wanted = [policy] if isinstance(policy, Policy | str) else list(policy)
     chosen = [named_policy(one) if isinstance(one, str) else one for one in wanted]
     ages = middles(np.linspace(0.0, 30.0, 31) if arrivals is None else np.asarray(arrivals, dtype=np.float64))
-    arena = Arena(recorded(delays, rng), ages, prices or PRICES, signed_in, round_trip_s, draws, rng)
+    arena = Arena(recorded(delays, rng), ages, prices or PRICES, signed_in, round_trip_s, draws, rng, failures)
     return arena.compare([baseline, *(one for one in chosen if one != baseline)])
 
 
@@ -284,6 +308,9 @@ class Arena:
     would be certain of none. So each draw's lost share gets half an event more, gamma-distributed (with the events
     drawn, Jeffreys' posterior of a rate), and its cost the price of that; its mean delay and requests get half a nest
     more that took one round more.
+
+    failures: of requests. Each imputation has its own share of them, drawn from what their counts leave open, and goes
+    by courses of its own: since draw d takes imputation d modulo m, intervals hold that error, too.
     """
 
     def __init__(  # noqa: PLR0917 - one place makes it, with all it has
@@ -295,6 +322,7 @@ class Arena:
         round_trip_s: float,
         draws: int,
         rng: np.random.Generator,
+        failures: Failures | None = None,
     ) -> None:
         self.nests, self.arrivals, self.prices = nests, arrivals, prices
         self.signed_in, self.round_trip_s = signed_in, round_trip_s
@@ -302,10 +330,14 @@ class Arena:
         self.counts = block_counts(nests.blocks, draws, rng).astype(np.float64)
         self.blocks = len(np.unique(nests.blocks))
         self.unseen = rng.gamma(0.5, size=draws) / nests.nests
+        self.failures = failures if failures is not None and failures.seen else None
+        self.shares: Floats | None = None
+        if self.failures is not None:
+            self.shares = self.failures.drawn(rng, len(nests.times))
         self._ways: dict[Policy, list[list[Course]]] = {}
 
     def courses(self, policy: Policy) -> list[list[Course]]:
-        """Driven with the same chances for each policy, once."""
+        """Driven with the same chances for each policy, once; where requests fail, one course an imputation."""
         if policy not in self._ways:
             self._ways[policy] = courses(
                 policy,
@@ -313,6 +345,8 @@ class Arena:
                 np.random.default_rng(self.seed),
                 signed_in=self.signed_in,
                 round_trip_s=self.round_trip_s,
+                failures=self.failures,
+                shares=self.shares,
             )
         return self._ways[policy]
 
@@ -321,7 +355,8 @@ class Arena:
         nests, ways = self.nests if nests is None else nests, self.courses(policy)
         most = max(len(shapes) for shapes in ways)
         each, own = (np.repeat(ends, most, axis=0) for ends in (nests.extremes, nests.own_ends))
-        return Played(score(ways, nests.times, nests.gone, nests.own), score(ways, each, nests.gone, own))
+        imputed = score(ways, nests.times, nests.gone, nests.own)
+        return Played(imputed, score(ways, each, nests.gone, own), self.failures is not None)
 
     def cost(self, scores: Scores) -> Number:
         """Per joiner, with the price of what was not seen."""

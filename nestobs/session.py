@@ -24,6 +24,7 @@ from nestobs import timeline
 from nestobs.budget import Budget
 from nestobs.config import Config
 from nestobs.delays import among, round_trip_s
+from nestobs.failures import failures
 from nestobs.host import Campaign, Report
 from nestobs.host import run as _host
 from nestobs.observation import INSTANTS
@@ -80,18 +81,19 @@ def tune(
 ) -> Recommendation:
     """A defended message threshold, give-up age and polling policy from what was observed.
 
-    observed: a store, its folder, or a frame of `timelines`. window: only nests made in [start, end). host: only those
-    of these API hosts (`HOST:PORT` as in the URL). arrivals: ages at which people ask, seconds; None: evenly from 0 to
-    30 s (the store's own joins come when the collector wants, and say nothing of people). The rest is as for
-    `nestobs.tuning.recommend`. Raises TooLittleDataError that says how much more is needed.
+    observed: a store, its folder, or a frame of `timelines`, which does not tell how many requests fail. window: only
+    nests made in [start, end). host: only those of these API hosts (`HOST:PORT` as in the URL). arrivals: ages at which
+    people ask, seconds; None: evenly from 0 to 30 s (the store's own joins come when the collector wants, and say
+    nothing of people). The rest is as for `nestobs.tuning.recommend`. Raises TooLittleDataError that says how much more
+    is needed.
     """
     from nestobs.tuning import recommend
 
-    round_trip = 0.0
+    round_trip, failed = 0.0, None
     if isinstance(observed, Store | Path | str):
         rows = _opened(observed).frame()
         table = timeline.timelines(rows)
-        round_trip = round_trip_s(rows, host)
+        round_trip, failed = round_trip_s(rows, host), failures(rows, host)
     else:
         table = observed
     return recommend(
@@ -102,6 +104,7 @@ def tune(
         allowance=allowance,
         cost_ratio=cost_ratio,
         round_trip_s=round_trip,
+        failures=failed,
         rng=rng,
         draws=draws,
         executor=executor,

@@ -40,6 +40,7 @@ from nestobs.estimate import (
     refit,
     smoothed,
 )
+from nestobs.failures import Failures
 from nestobs.law import LawError, Survival, survival
 from nestobs.policy import GUIDE, LONGEST_S, MANUAL_RETRY, RELEASED, Policy, Schedule, exponential, fixed, full_jitter
 from nestobs.recommendation import Allowance, Recommendation, Stratum
@@ -78,6 +79,10 @@ FRONT_PRICES: Final = tuple(float(price) for price in np.geomspace(0.02, 50.0, 1
 MOST_PRICE: Final = 1e5
 """At such a price of a request nobody asks twice: a budget that is not kept then cannot be kept."""
 
+ERROR_RETRIES: Final = 5
+MOST_FAILING: Final = 0.9
+"""Of requests; a budget is planned for no more."""
+
 CROWD: Final = 50
 CROWD_S: Final = 5.0
 STRATUM_ROWS: Final = 20
@@ -100,6 +105,7 @@ def recommend(
     allowance: Allowance | None = None,
     cost_ratio: float = COST_RATIO,
     round_trip_s: float = 0.0,
+    failures: Failures | None = None,
     today: Policy = MANUAL_RETRY,
     rng: np.random.Generator | None = None,
     draws: int = DRAWS,
@@ -110,9 +116,10 @@ def recommend(
 
     arrivals: ages at which people ask, seconds; None: evenly from 0 to 30 s. signed_in: of the joiners. prices: what
     things cost, in seconds of waiting; request_cost is the least price of an API request. cost_ratio: of a false
-    "starting" over a false "gone". round_trip_s: of an API request. today: the rule a change is judged against; one
-    named `tuned` or `simple`, as the last tuning's, goes by the name `today`. rng: a numpy Generator; None: a fixed
-    seed. draws: resamples. executor: where they are fitted; None: here. progress: told each step in words.
+    "starting" over a false "gone". round_trip_s: of an API request. failures: of requests, as measured; None: unknown,
+    and what is predicted is for a network that always answers. today: the rule a change is judged against; one named
+    `tuned` or `simple`, as the last tuning's, goes by the name `today`. rng: a numpy Generator; None: a fixed seed.
+    draws: resamples. executor: where they are fitted; None: here. progress: told each step in words.
 
     Raises TooLittleDataError that says how much is needed, LawError for prices that are none.
     """
@@ -135,6 +142,7 @@ def recommend(
             np.random.default_rng(0) if rng is None else rng,
             draws,
             executor,
+            failures,
         )
         found = tuner.run(progress)
     assumed = () if arrivals is not None else ("Nobody said when people ask: evenly from 0 to 30 s was assumed.",)
@@ -183,6 +191,7 @@ class _Tuner:
     rng: np.random.Generator
     draws: int
     executor: Executor | None
+    failures: Failures | None = None
 
     def run(self, progress: Progress) -> Recommendation:
         progress("estimating the delay law")
@@ -233,7 +242,13 @@ class _Tuner:
             block_kind=block_kind,
             window=_window(self.delays),
             round_trip_s=self.round_trip_s,
+            failures=self.failures,
         )
+
+    @property
+    def failing(self) -> float:
+        """The share of requests for a token that fail."""
+        return 0.0 if self.failures is None else min(self.failures.token.share, MOST_FAILING)
 
     @property
     def per_round(self) -> int:
@@ -298,20 +313,26 @@ class _Tuner:
     def _requests(self, policy: Policy, held: Survival) -> float:
         """API requests of a joiner under a policy with a table: one where it succeeds, else a whole round.
 
+        Where some fail, each round is taken to be begun again at once until it is answered: a little more than are
+        made, since waits after errors stand in the place of others.
+
         Over ages of arrival and jitter, the same chances each time.
         """
+        answered = 1.0 - self.failing
+        once = 1.0 / answered
+        whole = once if self.per_round == 1 else (1.0 + answered) * once**2  # begun again until both are answered
         rng = np.random.default_rng(0)
         begins, gaps = np.array(policy.schedule.table).T
         ages = np.repeat(self.arrivals, JITTERS)
         ends, missed = ages + policy.horizon_s, held.at(ages)
-        asked = 1.0 + (self.per_round - 1.0) * missed
+        asked = once + (whole - once) * missed
         going = ages + GRAIN_S < policy.give_up_age_s
         while going.any():
             gap = gaps[np.maximum(np.searchsorted(begins, ages + GRAIN_S, "right") - 1, 0)]
             ages = ages + gap * (1.0 - JITTER + 2.0 * JITTER * rng.random(len(ages)))
             going &= ages <= ends
             still = held.at(ages)
-            asked += np.where(going, missed + (self.per_round - 1.0) * still, 0.0)
+            asked += np.where(going, once * missed + (whole - once) * still, 0.0)
             missed = still
             going &= ages + GRAIN_S < policy.give_up_age_s
         return float(asked.mean())
@@ -329,6 +350,7 @@ class _Tuner:
     def _policy(self, name: str, gaps: tuple[tuple[float, float], ...], give_up_s: float, threshold_s: float) -> Policy:
         polls = _polls(gaps, give_up_s)
         longest = max((gap for begin, gap in gaps if begin < give_up_s and gap < LONGEST_S), default=0.0)
+        rounds = math.ceil(1.25 * polls) + 2 + (ERROR_RETRIES if self.failing else 0)
         return Policy(
             name=name,
             ask_info=False,
@@ -337,8 +359,8 @@ class _Tuner:
             message_threshold_s=_whole(threshold_s),
             give_up_age_s=give_up_s,
             horizon_s=give_up_s + float(max(30, math.ceil((1.0 + JITTER) * longest))),
-            max_requests=max(3, min(self.allowance.per_window, self.per_round * (math.ceil(1.25 * polls) + 2))),
-            error_retries=5,
+            max_requests=max(3, min(self.allowance.per_window, self.per_round * rounds)),
+            error_retries=ERROR_RETRIES,
             connect_attempts=3,
         )
 
@@ -348,7 +370,8 @@ class _Tuner:
         self, smooth: DelayLaw, plan: _Plan, plain: Policy, labels: NDArray[np.int64]
     ) -> tuple[Arena, list[Replay]]:
         nests = recorded(self.delays, self.rng, law=smooth)
-        arena = Arena(nests, self.arrivals, self.prices, self.signed_in, self.round_trip_s, self.draws, self.rng)
+        given = (self.arrivals, self.prices, self.signed_in, self.round_trip_s, self.draws, self.rng, self.failures)
+        arena = Arena(nests, *given)
         others = (GUIDE, RELEASED, fixed(1), fixed(2), fixed(5), exponential(), full_jitter())
         found = arena.compare([self.today, *(one for one in others if one.name != self.today.name)])
         tuned, simpler = self._crossfit(arena, smooth, labels)
@@ -510,6 +533,7 @@ class _Tuner:
             notes.append(f"{straddle:.0%} of the rows straddle {TODAY_S:g} s: polls more often around it would help.")
         if law.never == 0:
             notes.append("No nest stayed away, so the never-share is not identified: half a nest was taken for it.")
+        notes += self._failed(plan.policy)
         notes += self._more(law, message)
         if block_kind != "day and host":
             notes.append(
@@ -528,6 +552,24 @@ class _Tuner:
             names = ", ".join(f"{one.kind} {one.name}" for one in strata if one.differs)
             notes.append(f"A policy of their own would differ for: {names}.")
         return notes
+
+    def _failed(self, tuned: Policy) -> list[str]:
+        """What failed, and what policies make of it."""
+        if self.failures is None:
+            return ["How often requests fail is not known: what is predicted holds for a network that always answers."]
+        token, signal = self.failures.token, self.failures.signal
+        told = [
+            f"one {what} in {1.0 / tally.share:.1f} failed ({tally.failed} of {tally.asked})"
+            for what, tally in (("request for a token", token), ("connection to LiveKit", signal))
+            if tally.failed
+        ]
+        if not told:
+            return []
+        tries = "; ".join(
+            f"{one.name} retries errors {one.error_retries} times and tries a connection {one.connect_attempts} times"
+            for one in (self.today, tuned)
+        )
+        return [f"Of what joins asked, {' and '.join(told)}: {tries}. Failures are taken to be independent."]
 
     def _more(self, law: DelayLaw, message: Number) -> list[str]:
         """How many more nests the threshold wants."""

@@ -17,6 +17,7 @@ from pathlib import Path
 from nestobs.budget import Budget
 from nestobs.config import Config
 from nestobs.delays import round_trip_s
+from nestobs.failures import failures
 from nestobs.host import Campaign, run
 from nestobs.own_lab import running_lab
 from nestobs.policy import exponential
@@ -44,6 +45,7 @@ async def observe(scenario: str, out: Path, nests: int, seed: int) -> None:
             media=0,
             wanted_polls=24,
             relay_polls=2,
+            room_polls=0,
         )
         await run(
             [bare(config.target(scenario))],
@@ -61,7 +63,7 @@ async def one(scenario: str, out: Path, nests: int, seed: int) -> Proof:
     await observe(scenario, out / "observed", nests, seed)
     observations = Store.open(out / "observed" / "store").frame()
     late_s = round_trip_s(observations)
-    found = recommend(timelines(observations), round_trip_s=late_s)
+    found = recommend(timelines(observations), round_trip_s=late_s, failures=failures(observations))
     print(f"{scenario}: {found.nests} nests, {len(observations)} observations, a round trip is {late_s * 1e3:.1f} ms")
     print(found.why, flush=True)
     file = found.file(found.tuned)

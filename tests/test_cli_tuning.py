@@ -13,6 +13,7 @@ from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
+import numpy as np
 import pytest
 from recommended import usual
 from stored_nests import API, drawn, nest_rows, store_of
@@ -22,7 +23,7 @@ import nestobs
 from nestobs import cli_tuning
 from nestobs.delays import joinable
 from nestobs.exports import javascript
-from nestobs.observation import Operation
+from nestobs.observation import Failure, Operation, Outcome, Role
 from nestobs.policy import Policy, fixed, read_policy, standard_policies
 from nestobs.policy_file import PolicyFile, dumps, loads
 from nestobs.recommendation import Allowance
@@ -346,6 +347,23 @@ class TestReplay:
         assert run(*words, "--window", "2026-01-01T12:00/2026-01-01T12:05").out.startswith("10 rows")
         is_one_sentence(run(*words, "--host", "nowhere.example"), 2, "observe some")
         is_one_sentence(run(*words, "--window", "x"), 2, "--window")
+
+    def test_counts_the_requests_that_failed_at_the_host_that_is_named(self, run):
+        """One in five of those of one host; today's rule loses as many."""
+        lower, upper = np.zeros(40), np.full(40, 0.5)
+        rows = list(nest_rows(lower, upper))
+        lost = [
+            replace(row, observation_id=f"lost {number}", outcome=Outcome.UNKNOWN, status=None,
+                    failure=Failure.RESET, reason="reset", role=Role.JOINER)
+            for number, row in enumerate(row for row in rows if row.operation is Operation.JOIN) if number % 4 == 0
+        ]  # fmt: skip
+        store = store_of(Path("lossy"), iter(rows), iter(lost), nest_rows(lower, upper, name="other", api=OTHER))
+        words = ("replay", "--policy", "guide", "--json", "--store", str(store.directory))
+        shares = []
+        for host in ("nests.example", "other.example:8443"):
+            data = json.loads(run(*words, "--host", host).out)["replays"]
+            shares.append({row["metric"]: row["value"] for row in data}["lost_share"])
+        assert shares[0] - shares[1] == pytest.approx(0.2, abs=0.06)
 
     def test_needs_a_store_and_a_policy(self, store, run):
         is_one_sentence(run("replay", "--policy", "guide", "--store", "none"), 5, "none", "--store")

@@ -10,8 +10,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from nestobs.courses import SHAPES, Scores, answer, course, courses, nest_at, play, score
-from nestobs.join import Guest, Info, Join, Kind, Wait, join_flow
+from nestobs.courses import SHAPES, STRATIFIED, Scores, answer, course, courses, nest_at, play, score, stratified
+from nestobs.failures import CHANCES, Failures, Network, Tally
+from nestobs.join import Guest, Info, Join, Kind, Signal, Wait, join_flow
 from nestobs.policy import GUIDE, MANUAL_RETRY, RELEASED, Policy, Schedule, fixed, standard_policies
 from nestobs.schedule import Prices
 
@@ -69,7 +70,13 @@ def short(policy, joinable_s, arrival_s, *, gone_s=INF, own_s=None, **options):
     return score([[way]], np.array([[joinable_s]]), np.array([gone_s]), own)
 
 
-def by_hand(policy, joinable_s, own_s, arrival_s, *, gone_s=INF, signed_in=True, round_trip_s=0.0):
+def troubled(share, *, signal=0.0, info=0.0, seed=3, took_s=(0.01, 0.4)):
+    """A network in which such shares of requests fail, in every way."""
+    tally = Tally(100, timed_out=2, limited=3, broken=5, broken_s=took_s, retry_after_s=1.5)
+    return Network(Failures(tally, tally, tally), np.random.default_rng(seed), shares=(info, share, signal))
+
+
+def by_hand(policy, joinable_s, own_s, arrival_s, *, gone_s=INF, signed_in=True, round_trip_s=0.0, network=None):
     """As `play`, of a nest whose authenticated join succeeds only from `own_s` on."""
     begin = 1_000_000_000 * SECOND_NS
     now = begin + round(arrival_s * SECOND_NS)
@@ -78,26 +85,34 @@ def by_hand(policy, joinable_s, own_s, arrival_s, *, gone_s=INF, signed_in=True,
         step = next(flow)
         while True:
             age_s, since = (now - begin) / SECOND_NS, own_s if isinstance(step, Join) else joinable_s
-            now += round(round_trip_s * SECOND_NS) if isinstance(step, Info | Join | Guest) else 0
+            failed, late = None, round(round_trip_s * SECOND_NS)
+            if network and isinstance(step, Info | Join | Guest | Signal):
+                failed = network.connect(step, now) if isinstance(step, Signal) else network.request(step, now, late)
+            now += late if isinstance(step, Info | Join | Guest) else 0
             now = max(now, step.until) if isinstance(step, Wait) else now
-            step = flow.send(answer(step, now, there=since <= age_s < gone_s))
+            now = failed.at if failed else now
+            step = flow.send(failed or answer(step, now, there=since <= age_s < gone_s))
     except StopIteration as ended:
         return ended.value
 
 
-def agree(policy, joinable_s, arrival_s, *, gone_s=INF, own_s=None, **options):
-    """Whether one join is scored as it goes step by step, with the same chances."""
-    scores = short(policy, joinable_s, arrival_s, gone_s=gone_s, own_s=own_s, **options)
+def agree(policy, joinable_s, arrival_s, *, gone_s=INF, own_s=None, network=None, **options):
+    """Whether one join is scored as it goes step by step, with the same chances; network: what makes one."""
+    fresh = {"network": network()} if network else {}
+    scores = short(policy, joinable_s, arrival_s, gone_s=gone_s, own_s=own_s, **fresh, **options)
+    fresh = {"network": network()} if network else {}
     if own_s is None:
-        verdict = play(policy, joinable_s, arrival_s, rng(), gone_s=gone_s, **options)
+        verdict = play(policy, joinable_s, arrival_s, rng(), gone_s=gone_s, **fresh, **options)
     else:
-        verdict = by_hand(policy, joinable_s, own_s, arrival_s, gone_s=gone_s, **options)
+        verdict = by_hand(policy, joinable_s, own_s, arrival_s, gone_s=gone_s, **fresh, **options)
         needs_own = options.get("signed_in", True) and not policy.fallback
         joinable_s = own_s if needs_own else joinable_s
     assert bool(scores.joined[0, 0]) == verdict.joined
     assert scores.requests[0, 0] == verdict.requests
-    ended = arrival_s + verdict.elapsed_s
-    delay = ended - max(joinable_s, arrival_s) if verdict.joined else 0.0
+    tokens = [one.at for one in verdict.attempts if one.step in ("join", "guest")]
+    token_s = (max(tokens, default=0) - 1_000_000_000 * SECOND_NS) / SECOND_NS
+    assert network or token_s == pytest.approx(arrival_s + verdict.elapsed_s, abs=1e-6) or not verdict.joined
+    delay = token_s - max(joinable_s, arrival_s) if verdict.joined else 0.0
     assert scores.delay[0, 0] == pytest.approx(delay, abs=1e-6)
     assert scores.vain[0, 0] == pytest.approx(0.0 if verdict.joined else verdict.elapsed_s, abs=1e-6)
     there = gone_s > max(joinable_s, arrival_s) and joinable_s < INF
@@ -124,6 +139,41 @@ class TestTheShortWayIsTheLongWay:
         own_s = None if own_after_s is None else INF if joinable_s == INF else begin + own_after_s
         ways = {"gone_s": begin + stays_s, "own_s": own_s, "signed_in": signed_in, "round_trip_s": round_trip_s}
         agree(policy, joinable_s, arrival_s, **ways)
+
+    @settings(max_examples=400, deadline=None)
+    @given(
+        policy=st.one_of(policies(), st.sampled_from(POLICIES)),
+        joinable_s=st.one_of(st.floats(-2.0, 40.0), st.sampled_from([-INF, 0.0, INF])),
+        arrival_s=st.one_of(st.floats(-3.0, 40.0), st.just(0.0)),
+        stays_s=st.one_of(st.just(INF), st.floats(0.0, 30.0)),
+        own_after_s=st.one_of(st.none(), st.just(INF), st.floats(0.0, 20.0)),
+        signed_in=st.booleans(),
+        round_trip_s=st.sampled_from([0.0, 0.02, 0.5, 1.7]),
+        shares=st.tuples(*[st.sampled_from([0.0, 0.1, 0.5, 0.9, 1.0])] * 3),
+        seed=st.integers(0, 99),
+    )
+    def test_for_any_policy_nest_joiner_and_network_that_fails(
+        self, policy, joinable_s, arrival_s, stays_s, own_after_s, signed_in, round_trip_s, shares, seed
+    ):
+        begin = joinable_s if math.isfinite(joinable_s) else 0.0
+        own_s = None if own_after_s is None else INF if joinable_s == INF else begin + own_after_s
+        ways = {"gone_s": begin + stays_s, "own_s": own_s, "signed_in": signed_in, "round_trip_s": round_trip_s}
+        info, token, signal = shares
+        agree(
+            policy, joinable_s, arrival_s, network=lambda: troubled(token, signal=signal, info=info, seed=seed), **ways
+        )
+
+    @by_name
+    @pytest.mark.parametrize("signed_in", [True, False])
+    def test_for_nests_that_come_at_the_very_instant_of_a_request_that_may_fail(self, policy, signed_in):
+        def network():
+            return troubled(0.4, signal=0.4, info=0.4, seed=5)
+
+        ways = {"signed_in": signed_in, "round_trip_s": 0.25}
+        for asked in course(policy, 1.5, rng(), network=network(), **ways).asked.tolist():
+            for at in (asked, math.nextafter(asked, INF), math.nextafter(asked, -INF)):
+                agree(policy, at, 1.5, network=network, **ways)
+                agree(policy, 0.0, 1.5, gone_s=at, network=network, **ways)
 
     @by_name
     @pytest.mark.parametrize("signed_in", [True, False])
@@ -219,6 +269,112 @@ class TestACourse:
         first, again = (courses(TABLE, np.array([0.0, 4.0]), rng()) for _ in range(2))
         for one, other in zip(first, again, strict=True):
             assert [way.asked.tolist() for way in one] == [way.asked.tolist() for way in other]
+
+
+def alone(error_retries=0, **more):
+    """One request of a guest's, and what error retries add."""
+    return replace(GUIDE, ask_info=False, error_retries=error_retries, **more)
+
+
+def mean(policy, share, *, signal=0.0, shapes=64, arrivals=32, signed_in=False, round_trip_s=0.0):
+    """Scores of a nest that is there all the time, in a network where such shares fail; at once."""
+    tally = Tally(100, broken=10, broken_s=(0.0,))
+    shares = np.tile([0.0, share, signal], (shapes, 1))
+    ages = np.linspace(1.0, 20.0, arrivals)
+    found = courses(
+        policy,
+        ages,
+        rng(),
+        signed_in=signed_in,
+        round_trip_s=round_trip_s,
+        failures=Failures(token=tally),
+        shares=shares,
+    )
+    return score(found, np.zeros((shapes, 1)), np.array([INF]))
+
+
+class TestFailures:
+    @pytest.mark.parametrize("share", [0.0, 0.05, 0.3, 0.75, 1.0])
+    def test_lose_just_their_share_of_who_asks_once(self, share):
+        scores = mean(alone(), share)
+        assert scores.lost.mean() == pytest.approx(share, abs=1 / 2048)
+        assert scores.joined.mean() == pytest.approx(1.0 - share, abs=1 / 2048)
+        assert (scores.requests == 1.0).all()
+
+    @pytest.mark.parametrize("retries", [1, 2, 3])
+    def test_lose_a_power_of_it_of_who_asks_again(self, retries):
+        """And every retry but the first waits twice as long as the one before: 1, 2, 4 s."""
+        share = 0.4
+        scores = mean(alone(retries), share, shapes=100)
+        assert scores.lost.mean() == pytest.approx(share ** (retries + 1), abs=0.02)
+        assert scores.requests.mean() == pytest.approx(sum(share**k for k in range(retries + 1)), abs=0.03)
+        waited = sum((1 - share) * share**k * (2**k - 1) for k in range(retries + 1))
+        assert scores.delay.mean() == pytest.approx(waited, abs=0.06)
+
+    @pytest.mark.parametrize("attempts", [1, 2, 3])
+    def test_of_connections_lose_a_power_of_their_share_and_no_request(self, attempts):
+        scores = mean(alone(connect_attempts=attempts), 0.0, signal=0.4)
+        assert scores.lost.mean() == pytest.approx(0.4**attempts, abs=0.01)
+        assert (scores.requests == 1.0).all()
+        assert scores.delay == pytest.approx(0.0, abs=1e-9)
+
+    def test_of_both_kinds_are_independent(self):
+        scores = mean(alone(), 0.3, signal=0.2, shapes=100)
+        assert scores.joined.mean() == pytest.approx(0.7 * 0.8, abs=0.02)
+
+    @pytest.mark.parametrize("policy", [GUIDE, MANUAL_RETRY, alone(), fixed(2), TABLE], ids=lambda one: one.name)
+    def test_lose_the_more_the_more_there_are(self, policy):
+        lost = [mean(policy, share, signed_in=True, shapes=16).lost.mean() for share in (0.0, 0.1, 0.3, 0.6, 0.9)]
+        assert lost == sorted(lost)
+        assert lost[-1] > lost[0]
+
+    def test_are_not_taken_for_a_404(self):
+        """No guest's request after an authenticated one that failed: the verdict is API down, and not guest."""
+        verdict = play(replace(GUIDE, ask_info=False), 0.0, 1.0, rng(), network=troubled(1.0))
+        assert (verdict.kind in (Kind.API_DOWN, Kind.RATE_LIMITED), verdict.requests) == (True, 1)
+
+    def test_of_info_lose_nobody(self):
+        found = courses(
+            GUIDE,
+            np.array([1.0]),
+            rng(),
+            failures=Failures(info=Tally(10, broken=5, broken_s=(0.25,))),
+            shares=np.array([[1.0, 0.0, 0.0]]),
+            round_trip_s=1.0,
+        )
+        scores = score(found, np.array([[0.0]]), np.array([INF]))
+        assert (scores.joined[0, 0], scores.requests[0, 0], scores.delay[0, 0]) == (1.0, 2.0, 1.25)
+
+    @pytest.mark.parametrize("none", [None, Failures(), Failures(token=Tally(300), signal=Tally(5))])
+    def test_where_none_were_seen_change_nothing(self, none):
+        for policy in POLICIES:
+            ages = np.array([0.0, 7.0])
+            assert repr(courses(policy, ages, rng(), failures=none)) == repr(courses(policy, ages, rng()))
+
+    def test_are_the_same_for_the_same_chances_and_not_for_others(self):
+        one, same, other = (
+            courses(TABLE, np.array([0.0, 4.0]), rng_, failures=Failures(token=Tally(10, broken=5, broken_s=(0.1,))))
+            for rng_ in (rng(), rng(), np.random.default_rng(8))
+        )
+        assert repr(one) == repr(same) != repr(other)
+
+    def test_never_take_more_requests_than_the_policy_allows(self):
+        for share in (0.2, 0.9):
+            for seed in range(20):
+                policy = replace(TABLE, max_requests=7)
+                way = course(policy, 0.0, rng(), network=troubled(share, info=share, seed=seed))
+                assert way.total <= 7
+
+    def test_have_chances_that_are_spread_evenly(self):
+        """Over the arrivals of a shape, and over all; and those of a course do not depend on each other."""
+        found = stratified(32, 10, rng())
+        assert found.shape == (32, 10, STRATIFIED, CHANCES)
+        assert ((found >= 0) & (found < 1)).all()
+        assert (np.sort(np.floor(found * 32), axis=0) == np.arange(32)[:, None, None, None]).all()
+        assert (np.sort(np.floor(found * 320).reshape(320, -1), axis=0) == np.arange(320)[:, None]).all()
+        flat = stratified(32, 200, rng()).reshape(6400, -1)
+        apart = np.corrcoef(flat.T)[np.triu_indices(flat.shape[1], 1)]
+        assert abs(apart).max() < 0.06
 
 
 class TestScores:

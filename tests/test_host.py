@@ -125,6 +125,13 @@ async def test_relays_are_asked_as_often_as_the_campaign_says(open_lab, canary):
     assert len(asked) == 3
 
 
+@pytest.mark.parametrize(("room_polls", "rows"), [(None, 6), (2, 2), (0, 0)])
+async def test_so_is_livekits_room_list(open_lab, canary, room_polls, rows):
+    async with open_lab("calm", delay_scale=0.1, relays=1) as lab:
+        await canary.run(lab, 1, horizon_s=1.0, joins=0, wanted_polls=6, room_polls=room_polls)
+    assert len([row for row in canary.rows().of(Operation.ROOMS) if row.planned_at is not None]) == rows
+
+
 async def test_policies_side_by_side_meet_each_nest_at_one_instant_as_strangers(open_lab, canary):
     policies = tuple(replace(fixed(0.5), name=name, stay_s=0.2) for name in "abc")
     async with open_lab("calm", delay_scale=0.5, relays=1) as lab:

@@ -30,11 +30,13 @@ from nestobs.policy_file import (
     CELL,
     COUNT,
     DIGEST_CHARACTERS,
+    FAILURES,
     FILE_CHARACTERS,
     INTERVALS,
     NOTE_CHARACTERS,
     NOTES,
     PREDICTED,
+    TALLY,
     PolicyFile,
     Provenance,
     dumps,
@@ -63,6 +65,7 @@ FULL = PolicyFile(
         made_at="2026-02-01T12:00:00Z",
         arrivals_s=(0.5, 12.0, 30),
         round_trip_s=0.025,
+        failures={"token": {"asked": 255, "timed_out": 1, "limited": 2, "broken": 25}},
     ),
     intervals={"message_threshold_s": (20.0, 31.5), "give_up_age_s": (30.0, None)},
     predicted={"tuned": {"wait_s": CELL_OF, "requests": CELL_OF}, "guide": {"wait_s": CELL_OF}},
@@ -169,6 +172,9 @@ policies = st.builds(
 cells = st.fixed_dictionaries(
     dict.fromkeys(CELL[:4], st.none() | st.floats() | st.integers(-(10**18), 10**18)) | {"n": counts}
 )
+tallies = st.tuples(*[st.integers(0, COUNT // 4)] * 4).map(
+    lambda parts: dict(zip(TALLY, (sum(parts), *parts[1:]), strict=True))
+)
 intervals = st.tuples(seconds, seconds | st.just(math.inf)).map(sorted) | st.tuples(seconds, st.none())
 policy_files = st.builds(
     PolicyFile,
@@ -184,6 +190,7 @@ policy_files = st.builds(
         nestobs=names,
         arrivals_s=st.lists(seconds, max_size=4),
         round_trip_s=seconds,
+        failures=st.dictionaries(st.sampled_from(FAILURES), tallies),
     ),
     intervals=st.dictionaries(st.sampled_from(INTERVALS), intervals),
     predicted=st.dictionaries(names, st.dictionaries(names, cells, max_size=3), max_size=3),
@@ -222,6 +229,8 @@ GOOD = {
     "full": DATA,
     "small": SMALL,
     **{f"{name}_only": SMALL | {name: DATA[name]} for name in ("intervals", "predicted", "provenance", "notes")},
+    "no_failures": changed("provenance.failures", ...),
+    "failures_empty": changed("provenance.failures", {}),
     "no_digest": changed("provenance.store_digest", ...),
     "no_schedule": changed("policy.schedule", ...),
     "no_fallback": changed("policy.fallback", []),
@@ -315,6 +324,11 @@ BAD = {
     "arrivals_true": changed("provenance.arrivals_s", [True]),
     "arrivals_too_many": changed("provenance.arrivals_s", [1.0] * (ARRIVALS + 1)),
     "round_trip_negative": changed("provenance.round_trip_s", -0.001),
+    "failures_list": changed("provenance.failures", []),
+    "failures_unknown": changed("provenance.failures.media", DATA["provenance"]["failures"]["token"]),
+    "failures_short": changed("provenance.failures.token", {"asked": 3}),
+    "failures_negative": changed("provenance.failures.token.broken", -1),
+    "failures_null": changed("provenance.failures.token", None),
     "round_trip_null": changed("provenance.round_trip_s", None),
     "n_negative": changed("provenance.n", -1),
     "n_true": SMALL | {"provenance": {"n": True}},
@@ -351,6 +365,7 @@ BEYOND_THE_SCHEMA = {
     "ages_that_do_not_ascend": json.dumps(changed("policy.schedule", table([[5, 1], [0, 1]]))),
     "an_age_twice": json.dumps(changed("policy.schedule", table([[0, 1], [0, 2]]))),
     "an_interval_upside_down": json.dumps(changed("intervals.give_up_age_s", [2, 1])),
+    "more_failed_than_asked": json.dumps(changed("provenance.failures.token.asked", 27)),
     "more_censored_than_nests": json.dumps(changed("provenance.n_censored", 121)),
     "a_key_twice": json.dumps(SMALL).replace('"name"', '"name": "a", "name"'),
     "a_whole_number_with_a_fraction": json.dumps(changed("policy.max_requests", 60.0)),
@@ -469,7 +484,13 @@ class TestRefusals:
     @settings(max_examples=300)
     @given(data=st.data())
     def test_a_file_with_one_value_changed_is_read_or_refused_as_the_schema_says(self, data):
-        paths = ["nestobs_policy", "notes", "predicted.tuned", "predicted.tuned.wait_s.value", "provenance.n"]
+        paths = [
+            "nestobs_policy",
+            "notes",
+            "predicted.tuned",
+            "predicted.tuned.wait_s.value",
+            "provenance.round_trip_s",
+        ]
         paths += [f"policy.{name}" for name in DATA["policy"]] + [
             f"policy.schedule.{name}" for name in Schedule().__slots__
         ]

@@ -72,7 +72,8 @@ async def test_a_proof_runs_both_policies_against_the_same_nests_and_sets_predic
             mine = [one for one in rows if one.attempt_group == row.attempt_group and one.source is Source.API]
             assert len(mine) == json.loads(row.detail)["requests"], name
     assert {row.role for row in ends} == {Role.JOINER}
-    assert not [row for row in rows if row.operation in (Operation.MEDIA, Operation.ROOMS)]
+    assert not [row for row in rows if row.operation is Operation.MEDIA]
+    assert not [row for row in rows if row.operation is Operation.ROOMS and row.planned_at is not None]
 
     (tmp_path / "out" / "mine").write_text("mine")
     with pytest.raises(UsageError, match="other things than an earlier proof"):
@@ -184,6 +185,7 @@ def made(inside=(True, pd.NA, False), livekit="server", left=()):
         left=left,
         wall_s=100.0,
         cells=pd.DataFrame(rows, columns=list(CELLS)).astype(CELLS),
+        window=("2026-01-01T12:00:00Z", "2026-01-01T12:03:20Z"),
     )
 
 
@@ -213,6 +215,7 @@ def test_its_json_is_strict_and_has_a_policy_each():
     assert tuned["predicted"]["mean_delay_s"] == {"value": None, "lower": None, "upper": None}
     assert tuned["realised"]["mean_delay_s"] == {"value": 0.31, "error_s": 0.02, "n": 198, "inside": None}
     assert tuned["predicted"]["joined_share"] == {"value": 1.0, "lower": 0.98, "upper": 1.0}
+    assert data["window"] == ["2026-01-01T12:00:00Z", "2026-01-01T12:03:20Z"]
     assert data["leaks"] == {"left": 0, "which": []}
     assert set(tuned["realised"]) < set(METRICS)
 

@@ -11,7 +11,7 @@ import pytest
 
 from nestobs.estimate import Number
 from nestobs.observation import COLUMNS, Failure, Observation, Operation, Outcome, Role, Source, as_row
-from nestobs.realised import CELLS, OUTCOMES, cells, outcomes, realised, slower_s
+from nestobs.realised import CELLS, OUTCOMES, cells, outcomes, realised, slower_s, span
 from nestobs.replaying import METRICS, predictive
 from nestobs.timeline import timelines
 
@@ -181,6 +181,31 @@ def test_the_way_to_the_token_is_the_last_round_from_its_first_request():
     assert only["path"] == 3
     assert only["path_s"] == pytest.approx(0.2 + TRIP, abs=1e-6)
     assert only["delay_s"] == pytest.approx(5.2 + TRIP - (3.2 + 5.2 + TRIP) / 2, abs=1e-6)
+
+
+def test_an_info_that_failed_is_no_part_of_the_way_to_the_token():
+    """It took no round trip, and what it took is in the delay all the same."""
+    failed = row("a", Operation.INFO, 5.0, 5.5, Outcome.UNKNOWN, attempt_group="g", role=Role.JOINER,
+                 failure=Failure.RESET, reason="the connection was reset")  # fmt: skip
+    lost = row("a", Operation.JOIN, 4.0, 4.1, Outcome.UNKNOWN, attempt_group="g", role=Role.JOINER,
+               failure=Failure.TIMEOUT, reason="no answer")  # fmt: skip
+    rows = [made("a"), poll("a", Operation.JOIN, 1.0, VISIBLE), *asks("a", "g", (3.9, ABSENT), way=Operation.INFO)]
+    rows += [lost, failed, *asks("a", "g", (5.6, VISIBLE))]
+    [only] = seen(*rows, verdict("a", "g", 3.9, 7.0, requests=4)).to_dict("records")
+    assert (only["path"], only["asked_s"]) == (1, pytest.approx(3.9))
+    assert only["path_s"] == pytest.approx(TRIP, abs=1e-6)
+    assert only["delay_s"] == pytest.approx(5.6 + TRIP - 3.9, abs=1e-6)
+
+
+def test_the_span_is_from_the_first_joins_begin_to_the_last_ones_end():
+    rows = [
+        made("a"),
+        verdict("a", "g", 2.0, 9.0),
+        verdict("a", "h", 1.0, 3.0),
+        poll("a", Operation.JOIN, 99.0, ABSENT),
+    ]
+    assert span(frame(rows)) == ("2025-06-15T15:06:41Z", "2025-06-15T15:06:49Z")
+    assert span(frame([made("a")])) == ()
 
 
 # Many, by brute force

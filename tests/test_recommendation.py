@@ -15,6 +15,7 @@ from recommended import nests
 from test_policy_file import SCHEMA
 
 from nestobs.estimate import Number
+from nestobs.failures import Failures, Tally
 from nestobs.law import LawError
 from nestobs.policy import read_policy
 from nestobs.policy_file import NOTE_CHARACTERS, dumps, loads
@@ -30,6 +31,13 @@ PROVENANCE = {"store_digest": "ab" * 32, "made_at": "2026-03-05T00:00:00Z", "nes
 def found():
     """Of forty nests seen from two vantages."""
     return recommend(nests(), rng=np.random.default_rng(0), draws=60)
+
+
+@cache
+def troubled():
+    """The same, where requests failed."""
+    some = Failures(token=Tally(255, limited=1, broken=24, broken_s=(0.01,)), signal=Tally(80))
+    return recommend(nests(), rng=np.random.default_rng(0), draws=60, failures=some)
 
 
 def strict(text):
@@ -88,6 +96,13 @@ class TestAFile:
         assert (made.window_start, made.window_end) == ("2026-03-04T12:00:00Z", "2026-03-04T12:19:30Z")
         assert (made.store_digest, made.made_at, made.nestobs) == tuple(PROVENANCE.values())
 
+    def test_says_what_failed_where_that_is_known(self):
+        assert found().file(found().tuned).provenance.failures == {}
+        file = troubled().file(troubled().tuned)
+        assert file.provenance.failures["token"] == {"asked": 255, "timed_out": 0, "limited": 1, "broken": 24}
+        assert loads(dumps(file)) == file
+        assert list(Draft202012Validator(SCHEMA).iter_errors(json.loads(dumps(file)))) == []
+
     def test_predicts_for_the_policy_and_for_todays_rule(self):
         for policy in (found().tuned, found().simple):
             file = found().file(policy)
@@ -137,6 +152,8 @@ class TestAsJson:
         assert list(data["sharing_age_s"]) == ["0.5", "0.8", "0.9", "0.95"]
         assert data["message_threshold_s"] == plain(found().message_threshold_s)
         assert len(data["front"]) == len(found().front)
+        assert data["failures"] is None
+        assert strict(json.dumps(troubled().as_dict()))["failures"]["token"]["broken"] == 24
 
     def test_what_is_infinite_or_unknown_is_null(self):
         odd = replace(

@@ -16,6 +16,7 @@ from simulated import TRUTHS, observe, timelines
 from nestobs.courses import GRAIN_S, play
 from nestobs.delays import joinable
 from nestobs.estimate import DataError, Number, npmle, rows
+from nestobs.failures import Failures, Network, Tally
 from nestobs.policy import GUIDE, MANUAL_RETRY, RELEASED, Policy, PolicyError, Schedule, fixed, standard_policies
 from nestobs.replaying import (
     ARRIVALS,
@@ -70,11 +71,18 @@ def ended_early(table, seed=1):
     return table.assign(lower_s=lower, upper_s=np.where(cut, INF, table["upper_s"]))
 
 
-def arena(table, *, arrivals=(0.0, 30.0), round_trip_s=0.0, draws=50, seed=7):
+def arena(table, *, arrivals=(0.0, 30.0), round_trip_s=0.0, draws=50, seed=7, failures=None):
     """What replays of these nests are judged on."""
     draw = rng(seed)
     return Arena(
-        recorded(joinable(table), draw), middles(np.asarray(arrivals)), PRICES, True, round_trip_s, draws, draw
+        recorded(joinable(table), draw),
+        middles(np.asarray(arrivals)),
+        PRICES,
+        True,
+        round_trip_s,
+        draws,
+        draw,
+        failures,
     )
 
 
@@ -408,6 +416,105 @@ class TestWhatTheNextJoinsBring:
     )
     def test_is_anything_where_nothing_is_known(self, name, number, joins):
         assert predictive(name, number, joins) == (-INF, INF)
+
+
+def failing(token=25, signal=0, asked=250, took_s=0.01):
+    """So many of so many requests for a token failed, and of connections."""
+    return Failures(
+        token=Tally(asked, broken=token, broken_s=(took_s,)), signal=Tally(asked, broken=signal, broken_s=(took_s,))
+    )
+
+
+AT_ONCE = replace(GUIDE, ask_info=False)
+"""One authenticated request, and a guest's after a 404."""
+
+
+class TestRequestsThatFail:
+    def there(self, n=60):
+        """Nests that are there from the start."""
+        return nests(*[(0.0, 1e-6)] * n)
+
+    @pytest.mark.parametrize("none", [None, Failures(), failing(0)])
+    def test_where_none_do_change_nothing(self, none):
+        table = seen(40)
+        one, other = (
+            replay(["fixed(2)", TABLE], table, rng=rng(), draws=30, round_trip_s=0.1, failures=some)
+            for some in (none, None)
+        )
+        assert repr(frame(one).to_dict()) == repr(frame(other).to_dict())
+        assert [each.bounds for each in one] == [each.bounds for each in other]
+
+    @pytest.mark.parametrize("failed", [5, 50, 200])
+    def test_lose_their_share_of_who_asks_once(self, failed):
+        """With its error: Jeffreys' of the count, and half a nest's beside it."""
+        [found] = replay([], self.there(), baseline=AT_ONCE, draws=1000, rng=rng(), failures=failing(failed))
+        lost, share = found.numbers["lost_share"], (failed + 0.5) / 251
+        assert lost.value == pytest.approx(share, abs=0.006)
+        assert found.numbers["joined_share"].value == pytest.approx(1.0 - share, abs=0.006)
+        error = math.sqrt(share * (1 - share) / 252)
+        assert 1.2 * error < lost.upper - lost.value < 2.0 * error + 0.05
+        assert 1.2 * error < lost.value - lost.lower < 3.0 * error + 0.02
+        assert found.bounds["lost_share"] == pytest.approx((lost.value, lost.value), abs=1e-9)
+
+    def test_are_survived_by_who_tries_again_and_cost_the_wait(self):
+        retrying = replace(AT_ONCE, name="again", error_retries=5, connect_attempts=3)
+        once, again = replay(retrying, self.there(), baseline=AT_ONCE, rng=rng(), failures=failing(30, 30))
+        assert once.numbers["lost_share"].value > 0.2
+        assert again.numbers["lost_share"].value < 0.005
+        assert again.numbers["mean_delay_s"].value == pytest.approx(
+            sum(0.12**k * (2 ** (k - 1) + 0.01) for k in range(1, 6)), abs=0.05
+        )
+        assert again.numbers["requests_per_join"].value == pytest.approx(1 / 0.88, abs=0.02)
+        assert once.numbers["requests_per_join"].value == 1.0
+
+    def test_widen_what_is_predicted_the_less_the_more_was_asked(self):
+        widths = []
+        for asked in (50, 500, 50_000):
+            some = failing(asked // 10, asked=asked)
+            [found] = replay([], self.there(400), baseline=AT_ONCE, rng=rng(), failures=some)
+            lost = found.numbers["lost_share"]
+            widths.append(lost.upper - lost.lower)
+        assert widths == sorted(widths, reverse=True)
+        assert widths[0] > 3 * widths[2]
+
+    def test_hold_in_the_bounds_what_was_imputed(self):
+        for policy in (MANUAL_RETRY, TABLE, fixed(2)):
+            made = arena(seen(60), failures=failing(30, 20), round_trip_s=0.1)
+            found = made.judge(policy, made.play(policy), None)
+            for name, (least, greatest) in found.bounds.items():
+                value = np.mean(metrics(found.scores)[name])
+                assert least - 1e-9 <= value <= greatest + 1e-9 or name == "mean_delay_s", (policy.name, name)
+            delay = found.scores.delay.sum() / found.scores.joined.sum()
+            assert found.bounds["mean_delay_s"][0] <= delay <= found.bounds["mean_delay_s"][1]
+            assert 0.0 < found.ambiguous < 1.0
+
+    def test_of_parts_put_together_are_those_of_the_whole(self):
+        made = arena(seen(40), failures=failing(30))
+        odd = np.arange(40) % 2 == 0
+        parts = [(some, made.play(fixed(2), made.nests.take(some))) for some in (odd, ~odd)]
+        whole, joint = made.play(fixed(2)), type(parts[0][1]).joint(parts)
+        for name, ends in whole.bounds().items():
+            assert joint.bounds()[name] == pytest.approx(ends, rel=1e-9), name
+        assert joint.scores.lost.tolist() == whole.scores.lost.tolist()
+
+    @pytest.mark.parametrize("policy", [AT_ONCE, replace(AT_ONCE, name="again", error_retries=3)], ids=lambda p: p.name)
+    def test_fall_into_the_prediction(self, policy):
+        """In truth .12 fail; 150 requests were seen, 150 joins follow: in nine sets of ten, and more."""
+        draws, held, tries = rng(), dict.fromkeys(METRICS, 0), 24
+        for _ in range(tries):
+            some = failing(int(draws.binomial(150, 0.12)), asked=150)
+            [found] = replay([], self.there(150), baseline=policy, rng=draws, draws=200, failures=some)
+            plays = [play(policy, 0.0, 1.0, draws, network=Network(failing(18, asked=150), draws)) for _ in range(150)]
+            came = {
+                "joined_share": np.mean([one.joined for one in plays]),
+                "lost_share": np.mean([not one.joined for one in plays]),
+                "mean_delay_s": np.mean([one.elapsed_s for one in plays if one.joined]),
+                "requests_per_join": np.mean([one.requests for one in plays]),
+            }
+            for name, value in came.items():
+                low, high = predictive(name, found.numbers[name], 150, 150)
+                held[name] += low - 1e-9 <= value <= high + 1e-9
+        assert min(held.values()) >= 0.9 * tries, held
 
 
 class TestWhatIsGiven:

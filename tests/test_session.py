@@ -14,6 +14,7 @@ from stored_nests import drawn, nest_rows, store_of
 import nestobs
 import nestobs.session
 from nestobs.errors import ConfigError, KeyFormatError, StoreError, UnreachableError, UsageError
+from nestobs.failures import failures
 from nestobs.nostr import Keys
 from nestobs.observation import COLUMNS, INSTANTS
 from nestobs.policy import GUIDE
@@ -133,13 +134,16 @@ def test_tuning_takes_a_store_its_folder_or_its_timelines(stored, handed_on):
     for table, _ in handed_on:
         pd.testing.assert_frame_equal(table, nestobs.timelines(stored))
     assert [words["round_trip_s"] for _, words in handed_on] == [pytest.approx(0.02)] * 3 + [0.0]
+    counted = failures(stored.frame())
+    assert [words["failures"] for _, words in handed_on] == [counted] * 3 + [None]
+    assert (counted.token.asked, counted.seen) == (len(stored.frame()) - 70, False)  # all but the nests' creations
 
 
 def test_tuning_leaves_to_recommend_what_it_does_not_know(stored, handed_on):
     nestobs.tune(stored)
     usual = {name: each.default for name, each in inspect.signature(recommend).parameters.items()}
     for name, value in handed_on[0][1].items():
-        assert name in ("round_trip_s", "progress") or value == usual[name], name
+        assert name in ("round_trip_s", "failures", "progress") or value == usual[name], name
     nestobs.tune(stored, arrivals=[1.0, 2.0], signed_in=False, cost_ratio=0.5, draws=7)
     words = handed_on[1][1]
     assert (words["arrivals"], words["signed_in"], words["cost_ratio"], words["draws"]) == ([1.0, 2.0], False, 0.5, 7)
@@ -160,6 +164,8 @@ def test_tuning_takes_only_the_hosts_that_are_named_and_their_round_trips(stored
         assert hosts(handed_on[-1][0]) == wanted
     nestobs.tune(stored, host="example")
     assert handed_on[-1][0].empty
+    asked = [words["failures"].token.asked for _, words in handed_on[:3]]
+    assert asked[0] + asked[1] == asked[2]
     trips = [words["round_trip_s"] for _, words in handed_on[:2]]
     assert trips == [pytest.approx(0.02), pytest.approx(0.04)]
 

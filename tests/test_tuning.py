@@ -17,6 +17,7 @@ from simulated import TRUTHS, Truth, observe, timelines
 from nestobs.courses import course, courses, score
 from nestobs.delays import joinable
 from nestobs.estimate import DataError, Number, npmle
+from nestobs.failures import Failures, Tally
 from nestobs.law import LawError
 from nestobs.policy import GUIDE, LONGEST_S, MANUAL_RETRY, Policy, fixed
 from nestobs.recommendation import Allowance
@@ -60,6 +61,19 @@ def together(*tables):
 def usual():
     """A hundred nests of the bimodal truth."""
     return recommend(seen(100, BIMODAL), draws=100)
+
+
+LOSSY = Failures(
+    info=Tally(200, broken=20, broken_s=(0.01,)),
+    token=Tally(250, timed_out=2, broken=28, broken_s=(0.005, 0.02)),
+    signal=Tally(200, broken=24, broken_s=(0.01,)),
+)
+
+
+@cache
+def lossy():
+    """The nests of `usual`, where one request in eight failed."""
+    return recommend(seen(100, BIMODAL), draws=100, failures=LOSSY)
 
 
 @cache
@@ -415,6 +429,50 @@ def strata(table):
     law = npmle(made.delays["lower_s"].to_numpy(), made.delays["upper_s"].to_numpy())
     smooth = law.smooth()
     return made._strata(law, smooth, made._plan(smooth, "tuned", 30.0))
+
+
+class TestFailures:
+    def test_that_are_not_known_are_said_to_be_left_out(self):
+        assert any("How often requests fail is not known" in note for note in usual().notes)
+        known = tuner(seen(40), failures=Failures(token=Tally(100)))
+        assert known._failed(MANUAL_RETRY) == []
+
+    def test_that_were_seen_are_told_with_what_policies_make_of_them(self):
+        [note] = [note for note in lossy().notes if "Of what joins asked" in note]
+        assert "one request for a token in 8.3 failed (30 of 250)" in note
+        assert "one connection to LiveKit in 8.3 failed (24 of 200)" in note
+        assert "manual_retry retries errors 0 times and tries a connection 1 times" in note
+        assert f"tuned retries errors {lossy().tuned.error_retries} times and tries a connection 3 times" in note
+        assert not any("not known" in note for note in lossy().notes)
+        assert lossy().failures == LOSSY
+
+    def test_lose_joins_of_todays_rule_and_hardly_any_of_the_tuned(self):
+        """One in eight requests, and one in eight connections: who asks once gets in with .88 times .88 of the chance;
+        who asks in several rounds is lost by a failure in any."""
+        today, tuned = (lossy().replayed(name).numbers["lost_share"].value for name in ("manual_retry", "tuned"))
+        before = usual().replayed("manual_retry").numbers["lost_share"].value
+        assert 0.2 < today - before < 0.33
+        assert tuned < 0.02
+        assert lossy().policy.name in ("tuned", "simple")
+
+    def test_leave_the_tuned_enough_requests_and_no_more_than_a_window_has(self):
+        calm, more = usual().tuned.max_requests, lossy().tuned.max_requests
+        assert calm < more <= lossy().allowance.per_window
+        small = Allowance(requests=6, reserve=0.0, joins=0.01)
+        policy = tuner(seen(60), allowance=small, failures=LOSSY)._plan(made_law(tuner(seen(60))), "tuned", 30.0).policy
+        assert policy.max_requests == 6
+
+    @pytest.mark.parametrize("signed_in", [True, False])
+    def test_count_into_the_budget(self, signed_in):
+        """Requests made again are requests: on fresh nests no more than planned, and that not too much."""
+        for joins in (5.0, 20.0, 30.0):
+            made = tuner(seen(100), allowance=Allowance(joins=joins), signed_in=signed_in, failures=LOSSY)
+            law = made_law(made)
+            plan = made._plan(law, "tuned", 30.0)
+            ways = courses(plan.policy, EVENLY, rng(), signed_in=signed_in, failures=LOSSY, shapes=16)
+            times = np.tile(many(law, 500)[0], (16, 1))
+            requests = float(score(ways, times, np.full(times.shape[1], INF)).requests.mean())
+            assert 0.8 * plan.requests < requests < 1.01 * plan.requests <= 1.01 * made.allowance.per_join, joins
 
 
 class TestStrata:

@@ -1,0 +1,213 @@
+"""What failed of what joins asked, against a count by hand and the join core's reading; and chances that keep to it."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pandas as pd
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from nestobs.failures import LEAST_JOINS, Failures, Network, Tally, failures
+from nestobs.join import Guest, Info, Join, Reply, Signal, Wait, join_flow
+from nestobs.observation import COLUMNS, Failure, Operation, Outcome, Role, Source
+from nestobs.policy import fixed
+
+SECOND_NS = 1_000_000_000
+API, OTHER = "https://nests.example:8443/api/v1/nests", "https://other.example/api/v1/nests"
+FAILING = Failures(
+    info=Tally(200, broken=10, broken_s=(0.1,)),
+    token=Tally(100, timed_out=10, limited=6, broken=4, broken_s=(0.01, 0.02), retry_after_s=3.0),
+    signal=Tally(50, timed_out=5, broken=5, broken_s=(0.03,)),
+)
+
+
+def rng(seed=7):
+    return np.random.default_rng(seed)
+
+
+def row(operation=Operation.JOIN, outcome=Outcome.VISIBLE, took_s=0.1, **more):
+    """One attempt of a join at a nest of the first API."""
+    usual = {"source": Source.API, "target": API, "role": Role.JOINER, "trace_id": "nest", "detail": "{}", "nest": ""}
+    usual |= {"sent_at": 10**18, "received_at": 10**18 + round(took_s * SECOND_NS)}
+    return dict.fromkeys(column.name for column in COLUMNS) | usual | {
+        "operation": operation, "outcome": outcome
+    } | more  # fmt: skip
+
+
+def failed(failure, status=None, **more):
+    refused = failure in (Failure.RATE_LIMITED, Failure.UNAUTHORISED, Failure.FORBIDDEN)
+    return row(outcome=Outcome.REFUSED if refused else Outcome.UNKNOWN, failure=failure, status=status, **more)
+
+
+def signal(outcome=Outcome.VISIBLE, **more):
+    return row(Operation.SIGNAL, outcome, source=Source.LIVEKIT, target="wss://livekit.example", **more)
+
+
+def table(*rows):
+    instants = {column.name: "Int64" for column in COLUMNS if column.name.endswith("_at")}
+    made = pd.DataFrame([*rows], columns=[column.name for column in COLUMNS])
+    return made.astype(instants | {"status": "Int64"})
+
+
+class TestWhatIsCounted:
+    def test_is_each_kind_by_itself(self):
+        found = failures(
+            table(
+                *[row(Operation.INFO)] * 3,
+                row(Operation.INFO, Outcome.UNKNOWN, 0.2, failure=Failure.RESET),
+                *[row()] * 4,
+                row(Operation.GUEST, Outcome.ABSENT, status=404),
+                failed(Failure.TIMEOUT, took_s=10.0),
+                failed(Failure.RATE_LIMITED, 429, detail='{"retry-after": "7"}'),
+                failed(Failure.SERVER_ERROR, 503, took_s=0.4),
+                *[signal()] * 2,
+                signal(Outcome.UNKNOWN, failure=Failure.REFUSED, took_s=0.3),
+                row(Operation.CREATE, Outcome.UNKNOWN, failure=Failure.RESET),
+                row(Operation.QUERY, Outcome.UNKNOWN, failure=Failure.RESET, source=Source.RELAY),
+            )
+        )
+        assert found.info == Tally(4, broken=1, broken_s=(0.2,))
+        assert found.token == Tally(8, timed_out=1, limited=1, broken=1, broken_s=(0.4,), retry_after_s=7.0)
+        assert found.signal == Tally(3, broken=1, broken_s=(0.3,))
+        assert found.shares() == pytest.approx((1 / 4, 3 / 8, 1 / 3))
+        assert found.seen
+        assert found.as_dict()["token"] == {"asked": 8, "timed_out": 1, "limited": 1, "broken": 1}
+
+    def test_is_nothing_where_nothing_was_asked(self):
+        nothing = failures(table())
+        assert nothing == Failures()
+        assert not nothing.seen
+        assert nothing.shares() == (0.0, 0.0, 0.0)
+
+    def test_leaves_out_intents_and_our_own_faults(self):
+        ours = row(outcome=Outcome.PROBE_ERROR, failure=Failure.BUDGET)
+        intent = row(outcome=Outcome.UNKNOWN, failure=Failure.INTENT, received_at=None)
+        assert failures(table(row(), ours, intent)).token == Tally(1)
+
+    def test_are_joins_where_they_are_enough_and_else_all(self):
+        """Polls keep their connections open, and so fail less."""
+        polls = [row(role=Role.OBSERVER)] * 500
+        joins = [failed(Failure.RESET)] * 5 + [row()] * (LEAST_JOINS - 5)
+        assert failures(table(*polls, *joins)).token.asked == LEAST_JOINS
+        few = failures(table(*polls, *joins[:-1])).token
+        assert (few.asked, few.failed) == (500 + LEAST_JOINS - 1, 5)
+
+    def test_is_of_the_hosts_that_are_named_and_the_connections_of_their_nests(self):
+        there = {"target": OTHER, "trace_id": "there"}
+        rows = table(row(), signal(), failed(Failure.RESET, **there), signal(Outcome.UNKNOWN, trace_id="there"))
+        first, other = (failures(rows, host) for host in ("nests.example:8443", ["other.example"]))
+        assert [tally.failed for tally in (first.token, first.signal)] == [0, 0]
+        assert [tally.failed for tally in (other.token, other.signal)] == [1, 1]
+        assert failures(rows).token.asked == 2
+        assert failures(rows, "nowhere.example") == Failures()
+
+    @pytest.mark.parametrize("text", ["", "{", "[1]", "{}", '{"retry-after": "soon"}', '{"retry-after": "-1"}'])
+    def test_bears_a_detail_that_names_no_wait(self, text):
+        assert failures(table(failed(Failure.RATE_LIMITED, 429, detail=text))).token.retry_after_s is None
+
+    @pytest.mark.parametrize(
+        ("outcome", "failure", "status"),
+        [
+            (Outcome.UNKNOWN, Failure.TIMEOUT, None),
+            (Outcome.UNKNOWN, Failure.RESET, None),
+            (Outcome.UNKNOWN, Failure.DNS, None),
+            (Outcome.UNKNOWN, Failure.SERVER_ERROR, 500),
+            (Outcome.UNKNOWN, Failure.SERVER_ERROR, 503),
+            (Outcome.REFUSED, Failure.RATE_LIMITED, 429),
+            (Outcome.REFUSED, Failure.UNAUTHORISED, 401),
+            (Outcome.REFUSED, Failure.FORBIDDEN, 403),
+            (Outcome.UNKNOWN, Failure.UNEXPECTED, 418),
+            (Outcome.UNKNOWN, Failure.UNEXPECTED, 404),
+            (Outcome.UNKNOWN, Failure.BAD_TOKEN, 200),
+            (Outcome.UNKNOWN, Failure.WRONG_PATH, 404),
+        ],
+    )
+    def test_is_what_the_join_core_tries_again_as_an_error(self, outcome, failure, status):
+        """It waits after these and no others: 404s, which have schedules, apart."""
+        policy = fixed(1)
+        flow = join_flow("room", True, policy, arrived_at=0, rng=rng())
+        assert isinstance(next(flow), Info)
+        assert isinstance(flow.send(Reply(1, Outcome.VISIBLE)), Join)
+        try:
+            again = isinstance(flow.send(Reply(2, outcome, status, failure)), Wait)
+        except StopIteration:
+            again = False
+        counted = failures(table(row(outcome=outcome, failure=failure, status=status))).token.failed
+        assert counted == int(again)
+
+    def test_lasts_as_long_as_the_broken_ones_took(self):
+        took = np.sort(rng().exponential(0.2, 400))
+        kept = failures(table(*[failed(Failure.RESET, took_s=one) for one in took])).token.broken_s
+        assert len(kept) == 8
+        assert np.mean(kept) == pytest.approx(took.mean(), rel=0.1)
+        assert list(kept) == sorted(kept)
+
+
+class TestShares:
+    def test_drawn_are_jeffreys_posterior_by_its_quantiles(self):
+        drawn = FAILING.drawn(rng(), 2000)
+        for column, (failed_, asked) in enumerate([(10, 200), (20, 100), (10, 50)]):
+            a, b = failed_ + 0.5, asked - failed_ + 0.5
+            assert drawn[:, column].mean() == pytest.approx(a / (a + b), rel=1e-3)
+            assert drawn[:, column].std() == pytest.approx(math.sqrt(a * b / (a + b) ** 2 / (a + b + 1)), rel=0.01)
+        assert abs(np.corrcoef(drawn.T)[0, 1]) < 0.1
+
+    def test_drawn_of_what_never_failed_are_none(self):
+        assert (Failures(token=Tally(100, broken=1, broken_s=(0.1,))).drawn(rng(), 10)[:, [0, 2]] == 0.0).all()
+
+
+class TestANetwork:
+    def test_fails_as_often_and_in_the_ways_that_were_measured(self):
+        network, replies = Network(FAILING, rng()), []
+        for _ in range(20_000):
+            replies.append(network.request(Join(4.0), 0, SECOND_NS))
+        share = {how: np.mean([reply is not None and reply.failure is how for reply in replies]) for how in Failure}
+        assert share[Failure.TIMEOUT] == pytest.approx(0.10, abs=0.01)
+        assert share[Failure.RATE_LIMITED] == pytest.approx(0.06, abs=0.008)
+        assert share[Failure.RESET] == pytest.approx(0.04, abs=0.006)
+        spent = {reply.failure: set() for reply in replies if reply}
+        for reply in filter(None, replies):
+            spent[reply.failure].add((reply.at / SECOND_NS, reply.retry_after_s, reply.outcome))
+        assert spent == {
+            Failure.TIMEOUT: {(4.0, None, Outcome.UNKNOWN)},
+            Failure.RATE_LIMITED: {(1.0, 3.0, Outcome.REFUSED)},
+            Failure.RESET: {(0.01, None, Outcome.UNKNOWN), (0.02, None, Outcome.UNKNOWN)},
+        }
+
+    def test_fails_info_and_guest_requests_as_their_kinds_do(self):
+        network = Network(FAILING, rng())
+        infos, guests = (
+            np.mean([network.request(step, 0, 0) is not None for _ in range(20_000)]) for step in (Info(1), Guest(1))
+        )
+        assert infos == pytest.approx(0.05, abs=0.006)
+        assert guests == pytest.approx(0.2, abs=0.012)
+
+    def test_loses_k_connections_with_the_kth_power_of_their_share(self):
+        network, lost = Network(FAILING, rng()), []
+        for _ in range(20_000):
+            network.request(Join(4.0), 0, 0)
+            lost.append(network.lost)
+            for _ in range(network.lost):
+                assert network.connect(Signal("x", 5.0), 0).at in (30_000_000, 5 * SECOND_NS)
+            assert network.connect(Signal("x", 5.0), 0) is None
+        for k in (1, 2, 3):
+            assert np.mean(np.array(lost) >= k) == pytest.approx(0.2**k, abs=0.012)
+
+    @settings(max_examples=60, deadline=None)
+    @given(st.sampled_from([0.0, 1e-12, 0.3, 1.0]), st.sampled_from([0.0, 1e-300, 0.5, 1 - 1e-16]))
+    def test_bears_any_share_and_any_chance(self, share, chance):
+        network = Network(FAILING, rng(), shares=(share,) * 3, first=np.full((1, 3), chance))
+        reply = network.request(Join(4.0), 0, 0)
+        assert (reply is not None) == (chance < share)
+        assert (network.lost > 0) == (chance < share)
+
+    def test_takes_the_first_chances_it_is_given_and_then_its_own(self):
+        network = Network(FAILING, rng(), first=np.array([[0.0, 0.9, 0.0], [0.99, 0.9, 0.0]]))
+        assert network.request(Join(4.0), 0, 0).failure is Failure.TIMEOUT
+        assert network.request(Join(4.0), 0, 0) is None
+        later = [network.request(Join(4.0), 0, 0) is None for _ in range(50)]
+        own = Network(FAILING, rng())
+        assert later == [own.request(Join(4.0), 0, 0) is None for _ in range(50)]
