@@ -60,7 +60,8 @@ class Campaign:
     policies run as they are, and a nest is kept until its joins have ended; else they are cut to what the plan can pay
     and to the watch. stagger_s: seconds between the starts of two nests. media: at how many of a nest's arrivals joins
     go on to media, the first ones (the RTC library is heavy: about .13 s of processor a connection). wanted_polls: of
-    each layer, budget allowing. webhook_port: where LiveKit's webhooks are received, None: nowhere.
+    each layer, budget allowing. room_polls: of LiveKit's room list; None: as many. webhook_port: where LiveKit's
+    webhooks are received, None: nowhere.
     """
 
     count: int
@@ -73,6 +74,7 @@ class Campaign:
     media: int = 1
     wanted_polls: int = WANTED_POLLS
     relay_polls: int = RELAY_POLLS
+    room_polls: int | None = None
     service: str = ""
     webhook_port: int | None = None
 
@@ -145,7 +147,7 @@ async def run(
             for target in targets
         ]
         crew = _Crew(stations, campaign, writer, rng, progress, Report(run_id))
-        return await pen.during(crew.work(store, keyring))
+        return await pen.during(crew.at_work(store, keyring))
 
 
 async def greet(station: Station) -> None:
@@ -185,6 +187,13 @@ class _Crew:
     traces: dict[str, Trace] = field(default_factory=dict)
     seen: dict[tuple[str, str], Nest] = field(default_factory=dict)
     holders: dict[tuple[str, str], set[str]] = field(default_factory=dict)
+
+    async def at_work(self, store: Store, keyring: Keyring) -> Report:
+        """Work, and say meanwhile of each vantage that it does."""
+        async with AsyncExitStack() as stack:
+            for station in self.stations:
+                await stack.enter_async_context(station.vantage.heartbeat())
+            return await self.work(store, keyring)
 
     async def work(self, store: Store, keyring: Keyring) -> Report:
         """Greet, clean what was left before, plan, perform, and say what is left now."""
@@ -395,7 +404,7 @@ class _Crew:
         for station in self.stations:
             watcher = Keys.generate()
             api, ages = station.api, self.plan.ages_s
-            more = self.campaign.wanted_polls
+            more = self.campaign.wanted_polls if self.campaign.room_polls is None else self.campaign.room_polls
             asks: list[tuple[tuple[float, ...], Ask]] = [
                 (ages(self.rng), bind(api.info, trace)),
                 (ages(self.rng), bind(api.guest, trace)),

@@ -28,6 +28,10 @@ DETAIL_BYTES = 4_096
 
 REASON_CHARACTERS = 400
 
+HEARTBEAT_S = 60.0
+"""A collector at work writes a row about nothing but itself at least so often (source clock, operation health), so that
+quiet can be told from not having looked. See `Vantage.heartbeat`."""
+
 
 class Source(StrEnum):
     """Who was asked."""

@@ -3,6 +3,7 @@
 A nest is followed for three minutes from its event: each relay a few times, and, where its `service` names our API
 or names none, info and guest as far as the shared budget goes, at most a quarter of what is left for any one nest. With
 `joins`, one real guest joins each. What the relays push is recorded for all. Nothing is made, so nothing is cleaned.
+While it runs it says so once a minute (`Vantage.heartbeat`): an hour without nests is not an hour without a watch.
 """
 
 from __future__ import annotations
@@ -83,7 +84,7 @@ async def run(
         if webhook_port is not None:
             await station.hear_webhooks(watcher.trace_of_room, webhook_port)
         try:
-            await pen.during(watcher.work(for_s))
+            await pen.during(watcher.at_work(for_s))
         except asyncio.CancelledError:
             said = f"interrupted: saw {watcher.watched.nests} nests, wrote {pen.written} observations"
             progress("interrupted", {"said": said})
@@ -102,6 +103,11 @@ class _Watcher:
     watched: Watched
     known: OrderedDict[str, Trace] = field(default_factory=OrderedDict)
     arrived: asyncio.Queue[tuple[Trace, Nest]] = field(default_factory=lambda: asyncio.Queue(1_000))
+
+    async def at_work(self, for_s: float | None) -> None:
+        """Watch, and say meanwhile that it is done."""
+        async with self.station.vantage.heartbeat():
+            await self.work(for_s)
 
     async def work(self, for_s: float | None) -> None:
         clock = self.station.clock

@@ -1,0 +1,186 @@
+"""When the collector was at work: known answers, gaps, several runs at once, and what a heartbeat writes."""
+
+from __future__ import annotations
+
+import asyncio
+import math
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from nestobs import vantage as vantage_module
+from nestobs.observation import COLUMNS, HEARTBEAT_S, Observation, Operation, Outcome, Source, as_row, detail
+from nestobs.timeline import timelines
+from nestobs.uptime import GAP_S, covered, disturbances, gaps, spans, together, within
+from nestobs.vantage import Vantage
+
+SECOND = 1_000_000_000
+NOON = 1_772_625_600 * SECOND
+HOUR = 3_600 * SECOND
+
+
+def rows(*made: tuple[float, float | None], vantage: str = "A", run: str = "run", **more: Any) -> pd.DataFrame:
+    """Observations sent and received at so many seconds after noon."""
+    return pd.DataFrame(
+        [
+            {
+                "vantage": vantage, "run_id": run, "source": "clock", "operation": "health", "failure": None,
+                "detail": "{}", "sent_at": NOON + round(sent * SECOND),
+                "received_at": None if received is None else NOON + round(received * SECOND),
+            } | more
+            for sent, received in made
+        ],
+        columns=["vantage", "run_id", "source", "operation", "failure", "detail", "sent_at", "received_at"],
+    ).astype({"received_at": "Int64", "sent_at": "int64"})  # fmt: skip
+
+
+def told(found: pd.DataFrame) -> list[tuple[str, float, float]]:
+    begin, end = ((found[name].astype("int64") - NOON) / SECOND for name in ("start_at", "end_at"))
+    return list(zip(found["vantage"], begin, end, strict=True))
+
+
+BEATS = [(60.0 * k, 60.0 * (k + 1)) for k in range(10)]
+
+
+def test_beats_make_one_span() -> None:
+    assert told(spans(rows(*BEATS))) == [("A", 0.0, 600.0)]
+
+
+def test_one_lost_beat_is_no_gap_and_two_are() -> None:
+    assert GAP_S == 2.5 * HEARTBEAT_S
+    assert told(spans(rows((0, 60), (121, 181)))) == [("A", 0.0, 181.0)]
+    assert told(spans(rows((0, 60), (60 + GAP_S + 1, 300)))) == [("A", 0.0, 60.0), ("A", 61.0 + GAP_S, 300.0)]
+
+
+def test_a_blocked_minute_is_covered_and_a_blocked_hour_is_not() -> None:
+    """A late beat says when it began and when it ended, and no more."""
+    assert told(spans(rows((0, 100)))) == [("A", 0.0, 100.0)]
+    assert told(spans(rows((0, 3600)))) == []
+
+
+def test_what_lies_between_two_runs_is_not_claimed() -> None:
+    found = spans(pd.concat([rows((0, 60)), rows((70, 130), run="next")]))
+    assert told(found) == [("A", 0.0, 60.0), ("A", 70.0, 130.0)]
+
+
+def test_runs_of_one_vantage_that_overlap_are_one_span_and_vantages_are_apart() -> None:
+    made = [rows((0, 100)), rows((50, 150), run="next"), rows((150, 200), run="third"), rows((10, 20), vantage="B")]
+    found = spans(pd.concat(made))
+    assert told(found) == [("A", 0.0, 200.0), ("B", 10.0, 20.0)]
+    assert told(together(found)) == [("", 0.0, 200.0)]
+
+
+def test_the_order_of_rows_and_a_missing_answer_do_not_matter() -> None:
+    made = rows((0, 60), (60, 120), (130, None), (135, 140))
+    assert told(spans(made.sample(frac=1, random_state=3))) == told(spans(made)) == [("A", 0.0, 140.0)]
+
+
+def test_no_row_and_a_single_instant_have_no_span() -> None:
+    assert told(spans(rows())) == []
+    assert told(spans(rows((5, None)))) == []
+    assert covered(spans(rows()), NOON, NOON + HOUR) == {}
+    assert len(gaps(spans(rows()), NOON, NOON + HOUR)) == 0
+
+
+def test_coverage_and_gaps_of_a_window() -> None:
+    found = spans(pd.concat([rows(*BEATS), rows((3000, 3060), run="next")]))
+    assert covered(found, NOON - 300 * SECOND, NOON + 3300 * SECOND) == {"A": pytest.approx(660 / 3600)}
+    assert covered(found, NOON + 300 * SECOND, NOON + 600 * SECOND) == {"A": 1.0}
+    assert math.isnan(covered(found, NOON, NOON)["A"])
+    off = gaps(found, NOON - 300 * SECOND, NOON + 3300 * SECOND)
+    assert told(off) == [("A", 600.0, 3000.0), ("A", -300.0, 0.0), ("A", 3060.0, 3300.0)]
+    assert list(off["gap_s"]) == [2400.0, 300.0, 240.0]
+
+
+def test_spans_are_cut_to_the_window() -> None:
+    assert told(within(spans(rows(*BEATS)), NOON + 30 * SECOND, NOON + 90 * SECOND)) == [("A", 30.0, 90.0)]
+    assert told(within(spans(rows(*BEATS)), NOON + HOUR, NOON + 2 * HOUR)) == []
+
+
+def test_a_sleep_and_a_step_are_listed_and_the_time_slept_is_not_claimed() -> None:
+    slept = rows((0, 100), source="clock", operation="step", failure="suspended", detail=detail(size_s=100.0))
+    stepped = rows((200, 200), source="clock", operation="step", failure="clock_step", detail="not json")
+    blocked = rows((0, 5), source="clock", operation="step", failure="loop_blocked", detail=detail(size_s=5.0))
+    found = disturbances(pd.concat([stepped, slept, blocked, rows(*BEATS)]))
+    assert list(found["kind"]) == ["suspended", "clock_step"]
+    assert list(found["size_s"].fillna(-1)) == [100.0, -1.0]
+    assert list((found["at"].astype("int64") - NOON) / SECOND) == [100.0, 200.0]
+    assert told(spans(slept)) == []
+
+
+@given(
+    st.lists(st.tuples(st.sampled_from("AB"), st.sampled_from("xy"), st.integers(0, 4000), st.integers(0, 300)),
+             max_size=30)
+)  # fmt: skip
+def test_spans_are_disjoint_and_with_the_gaps_they_fill_the_window(made: list[tuple[str, str, int, int]]) -> None:
+    parts = [rows((at, at + more), vantage=place, run=run) for place, run, at, more in made]
+    found = spans(pd.concat(parts) if parts else rows())
+    for place in "AB":
+        mine = found[found["vantage"] == place]
+        assert (mine["start_at"] < mine["end_at"]).all()
+        assert (mine["start_at"].iloc[1:].to_numpy() > mine["end_at"].iloc[:-1].to_numpy()).all()
+        if len(mine):
+            off = gaps(found, NOON, NOON + 2 * HOUR)
+            share = covered(found, NOON, NOON + 2 * HOUR)[place]
+            assert share + off.loc[off["vantage"] == place, "gap_s"].sum() / 7200 == pytest.approx(1.0)
+
+
+def test_a_million_rows_take_seconds() -> None:
+    rng = np.random.default_rng(1)
+    sent = NOON + rng.integers(0, 86_400 * SECOND, 1_000_000)
+    made = pd.DataFrame({"vantage": rng.choice(["A", "B", "C"], len(sent)), "run_id": "run", "source": "api",
+                         "operation": "info", "failure": None, "detail": "{}", "sent_at": sent,
+                         "received_at": pd.array(sent + SECOND, dtype="Int64")})  # fmt: skip
+    found = spans(made)
+    assert len(found) == 3
+
+
+# the heartbeat
+
+
+def frame(made: list[Observation]) -> pd.DataFrame:
+    table = pd.DataFrame([as_row(row) for row in made], columns=[column.name for column in COLUMNS])
+    return table.astype({"sent_at": "int64", "received_at": "Int64", "failure": "str"})
+
+
+async def test_a_heartbeat_covers_the_time_between_beats_to_its_end(
+    monkeypatch: pytest.MonkeyPatch, until: Any
+) -> None:
+    monkeypatch.setattr(vantage_module, "HEARTBEAT_S", 0.05)
+    made: list[Observation] = []
+    place = Vantage("A", "run", made.append)
+    begun = place.clock.now()
+    async with asyncio.timeout(20), place.heartbeat():
+        await until(lambda: len(made) >= 3)
+    ended = place.clock.now()
+    assert {(row.source, row.operation, row.outcome, row.failure) for row in made} == {
+        (Source.CLOCK, Operation.HEALTH, Outcome.ACCEPTED, None)
+    }
+    assert all(row.layer == "" and row.loop_lag_s is not None for row in made)
+    assert [row.sent_at for row in made[1:]] == [row.received_at for row in made[:-1]]
+    assert made[-1].received_at is not None
+    assert begun <= made[0].sent_at < made[-1].received_at <= ended
+    assert "heartbeat" not in {task.get_name() for task in asyncio.all_tasks()}
+    assert timelines(frame(made)).empty
+    assert len(spans(frame(made))) == 1
+
+
+async def test_a_heartbeat_that_is_cut_short_still_says_so() -> None:
+    made: list[Observation] = []
+    place = Vantage("A", "run", made.append)
+
+    async def fails() -> None:
+        async with place.heartbeat():
+            await asyncio.sleep(0.02)
+            raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        await fails()
+    assert len(made) == 1
+    assert made[0].received_at is not None
+    assert made[0].received_at - made[0].sent_at >= 0.02 * SECOND
+    assert made[0].failure is None
