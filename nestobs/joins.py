@@ -79,7 +79,8 @@ def joins(observations: pd.DataFrame, timelines: pd.DataFrame, *, settled_s: flo
     if verdicts.empty:
         return _frame([])
     evidence = _evidence(observations)
-    origins = {_unit(row): row["origin_at"] for row in _records(timelines, ("trace_id", "nest", "origin_at"))}
+    named = timelines.drop_duplicates(["trace_id", "nest", "origin_at"])
+    origins = {_unit(row): row["origin_at"] for row in _records(named, ("trace_id", "nest", "origin_at"))}
     became, offsets = _became(timelines), _offsets(observations)
     rows = []
     for row in _records(verdicts, _NEEDED):
@@ -176,23 +177,28 @@ def _evidence(observations: pd.DataFrame) -> dict[tuple[str, str], dict[str, _Ev
         api & observations["received_at"].notna() & ~_is(observations["failure"], Failure.INTENT),
         ["trace_id", "nest", "vantage", "operation", "outcome", "sent_at", "received_at"],
     ]
+    token, absent = _is(asked["outcome"], Outcome.VISIBLE), _is(asked["outcome"], Outcome.ABSENT)
+    stamps = pd.DataFrame(
+        {
+            "token_sent": asked["sent_at"].where(token, -1),
+            "token_received": asked["received_at"].where(token, -1),
+            "absent_sent": asked["sent_at"].where(absent, -1),
+        }
+    ).astype("int64")
     unit = np.where(asked["trace_id"] != "", asked["trace_id"], asked["nest"])
+    latest = stamps.groupby([unit, asked["vantage"], asked["operation"]], sort=False).max()
     found: dict[tuple[str, str], dict[str, _Evidence]] = {}
-    for (name, vantage, way), part in asked.groupby([unit, "vantage", "operation"], sort=False):
-        token, absent = _is(part["outcome"], Outcome.VISIBLE), _is(part["outcome"], Outcome.ABSENT)
-        found.setdefault((str(name), str(vantage)), {})[str(way)] = _Evidence(
-            token_sent=_latest(part["sent_at"][token]),
-            token_received=_latest(part["received_at"][token]),
-            absent_sent=_latest(part["sent_at"][absent]),
-        )
+    for (name, vantage, way), *instants in latest.itertuples():
+        found.setdefault((str(name), str(vantage)), {})[str(way)] = _Evidence(*instants)
     return found
 
 
 def _became(timelines: pd.DataFrame) -> dict[tuple[str, str, str], bool]:
-    """By (unit, vantage, layer), of layers about which anything was proven."""
+    """By (unit, vantage, layer), of layers that give a token and about which anything was proven."""
     proven = timelines[timelines["polls"] > 0]
+    named = proven[proven["layer"].isin([f"api:{way}" for way in _FOR_JOINERS])]
     columns = ("trace_id", "nest", "vantage", "layer", "right_censored")
-    return {(_unit(row), row["vantage"], row["layer"]): not row["right_censored"] for row in _records(proven, columns)}
+    return {(_unit(row), row["vantage"], row["layer"]): not row["right_censored"] for row in _records(named, columns)}
 
 
 def _verdicts(observations: pd.DataFrame) -> pd.Series:
@@ -221,10 +227,6 @@ def _records(frame: pd.DataFrame, columns: tuple[str, ...]) -> list[dict[str, An
     return cast(list[dict[str, Any]], frame[list(columns)].to_dict("records"))
 
 
-def _latest(values: pd.Series) -> int:
-    return int(values.max()) if len(values) else -1
-
-
 def _clock(row: Mapping[str, Any]) -> tuple[str, str, str]:
     """Whose clock, for which unit: what an offset belongs to."""
     return _unit(row), str(row["vantage"]), str(row["run_id"])
@@ -234,7 +236,8 @@ def _offsets(observations: pd.DataFrame) -> dict[tuple[str, str, str], float]:
     """By clock the offset in seconds with the least error; a stated error is better than none."""
     known = observations[observations["clock_offset_s"].notna()].sort_values("clock_error_s", na_position="last")
     columns = ("trace_id", "nest", "vantage", "run_id", "clock_offset_s")
-    return {_clock(row): float(row["clock_offset_s"]) for row in reversed(_records(known, columns))}
+    best = known[list(columns)].drop_duplicates(["trace_id", "nest", "vantage", "run_id"])
+    return {_clock(row): float(row["clock_offset_s"]) for row in reversed(_records(best, columns))}
 
 
 def _age_s(arrived: int, offset_s: float, origin: Any) -> float:
@@ -252,7 +255,8 @@ def _facts(detail: object) -> dict[str, Any]:
 
 
 def _text(value: object) -> str:
-    return value if isinstance(value, str) else ""
+    """The text, without a lone surrogate: JSON carries one, no frame does."""
+    return value.encode("utf-8", "replace").decode() if isinstance(value, str) else ""
 
 
 def _number(value: object, otherwise: float) -> float:

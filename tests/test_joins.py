@@ -183,6 +183,11 @@ def test_an_unanswered_intent_is_counted_and_makes_no_row() -> None:
     assert open_intents(frame([])) == 0
 
 
+def test_a_lone_surrogate_in_a_detail_makes_a_row() -> None:
+    found = judged(replace(verdict(STARTING, 5.0), detail=json.dumps({"verdict": "gone", "policy": "\ud800 alone"})))
+    assert found["policy"].iloc[0] == "? alone"
+
+
 @pytest.mark.parametrize("text", ["{}", "[]", "not json", json.dumps({"verdict": 7, "said": {"guide": []}})])
 def test_a_detail_of_any_shape_makes_a_row(text: str) -> None:
     found = judged(replace(verdict(STARTING, 5.0), detail=text))
