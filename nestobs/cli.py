@@ -22,11 +22,12 @@ if TYPE_CHECKING:
 EXIT_CODES: Final = """\
 exit codes:
   0  done; for `ready`: ready
-  1  it ran and the answer is no: not joined, something left, a check failed, too little data; for `ready`: not yet
+  1  the answer is no: not joined, something left, a check or report failed, too little data; for `ready`: not yet
   2  the words are wrong: flags, nestobs.toml, an address, a key; for `ready` also: gone or closed
-  3  a target that must answer does not; for `ready`: cannot tell
-  4  the request budget does not allow it
+  3  a target that must answer does not; for `ready`: cannot tell; for `report --fail-on breached`: it is
+  4  the request budget does not allow it; for `report --fail-on too-little-data`: there is too little
   5  the store cannot be used, or the disk is full (what was acknowledged is safe)
+  75  another process is making that report: try again later
   130  interrupted; what was made has been cleaned up, or stays in the ledger for the next start
 """
 
@@ -63,7 +64,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--version", action="version", version=f"nestobs {__version__}")
     commands = parser.add_subparsers(title="commands", required=True, metavar="COMMAND")
-    for add in (_demo, _lab, _doctor, _canary, _watch, _join, _ready, _timeline, _export, _tuning):
+    for add in (_demo, _lab, _doctor, _canary, _watch, _join, _ready, _timeline, _live, _export, _tuning, _report):
         add(commands)
     return parser
 
@@ -226,6 +227,17 @@ def _run_prove(args: argparse.Namespace) -> int:
     )
     _show(args, proof.as_dict(), [*proof.lines(), f"proof: {args.out / 'proof.json'}"])
     return 1 if proof.left else 0
+
+
+# report
+
+
+def _report(commands: Commands) -> None:
+    from nestobs.cli_reports import add_report, run_report
+
+    add_report(
+        _command(commands, "report", run_report, "Make reports on a schedule: each window once, published whole.")
+    )
 
 
 # lab
@@ -550,6 +562,22 @@ def _run_timeline(args: argparse.Namespace) -> int:
             )
         timeline_table(frame)
     return 0
+
+
+def _live(commands: Commands) -> None:
+    from nestobs.cli_live import add_live
+
+    parser = _command(commands, "live", _run_live, "Show how far each nest is, as another process observes them.")
+    add_live(parser, _duration_s, _count)
+
+
+def _run_live(args: argparse.Namespace) -> int:
+    from nestobs.cli_live import run_live
+
+    try:
+        return int(_interruptible(run_live(args)))
+    except KeyboardInterrupt:  # the usual way to end it
+        return 0
 
 
 def _export(commands: Commands) -> None:

@@ -17,6 +17,7 @@ an argument, where other users of the machine could read them.
 
 from __future__ import annotations
 
+import os
 import socket
 import tomllib
 from collections.abc import Sequence
@@ -152,6 +153,17 @@ class Config:
     def _beside(self, path: Path) -> Path:
         path = path.expanduser()
         return path if path.is_absolute() else self.path.parent / path
+
+
+_PLAIN: Final = frozenset(
+    {"PATH", "HOME", "USER", "LOGNAME", "SHELL", "TERM", "LANG", "LANGUAGE", "TZ", "TMPDIR", "PYTHONPATH", "PYTHONHOME"}
+    | {"VIRTUAL_ENV", "CONDA_PREFIX", "LD_LIBRARY_PATH", "OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS"}
+)
+
+
+def plain_environment() -> dict[str, str]:
+    """What a process needs that is to know no secret: where programs are, language, time zone; none of ours."""
+    return {name: value for name, value in os.environ.items() if name in _PLAIN or name.startswith("LC_")}
 
 
 def _secret_file(path: Path) -> str:

@@ -41,8 +41,8 @@ from nestobs.timeline import SCHEMA
 GOLDEN = Path(__file__).parent / "golden"
 WRITE_GOLDEN = os.environ.get("NESTOBS_WRITE_GOLDEN") == "1"
 COMMANDS = (
-    "demo", "lab", "doctor", "canary", "watch", "join", "ready", "timeline", "export",
-    "tune", "replay", "prove", "policy",
+    "demo", "lab", "doctor", "canary", "watch", "join", "ready", "timeline", "live", "export",
+    "tune", "replay", "prove", "policy", "report",
 )  # fmt: skip
 STARTING = "[api]\nrecord = { kind = 'never' }\n"
 NOBODY = ("--api", "http://127.0.0.1:9/api/v1/nests", "--relay", "ws://127.0.0.1:9")

@@ -51,7 +51,7 @@ def test_a_command_parses(line):
 def test_every_command_is_mentioned():
     named = {shlex.split(line)[1] for line in commands("nestobs") + inline("nestobs")}
     known = {"doctor", "join", "ready", "canary", "timeline", "lab", "watch", "export"}
-    known |= {"tune", "replay", "prove", "policy"}
+    known |= {"tune", "replay", "prove", "policy", "report"}
     assert known <= named
 
 
@@ -101,7 +101,7 @@ def test_exit_codes_are_the_errors_own():
 
     assert nestobs.demo
     table = {int(code): meaning for code, meaning in re.findall(r"^\| (\d+) \| (.*) \|$", README, re.M)}
-    assert set(table) == {0, 1, 2, 3, 4, 5, 130}
+    assert set(table) == {0, 1, 2, 3, 4, 5, 75, 130}
     assert {kind.exit_code for kind in tree(errors.NestobsError)} - {1} == {2, 3, 4, 5}
     words = {
         errors.UsageError: "words are wrong",
@@ -149,4 +149,6 @@ def test_the_test_command_is_what_ci_runs():
     said = ci.read_text("utf-8")
     assert "make test" in said
     assert "make livekit" in said
-    assert "NESTOBS_REQUIRE_LIVEKIT=1" in said
+    assert "make browser" in said
+    for what in ("LIVEKIT", "NODE", "BROWSER"):
+        assert f"NESTOBS_REQUIRE_{what}=1" in said

@@ -25,7 +25,9 @@ _TEMPLATE: Final = """
 {%- block html_head_css -%}
 <link rel="icon" href="data:,">
 <style>{{ resources.nestobs.style }}</style>
+{%- if resources.nestobs.shared %}<script src="{{ resources.nestobs.shared }}"></script>{% endif -%}
 {%- if resources.nestobs.plotly %}<script>{{ resources.nestobs.plotly }}</script>{% endif -%}
+{%- if resources.nestobs.printing %}<script>{{ resources.nestobs.printing }}</script>{% endif -%}
 {%- endblock -%}
 {%- block input_group -%}
 <details class="code"><summary>show code</summary>{{ super() }}</details>
@@ -41,26 +43,29 @@ main .jp-RenderedMarkdown > :first-child { margin-top: 2.2rem; }
 main h1 { font-size: 1.7rem; line-height: 1.2; margin: .6rem 0; }
 main h2 { font-size: 1.25rem; line-height: 1.3; border-top: 1px solid #8a929a55; padding-top: 1.4rem; }
 main h3 { font-size: 1.1rem; line-height: 1.3; margin: 1.8rem 0 .4rem; }
-main p, main li { max-width: 46rem; }
+main :is(p, li) { max-width: 46rem; }
+main :is(h1, h2, h3, p, li) { overflow-wrap: anywhere; }
 main .jp-OutputArea-child .jp-OutputArea-output { display: block; padding: 0; margin: 0; overflow: visible;
   background: none; }
 main :is(.jp-OutputArea-child, .jp-Cell-outputWrapper, .jp-Cell-inputWrapper) { display: block; }
 main .jp-InputArea { background: none; padding: 0; }
 main .jp-mod-noOutputs { display: inline-block; margin-right: 1rem; }
 main .jp-mod-noOutputs:has(details[open]) { display: block; }
-details:is(.code, .data) { font-size: 12px; color: #6e7781; margin: .2rem 0; }
-details:is(.code, .data) > summary { cursor: pointer; opacity: .8; }
-details.code .jp-InputArea { background: #8a929a1a; padding: .4rem; overflow-x: auto; }
+details:is(.code, .data) { font-size: 12px; color: #59636e; margin: .2rem 0; }
+details:is(.code, .data) > summary { cursor: pointer; }
+details.code :is(.jp-InputArea, .jp-InputArea-editor, .highlight) { display: block; background: #f5f5f5; border: 0; }
+details.code .jp-InputArea { padding: .4rem; box-sizing: border-box; }
+details.code pre { white-space: pre-wrap; overflow-wrap: anywhere; }
 .nestobs-figure { margin: .6rem 0 1.2rem; min-width: 0; }
 .nestobs-table { overflow-x: auto; margin: .6rem 0 1.2rem; }
 main .jp-RenderedHTMLCommon > .nestobs-table { margin-bottom: 1.2rem; }
 main .jp-RenderedHTMLCommon .nestobs-table table { border-collapse: collapse; font-size: 14px; margin: 0; width: auto;
   table-layout: auto; color: inherit; }
 main .jp-RenderedHTMLCommon .nestobs-table :is(th, td) { text-align: left; vertical-align: top; border: 0;
-  border-bottom: 1px solid #8a929a55; padding: .3rem 1.1rem .3rem 0; max-width: 32rem; min-width: 4rem;
+  border-bottom: 1px solid #8a929a55; padding: .3rem 1.1rem .3rem 0; max-width: min(32rem, 60vw); min-width: 3rem;
   white-space: normal; background: none; color: inherit; font-variant-numeric: tabular-nums; }
 main .jp-RenderedHTMLCommon .nestobs-table td:first-child { white-space: nowrap; }
-main .jp-RenderedHTMLCommon .nestobs-table td { overflow-wrap: anywhere; }
+main .jp-RenderedHTMLCommon .nestobs-table td { overflow-wrap: break-word; }
 main .jp-RenderedHTMLCommon .nestobs-words td:nth-child(2) { min-width: 11rem; }
 main .jp-RenderedHTMLCommon .nestobs-numbers td { white-space: nowrap; }
 main .jp-RenderedHTMLCommon .nestobs-table tr { background: none; }
@@ -68,35 +73,63 @@ main .jp-RenderedHTMLCommon .nestobs-table tr { background: none; }
 .nestobs-verdict.good { border-color: #009E73; }
 .nestobs-verdict.breached { border-color: #D55E00; }
 .nestobs-warning { border-left: 4px solid #D55E00; padding: .2rem .8rem; background: #d55e0014; }
-@media (prefers-color-scheme: dark) {
+@media screen and (prefers-color-scheme: dark) {
   body.jp-Notebook { background: #0d1117; color: #d5dbe1; }
+  details:is(.code, .data) { color: #9198a1; }
   main .jp-RenderedHTMLCommon :is(h1, h2, h3, p, li, td, th, strong) { color: inherit; }
   main .jp-RenderedHTMLCommon code { color: inherit; background: #8a929a33; }
 }
-@media print { details.code { display: none; } .nestobs-figure { break-inside: avoid; } }
+@media print {
+  details:is(.code, .data:not([open])) { display: none; }
+  .nestobs-figure, tr { break-inside: avoid; }
+  main :is(h1, h2, h3) { break-after: avoid; }
+}
 """
 
 
-def page(notebook: Any, *, title: str) -> str:
-    """The executed notebook (an nbformat node) as HTML. plotly.js is in it once, if there is a figure at all."""
+_PRINTING: Final = """
+{ // Paper is narrower than a screen, and no figure is told: all are drawn anew, as wide as A4 and Letter have room for.
+  const draw = (size) => document.querySelectorAll(".js-plotly-plot").forEach((plot) => Plotly.relayout(plot, size));
+  addEventListener("beforeprint", () => draw({ autosize: false, width: 680 }));
+  addEventListener("afterprint", () => draw({ autosize: true, width: null }));
+}
+"""
+
+
+def page(notebook: Any, *, title: str, shared_js: str = "") -> str:
+    """The executed notebook (an nbformat node) as HTML. plotly.js is in it once, if there is a figure at all.
+
+    shared_js: in place of that, the relative URL of a copy that many pages share (`plotly_js` under `shared_name`).
+    """
     from jinja2 import DictLoader
     from nbconvert import HTMLExporter
 
     shown, figures = _drawn(notebook)
+    shown.metadata.pop("widgets", None)  # their state draws nothing here
     shown.metadata["title"] = html.unescape(plain(title, 120))  # the template escapes it
     exporter = HTMLExporter(  # type: ignore[no-untyped-call]  # nbconvert is typed in part
         extra_loaders=[DictLoader({"nestobs.html.j2": _TEMPLATE})], template_file="nestobs.html.j2"
     )
     exporter.exclude_input_prompt = exporter.exclude_output_prompt = True
-    extra = {"style": _STYLE, "plotly": _plotly_js() if figures else ""}
+    extra = {"style": _STYLE, "plotly": plotly_js() if figures and not shared_js else ""}
+    extra["shared"] = shared_js if figures else ""
+    extra["printing"] = _PRINTING if figures else ""
     text, _ = exporter.from_notebook_node(shown, resources={"nestobs": extra})
     return str(text)
 
 
-def _plotly_js() -> str:
+def plotly_js() -> str:
+    """The whole of plotly.js."""
     from plotly.offline import get_plotlyjs
 
     return str(get_plotlyjs())
+
+
+def shared_name() -> str:
+    """The file name of a copy of plotly.js that many pages share: one a version."""
+    from plotly.offline import get_plotlyjs_version
+
+    return f"plotly-{get_plotlyjs_version()}.min.js"
 
 
 def _drawn(notebook: Any) -> tuple[Any, int]:
@@ -123,7 +156,7 @@ def _figure_html(figure: dict[str, Any], name: str) -> str:
     meta = layout.pop("meta", None) or {}
     body = to_html(
         {"data": figure.get("data", []), "layout": layout},
-        config={"responsive": True, "displayModeBar": False, "displaylogo": False},
+        config={"responsive": True, "displayModeBar": False, "displaylogo": False, "typesetMath": False},
         include_plotlyjs=False,
         include_mathjax=False,
         full_html=False,

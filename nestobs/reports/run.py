@@ -1,35 +1,48 @@
-"""A notebook run with parameters: executed by papermill out of sight, then published whole.
+"""A notebook executed with parameters by papermill, out of sight; and such a report published whole.
 
-The kernel is this interpreter, whatever kernelspecs a machine has; it talks over sockets in a private folder (ipc), and
-reads no personal IPython set-up. It is executed in a temporary folder, and each finished file comes to its place by
-os.replace: a reader sees the old report or the new one, never half of one. A notebook that fails changes nothing.
+It is executed in memory, on a kernel of its own (kernel.py) that is dead when this returns. `execute` gives what ran,
+also where a cell failed; `run` publishes what was good: each file comes to its place by os.replace, so a reader sees
+the old report or the new one, never half of one, and a notebook that fails changes nothing.
 """
 
 from __future__ import annotations
 
 import asyncio
-import os
 import re
-import signal
-import sys
+import shutil
 import tempfile
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
 
 from nestobs.errors import UsageError
 from nestobs.reports import ReportError
+from nestobs.reports.kernel import LOG, Leash, kernel_class, leash
 from nestobs.reports.page import page
-
-if TYPE_CHECKING:
-    from jupyter_client.manager import AsyncKernelManager
+from nestobs.reports.parameters import check
+from nestobs.store import replacing
 
 CELL_TIMEOUT_S: Final = 600
 _LONGEST_SOCKET: Final = 80
 """Unix socket paths end near 104 characters on some systems; ours add about 20 to the temporary folder's."""
 
 _ANSI: Final = re.compile(r"\x1b\[[0-9;]*[A-Za-z]")
+_MOST_SAID: Final = 2_000
+_MOST_TRACED: Final = 20_000
+_ERROR_MARKER: Final = "papermill-error-cell-tag"
+
+Progress = Callable[[int, int], None]
+"""Told before each cell: its number among the cells of code, from 1, and how many there are."""
+
+
+@dataclass(frozen=True, slots=True)
+class Executed:
+    """notebook: an nbformat node, with the outputs of the cells that ran. error: why not all of them did, or None."""
+
+    notebook: Any
+    error: ReportError | None = None
 
 
 def run(notebook: Path, out: Path, parameters: Mapping[str, object], *, cell_timeout_s: int = CELL_TIMEOUT_S) -> Path:
@@ -40,11 +53,12 @@ def run(notebook: Path, out: Path, parameters: Mapping[str, object], *, cell_tim
     ended. Raises UsageError for a missing notebook or an unknown parameter, ReportError when a cell fails or takes
     longer than `cell_timeout_s` or the result cannot be written. Not to be called from a running event loop.
     """
-    _known(notebook, parameters)
-    with _private_folder() as folder:
-        executed = _execute(notebook, folder, parameters, cell_timeout_s)
-        executed.metadata.get("papermill", {}).update(input_path=notebook.name, output_path=out.stem + ".ipynb")
-        _publish(executed, out, folder, title=str(parameters.get("title") or out.stem))
+    with private_folder() as folder, leash() as held:
+        executed = execute(notebook, parameters, folder=folder, held=held, cell_timeout_s=cell_timeout_s)
+    if executed.error is not None:
+        raise executed.error
+    executed.notebook.metadata["papermill"]["output_path"] = out.stem + ".ipynb"
+    _publish(executed.notebook, out, title=str(parameters.get("title") or out.stem))
     return out
 
 
@@ -58,52 +72,122 @@ def notebook(name: str) -> Path:
     return known[name]
 
 
-def _known(notebook: Path, parameters: Mapping[str, object]) -> None:
-    import papermill
-
-    if not notebook.is_file():
-        raise UsageError(f"there is no notebook {notebook}")
-    known = list(papermill.inspect_notebook(str(notebook)))
-    for name in parameters:
-        if name not in known:
-            raise UsageError(f"{notebook.name} has no parameter {name!r}: it knows {', '.join(known) or 'none'}")
-
-
 @contextmanager
-def _private_folder() -> Iterator[Path]:
-    parent = None if len(tempfile.gettempdir()) < _LONGEST_SOCKET else "/tmp"
-    with tempfile.TemporaryDirectory(prefix="nestobs-", dir=parent, ignore_cleanup_errors=True) as name:
-        yield Path(name)
+def private_folder(name: str | None = None) -> Iterator[Path]:
+    """A folder of ours alone, for sockets; removed in the end. With a name it can be found again after a crash."""
+    parent = socket_folder()
+    if name is None:
+        with tempfile.TemporaryDirectory(prefix="nestobs-", dir=parent, ignore_cleanup_errors=True) as made:
+            yield Path(made)
+        return
+    folder = parent / name
+    folder.mkdir(mode=0o700)
+    try:
+        yield folder
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
 
 
-def _execute(notebook: Path, folder: Path, parameters: Mapping[str, object], cell_timeout_s: int) -> Any:
-    """The executed notebook. The kernel is dead when this returns or raises."""
+def socket_folder() -> Path:
+    """The folder for temporary files, where its name is short enough for sockets, else /tmp."""
+    usual = tempfile.gettempdir()
+    return Path(usual if len(usual) < _LONGEST_SOCKET else "/tmp")
+
+
+def execute(
+    notebook: Path,
+    parameters: Mapping[str, object],
+    *,
+    folder: Path,
+    held: Leash,
+    cell_timeout_s: int = CELL_TIMEOUT_S,
+    progress: Progress | None = None,
+) -> Executed:
+    """The notebook executed with these parameters by a kernel on the leash `held`, its sockets in `folder`.
+
+    What goes wrong in the notebook, in its kernel, or because the leash was cut comes back as `error`. Raises
+    UsageError for a missing notebook or an unknown parameter.
+    """
+    import nbformat
     import papermill
     from papermill.exceptions import PapermillExecutionError
 
-    kernels: list[AsyncKernelManager] = []
+    check(notebook, parameters)
+    started: Any = nbformat.read(notebook, as_version=4)  # type: ignore[no-untyped-call]  # nbformat is typed in part
+    total = sum(cell.cell_type == "code" for cell in started.cells) + 1  # papermill adds the parameters' own
+    seen = _Seen(started, total, progress)
+    error = None
     try:
         with _event_loop():
-            return papermill.execute_notebook(
-                str(notebook),
-                str(folder / "executed.ipynb"),
+            seen.notebook = papermill.execute_notebook(
+                started,
+                None,
                 parameters=dict(parameters),
                 kernel_name="python3",
                 progress_bar=False,
                 cwd=str(Path.cwd()),
                 execution_timeout=cell_timeout_s,
-                kernel_manager_class=_kernel_class(folder, kernels),
+                kernel_manager_class=kernel_class(folder, held),
+                on_notebook_start=seen.started,
+                on_cell_execute=seen.next_cell,
             )
-    except PapermillExecutionError as error:
-        raise ReportError(
-            f"{notebook.name} failed in cell {error.cell_index}: {error.ename}: {_plain(error.evalue)}",
-            traceback=_plain("\n".join(error.traceback)),
-        ) from error
-    except (TimeoutError, RuntimeError) as error:
-        raise ReportError(f"{notebook.name} was not finished: {_plain(str(error)) or type(error).__name__}") from error
-    finally:
-        for kernel in kernels:
-            _end(kernel)
+    except PapermillExecutionError as failed:
+        error = ReportError(
+            f"{notebook.name} failed in cell {failed.cell_index}: {failed.ename}: {plain(failed.evalue)[:_MOST_SAID]}",
+            traceback=_cut(plain("\n".join(failed.traceback))),
+        )
+    except (TimeoutError, RuntimeError) as failed:
+        why = _why(failed, held, seen.cell, cell_timeout_s)
+        error = ReportError(f"{notebook.name} was not finished: {why}", traceback=_logged(folder))
+    return Executed(_cleaned(seen.notebook, notebook, parameters), error)
+
+
+@dataclass(slots=True)
+class _Seen:
+    """What is known of a notebook while it is executed."""
+
+    notebook: Any
+    total: int
+    progress: Progress | None
+    code_cells: int = 0
+    cell: int | None = None
+
+    def started(self, notebook: Any) -> None:
+        self.notebook = notebook
+
+    def next_cell(self, cell: Any, cell_index: int) -> None:
+        self.cell = cell_index
+        self.code_cells += 1
+        if self.progress is not None:
+            self.progress(self.code_cells, self.total)
+
+
+def _why(error: Exception, held: Leash, cell: int | None, cell_timeout_s: int) -> str:
+    """In words, what ended a notebook from outside."""
+    where = "while its kernel started" if cell is None else f"in cell {cell}"
+    if held.why:
+        return f"{held.why}, {where}"
+    if isinstance(error, TimeoutError):
+        return f"cell {cell} took longer than {cell_timeout_s} s" if cell is not None else "its kernel did not start"
+    from nbclient.exceptions import DeadKernelError
+
+    if isinstance(error, DeadKernelError):
+        return f"its kernel died {where}"
+    return f"{plain(str(error))[:_MOST_SAID] or type(error).__name__} ({where})"
+
+
+def _logged(folder: Path) -> str:
+    """What the kernel said last."""
+    log = folder / LOG
+    return _cut(plain(log.read_text("utf-8", "replace"))) if log.is_file() else ""
+
+
+def _cleaned(executed: Any, notebook: Path, parameters: Mapping[str, object]) -> Any:
+    """Without what papermill adds about itself, its copy of the notebook, and the place where the notebook lies."""
+    executed.cells = [cell for cell in executed.cells if _ERROR_MARKER not in cell.metadata.get("tags", [])]
+    about = executed.metadata.setdefault("papermill", {})
+    about.update(input_path=notebook.name, output_path=notebook.name, parameters=dict(parameters))
+    return executed
 
 
 @contextmanager
@@ -121,62 +205,26 @@ def _event_loop() -> Iterator[None]:
             loop.close()
 
 
-def _kernel_class(folder: Path, made: list[AsyncKernelManager]) -> type[AsyncKernelManager]:
-    """A kernel manager that starts this interpreter, with sockets and settings in `folder`; it enters itself in
-    `made`."""
-    from jupyter_client.kernelspec import KernelSpec
-    from jupyter_client.manager import AsyncKernelManager
-
-    class Kernel(AsyncKernelManager):
-        def __init__(self, **kwargs: Any) -> None:
-            super().__init__(**kwargs, transport="ipc", connection_file=str(folder / "k.json"))
-            made.append(self)
-
-        @property
-        def kernel_spec(self) -> KernelSpec:
-            command = [sys.executable, "-m", "ipykernel_launcher", "-f", "{connection_file}"]
-            return KernelSpec(
-                argv=[*command, "--HistoryManager.enabled=False"],
-                env={"PLOTLY_RENDERER": "plotly_mimetype", "IPYTHONDIR": str(folder / "ipython")},
-                display_name="Python 3",
-                language="python",
-                name="python3",
-            )
-
-    return Kernel
-
-
-def _end(kernel: AsyncKernelManager) -> None:
-    """Kill what is left of the kernel's process group; usually nothing is."""
-    process = getattr(kernel.provisioner, "process", None)
-    if process is not None and process.poll() is None:
-        with suppress(ProcessLookupError, PermissionError):
-            os.killpg(process.pid, signal.SIGKILL)
-        process.wait()
-
-
-def _publish(executed: Any, out: Path, folder: Path, *, title: str) -> None:
+def _publish(executed: Any, out: Path, *, title: str) -> None:
     import nbformat
 
     text = page(executed, title=title)
     source = nbformat.writes(executed)  # type: ignore[no-untyped-call]  # nbformat is typed in part
     try:
         out.parent.mkdir(parents=True, exist_ok=True)
-        _replace(out.with_suffix(".ipynb"), source)
-        _replace(out, text)
+        for path, content in ((out.with_suffix(".ipynb"), source), (out, text)):
+            with replacing(path) as temporary:
+                temporary.write_text(content, encoding="utf-8")
     except OSError as error:
         raise ReportError(f"{out} cannot be written ({error.strerror}): give --out a folder you may write") from error
 
 
-def _replace(path: Path, text: str) -> None:
-    """The whole file or the old one: written beside its place, then moved there."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        temporary.write_text(text, encoding="utf-8")
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)
-
-
-def _plain(text: str) -> str:
+def plain(text: str) -> str:
+    """Without the colours of a terminal."""
     return _ANSI.sub("", text)
+
+
+def _cut(text: str) -> str:
+    """The beginning and the end of a long traceback, which say the most."""
+    half = _MOST_TRACED // 2
+    return text if len(text) <= _MOST_TRACED else f"{text[:half]}\n…\n{text[-half:]}"

@@ -1,0 +1,118 @@
+"""A notebook's parameters: the plain values of its cell tagged `parameters`; words NAME=VALUE read as their types."""
+
+from __future__ import annotations
+
+import ast
+import json
+import math
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any, Final
+
+from nestobs.errors import UsageError
+
+_TRUTH: Final = {"true": True, "yes": True, "1": True, "false": False, "no": False, "0": False}
+
+
+def defaults(notebook: Path) -> dict[str, object]:
+    """Names and default values, in their order; a value that is no literal is None. Raises UsageError for a notebook
+    that is missing or is none."""
+    import nbformat
+
+    if not notebook.is_file():
+        raise UsageError(f"there is no notebook {notebook}")
+    try:
+        cells = nbformat.read(notebook, as_version=4).cells  # type: ignore[no-untyped-call]  # typed in part
+        source = next((str(cell.source) for cell in cells if "parameters" in cell.metadata.get("tags", [])), "")
+        return dict(_assigned(ast.parse(source)))
+    except (OSError, ValueError, SyntaxError, AttributeError, TypeError) as error:
+        raise UsageError(f"{notebook} cannot be read as a notebook ({type(error).__name__})") from None
+
+
+def _assigned(tree: ast.Module) -> Iterable[tuple[str, object]]:
+    for statement in tree.body:
+        if isinstance(statement, ast.Assign | ast.AnnAssign) and statement.value is not None:
+            targets = statement.targets if isinstance(statement, ast.Assign) else [statement.target]
+            for target in targets:
+                if isinstance(target, ast.Name):
+                    yield target.id, _literal(statement.value)
+
+
+def _literal(node: ast.expr) -> object:
+    try:
+        value: object = ast.literal_eval(node)
+    except ValueError:
+        return None
+    return value
+
+
+def check(notebook: Path, names: Iterable[str]) -> dict[str, object]:
+    """The notebook's defaults. Raises UsageError, naming the known, for a name that it does not know."""
+    known = defaults(notebook)
+    for name in names:
+        if name not in known:
+            raise UsageError(f"{notebook.name} has no parameter {name!r}: it knows {', '.join(known) or 'none'}")
+    return known
+
+
+def read(notebook: Path, words: Iterable[str]) -> dict[str, object]:
+    """NAME=VALUE, each read as the type of the notebook's default. Raises UsageError."""
+    pairs: dict[str, str] = {}
+    for word in words:
+        name, sign, value = word.partition("=")
+        if not sign:
+            raise UsageError(f"--parameter {word[:80]!r}: write NAME=VALUE")
+        pairs[name.strip()] = value
+    known = check(notebook, pairs)
+    return {name: typed(name, value, known[name]) for name, value in pairs.items()}
+
+
+def typed(name: str, text: str, default: object) -> object:
+    """The text as a value of the default's type: a list is JSON, true and false are said so. Raises UsageError."""
+    try:
+        return _read(text, default)
+    except (ValueError, RecursionError):
+        kind = _KINDS.get(type(default), "text")
+        raise UsageError(f"--parameter {name}={text[:80]!r} is no {kind}, as its default {default!r} is") from None
+
+
+_KINDS: Final[Mapping[type, str]] = {
+    bool: "truth value (true or false)",
+    int: "whole number",
+    float: "number",
+    list: "list (write JSON)",
+}
+
+
+def _read(text: str, default: object) -> object:
+    if isinstance(default, bool):
+        return _truth(text)
+    if isinstance(default, int):
+        return int(text)
+    if isinstance(default, float):
+        return _finite(float(text))
+    if isinstance(default, list):
+        return _list(text, default)
+    return text
+
+
+def _truth(text: str) -> bool:
+    if text.strip().lower() not in _TRUTH:
+        raise ValueError(text)
+    return _TRUTH[text.strip().lower()]
+
+
+def _finite(value: float) -> float:
+    if not math.isfinite(value):
+        raise ValueError(value)
+    return value
+
+
+def _list(text: str, default: list[Any]) -> list[Any]:
+    """Of the default's element type, where it has one; a whole number may stand for a number."""
+    found = json.loads(text)
+    kinds = {type(each) for each in default}
+    wanted = kinds | ({int} if float in kinds else set())
+    if not isinstance(found, list) or (kinds and not {type(each) for each in found} <= wanted):
+        raise ValueError(text)
+    return found
