@@ -1,0 +1,205 @@
+"""What notebooks/live.ipynb calls: the newest nests of a store, starting, ready or failed, while another writes it.
+
+`load` reads the last minutes; `watch` shows them, and goes on for so long as it is told to: a deadline, no endless
+loop, and the kernel is free between two looks, so that an interrupt ends it at once. Run for 0 seconds, as a report
+does, the page shows the store as it was when its newest row was sent. What is shown is one table that is replaced in
+place; what is kept in memory is the board (nestobs.live), bounded, and never the rows.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from contextlib import suppress
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Final
+
+import pandas as pd
+
+from nestobs import figures
+from nestobs.clock import SECOND_NS, Clock
+from nestobs.figures import plain
+from nestobs.follow import BATCH, backlog, opened
+from nestobs.live import MOST_NESTS, Board, Row, State, View, by_kind, span
+from nestobs.reports.parts import Result
+from nestobs.window import length
+
+if TYPE_CHECKING:
+    import plotly.graph_objects as go
+
+    from nestobs.store import Store
+
+PERIOD_S: Final = 1.0
+"""Between two looks, from deadline to deadline."""
+
+_READ_S: Final = 0.2
+_SIGNS: Final = {State.READY: "●", State.STARTING: "◌", State.FAILED: "✗", State.UNKNOWN: "?"}
+_WORDS: Final = {
+    State.READY: "Ready",
+    State.STARTING: "Starting",
+    State.FAILED: "Failed",
+    State.UNKNOWN: "Unknown",
+}
+
+
+@dataclass(slots=True)
+class Live:
+    """A store followed into a board. opened: None while there is no store. read: rows up to this one were folded in."""
+
+    store: str
+    title: str
+    last_s: float
+    board: Board
+    opened: Store | None = None
+    read: int = 0
+    clock: Clock = field(default_factory=Clock)
+
+    @property
+    def now(self) -> int:
+        """For a page that does not go on: when the newest row was sent. ns UTC; the present where there is none."""
+        newest = self.board.view(0).newest_at
+        return self.clock.now() if newest is None else newest
+
+    def catch_up(self, most_s: float) -> None:
+        """Fold in what is new, for so many seconds at most. Opens the store when there is one by now."""
+        until = self.clock.now() + round(most_s * SECOND_NS)
+        if self.opened is None:
+            self.opened = opened(self.store)
+            if self.opened is None:
+                return
+            parts, self.read = backlog(self.opened, self.last_s)
+            for part in parts:
+                self.board.fold(part)
+        more = True
+        while more and self.clock.now() < until:
+            rows, self.read = self.opened.tail(self.read, BATCH)
+            self.board.fold(rows)
+            more = len(rows) == BATCH
+
+
+@dataclass(frozen=True, slots=True, repr=False)
+class Panel:
+    """How the nests stand at an instant, as a table that screen readers are told of."""
+
+    view: View
+    said: str
+
+    def __repr__(self) -> str:
+        return f"<live view of {len(self.view.rows)} nests>"
+
+    def _repr_html_(self) -> str:
+        counts = ", ".join(f"{_WORDS[state]} {self.view.counts[state]}" for state in _WORDS)
+        head = f"<p><strong>{counts}</strong></p><p>{plain(self.said, 300)}</p>"
+        rows = "".join(_row(row) for row in self.view.rows)
+        names = "".join(f"<th>{name}</th>" for name in ("nest", "age", "state", "not ready", "ready", "last message"))
+        table = f"<table><thead><tr>{names}</tr></thead><tbody>{rows}</tbody></table>" if rows else ""
+        shown = f'{head}<div class="nestobs-table">{table}</div>'
+        return f'<div class="nestobs-live" role="status" aria-live="polite">{shown}</div>'
+
+
+def _row(row: Row) -> str:
+    lanes = by_kind(row)
+    waiting = [
+        f"{_SIGNS[lane.state]} {plain(kind, 24)} {_WORDS[lane.state]}{f' ({plain(lane.why, 40)})' if lane.why else ''}"
+        for kind, lane in lanes.items()
+        if lane.state is not State.READY
+    ]
+    ready = [plain(kind, 24) for kind, lane in lanes.items() if lane.state is State.READY]
+    message = f"{plain(row.message, 120)} (at {span(row.message_age_s)})" if row.message else ""
+    cells = [
+        plain(row.room or row.nest or "no name yet", 40),
+        span(row.age_s),
+        f"{_SIGNS[row.state]} {_WORDS[row.state]}",
+        "<br>".join(waiting),
+        ", ".join(ready),
+        message,
+    ]
+    return "<tr>" + "".join(f"<td>{cell}</td>" for cell in cells) + "</tr>"
+
+
+def load(store: str, *, last: str = "15m", most: int = MOST_NESTS, title: str = "") -> Live:
+    """The nests of the last minutes before the newest row of a store; at most so many, the newest. A store that is not
+    there yet is waited for. Raises StoreError for a folder that is none, UsageError for a length of time that is none.
+    """
+    found = Live(store, title, float(length(last)), Board(most=most))
+    found.catch_up(3_600.0)
+    return found
+
+
+async def watch(found: Live, watch_s: float = 0.0) -> None:
+    """Show the nests, and again every second for `watch_s` seconds, in place. Interrupting the kernel ends it as well.
+
+    At 0 they are shown once. Between two looks the kernel is free: reading takes a fifth of the time at most.
+    """
+    from IPython.display import display
+
+    end = found.clock.now() + round(watch_s * SECOND_NS)
+    shown = display(_panel(found, going=watch_s > 0), display_id=True)  # type: ignore[no-untyped-call]  # it has no types
+    with suppress(asyncio.CancelledError):
+        due = found.clock.now()
+        while (due := max(due + round(PERIOD_S * SECOND_NS), found.clock.now())) < end:
+            await found.clock.until(due)
+            found.catch_up(_READ_S)
+            shown.update(_panel(found, going=True))
+    if watch_s > 0:
+        shown.update(_panel(found, going=False))
+
+
+def _panel(found: Live, *, going: bool) -> Panel:
+    now = found.clock.now() if going else found.now
+    view = found.board.view(now)
+    return Panel(view, _said(found, view, now, going=going))
+
+
+def _said(found: Live, view: View, now: int, *, going: bool) -> str:
+    if found.opened is None:
+        return f"There is no store at {found.store} yet." + (" Waiting for one." if going else "")
+    if view.newest_at is None:
+        return "Following. No observation is in this store yet." if going else "This store holds no observation."
+    at = f"{pd.Timestamp(view.newest_at, tz='UTC'):%Y-%m-%d %H:%M:%S} UTC"
+    gone = f" {view.let_go} older nests are not shown." if view.let_go else ""
+    since = f", {span((now - view.newest_at) / SECOND_NS)} ago" if going else "; the ages are those at that instant"
+    return f"{'Following' if going else 'Not following'}. Newest row {at}{since}. {view.folded:,} rows read.{gone}"
+
+
+def states(found: Live) -> go.Figure:
+    """The nests by layer, as they stood when this was run."""
+    view = found.board.view(found.now)
+    when = "" if view.newest_at is None else f"{pd.Timestamp(view.newest_at, tz='UTC'):%Y-%m-%d %H:%M:%S} UTC"
+    rows = [
+        {
+            "place": place,
+            "nest": row.room or row.nest or "no name yet",
+            "age_s": row.age_s,
+            "kind": kind,
+            "state": str(lane.state),
+            "why": lane.why,
+            "ready": lane.ready,
+            "seen": lane.seen,
+        }
+        for place, row in enumerate(view.rows)
+        for kind, lane in by_kind(row).items()
+    ]
+    return figures.states(pd.DataFrame(rows).map(_whole), when)
+
+
+def _whole(value: object) -> object:
+    """A value less what UTF-8 cannot carry."""
+    return value.encode("utf-8", "replace").decode() if isinstance(value, str) else value
+
+
+def result(found: Live) -> Result:
+    """good: every nest is ready; breached: one failed; too little data: none, or none that is proven."""
+    view = found.board.view(found.now)
+    counts = {"observations": view.folded, "nests": len(view.rows)}
+    facts = {str(state): float(number) for state, number in view.counts.items()}
+    failed, ready = view.counts[State.FAILED], view.counts[State.READY]
+    if failed:
+        return Result("breached", [f"{failed} of {len(view.rows)} nests have failed."], None, counts, facts)
+    if not ready or view.counts[State.UNKNOWN]:
+        why = [_said(found, view, found.now, going=False)] if not view.rows else ["Not every nest is proven ready."]
+        return Result("too little data", why, None, counts, facts)
+    waiting = view.counts[State.STARTING]
+    still = f", {waiting} still starting" if waiting else ""
+    return Result(
+        "good", [f"{ready} of {len(view.rows)} nests are ready, none has failed{still}."], None, counts, facts
+    )
