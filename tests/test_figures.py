@@ -295,6 +295,7 @@ def test_foreign_text_is_one_short_printable_line_without_markup(text: str) -> N
 
 def test_plain_keeps_what_is_harmless() -> None:
     assert figures.plain("Späti & Freunde 🎧") == "Späti &amp; Freunde 🎧"
+    assert figures.plain("\"$x$\" & 'y'") == "&#34;&#36;x&#36;&#34; &amp; &#x27;y&#x27;"
     assert figures.plain("a\n\n b") == "a b"
     assert figures.plain("x" * 60, 10) == "x" * 9 + "…"
 

@@ -16,14 +16,39 @@ canvas.py     what all share: palette, text, the age axis, an empty figure
 observed.py   timelines and joins as they were observed
 tuned.py      what tuning made of the delays, on the age axis
 compared.py   policies side by side: what they would cost, and what was predicted of them beside what came
+propagation.py  delay laws side by side, which layer is last, whether all places agree
+joining.py    joins on their way: when they came, what answered them, where the time went
+shares.py     shares of things counted, a lane each, with their intervals
+wall.py       the axis of wall time, and the strip under it that shows when the collector was at work
+moved.py      what a decision would be if costs were other, by sliders
+changed.py    what differs between two spans of time, and successive days
+incident.py   one nest: what each of its joins asked, and what came
+live.py       the newest nests at one instant: how far each layer is
 """
 
-from nestobs.figures.canvas import amount, described, host, layer_label, layer_order, percent, plain, span, window
+from nestobs.figures.canvas import (
+    amount,
+    cell,
+    described,
+    host,
+    layer_label,
+    layer_order,
+    nothing,
+    percent,
+    plain,
+    span,
+    window,
+)  # fmt: skip
+from nestobs.figures.changed import changes, days
 from nestobs.figures.compared import frontier, proof
+from nestobs.figures.incident import requests
+from nestobs.figures.live import states
+from nestobs.figures.moved import polls_moved, threshold_moved
 from nestobs.figures.observed import coverage, first_visible, messages, swimlanes, verdicts
 from nestobs.figures.tuned import delay_law, polls, posterior
 
 __all__ = [
-    "amount", "coverage", "delay_law", "described", "first_visible", "frontier", "host", "layer_label", "layer_order",
-    "messages", "percent", "plain", "polls", "posterior", "proof", "span", "swimlanes", "verdicts", "window",
+    "amount", "cell", "changes", "coverage", "days", "delay_law", "described", "first_visible", "frontier", "host",
+    "layer_label", "layer_order", "messages", "nothing", "percent", "plain", "polls", "polls_moved", "posterior",
+    "proof", "requests", "span", "states", "swimlanes", "threshold_moved", "verdicts", "window",
 ]  # fmt: skip

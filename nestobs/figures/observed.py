@@ -10,6 +10,7 @@ from typing import Any, Final
 import numpy as np
 import pandas as pd
 import plotly.graph_objects as go
+from numpy.typing import NDArray
 
 from nestobs.figures.canvas import (
     BLUE,
@@ -17,6 +18,7 @@ from nestobs.figures.canvas import (
     GREEN,
     GREY,
     INK,
+    MESSAGE_S,
     ORANGE,
     PURPLE,
     SKY,
@@ -25,6 +27,7 @@ from nestobs.figures.canvas import (
     at,
     blank,
     delay_axis,
+    described,
     filled,
     hatched,
     layer_label,
@@ -32,6 +35,7 @@ from nestobs.figures.canvas import (
     legend_key,
     nothing,
     panel_label,
+    percent,
     plain,
     plain_axis,
     seconds,
@@ -40,6 +44,8 @@ from nestobs.figures.canvas import (
 )
 from nestobs.join import GONE, JOINED, LOADING, RELEASED_FAILED, STARTING, Kind
 from nestobs.joins import KINDS
+
+Floats = NDArray[np.float64]
 
 _VANTAGES: Final = ((BLUE, "/"), (VERMILLION, "\\"), (GREEN, "x"), (PURPLE, "-"))
 _SYMBOLS: Final[dict[str, tuple[str, str, str]]] = {  # colour, symbol of a mark, hatch of a bar
@@ -68,6 +74,9 @@ _STATEMENTS: Final = (
 
 _TRUTHS: Final = (("true", True, ""), ("false", False, "x"), ("unclear", None, "."))
 _LANE_PX: Final = 17
+MOST_CORNERS: Final = 2_000
+"""Of one edge of a band: beyond, corners closer together than the axis can show are left out."""
+
 _HAIR: Final = 0.006
 """Least drawn length of a bar, as a share of the axis: a bar of no length would be invisible."""
 
@@ -131,7 +140,40 @@ def swimlanes(timelines: pd.DataFrame, joins: pd.DataFrame, *, title: str, watch
         },
     )
     today_line(figure)
-    return figure
+    return described(figure, _lanes_alt(question, timelines, joins), _lanes_table(timelines, joins, end))
+
+
+def _lanes_alt(question: str, timelines: pd.DataFrame, joins: pd.DataFrame) -> str:
+    """Which layer came first and last, and how the joins ended."""
+    shown = timelines[(timelines["polls"] > 0) & np.isfinite(timelines["upper_s"])].sort_values("upper_s")
+    unseen = int(timelines["right_censored"].sum())
+    said = f"{unseen} of {len(timelines)} layers and vantages were not seen by the end."
+    if len(shown):
+        first, last = (
+            f"{layer_label(row.layer)} from {plain(row.vantage)} between {seconds(row.lower_s)} and"
+            f" {seconds(row.upper_s)}"
+            for row in (_records(shown)[0], _records(shown)[-1])
+        )
+        said = f"First visible: {first}; last: {last}. {said}"
+    ended = ", ".join(f"{count} {plain(kind)}" for kind, count in joins["verdict"].value_counts().items())
+    return f"{question} {said}" + (f" Joins: {ended}." if ended else "")
+
+
+def _lanes_table(timelines: pd.DataFrame, joins: pd.DataFrame, end: float) -> pd.DataFrame:
+    """Each segment of each lane, and each join as one more."""
+    rows = [
+        (layer_label(layer), plain(row.vantage), state, start, stop)
+        for layer in layer_order(timelines["layer"])
+        for row in _records(timelines[timelines["layer"] == layer].sort_values("vantage"))
+        for state, start, stop in _segments(row, end)
+    ]
+    rows += [
+        (f"join, {plain(row.role)}", plain(row.vantage), plain(row.verdict), row.arrival_age_s,
+         row.arrival_age_s + row.elapsed_s)
+        for row in _records(joins.sort_values(["vantage", "arrived_at"]))
+        if not math.isnan(row.arrival_age_s)
+    ]  # fmt: skip
+    return pd.DataFrame(rows, columns=["layer", "vantage", "state", "from, s", "to, s"])
 
 
 def _first(timelines: pd.DataFrame) -> float:
@@ -272,7 +314,9 @@ def _lane_note(timelines: pd.DataFrame, joins: pd.DataFrame, short: Mapping[str,
 def first_visible(timelines: pd.DataFrame, *, title: str = "") -> go.Figure:
     """By layer and vantage: the share of nests visible by each age, as the band between its two bounds.
 
-    Between #(upper <= t) / n and #(lower < t) / n nothing is assumed but the intervals themselves.
+    Between #(upper <= t) / n and #(lower < t) / n nothing is assumed but the intervals themselves. Of many nests the
+    edges of a band keep at most MOST_CORNERS corners each, always so that the band is no narrower than the truth: see
+    `_thinned`.
     """
     question = f"When does each layer show a nest? {title}".strip()
     proven = timelines[(timelines["polls"] > 0) & timelines["lower_s"].notna()]
@@ -296,7 +340,38 @@ def first_visible(timelines: pd.DataFrame, *, title: str = "") -> go.Figure:
         panel_label(figure, _band_label(proven, layer, vantages), y=1 - number * share)
     figure.update_layout(xaxis=delay_axis(_first(proven), end, anchor=step.axis(len(layers) - 1)))
     today_line(figure)
-    return figure
+    return described(figure, _bands_alt(question, proven), _bands_table(proven))
+
+
+_TOLD_S: Final = (0.1, 0.3, 1.0, 3.0, 10.0, 30.0, 60.0, 120.0, 300.0, 900.0)
+"""Ages at which the table beside the bands says where they are."""
+
+
+def _bands_alt(question: str, proven: pd.DataFrame) -> str:
+    said = []
+    for layer in layer_order(proven["layer"])[:8]:
+        rows = proven[proven["layer"] == layer]
+        sure, possible = _between(rows, MESSAGE_S)
+        said.append(f"{layer_label(layer)} {percent(sure)} to {percent(possible)}")
+    return f"{question} Visible by {MESSAGE_S:g} s, of {_nests(proven)} nests: {'; '.join(said)}."
+
+
+def _between(rows: pd.DataFrame, age_s: float) -> tuple[float, float]:
+    """Shares surely and possibly visible by an age."""
+    upper, lower = (rows[name].to_numpy(dtype=float) for name in ("upper_s", "lower_s"))
+    return float((upper <= age_s).mean()), float((lower < age_s).mean())
+
+
+def _bands_table(proven: pd.DataFrame) -> pd.DataFrame:
+    rows = []
+    end = _last_bound(proven)
+    for layer in layer_order(proven["layer"]):
+        for vantage, mine in proven[proven["layer"] == layer].groupby("vantage"):
+            for age in [one for one in _TOLD_S if one < end] + [end]:
+                sure, possible = _between(mine, age)
+                rows.append((layer_label(layer), plain(vantage), len(mine), age, 100 * sure, 100 * possible))
+    names = ["layer", "vantage", "n", "age, s", "surely visible, %", "possibly visible, %"]
+    return pd.DataFrame(rows, columns=names)
 
 
 @dataclass(frozen=True, slots=True)
@@ -321,7 +396,7 @@ def _band(rows: pd.DataFrame, vantage: str, place: int, end: float, *, axis: str
     """The closed outline of one band."""
     color, hatch = _VANTAGES[place % len(_VANTAGES)]
     sure = _steps(rows["upper_s"].to_numpy(dtype=float), end)
-    possible = _steps(rows["lower_s"].to_numpy(dtype=float), end)
+    possible = _steps(rows["lower_s"].to_numpy(dtype=float), end, above=True)
     outline = sure + possible[::-1]
     return go.Scatter(
         x=[at(x) for x, _ in outline],
@@ -340,13 +415,35 @@ def _band(rows: pd.DataFrame, vantage: str, place: int, end: float, *, axis: str
     )
 
 
-def _steps(ends: np.ndarray[Any, Any], end: float) -> list[tuple[float, float]]:
-    """Corners of the share of `ends` passed, from the left edge to `end`."""
+def _steps(ends: np.ndarray[Any, Any], end: float, *, above: bool = False) -> list[tuple[float, float]]:
+    """Corners of the share of `ends` passed, from the left edge to `end`; above: of the band's upper edge."""
     passed = np.sort(np.where(np.isneginf(ends), min(0.0, float(np.min(ends[np.isfinite(ends)], initial=0.0))), ends))
-    corners: list[tuple[float, float]] = [(min(0.0, float(passed[0])), 0.0)]
-    for number, value in enumerate(passed[np.isfinite(passed)], 1):
-        corners += [(float(value), corners[-1][1]), (float(value), number / len(ends))]
+    begin = min(0.0, float(passed[0]))
+    values = passed[np.isfinite(passed)]
+    ages, last = np.unique(values, return_index=True)
+    shares = np.append(last[1:], len(values)) / len(ends) if len(ages) else np.empty(0)
+    ages, shares = _thinned(ages, shares, above=above)
+    before = np.concatenate([[0.0], shares])
+    corners = [(begin, 0.0)]
+    for age, low, high in zip(ages.tolist(), before[:-1].tolist(), before[1:].tolist(), strict=True):
+        corners += [(age, low), (age, high)]
     return [*corners, (max(end, corners[-1][0]), corners[-1][1])]
+
+
+def _thinned(ages: Floats, shares: Floats, *, above: bool) -> tuple[Floats, Floats]:
+    """At most MOST_CORNERS / 2 steps of a rising edge, evenly on the compressed axis: of those in one cell one is left.
+
+    The lower edge takes the cell's last age, the upper edge its first, both with the share after the cell: the band
+    only widens, by at most a cell, which is 1 / 1000 of the axis.
+    """
+    most = MOST_CORNERS // 2
+    if len(ages) <= most:
+        return ages, shares
+    places = np.arcsinh(ages / 0.3)
+    cell = np.minimum(((places - places[0]) / (places[-1] - places[0]) * most).astype(np.int64), most - 1)
+    last = np.flatnonzero(np.append(np.diff(cell) != 0, True))
+    first = np.concatenate([[0], last[:-1] + 1])
+    return ages[first if above else last], shares[last]
 
 
 def _last_bound(proven: pd.DataFrame) -> float:
@@ -401,7 +498,25 @@ def messages(joins: pd.DataFrame) -> go.Figure:
     figure = blank(question, f"{note}. {window(joins['arrived_at'])}", plot_px=plot_px, keys=keys, labels=lanes)
     figure.add_traces(traces)
     _stacked(figure, lanes, "joiners")
-    return figure
+    return described(figure, _messages_alt(question, joins), _messages_table(said))
+
+
+def _messages_alt(question: str, joins: pd.DataFrame) -> str:
+    parts = []
+    for baseline in ("guide", "released"):
+        judged = joins[f"{baseline}_true"].dropna().astype(bool)
+        parts.append(f"{baseline}: {int((~judged).sum())} of {len(judged)} told something untrue,"
+                     f" {len(joins) - len(judged)} unclear")  # fmt: skip
+    return f"{question} Of {len(joins)} joiners, {'; '.join(parts)}."
+
+
+def _messages_table(said: pd.DataFrame) -> pd.DataFrame:
+    """A row a lane and statement."""
+    truth = said["truth"].map({True: "true", False: "false"}).astype(object).fillna("unclear")
+    counts = said.assign(truth=truth).groupby(["lane", "statement", "truth"]).size().reset_index(name="joiners")
+    lane, client = zip(*(name.split("<br>") for name in counts["lane"]), strict=True)
+    columns = {"of": lane, "client": client, "it would have said": counts["statement"], "which was": counts["truth"]}
+    return pd.DataFrame(columns | {"joiners": counts["joiners"]})
 
 
 def _said(joins: pd.DataFrame, baseline: str) -> pd.DataFrame:
@@ -442,7 +557,11 @@ def verdicts(joins: pd.DataFrame) -> go.Figure:
         counts = lane[joins["verdict"] == kind].value_counts()
         figure.add_trace(_stack(counts, lanes, kind.replace("_", " "), filled(color, hatch)))
     _stacked(figure, lanes, "joins")
-    return figure
+    ends = joins.assign(lane=lane).groupby(["lane", "verdict"]).size().reset_index(name="joins")
+    ended = ", ".join(f"{plain(kind)} {count}" for kind, count in joins["verdict"].value_counts().items())
+    alt = f"{question} {int(joins['joined'].sum())} of {len(joins)} joined: {ended}."
+    table = pd.DataFrame({"of": ends["lane"], "verdict": ends["verdict"].map(plain), "joins": ends["joins"]})
+    return described(figure, alt, table)
 
 
 def _rows(lane: pd.Series) -> list[str]:
@@ -513,4 +632,19 @@ def coverage(judged: pd.DataFrame) -> go.Figure:
         width = known.loc[(known["layer"] == layer) & np.isfinite(known["width_s"]), "width_s"].median()
         text = "no width" if math.isnan(width) else seconds(width)
         figure.add_annotation(x=1.01, xref="paper", xanchor="left", y=number, yref="y", text=text, showarrow=False)
-    return figure
+    alt = (
+        f"{question} {inside} of {len(known)} intervals contain it, {len(known) - inside} miss it;"
+        f" {len(judged) - len(known)} cannot be judged."
+    )
+    return described(figure, alt, _judged_table(judged, layers))
+
+
+def _judged_table(judged: pd.DataFrame, layers: Sequence[str]) -> pd.DataFrame:
+    rows = []
+    for layer in layers:
+        mine = judged[judged["layer"] == layer]
+        known = mine[mine["contains"].notna()]
+        inside = int(known["contains"].sum())
+        width = known.loc[np.isfinite(known["width_s"]), "width_s"].median()
+        rows.append((layer_label(layer), inside, len(known) - inside, len(mine) - len(known), float(width)))
+    return pd.DataFrame(rows, columns=["layer", "contain it", "miss it", "cannot be judged", "median width, s"])

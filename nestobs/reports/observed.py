@@ -14,6 +14,7 @@ import numpy as np
 import pandas as pd
 
 from nestobs.joins import joins
+from nestobs.observation import COLUMNS
 from nestobs.store import Store
 from nestobs.timeline import timelines
 from nestobs.window import SECOND_NS, Window
@@ -21,12 +22,18 @@ from nestobs.window import SECOND_NS, Window
 LEAD_S: Final = 60
 FOLLOW_S: Final = 900
 
+UNREAD: Final = frozenset(
+    {"reason", "software", "cache", "connection_reused", "loop_lag_s", "sync_age_s", "failure_layer"}
+)
+"""Columns of observations that no report of many nests needs: reading them takes as long as all the others."""
+
 
 @dataclass(frozen=True, slots=True)
 class Observed:
     """rows: observations sent in the window. timelines, joins: of nests made in it. window: None for all there is.
+    around: rows sent from `LEAD_S` before it until `FOLLOW_S` after it, of whatever nest.
 
-    Frames as Store.frame, timeline.SCHEMA and joins.SCHEMA have them.
+    Frames as Store.frame (without UNREAD), timeline.SCHEMA and joins.SCHEMA have them.
     """
 
     store: str
@@ -34,6 +41,7 @@ class Observed:
     rows: pd.DataFrame
     timelines: pd.DataFrame
     joins: pd.DataFrame
+    around: pd.DataFrame
 
     @property
     def nests(self) -> int:
@@ -55,19 +63,22 @@ def read(store: str, window: str | Window = "") -> Observed:
     """The rows of a window of a store ("" for all). Raises StoreError when there is no store, UsageError for a window
     that is none."""
     opened = Store.open(store, create=False)
+    names = [column.name for column in COLUMNS if column.name not in UNREAD]
     wanted = (Window.parse(window) if window else None) if isinstance(window, str) else window
     if wanted is None:
-        rows = opened.frame()
+        rows = opened.frame(columns=names)
         lines = timelines(rows)
-        return Observed(store, None, rows, lines, joins(rows, lines))
-    around = opened.frame(start=wanted.start - LEAD_S * SECOND_NS, end=wanted.end + FOLLOW_S * SECOND_NS)
+        return Observed(store, None, rows, lines, joins(rows, lines), rows)
+    start, end = wanted.start - LEAD_S * SECOND_NS, wanted.end + FOLLOW_S * SECOND_NS
+    around = opened.frame(start=start, end=end, columns=names)
     sent = around["sent_at"].to_numpy(np.int64)
     lines = _made_in(timelines(around), around, wanted)
     ours = joins(around, lines)
     known = set(zip(lines["trace_id"], lines["nest"], strict=True))
-    ours = ours[[each in known for each in zip(ours["trace_id"], ours["nest"], strict=True)]]
+    keeps = [each in known for each in zip(ours["trace_id"], ours["nest"], strict=True)]
+    ours = ours[np.array(keeps, dtype=bool)]  # an empty list would choose no columns
     inside = around[(sent >= wanted.start) & (sent < wanted.end)]
-    return Observed(store, wanted, inside.reset_index(drop=True), lines, ours.reset_index(drop=True))
+    return Observed(store, wanted, inside.reset_index(drop=True), lines, ours.reset_index(drop=True), around)
 
 
 def _made_in(lines: pd.DataFrame, rows: pd.DataFrame, window: Window) -> pd.DataFrame:

@@ -75,6 +75,11 @@ class Figures:
             display(figure)  # type: ignore[no-untyped-call]  # IPython does not type it
 
 
+def drawn(figure: go.Figure) -> go.Figure | Text:
+    """The figure; where it has nothing to draw, its sentence alone."""
+    return figure if figure.data else Text([str(figure.layout.meta["alt"])])
+
+
 @dataclass(frozen=True, slots=True)
 class Section:
     """Several parts, shown one below the other; none: nothing at all."""

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+
 import pytest
 from stored_nests import NOON, drawn, nest_rows, store_of
 
@@ -33,7 +35,7 @@ def test_nests_made_from_the_begin_to_before_the_end(store):
 
 def test_windows_side_by_side_share_no_nest_and_lose_none(store):
     ends = [NOON + minutes * MINUTE for minutes in (0, 7, 11, 40)]
-    parts = [read(store, Window(*pair)) for pair in zip(ends, ends[1:], strict=False)]
+    parts = [read(store, Window(*pair)) for pair in itertools.pairwise(ends)]
     assert sum(part.nests for part in parts) == 40
     whole = read(store)
     for part in parts:

@@ -1,0 +1,320 @@
+"""What notebooks/joins.ipynb calls: who got in, how far the others got, what fallback and retry were worth.
+
+`load` reads and computes; everything after it lays out what came of it, one section a cell.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Any, Final
+
+import numpy as np
+import pandas as pd
+
+from nestobs import figures, worth
+from nestobs.estimate import npmle
+from nestobs.figures import amount, joining, percent, plain, span
+from nestobs.figures.shares import share_lanes
+from nestobs.figures.wall import Collector
+from nestobs.joins import KINDS, open_intents
+from nestobs.observation import Role
+from nestobs.reports import collector as collectors
+from nestobs.reports.observed import Observed, read
+from nestobs.reports.parts import Result, Section, Table, Text, drawn
+from nestobs.shares import Share, share
+
+LEAST_JOINS: Final = 10
+"""With fewer joins the report says "too little data"."""
+
+MOST_ROWS: Final = 16
+MOST_GROUPS: Final = 4
+"""Policies, or vantages, shown apart; of more the most frequent."""
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """What the page is about. journeys: as nestobs.worth gives them; answers: what came of their requests; when: the
+    window in words; cut_off: joins that were begun and came to no verdict."""
+
+    title: str
+    observed: Observed
+    collector: Collector
+    journeys: pd.DataFrame
+    answers: pd.DataFrame
+    cut_off: int
+    when: str
+
+    @property
+    def judged(self) -> pd.DataFrame:
+        """The joins that say something of the deployment: not those for which we had no request left ourselves."""
+        return self.journeys[~self.journeys["own_fault"].to_numpy(dtype=bool)]
+
+    @property
+    def lost(self) -> Share:
+        """Of the joins that could have been had, those that were lost."""
+        gone = int(worth.lost(self.journeys).sum())
+        return share(gone, gone + int(self.judged["joined"].sum()))
+
+
+def load(store: str, window: str = "", title: str = "") -> Found:
+    """Read a store and compute all that is shown. window: START/END, a day, a window's name, "" for all there is.
+
+    Raises StoreError when there is no store, UsageError for a window that is none.
+    """
+    observed = read(store, window)
+    table = worth.journeys(observed.around, observed.joins)
+    collector = collectors.at_work(observed)
+    return Found(
+        title or "Who got in, how, and why not?",
+        observed,
+        collector,
+        table,
+        worth.answers(observed.around, table),
+        open_intents(observed.rows),
+        collectors.when(observed, collector),
+    )
+
+
+def heading(found: Found) -> Text:
+    """What was measured, in sentences."""
+    seen = found.observed
+    if seen.empty:
+        where = f" in {seen.window.words}" if seen.window else ""
+        said = f"This store holds no observation{where}, so there is nothing to report. Run a canary or a watch first."
+        return Text([said], heading=found.title)
+    if found.journeys.empty:
+        said = f"Nobody joined: {_many(seen.nests, 'nest')}, {_many(len(seen.rows), 'observation')}. {found.when}"
+        return Text([said, *_cut(found), collectors.words(found.collector)], heading=found.title)
+    table = found.journeys
+    counts = table["verdict"].value_counts()
+    ended = ", ".join(f"{counts[kind]} {kind.replace('_', ' ')}" for kind in KINDS if kind in counts.index)
+    policies = ", ".join(plain(name, 24) for name in _frequent(table["policy"]))
+    about = (
+        f"{_many(len(table), 'join')} of {_many(seen.nests, 'nest')} from"
+        f" {_many(table['vantage'].nunique(), 'vantage point')} under {policies}. {found.when}"
+    )
+    parts = [about, f"How they ended: {ended}.", _lost_words(found), *_cut(found), collectors.words(found.collector)]
+    return Text(parts, heading=found.title)
+
+
+def _many(count: int, what: str) -> str:
+    return f"{count:,} {what}{'' if count == 1 else 's'}"
+
+
+def _cut(found: Found) -> list[str]:
+    return [f"{_many(found.cut_off, 'join')} more came to no verdict: cut off by a crash."] if found.cut_off else []
+
+
+def _lost_words(found: Found) -> str:
+    fates = pd.Series(worth.fates(found.journeys)).value_counts()
+    own = int(found.journeys["own_fault"].sum())
+    rest = f" {fates.get('not_had', 0)} could not be had."
+    if unclear := int(fates.get("unclear", 0)):
+        ours = f", {own} of them because our own request budget was spent" if own else ""
+        rest += f" Of {unclear} more it cannot be told{ours}."
+    one = found.lost
+    return f"Lost: {_said(one)} of the joins that could have been had.{rest}" if one.n else f"None could be had.{rest}"
+
+
+def _said(one: Share) -> str:
+    return f"{one.least} of {one.n}, {percent(one.value)} ({percent(one.lower)} to {percent(one.upper)}),"
+
+
+def _frequent(names: pd.Series) -> list[str]:
+    """The most frequent, at most MOST_GROUPS."""
+    return [str(name) for name in names.value_counts().index[:MOST_GROUPS]]
+
+
+# sections
+
+
+def over_time(found: Found) -> Section:
+    """When they came."""
+    edges = collectors.steps(found.collector)
+    bins = worth.by_time(found.journeys, edges)
+    return Section((drawn(joining.over_time(bins, found.collector, when=found.when)),))
+
+
+def funnel(found: Found) -> Section:
+    """How far they got, by policy, and by vantage where there are several."""
+    table = found.judged
+    parts = [_funnel(found, "policy", "How far do joins get, by policy?")]
+    if table["vantage"].nunique() > 1:
+        parts.append(_funnel(found, "vantage", "How far do joins get, by vantage?"))
+    return Section(tuple(map(drawn, parts)))
+
+
+def _funnel(found: Found, by: str, question: str) -> Any:
+    table = found.judged
+    lanes = {}
+    names = _frequent(table[by])
+    for name in names:
+        mine = table[table[by] == name]
+        end = f"<br>{plain(name, 14)}" if len(names) > 1 else ""
+        for stage, word in (("token", "got a token"), ("signalled", "signalled"), ("joined", "in the room")):
+            lanes[f"{word}{end}"] = share(int(mine[stage].sum()), len(mine))
+        tried = mine[mine["media_tried"].to_numpy(dtype=bool)]
+        if len(tried):
+            lanes[f"media, of {len(tried)}{end}"] = share(int(tried["media"].sum()), len(tried))
+    more = table[by].nunique() - len(names)
+    left_out = f" {more} more not shown." if more else ""
+    note = f"n = {len(table)} joins that arrived.{left_out} Line: 95 %. {found.when}"
+    return share_lanes(question, note, lanes, of="joins", sure="got so far")
+
+
+def verdicts(found: Found) -> Section:
+    """How they ended, by vantage."""
+    return Section((drawn(figures.verdicts(found.journeys.assign(scenario=found.journeys["vantage"]))),))
+
+
+def saved(found: Found) -> Section:
+    """What fallback and retry were worth."""
+    question = "Which joins got in only by fallback or retry?"
+    table = found.judged
+    inside = table[table["joined"].to_numpy(dtype=bool)]
+    fallback, retry = (inside[name].to_numpy(dtype=bool) for name in ("by_fallback", "by_retry"))
+    signed_in = inside["role"].eq(str(Role.JOINER)).to_numpy(dtype=bool)
+    first = inside["first_round"].to_numpy(dtype=object)
+    n = len(inside)
+    lanes = {
+        "by either": share(int((fallback | retry).sum()), n),
+        "by fallback,<br>of signed in": share(int(fallback.sum()), int(signed_in.sum())),
+        "by retry": share(int(retry.sum()), n),
+        "after a 404": share(int((retry & (first == "404")).sum()), n),
+        "after an error": share(int((retry & (first == "error")).sum()), n),
+        "after LiveKit<br>refused": share(int((retry & (first == "LiveKit")).sum()), n),
+    }
+    lanes |= _by_vantage(inside)
+    note = (
+        f"n = {n} joins that got in, {int(signed_in.sum())} of them signed in; {int((fallback & retry).sum())} by"
+        f" fallback and retry both. Line: 95 %. {found.when}"
+    )
+    figure = share_lanes(question, note, lanes, of="joins that got in", sure="saved")
+    return Section((drawn(figure), _saved_table(found)))
+
+
+def _by_vantage(inside: pd.DataFrame) -> dict[str, Share]:
+    names = _frequent(inside["vantage"])
+    if len(names) < 2:
+        return {}
+    either = inside["by_fallback"].to_numpy(dtype=bool) | inside["by_retry"].to_numpy(dtype=bool)
+    places = {name: inside["vantage"].eq(name).to_numpy(dtype=bool) for name in sorted(names)}
+    return {
+        f"by either,<br>{plain(name, 14)}": share(int((either & at).sum()), int(at.sum()))
+        for name, at in places.items()
+    }
+
+
+def _saved_table(found: Found) -> Table | Text:
+    """By policy and vantage: saved, lost, and the rest."""
+    rows = []
+    for (policy, vantage), mine in found.judged.groupby(["policy", "vantage"]):
+        joined, gone = int(mine["joined"].sum()), int(worth.lost(mine).sum())
+        kept = mine[mine["joined"].to_numpy(dtype=bool)]
+        ways = {name: share(int(kept[column].sum()), joined)
+                for name, column in (("by fallback", "by_fallback"), ("by retry", "by_retry"))}  # fmt: skip
+        rows.append(
+            {"policy": policy, "vantage": vantage, "joins": f"{len(mine):,}", "in the room": f"{joined:,}"}
+            | {name: _cell(one) for name, one in ways.items()}
+            | {"lost, of those to be had": _cell(share(gone, gone + joined))}
+        )
+    return Table(pd.DataFrame(rows), style="nestobs-numbers") if rows else Text(["Nobody joined."])
+
+
+def _cell(one: Share) -> str:
+    return f"{one.least} ({percent(one.lower)} to {percent(one.upper)})" if one.n else "none to count"
+
+
+def answers(found: Found) -> Section:
+    """What their requests were answered."""
+    figure = joining.answers(found.answers, when=found.when)
+    if found.answers.empty:
+        return Section((drawn(figure),))
+    names = ["operation", "target"] + (["vantage"] if found.answers["vantage"].nunique() > 1 else [])
+    wide = found.answers.pivot_table(index=names, columns="answer", values="n", aggfunc="sum", fill_value=0, sort=False)
+    kinds = [name for name in worth.ANSWERS if name in wide.columns]
+    failed = wide[[name for name in kinds if name != "granted"]].sum(axis=1)
+    shown = wide.loc[failed.sort_values(ascending=False, kind="stable").index[:MOST_ROWS], kinds]
+    shown = shown.reset_index().rename_axis(columns=None)
+    shown["target"] = shown["target"].map(figures.host)
+    table = Table(shown.rename(columns={"operation": "asked for", "target": "at"}))
+    if (more := len(wide) - len(shown)) > 0:
+        return Section((drawn(figure), table, Text([f"{more} more, of which less failed, are in the figure's data."])))
+    return Section((drawn(figure), table))
+
+
+def time_spent(found: Found) -> Section:
+    """Where the time from arrival to the room went."""
+    inside = found.journeys[found.journeys["total_s"].notna().to_numpy(dtype=bool)]
+    sums = inside.groupby("vantage")[list(worth.PARTS)].mean()
+    parts = sums.assign(n=inside.groupby("vantage").size()).reset_index()
+    figure = joining.time_spent(parts, when=found.when)
+    rows = [
+        {"vantage": vantage, "part": word, "median, s (95 %)": _quantile(mine[name], 0.5),
+         "90 %, s (95 %)": _quantile(mine[name], 0.9), "n": f"{len(mine):,}"}
+        for vantage, mine in inside.groupby("vantage")
+        for name, word in zip((*worth.PARTS, "total_s"), ("waiting", "requests", "signalling", "media", "all"),
+                              strict=True)
+    ]  # fmt: skip
+    return (
+        Section((drawn(figure), Table(pd.DataFrame(rows), style="nestobs-numbers")))
+        if rows
+        else Section((drawn(figure),))
+    )
+
+
+def _quantile(values: pd.Series, p: float) -> str:
+    """A quantile of exact durations, with its interval."""
+    law = npmle(values, values)
+    low, high = law.quantile_bounds(p)
+    return f"{amount(float(law.quantile(p)))} ({span(max(low, 0.0), high)})"
+
+
+def told(found: Found) -> Section:
+    """What today's message would have said, by vantage, and how much of it was untrue."""
+    made = found.journeys
+    figure = figures.messages(made.assign(scenario=made["vantage"]))
+    rows = []
+    for baseline in ("guide", "released"):
+        said = made[f"{baseline}_message"].where(made[f"{baseline}_message"] != "", "(in the room, nothing to say)")
+        for words, mine in made.groupby(said):
+            judged = mine[f"{baseline}_true"].dropna().astype(bool)
+            false = share(int((~judged).sum()), len(judged))
+            rows.append({"client": baseline, "it would have said": words, "joiners": f"{len(mine):,}",
+                         "untrue (95 %)": _cell(false), "cannot be told": f"{len(mine) - len(judged):,}"})  # fmt: skip
+    return (
+        Section((drawn(figure), Table(pd.DataFrame(rows), style="nestobs-words")))
+        if rows
+        else Section((drawn(figure),))
+    )
+
+
+def result(found: Found, most_lost: float = 1.0, least_joins: int = LEAST_JOINS) -> Result:
+    """How it came out. most_lost: breached when the share of lost joins among those that could have been had is
+    proven greater (the lower end of its 95 % interval); 1: no such limit. least_joins: fewer that could have been had
+    are too little data."""
+    one = found.lost
+    facts = {
+        "lost_share": one.value if math.isfinite(one.value) else None,
+        "joined": float(found.judged["joined"].sum()),
+        "lost": float(one.least),
+        "saved_by_fallback": float(found.judged["by_fallback"].sum()),
+        "saved_by_retry": float(found.judged["by_retry"].sum()),
+        "median_to_room_s": _median(found.journeys["total_s"]),
+    }
+    part = collectors.covered_part(found.observed, found.collector)
+    shared: dict[str, Any] = {"coverage": part, "rows": found.observed.counts, "facts": facts}
+    if one.n < least_joins:
+        reason = f"{_many(one.n, 'join')} that could be had; from {least_joins} on this says something."
+        return Result("too little data", [reason], **shared)
+    if one.lower > most_lost:
+        reason = f"Lost: {_said(one)} of the joins that could have been had; at most {percent(most_lost)} is asked for."
+        return Result("breached", [reason], **shared)
+    limit = f" That is not proven to be more than {percent(most_lost)}." if most_lost < 1 else ""
+    return Result("good", [f"Lost: {_said(one)} of the joins that could have been had.{limit}"], **shared)
+
+
+def _median(values: pd.Series) -> float | None:
+    found = float(np.nanmedian(values.to_numpy(dtype=float))) if values.notna().any() else math.nan
+    return found if math.isfinite(found) else None

@@ -1,0 +1,257 @@
+"""What notebooks/propagation.ipynb calls: when nests become visible where, which layer is last, whether places agree.
+
+`load` reads and computes; everything after it lays out what came of it, one section a cell.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Final
+
+import numpy as np
+import pandas as pd
+
+from nestobs import agreement, grouped
+from nestobs.figures import amount, layer_label, layer_order, percent, plain, propagation, span
+from nestobs.figures.shares import share_lanes
+from nestobs.figures.wall import Collector
+from nestobs.grouped import Group
+from nestobs.reports import collector as collectors
+from nestobs.reports.observed import Observed, read
+from nestobs.reports.parts import Result, Section, Table, Text, drawn
+from nestobs.shares import share
+
+LEAST_NESTS: Final = 10
+"""With fewer nests the report says "too little data": a 95 % interval of a share then spans a third or more."""
+
+AGES: Final = 240
+MOST_ROWS: Final = 24
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """What the page is about. groups: delay laws by what they have in common; watched, stretches: as nestobs.agreement
+    gives them; when: the window in words."""
+
+    title: str
+    observed: Observed
+    collector: Collector
+    groups: dict[str, list[Group]]
+    watched: pd.DataFrame
+    stretches: pd.DataFrame
+    when: str
+
+
+def load(store: str, window: str = "", title: str = "") -> Found:
+    """Read a store and compute all that is shown. window: START/END, a day, a window's name, "" for all there is.
+
+    Raises StoreError when there is no store, UsageError for a window that is none.
+    """
+    observed = read(store, window)
+    collector = collectors.at_work(observed)
+    lines = observed.timelines
+    groups = {
+        "layer": grouped.by_layer(lines),
+        "relay": grouped.by_relay(lines),
+        "vantage": grouped.by_vantage(lines),
+        "hour": grouped.by_hour(lines),
+    }
+    rows = agreement.watched(lines)
+    when = collectors.when(observed, collector)
+    return Found(
+        title or "When does a nest become visible?", observed, collector, groups, rows, agreement.stretches(rows), when
+    )
+
+
+def heading(found: Found) -> Text:
+    """What was measured, in sentences."""
+    seen = found.observed
+    if seen.empty:
+        where = f" in {seen.window.words}" if seen.window else ""
+        said = f"This store holds no observation{where}, so there is nothing to report. Run a canary or a watch first."
+        return Text([said], heading=found.title)
+    if not seen.nests:
+        said = f"{_many(len(seen.rows), 'observation')}, but of no nest. {found.when}"
+        return Text([said, collectors.words(found.collector)], heading=found.title)
+    lines = seen.timelines
+    proven = lines[lines["polls"] > 0]
+    places, layers = lines["vantage"].nunique(), lines["layer"].nunique()
+    said = (
+        f"{_many(seen.nests, 'nest')} watched on {_many(layers, 'layer')} from {_many(places, 'vantage point')}:"
+        f" {_many(len(seen.rows), 'observation')}, {_many(len(proven), 'interval')}, of which"
+        f" {int(proven['right_censored'].sum())} not seen by the end of watching. {found.when}"
+    )
+    return Text([said, *_medians(found), *_agreed(found), collectors.words(found.collector)], heading=found.title)
+
+
+def _many(count: int, what: str) -> str:
+    return f"{count:,} {what}{'' if count == 1 else 's'}"
+
+
+def _medians(found: Found) -> list[str]:
+    """When half of the nests could be joined, from each vantage."""
+    said = [
+        f"{_quantile(row, 'q50')} from {plain(row['name'], 32)} (n = {row['n']})"
+        for row in _rows(found.groups["vantage"])[: propagation.MOST_VANTAGES]
+    ]
+    return [f"Half of the nests could be joined after {'; '.join(said)}."] if said else []
+
+
+def _agreed(found: Found) -> list[str]:
+    low, high = agreement.total(found.stretches)
+    if math.isnan(low):
+        return []
+    return [
+        f"All watched places said the same in {percent(low)} to {percent(high)} of the time that nests were watched."
+    ]
+
+
+def _rows(groups: Sequence[Group]) -> list[dict[str, Any]]:
+    return [dict(zip(map(str, row), row.values(), strict=True)) for row in grouped.summary(groups).to_dict("records")]
+
+
+def _quantile(row: dict[str, Any], name: str) -> str:
+    value = row[f"{name}_s"]
+    if not math.isfinite(value):
+        low = row[f"{name}_low_s"]
+        return f"not within the watch (from {amount(low)} s)" if math.isfinite(low) else "not within the watch"
+    return f"{amount(value)} s ({span(row[f'{name}_low_s'], row[f'{name}_high_s'], unit='s')})"
+
+
+# sections
+
+
+def collected(found: Found) -> Section:
+    """When the collector was at work."""
+    if found.observed.empty:
+        return Section()
+    return collectors.shown(found.collector, when=found.when)
+
+
+def by_layer(found: Found) -> Section:
+    """Delay laws of the API's, LiveKit's and the client's layers."""
+    return _laws(found, "layer", "When does each layer show a nest?")
+
+
+def by_relay(found: Found) -> Section:
+    """Delay laws of each relay."""
+    return _laws(found, "relay", "When does each relay show a nest?")
+
+
+def by_vantage(found: Found) -> Section:
+    """Delay laws of when nests could be joined, from each vantage."""
+    return _laws(found, "vantage", "When can a nest be joined, seen from each place?")
+
+
+def _laws(found: Found, kind: str, question: str) -> Section:
+    groups = found.groups[kind]
+    curves = grouped.curves(groups, grouped.ages(groups))
+    figure = propagation.laws(curves, question=question, when=found.when)
+    places = {name: place for place, name in enumerate(layer_order(group.name for group in groups))}
+    groups = sorted(groups, key=lambda group: places[group.name])
+    return Section((drawn(figure), *_table(groups))) if groups else Section((drawn(figure),))
+
+
+def by_hour(found: Found) -> Section:
+    """Whether the hour matters."""
+    groups = found.groups["hour"]
+    figure = propagation.by_hour(grouped.summary(groups), when=found.when)
+    return Section((drawn(figure),))
+
+
+def _table(groups: Sequence[Group]) -> list[Table | Text]:
+    """The quantiles of each group; of many the ones of most intervals."""
+    most = sorted(group.law.n for group in groups)[-MOST_ROWS:][0]
+    shown = [group for group in groups if group.law.n >= most][:MOST_ROWS]
+    more = len(groups) - len(shown)
+    rest = [Text([f"{more} more, of fewer intervals, are in the figure's data."])] if more else []
+    return [_quantiles(shown), *rest]
+
+
+def _quantiles(groups: Sequence[Group]) -> Table:
+    rows = [
+        {
+            groups[0].kind: layer_label(str(row["name"])) if row["kind"] != "vantage" else row["name"],
+            **({"vantage": row["vantage"]} if row["vantage"] else {}),
+            "half visible after (95 %)": _quantile(row, "q50"),
+            "90 % visible after (95 %)": _quantile(row, "q90"),
+            "n": f"{row['n']:,}",
+            "not by the end": f"{row['censored']:,}",
+        }
+        for row in _rows(groups)
+    ]
+    return Table(pd.DataFrame(rows), style="nestobs-numbers")
+
+
+def last(found: Found) -> Section:
+    """Which layer was the last to show a nest."""
+    return Section((drawn(propagation.last_layers(agreement.last(found.watched), when=found.when)),))
+
+
+def agree(found: Found) -> Section:
+    """Whether all places say the same, by age and over wall time."""
+    made = found.stretches
+    nests = int(made["unit"].nunique())
+    oldest = float(made["end_s"].max()) if len(made) else 1.0
+    ages = 0.3 * np.sinh(np.linspace(0.0, np.arcsinh(max(oldest, 1.0) / 0.3), AGES))
+    curve = agreement.by_age(made, ages)
+    figures = [propagation.agreement_by_age(curve, nests=nests, when=found.when)]
+    if len(made):
+        bins = agreement.by_time(made, collectors.steps(found.collector))
+        figures.append(propagation.agreement_by_time(bins, found.collector, when=found.when))
+    return Section(tuple(map(drawn, figures)))
+
+
+def flaps(found: Found) -> Section:
+    """How often a layer that had shown a nest was then absent, and showed it again."""
+    lines = found.observed.timelines
+    seen = lines[lines["upper_s"].notna() & ~lines["right_censored"]]
+    question = "Does a layer that showed a nest keep showing it?"
+    lanes = {}
+    for layer, rows in seen.groupby("layer"):
+        lanes[layer_label(str(layer))] = share(int((rows["flaps"] > 0).sum()), len(rows))
+    total = int(seen["flaps"].sum())
+    note = (
+        f"n = {len(seen)} intervals of layers that showed a nest; {total} times one was proven absent between two"
+        f" visibles, in {int((seen['flaps'] > 0).sum())} of them. {found.when}"
+    )
+    return Section((drawn(share_lanes(question, note, lanes, of="intervals", sure="flapped")),))
+
+
+def result(found: Found, most_median_s: float = 0.0, least_nests: int = LEAST_NESTS) -> Result:
+    """How it came out. most_median_s: breached where the whole interval of a vantage's median age at which nests could
+    be joined lies above it; 0: no such limit. least_nests: with fewer, too little data."""
+    seen = found.observed
+    part = collectors.covered_part(seen, found.collector)
+    medians = {row["name"]: row for row in _rows(found.groups["vantage"])}
+    slowest = max((row["q50_s"] for row in medians.values()), default=math.nan)
+    low, high = agreement.total(found.stretches)
+    facts = {
+        "median_joinable_s": _finite(slowest),
+        "agreement_least": _finite(low),
+        "agreement_most": _finite(high),
+        "not_seen": float(seen.timelines["right_censored"].sum()),
+    }
+    shared: dict[str, Any] = {"coverage": part, "rows": seen.counts, "facts": facts}
+    if seen.nests < least_nests:
+        return Result(
+            "too little data", [f"{_many(seen.nests, 'nest')}; from {least_nests} on this says something."], **shared
+        )
+    above = [name for name, row in medians.items() if row["q50_low_s"] > most_median_s > 0]
+    if above:
+        return Result("breached", [_above(medians[name], most_median_s) for name in above], **shared)
+    limit = f" No vantage's median is proven above {most_median_s:g} s." if most_median_s > 0 else ""
+    return Result("good", [f"{_many(seen.nests, 'nest')} were measured.{limit}"], **shared)
+
+
+def _above(row: dict[str, Any], limit: float) -> str:
+    return (
+        f"From {plain(row['name'], 32)} half of the nests could be joined after {_quantile(row, 'q50')}: more than the"
+        f" {limit:g} s that were asked for."
+    )
+
+
+def _finite(value: float) -> float | None:
+    return float(value) if math.isfinite(value) else None
