@@ -3,7 +3,8 @@
 npmle_to_surpyval: our fit over SurPyval's of the same nests (aim: at most 1), log-likelihoods side by side.
 tune_to_500_surpyval_fits: all of tuning 5 000 nests (500 resamples, front, judged across parts), with processes and
 without, over 500 times one SurPyval fit of them (aim: at most 1; and under 10 s on two cores). peak_mib: of this
-process then. pairs_per_s: nests times policies replayed a second on one core, courses driven included (aim: 1e6).
+process then. moved_s: from moving a slider to its figure, for those 5 000 (limit: 0.3 s). pairs_per_s: nests times
+policies replayed a second on one core, courses driven included (aim: 1e6).
 npmle_slope: of log time over log n from 2 000 to 200 000 (n log n has 1.09), drawn in runs/bench/npmle.html.
 lifelines_ratio: lifelines' fit of the same 2 000 nests over ours, in an environment of its own, since it keeps pandas
 below 3; for scale only, absent where that cannot be made.
@@ -31,7 +32,11 @@ from simulated import TRUTHS, observe, timelines
 from nestobs.courses import courses, score
 from nestobs.estimate import npmle
 from nestobs.policy import exponential, fixed, named_policy
+from nestobs.recommendation import Recommendation
+from nestobs.reports.sliders import budget, cost_ratio
 from nestobs.tuning import recommend
+
+MOVED_S = 0.3
 
 LIFELINES = """
 import json, sys, time, numpy as np
@@ -95,9 +100,17 @@ def lifelines_ratio(n: int = 2_000) -> float | None:
         return None
 
 
-def tuning(surpyval_s: float) -> dict[str, float]:
+def moved(found: Recommendation) -> dict[str, float]:
+    """Seconds from moving a slider of the tuning notebook to the figure in JSON, the slowest place of each."""
+    took = {}
+    for slider in (cost_ratio(found), budget(found)):
+        took[slider.name] = max(timed(lambda s=slider, v=value: s.draw(v).to_json())[0] for value in slider.values)
+    return took | {"limit": MOVED_S}
+
+
+def tuning(surpyval_s: float) -> dict[str, Any]:
     table = timelines(*nests(5_000))
-    alone, _ = timed(lambda: recommend(table, rng=np.random.default_rng(0)), 1)
+    alone, found = timed(lambda: recommend(table, rng=np.random.default_rng(0)), 1)
     with ProcessPoolExecutor(mp_context=multiprocessing.get_context("forkserver")) as pool:
         list(pool.map(abs, range(os.cpu_count() or 1)))  # started
         together, _ = timed(lambda: recommend(table, rng=np.random.default_rng(0), executor=pool), 1)
@@ -109,6 +122,7 @@ def tuning(surpyval_s: float) -> dict[str, float]:
         "peak_mib": peak,
         "fits_s": fits,
         "tune_to_500_surpyval_fits": together / fits,
+        "moved_s": moved(found),
     }
 
 

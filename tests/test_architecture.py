@@ -126,7 +126,8 @@ def test_no_file_has_a_name_that_says_nothing(name):
 
 PURE = (
     "observation nest nostr policy policy_file join plan budget timeline joins calibrate figures law turnbull estimate "
-    "families threshold schedule delays courses crowd replaying recommendation tuning window"
+    "families threshold schedule delays failures courses crowd replaying recommendation tuning window incident live "
+    "changes agreement grouped shares uptime worth"
 )
 WORLDLY = {
     "asyncio",

@@ -311,3 +311,31 @@ def test_an_open_end_is_said() -> None:
     assert figures.span(0.123, 1.84) == "0.12 to 1.8"
     assert figures.span(19.0, math.inf, unit="s") == "19 s to no upper end"
     assert figures.span(-math.inf, 2.0, unit="s") == "no lower end to 2.0 s"
+
+
+@pytest.mark.parametrize("case", NAMES)
+def test_every_figure_says_what_it_shows_in_words_and_as_a_table(case: str) -> None:
+    for name, figure in drawn(odd()[case]).items():
+        meta = figure.layout.meta
+        assert len(meta["alt"]) > 40, name
+        assert not re.search(r"\b(nan|inf|None)\b", json.dumps(meta)), name
+        assert meta["rows"], name
+        assert all(len(row) == len(meta["columns"]) for row in meta["rows"]), name
+        assert len(meta["rows"]) <= 200
+
+
+def test_a_table_holds_what_is_drawn() -> None:
+    rec = usual()
+    law = shown()["delay_law"].layout.meta
+    assert law["columns"][:2] == ["age, s", "estimate, %"]
+    age, share = (float(cell) for cell in law["rows"][20][:2])
+    assert share == pytest.approx(100 * float(rec.law.cdf(age)), abs=0.5)
+    front = shown()["frontier"].layout.meta["rows"]
+    assert front[0][0] == f"replayed: {rec.today.name}"
+    assert len(front) == len(rec.replays) + len(rec.front)
+    polls = shown()["polls"].layout.meta["rows"]
+    assert {row[0] for row in polls} == {"today", "tuned", "simple"}
+    came = shown()["proof"].layout.meta
+    assert came["rows"][1][-1] == "no"
+    assert float(came["rows"][1][5]) == 20.0
+    assert "Outside: manual_retry lost" in came["alt"]

@@ -21,6 +21,7 @@ from nestobs.figures.canvas import (
     amount,
     at,
     blank,
+    described,
     hatched,
     legend_key,
     nothing,
@@ -61,6 +62,13 @@ _PANELS: Final = {
 }
 """Of each metric: what it is called, its unit, and by what it is multiplied."""
 
+_COLUMNS: Final = {
+    "requests_per_join": ("requests per join", 1.0),
+    "mean_delay_s": ("mean delay, s", 1.0),
+    "lost_share": ("lost, %", 100.0),
+}
+"""Of each metric of the front: its column in the table, and by what it is multiplied."""
+
 _NUMBERS: Final = ["value", "lower", "upper", "realised", "error_s"]
 _FRONT_PX, _ROW_PX, _HEAD_PX, _FOOT_PX = 340, 28, 24, 34
 
@@ -89,7 +97,43 @@ def frontier(rec: Recommendation) -> go.Figure:
     panel_label(figure, "<b>mean delay of those who join, s (compressed)</b>", y=1)
     _lost_labels(figure, rec.front)
     _name_crosses(figure, rec, groups)
-    return figure
+    return described(figure, _front_alt(rec), _front_table(rec))
+
+
+def _front_alt(rec: Recommendation) -> str:
+    shown = {one.policy.name: one for one in rec.replays}
+    names = dict.fromkeys((rec.today.name, rec.tuned.name, rec.simple.name))
+    return " ".join(f"{plain(name, 24)}: {_costs(shown[name])}." for name in names if name in shown)
+
+
+def _costs(one: Replay) -> str:
+    requests, delay, lost = (one.numbers[name] for name in ("requests_per_join", "mean_delay_s", "lost_share"))
+    if not math.isfinite(delay.value):
+        return "nobody joins"
+    return (
+        f"{amount(requests.value)} requests per join, {amount(delay.value)} s mean delay"
+        f" ({span(*_ends(delay)[1:], unit='s')}), {_lost(lost)}"
+    )
+
+
+def _front_table(rec: Recommendation) -> pd.DataFrame:
+    """A row a replayed policy with its 95 % intervals, then a row a price of the optimal front."""
+    rows: list[dict[str, object]] = []
+    for one in rec.replays:
+        row: dict[str, object] = {"what": f"replayed: {plain(one.policy.name, 24)}"}
+        for metric, (words, scale) in _COLUMNS.items():
+            number = one.numbers[metric]
+            row |= {
+                words: scale * number.value,
+                f"{words}: from": scale * number.lower,
+                f"{words}: to": scale * number.upper,
+            }
+        rows.append(row)
+    for point in _records(rec.front):
+        row = {"what": f"optimal, a request costs {amount(point.request_cost)} s{' (chosen)' if point.chosen else ''}"}
+        row |= {words: scale * getattr(point, metric) for metric, (words, scale) in _COLUMNS.items()}
+        rows.append(row)
+    return pd.DataFrame(rows)
 
 
 def _alike(replays: Sequence[Replay]) -> list[list[Replay]]:
@@ -309,7 +353,35 @@ def proof(cells: pd.DataFrame, *, when: str = "") -> go.Figure:
     for number, metric in enumerate(shown):
         _panel(figure, cells[cells["metric"] == metric], number, len(shown), policies)
     figure.update_layout(barmode="overlay", legend={"y": -16 / plot_px})
-    return figure
+    return described(figure, _proof_alt(cells), _proof_table(cells))
+
+
+def _proof_alt(cells: pd.DataFrame) -> str:
+    judged = cells["inside"].dropna().astype(bool)
+    outside = cells[cells["inside"].isin([False])]
+    names = ", ".join(f"{plain(one.policy, 24)} {_PANELS[one.metric][0]}" for one in _records(outside.head(4)))
+    missed = f" Outside: {names}." if names else ""
+    return f"{int(judged.sum())} of {len(judged)} numbers came inside their 95 % predictive interval.{missed}"
+
+
+def _proof_table(cells: pd.DataFrame) -> pd.DataFrame:
+    """The cells in the units of their panels."""
+    known = cells[cells["metric"].isin(list(_PANELS))]
+    scale = known["metric"].map({metric: float(by) for metric, (_, _, by) in _PANELS.items()})
+    named = known["metric"].map({metric: f"{name}{unit and f',{unit}'}" for metric, (name, unit, _) in _PANELS.items()})
+    return pd.DataFrame(
+        {
+            "policy": [plain(name, 24) for name in known["policy"]],
+            "what": named,
+            "predicted": known["value"] * scale,
+            "from": known["lower"] * scale,
+            "to": known["upper"] * scale,
+            "came": known["realised"] * scale,
+            "± ": known["error_s"],
+            "joins": known["n"],
+            "inside": [None if pd.isna(one) else bool(one) for one in known["inside"]],
+        }
+    )
 
 
 def _verdict(inside: Any) -> tuple[str, str, str]:

@@ -8,7 +8,7 @@ other.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Final
 
@@ -34,6 +34,7 @@ from nestobs.figures.canvas import (
     at,
     blank,
     delay_axis,
+    described,
     filled,
     hatched,
     legend_key,
@@ -258,7 +259,37 @@ def delay_law(rec: Recommendation) -> go.Figure:
     note = _note(rec, f"Message threshold {_words(threshold)}; {_never_words(rec)}.", _band_words(rec))
     figure = _drawn("When can a nest be joined, and who never?", note, traces, lanes)
     _two_panels(figure, rec, lanes, what="can be joined, of all nests")
-    return figure
+    return described(figure, _delay_alt(rec), _delay_table(rec, ages))
+
+
+TABLE_ROWS: Final = 40
+"""Ages of a table beside a curve."""
+
+
+def _told_ages(ages: Floats) -> Floats:
+    """Some of the ages drawn, first and last among them."""
+    places = np.unique(np.linspace(0, len(ages) - 1, min(TABLE_ROWS, len(ages))).astype(int))
+    return np.asarray(ages[places], dtype=np.float64)
+
+
+def _delay_alt(rec: Recommendation) -> str:
+    half = float(rec.law.quantile(0.5))
+    low, high = (float(end) for end in rec.resampled.quantile(0.5))
+    half_words = "not within the watch" if math.isinf(half) else f"by {amount(half)} s"
+    return (
+        f"Half of the nests can be joined {half_words} (95 %: {span(low, high, unit='s')}); {_never_words(rec)}. The"
+        f" message threshold is {_words(rec.message_threshold_s)}."
+    )
+
+
+def _delay_table(rec: Recommendation, ages: Floats) -> pd.DataFrame:
+    told = _told_ages(ages)
+    columns = {"estimate": rec.law.cdf(told)}
+    columns["95 % band, from"], columns["to"] = rec.resampled.cdf(told)
+    columns["assuming nothing, from"], columns["at most"] = rec.law.bounds(told)
+    columns["smoothed"] = rec.smooth.cdf(told)
+    shares = {f"{name}, %": 100.0 * values for name, values in columns.items()}
+    return pd.DataFrame({"age, s": told, **shares})
 
 
 def _drawn(question: str, note: str, traces: Sequence[Any], lanes: Sequence[str]) -> go.Figure:
@@ -302,7 +333,28 @@ def posterior(rec: Recommendation) -> go.Figure:
     note = _note(rec, doubt, "ρ: cost of a false “starting up” over that of a false “gone”; bars: 95 % thresholds.")
     figure = _drawn("Answered 404: is it still starting?", note, traces, lanes)
     _two_panels(figure, rec, lanes, what="still starting, if answered 404")
-    return figure
+    return described(figure, _posterior_alt(rec), _posterior_table(rec, ages, known=known))
+
+
+def _posterior_alt(rec: Recommendation) -> str:
+    at_today = float(posterior_starting(rec.smooth, never_share(rec), [MESSAGE_S])[0])
+    turns = "; ".join(f"ρ = {ratio:g}: {_words(number)}" for ratio, number in rec.thresholds.items())
+    return (
+        f"Of those answered 404 at {MESSAGE_S:g} s, {percent(at_today)} are still starting. The message turns by cost"
+        f" ratio at {turns}. Today it turns at {rec.today.message_threshold_s:g} s, advised are"
+        f" {rec.policy.message_threshold_s:g} s."
+    )
+
+
+def _posterior_table(rec: Recommendation, ages: Floats, *, known: bool) -> pd.DataFrame:
+    told = _told_ages(ages)
+    table = pd.DataFrame(
+        {"age, s": told, "still starting, %": 100.0 * posterior_starting(rec.smooth, never_share(rec), told)}
+    )
+    if known:
+        low, high = posterior_band(decided(rec), told)
+        table = table.assign(**{"95 % band, from, %": 100.0 * low, "to, %": 100.0 * high})
+    return table
 
 
 def decided(rec: Recommendation) -> Resampled:
@@ -363,7 +415,26 @@ def polls(rec: Recommendation) -> go.Figure:
     )
     figure = _drawn("When is it worth asking again?", note, traces, list(shown))
     _two_panels(figure, rec, list(shown), what="still answered 404, of all joiners")
-    return figure
+    return described(figure, _polls_alt(rec, shown, asked), _polls_table(rec, shown, asked))
+
+
+def _polls_alt(rec: Recommendation, shown: Mapping[str, Policy], asked: Mapping[str, Floats]) -> str:
+    each = "; ".join(
+        f"{name} ({plain(policy.name, 24)}) asks {len(asked[name])} times and gives up at"
+        f" {amount(policy.give_up_age_s)} s"
+        for name, policy in shown.items()
+    )
+    return f"A joiner who arrives at once and is never let in: {each}. Advised: {_advised(rec)}."
+
+
+def _polls_table(rec: Recommendation, shown: Mapping[str, Policy], asked: Mapping[str, Floats]) -> pd.DataFrame:
+    """A row a round of each policy, and the share of joiners who are still answered 404 then."""
+    rows = [
+        (name, number, float(age), 100.0 * float(1.0 - rec.smooth.cdf(age)))
+        for name in shown
+        for number, age in enumerate(asked[name], 1)
+    ]
+    return pd.DataFrame(rows, columns=["policy", "round", "asks at age, s", "still answered 404, %"])
 
 
 def _advised(rec: Recommendation) -> str:

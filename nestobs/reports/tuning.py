@@ -1,7 +1,8 @@
 """What a notebook about tuning calls: a store and a proof in, sections of sentences, figures and tables out.
 
 `load` reads and tunes; `advice`, `message`, `delays`, `asking`, `proved` and `doubts` lay out what came of it, in that
-order. Where there is too little to tune on, `advice` says so and the others show nothing.
+order. Where there is too little to tune on, `advice` says so and the others show nothing. notebooks/tuning.ipynb also
+calls `heading`, `seen_so_far`, `cost_slider`, `budget_slider`, `flips`, `result` and, last, `written`.
 """
 
 from __future__ import annotations
@@ -9,24 +10,36 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 import pandas as pd
 
+import nestobs
 from nestobs import figures
-from nestobs.errors import UsageError
+from nestobs.clock import Clock
+from nestobs.errors import StoreError, UsageError
 from nestobs.figures import percent
+from nestobs.policy_file import dumps
 from nestobs.realised import CELLS
+from nestobs.recommendation import Allowance
 from nestobs.replaying import METRICS
 from nestobs.reports import tables
 from nestobs.reports.demo import lab_facts
-from nestobs.reports.parts import Section, Text
+from nestobs.reports.parts import Result, Section, Table, Text
+from nestobs.reports.sliders import Slider, budget, cost_ratio
 from nestobs.session import tune
+from nestobs.store import Store, replacing
+from nestobs.threshold import COST_RATIO
+from nestobs.timeline import timelines
 from nestobs.tuning import TooLittleDataError
+from nestobs.whatif import COST_RATIOS, LOST_VALUES, WhatIf
+from nestobs.window import Window
 
 if TYPE_CHECKING:
+    import plotly.graph_objects as go
+
     from nestobs.policy import Policy
     from nestobs.recommendation import Recommendation
 
@@ -48,13 +61,17 @@ class Proved:
 
 @dataclass(frozen=True, slots=True)
 class Tuned:
-    """What the page is about. found: None where there is too little data, and why_not says what is missing. only: the
-    scenarios or hosts whose nests count, none for all."""
+    """What the page is about. found: None where there is too little data, and why_not says what is missing; lines: the
+    timelines there are, then. only: the scenarios or hosts whose nests count, none for all."""
 
     found: Recommendation | None
     why_not: str = ""
     only: tuple[str, ...] = ()
     proof: Proved | None = None
+    title: str = ""
+    store: str = ""
+    observations: int = 0
+    lines: pd.DataFrame | None = None
 
 
 def load(
@@ -65,21 +82,48 @@ def load(
     lab: str = "",
     proof: str = "",
     draws: int = DRAWS,
+    arrivals: str = "",
+    cost_ratio: float = COST_RATIO,
+    requests: int = 100,
+    title: str = "",
 ) -> Tuned:
     """Tune on the nests of a store, and read a proof.json beside it ("" for none).
 
     tune_on: scenarios of the lab that `lab` (its lab.json) describes, or hosts of APIs (`HOST:PORT`), as a list or as
-    one text with blanks between; "": all nests. window: START/END, ISO 8601, UTC: only nests made in it; "": all. The
-    same store and words give the same page. Raises StoreError when there is no store, UsageError for words and files
-    that cannot be used.
+    one text with blanks between; "": all nests. window: START/END, ISO 8601, UTC, or a day: only nests made in it; "":
+    all. arrivals: a file of ages at which people ask, seconds; "": evenly from 0 to 30 s. cost_ratio: of a false
+    "starting up" over a false "no longer available". requests: that one address may make in 900 s. The same store and
+    words give the same page. Raises StoreError when there is no store, UsageError for words and files that cannot be
+    used.
     """
     only = _words(tune_on)
     came = read_proof(proof) if proof else None
+    words = (only, came, title or "What should a client do?", store)
+    opened = Store.open(store, create=False)
     try:
-        found = tune(store, window=_window(window), host=hosts_of(only, lab), draws=draws)
+        found = tune(
+            opened,
+            window=_window(window),
+            host=hosts_of(only, lab),
+            arrivals=ages_in(arrivals) if arrivals else None,
+            allowance=Allowance(requests=requests),
+            cost_ratio=cost_ratio,
+            draws=draws,
+        )
     except TooLittleDataError as error:
-        return Tuned(None, str(error), only, came)
-    return Tuned(found, "", only, came)
+        return Tuned(None, str(error), *words, observations=opened.count(), lines=timelines(opened.frame()))
+    return Tuned(found, "", *words, observations=opened.count())
+
+
+def ages_in(path: str) -> list[float]:
+    """The numbers in a text file, white space between them. Raises UsageError."""
+    try:
+        ages = [float(word) for word in Path(path).read_text("utf-8").split()]
+    except (OSError, ValueError) as error:
+        raise UsageError(f"{path} holds no ages ({error}): write one age in seconds a line") from None
+    if not ages or not all(0 <= age < 1e6 for age in ages):
+        raise UsageError(f"{path}: ages are seconds from 0, at least one, none infinite")
+    return ages
 
 
 def _words(tune_on: str | Sequence[str]) -> tuple[str, ...]:
@@ -95,12 +139,8 @@ def hosts_of(tune_on: str | Sequence[str], lab: str = "") -> tuple[str, ...]:
 def _window(text: str) -> tuple[pd.Timestamp, pd.Timestamp] | None:
     if not text:
         return None
-    try:
-        begin, end = (pd.Timestamp(part) for part in text.split("/"))
-        instants = [at.tz_localize("UTC") if at.tzinfo is None else at.tz_convert("UTC") for at in (begin, end)]
-    except ValueError as error:
-        raise UsageError(f"window {text!r} is none: write START/END in ISO 8601, as 2026-01-01/2026-01-02") from error
-    return instants[0], instants[1]
+    found = Window.parse(text)
+    return pd.Timestamp(found.start, unit="ns", tz="UTC"), pd.Timestamp(found.end, unit="ns", tz="UTC")
 
 
 def read_proof(path: str) -> Proved:
@@ -293,3 +333,155 @@ def doubts(tuned: Tuned) -> Section:
     if tuned.found is None:
         return Section()
     return Section((Text(tuned.found.notes, heading="What cannot be told", level=3),))
+
+
+# the notebook's own
+
+
+def heading(tuned: Tuned) -> Text:
+    """The title, and whether there is anything."""
+    if not tuned.observations:
+        words = "This store holds no observation, so there is nothing to tune on. Run a canary or a watch first."
+        return Text([words], heading=tuned.title)
+    return Text([f"{_many(tuned.observations, 'observation')} are in the store."], heading=tuned.title)
+
+
+def result(tuned: Tuned) -> Result:
+    """How it came out, for whoever scheduled it."""
+    rows = {"observations": tuned.observations}
+    found = tuned.found
+    if found is None:
+        return Result("too little data", [f"Nothing is tuned: {tuned.why_not}."], None, rows | {"nests": 0}, {})
+    threshold = found.message_threshold_s
+    facts: dict[str, float | str | None] = {
+        "policy": found.policy.name,
+        "kept": str(found.kept).lower(),
+        "message_threshold_s": _finite(threshold.value),
+        "message_threshold_low_s": _finite(threshold.lower),
+        "message_threshold_high_s": _finite(threshold.upper),
+        "give_up_age_s": _finite(found.policy.give_up_age_s),
+    }
+    return Result("good", [found.why], None, rows | {"nests": found.nests}, facts)
+
+
+def _finite(value: float) -> float | None:
+    return float(value) if math.isfinite(value) else None
+
+
+def seen_so_far(tuned: Tuned) -> go.Figure | Text:
+    """Where there is too little to tune on: when the layers showed what nests there are."""
+    if tuned.found is not None or tuned.lines is None:
+        return Text([])
+    return figures.first_visible(tuned.lines)
+
+
+def cost_slider(tuned: Tuned, *, live: bool = False) -> Slider | Text:
+    """The message threshold, by the cost ratio. live: asking the kernel, in JupyterLab."""
+    return Text([]) if tuned.found is None else replace(cost_ratio(tuned.found), live=live)
+
+
+def budget_slider(tuned: Tuned, *, live: bool = False) -> Slider | Text:
+    """The poll table and what it costs, by the budget of requests. live: asking the kernel, in JupyterLab."""
+    return Text([]) if tuned.found is None else replace(budget(tuned.found), live=live)
+
+
+def flips(tuned: Tuned) -> Section:
+    """What would change the answer: costs, budget, strata, and more nests."""
+    found = tuned.found
+    if found is None:
+        return Section()
+    whatif = WhatIf.of(found)
+    said = [_ratios(whatif), _values(whatif), _budgets(whatif), *_strata(found)]
+    more = [note for note in found.notes if "more nests" in note]
+    said.append(" ".join(more) or "More nests would narrow the intervals, but none that is asked for here is too wide.")
+    words = "If a lost join were worth more or less waiting, the tuned policy would be another:"
+    return Section((Text(said, heading="What would change the answer", level=3), Text([words]), _lost_values(whatif)))
+
+
+def _ratios(whatif: WhatIf) -> str:
+    kept, now = whatif.keeps_today(), whatif.found.today.message_threshold_s
+    low, high = COST_RATIOS[0], COST_RATIOS[-1]
+    if not kept:
+        return f"At no cost ratio from {low:g} to {high:g} is today's message threshold of {now:g} s the best."
+    if len(kept) == len(COST_RATIOS):
+        return f"At every cost ratio from {low:g} to {high:g} {now:g} s cannot be told from the best message threshold."
+    return (
+        f"For cost ratios from {kept[0]:.2g} to {kept[-1]:.2g} {now:g} s cannot be told from the best message"
+        f" threshold; beyond, down to {low:g} and up to {high:g}, the message would turn at another age."
+    )
+
+
+def _budgets(whatif: WhatIf) -> str:
+    enough, allowance = whatif.enough(), whatif.found.allowance
+    said = f"From {enough:,} requests in {allowance.window_s:g} s on, more would change nothing"
+    if allowance.requests >= enough:
+        return f"{said}: the budget of {allowance.requests:,} does not bind."
+    return f"{said}; the budget of {allowance.requests:,} binds, and polls are further apart than they would be."
+
+
+def _values(whatif: WhatIf) -> str:
+    """The value of a lost join at which the advised policy, or the tuned one where today's is kept, stops paying."""
+    found = whatif.found
+    name = found.tuned.name if found.kept else found.policy.name
+    value = whatif.break_even(name)
+    if math.isnan(value):
+        return f"{name} and today's rule lose about as much: the value of a lost join does not decide between them."
+    return (
+        f"As replayed, {name} and today's rule cost the same if a lost join is worth {figures.amount(value)} s of"
+        f" waiting; {found.prices.lost_value:g} s were taken."
+    )
+
+
+def _strata(found: Recommendation) -> list[str]:
+    apart = [one for one in found.strata if one.differs]
+    if not apart:
+        return ["No group of nests (by relays, hour or host) was found for which a policy of its own would pay."]
+    names = ", ".join(f"{one.kind} {one.name or 'none'} ({percent(one.regret)})" for one in apart)
+    return [f"A policy of their own would pay for: {names}; in brackets by how much the common one costs them more."]
+
+
+def _lost_values(whatif: WhatIf) -> Table:
+    """What is tuned at each value of a lost join."""
+    values = sorted({*LOST_VALUES, whatif.found.prices.lost_value})
+    rows = []
+    for value in values:
+        one = whatif.at(lost_value=value)
+        used = " (used)" if value == whatif.found.prices.lost_value else ""
+        rows.append(
+            {
+                "a lost join is worth, s": f"{value:g}{used}",
+                "gives up at, s": figures.amount(one.give_up_age_s),
+                "requests per join": figures.amount(one.requests),
+                "mean delay, s": "nobody joins" if math.isnan(one.delay_s) else figures.amount(one.delay_s),
+                "lost": percent(one.lost),
+            }
+        )
+    return Table(pd.DataFrame(rows), style="nestobs-numbers")
+
+
+def written(tuned: Tuned, out: str) -> Text:
+    """Write the recommended policy where `out` says, whole or not at all; "": nowhere. Raises StoreError when it cannot
+    be written."""
+    if not out:
+        return Text(["No policy file was asked for: give `out` to write one."])
+    if tuned.found is None:
+        return Text([f"Nothing is written to {out}: nothing is tuned."])
+    file = tuned.found.file(
+        tuned.found.policy,
+        store_digest=Store.open(tuned.store, create=False).digest(),
+        made_at=_now(),
+        nestobs=nestobs.__version__,
+    )
+    path = Path(out)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with replacing(path) as temporary:
+            temporary.write_text(dumps(file), encoding="utf-8")
+    except OSError as error:
+        raise StoreError(f"{out} cannot be written ({error.strerror}): give `out` another place") from None
+    return Text([f"The policy {tuned.found.policy.name} was written to {out}."])
+
+
+def _now() -> str:
+    at = pd.Timestamp(Clock().now(), unit="ns", tz="UTC")
+    return f"{at:%Y-%m-%dT%H:%M:%SZ}"

@@ -4,24 +4,31 @@ from __future__ import annotations
 
 import html
 import json
+import math
 import re
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import nbformat
 import numpy as np
 import pytest
 from recommended import hostile, odd, usual
 
 from nestobs.errors import StoreError, UsageError
 from nestobs.observation import Observation, Operation, Outcome, Role, Source
+from nestobs.policy_file import loads
 from nestobs.recommendation import Recommendation
 from nestobs.replaying import METRICS
+from nestobs.reports import sliders as sliding
 from nestobs.reports import tables, tuning
-from nestobs.reports.parts import Section, Table, Text
+from nestobs.reports.page import plotly_js
+from nestobs.reports.parts import RESULT, Section, Table, Text
 from nestobs.reports.run import notebook, run
 from nestobs.reports.tuning import Tuned
 from nestobs.store import Store
+from nestobs.whatif import BUDGETS, WhatIf
 
 SECOND = 1_000_000_000
 NOON = 1_772_625_600 * SECOND  # 2026-03-04 12:00 UTC
@@ -180,7 +187,7 @@ def test_an_empty_store_is_too_little(tmp_path: Path) -> None:
     assert "0 nests were observed" in said(tuning.advice(tuning.load(str(tmp_path / "store"))))
 
 
-@pytest.mark.parametrize("window", ["yesterday", "2026-01-01", "a/b", "2026-01-01/2026-01-02/2026-01-03"])
+@pytest.mark.parametrize("window", ["yesterday", "2026-01-01/", "a/b", "2026-01-01/2026-01-02/2026-01-03"])
 def test_a_window_that_is_none_is_a_usage_error(store: str, window: str) -> None:
     with pytest.raises(UsageError, match="write START/END"):
         tuning.load(store, window=window)
@@ -319,3 +326,161 @@ def test_the_notebook_tunes_and_shows_the_proof(store: str, tmp_path: Path) -> N
         assert question in source
     assert "Only nests of slow-api count. Tuned on 40 intervals of 40 nests" in source
     assert "stderr" not in source
+
+
+# the tuning notebook
+
+
+def test_the_tuning_notebook_shows_everything_and_writes_a_policy(store: str, tmp_path: Path) -> None:
+    out = tmp_path / "out" / "policy.json"
+    given = {"store": store, "tune_on": "fast.example:80", "out": str(out), "cost_ratio": 0.5, "requests": 60}
+    page = run(notebook("tuning"), tmp_path / "report.html", given)
+    made = nbformat.read(page.with_suffix(".ipynb"), as_version=4)
+    outputs = [output for cell in made.cells for output in cell.get("outputs", [])]
+    assert [output for output in outputs if output.get("name") == "stderr"] == []
+    results = [output["data"][RESULT] for output in outputs if RESULT in output.get("data", {})]
+    assert [(one["verdict"], one["rows"]["nests"]) for one in results] == [("good", 40)]
+    drawn = [output["data"][sliding.PLOTLY] for output in outputs if sliding.PLOTLY in output.get("data", {})]
+    steps = [len(one["layout"]["sliders"][0]["steps"]) for one in drawn if one["layout"].get("sliders")]
+    assert steps == [18, len(BUDGETS)]
+    assert "widgets" not in made.metadata  # nobody would be there to move them
+    file = loads(out.read_text())
+    assert file.policy.as_dict()
+    assert file.provenance.n == 40
+    assert file.provenance.store_digest
+    assert list(out.parent.iterdir()) == [out]
+    shown = page.read_text()
+    assert "What would change the answer" in shown
+    assert "From " in shown
+    plotly = len(plotly_js())
+    assert len(shown) - plotly < 900_000
+
+
+def test_with_too_little_it_shows_what_there_is_and_writes_nothing(tmp_path: Path) -> None:
+    opened = Store.open(tmp_path / "store")
+    with opened.writer() as writer:
+        writer.append(observations("few.example", 3))
+    tuned = tuning.load(str(opened.directory))
+    assert tuning.result(tuned).verdict == "too little data"
+    assert "tuning needs 30 and 15" in tuning.result(tuned).reasons[0]
+    assert "When does each layer" in tuning.seen_so_far(tuned).layout.title.text
+    assert said(tuning.cost_slider(tuned)) == said(tuning.budget_slider(tuned)) == ""
+    assert tuning.flips(tuned).parts == ()
+    assert "Nothing is written" in said(tuning.written(tuned, str(tmp_path / "policy.json")))
+    assert not (tmp_path / "policy.json").exists()
+    json.dumps(tuning.result(tuned)._repr_mimebundle_(), allow_nan=False)
+
+
+@pytest.mark.parametrize("count", [0, 1])
+def test_a_store_of_nothing_or_of_one_row_is_said_to_be_that(tmp_path: Path, count: int) -> None:
+    opened = Store.open(tmp_path / "store")
+    with opened.writer() as writer:
+        writer.append([*observations("one.example", 1)][:count])
+    tuned = tuning.load(str(opened.directory))
+    assert ("holds no observation" in said(tuning.heading(tuned))) == (count == 0)
+    assert tuning.result(tuned).verdict == "too little data"
+    assert "nothing to draw" in tuning.seen_so_far(tuned).layout.title.text.replace("<br>", " ")
+
+
+def test_only_nests_that_never_came_cannot_be_tuned_on(tmp_path: Path) -> None:
+    rows = [
+        replace(row, outcome=Outcome.ABSENT) if row.outcome is Outcome.VISIBLE else row
+        for row in observations("never.example", 40)
+    ]
+    opened = Store.open(tmp_path / "store")
+    with opened.writer() as writer:
+        writer.append(rows)
+    assert "40 nests were observed, 0 became joinable" in tuning.result(tuning.load(str(opened.directory))).reasons[0]
+
+
+@pytest.mark.parametrize("which", ["usual", "none stayed away", "mostly censored", "strata", "kept", "exact"])
+def test_what_would_change_the_answer_is_said_of_whatever_tuning_gives(which: str) -> None:
+    words = said(tuning.flips(Tuned(odd()[which])))
+    assert not re.search(r"\b(nan|NaN|inf|None)\b", words)
+    assert "message" in words
+    assert "requests in 900 s on, more would change nothing" in words
+    assert ("20 %" in words) == (which == "strata")
+    assert "60 (used)" in words
+
+
+def test_a_budget_that_binds_is_said_to_bind(store: str) -> None:
+    tight, free = (tuning.load(store, requests=many, draws=60) for many in (20, 500))
+    assert "the budget of 20 binds" in said(tuning.flips(tight))
+    assert "the budget of 500 does not bind" in said(tuning.flips(free))
+
+
+def test_every_step_of_a_slider_is_its_answer() -> None:
+    found = usual()
+    slider = sliding.cost_ratio(found)
+    whatif = WhatIf.of(found)
+    steps = slider.still.layout.sliders[0].steps
+    assert [step.label for step in steps] == [f"{value:.2g}" for value in slider.values]
+    assert slider.values[slider.still.layout.sliders[0].active] == found.cost_ratio
+    place = len(slider.still.layout.annotations) - 1
+    for value, step in zip(slider.values, steps, strict=True):
+        marks, words, traces = step.args
+        alone = slider.draw(value)
+        assert list(traces) == [1, 2]
+        assert words[f"annotations[{place}].text"] == alone.layout.annotations[-1].text
+        level = value / (1.0 + value)
+        assert marks["y"][0] == [level, level]
+        if math.isfinite(threshold := whatif.threshold(value).value):
+            assert marks["x"][1][1] == pytest.approx(math.asinh(threshold / 0.3), abs=1e-3)
+    assert slider.draw(found.cost_ratio).layout.sliders == ()
+
+
+def test_a_budget_slider_moves_the_polls() -> None:
+    slider = sliding.budget(usual())
+    steps = slider.still.layout.sliders[0].steps
+    rounds = [len(step.args[0]["x"][0]) for step in steps]
+    assert rounds == sorted(rounds)
+    assert rounds[0] < rounds[-1]
+    assert len(slider.still.to_json()) < 60_000
+    assert slider.still.layout.meta["alt"].startswith("With 100 requests allowed")
+
+
+def test_moving_the_live_slider_asks_for_its_figure() -> None:
+    slider = sliding.budget(usual())
+    asked: list[float] = []
+
+    def draw(value: float) -> Any:
+        asked.append(value)
+        return slider.draw(value)
+
+    place, _ = sliding.box(replace(slider, draw=draw)).children
+    place.value = slider.values[0]
+    place.value = slider.values[-1]
+    assert asked == [slider.start, slider.values[0], slider.values[-1]]
+    assert set(slider._repr_mimebundle_()) == {sliding.PLOTLY, "text/plain"}
+    assert sliding.WIDGET in replace(slider, live=True)._repr_mimebundle_()
+
+
+def test_a_value_between_the_places_is_one_more() -> None:
+    assert sliding._with((1, 3), 2) == (1, 2, 3)
+    assert sliding._with((1, 3), 3) == (1, 3)
+    assert sliding._with((1, 3), 9) == (1, 3, 9)
+
+
+def test_ages_are_read_from_a_file(store: str, tmp_path: Path) -> None:
+    path = tmp_path / "ages.txt"
+    path.write_text("1 2\n3\n")
+    assert tuning.ages_in(str(path)) == [1.0, 2.0, 3.0]
+    tuned = tuning.load(store, arrivals=str(path), draws=60)
+    assert tuned.found is not None
+    assert tuned.found.arrivals.max() <= 3.0
+    for text in ("", "soon", "-1", "inf"):
+        path.write_text(text)
+        with pytest.raises(UsageError):
+            tuning.ages_in(str(path))
+    with pytest.raises(UsageError):
+        tuning.ages_in(str(tmp_path / "none"))
+
+
+def test_a_policy_that_cannot_be_written_leaves_what_was_there(tmp_path: Path) -> None:
+    Store.open(tmp_path / "store")
+    tuned = replace(Tuned(usual()), store=str(tmp_path / "store"))
+    (tmp_path / "folder").mkdir()
+    with pytest.raises(StoreError, match="another place"):
+        tuning.written(tuned, str(tmp_path / "folder"))
+    assert list((tmp_path / "folder").iterdir()) == []
+    assert "give `out`" in said(tuning.written(tuned, ""))

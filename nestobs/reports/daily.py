@@ -1,0 +1,453 @@
+"""What notebooks/daily_report.ipynb calls: a window against those before it, what changed, and a verdict by rules.
+
+`load` reads, compares and tunes; the rest lays out what came of it. The verdict is for a scheduler: breached only where
+the whole interval lies beyond a limit, and too little data before any rule is looked at.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+import pandas as pd
+
+from nestobs import changes, figures, uptime
+from nestobs.changes import JOINABLE, Change, Ends, Span
+from nestobs.errors import NestobsError, UsageError
+from nestobs.figures import amount, percent, plain, span
+from nestobs.figures.changed import difference_words, name_of
+from nestobs.joins import joins
+from nestobs.policy import MANUAL_RETRY, Policy
+from nestobs.reports.observed import FOLLOW_S, LEAD_S
+from nestobs.reports.parts import Judged, Result, Section, Table, Text
+from nestobs.store import Store
+from nestobs.timeline import timelines
+from nestobs.window import DAY_S, SECOND_NS, Window
+
+if TYPE_CHECKING:
+    import plotly.graph_objects as go
+
+    from nestobs.recommendation import Recommendation
+
+BEFORE: Final = 7
+DRAWS: Final = 60
+"""Resamples of the recommendation in short."""
+
+MOST_TUNED: Final = 400
+"""Nests tuned on: of more, so many evenly spread in time. The tuning notebook takes all."""
+
+NEEDED: Final = (
+    "run_id", "trace_id", "vantage", "role", "nest", "room", "source", "target", "operation", "attempt_group",
+    "planned_at", "sent_at", "received_at", "outcome", "status", "failure", "clock_offset_s", "clock_error_s", "detail",
+)  # fmt: skip
+"""The columns of observations that are read: the others cost time."""
+
+
+@dataclass(frozen=True, slots=True)
+class Rules:
+    """When a window is good. least_coverage, least_nests: below, there is too little to judge. most_lost: share of
+    joins lost; most_median_s: seconds until half of `layer` is there, 0 for no rule."""
+
+    least_coverage: float = 0.5
+    least_nests: int = 10
+    most_lost: float = 0.1
+    most_median_s: float = 0.0
+    layer: str = JOINABLE
+
+
+@dataclass(frozen=True)
+class Daily:
+    """What the page is about. now: None where the store holds nothing. earlier: the spans before, joined; days: each
+    by itself, oldest first, `now` last; tuned: None where there was too little, and why_not says so."""
+
+    title: str
+    rules: Rules
+    window: Window | None = None
+    now: Span | None = None
+    earlier: Span | None = None
+    days: tuple[Span, ...] = ()
+    found: tuple[Change, ...] = ()
+    tuned: Recommendation | None = None
+    why_not: str = ""
+    every: int = 1
+    policy: Policy = MANUAL_RETRY
+    allowed: int = 100
+    allowed_window_s: float = 900.0
+
+
+def load(
+    store: str,
+    *,
+    window: str = "",
+    before: int = BEFORE,
+    policy: str = "",
+    title: str = "",
+    allowed: int = 100,
+    allowed_window_s: float = 900.0,
+    least_coverage: float = 0.5,
+    least_nests: int = 10,
+    most_lost: float = 0.1,
+    most_median_s: float = 0.0,
+    layer: str = JOINABLE,
+) -> Daily:
+    """A window of a store ("": the last day on which it holds anything) beside the `before` windows before it.
+
+    policy: a policy.json in use, "" for today's rule. allowed: API requests in allowed_window_s that one address may
+    make. The rest: see Rules. Raises StoreError when there is no store, UsageError for words and files that cannot be
+    used.
+    """
+    rules = Rules(least_coverage, least_nests, most_lost, most_median_s, layer)
+    if before < 1 or allowed < 1 or not allowed_window_s > 0:
+        raise UsageError("before, allowed and allowed_window_s are numbers above 0")
+    in_use = read_policy(policy) if policy else MANUAL_RETRY
+    shared = Daily(title or "What changed?", rules, policy=in_use, allowed=allowed, allowed_window_s=allowed_window_s)
+    opened = Store.open(store, create=False)
+    wanted = Window.parse(window) if window else last_day(opened)
+    if wanted is None:
+        return shared
+    past = wanted.earlier(before)
+    rows = opened.frame(
+        start=past.start - LEAD_S * SECOND_NS, end=wanted.end + FOLLOW_S * SECOND_NS, columns=list(NEEDED)
+    )
+    lines = timelines(rows)
+    length = wanted.end - wanted.start
+    days = [Window(wanted.start - back * length, wanted.end - back * length) for back in range(before, -1, -1)]
+    windows = [past, *days]
+    now, spans = _spans(rows, lines, windows)
+    tuned, why_not, every = _tuned(spans, lines, in_use)
+    return Daily(
+        shared.title,
+        rules,
+        wanted,
+        now,
+        spans[0],
+        tuple(spans[1:]),
+        tuple(changes.compare(now, spans[0])),
+        tuned,
+        why_not,
+        every,
+        in_use,
+        allowed,
+        allowed_window_s,
+    )
+
+
+def last_day(store: Store) -> Window | None:
+    """The last day, UTC, on which anything was sent; None for an empty store."""
+    sent = store.frame(columns=["sent_at"])["sent_at"]
+    if not len(sent):
+        return None
+    start = int(sent.max()) // (DAY_S * SECOND_NS) * DAY_S * SECOND_NS
+    return Window(start, start + DAY_S * SECOND_NS)
+
+
+def read_policy(path: str) -> Policy:
+    """The policy in a policy.json. Raises UsageError for a file that is none."""
+    from nestobs.policy_file import loads
+
+    try:
+        return loads(Path(path).read_text(encoding="utf-8"), plain(path, 200)).policy
+    except (OSError, UnicodeDecodeError) as error:
+        raise UsageError(f"{path} cannot be read as a policy ({error}): give the policy.json of nestobs tune") from None
+
+
+def _spans(rows: pd.DataFrame, lines: pd.DataFrame, windows: Sequence[Window]) -> tuple[Span, list[Span]]:
+    """The last window's span, and all of them, by the time in which any vantage was at work."""
+    worked = uptime.together(uptime.spans(rows))
+    seconds = [uptime.covered(worked, window.start, window.end).get("", 0.0) * window.seconds for window in windows]
+    spans = changes.spans(rows, lines, joins(rows, lines), windows, seconds)
+    return spans[-1], spans
+
+
+def _tuned(spans: Sequence[Span], lines: pd.DataFrame, today: Policy) -> tuple[Recommendation | None, str, int]:
+    """A recommendation from all nests of the windows, or why there is none; and of how many nests each is one."""
+    from nestobs.tuning import recommend
+
+    start, end = spans[0].window.start, spans[-1].window.end
+    made = lines["origin_at"].astype("int64")
+    ours = lines[lines["origin_at"].notna() & (made >= start) & (made < end)]
+    ours, every = thinned(ours, MOST_TUNED)
+    try:
+        return recommend(ours, today=today, draws=DRAWS), "", every
+    except NestobsError as error:  # too little data, or a policy that cannot be compared
+        return None, str(error), every
+
+
+def thinned(lines: pd.DataFrame, most: int) -> tuple[pd.DataFrame, int]:
+    """The timelines of every k-th nest in order of making, k the least for at most `most` nests; and k."""
+    key = ["trace_id", "nest"]
+    nests = lines.sort_values("origin_at", kind="stable")[key].drop_duplicates()
+    every = max(1, math.ceil(len(nests) / most))
+    if every == 1:
+        return lines, 1
+    chosen = pd.MultiIndex.from_frame(nests.iloc[::every])
+    return lines[pd.MultiIndex.from_frame(lines[key]).isin(chosen)], every
+
+
+# what is shown
+
+
+def heading(daily: Daily) -> Text:
+    """The title, what is compared, and how much there is of it."""
+    now, past = daily.now, daily.earlier
+    if now is None or past is None:
+        words = "This store holds no observation, so there is nothing to report. Run a watch or a canary first."
+        return Text([words], heading=daily.title)
+    if not len(now.rows) and not now.nests:
+        words = f"The store holds no observation of {now.window.words}."
+        return Text([words, _about(past, "Before it, from")], heading=daily.title)
+    counted = f"{_about(now, 'From')} {_about(past, f'Before it, in {len(daily.days) - 1} windows as long, from')}"
+    return Text([counted, _found(daily)], heading=daily.title)
+
+
+def _about(one: Span, word: str) -> str:
+    covered = percent(min(1.0, one.worked_s / one.window.seconds))
+    return (
+        f"{word} {one.window.words}, {_many(one.nests, 'nest')} and {_many(len(one.joins), 'join')} were seen; the"
+        f" collector was at work {covered} of the time."
+    )
+
+
+def _many(count: int, what: str) -> str:
+    return f"{count:,} {what}{'' if count == 1 else 's'}"
+
+
+def _found(daily: Daily) -> str:
+    """How many comparisons, how many differ, and how many by chance."""
+    looked = len(daily.found)
+    if not looked:
+        return "Nothing could be compared: one of the two spans has neither nests nor requests."
+    apart = [one for one in daily.found if one.differs]
+    held = [one for one in apart if one.remains]
+    names = f": {'; '.join(_said(one) for one in held)}" if held else ""
+    return (
+        f"{looked} things were compared. By chance alone 1 in 20 would seem to differ, here about {looked / 20:.1g}; "
+        f"{len(apart)} do, and {len(held)} still when all are taken together (Holm){names}."
+    )
+
+
+def _said(one: Change) -> str:
+    (row,) = _records(changes.frame([one]))
+    kind = {"median": "median delay, ", "ninth": "90 % delay, "}.get(one.group, "")
+    times = " times as many an hour" if one.group == "count" else ""
+    return f"{kind}{_name(one.name)} {difference_words(row).replace('×', '')}{times}"
+
+
+def _name(name: str) -> str:
+    """A measure or a layer as plain text."""
+    import html
+
+    return html.unescape(name_of(name))
+
+
+def result(daily: Daily) -> Result:
+    """The verdict by the rules, with its reasons."""
+    now = daily.now
+    if now is None:
+        return Result("too little data", ["The store holds no observation."], None, _counts(None), {})
+    coverage = min(1.0, now.worked_s / now.window.seconds)
+    lacks = _lacks(now, coverage, daily.rules)
+    broken, kept = _judged(now, daily.rules)
+    verdict: Judged = "too little data" if lacks else "breached" if broken else "good"
+    return Result(verdict, lacks or [*broken, *kept], coverage, _counts(now), _facts(daily, now))
+
+
+def _lacks(now: Span, coverage: float, rules: Rules) -> list[str]:
+    said = []
+    if coverage < rules.least_coverage:
+        said.append(
+            f"The collector was at work {percent(coverage)} of the time, less than {percent(rules.least_coverage)}."
+        )
+    if now.nests < rules.least_nests:
+        said.append(f"{_many(now.nests, 'nest')} seen, fewer than {rules.least_nests}.")
+    return said
+
+
+def _judged(now: Span, rules: Rules) -> tuple[list[str], list[str]]:
+    """A sentence for each rule: broken ones, and the others."""
+    broken: list[str] = []
+    kept: list[str] = []
+    lost = lost_share(now)
+    if lost is None:
+        kept.append("Of no join is it known whether it was lost.")
+    else:
+        limit = f"the limit is {percent(rules.most_lost)}"
+        words = f"Lost joins: {percent(lost.low)} to {percent(lost.high)} of those known; {limit}."
+        (broken if lost.low > rules.most_lost else kept).append(words)
+    if rules.most_median_s > 0:
+        median = median_delay(now, rules.layer)
+        limit = f"the limit is {rules.most_median_s:g} s"
+        if median is None:
+            kept.append(f"Nothing is known of when {_name(rules.layer)}; {limit}.")
+        else:
+            words = f"Median delay ({_name(rules.layer)}): {span(median.low, median.high, unit='s')}; {limit}."
+            (broken if median.low > rules.most_median_s else kept).append(words)
+    return broken, kept
+
+
+def lost_share(now: Span) -> Ends | None:
+    """The interval of the share of joins lost; None where of none it is known."""
+    hit, block = changes.join_shares(now.joins)["lost"]
+    return changes.share_of(hit, block) if len(hit) else None
+
+
+def median_delay(now: Span, layer: str) -> Ends | None:
+    """The interval of the median delay of a layer, seconds; None where nothing is known of it."""
+    rows = changes.delay_rows(now.timelines).get(layer)
+    return changes.quantile_of(rows, 0.5) if rows is not None else None
+
+
+def _counts(now: Span | None) -> dict[str, int]:
+    if now is None:
+        return {"observations": 0, "nests": 0, "joins": 0}
+    return {"observations": len(now.rows), "nests": now.nests, "joins": len(now.joins)}
+
+
+def _facts(daily: Daily, now: Span) -> dict[str, float | str | None]:
+    """Numbers to follow over time; None for what is not known."""
+    lost, median = lost_share(now), median_delay(now, daily.rules.layer)
+    tuned = daily.tuned
+    return {
+        "median_delay_low_s": _finite(median.low) if median else None,
+        "median_delay_high_s": _finite(median.high) if median else None,
+        "lost_share": _finite(lost.least) if lost else None,
+        "lost_share_low": _finite(lost.low) if lost else None,
+        "lost_share_high": _finite(lost.high) if lost else None,
+        "message_threshold_s": _finite(tuned.message_threshold_s.value) if tuned else None,
+        "give_up_age_s": _finite(tuned.policy.give_up_age_s) if tuned else None,
+        "changes": float(sum(one.differs for one in daily.found)),
+        "changes_among_all": float(sum(one.differs and one.remains for one in daily.found)),
+    }
+
+
+def _finite(value: float) -> float | None:
+    return float(value) if math.isfinite(value) else None
+
+
+def changed(daily: Daily) -> Section:
+    """Every difference with its interval, drawn and in a table."""
+    if daily.now is None or daily.earlier is None:
+        return Section()
+    if not daily.found:
+        return Section((Text(["One of the two spans has nothing to compare with the other."]),))
+    drawn = figures.changes(changes.frame(daily.found), note=_note(daily.now, daily.earlier))
+    return Section((drawn, changes_table(daily.found)))
+
+
+def _note(now: Span, past: Span) -> str:
+    lines = now.timelines
+    unseen = int(lines["right_censored"].sum()) if len(lines) else 0
+    return (
+        f"95 % intervals. n = {_many(now.nests, 'nest')} now, {past.nests:,} before; {len(lines):,} intervals now,"
+        f" {unseen:,} not seen by the end. {now.window.words}, less {past.window.words}"
+    )
+
+
+def changes_table(found: Sequence[Change]) -> Table:
+    """A row a comparison, in words."""
+    rows = []
+    for one, row in zip(found, _records(changes.frame(found)), strict=True):
+        rows.append(
+            {
+                "what": {"median": "median: ", "ninth": "90 %: "}.get(one.group, "") + _name(one.name),
+                "before (95 %)": _ends(one.group, one.before),
+                "now (95 %)": _ends(one.group, one.after),
+                "difference (95 %)": difference_words(row),
+                "n before, now": f"{one.before_n:,}, {one.after_n:,}",
+                "told from none": "among all" if one.differs and one.remains else "by itself" if one.differs else "no",
+            }
+        )
+    return Table(pd.DataFrame(rows), style="nestobs-numbers")
+
+
+def _ends(group: str, ends: Ends) -> str:
+    if group == "share":
+        return f"{percent(ends.least)} ({percent(ends.low).removesuffix(' %')} to {percent(ends.high)})"
+    if group == "count":
+        return f"{amount(ends.least)} an hour ({span(ends.low, ends.high)})"
+    return span(ends.low, ends.high, unit="s")
+
+
+def days(daily: Daily) -> go.Figure | Text:
+    """The last days as strips."""
+    if daily.window is None:
+        return Text([])
+    last = f"{len(daily.days)} windows up to {daily.window.words}; n = {sum(day.nests for day in daily.days):,} nests."
+    frame = changes.daily(daily.days)
+    return figures.days(frame, note=last, least_coverage=daily.rules.least_coverage)
+
+
+def budget(daily: Daily) -> Section:
+    """API requests against what one address may make."""
+    now, past = daily.now, daily.earlier
+    if now is None or past is None:
+        return Section()
+    used, before = (changes.budget_used(one, daily.allowed_window_s) for one in (now, past))
+    if used.empty:
+        return Section((Text(["No API request was made in this window."]),))
+    earlier = {(row.vantage, row.host): row for row in _records(before)}
+    rows = []
+    for row in _records(used):
+        was = earlier.get((row.vantage, row.host))
+        rows.append(
+            {
+                "vantage point": row.vantage,
+                "API": row.host,
+                "requests an hour": amount(float(row.per_hour)),
+                "before": "none" if was is None else amount(float(was.per_hour)),
+                f"busiest {daily.allowed_window_s:g} s": f"{row.peak} of {daily.allowed}",
+                "of the allowance": percent_above(row.peak / daily.allowed),
+                "busiest before": "none" if was is None else f"{was.peak}",
+            }
+        )
+    words = (
+        f"An address may make {daily.allowed} requests in any {daily.allowed_window_s:g} s. Each vantage point is taken"
+        " for one address: those behind the same one add up."
+    )
+    return Section((Text([words]), Table(pd.DataFrame(rows), style="nestobs-numbers")))
+
+
+def _records(frame: pd.DataFrame) -> list[Any]:
+    return list(frame.itertuples())
+
+
+def percent_above(share: float) -> str:
+    """A share that may exceed 1, in percent."""
+    return percent(share) if share <= 1.0 else f"{100 * share:.0f} %"
+
+
+def advice(daily: Daily) -> Text:
+    """The recommendation in short, and whether it differs from the policy in use."""
+    if daily.window is None:
+        return Text([])
+    found = daily.tuned
+    if found is None:
+        return Text([f"Nothing is tuned on these windows: {daily.why_not}."])
+    some = "" if daily.every == 1 else f", one in {daily.every} of those there are"
+    threshold = found.message_threshold_s
+    return Text(
+        [
+            found.why,
+            _differs(daily.policy, found),
+            f"Message threshold {amount(threshold.value)} s ({span(threshold.lower, threshold.upper, unit='s')}),"
+            f" give-up age {found.policy.give_up_age_s:g} s. Tuned on {_many(found.nests, 'nest')}{some}, with {DRAWS}"
+            " resamples: the tuning notebook takes all and says why.",
+        ]
+    )
+
+
+def _differs(used: Policy, found: Recommendation) -> str:
+    name = f"the policy in use ({used.name})"
+    if not found.kept:
+        return f"This differs from {name}."
+    if found.policy.message_threshold_s != used.message_threshold_s:
+        return f"Only the message threshold differs from {name}."
+    return f"This is {name}."
+
+
+__all__ = [
+    "Daily", "Rules", "advice", "budget", "changed", "days", "heading", "load", "result",
+]  # fmt: skip
