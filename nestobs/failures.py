@@ -19,7 +19,6 @@ from typing import Any, Final
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
-from scipy import stats
 
 from nestobs.delays import asked_at
 from nestobs.join import Guest, Info, Join, Reply, Signal
@@ -112,6 +111,8 @@ class Failures:
 
         A kind of which none failed stays at 0.
         """
+        from scipy import stats  # whoever only reads courses does not wait for it
+
         found = np.zeros((size, len(KINDS)))
         for column, kind in enumerate(KINDS):
             tally: Tally = getattr(self, kind)

@@ -26,6 +26,10 @@ incident.py   one nest: what each of its joins asked, and what came
 live.py       the newest nests at one instant: how far each layer is
 """
 
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
 from nestobs.figures.canvas import (
     amount,
     cell,
@@ -38,17 +42,55 @@ from nestobs.figures.canvas import (
     plain,
     span,
     window,
-)  # fmt: skip
-from nestobs.figures.changed import changes, days
-from nestobs.figures.compared import frontier, proof
-from nestobs.figures.incident import requests
-from nestobs.figures.live import states
-from nestobs.figures.moved import polls_moved, threshold_moved
-from nestobs.figures.observed import coverage, first_visible, messages, swimlanes, verdicts
-from nestobs.figures.tuned import delay_law, polls, posterior
+)
 
-__all__ = [
-    "amount", "cell", "changes", "coverage", "days", "delay_law", "described", "first_visible", "frontier", "host",
-    "layer_label", "layer_order", "messages", "nothing", "percent", "plain", "polls", "polls_moved", "posterior",
-    "proof", "requests", "span", "states", "swimlanes", "threshold_moved", "verdicts", "window",
+if TYPE_CHECKING:
+    from nestobs.figures.changed import changes as changes
+    from nestobs.figures.changed import days as days
+    from nestobs.figures.compared import frontier as frontier
+    from nestobs.figures.compared import proof as proof
+    from nestobs.figures.incident import requests as requests
+    from nestobs.figures.live import states as states
+    from nestobs.figures.moved import polls_moved as polls_moved
+    from nestobs.figures.moved import threshold_moved as threshold_moved
+    from nestobs.figures.observed import coverage as coverage
+    from nestobs.figures.observed import first_visible as first_visible
+    from nestobs.figures.observed import messages as messages
+    from nestobs.figures.observed import swimlanes as swimlanes
+    from nestobs.figures.observed import verdicts as verdicts
+    from nestobs.figures.tuned import delay_law as delay_law
+    from nestobs.figures.tuned import polls as polls
+    from nestobs.figures.tuned import posterior as posterior
+
+_HOMES = {
+    "changes": "changed",
+    "coverage": "observed",
+    "days": "changed",
+    "delay_law": "tuned",
+    "first_visible": "observed",
+    "frontier": "compared",
+    "messages": "observed",
+    "polls": "tuned",
+    "polls_moved": "moved",
+    "posterior": "tuned",
+    "proof": "compared",
+    "requests": "incident",
+    "states": "live",
+    "swimlanes": "observed",
+    "threshold_moved": "moved",
+    "verdicts": "observed",
+}
+"""Imported when first used: a report of one nest does not wait for what tuning needs."""
+
+__all__ = [  # noqa: PLE0604 - the names of _HOMES are strings
+    "amount", "cell", "described", "host", "layer_label", "layer_order", "nothing", "percent", "plain", "span",
+    "window", *_HOMES,
 ]  # fmt: skip
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module 'nestobs.figures' has no attribute {name!r}")
+    from importlib import import_module
+
+    return getattr(import_module(f"nestobs.figures.{_HOMES[name]}"), name)

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from jupyter_client.manager import AsyncKernelManager
 
 _LAUNCH: Final = Path(__file__).with_name("launch.py")
+_SHOWS: Final = "nestobs.reports.display"
 _ENDS_WITHIN_S: Final = 10.0
 
 LOG: Final = "kernel.log"
@@ -89,7 +90,7 @@ def kernel_class(folder: Path, leash: Leash) -> type[AsyncKernelManager]:
         def kernel_spec(self) -> KernelSpec:
             command = [sys.executable, "-P", str(_LAUNCH), str(leash.pipe), "-f", "{connection_file}"]
             return KernelSpec(
-                argv=[*command, "--HistoryManager.enabled=False"],
+                argv=[*command, "--HistoryManager.enabled=False", f"--InteractiveShellApp.extra_extensions={_SHOWS}"],
                 env={"PLOTLY_RENDERER": "plotly_mimetype", "IPYTHONDIR": str(folder / "ipython")},
                 display_name="Python 3",
                 language="python",

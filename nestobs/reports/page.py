@@ -12,9 +12,8 @@ import html
 from typing import Any, Final
 
 from nestobs.figures import plain
+from nestobs.reports.display import PLOTLY
 from nestobs.reports.parts import RESULT
-
-PLOTLY: Final = "application/vnd.plotly.v1+json"
 
 _TEMPLATE: Final = """
 {%- extends 'lab/index.html.j2' -%}
