@@ -8,7 +8,7 @@ CACHE := $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/nestobs
 LIVEKIT_VERSION := v1.11.0
 LIVEKIT := $(CACHE)/bin/livekit-server-$(LIVEKIT_VERSION)
 
-.PHONY: help demo test lint bench coverage calibrate livekit notebook environment constraints clean
+.PHONY: help demo test lint bench coverage calibrate livekit browser notebook environment constraints clean
 .DEFAULT_GOAL := help
 
 help:  ## what there is
@@ -39,6 +39,7 @@ bench: $(STAMP)  ## speed, as ratios against a peer in the same run
 	PYTHONPATH=. $(BIN)/python tests/bench_store.py
 	PYTHONPATH=. $(BIN)/python tests/bench_stamps.py
 	$(BIN)/python tests/bench_tuning.py
+	PYTHONPATH=. $(BIN)/python tests/bench_reports.py
 
 coverage: $(STAMP)  ## do 95 % intervals cover 95 %? how good are tuned policies? (about 40 minutes)
 	$(BIN)/python tests/simulate_coverage.py
@@ -56,9 +57,18 @@ $(LIVEKIT):
 		&& mv $$build/server $@.part && mv $@.part $@ && rm -rf $$build
 	$@ --version
 
-notebook: $(STAMP)  ## JupyterLab on the demo's report, to go on from there
-	test -f runs/demo/report.ipynb || $(MAKE) demo
-	$(BIN)/jupyter lab runs/demo/report.ipynb
+browser:  ## install Chromium, which draws the reports in the tests, where apt is there
+	@command -v chromium chromium-browser google-chrome google-chrome-stable && exit; \
+		sudo=$$([ "$$(id -u)" = 0 ] || echo sudo); \
+		command -v apt-get $$sudo >/dev/null && $$sudo apt-get update \
+		&& $$sudo env DEBIAN_FRONTEND=noninteractive apt-get install -y --no-install-recommends chromium \
+		|| { echo "make browser needs Debian's apt-get, and root or sudo: install Chromium or Google Chrome so that" \
+			"chromium or google-chrome is on PATH, or run the tests without it" >&2; exit 1; }
+
+notebook: $(STAMP)  ## JupyterLab on one nest of the demo: what happened to it, and what to ask next
+	test -d runs/demo/store || $(MAKE) demo
+	$(BIN)/python -m nestobs.reports.open incident --store runs/demo/store --out runs/demo/incident.ipynb
+	$(BIN)/jupyter lab $$([ "$$(id -u)" != 0 ] || echo --allow-root) runs/demo/incident.ipynb
 
 environment: $(STAMP)  ## write environment.yml from pyproject.toml
 	$(BIN)/pyproject2conda yaml --extra dev --name nestobs --python-include infer --no-header --output environment.yml

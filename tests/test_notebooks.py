@@ -181,7 +181,7 @@ def test_hostile_names_stay_text_and_no_secret_shows(
 ) -> None:
     monkeypatch.setenv("NESTOBS_NSEC", SECRET)
     rows = story(HOSTILE, HOSTILE) + story("x" * 1_000_000, "long")
-    found = truth(tmp_path / "lab", HOSTILE)
+    found = truth(tmp_path / "lab", HOSTILE) if path.stem == "demo" else {}  # the others know of no lab
     page = run(path, tmp_path / "report.html", {"store": store(tmp_path / "store", rows), "title": HOSTILE} | found)
     assert errors(page) == []
     shown = page.read_text()

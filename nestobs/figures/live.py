@@ -61,14 +61,14 @@ def states(cells: pd.DataFrame, when: str) -> go.Figure:
             "tickvals": [*range(len(kinds))],
             "ticktext": kinds,
             "range": [-0.6, len(kinds) - 0.4],
-            "tickangle": -45,
+            "tickangle": -90,
             "title": {"text": "layer", "font": {"size": 12}},
             "showgrid": False,
         },
         yaxis=plain_axis()
         | {"tickvals": [*range(len(labels))], "ticktext": labels, "range": [len(labels) - 0.4, -0.6]},
-        margin={"b": figure.layout.margin.b + 34},
-        legend={"y": -84 / max(_LANE_PX * len(labels) + 6, 1)},
+        margin={"b": figure.layout.margin.b + 44},
+        legend={"y": -94 / max(_LANE_PX * len(labels) + 6, 1)},
         plot_bgcolor=CLEAR,
     )
     return described(figure, f"How far {nests} nests are: {told}.", _table(shown))

@@ -4,9 +4,11 @@ import csv
 
 import pandas as pd
 import pytest
+from hostile import MEGABYTE, TEXTS, hostile_rows, names
 
 from nestobs.errors import StoreError
 from nestobs.exports.files import write_csv, write_parquet
+from nestobs.store import Store
 
 FRAME = pd.DataFrame(
     {
@@ -98,3 +100,40 @@ def test_a_file_is_replaced_whole(tmp_path, write):
     write(FRAME, tmp_path / "out")
     assert b"old" not in (tmp_path / "out").read_bytes()
     assert [path.name for path in tmp_path.iterdir()] == ["out"]
+
+
+@pytest.fixture(scope="module")
+def infested(tmp_path_factory):
+    """What a store gives back of nests that strangers named."""
+    store = Store.open(tmp_path_factory.mktemp("store"))
+    with store.writer() as writer:
+        writer.append(hostile_rows(2))
+    return store.frame()
+
+
+@pytest.fixture
+def longest_cell():
+    usual = csv.field_size_limit(4 * MEGABYTE)
+    yield
+    csv.field_size_limit(usual)
+
+
+def test_strangers_names_make_no_formula_and_no_row_of_their_own(infested, tmp_path, longest_cell):
+    write_csv(infested, tmp_path / "out.csv")
+    header, *rows = read(tmp_path / "out.csv")
+    assert header == list(infested.columns)
+    assert len(rows) == len(infested)
+    assert {len(row) for row in rows} == {len(header)}
+    texts = [n for n, name in enumerate(header) if not pd.api.types.is_numeric_dtype(infested[name].dtype)]
+    assert not {row[n][:1] for row in rows for n in texts} & set("=+-@\t\r")
+    room = header.index("room")
+    shown = {row[room] for row in rows}
+    assert {"'" * text.startswith(("=", "+", "-", "@")) + text for text in TEXTS if "\ud800" not in text} <= shown
+    assert "M" * MEGABYTE in shown
+
+
+def test_strangers_names_come_back_from_parquet(infested, tmp_path):
+    write_parquet(infested, tmp_path / "out.parquet")
+    back = pd.read_parquet(tmp_path / "out.parquet")
+    pd.testing.assert_frame_equal(back.astype(infested.dtypes), infested)
+    assert {names(text).room for text in TEXTS if "\ud800" not in text} <= set(back["room"])

@@ -1,0 +1,358 @@
+"""Every notebook's report in a real browser: drawn whole, quiet, alone, readable; and no stranger's name runs in it.
+
+What judges a page is itself put to the test first, on pages with known faults.
+"""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+import full_nests
+import hostile
+import papermill
+import plotly.graph_objects as go
+import pytest
+from browser import Browser, BrowserError, Page, need_chromium
+from drawn import foreign, said, wrong_figures, wrong_words
+from nbformat.v4 import new_code_cell, new_notebook, new_output
+
+from nestobs.reports.page import PLOTLY, page
+from nestobs.reports.run import run
+
+NOTEBOOKS = sorted((Path(__file__).parents[2] / "notebooks").glob("*.ipynb"))
+
+VIEWS: tuple[dict[str, Any], ...] = (
+    {"width": 1280},
+    {"width": 360},
+    {"width": 720, "media": "print"},  # A4 less its margins
+)
+"""The first two in light and in dark."""
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Browser]:
+    need_chromium()
+    with Browser() as started:
+        yield started
+
+
+@pytest.fixture(scope="module")
+def usual(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """A store of three days."""
+    return full_nests.store_of(tmp_path_factory.mktemp("usual"), full_nests.rows_of_days(16, 3))
+
+
+@pytest.fixture(scope="module")
+def infested(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """A store in which strangers named things."""
+    return full_nests.store_of(tmp_path_factory.mktemp("hostile"), hostile.hostile_rows())
+
+
+GIVEN: Mapping[str, Mapping[str, object]] = {}
+"""By notebook and parameter: what its report is given beside a store, where its own defaults would show nothing."""
+
+
+def report(notebook: Path, out: Path, **given: object) -> Path:
+    """Its report, with those of the given parameters that it knows."""
+    known = papermill.inspect_notebook(str(notebook))
+    chosen = {**GIVEN.get(notebook.stem, {}), **given}
+    return run(notebook, out, {name: value for name, value in chosen.items() if name in known})
+
+
+def opened_wide(shown: Page) -> None:
+    """All that is one click away, shown."""
+    shown.evaluate("document.querySelectorAll('details').forEach(one => { one.open = true })")
+    shown.settle()
+
+
+# the judge
+
+
+def test_chromium_is_gone_when_the_test_is_over_however_it_ends() -> None:
+    need_chromium()
+
+    def fails(ours: Browser) -> None:
+        with ours:
+            ours.open("data:text/html,<p>hello</p>")
+            group.append(ours.pid)
+            raise ZeroDivisionError
+
+    group: list[int] = []
+    with pytest.raises(ZeroDivisionError):
+        fails(Browser())
+    assert living(group[0]) == []
+
+
+def test_chromium_does_not_outlive_a_test_run_that_was_killed(tmp_path: Path) -> None:
+    need_chromium()
+    code = "import sys, browser; ours = browser.Browser().__enter__(); print(ours.pid, flush=True); sys.stdin.read()"
+    where = {"PYTHONPATH": str(Path(__file__).parents[1]), "TMPDIR": str(tmp_path)}
+    with subprocess.Popen(
+        [sys.executable, "-c", code], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=os.environ | where
+    ) as run:
+        assert run.stdout is not None
+        pid = int(run.stdout.readline())
+        run.kill()
+    deadline = time.monotonic() + 30
+    while living(pid):
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+
+
+def living(group: int) -> list[int]:
+    """The processes of a group. Zombies do not live: whoever was to bury them may be gone."""
+    found = []
+    for path in Path("/proc").glob("[0-9]*/stat"):
+        with suppress(FileNotFoundError, ProcessLookupError):
+            state, _, its_group = path.read_text().rpartition(")")[2].split()[:3]
+            found += [int(path.parent.name)] if int(its_group) == group and state != "Z" else []
+    return found
+
+
+def test_a_script_that_does_not_end_is_a_failure_in_time(browser: Browser) -> None:
+    shown = browser.open("data:text/html,<p>hello</p>")
+    with pytest.raises(BrowserError, match=r"within 0\.2 s"):
+        shown.until("document.title === 'never'", wait_s=0.2)
+    with pytest.raises(BrowserError, match="nothing is not defined"):
+        shown.evaluate("nothing.at.all")
+    shown.close()
+
+
+def test_errors_dialogs_and_requests_are_heard(browser: Browser, tmp_path: Path) -> None:
+    path = tmp_path / "page.html"
+    path.write_text(
+        "<script>console.error('boo'); alert('psst'); setTimeout(() => { throw new Error('oops') })</script>"
+        "<img src='https://away.invalid/a.png'><p>hello</p>"
+    )
+    shown = browser.open(path)
+    for word in ("boo", "psst", "oops", "ERR_NAME_NOT_RESOLVED"):
+        assert any(word in error for error in shown.errors), word
+    assert shown.outside() == ["https://away.invalid/a.png"]
+    shown.close()
+
+
+def test_a_page_looks_as_its_reader_asks(browser: Browser) -> None:
+    asked = "[innerWidth, matchMedia('(prefers-color-scheme: dark)').matches, matchMedia('print').matches]"
+    for view in (*VIEWS, {"width": 360, "dark": True}):
+        shown = browser.open("data:text/html,<p>hello</p>", **view)
+        expected = [view["width"], view.get("dark", False), view.get("media") == "print"]
+        assert shown.evaluate(asked) == expected
+        shown.close()
+
+
+BARS = go.Bar(x=[1, 2, 3], y=[3, 1, 2])
+
+
+def bare(trace: Any = BARS, **layout: Any) -> dict[str, Any]:
+    usual = {"template": "none", "font": {"size": 12, "color": "#6E7781"}, "height": 300}
+    return dict(go.Figure(trace, layout=usual | layout).to_plotly_json())
+
+
+def drawn(browser: Browser, path: Path, *figures: dict[str, Any], mend: Callable[[str], str] = str) -> Page:
+    """A page of these figures, at 360 px; `mend` breaks its text."""
+    outputs = [new_output("display_data", {PLOTLY: figure}) for figure in figures]
+    made = new_notebook(cells=[new_code_cell("", outputs=outputs)])
+    path.write_text(mend(page(made, title="figures")))
+    return browser.open(path, width=360)
+
+
+RIGHT = {
+    "bars": bare(),
+    "bars beside others": bare([BARS, BARS], barmode="group"),
+    "a bar of no length": bare(go.Bar(y=[3, 0, None, 2])),
+    "a line": bare(go.Scatter(y=[1, 2, 1], mode="lines")),
+    "a line with a gap": bare(go.Scatter(y=[1, 2, None, 1, 2], mode="lines+markers")),
+    "a band": bare(go.Scatter(x=[1, 2, 2, 1], y=[1, 1, 2, 2], mode="lines", fill="toself")),
+    "markers and words": bare(go.Scatter(x=[1, 2], y=[1, 2], mode="markers+text", text=["a", "b"])),
+    "a key alone beside bars": bare([BARS, go.Scatter(x=[None], y=[None], mode="markers", name="a key")]),
+    "a grid of colours": bare(go.Heatmap(z=[[1, 2], [3, None]])),
+    "a box": bare(go.Box(y=[1, 2, 3, 4])),
+    "a shape and a note": bare(shapes=[{"x0": 1, "x1": 2, "y0": 1, "y1": 2}], annotations=[{"text": "here"}]),
+}
+
+
+def test_figures_that_are_drawn_pass(browser: Browser, tmp_path: Path) -> None:
+    shown = drawn(browser, tmp_path / "page.html", *RIGHT.values())
+    assert wrong_figures(shown, count=len(RIGHT)) == []
+    assert shown.errors == []
+    shown.close()
+
+
+NOTHING = {
+    "no trace": bare([]),
+    "traces without a point": bare([go.Scatter(x=[None], y=[None]), go.Bar(y=[])]),
+    "nothing but not-a-number": bare(go.Scatter(y=[float("nan")] * 3)),
+    "a trace beside its axes": bare(xaxis={"range": [10, 20]}),
+    "a bar of no width": bare(go.Bar(y=[1, 2], width=0)),
+    "a line without a colour": bare(go.Scatter(y=[1, 2], mode="lines", line={"color": "rgba(0,0,0,0)"})),
+    "markers that cannot be seen": bare(go.Scatter(y=[1, 2], mode="markers", opacity=0)),
+    "a date where a number is due": bare(go.Scatter(x=["soon"], y=["later"], mode="markers"), xaxis={"type": "date"}),
+}
+
+
+def test_each_figure_that_shows_nothing_fails(browser: Browser, tmp_path: Path) -> None:
+    shown = drawn(browser, tmp_path / "page.html", bare(), *NOTHING.values())
+    wrong = " ".join(wrong_figures(shown))
+    assert [what for number, what in enumerate(NOTHING, 2) if f"figure-{number} " not in wrong] == []
+    assert "figure-1 " not in wrong
+    shown.close()
+
+
+BROKEN: Mapping[str, tuple[Callable[[str], str], str]] = {
+    "JSON that is none": (lambda text: text.replace('"type":"bar"', '"type":', 1), "1 of 2 figures"),
+    "no plotly.js": (lambda text: text.replace("plotly.js v", "*/ throw new Error('broken'); /*", 1), "0 of 2 figures"),
+    "bars that are hidden": (
+        lambda text: text.replace("</head>", "<style>.barlayer{display:none}</style></head>"), "0 of 3",
+    ),
+    "one bar taken out": (
+        lambda text: text.replace("</body>", "<script>document.querySelector('.point').remove()</script></body>"),
+        "2 of 3",
+    ),
+    "a figure that is too wide": (
+        lambda text: text.replace("</head>", "<style>.nestobs-figure{width:900px}</style></head>"), "in a page of 360",
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("how", BROKEN)
+def test_a_figure_that_breaks_fails(browser: Browser, tmp_path: Path, how: str) -> None:
+    mend, said = BROKEN[how]
+    shown = drawn(browser, tmp_path / "page.html", bare(), bare(), mend=mend)
+    shown.settle()
+    assert any(said in wrong for wrong in wrong_figures(shown)), wrong_figures(shown)
+    shown.close()
+
+
+ILLEGIBLE = {
+    "is 9 px": bare(font={"size": 9, "color": "#000"}),
+    "is pale": bare(font={"size": 12, "color": "#ccc"}),
+    "is cut off": bare(title={"text": "a title that is far too long for a narrow screen, and not broken", "x": 0}),
+    "lies over": bare(annotations=[{"text": "one label", "showarrow": False, "x": 2, "y": y} for y in (2.0, 2.05)]),
+}
+
+
+def test_each_figure_that_cannot_be_read_fails(browser: Browser, tmp_path: Path) -> None:
+    shown = drawn(browser, tmp_path / "page.html", bare(), *ILLEGIBLE.values())
+    wrong = wrong_figures(shown)
+    for number, what in enumerate(ILLEGIBLE, 2):
+        assert any(one.startswith(f"figure-{number} ") and what in one for one in wrong), (what, wrong)
+    assert not any(one.startswith("figure-1 ") for one in wrong)
+    shown.close()
+
+
+WORDS = {
+    "<p style='font-size:11px'>small</p>": '"small" is 11 px',
+    "<p style='color:#aaa'>pale</p>": '"pale" has a contrast of 2.3',
+    "<div style='opacity:.5'><p style='color:#555'>faded</p></div>": '"faded" has a contrast of 2.3',
+    "<div style='background:#333'><p>on dark</p></div>": '"on dark" has a contrast of 1.7',
+    "<p style='width:500px'>wide</p>": "the page is 5",
+    "<div style='overflow:hidden;width:40px'><nobr>much too long</nobr></div>": '"much too long" is cut off',
+}
+
+
+@pytest.mark.parametrize("text", WORDS)
+def test_words_that_cannot_be_read_fail(browser: Browser, tmp_path: Path, text: str) -> None:
+    path = tmp_path / "page.html"
+    path.write_text(f"<!doctype html><p>fine</p>{text}")
+    shown = browser.open(path, width=360)
+    found = wrong_words(shown)
+    assert len(found) == 1
+    assert found[0].startswith(WORDS[text])
+    shown.close()
+
+
+FOREIGN = {
+    "<img src=data:,x>": "IMG",
+    "<p onclick=x>": "P onclick",
+    "<a href='https://away.invalid'>x</a>": 'A "https://away.invalid"',
+    "<a href='javascript:x'>x</a>": 'A "javascript:x"',
+    "<script>window.hacked=1</script>": 'SCRIPT "window.hacked=1"',
+    "<svg><a xlink:href='//away.invalid'><text>x</text></a></svg>": 'A "//away.invalid"',
+    "<meta http-equiv=refresh content=9>": "META",
+}
+
+
+def test_what_is_foreign_is_found(browser: Browser, tmp_path: Path) -> None:
+    path = tmp_path / "page.html"
+    for text, found in FOREIGN.items():
+        path.write_text(f"<!doctype html><link rel=icon href=data:,><script>Plotly</script><a href='#a'>a</a>{text}")
+        shown = browser.open(path)
+        assert foreign(shown)[0] == found
+        shown.close()
+
+
+def test_all_that_a_reader_gets_is_read(browser: Browser, tmp_path: Path) -> None:
+    path = tmp_path / "page.html"
+    path.write_text(
+        "<title>one</title><p title=two>three <b aria-label=four>five</b><details>six</details>"
+        "<svg><text>seven</text></svg><script>'no'</script><style>/* no */</style>"
+    )
+    shown = browser.open(path)
+    assert set(said(shown).split()) == {"one", "two", "three", "four", "five", "six", "seven"}
+    shown.close()
+
+
+# the reports
+
+
+def test_figures_are_drawn_for_paper_when_a_page_is_printed(browser: Browser, tmp_path: Path) -> None:
+    shown = drawn(browser, tmp_path / "page.html", bare())
+    shown.look(width=1280)
+    widths = "[...document.querySelectorAll('.main-svg')].map(svg => svg.getBoundingClientRect().width)"
+    shown.until(f"Math.min(...{widths}) > 900")
+    usual = shown.evaluate(widths)
+    shown.evaluate(f"addEventListener('beforeprint', () => {{ window.printed = {widths} }})")
+    shown.call("Page.printToPDF")
+    assert shown.evaluate("window.printed") == [680] * len(usual)
+    shown.settle()
+    assert shown.evaluate(widths) == usual
+    assert wrong_figures(shown, read=False) == []
+    shown.close()
+
+
+@pytest.mark.parametrize("notebook", NOTEBOOKS, ids=lambda path: path.stem)
+def test_a_report_is_drawn_whole_quiet_alone_and_readable(
+    notebook: Path, browser: Browser, usual: str, tmp_path: Path
+) -> None:
+    made = report(notebook, tmp_path / "report.html", store=usual)
+    for view in VIEWS:
+        shown = browser.open(made, **view)
+        assert (wrong_figures(shown), view) == ([], view)
+        for dark in (False, True)[: 1 if view.get("media") else 2]:  # paper is white
+            shown.look(**view, dark=dark)
+            shown.settle()
+            assert (wrong_words(shown), view, dark) == ([], view, dark)
+            opened_wide(shown)
+            assert (wrong_words(shown), view, dark) == ([], view, dark)
+            assert (wrong_figures(shown), view, dark) == ([], view, dark)
+        assert shown.errors == []
+        assert shown.outside() == []
+        shown.close()
+
+
+@pytest.mark.parametrize("notebook", NOTEBOOKS, ids=lambda path: path.stem)
+def test_no_strangers_name_runs_in_a_report(notebook: Path, browser: Browser, infested: str, tmp_path: Path) -> None:
+    title = "".join(hostile.TEXTS[:6])
+    made = report(notebook, tmp_path / "report.html", store=infested, title=title)
+    shown = browser.open(made, width=360)
+    opened_wide(shown)
+    assert shown.evaluate("window.hacked") is None
+    assert foreign(shown) == []
+    text = said(shown)
+    assert hostile.EVALUATED not in text
+    assert [sign for sign in hostile.UNPRINTED if sign in text] == []
+    assert "<script>window" in text
+    assert "{{7*7}}" in text
+    assert shown.errors == []
+    assert shown.outside() == []
+    assert shown.evaluate("document.scrollingElement.scrollWidth") <= 361
+    assert wrong_figures(shown, read=False) == []
+    assert made.stat().st_size < 6_500_000
+    shown.close()
