@@ -25,7 +25,7 @@ exit codes:
   1  the answer is no: not joined, something left, a check or report failed, too little data; for `ready`: not yet
   2  the words are wrong: flags, nestobs.toml, an address, a key; for `ready` also: gone or closed
   3  a target that must answer does not; for `ready`: cannot tell; for `report --fail-on breached`: it is
-  4  the request budget does not allow it; for `report --fail-on too-little-data`: there is too little
+  4  the request budget does not allow it; for `report`: there is too little data
   5  the store cannot be used, or the disk is full (what was acknowledged is safe)
   75  another process is making that report: try again later
   130  interrupted; what was made has been cleaned up, or stays in the ledger for the next start

@@ -25,7 +25,7 @@ BUSY: Final = 75
 _QUIET_S, _PAUSE_S = 2.0, 10.0
 """Progress is told of what takes longer than the one, and not more often than the other."""
 
-_FAILS: Final = {"breached": ("breached", 3), "too-little-data": ("too little data", 4)}
+_BREACHED: Final = "breached"
 
 
 def add_report(parser: argparse.ArgumentParser) -> None:
@@ -91,11 +91,7 @@ def _with_making(parser: argparse.ArgumentParser) -> None:
         "--shared-js", action="store_true", help="one plotly.js for all reports, in place of one in each"
     )
     parser.add_argument(
-        "--fail-on",
-        choices=sorted(_FAILS),
-        action="append",
-        default=[],
-        help="exit 3 for breached, 4 for too-little-data (default: 0, it was made); may be repeated",
+        "--fail-on", choices=[_BREACHED], help="exit 3 when its rules are breached (default: 0, it was made)"
     )
     parser.add_argument(
         "--on-result",
@@ -239,9 +235,9 @@ def _sentence(made: Made) -> str:
     return f"{what}: {harmless(said, 600)}{before}\n  {harmless(str(made.place))}/report.html"
 
 
-def _code(done: Iterable[Made], fail_on: Sequence[str]) -> int:
+def _code(done: Iterable[Made], fail_on: str | None) -> int:
     """Of several the gravest: failed, being made by another, breached, too little data."""
-    codes = {"failed": 1, "busy": BUSY, **dict(_FAILS[each] for each in fail_on)}
+    codes = {"failed": 1, "busy": BUSY, "too little data": 4} | ({fail_on: 3} if fail_on else {})
     found = {codes.get(made.verdict, 0) for made in done}
     return next((code for code in (1, BUSY, 3, 4) if code in found), 0)
 

@@ -18,7 +18,7 @@ from test_cli import Host, LabBeside, clear_environment, here, now_s, process, p
 from nestobs.budget import Budget
 from nestobs.nest import room_tags
 from nestobs.nostr import ROOM_KIND, Address, Keys, http_auth
-from nestobs.observation import Operation, Outcome, Role
+from nestobs.observation import Operation, Outcome, Role, Source
 from nestobs.policy import GUIDE
 from nestobs.store import Store
 from nestobs.watch import run
@@ -112,6 +112,11 @@ def test_a_watch_of_nothing_ends_in_time_and_says_so(lab, home, command):
         said = command("watch", "--for", "1s", *quiet.target("calm"))
     assert said.code == 0
     assert said.out.startswith("saw 0 nests, asked the API about 0; ")
+    rows = rows_of(home)
+    beats = [row for row in rows if (row.source, row.operation) == (Source.CLOCK, Operation.HEALTH)]
+    assert len(beats) == 1  # it was at work for a second
+    assert beats[0].received_at - beats[0].sent_at >= 0.9e9
+    assert {(row.vantage, row.run_id) for row in beats} == {(row.vantage, row.run_id) for row in rows}
 
 
 def test_nests_of_another_deployment_are_seen_but_not_asked_about(lab, home, command):
