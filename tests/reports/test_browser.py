@@ -8,6 +8,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
@@ -90,10 +91,17 @@ def test_chromium_is_gone_when_the_test_is_over_however_it_ends() -> None:
     assert living(group[0]) == []
 
 
-def test_chromium_does_not_outlive_a_test_run_that_was_killed(tmp_path: Path) -> None:
+def test_chromium_does_not_outlive_a_test_run_that_was_killed() -> None:
     need_chromium()
+    with tempfile.TemporaryDirectory(
+        prefix="n-", ignore_cleanup_errors=True
+    ) as profile:  # a short path: it has sockets
+        _killed(profile)
+
+
+def _killed(profile: str) -> None:
     code = "import sys, browser; ours = browser.Browser().__enter__(); print(ours.pid, flush=True); sys.stdin.read()"
-    where = {"PYTHONPATH": str(Path(__file__).parents[1]), "TMPDIR": str(tmp_path)}
+    where = {"PYTHONPATH": str(Path(__file__).parents[1]), "TMPDIR": profile}
     with subprocess.Popen(
         [sys.executable, "-c", code], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=os.environ | where
     ) as run:
