@@ -2,7 +2,7 @@
 
     python tests/simulate_coverage.py [--sets 200] [--sizes 100 500 5000] [--draws 200]
 
-For each truth and number of nests: the percentile band of P(delay <= t) at 2, 5, 10 and 30 s, the interval of the tuned
+For each truth and number of nests: the band of P(delay <= t) at 2, 5, 10 and 30 s, the interval of the tuned
 message threshold (cost ratio .25), and the predicted cost per joiner of the tuned policy, judged across parts of the
 data, against the cost that this very policy has under the truth. The binomial error of the share is printed beside it.
 """

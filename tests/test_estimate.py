@@ -464,6 +464,39 @@ def test_the_band_of_a_law_holds_the_law():
     assert high[1] == INF
 
 
+def test_the_band_of_a_share_that_nobody_missed_is_no_line():
+    """Resampling rows that were all seen by 10 s says 1 each time; of 100 rows that proves no more than 96.4 %."""
+    found = npmle(np.arange(100) / 50, np.arange(100) / 50 + 1).bootstrap(draws=50)
+    low, high = found.cdf([-1.0, 10.0])
+    assert low == pytest.approx([0, stats.beta.ppf(0.025, 100, 1)], rel=2e-3)  # fewer rows for their estimated spread
+    assert high == pytest.approx([stats.beta.ppf(0.975, 1, 100), 1], rel=2e-2)
+
+
+def test_the_band_of_rows_that_are_one_each_is_the_exact_binomial_one():
+    times = np.r_[np.ones(60), np.full(40, 9.0)]
+    found = npmle(times, times).bootstrap(rng=np.random.default_rng(1), draws=4000)
+    low, high = found.cdf(5.0)
+    assert low == pytest.approx(stats.beta.ppf(0.025, 60, 41), abs=0.006)
+    assert high == pytest.approx(stats.beta.ppf(0.975, 61, 40), abs=0.006)
+
+
+def test_the_band_is_wide_where_blocks_share_their_fate():
+    times = np.repeat([1.0, 1.0, 9.0, 1.0, 1.0, 9.0, 1.0, 1.0], 50)
+    law = npmle(times, times)
+    rng = np.random.default_rng(2)
+    alone, together = (law.bootstrap(blocks, rng, draws=400).cdf(5.0) for blocks in (None, np.repeat(np.arange(8), 50)))
+    assert alone[1] - alone[0] < 0.1
+    assert together[0] < 0.4
+    assert together[1] > 0.95
+
+
+def test_a_law_whose_resampled_shares_differ_where_its_own_is_one_still_has_a_band():
+    """All mass lies in (5, 6]; a sample without that row leaves it anywhere in (0, 10]."""
+    low, high = npmle([0] * 9 + [5], [10] * 9 + [6]).bootstrap(draws=200).cdf(6.5)
+    assert 0 < low < 0.9
+    assert high == 1
+
+
 @pytest.mark.parametrize(("draws", "blocks"), [(0, None), (5, [1, 2]), (5, [[1, 2, 3]])])
 def test_a_bootstrap_of_nothing_or_with_other_blocks_is_refused(draws, blocks):
     with pytest.raises(DataError):
