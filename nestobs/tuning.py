@@ -130,7 +130,7 @@ def recommend(
     delays = joinable(timelines, signed_in=signed_in)
     _enough(delays)
     with threadpool_limits(1, "blas"):  # matrices are small: threads would only wait for each other
-        tuner = _Tuner(
+        tuner = Tuner(
             delays,
             middles(np.linspace(0.0, TODAY_S, 31) if arrivals is None else np.asarray(arrivals, dtype=np.float64)),
             signed_in,
@@ -167,7 +167,7 @@ def _enough(delays: pd.DataFrame) -> None:
 
 
 @dataclass(frozen=True, slots=True)
-class _Plan:
+class Decisions:
     """A law's decisions: the poll table at the price that the budget asks for, and the policy it makes."""
 
     table: PollTable
@@ -177,7 +177,7 @@ class _Plan:
 
 
 @dataclass
-class _Tuner:
+class Tuner:
     """One tuning: what it is of, and its steps."""
 
     delays: pd.DataFrame
@@ -194,6 +194,7 @@ class _Tuner:
     failures: Failures | None = None
 
     def run(self, progress: Progress) -> Recommendation:
+        """All of it; `progress` is told each step."""
         progress("estimating the delay law")
         labels, block_kind = blocks(self.delays)
         law = npmle(self.delays["lower_s"].to_numpy(), self.delays["upper_s"].to_numpy())
@@ -202,9 +203,9 @@ class _Tuner:
         counts = block_counts(labels, self.draws, self.rng)
         resampled = Resampled(law, refit(law, counts, self.executor), counts, len(np.unique(labels)))
         progress("choosing threshold and polls")
-        thresholds = {ratio: self._threshold(smooth, resampled, ratio) for ratio in {*COST_RATIOS, self.cost_ratio}}
+        thresholds = {ratio: self.threshold(smooth, resampled, ratio) for ratio in {*COST_RATIOS, self.cost_ratio}}
         message = thresholds[self.cost_ratio]
-        plan = self._plan(smooth, "tuned", message.value)
+        plan = self.decide(smooth, "tuned", message.value)
         plain, simple_price = self._plain(smooth, plan, message.value)
         progress("replaying policies on nests they were not tuned on")
         arena, replays = self._replays(smooth, plan, plain, labels)
@@ -221,7 +222,7 @@ class _Tuner:
             simple_price,
             message,
             dict(sorted(thresholds.items())),
-            near_best(smooth, self._never(smooth), self._joiners(), self.cost_ratio),
+            near_best(smooth, self.never(smooth), self._joiners(), self.cost_ratio),
             self._give_up(plan, resampled, smooth.width),
             stop_age(smooth, None, self.prices.never_cost, self.prices.lost_value),
             self._sharing(),
@@ -257,23 +258,25 @@ class _Tuner:
 
     # One law's decisions
 
-    def _never(self, law: DelayLaw) -> float:
+    def never(self, law: DelayLaw) -> float:
         """The law's never-share; where none stayed away, half a nest of one more (Jeffreys)."""
         return law.never if law.never > 0 else 0.5 / (law.n + 1.0)
 
-    def _threshold(self, smooth: DelayLaw, resampled: Resampled, ratio: float) -> Number:
-        value = message_threshold(smooth, self._never(smooth), ratio)
+    def threshold(self, smooth: DelayLaw, resampled: Resampled, ratio: float) -> Number:
+        """The message threshold at a cost ratio, seconds, with its interval."""
+        value = message_threshold(smooth, self.never(smooth), ratio)
         low, high = threshold_interval(resampled, ratio)
         return Number(value, min(low, value), max(high, value))
 
-    def _plan(self, law: DelayLaw, name: str, threshold_s: float) -> _Plan:
-        held = survival(law, self._never(law))
+    def decide(self, law: DelayLaw, name: str, threshold_s: float) -> Decisions:
+        """The best poll table that keeps to the budget, found by raising the price of a request until it does."""
+        held = survival(law, self.never(law))
         horizon = float(np.clip(3.0 * held.age_of(0.99), LEAST_HORIZON_S, 5.0 * LEAST_HORIZON_S))
 
-        def at(price: float) -> _Plan:
+        def at(price: float) -> Decisions:
             table = self._table(law, price, horizon)
             policy = self._policy(name, _gaps(table), table.stop_age, threshold_s)
-            return _Plan(table, price, self._requests(policy, held), policy)
+            return Decisions(table, price, self._requests(policy, held), policy)
 
         low = self.prices.request_cost
         plan = at(low)
@@ -288,9 +291,9 @@ class _Tuner:
                 plan = tried
         return plan
 
-    def _plain(self, law: DelayLaw, plan: _Plan, threshold_s: float) -> tuple[Policy, float]:
+    def _plain(self, law: DelayLaw, plan: Decisions, threshold_s: float) -> tuple[Policy, float]:
         """The simple policy, at a price at which it keeps to the budget, too; and what it costs more than the table."""
-        held, price, easy = survival(law, self._never(law)), plan.price, simple(plan.table)
+        held, price, easy = survival(law, self.never(law)), plan.price, simple(plan.table)
         while True:
             policy = self._policy("simple", easy.rows, easy.give_up_age, threshold_s)
             if price >= MOST_PRICE or self._requests(policy, held) <= max(self.allowance.per_join, plan.requests):
@@ -301,7 +304,7 @@ class _Tuner:
     def _table(self, law: DelayLaw, price: float, horizon: float) -> PollTable:
         return optimal_polls(
             law,
-            self._never(law),
+            self.never(law),
             request_cost=price * self.per_round,
             delay_cost=self.prices.delay_cost,
             lost_value=self.prices.lost_value,
@@ -337,7 +340,7 @@ class _Tuner:
             going &= ages + GRAIN_S < policy.give_up_age_s
         return float(asked.mean())
 
-    def _course(self, table: PollTable, held: Survival, age: float) -> tuple[float, float, float, float]:
+    def course(self, table: PollTable, held: Survival, age: float) -> tuple[float, float, float, float]:
         """Requests, seconds of delay, share joined and share lost of a joiner who arrives at `age`."""
         times = np.array([age, *table.follow(age)])
         missed = held.at(times)
@@ -367,18 +370,18 @@ class _Tuner:
     # What policies would have done
 
     def _replays(
-        self, smooth: DelayLaw, plan: _Plan, plain: Policy, labels: NDArray[np.int64]
+        self, smooth: DelayLaw, plan: Decisions, plain: Policy, labels: NDArray[np.int64]
     ) -> tuple[Arena, list[Replay]]:
         nests = recorded(self.delays, self.rng, law=smooth)
         given = (self.arrivals, self.prices, self.signed_in, self.round_trip_s, self.draws, self.rng, self.failures)
         arena = Arena(nests, *given)
         others = (GUIDE, RELEASED, fixed(1), fixed(2), fixed(5), exponential(), full_jitter())
         found = arena.compare([self.today, *(one for one in others if one.name != self.today.name)])
-        tuned, simpler = self._crossfit(arena, smooth, labels)
+        tuned, simpler = self.crossfit(arena, smooth, labels)
         base = found[0].scores
         return arena, [*found, arena.judge(plan.policy, tuned, base), arena.judge(plain, simpler, base)]
 
-    def _crossfit(self, arena: Arena, smooth: DelayLaw, labels: NDArray[np.int64]) -> tuple[Played, Played]:
+    def crossfit(self, arena: Arena, smooth: DelayLaw, labels: NDArray[np.int64]) -> tuple[Played, Played]:
         """The tuned and the simple policy, each part of the nests under policies tuned on the others."""
         nests = arena.nests
         part = time_parts(labels, PARTS)
@@ -386,7 +389,7 @@ class _Tuner:
         for number in range(int(part.max()) + 1):
             out = part == number
             law = smoothed(fit(nests.rows.take(~out)), smooth.width)
-            plan = self._plan(law, "tuned", TODAY_S)
+            plan = self.decide(law, "tuned", TODAY_S)
             plain, _ = self._plain(law, plan, TODAY_S)
             for parts, policy in zip(both, (plan.policy, plain), strict=True):
                 parts.append((out, arena.play(policy, nests.take(out))))
@@ -419,14 +422,14 @@ class _Tuner:
         threshold_s = _whole(message.value)
         return threshold_s, f"The message threshold moves from {now:g} s to {threshold_s:g} s"
 
-    def _front(self, smooth: DelayLaw, plan: _Plan) -> pd.DataFrame:
+    def _front(self, smooth: DelayLaw, plan: Decisions) -> pd.DataFrame:
         """Along prices of a request: request_cost, requests_per_join, mean_delay_s (of those who join), lost_share,
         give_up_age_s, chosen (the price that the budget asks for). Under the smoothed law, for the joiners' ages."""
         held, horizon = survival(smooth), plan.table.horizon
         made = []
         for price in sorted({*FRONT_PRICES, plan.price}):
             table = plan.table if price == plan.price else self._table(smooth, price, horizon)
-            each = np.array([self._course(table, held, age) for age in self.arrivals]).mean(axis=0)
+            each = np.array([self.course(table, held, age) for age in self.arrivals]).mean(axis=0)
             requests, delay, joined, lost = (float(one) for one in each)
             made.append(
                 {
@@ -440,7 +443,7 @@ class _Tuner:
             )
         return pd.DataFrame(made)
 
-    def _give_up(self, plan: _Plan, resampled: Resampled, width: float) -> Number:
+    def _give_up(self, plan: Decisions, resampled: Resampled, width: float) -> Number:
         chosen = resampled.laws[: min(len(resampled.laws), 200)]
         horizon = plan.table.horizon
         drawn = np.array([self._table(smoothed(law, width), plan.price, horizon).stop_age for law in chosen])
@@ -474,7 +477,7 @@ class _Tuner:
 
     # Doubts
 
-    def _strata(self, law: DelayLaw, smooth: DelayLaw, plan: _Plan) -> tuple[Stratum, ...]:
+    def _strata(self, law: DelayLaw, smooth: DelayLaw, plan: Decisions) -> tuple[Stratum, ...]:
         """Groups by relay set, hour or host whose delays differ from each other's, with a policy of their own each."""
         tests = []
         for kind in ("relays", "hour", "host"):
@@ -493,7 +496,7 @@ class _Tuner:
         return tuple(found)
 
     def _stratum(  # noqa: PLR0917 - called once, above
-        self, kind: str, name: str, among: NDArray[np.bool_], p: float, law: DelayLaw, smooth: DelayLaw, plan: _Plan
+        self, kind: str, name: str, among: NDArray[np.bool_], p: float, law: DelayLaw, smooth: DelayLaw, plan: Decisions
     ) -> Stratum:
         own = smoothed(fit(law.rows.take(among)), smooth.width)
         table = self._table(own, plan.price, plan.table.horizon)
@@ -512,7 +515,7 @@ class _Tuner:
             name,
             int(among.sum()),
             p,
-            message_threshold(own, self._never(own), self.cost_ratio),
+            message_threshold(own, self.never(own), self.cost_ratio),
             table.stop_age,
             max(0.0, regret),
         )
@@ -520,7 +523,7 @@ class _Tuner:
     def _notes(  # noqa: PLR0917 - called once, above
         self,
         law: DelayLaw,
-        plan: _Plan,
+        plan: Decisions,
         message: Number,
         strata: tuple[Stratum, ...],
         block_kind: BlockKind,
@@ -573,7 +576,7 @@ class _Tuner:
 
     def _more(self, law: DelayLaw, message: Number) -> list[str]:
         """How many more nests the threshold wants."""
-        n, never = law.n, self._never(law)
+        n, never = law.n, self.never(law)
         if not math.isfinite(message.upper):
             least = math.ceil(1.5 * stats.norm.ppf(0.975) ** 2 / (self.cost_ratio * never))
             return [

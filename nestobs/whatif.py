@@ -20,8 +20,8 @@ from nestobs.estimate import Number
 from nestobs.law import LawError, survival
 from nestobs.policy import Policy
 from nestobs.recommendation import Recommendation
-from nestobs.threshold import Joiners, message_errors, message_threshold, threshold_interval
-from nestobs.tuning import _Tuner
+from nestobs.threshold import Joiners, message_errors
+from nestobs.tuning import Tuner
 
 COST_RATIOS: Final = tuple(round(float(ratio), 3) for ratio in np.geomspace(0.05, 2.0, 17))
 """A grid of cost ratios: a false "starting" costs from a twentieth of a false "gone" to twice as much."""
@@ -77,12 +77,12 @@ class WhatIf:
     """A recommendation whose costs can be moved."""
 
     found: Recommendation
-    tuner: _Tuner
+    tuner: Tuner
 
     @classmethod
     def of(cls, found: Recommendation, *, signed_in: bool = True) -> WhatIf:
         """signed_in: of the joiners, as it was tuned for."""
-        tuner = _Tuner(
+        tuner = Tuner(
             delays=pd.DataFrame(),
             arrivals=found.arrivals,
             signed_in=signed_in,
@@ -113,10 +113,12 @@ class WhatIf:
             prices=replace(found.prices, lost_value=value),
         )
         threshold = self.threshold(ratio)
-        errors = message_errors(found.smooth, self._never, threshold.value, Joiners.of(found.arrivals))
-        plan = tuner._plan(found.smooth, "tuned", threshold.value)
+        errors = message_errors(
+            found.smooth, self.tuner.never(found.smooth), threshold.value, Joiners.of(found.arrivals)
+        )
+        plan = tuner.decide(found.smooth, "tuned", threshold.value)
         held = survival(found.smooth)
-        courses = np.array([tuner._course(plan.table, held, age) for age in found.arrivals])
+        courses = np.array([tuner.course(plan.table, held, age) for age in found.arrivals])
         requests, delay, joined, lost = (float(one) for one in courses.mean(axis=0))
         return Answer(
             ratio,
@@ -135,13 +137,7 @@ class WhatIf:
 
     def threshold(self, cost_ratio: float) -> Number:
         """The message threshold of a cost ratio, with its interval."""
-        value = message_threshold(self.found.smooth, self._never, cost_ratio)
-        low, high = threshold_interval(self.found.resampled, cost_ratio)
-        return Number(value, min(low, value), max(high, value))
-
-    @property
-    def _never(self) -> float:
-        return self.tuner._never(self.found.smooth)
+        return self.tuner.threshold(self.found.smooth, self.found.resampled, cost_ratio)
 
     # what would change the answer
 
@@ -164,7 +160,7 @@ class WhatIf:
         """The requests in a window from which on more change nothing: the budget no longer binds."""
         allowance = self.found.allowance
         free = replace(self.tuner, allowance=replace(allowance, requests=10**9))
-        per_join = free._plan(self.found.smooth, "tuned", 30.0).requests
+        per_join = free.decide(self.found.smooth, "tuned", 30.0).requests
         wanted = max(1, math.ceil(per_join * allowance.joins / (1.0 - allowance.reserve) - 1e-9))
         while replace(allowance, requests=wanted).per_join < per_join:
             wanted += 1

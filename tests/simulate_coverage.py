@@ -26,7 +26,7 @@ from nestobs.estimate import Resampled, block_counts, npmle, refit
 from nestobs.policy import MANUAL_RETRY
 from nestobs.replaying import PRICES, Arena, middles, recorded
 from nestobs.threshold import COST_RATIO, threshold_interval
-from nestobs.tuning import Allowance, _Tuner
+from nestobs.tuning import Allowance, Tuner
 
 AGES = (2.0, 5.0, 10.0, 30.0)
 NAMES = (*(f"F({age:g} s)" for age in AGES), "threshold", "cost")
@@ -58,11 +58,11 @@ def one(task: tuple[int, int, int, int]) -> list[int]:
 def cost_place(truth: Truth, delays: object, law: object, labels: object, draws: int, rng: np.random.Generator) -> int:
     """Predicted cost of the tuned policy against its true one."""
     ages = middles(np.linspace(0.0, 30.0, 31))
-    tuner = _Tuner(delays, ages, True, PRICES, Allowance(), COST_RATIO, 0.0, MANUAL_RETRY, rng, draws, None)
+    tuner = Tuner(delays, ages, True, PRICES, Allowance(), COST_RATIO, 0.0, MANUAL_RETRY, rng, draws, None)
     smooth = law.smooth(blocks=labels)
-    plan = tuner._plan(smooth, "tuned", 30.0)
+    plan = tuner.decide(smooth, "tuned", 30.0)
     arena = Arena(recorded(delays, rng, law=smooth), ages, PRICES, True, 0.0, draws, rng)
-    tuned, _ = tuner._crossfit(arena, smooth, labels)
+    tuned, _ = tuner.crossfit(arena, smooth, labels)
     predicted = arena.cost(tuned.scores)
     shares = (np.arange(20_000) + 0.5) / 20_000
     grid = np.geomspace(1e-3, 1e4, 200_001)

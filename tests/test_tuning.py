@@ -28,7 +28,7 @@ from nestobs.tuning import (
     LEAST_CAME,
     LEAST_NESTS,
     TooLittleDataError,
-    _Tuner,
+    Tuner,
     differ,
     more_for_width,
     recommend,
@@ -98,7 +98,7 @@ def tuner(table, *, today=MANUAL_RETRY, **changed):
     """The parts of a tuning, to be taken one by one."""
     ways = {"arrivals": EVENLY, "signed_in": True, "prices": PRICES, "allowance": Allowance(), "cost_ratio": 0.25}
     ways |= {"round_trip_s": 0.0, "today": today, "rng": rng(), "draws": 30, "executor": None}
-    return _Tuner(joinable(table), **ways | changed)
+    return Tuner(joinable(table), **ways | changed)
 
 
 def many(law, n=4000):
@@ -178,7 +178,7 @@ class TestWhatIsGiven:
     def test_any_prices_give_policies(self, prices):
         made = tuner(seen(40), prices=prices)
         law = made_law(made)
-        plan = made._plan(law, "tuned", 30.0)
+        plan = made.decide(law, "tuned", 30.0)
         for policy in (plan.policy, made._plain(law, plan, 30.0)[0]):
             assert isinstance(policy, Policy)
             assert math.isfinite(fresh(policy, law, prices=prices)[0])
@@ -201,7 +201,7 @@ class TestPolicies:
         """Sparse tables, too: neither the horizon nor the count of requests cuts a wait that the table asks for."""
         made = tuner(seen(60), prices=prices, signed_in=signed_in)
         law = made_law(made)
-        policy = made._plan(law, "tuned", 30.0).policy
+        policy = made.decide(law, "tuned", 30.0).policy
         free = replace(policy, horizon_s=policy.horizon_s + 1000.0, max_requests=10_000)
         for age in EVENLY:
             one, other = (course(each, float(age), rng(), signed_in=signed_in) for each in (policy, free))
@@ -210,7 +210,7 @@ class TestPolicies:
     def test_tuned_stop_where_asking_on_is_not_worth_it_though_later_it_would_be(self):
         """Between two modes, where a lost join is cheap: who is answered 404 at 3 s leaves, who comes at 10 s stays."""
         cheap = Prices(0.1, 1.0, 5.0, 1.0)
-        policy = tuner(seen(40), prices=cheap)._plan(BIMODAL, "tuned", 30.0).policy
+        policy = tuner(seen(40), prices=cheap).decide(BIMODAL, "tuned", 30.0).policy
         gaps = dict(policy.schedule.table)
         stops = [age for age, gap in gaps.items() if gap == LONGEST_S]
         assert stops
@@ -239,7 +239,7 @@ class TestPolicies:
         odd = replace(fixed(5), give_up_age_s=0.0)
         table = seen(30)
         made = tuner(table, today=odd)
-        plan = made._plan(made_law(made), "tuned", 30.0)
+        plan = made.decide(made_law(made), "tuned", 30.0)
         _, replays = made._replays(made_law(made), plan, plan.policy, np.arange(30))
         assert [one.policy for one in replays if one.policy.name == "fixed(5)"] == [odd]
 
@@ -293,13 +293,13 @@ class TestAgainstTheTruth:
     @pytest.mark.parametrize("truth", TRUTHS, ids=lambda truth: truth.name)
     def test_tuned_and_simple_beat_todays_rule_and_come_near_the_optimum(self, truth):
         """On fresh nests, of six sets of 300: the optimum is tuned on the truth itself."""
-        best, _ = fresh(tuner(seen(40))._plan(truth, "best", 30.0).policy, truth)
+        best, _ = fresh(tuner(seen(40)).decide(truth, "best", 30.0).policy, truth)
         today, _ = fresh(MANUAL_RETRY, truth)
         regrets = []
         for seed in range(6):
             made = tuner(seen(300, truth, seed))
             law = made_law(made)
-            plan = made._plan(law, "tuned", 30.0)
+            plan = made.decide(law, "tuned", 30.0)
             policies = (plan.policy, made._plain(law, plan, 30.0)[0])
             regrets.append([fresh(policy, truth)[0] / best - 1.0 for policy in policies])
         tuned, simple = np.array(regrets).T
@@ -376,7 +376,7 @@ class TestPoorNests:
 
     def test_for_guests_are_those_that_guests_were_let_into(self):
         table = seen(40).assign(layer="api:guest")
-        plans = [tuner(table, signed_in=way)._plan(made_law(tuner(table)), "tuned", 30.0) for way in (False, True)]
+        plans = [tuner(table, signed_in=way).decide(made_law(tuner(table)), "tuned", 30.0) for way in (False, True)]
         assert plans[0].requests < plans[1].requests
         with pytest.raises(TooLittleDataError, match="0 nests"):
             recommend(seen(40), signed_in=False)
@@ -390,7 +390,7 @@ class TestTheBudget:
         for joins in (5.0, 20.0, 30.0, 45.0):
             made = tuner(seen(100, truth), allowance=Allowance(joins=joins), signed_in=signed_in)
             law = made_law(made)
-            plan = made._plan(law, "tuned", 30.0)
+            plan = made.decide(law, "tuned", 30.0)
             plain, _ = made._plain(law, plan, 30.0)
             for policy in (plan.policy, plain):
                 _, requests = fresh(policy, law, signed_in=signed_in)
@@ -417,7 +417,7 @@ class TestTheBudget:
 
     def test_of_a_window_bounds_a_single_join(self):
         small = Allowance(requests=6, reserve=0.0, joins=0.01)
-        policy = tuner(seen(60), allowance=small)._plan(made_law(tuner(seen(60))), "tuned", 30.0).policy
+        policy = tuner(seen(60), allowance=small).decide(made_law(tuner(seen(60))), "tuned", 30.0).policy
         assert policy.max_requests == 6
         for age in EVENLY:
             assert course(policy, float(age), rng()).total <= 6
@@ -428,7 +428,7 @@ def strata(table):
     made = tuner(table)
     law = npmle(made.delays["lower_s"].to_numpy(), made.delays["upper_s"].to_numpy())
     smooth = law.smooth()
-    return made._strata(law, smooth, made._plan(smooth, "tuned", 30.0))
+    return made._strata(law, smooth, made.decide(smooth, "tuned", 30.0))
 
 
 class TestFailures:
@@ -459,7 +459,8 @@ class TestFailures:
         calm, more = usual().tuned.max_requests, lossy().tuned.max_requests
         assert calm < more <= lossy().allowance.per_window
         small = Allowance(requests=6, reserve=0.0, joins=0.01)
-        policy = tuner(seen(60), allowance=small, failures=LOSSY)._plan(made_law(tuner(seen(60))), "tuned", 30.0).policy
+        made = tuner(seen(60), allowance=small, failures=LOSSY)
+        policy = made.decide(made_law(made), "tuned", 30.0).policy
         assert policy.max_requests == 6
 
     @pytest.mark.parametrize("signed_in", [True, False])
@@ -468,7 +469,7 @@ class TestFailures:
         for joins in (5.0, 20.0, 30.0):
             made = tuner(seen(100), allowance=Allowance(joins=joins), signed_in=signed_in, failures=LOSSY)
             law = made_law(made)
-            plan = made._plan(law, "tuned", 30.0)
+            plan = made.decide(law, "tuned", 30.0)
             ways = courses(plan.policy, EVENLY, rng(), signed_in=signed_in, failures=LOSSY, shapes=16)
             times = np.tile(many(law, 500)[0], (16, 1))
             requests = float(score(ways, times, np.full(times.shape[1], INF)).requests.mean())
@@ -569,7 +570,7 @@ class TestJudging:
             made = tuner(table)
             smooth = made_law(tuner(seen(100)))
             arena = Watched(recorded(made.delays, rng(), law=smooth), EVENLY, PRICES, True, 0.0, 20, rng())
-            made._crossfit(arena, smooth, np.arange(100))
+            made.crossfit(arena, smooth, np.arange(100))
             used.append(arena.used)
         first, other = used
         assert len(first) == len(other) == 10
