@@ -251,7 +251,9 @@ def add_prove(parser: argparse.ArgumentParser) -> None:
 def _with_nests(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--store", metavar="DIR", help="folder of observations (default ./nestobs-data)")
     parser.add_argument("--config", metavar="FILE", type=Path, help="configuration (default ./nestobs.toml)")
-    parser.add_argument("--window", metavar="A/B", help="only nests made from A to before B, ISO 8601, UTC")
+    parser.add_argument(
+        "--window", metavar="A/B", help="only nests made from A to before B, ISO 8601, UTC; or on a day"
+    )
     parser.add_argument("--host", metavar="HOST", action="append", default=[], help="only nests of this API host")
     parser.add_argument("--guest", action="store_true", help="for guests; default: for those who are signed in")
     parser.add_argument("--seed", metavar="N", type=_whole(0, 2**63), default=0, help="seed of resamples (default 0)")
@@ -342,20 +344,12 @@ def write(path: Path, text: str) -> None:
 
 
 def _window(text: str | None) -> tuple[pd.Timestamp, pd.Timestamp] | None:
-    import pandas as pd
+    from nestobs.window import Window
 
-    if text is None:
-        return None
     try:
-        start, end = (pd.Timestamp(part) for part in text.split("/"))
-        ends = [at.tz_localize("UTC") if at.tzinfo is None else at.tz_convert("UTC") for at in (start, end)]
-        if any(pd.isna(at) for at in ends):
-            raise ValueError("an empty end")
-    except ValueError:
-        raise UsageError(f"--window {text!r}: write START/END in ISO 8601, as 2026-01-01/2026-01-02T12:00") from None
-    if not ends[0] < ends[1]:
-        raise UsageError(f"--window {text!r} ends before it begins: write START/END")
-    return ends[0], ends[1]
+        return None if text is None else Window.parse(text).instants
+    except UsageError as error:
+        raise UsageError(f"--window: {error}") from None
 
 
 @contextlib.contextmanager

@@ -10,9 +10,12 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Final, Self
+from typing import TYPE_CHECKING, Final, Self
 
 from nestobs.errors import UsageError
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 SECOND_NS: Final = 1_000_000_000
 DAY_S: Final = 86_400
@@ -48,6 +51,13 @@ class Window:
     def seconds(self) -> float:
         """Its length."""
         return (self.end - self.start) / SECOND_NS
+
+    @property
+    def instants(self) -> tuple[pd.Timestamp, pd.Timestamp]:
+        """Both ends for pandas, UTC."""
+        import pandas as pd
+
+        return pd.Timestamp(self.start, tz="UTC"), pd.Timestamp(self.end, tz="UTC")
 
     @property
     def name(self) -> str:

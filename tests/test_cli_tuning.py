@@ -209,7 +209,7 @@ class TestTuneRefuses:
             "",
             "/",
             "x/y",
-            "2026-01-01",
+            "2026-01-32",
             "2026-01-01/",
             "2026-13-01/2027-01-01",
             "2026-01-01/2026-01-02/2026-01-03",
@@ -345,6 +345,7 @@ class TestReplay:
         words = ("replay", "--policy", "guide", "--store", store)
         assert run(*words, "--host", "other.example:8443").out.startswith("10 rows")
         assert run(*words, "--window", "2026-01-01T12:00/2026-01-01T12:05").out.startswith("10 rows")
+        assert run(*words, "--window", "2026-01-01").out == run(*words).out
         is_one_sentence(run(*words, "--host", "nowhere.example"), 2, "observe some")
         is_one_sentence(run(*words, "--window", "x"), 2, "--window")
 

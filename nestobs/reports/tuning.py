@@ -103,7 +103,7 @@ def load(
     try:
         found = tune(
             opened,
-            window=_window(window),
+            window=Window.parse(window).instants if window else None,
             host=hosts_of(only, lab),
             arrivals=ages_in(arrivals) if arrivals else None,
             allowance=Allowance(requests=requests),
@@ -134,13 +134,6 @@ def hosts_of(tune_on: str | Sequence[str], lab: str = "") -> tuple[str, ...]:
     """The API hosts that these words name: a scenario's, as its lab.json says, or a host itself; none for none."""
     known = lab_facts(lab)["hosts"]
     return tuple(dict.fromkeys(host for word in _words(tune_on) for host in known.get(word, [word])))
-
-
-def _window(text: str) -> tuple[pd.Timestamp, pd.Timestamp] | None:
-    if not text:
-        return None
-    found = Window.parse(text)
-    return pd.Timestamp(found.start, unit="ns", tz="UTC"), pd.Timestamp(found.end, unit="ns", tz="UTC")
 
 
 def read_proof(path: str) -> Proved:
