@@ -2,8 +2,9 @@
 
 CSV cannot carry everything. It is UTF-8 with a header line, every text in quotes (so a control character or a line
 break stays inside its cell), a missing value an empty pair of quotes, an instant as ISO 8601 in UTC with nanoseconds.
-A text that a spreadsheet would take for a formula, because it starts with = + - @ tab or CR, gets a leading
-apostrophe: the cell is then no longer the stored text. What must come back exactly goes through Parquet.
+A text that a spreadsheet would take for a formula, because it starts with = + - @ (as they are, or of full width), tab,
+CR or LF (OWASP, CSV injection), gets a leading apostrophe: the cell is then no longer the stored text. What must come
+back exactly goes through Parquet.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ from nestobs.store import replacing
 if TYPE_CHECKING:
     import pandas as pd
 
-_FORMULA = ("=", "+", "-", "@", "\t", "\r")
+_FORMULA = ("=", "+", "-", "@", "\t", "\r", "\n", "\uff1d", "\uff0b", "\uff0d", "\uff20")
 _CHUNK_ROWS = 50_000
 
 

@@ -132,6 +132,13 @@ def test_strangers_names_make_no_formula_and_no_row_of_their_own(infested, tmp_p
     assert "M" * MEGABYTE in shown
 
 
+@pytest.mark.parametrize("start", ["=", "+", "-", "@", "\t", "\r", "\n", "\uff1d", "\uff0b", "\uff0d", "\uff20"])
+def test_no_cell_starts_as_a_formula_does(start, tmp_path):
+    write_csv(pd.DataFrame({"room": [f"{start}1+1"]}), tmp_path / "out.csv")
+    with (tmp_path / "out.csv").open(encoding="utf-8", newline="") as file:
+        assert list(csv.reader(file)) == [["room"], [f"'{start}1+1"]]
+
+
 def test_strangers_names_come_back_from_parquet(infested, tmp_path):
     write_parquet(infested, tmp_path / "out.parquet")
     back = pd.read_parquet(tmp_path / "out.parquet")
