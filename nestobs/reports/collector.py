@@ -29,6 +29,7 @@ MOST_GAPS: Final = 5
 LEAST_GAP_S: Final = 1.0
 MOST_STEPS: Final = 96
 _STEPS_S: Final = (1, 2, 5, 10, 30, 60, 120, 300, 600, 900, 1_800, 3_600, 7_200, 21_600, 86_400)
+_REACH: Final = round(GAP_S * SECOND_NS)
 _MARKS: Final = {"clock_step": "the wall clock was stepped", "suspended": "the machine slept"}
 
 
@@ -42,8 +43,8 @@ def at_work(found: Observed) -> Collector:
         at = pd.concat([rows["sent_at"], rows["received_at"].dropna()]).astype("int64")
         start, end = (int(at.min()), int(at.max()) + 1) if len(at) else (0, 1)
         return Collector(spans(rows), disturbances(rows), start, end)
-    store, reach = Store.open(found.store, create=False), round(GAP_S * SECOND_NS)
-    edges = [(window.start - reach, window.start), (window.end, window.end + reach)]
+    store = Store.open(found.store, create=False)
+    edges = [(window.start - _REACH, window.start), (window.end, window.end + _REACH)]
     around = [store.frame(start=start, end=end, columns=NEEDED) for start, end in edges]
     every = pd.concat([rows[list(NEEDED)], *(part[list(NEEDED)] for part in around)], ignore_index=True)
     marks = disturbances(rows)
@@ -53,6 +54,12 @@ def at_work(found: Observed) -> Collector:
 def share(collector: Collector) -> float:
     """In which share of the time any vantage was at work, 0 to 1."""
     return covered(together(collector.spans), collector.start, collector.end).get("", 0.0)
+
+
+def part_of(store: Store, window: Window) -> float:
+    """`share`, read from a store for a window."""
+    rows = store.frame(start=window.start - _REACH, end=window.end + _REACH, columns=NEEDED)
+    return covered(together(spans(rows)), window.start, window.end).get("", 0.0)
 
 
 def covered_part(found: Observed, collector: Collector) -> float | None:

@@ -26,6 +26,7 @@ from nestobs.joins import joins
 from nestobs.nest import read_address
 from nestobs.nostr import Address, write_naddr
 from nestobs.observation import Operation, Source
+from nestobs.reports.collector import part_of
 from nestobs.reports.observed import FOLLOW_S, LEAD_S
 from nestobs.reports.parts import Result, Section, Table, Text
 from nestobs.store import Store
@@ -86,7 +87,7 @@ class Incident:
 
     address, room: of the nest, "" while unknown. rows: all of the nest; around: about no nest, written meanwhile.
     nests: of a window, the worst first; None when one nest was asked for. missing: why there is no nest to show.
-    warning: what the reader has to know before.
+    warning: what the reader has to know before. coverage: share of the window in which the collector was at work.
     """
 
     title: str
@@ -104,6 +105,7 @@ class Incident:
     nests: pd.DataFrame | None = None
     missing: tuple[str, ...] = ()
     warning: str = ""
+    coverage: float | None = None
 
     @property
     def name(self) -> str:
@@ -121,9 +123,9 @@ def load(store: str, nest: str = "", window: str = "", *, title: str = "") -> In
     opened = Store.open(store, create=False)
     wanted = Window.parse(window) if window.strip() else None
     title = title or "What happened to this nest?"
+    found = Incident(title, store, wanted, coverage=None if wanted is None else part_of(opened, wanted))
     if not nest.strip():
-        return _worst(opened, Incident(title, store, wanted))
-    found = Incident(title, store, wanted)
+        return _worst(opened, found)
     try:
         address = _address(opened, nest.strip(), wanted)
     except AddressError as error:
@@ -700,14 +702,15 @@ def result(found: Incident) -> Result:
         ended, failed = len(over), int((~over["joined"].astype(bool)).sum())
         cut, observed, many = len(known) - len(over), len(found.rows), int(not found.missing)
     counts = {"observations": observed, "nests": many, "joins": ended}
+    part = found.coverage
     cut_words = f" {cut} more were cut off." if cut else ""
     if not ended:
         reasons = [*found.missing[:1], f"No join came to a verdict, so nobody knows whether one could.{cut_words}"]
-        return Result("too little data", reasons, None, counts, {"failed_joins": None, "cut_off": cut})
+        return Result("too little data", reasons, part, counts, {"failed_joins": None, "cut_off": cut})
     facts = {"failed_joins": failed, "failed_share": failed / ended, "cut_off": cut}
     if failed:
-        return Result("breached", [f"{failed} of {ended} joins did not get in.{cut_words}"], None, counts, facts)
-    return Result("good", [f"Every join got in: {ended} of {ended}.{cut_words}"], None, counts, facts)
+        return Result("breached", [f"{failed} of {ended} joins did not get in.{cut_words}"], part, counts, facts)
+    return Result("good", [f"Every join got in: {ended} of {ended}.{cut_words}"], part, counts, facts)
 
 
 __all__ = [

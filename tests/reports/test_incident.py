@@ -217,11 +217,13 @@ def test_a_window_lists_its_nests_the_worst_first_and_shows_that_one(tmp_path):
     assert len(ranked) <= 20
     assert ranked["failed"].is_monotonic_decreasing
     assert found.room == ranked["room"].iloc[0]
+    assert 0 < result(found)["coverage"] <= 1
     assert found.timelines["origin_kind"].iloc[0] == "create"
     assert f"{len(ranked)} nests were observed" in shown(found)
     whole = load(store)
     assert whole.nests is not None
     assert len(whole.nests) == 24
+    assert result(whole)["coverage"] is None
     verdicts = result(whole)
     assert verdicts["verdict"] == "breached"
     assert verdicts["rows"]["joins"] == 24 * 4
@@ -234,6 +236,7 @@ def test_a_window_of_nothing_says_so(tmp_path):
     found = load(store_of(tmp_path, api_fault()), window="2020-01-01")
     assert "This window of the store holds no observation of a nest." in shown(found)
     assert result(found)["verdict"] == "too little data"
+    assert result(found)["coverage"] == 0
 
 
 def test_a_nest_in_a_window_is_read_in_that_window_only(tmp_path):
