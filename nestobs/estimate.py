@@ -73,6 +73,11 @@ class Rows:
         """Sum of weights."""
         return float(self.weight.sum())
 
+    @property
+    def effective(self) -> float:
+        """Rows of equal weight that would say as much (Kish 1965)."""
+        return self.total**2 / float((self.weight**2).sum())
+
     def take(self, keeps: NDArray[Any]) -> Rows:
         """Some of the rows, by mask or index."""
         return Rows(self.lower[keeps], self.upper[keeps], self.weight[keeps])
@@ -212,7 +217,7 @@ class DelayLaw:
         """Bounds of P(delay <= t) that assume no law: the lower Clopper-Pearson end of the rows surely visible by t,
         the upper end of those possibly visible, each at (1 - level) / 2. Weighted rows count by Kish's effective n."""
         sure, possible = self.certain(t)
-        n = self.rows.total**2 / float((self.rows.weight**2).sum())
+        n = self.rows.effective
         tail = (1.0 - _level(level)) / 2.0
         with np.errstate(invalid="ignore"):
             low = np.where(sure > 0, stats.beta.ppf(tail, sure * n, n - sure * n + 1.0), 0.0)
@@ -329,13 +334,18 @@ class Resampled:
         return percentile(self.of(statistic), level, self.blocks)
 
     def cdf(self, t: ArrayLike, level: float = LEVEL) -> tuple[Floats, Floats]:
-        """Band of P(delay <= t): the Clopper-Pearson interval of as many rows as would have the resampled spread.
+        """Band of P(delay <= t): percentile, and nowhere narrower than the Jeffreys interval of as many exact rows.
 
-        Korn and Graubard 1998. The plain percentile band fails near 0 and 1: of 100 nests that were all seen in time it
-        says "from 1 to 1", and where 92 of 100 come it covers 92 %, all misses on one side.
+        Alone, the percentile band fails near 0 and 1: of 100 nests that were all seen in time it says "from 1 to 1",
+        and where 92 of 100 come it covers 92 %, nearly all misses on one side. Jeffreys: Brown, Cai, DasGupta 2001.
         """
-        share = self.law.cdf(t)
-        return _shares_between(share, np.var(self.of(lambda law: law.cdf(t)), axis=0), self, level)
+        low, high = self.interval(lambda law: law.cdf(t), level)
+        share, tail = self.law.cdf(t), (1.0 - _level(level)) / 2.0
+        n = self.law.rows.effective
+        seen, rest = share * n + 0.5, (1.0 - share) * n + 0.5
+        lower = np.where(share > 0, stats.beta.ppf(tail, seen, rest), 0.0)
+        upper = np.where(share < 1, stats.beta.ppf(1.0 - tail, seen, rest), 1.0)
+        return np.minimum(low, lower), np.maximum(high, upper)
 
     def quantile(self, p: ArrayLike, level: float = LEVEL) -> tuple[Floats, Floats]:
         """Percentile interval of the quantiles p, seconds."""
@@ -354,23 +364,6 @@ def percentile(values: Floats, level: float = LEVEL, blocks: int | None = None) 
         tail = float(stats.norm.sf(reach))
     low = np.quantile(values, tail, axis=0, method="lower")
     return low, np.quantile(values, 1.0 - tail, axis=0, method="higher")
-
-
-def _shares_between(share: Floats, spread: Floats, found: Resampled, level: float) -> tuple[Floats, Floats]:
-    """Interval of shares whose estimates vary so: shape of `share` each."""
-    weight, blocks = found.law.rows.weight, found.blocks
-    n = found.law.rows.total**2 / float((weight**2).sum())
-    near = (share * n + 0.5) / (n + 1.0)  # at 0 and 1 too, resampled shares may differ
-    alike = near * (1.0 - near) / np.where(spread > 0, spread, np.nan)  # rows of a plain sample with that spread
-    tail = (1.0 - _level(level)) / 2.0
-    if blocks > 1:
-        thin = stats.norm.ppf(tail) / stats.t.ppf(tail, blocks - 1)
-        alike = alike * thin**2 * (blocks - 1) / blocks
-    alike = np.fmin(alike, n)
-    with np.errstate(invalid="ignore"):
-        low = np.where(share > 0, stats.beta.ppf(tail, share * alike, (1.0 - share) * alike + 1.0), 0.0)
-        high = np.where(share < 1, stats.beta.ppf(1.0 - tail, share * alike + 1.0, (1.0 - share) * alike), 1.0)
-    return low, high
 
 
 def refit(law: DelayLaw, counts: NDArray[np.int64], executor: Executor | None = None) -> tuple[DelayLaw, ...]:
