@@ -128,6 +128,7 @@ def execute(
                 cwd=str(Path.cwd()),
                 execution_timeout=cell_timeout_s,
                 kernel_manager_class=kernel_class(folder, held),
+                shutdown_kernel="immediate",  # asked to end, it often takes seconds, and it has nothing left to do
                 on_notebook_start=seen.started,
                 on_cell_execute=seen.next_cell,
             )
