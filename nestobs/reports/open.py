@@ -15,6 +15,7 @@ from pathlib import Path
 
 from nestobs.errors import NestobsError, UsageError
 from nestobs.incident import RANKED_BY, ranking
+from nestobs.reports.parameters import check
 from nestobs.reports.run import notebook
 from nestobs.store import Store
 
@@ -25,14 +26,11 @@ def open_copy(name: str, out: Path, parameters: Mapping[str, object]) -> bool:
     Raises UsageError for a notebook or a parameter that there is none of, or a file that cannot be written.
     """
     import nbformat
-    from papermill import inspect_notebook
     from papermill.iorw import load_notebook_node
     from papermill.parameterize import parameterize_notebook
 
     source = notebook(name)
-    unknown = set(parameters) - set(inspect_notebook(str(source)))
-    if unknown:
-        raise UsageError(f"the notebook {name} has no parameter {sorted(unknown)[0]!r}")
+    check(source, parameters)
     if out.exists():
         return False
     made = parameterize_notebook(load_notebook_node(str(source)), dict(parameters))

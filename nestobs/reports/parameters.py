@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import json
 import math
+import sys
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any, Final
@@ -17,16 +18,30 @@ _TRUTH: Final = {"true": True, "yes": True, "1": True, "false": False, "no": Fal
 def defaults(notebook: Path) -> dict[str, object]:
     """Names and default values, in their order; a value that is no literal is None. Raises UsageError for a notebook
     that is missing or is none."""
-    import nbformat
-
+    nbformat = _nbformat()
     if not notebook.is_file():
         raise UsageError(f"there is no notebook {notebook}")
     try:
-        cells = nbformat.read(notebook, as_version=4).cells  # type: ignore[no-untyped-call]  # typed in part
+        cells = nbformat.read(notebook, as_version=4).cells
         source = next((str(cell.source) for cell in cells if "parameters" in cell.metadata.get("tags", [])), "")
         return dict(_assigned(ast.parse(source)))
     except (OSError, ValueError, SyntaxError, AttributeError, TypeError) as error:
         raise UsageError(f"{notebook} cannot be read as a notebook ({type(error).__name__})") from None
+
+
+def _nbformat() -> Any:
+    """nbformat, without what checks that texts are IRIs: no notebook has any, and that grammar takes over a second to
+    make ready, each time jsonschema is imported where it is installed."""
+    grammar = "rfc3987_syntax"
+    hidden = grammar not in sys.modules
+    if hidden:
+        sys.modules[grammar] = None  # type: ignore[assignment]  # what Python takes for "cannot be imported"
+    try:
+        import nbformat
+    finally:
+        if hidden:
+            del sys.modules[grammar]
+    return nbformat
 
 
 def _assigned(tree: ast.Module) -> Iterable[tuple[str, object]]:
