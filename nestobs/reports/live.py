@@ -20,7 +20,7 @@ from nestobs.clock import SECOND_NS, Clock
 from nestobs.figures import plain
 from nestobs.follow import BATCH, backlog, opened
 from nestobs.live import MOST_NESTS, Board, Row, State, View, by_kind, span
-from nestobs.reports.parts import Result
+from nestobs.reports.parts import LEFT, Result
 from nestobs.window import length
 
 if TYPE_CHECKING:
@@ -92,7 +92,7 @@ class Panel:
         rows = "".join(_row(row) for row in self.view.rows)
         names = "".join(f"<th>{name}</th>" for name in ("nest", "age", "state", "not ready", "ready", "last message"))
         table = f"<table><thead><tr>{names}</tr></thead><tbody>{rows}</tbody></table>" if rows else ""
-        shown = f'{head}<div class="nestobs-table">{table}</div>'
+        shown = f'{LEFT}{head}<div class="nestobs-table">{table}</div>'
         return f'<div class="nestobs-live" role="status" aria-live="polite">{shown}</div>'
 
 

@@ -41,7 +41,11 @@ class Table:
         shown = self.frame.map(lambda value: plain(value, 240))
         shown.columns = [plain(name) for name in self.frame.columns]
         body = shown.to_html(index=False, header=self.header, escape=False, border=0)  # `plain` has escaped it
-        return f'<div class="{f"nestobs-table {self.style}".strip()}">{body}</div>'
+        return f'{LEFT}<div class="{f"nestobs-table {self.style}".strip()}">{body}</div>'
+
+
+LEFT: Final = "<style>.nestobs-table :is(th, td) { text-align: left !important }</style>"
+"""JupyterLab sets all cells to the right."""
 
 
 @dataclass(frozen=True, slots=True, repr=False)
