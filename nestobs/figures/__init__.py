@@ -12,6 +12,7 @@ Every figure carries its alt text and its data as a table (`described`): a repor
 
 Whatever others wrote (names, rooms, URLs) passes through `plain` first: plotly reads some HTML in labels.
 
+words.py      foreign text, made safe
 canvas.py     what all share: palette, text, the age axis, an empty figure
 observed.py   timelines and joins as they were observed
 tuned.py      what tuning made of the delays, on the age axis
@@ -30,21 +31,19 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from nestobs.figures.canvas import (
-    amount,
-    cell,
-    described,
-    host,
-    layer_label,
-    layer_order,
-    nothing,
-    percent,
-    plain,
-    span,
-    window,
-)
+from nestobs.figures.words import plain
 
 if TYPE_CHECKING:
+    from nestobs.figures.canvas import amount as amount
+    from nestobs.figures.canvas import cell as cell
+    from nestobs.figures.canvas import described as described
+    from nestobs.figures.canvas import host as host
+    from nestobs.figures.canvas import layer_label as layer_label
+    from nestobs.figures.canvas import layer_order as layer_order
+    from nestobs.figures.canvas import nothing as nothing
+    from nestobs.figures.canvas import percent as percent
+    from nestobs.figures.canvas import span as span
+    from nestobs.figures.canvas import window as window
     from nestobs.figures.changed import changes as changes
     from nestobs.figures.changed import days as days
     from nestobs.figures.compared import frontier as frontier
@@ -63,6 +62,16 @@ if TYPE_CHECKING:
     from nestobs.figures.tuned import posterior as posterior
 
 _HOMES = {
+    "amount": "canvas",
+    "cell": "canvas",
+    "described": "canvas",
+    "host": "canvas",
+    "layer_label": "canvas",
+    "layer_order": "canvas",
+    "nothing": "canvas",
+    "percent": "canvas",
+    "span": "canvas",
+    "window": "canvas",
     "changes": "changed",
     "coverage": "observed",
     "days": "changed",
@@ -80,12 +89,9 @@ _HOMES = {
     "threshold_moved": "moved",
     "verdicts": "observed",
 }
-"""Imported when first used: a report of one nest does not wait for what tuning needs."""
+"""Imported when first used: a report of one nest does not wait for what tuning needs, nor its maker for pandas."""
 
-__all__ = [  # noqa: PLE0604 - the names of _HOMES are strings
-    "amount", "cell", "described", "host", "layer_label", "layer_order", "nothing", "percent", "plain", "span",
-    "window", *_HOMES,
-]  # fmt: skip
+__all__ = ["plain", *_HOMES]  # noqa: PLE0604 - the names of _HOMES are strings
 
 
 def __getattr__(name: str) -> Any:

@@ -5,13 +5,14 @@ from __future__ import annotations
 import html
 import math
 import textwrap
-import unicodedata
 from collections.abc import Iterable, Sequence
 from typing import Any, Final
 from urllib.parse import urlsplit
 
 import pandas as pd
 import plotly.graph_objects as go
+
+from nestobs.figures.words import plain
 
 BLUE, ORANGE, GREEN, PURPLE = "#0072B2", "#E69F00", "#009E73", "#CC79A7"
 SKY, VERMILLION, YELLOW, GREY = "#56B4E9", "#D55E00", "#F0E442", "#8A929A"
@@ -37,23 +38,6 @@ CLEAR: Final = "rgba(0,0,0,0)"
 
 
 # text
-
-
-def plain(text: object, limit: int = 48) -> str:
-    """Foreign text as one short line that neither plotly nor a browser reads as markup.
-
-    Control, format and bidirectional characters, lone surrogates and private ones are dropped (a joiner inside an emoji
-    falls with them), white space is one blank, what is longer than `limit` is cut, and HTML is escaped: quotation marks
-    by number, since plotly knows few names, and dollars too, since plotly takes what two of them enclose for a formula.
-    """
-    seen = "".join(" " if c.isspace() else c for c in str(text)[: 8 * limit])
-    line = " ".join("".join(c for c in seen if unicodedata.category(c) not in _UNPRINTED).split())
-    cut = len(line) > limit or len(str(text)) > 8 * limit
-    escaped = html.escape(line[: limit - 1] + "…" if cut else line)
-    return escaped.replace("&quot;", "&#34;").replace("$", "&#36;")
-
-
-_UNPRINTED: Final = frozenset({"Cc", "Cf", "Cs", "Co", "Cn"})
 
 
 def layer_label(layer: str) -> str:

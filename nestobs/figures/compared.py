@@ -27,12 +27,12 @@ from nestobs.figures.canvas import (
     nothing,
     panel_label,
     percent,
-    plain,
     plain_axis,
     seconds,
     span,
     window,
 )
+from nestobs.figures.words import plain
 
 if TYPE_CHECKING:
     from nestobs.estimate import Number

@@ -21,11 +21,11 @@ from nestobs.figures.canvas import (
     filled,
     hatched,
     nothing,
-    plain,
     plain_axis,
     seconds,
     window,
 )
+from nestobs.figures.words import plain
 from nestobs.incident import ABSENT, GRANTED, NOTHING, OURS, REFUSED
 
 MOST_JOINS: Final = 12

@@ -24,10 +24,10 @@ from nestobs.figures.canvas import (
     filled,
     host,
     nothing,
-    plain,
     plain_axis,
     seconds,
 )
+from nestobs.figures.words import plain
 
 _LANE_PX: Final = 34
 MOST_LANES: Final = 12

@@ -17,9 +17,9 @@ from nestobs.figures.canvas import (
     blank,
     described,
     nothing,
-    plain,
     plain_axis,
 )
+from nestobs.figures.words import plain
 from nestobs.live import KINDS, State
 
 MOST_NESTS: Final = 40

@@ -36,12 +36,12 @@ from nestobs.figures.canvas import (
     nothing,
     panel_label,
     percent,
-    plain,
     plain_axis,
     seconds,
     today_line,
     window,
 )
+from nestobs.figures.words import plain
 from nestobs.join import GONE, JOINED, LOADING, RELEASED_FAILED, STARTING, Kind
 from nestobs.joins import KINDS
 

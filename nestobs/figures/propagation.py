@@ -29,12 +29,12 @@ from nestobs.figures.canvas import (
     nothing,
     panel_label,
     percent,
-    plain,
     plain_axis,
     seconds,
     today_line,
 )
 from nestobs.figures.shares import share_lanes
+from nestobs.figures.words import plain
 from nestobs.uptime import within
 
 if TYPE_CHECKING:

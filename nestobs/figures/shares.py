@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any, Final
 import pandas as pd
 import plotly.graph_objects as go
 
-from nestobs.figures.canvas import BLUE, INK, blank, described, filled, hatched, nothing, percent, plain, plain_axis
+from nestobs.figures.canvas import BLUE, INK, blank, described, filled, hatched, nothing, percent, plain_axis
+from nestobs.figures.words import plain
 
 if TYPE_CHECKING:
     from nestobs.shares import Share

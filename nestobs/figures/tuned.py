@@ -40,13 +40,13 @@ from nestobs.figures.canvas import (
     legend_key,
     panel_label,
     percent,
-    plain,
     plain_axis,
     seconds,
     span,
     today_line,
     window,
 )
+from nestobs.figures.words import plain
 from nestobs.threshold import posterior_band, posterior_starting
 
 if TYPE_CHECKING:

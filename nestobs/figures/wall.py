@@ -12,7 +12,8 @@ from typing import Any, Final
 import pandas as pd
 import plotly.graph_objects as go
 
-from nestobs.figures.canvas import GREY, INK, ORANGE, PURPLE, filled, hatched, percent, plain, plain_axis
+from nestobs.figures.canvas import GREY, INK, ORANGE, PURPLE, filled, hatched, percent, plain_axis
+from nestobs.figures.words import plain
 from nestobs.uptime import covered, gaps, together, within
 
 _SECOND: Final = 1_000_000_000

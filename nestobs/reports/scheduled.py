@@ -32,7 +32,7 @@ from nestobs.reports.page import page, plotly_js, shared_name
 from nestobs.reports.parameters import check
 from nestobs.reports.parts import Text
 from nestobs.reports.run import CELL_TIMEOUT_S, Executed, Progress, execute, private_folder
-from nestobs.store import replacing
+from nestobs.store import Store, replacing
 from nestobs.window import Window
 
 TIMEOUT_S: Final = 3_600
@@ -159,8 +159,9 @@ def _make(archive: Archive, order: Order, window: Window, stop: Stop, progress: 
     given: dict[str, object] = {**order.parameters, "window": window.text}
     if "store" in check(order.notebook, ()):
         given["store"] = str(order.store)
-    source = Source.of(order.notebook, order.store, window)
-    with archive.draft(order.name, window) as draft:
+    Store.open(order.store, create=False)
+    with ThreadPoolExecutor(1) as beside, archive.draft(order.name, window) as draft:
+        counted = beside.submit(Source.of, order.notebook, order.store, window)  # a second for a million rows
         executed = _executed(order, given, stop, private_name(draft), progress)
         if stop.stopped:
             return Made(order.name, window, "interrupted")
@@ -168,7 +169,7 @@ def _make(archive: Archive, order: Order, window: Window, stop: Stop, progress: 
         error = "" if executed.error is None else str(executed.error)
         shown = {name: _shown(value, order) for name, value in given.items()}
         times = {"began_at": began_at, "made_at": clock.now()}
-        about = manifest(order.name, window, shown, source, found, error=error, **times)
+        about = manifest(order.name, window, shown, counted.result(), found, error=error, **times)
         _write(archive, draft, executed, about, shared=order.shared_js)
         if stop.stopped:
             return Made(order.name, window, "interrupted")
