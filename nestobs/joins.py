@@ -234,9 +234,10 @@ def _clock(row: Mapping[str, Any]) -> tuple[str, str, str]:
 
 def _offsets(observations: pd.DataFrame) -> dict[tuple[str, str, str], float]:
     """By clock the offset in seconds with the least error; a stated error is better than none."""
-    known = observations[observations["clock_offset_s"].notna()].sort_values("clock_error_s", na_position="last")
     columns = ("trace_id", "nest", "vantage", "run_id", "clock_offset_s")
-    best = known[list(columns)].drop_duplicates(["trace_id", "nest", "vantage", "run_id"])
+    known = observations.loc[observations["clock_offset_s"].notna(), [*columns, "clock_error_s"]]
+    least = known.sort_values("clock_error_s", na_position="last")
+    best = least.drop_duplicates(["trace_id", "nest", "vantage", "run_id"])
     return {_clock(row): float(row["clock_offset_s"]) for row in reversed(_records(best, columns))}
 
 
