@@ -848,12 +848,13 @@ def _batch(rows: Sequence[tuple[Any, ...]], schema: pa.Schema) -> pa.RecordBatch
 def _in_order(table: pa.Table) -> bool:
     """Whether rows stand by instant of sending and then id, as sealed files do: sorting takes longer than reading."""
     import numpy as np
+    import pyarrow.compute as pc
 
     at = table[_AT].to_numpy()
     if (at[1:] < at[:-1]).any():
         return False
     ids, ties = table[_ID].take, np.flatnonzero(at[1:] == at[:-1])
-    return all(a <= b for a, b in zip(ids(ties).to_pylist(), ids(ties + 1).to_pylist(), strict=True))
+    return not len(ties) or bool(pc.all(pc.less_equal(ids(ties), ids(ties + 1))).as_py())
 
 
 def _write_sealed(path: Path, batches: Iterable[pa.RecordBatch]) -> None:
