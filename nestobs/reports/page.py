@@ -117,6 +117,11 @@ def page(notebook: Any, *, title: str, shared_js: str = "") -> str:
     return str(text)
 
 
+def get_ready() -> None:
+    """Import what `page` needs: half a second, to be spent while something else is waited for."""
+    import nbconvert  # noqa: F401 - it stays imported
+
+
 def plotly_js() -> str:
     """The whole of plotly.js."""
     from plotly.offline import get_plotlyjs

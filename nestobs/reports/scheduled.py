@@ -28,7 +28,7 @@ from nestobs.reports import ReportError, index
 from nestobs.reports.archive import MANIFEST, NOTEBOOK, PAGE, Archive, Manifest, private_name, report_name, writing
 from nestobs.reports.kernel import Leash, leash
 from nestobs.reports.manifest import Source, manifest, redacted, result
-from nestobs.reports.page import page, plotly_js, shared_name
+from nestobs.reports.page import get_ready, page, plotly_js, shared_name
 from nestobs.reports.parameters import check
 from nestobs.reports.parts import Text
 from nestobs.reports.run import CELL_TIMEOUT_S, Executed, Progress, execute, private_folder
@@ -162,6 +162,7 @@ def _make(archive: Archive, order: Order, window: Window, stop: Stop, progress: 
     Store.open(order.store, create=False)
     with ThreadPoolExecutor(1) as beside, archive.draft(order.name, window) as draft:
         counted = beside.submit(Source.of, order.notebook, order.store, window)  # a second for a million rows
+        beside.submit(get_ready)
         executed = _executed(order, given, stop, private_name(draft), progress)
         if stop.stopped:
             return Made(order.name, window, "interrupted")
