@@ -846,7 +846,8 @@ def _batch(rows: Sequence[tuple[Any, ...]], schema: pa.Schema) -> pa.RecordBatch
 
 
 def _in_order(table: pa.Table) -> bool:
-    """Whether rows stand by instant of sending and then id, as sealed files do: sorting takes longer than reading."""
+    """Whether rows stand by instant of sending and then id. Sealed rows nearly always do, since few share an instant;
+    sorting would take longer than reading."""
     import numpy as np
     import pyarrow.compute as pc
 

@@ -159,7 +159,7 @@ def _make(archive: Archive, order: Order, window: Window, stop: Stop, progress: 
     given: dict[str, object] = {**order.parameters, "window": window.text}
     if "store" in check(order.notebook, ()):
         given["store"] = str(order.store)
-    Store.open(order.store, create=False)
+    Store.open(order.store, create=False)  # where there is none, no kernel is started
     with ThreadPoolExecutor(1) as beside, archive.draft(order.name, window) as draft:
         counted = beside.submit(Source.of, order.notebook, order.store, window)  # a second for a million rows
         beside.submit(get_ready)

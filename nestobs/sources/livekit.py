@@ -325,7 +325,7 @@ class LiveKit:
         attempt_no: int = 1,
     ) -> tuple[Observation, Session | None]:
         """Connect media with the RTC library. The session, still open, is None unless `visible`."""
-        os.putenv("RUST_LOG", "off")  # for the library alone: what it says by itself while Python is ending
+        os.putenv("RUST_LOG", "off")  # what the library says by itself while Python is ending
         from livekit import rtc
 
         logging.getLogger("livekit").disabled = True  # its own words may hold the URL with the token
