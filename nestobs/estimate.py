@@ -25,7 +25,7 @@ from typing import Any, Final, Literal
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from scipy import stats
+from scipy import special
 
 from nestobs.errors import UsageError
 from nestobs.law import Law
@@ -220,8 +220,8 @@ class DelayLaw:
         n = self.rows.effective
         tail = (1.0 - _level(level)) / 2.0
         with np.errstate(invalid="ignore"):
-            low = np.where(sure > 0, stats.beta.ppf(tail, sure * n, n - sure * n + 1.0), 0.0)
-            high = np.where(possible < 1, stats.beta.ppf(1.0 - tail, possible * n + 1.0, n - possible * n), 1.0)
+            low = np.where(sure > 0, special.betaincinv(sure * n, n - sure * n + 1.0, tail), 0.0)
+            high = np.where(possible < 1, special.betaincinv(possible * n + 1.0, n - possible * n, 1.0 - tail), 1.0)
         return low, high
 
     def quantile_bounds(self, p: float, level: float = LEVEL) -> tuple[float, float]:
@@ -343,8 +343,8 @@ class Resampled:
         share, tail = self.law.cdf(t), (1.0 - _level(level)) / 2.0
         n = self.law.rows.effective
         seen, rest = share * n + 0.5, (1.0 - share) * n + 0.5
-        lower = np.where(share > 0, stats.beta.ppf(tail, seen, rest), 0.0)
-        upper = np.where(share < 1, stats.beta.ppf(1.0 - tail, seen, rest), 1.0)
+        lower = np.where(share > 0, special.betaincinv(seen, rest, tail), 0.0)
+        upper = np.where(share < 1, special.betaincinv(seen, rest, 1.0 - tail), 1.0)
         return np.minimum(low, lower), np.maximum(high, upper)
 
     def quantile(self, p: ArrayLike, level: float = LEVEL) -> tuple[Floats, Floats]:
@@ -360,8 +360,8 @@ def percentile(values: Floats, level: float = LEVEL, blocks: int | None = None) 
     """
     tail = (1.0 - _level(level)) / 2.0
     if blocks is not None and blocks > 1:
-        reach = math.sqrt(blocks / (blocks - 1.0)) * float(stats.t.ppf(1.0 - tail, blocks - 1))
-        tail = float(stats.norm.sf(reach))
+        reach = math.sqrt(blocks / (blocks - 1.0)) * float(special.stdtrit(blocks - 1, 1.0 - tail))
+        tail = float(special.ndtr(-reach))
     low = np.quantile(values, tail, axis=0, method="lower")
     return low, np.quantile(values, 1.0 - tail, axis=0, method="higher")
 

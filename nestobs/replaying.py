@@ -20,7 +20,7 @@ from typing import Final
 import numpy as np
 import pandas as pd
 from numpy.typing import ArrayLike, NDArray
-from scipy import stats
+from scipy import special
 
 from nestobs.courses import Course, Scores, courses, score
 from nestobs.delays import blocks as blocks_of
@@ -462,18 +462,20 @@ def predictive(name: str, number: Number, joins: int, nests: int = 0, *, level: 
     knows nothing. Without a value, an interval or, of a mean, an sd: (-inf, inf).
     """
     tail = (1.0 - level) / 2.0
-    error = (number.upper - number.lower) / (2.0 * float(stats.norm.ppf(0.975)))
+    error = (number.upper - number.lower) / (2.0 * float(special.ndtri(0.975)))
     if joins < 1 or not math.isfinite(number.value) or not math.isfinite(error):
         return -_INF, _INF
     if name.endswith("_share"):
         known = number.value * (1.0 - number.value) / max(error**2, 1e-9)
         if min(number.value, 1.0 - number.value) * nests < 1.0:
             known = nests
+        from scipy import stats  # .6 s at import, and nothing else here needs it
+
         law = stats.betabinom(joins, number.value * known + 0.5, (1.0 - number.value) * known + 0.5)
         return float(law.ppf(tail)) / joins, float(law.ppf(1.0 - tail)) / joins
     if not math.isfinite(number.sd):
         return -_INF, _INF
-    reach = float(stats.norm.ppf(1.0 - tail)) * math.hypot(error, number.sd / math.sqrt(joins))
+    reach = float(special.ndtri(1.0 - tail)) * math.hypot(error, number.sd / math.sqrt(joins))
     return max(0.0, number.value - reach), number.value + reach
 
 

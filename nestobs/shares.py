@@ -6,7 +6,7 @@ import math
 from dataclasses import dataclass
 from typing import Final
 
-from scipy import stats
+from scipy import special
 
 LEVEL: Final = 0.95
 
@@ -42,6 +42,6 @@ def share(least: int, n: int, most: int | None = None, *, level: float = LEVEL) 
     if not 0 <= least <= top <= n:
         raise ValueError(f"{least} to {top} of {n} is no share")
     tail = (1.0 - level) / 2.0
-    lower = float(stats.beta.ppf(tail, least, n - least + 1)) if least else 0.0
-    upper = float(stats.beta.ppf(1.0 - tail, top + 1, n - top)) if top < n else 1.0
+    lower = float(special.betaincinv(least, n - least + 1, tail)) if least else 0.0
+    upper = float(special.betaincinv(top + 1, n - top, 1.0 - tail)) if top < n else 1.0
     return Share(least, top, n, lower, upper)

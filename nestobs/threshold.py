@@ -26,7 +26,7 @@ from typing import Final, Literal
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from scipy import stats
+from scipy import special
 
 from nestobs.estimate import LEVEL, DelayLaw, Resampled
 from nestobs.law import SURELY, Law, LawError, survival
@@ -219,7 +219,7 @@ def threshold_interval(found: Resampled, cost_ratio: float = COST_RATIO, level: 
     spread = np.var([1.0 - one.cdf(ages) - (1.0 + cost_ratio) * one.never for one in found.laws], axis=0)
     plain = np.maximum((coming + cost_ratio**2 * never - gap**2) / n, 1e-12)
     error = np.sqrt(cost_ratio * (coming + never) / n * np.maximum(1.0, spread / plain))
-    reach = float(stats.norm.ppf(0.5 + level / 2.0)) * error
+    reach = float(special.ndtri(0.5 + level / 2.0)) * error
     low = np.flatnonzero(gap <= reach)
     high = np.flatnonzero(gap >= -reach)
     lower = ages[max(low[0] - 1, 0)] if len(low) else ages[-1]

@@ -22,7 +22,7 @@ from typing import Any, Final
 import numpy as np
 import pandas as pd
 from numpy.typing import ArrayLike, NDArray
-from scipy import stats
+from scipy import special
 from threadpoolctl import threadpool_limits
 
 from nestobs.courses import GRAIN_S
@@ -578,7 +578,7 @@ class Tuner:
         """How many more nests the threshold wants."""
         n, never = law.n, self.never(law)
         if not math.isfinite(message.upper):
-            least = math.ceil(1.5 * stats.norm.ppf(0.975) ** 2 / (self.cost_ratio * never))
+            least = math.ceil(1.5 * special.ndtri(0.975) ** 2 / (self.cost_ratio * never))
             return [
                 f"The message threshold has no upper end yet: about {max(least - n, n)} more nests would give it one."
             ]
@@ -618,7 +618,7 @@ def differ(law: DelayLaw, units: NDArray[Any], label: NDArray[Any], among: NDArr
     if len(groups) < 2 or not spread > 0:
         return 1.0
     apart = float((groups["size"] * (groups["mean"] - each["score"].mean()) ** 2).sum()) / spread
-    return float(stats.chi2.sf(apart, len(groups) - 1))
+    return float(special.chdtrc(len(groups) - 1, apart))
 
 
 def _whole(threshold_s: float) -> float:
