@@ -18,15 +18,33 @@ message (unauthorised, rate limited, no answer, …) says something about a requ
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final, cast
 
 import numpy as np
 import pandas as pd
+from numpy.typing import ArrayLike
 
+from nestobs.arrays import (
+    BELOW,
+    Flags,
+    Floats,
+    Ints,
+    Texts,
+    codes_of,
+    equals,
+    greatest_at,
+    instants_of,
+    paired,
+    units_of,
+)
 from nestobs.join import GONE, JOINED, LOADING, RELEASED_FAILED, STARTING, Kind
 from nestobs.observation import Column, Failure, Operation, Outcome, Role, Source
+from nestobs.timeline import clock_offsets
+
+BASELINES: Final = ("guide", "released")
+"""Today's clients, whose messages at arrival are judged."""
 
 SETTLED_S: Final = 20.0
 """A nest that still answers 404 so long after a message, and is never seen again, is taken not to come."""
@@ -63,8 +81,9 @@ _DTYPES: Final = {
     "instant": "datetime64[ns, UTC]",
 }
 _SECOND: Final = 1_000_000_000
-_FOR_GUESTS: Final = (str(Operation.GUEST),)
-_FOR_JOINERS: Final = (str(Operation.JOIN), str(Operation.GUEST))
+_WAYS: Final = (Operation.JOIN, Operation.GUEST)
+"""What gives a token; to a guest the last alone."""
+
 _LEAVE: Final = (GONE, RELEASED_FAILED, LOADING)
 
 
@@ -75,176 +94,153 @@ def joins(observations: pd.DataFrame, timelines: pd.DataFrame, *, settled_s: flo
     `open_intents`. `arrival_age_s` counts on the reference clock, by the offset with the least error that the vantage's
     run knew of this nest, as the timelines do; on the vantage's own clock where it knew none. No join: an empty frame.
     """
-    verdicts = observations[_verdicts(observations)]
-    if verdicts.empty:
-        return _frame([])
-    evidence = _evidence(observations)
-    named = timelines.drop_duplicates(["trace_id", "nest", "origin_at"])
-    origins = {_unit(row): row["origin_at"] for row in _records(named, ("trace_id", "nest", "origin_at"))}
-    became, offsets = _became(timelines), _offsets(observations)
-    rows = []
-    for row in _records(verdicts, _NEEDED):
-        seen = evidence.get((_unit(row), str(row["vantage"])), {})
-        made = _row(row, seen, became, round(settled_s * _SECOND))
-        made["arrival_age_s"] = _age_s(row["sent_at"], offsets.get(_clock(row), 0.0), origins.get(_unit(row)))
-        rows.append(made)
-    return _frame(rows).sort_values(["arrived_at", "trace_id"], ignore_index=True, kind="stable")
+    index = np.flatnonzero(_verdicts(observations))
+    if not len(index):
+        return _frame({column.name: [] for column in SCHEMA})
+    rows, found = observations.iloc[index], _evidence(observations, timelines, index)
+    arrived, ended = (instants_of(rows[name])[0] for name in ("sent_at", "received_at"))
+    made: dict[str, Any] = {name: np.asarray(rows[name], dtype=object) for name in _KEPT}
+    made |= _told(rows["detail"], (ended - arrived) / _SECOND)
+    made |= {
+        "arrived_at": arrived,
+        "arrival_age_s": np.where(found.origin == BELOW, np.nan, (arrived - found.origin) / _SECOND - found.offset_s),
+        "joined": np.isin(made["verdict"], [str(kind) for kind in JOINED]),
+        "became_joinable": [None if one < 0 else bool(one) for one in found.became.tolist()],
+    }
+    for one in BASELINES:
+        verdict, message = made[f"{one}_verdict"], made[f"{one}_message"]
+        made[f"{one}_true"] = _true(verdict, message, arrived, found, round(settled_s * _SECOND))
+    return _frame(made).sort_values(["arrived_at", "trace_id"], ignore_index=True, kind="stable")
 
 
 def open_intents(observations: pd.DataFrame) -> int:
     """How many joins were begun and never came to a verdict: a crash cut them off."""
     asked = observations[_of(observations, Source.JOIN, Operation.VERDICT)]
-    keys = asked["run_id"] + "\n" + asked["attempt_group"]
-    intent = _is(asked["failure"], Failure.INTENT)
+    keys = asked["run_id"].astype("str") + "\n" + asked["attempt_group"].astype("str")
+    intent = equals(asked["failure"], Failure.INTENT)
     return len(set(keys[intent]) - set(keys[~intent]))
+
+
+_KEPT: Final = ("nest", "room", "trace_id", "vantage", "role")
+"""Columns of a join that are those of its row."""
 
 
 @dataclass(frozen=True, slots=True)
 class _Evidence:
-    """Of one vantage, nest and operation: when tokens and proven absences were asked for and received, ns."""
+    """Per join, of its vantage and nest and of the ways open to it: when the last token was asked for and received, and
+    the last proven absence asked for, ns, BELOW for never. became: 1 or 0, whether a token was ever seen; -1: nothing
+    proven. origin: of its nest, ns, BELOW for none. offset_s: of its clock, 0 where it was never compared."""
 
-    token_sent: int
-    token_received: int
-    absent_sent: int
-
-
-_NEEDED: Final = (
-    "nest",
-    "room",
-    "trace_id",
-    "vantage",
-    "role",
-    "sent_at",
-    "received_at",
-    "run_id",
-    "detail",
-)
+    token_sent: Ints
+    token_received: Ints
+    absent_sent: Ints
+    became: Ints
+    origin: Ints
+    offset_s: Floats
 
 
-def _row(
-    row: Mapping[str, Any],
-    seen: Mapping[str, _Evidence],
-    became: Mapping[tuple[str, str, str], bool],
-    settled: int,
-) -> dict[str, Any]:
-    facts = _facts(row["detail"])
-    arrived = int(row["sent_at"])
-    ways = _FOR_GUESTS if row["role"] == Role.GUEST else _FOR_JOINERS
-    proofs = [seen[way] for way in ways if way in seen]
-    found = [became[key] for way in ways if (key := (_unit(row), str(row["vantage"]), f"api:{way}")) in became]
-    verdict = _text(facts.get("verdict"))
-    made: dict[str, Any] = {name: row[name] for name in ("nest", "room", "trace_id", "vantage", "role")}
-    made |= {
-        "policy": _text(facts.get("policy")),
-        "arrived_at": arrived,
-        "verdict": verdict,
-        "joined": verdict in JOINED,
-        "elapsed_s": _number(facts.get("elapsed_s"), (int(row["received_at"]) - arrived) / _SECOND),
-        "requests": int(_number(facts.get("requests"), 0.0)),
-        "became_joinable": any(found) if found else None,
-    }
-    said = facts.get("said")
-    for baseline in ("guide", "released"):
-        words = said.get(baseline) if isinstance(said, dict) else None
-        words = words if isinstance(words, dict) else {}
-        made[f"{baseline}_verdict"] = _text(words.get("verdict"))
-        made[f"{baseline}_message"] = _text(words.get("message"))
-        made[f"{baseline}_true"] = _true(
-            made[f"{baseline}_verdict"], made[f"{baseline}_message"], arrived, proofs, settled
-        )
+def _evidence(observations: pd.DataFrame, timelines: pd.DataFrame, index: Ints) -> _Evidence:
+    """Of the joins whose verdicts are these observations."""
+    unit, units = units_of(observations)
+    vantage, vantages = codes_of(observations["vantage"])
+    place, size = _places(unit, vantage, len(units), len(vantages))
+    sent, _ = instants_of(observations["sent_at"])
+    received, answered = instants_of(observations["received_at"])
+    asked = equals(observations["source"], Source.API) & answered & ~equals(observations["failure"], Failure.INTENT)
+    token, absent = (asked & equals(observations["outcome"], one) for one in (Outcome.VISIBLE, Outcome.ABSENT))
+    line_unit = _found(units, np.where(timelines["trace_id"] != "", timelines["trace_id"], timelines["nest"]))
+    line_place, _ = _places(line_unit, _found(vantages, timelines["vantage"]), len(units), len(vantages))
+    proven = (timelines["polls"] > 0).to_numpy(bool) & (line_unit >= 0)
+    shown = np.where(timelines["right_censored"], 0, 1)
+    guest, mine = equals(observations["role"].iloc[index], Role.GUEST), place[index]
+
+    def last(at: Ints, rows: Flags) -> Ints:
+        """Of these rows the greatest instant, by the ways open to each join."""
+        by_way = [rows & equals(observations["operation"], way) for way in _WAYS]
+        return _open([greatest_at(at[those], place[those], size)[mine] for those in by_way], guest)
+
+    layers = [proven & equals(timelines["layer"], f"api:{way}") for way in _WAYS]
+    became = [greatest_at(shown[those], line_place[those], size)[mine] for those in layers]
+    origins = np.full(len(units) + 1, BELOW, dtype=np.int64)
+    known = (line_unit >= 0) & timelines["origin_at"].notna().to_numpy(bool)
+    origins[line_unit[known]] = timelines["origin_at"].astype("int64").to_numpy(np.int64)[known]
+    clock = paired(place, codes_of(observations["run_id"])[0])
+    offsets, _ = clock_offsets(observations, sent, clock)
+    return _Evidence(
+        token_sent=last(sent, token),
+        token_received=last(received, token),
+        absent_sent=last(sent, absent),
+        became=np.maximum(_open(became, guest), -1),
+        origin=origins[unit[index]],
+        offset_s=np.nan_to_num(offsets[clock[index]]),
+    )
+
+
+def _open(by_way: Sequence[Ints], guest: Flags) -> Ints:
+    """The greatest of the values of _WAYS that are open to each: to a guest only the last."""
+    return np.where(guest, by_way[-1], np.max(by_way, axis=0))
+
+
+def _found(texts: Texts, wanted: ArrayLike) -> Ints:
+    """The place of each among the texts, -1 for none of them."""
+    return np.asarray(pd.Index(texts).get_indexer(pd.Index(np.asarray(wanted, dtype=object))), dtype=np.int64)
+
+
+def _places(unit: Ints, vantage: Ints, units: int, vantages: int) -> tuple[Ints, int]:
+    """One number per pair of codes, either of which may be -1; and how many numbers there are."""
+    return (unit + 1) * (vantages + 1) + vantage + 1, (units + 1) * (vantages + 1)
+
+
+def _told(details: pd.Series, took_s: Floats) -> dict[str, Any]:
+    """What joins wrote down when they ended: a list for each column."""
+    made: dict[str, Any] = {name: [] for name in ("policy", "verdict", "elapsed_s", "requests")}
+    made |= {f"{one}_{what}": [] for one in BASELINES for what in ("verdict", "message")}
+    for detail, seconds in zip(details.astype(object), took_s.tolist(), strict=True):
+        facts = _facts(detail)
+        made["policy"].append(_text(facts.get("policy")))
+        made["verdict"].append(_text(facts.get("verdict")))
+        made["elapsed_s"].append(_number(facts.get("elapsed_s"), seconds))
+        made["requests"].append(int(_number(facts.get("requests"), 0.0)))
+        said = facts.get("said")
+        for one in BASELINES:
+            words = said.get(one) if isinstance(said, dict) else None
+            for what in ("verdict", "message"):
+                made[f"{one}_{what}"].append(_text(words.get(what)) if isinstance(words, dict) else "")
     return made
 
 
-def _true(verdict: str, message: str, said_at: int, proofs: Iterable[_Evidence], settled: int) -> bool | None:
-    """Whether a message was true, None when it cannot be told. The rule is the module's."""
+def _true(
+    verdicts: Iterable[str], messages: Iterable[str], said_at: Ints, found: _Evidence, settled: int
+) -> list[bool | None]:
+    """Whether each message was true, None when it cannot be told. The rule is the module's."""
+    token, under_way = found.token_sent >= said_at, found.token_received >= said_at
+    settles = ~under_way & (found.absent_sent >= said_at + settled)
+    proofs = zip(verdicts, messages, token.tolist(), settles.tolist(), strict=True)
+    return [_judged(*one) for one in proofs]
+
+
+def _judged(verdict: str, message: str, token: bool, settles: bool) -> bool | None:
     if verdict in JOINED:
         return True
     wait = message.startswith(STARTING)
     if not wait and not message.startswith(_LEAVE):
         return None
-    proofs = list(proofs)
-    if any(one.token_sent >= said_at for one in proofs):
+    if token:
         return wait
-    under_way = any(one.token_received >= said_at for one in proofs)
-    watched = any(one.absent_sent >= said_at + settled for one in proofs)
-    return not wait if watched and not under_way else None
+    return not wait if settles else None
 
 
-def _evidence(observations: pd.DataFrame) -> dict[tuple[str, str], dict[str, _Evidence]]:
-    """By (unit, vantage) and operation. The latest of each kind decides, so only that is kept."""
-    api = _of(observations, Source.API, Operation.JOIN) | _of(observations, Source.API, Operation.GUEST)
-    asked = observations.loc[
-        api & observations["received_at"].notna() & ~_is(observations["failure"], Failure.INTENT),
-        ["trace_id", "nest", "vantage", "operation", "outcome", "sent_at", "received_at"],
-    ]
-    token, absent = _is(asked["outcome"], Outcome.VISIBLE), _is(asked["outcome"], Outcome.ABSENT)
-    stamps = pd.DataFrame(
-        {
-            "token_sent": asked["sent_at"].where(token, -1),
-            "token_received": asked["received_at"].where(token, -1),
-            "absent_sent": asked["sent_at"].where(absent, -1),
-        }
-    ).astype("int64")
-    unit = np.where(asked["trace_id"] != "", asked["trace_id"], asked["nest"])
-    latest = stamps.groupby([unit, asked["vantage"], asked["operation"]], sort=False).max()
-    found: dict[tuple[str, str], dict[str, _Evidence]] = {}
-    for (name, vantage, way), *instants in latest.itertuples():
-        found.setdefault((str(name), str(vantage)), {})[str(way)] = _Evidence(*instants)
-    return found
-
-
-def _became(timelines: pd.DataFrame) -> dict[tuple[str, str, str], bool]:
-    """By (unit, vantage, layer), of layers that give a token and about which anything was proven."""
-    proven = timelines[timelines["polls"] > 0]
-    named = proven[proven["layer"].isin([f"api:{way}" for way in _FOR_JOINERS])]
-    columns = ("trace_id", "nest", "vantage", "layer", "right_censored")
-    return {(_unit(row), row["vantage"], row["layer"]): not row["right_censored"] for row in _records(named, columns)}
-
-
-def _verdicts(observations: pd.DataFrame) -> pd.Series:
+def _verdicts(observations: pd.DataFrame) -> Flags:
     """The rows that end a join."""
     return (
         _of(observations, Source.JOIN, Operation.VERDICT)
-        & ~_is(observations["failure"], Failure.INTENT)
-        & observations["received_at"].notna()
+        & ~equals(observations["failure"], Failure.INTENT)
+        & observations["received_at"].notna().to_numpy(bool)
     )
 
 
-def _of(observations: pd.DataFrame, source: Source, operation: Operation) -> pd.Series:
-    return _is(observations["source"], source) & _is(observations["operation"], operation)
-
-
-def _is(values: pd.Series, word: str) -> pd.Series:
-    return values.isin([str(word)])
-
-
-def _unit(row: Mapping[str, Any]) -> str:
-    """What timelines group by: the trace, else the nest."""
-    return str(row["trace_id"] or row["nest"])
-
-
-def _records(frame: pd.DataFrame, columns: tuple[str, ...]) -> list[dict[str, Any]]:
-    return cast(list[dict[str, Any]], frame[list(columns)].to_dict("records"))
-
-
-def _clock(row: Mapping[str, Any]) -> tuple[str, str, str]:
-    """Whose clock, for which unit: what an offset belongs to."""
-    return _unit(row), str(row["vantage"]), str(row["run_id"])
-
-
-def _offsets(observations: pd.DataFrame) -> dict[tuple[str, str, str], float]:
-    """By clock the offset in seconds with the least error; a stated error is better than none."""
-    columns = ("trace_id", "nest", "vantage", "run_id", "clock_offset_s")
-    known = observations.loc[observations["clock_offset_s"].notna(), [*columns, "clock_error_s"]]
-    least = known.sort_values("clock_error_s", na_position="last")
-    best = least.drop_duplicates(["trace_id", "nest", "vantage", "run_id"])
-    return {_clock(row): float(row["clock_offset_s"]) for row in reversed(_records(best, columns))}
-
-
-def _age_s(arrived: int, offset_s: float, origin: Any) -> float:
-    if origin is None or pd.isna(origin):
-        return float("nan")
-    return (int(arrived) - pd.Timestamp(origin).value) / _SECOND - offset_s
+def _of(observations: pd.DataFrame, source: Source, operation: Operation) -> Flags:
+    return equals(observations["source"], source) & equals(observations["operation"], operation)
 
 
 def _facts(detail: object) -> dict[str, Any]:
@@ -264,15 +260,14 @@ def _number(value: object, otherwise: float) -> float:
     return float(value) if isinstance(value, int | float) else otherwise
 
 
-def _frame(rows: list[dict[str, Any]]) -> pd.DataFrame:
-    """The rows under the columns and dtypes of SCHEMA."""
+def _frame(values: Mapping[str, Any]) -> pd.DataFrame:
+    """The values under the columns and dtypes of SCHEMA."""
     made = {}
     for column in SCHEMA:
-        values = [row[column.name] for row in rows]
         if column.type == "instant":
-            made[column.name] = pd.Series(np.array(values, dtype="M8[ns]")).dt.tz_localize("UTC")
+            made[column.name] = pd.Series(np.array(values[column.name], dtype="M8[ns]")).dt.tz_localize("UTC")
         else:
-            made[column.name] = pd.Series(values, dtype=cast(Any, _DTYPES[column.type]))
+            made[column.name] = pd.Series(values[column.name], dtype=cast(Any, _DTYPES[column.type]))
     return pd.DataFrame(made)
 
 

@@ -28,14 +28,27 @@ from typing import Any, Final, Literal, cast, get_args
 
 import numpy as np
 import pandas as pd
-from numpy.typing import NDArray
 
+from nestobs.arrays import (
+    BELOW,
+    NONE,
+    Flags,
+    Floats,
+    Ints,
+    Texts,
+    codes_of,
+    count_of,
+    equals,
+    greatest_at,
+    instants_of,
+    least_at,
+    paired,
+    ranked,
+    reals_of,
+    units_of,
+)
 from nestobs.observation import Column, Failure, Operation, Outcome, Source, layer_of
 
-Ints = NDArray[np.int64]
-Floats = NDArray[np.float64]
-Flags = NDArray[np.bool_]
-Texts = NDArray[np.object_]
 Origin = Literal["create", "publish"]
 
 LATE_S: Final = 0.1
@@ -90,17 +103,16 @@ SCHEMA: Final[tuple[Column, ...]] = (
 datetime64[ns, UTC]. Nullable ones use NaN and NaT."""
 
 _DTYPES: Final = {"text": "str", "int": "int64", "real": "float64", "bool": "bool", "instant": "datetime64[ns, UTC]"}
-_NONE: Final = np.iinfo(np.int64).max
-_BELOW: Final = np.iinfo(np.int64).min  # numpy's NaT, too
 _SECOND: Final = 1_000_000_000
 
 
 def timelines(observations: pd.DataFrame, *, origin: Origin = "create") -> pd.DataFrame:
     """One row per (trace_id, layer, vantage), or per (nest, layer, vantage) where there is no trace_id.
 
-    `observations` has the columns of observation.COLUMNS, instants as (nullable) int64 ns; row order and index do not
-    matter. Rows about no layer or no nest make no row, but give origins, offsets and marks. The result has the columns
-    and dtypes of SCHEMA, also when empty, sorted by nest, trace_id, layer, vantage.
+    `observations` has the columns of observation.COLUMNS, instants as (nullable) int64 ns, text of any dtype, the
+    categorical included; row order and index do not matter. Rows about no layer or no nest make no row, but give
+    origins, offsets and marks. The result has the columns and dtypes of SCHEMA, also when empty, sorted by nest,
+    trace_id, layer, vantage.
 
     Intervals are (lower_s, upper_s] in seconds since the origin. `visible` and `absent` answers that were received move
     bounds. Everything else moves only `unknown` and `late`; an intent counts nowhere, its attempt does. Nothing is
@@ -191,7 +203,7 @@ class _Origins:
 
 @dataclass(frozen=True, slots=True)
 class _Shifts:
-    """row: ns to subtract from each observation's instants. Per group: the origin, its PUT, error_s; _NONE: none."""
+    """row: ns to subtract from each observation's instants. Per group: the origin, its PUT, error_s; NONE: none."""
 
     row: Ints
     origin: Ints
@@ -201,7 +213,7 @@ class _Shifts:
 
 @dataclass(frozen=True, slots=True)
 class _Bounds:
-    """Per group, in shifted ns, _NONE or _BELOW when there is none. The flags are of observations."""
+    """Per group, in shifted ns, NONE or BELOW when there is none. The flags are of observations."""
 
     lower: Ints
     upper: Ints
@@ -215,31 +227,29 @@ class _Bounds:
 
 
 def _read(observations: pd.DataFrame) -> _Rows:
-    sent, _ = _instants(observations["sent_at"])
-    received, answered = _instants(observations["received_at"])
-    planned, due = _instants(observations["planned_at"])
-    intent = _is(observations["failure"], Failure.INTENT)
+    sent, _ = instants_of(observations["sent_at"])
+    received, answered = instants_of(observations["received_at"])
+    planned, due = instants_of(observations["planned_at"])
+    intent = equals(observations["failure"], Failure.INTENT)
     proof = answered & ~intent
-    trace, traces = _codes(observations["trace_id"])
-    nest, _ = _codes(observations["nest"])
-    unit = np.where(trace >= 0, trace, np.where(nest >= 0, nest + len(traces), -1))
-    vantage, _ = _codes(observations["vantage"])
-    run, _ = _codes(observations["run_id"])
-    clock = _pairs(vantage, run)
-    place = _pairs(unit, clock)
+    vantage, _ = codes_of(observations["vantage"])
+    run, _ = codes_of(observations["run_id"])
+    clock = paired(vantage, run)
+    unit, _ = units_of(observations)
+    place = paired(unit, clock)
     return _Rows(
-        unit=_ranks(unit),
+        unit=unit,
         vantage=vantage,
         clock=clock,
         place=place,
-        places=_size(place),
+        places=count_of(place),
         sent=sent,
         received=np.where(answered, received, sent),
         late=due & ~intent & (sent - planned > round(LATE_S * _SECOND)),
         intent=intent,
-        visible=proof & _is(observations["outcome"], Outcome.VISIBLE),
-        absent=proof & _is(observations["outcome"], Outcome.ABSENT),
-        pushed=_is(observations["operation"], Operation.SUBSCRIBE),
+        visible=proof & equals(observations["outcome"], Outcome.VISIBLE),
+        absent=proof & equals(observations["outcome"], Outcome.ABSENT),
+        pushed=equals(observations["operation"], Operation.SUBSCRIBE),
     )
 
 
@@ -251,57 +261,59 @@ def _without_ended(observations: pd.DataFrame, rows: _Rows) -> _Rows:
     bounds the going as any other.
     """
     operation, known = observations["operation"], rows.unit >= 0
-    rooms, signal = (_is(operation, name) & known for name in (Operation.ROOMS, Operation.SIGNAL))
+    rooms, signal = (equals(operation, name) & known for name in (Operation.ROOMS, Operation.SIGNAL))
     listed = rooms & rows.visible
-    last = _greatest(rows.sent[listed], rows.place[listed], rows.places)
-    missing = rooms & rows.absent & (rows.sent > last[rows.place]) & (last[rows.place] != _BELOW)
+    last = greatest_at(rows.sent[listed], rows.place[listed], rows.places)
+    missing = rooms & rows.absent & (rows.sent > last[rows.place]) & (last[rows.place] != BELOW)
     ended = np.bincount(rows.place[missing], minlength=rows.places) > 0
     shown = signal & rows.visible
-    first = _least(rows.received[shown], rows.place[shown], rows.places)
+    first = least_at(rows.received[shown], rows.place[shown], rows.places)
     late = ended[rows.place] & (rows.sent >= last[rows.place]) & (rows.sent < first[rows.place])
     return replace(rows, absent=rows.absent & ~(signal & rows.absent & late))
 
 
 def _group(observations: pd.DataFrame, rows: _Rows) -> _Groups:
     asked, names = _layers(observations)
-    code = np.where((rows.unit >= 0) & (asked >= 0), _pairs(_pairs(rows.unit, asked), rows.vantage), -1)
-    code = _ranks(code)
-    first = np.full(_size(code), -1, dtype=np.int64)
+    code = np.where((rows.unit >= 0) & (asked >= 0), paired(paired(rows.unit, asked), rows.vantage), -1)
+    code = ranked(code)
+    first = np.full(count_of(code), -1, dtype=np.int64)
     first[code[code >= 0]] = np.flatnonzero(code >= 0)  # any row of the group: all agree on what is read here
     return _Groups(of=code, unit=rows.unit[first], vantage=rows.vantage[first], layer=names[asked[first]])
 
 
 def _layers(observations: pd.DataFrame) -> tuple[Ints, Texts]:
     """Per observation the code of its layer, -1 for none, and the layers' names."""
-    asked = [_codes(observations[name]) for name in ("source", "operation", "target")]
+    asked = [codes_of(observations[name]) for name in ("source", "operation", "target")]
     (source, sources), (operation, operations), (target, targets) = asked
-    kind = _pairs(_pairs(source, operation), target)
-    first = np.zeros(_size(kind), dtype=np.int64)
+    kind = paired(paired(source, operation), target)
+    first = np.zeros(count_of(kind), dtype=np.int64)
     first[kind] = np.arange(len(kind))
     text = [
         layer_of(_name(sources, source[i]), _name(operations, operation[i]), _name(targets, target[i])) for i in first
     ]
-    code, names = _codes(pd.Series(text, dtype=object))
+    code, names = codes_of(pd.Series(text, dtype=object))
     return code[kind] if len(kind) else kind, names
 
 
 def _origins(observations: pd.DataFrame, rows: _Rows, wanted: Origin) -> _Origins:
     source, operation, outcome = observations["source"], observations["operation"], observations["outcome"]
-    units = _size(rows.unit)
+    units = count_of(rows.unit)
     seen = np.zeros(units + 1, dtype=bool)
     seen[rows.unit[rows.visible]] = True
     later = seen[rows.unit]
-    unanswered = _is(outcome, Outcome.UNKNOWN) | rows.intent
-    accepted = _is(outcome, Outcome.ACCEPTED) & ~rows.intent
-    put = _is(source, Source.API) & _is(operation, Operation.CREATE) & (accepted | unanswered & later)
-    left = ~_is(outcome, Outcome.PROBE_ERROR) & (~rows.intent | later)  # a probe_error never left; an intent may have
-    publish = _is(source, Source.RELAY) & _is(operation, Operation.PUBLISH) & left
+    unanswered = equals(outcome, Outcome.UNKNOWN) | rows.intent
+    accepted = equals(outcome, Outcome.ACCEPTED) & ~rows.intent
+    put = equals(source, Source.API) & equals(operation, Operation.CREATE) & (accepted | unanswered & later)
+    left = ~equals(outcome, Outcome.PROBE_ERROR) & (
+        ~rows.intent | later
+    )  # a probe_error never left; an intent may have
+    publish = equals(source, Source.RELAY) & equals(operation, Operation.PUBLISH) & left
     create = _earliest(rows, put, np.where(accepted, 0, np.where(rows.intent, 2, 1)))
     published = _earliest(rows, publish, np.where(rows.intent, 1, 0))
     created = _created(observations, rows, (create < 0) & (published < 0))
     order = [("create", create), ("publish", published)]
     (kind, row), (other_kind, other) = order if wanted == "create" else order[::-1]
-    kinds = np.select([row >= 0, other >= 0, created < _NONE], [kind, other_kind, "created_at"], "").astype(object)
+    kinds = np.select([row >= 0, other >= 0, created < NONE], [kind, other_kind, "created_at"], "").astype(object)
     return _Origins(row=np.where(row >= 0, row, other), create=create, kind=kinds, created=created)
 
 
@@ -309,40 +321,40 @@ def _earliest(rows: _Rows, among: Flags, rank: Ints) -> Ints:
     """Per unit the row of least rank, of these the first sent; -1 for none."""
     index = np.flatnonzero(among & (rows.unit >= 0))
     index = index[np.lexsort((rows.place[index], rows.sent[index], rank[index]))][::-1]
-    first = np.full(_size(rows.unit), -1, dtype=np.int64)
+    first = np.full(count_of(rows.unit), -1, dtype=np.int64)
     first[rows.unit[index]] = index  # the last write stands: the least
     return first
 
 
 def _created(observations: pd.DataFrame, rows: _Rows, foreign: Flags) -> Ints:
-    """Per foreign unit the least `created_at` seen of its nest by any vantage, in ns; _NONE when none was."""
-    nest, nests = _codes(observations["nest"])
-    told = rows.visible & _is(observations["source"], Source.RELAY) & (nest >= 0)
+    """Per foreign unit the least `created_at` seen of its nest by any vantage, in ns; NONE when none was."""
+    nest, nests = codes_of(observations["nest"])
+    told = rows.visible & equals(observations["source"], Source.RELAY) & (nest >= 0)
     index = np.flatnonzero(told & np.append(foreign, False)[rows.unit])
     wanted = np.zeros(len(nests) + 1, dtype=bool)
     wanted[nest[index]] = True
     index = np.flatnonzero(told & wanted[nest])
     code, texts = pd.factorize(observations["detail"].iloc[index])
-    stamps = np.array([_stamp(text) for text in texts] + [_NONE], dtype=np.int64)
-    oldest = _least(stamps[code], nest[index], len(nests) + 1)
-    units = np.full(_size(rows.unit), -1, dtype=np.int64)
+    stamps = np.array([_stamp(text) for text in texts] + [NONE], dtype=np.int64)
+    oldest = least_at(stamps[code], nest[index], len(nests) + 1)
+    units = np.full(count_of(rows.unit), -1, dtype=np.int64)
     known = (nest >= 0) & (rows.unit >= 0)
     np.maximum.at(units, rows.unit[known], nest[known])
-    return np.where(foreign, oldest[units], _NONE)
+    return np.where(foreign, oldest[units], NONE)
 
 
 def _stamp(detail: str) -> int:
-    """The lesser of created_at and first_created_at in a detail, in ns; _NONE when it holds no whole seconds."""
+    """The lesser of created_at and first_created_at in a detail, in ns; NONE when it holds no whole seconds."""
     try:
         facts = json.loads(detail)
     except (ValueError, RecursionError):
-        return _NONE
+        return NONE
     stamps = [facts.get(name) for name in ("created_at", "first_created_at")] if isinstance(facts, dict) else []
-    return min((s * _SECOND for s in stamps if type(s) is int and 0 <= s < _NONE // _SECOND), default=_NONE)
+    return min((s * _SECOND for s in stamps if type(s) is int and 0 <= s < NONE // _SECOND), default=NONE)
 
 
 def _shifts(observations: pd.DataFrame, rows: _Rows, groups: _Groups, origins: _Origins) -> _Shifts:
-    offset, error = _offsets(observations, rows)
+    offset, error = clock_offsets(observations, rows.sent, rows.place)
     known = ~np.isnan(offset)
     made = origins.row[groups.unit]  # -1 is masked by `own` wherever it is used
     own = made >= 0
@@ -363,23 +375,24 @@ def _shifts(observations: pd.DataFrame, rows: _Rows, groups: _Groups, origins: _
     return _Shifts(
         row=row,
         origin=np.where(own, rows.sent[made] - home_shift, origins.created[groups.unit]),
-        create=np.where(own & (put >= 0), rows.sent[put] - home_shift, _NONE),
+        create=np.where(own & (put >= 0), rows.sent[put] - home_shift, NONE),
         error_s=np.select(
             [own, kind == "created_at"], [own_error, GRAIN_S + np.where(compared, worst, 0.0)], default=np.nan
         ),
     )
 
 
-def _offsets(observations: pd.DataFrame, rows: _Rows) -> tuple[Floats, Floats]:
-    """Per place the clock offset with the least error, and that error, in seconds; NaN and 0 when never compared."""
-    offsets = _reals(observations["clock_offset_s"])
-    errors = _reals(observations["clock_error_s"])
+def clock_offsets(observations: pd.DataFrame, sent: Ints, place: Ints) -> tuple[Floats, Floats]:
+    """Per place (unit and clock: a code for each row, sent at `sent` ns) the clock offset with the least error, and
+    that error, in seconds; NaN and 0 when never compared."""
+    offsets = reals_of(observations["clock_offset_s"])
+    errors = reals_of(observations["clock_error_s"])
     index = np.flatnonzero(~np.isnan(offsets))
-    keys = (offsets[index], rows.sent[index], errors[index])  # NaN sorts last: a stated error is better than none
+    keys = (offsets[index], sent[index], errors[index])  # NaN sorts last: a stated error is better than none
     index = index[np.lexsort(keys)][::-1]
-    offset, error = np.full(rows.places, np.nan), np.zeros(rows.places)
-    offset[rows.place[index]] = offsets[index]
-    error[rows.place[index]] = np.nan_to_num(errors[index])
+    offset, error = np.full(count_of(place), np.nan), np.zeros(count_of(place))
+    offset[place[index]] = offsets[index]
+    error[place[index]] = np.nan_to_num(errors[index])
     return offset, error
 
 
@@ -387,22 +400,22 @@ def _bounds(rows: _Rows, groups: _Groups, shifts: _Shifts) -> _Bounds:
     size = len(groups.unit)
     of, sent, received = groups.of, rows.sent - shifts.row, rows.received - shifts.row
     visible, absent = rows.visible & (of >= 0), rows.absent & (of >= 0)
-    upper = _least(received[visible], of[visible], size)
+    upper = least_at(received[visible], of[visible], size)
     early = absent & (sent < upper[of])
-    lower = _greatest(sent[early], of[early], size)
-    gone_lower = _greatest(sent[visible], of[visible], size)
+    lower = greatest_at(sent[early], of[early], size)
+    gone_lower = greatest_at(sent[visible], of[visible], size)
     late = absent & ~early & ~rows.pushed  # an event is pushed once: silence after it proves nothing
     after = late & (received > gone_lower[of])
     last_absent, first_visible = early & (sent == lower[of]), visible & (received == upper[of])
-    from_sent = _greatest(sent[first_visible], of[first_visible], size)
+    from_sent = greatest_at(sent[first_visible], of[first_visible], size)
     gap = np.abs(_minus(from_sent, lower)) / _SECOND
     return _Bounds(
         lower=lower,
         upper=upper,
         stable=_stable(of, sent, received, visible, late, size=size),
         gone_lower=gone_lower,
-        gone_upper=_least(received[after], of[after], size),
-        spacing_s=np.where(upper == _NONE, np.inf, gap),
+        gone_upper=least_at(received[after], of[after], size),
+        spacing_s=np.where(upper == NONE, np.inf, gap),
         last_absent=last_absent,
         first_visible=first_visible,
         flap=late & ~after,
@@ -410,24 +423,24 @@ def _bounds(rows: _Rows, groups: _Groups, shifts: _Shifts) -> _Bounds:
 
 
 def _stable(of: Ints, sent: Ints, received: Ints, visible: Flags, late: Flags, *, size: int) -> Ints:
-    """Receipt of the first of STABLE_POLLS visible rows that no late absent parts, in order of receipt; else _NONE."""
+    """Receipt of the first of STABLE_POLLS visible rows that no late absent parts, in order of receipt; else NONE."""
     index = np.flatnonzero(visible | late)
     index = index[np.lexsort((sent[index], visible[index], received[index], of[index]))]  # ties: the absent first
     reach = len(index) - STABLE_POLLS + 1
     if reach <= 0:
-        return np.full(size, _NONE)
+        return np.full(size, NONE)
     steady = np.logical_and.reduce([visible[index[k : k + reach]] for k in range(STABLE_POLLS)])
     steady &= of[index[:reach]] == of[index[STABLE_POLLS - 1 :]]
     start = index[:reach][steady]
-    return _least(received[start], of[start], size)
+    return least_at(received[start], of[start], size)
 
 
 def _delays(bounds: _Bounds, groups: _Groups, origins: _Origins, shifts: _Shifts) -> dict[str, Any]:
     error, start = shifts.error_s, shifts.origin
     kind = origins.kind[groups.unit]
     own = (kind == "create") | (kind == "publish")
-    known, shown = bounds.lower != _BELOW, bounds.upper != _NONE
-    went = bounds.gone_upper != _NONE
+    known, shown = bounds.lower != BELOW, bounds.upper != NONE
+    went = bounds.gone_upper != NONE
     upper = np.where(shown, _minus(bounds.upper, start) / _SECOND + error, np.inf)
     lower = _minus(bounds.lower, start) / _SECOND - error
     floor = _floor(kind, groups.relay, _minus(shifts.create, start) / _SECOND, error)
@@ -473,13 +486,13 @@ def _counts(rows: _Rows, groups: _Groups, bounds: _Bounds) -> dict[str, Any]:
 def _names(observations: pd.DataFrame, rows: _Rows, groups: _Groups) -> dict[str, Any]:
     found: dict[str, Any] = {"layer": groups.layer}
     for name in ("nest", "room", "trace_id"):  # a trace knows its nest and room from whichever row knew them
-        code, names = _codes(observations[name])
+        code, names = codes_of(observations[name])
         known = (code >= 0) & (rows.unit >= 0)
-        told = np.full(_size(rows.unit), -1, dtype=np.int64)
+        told = np.full(count_of(rows.unit), -1, dtype=np.int64)
         np.maximum.at(told, rows.unit[known], code[known])
         found[name] = np.append(names, "")[told[groups.unit]]
-    _, vantages = _codes(observations["vantage"])
-    target, targets = _codes(observations["target"])
+    _, vantages = codes_of(observations["vantage"])
+    target, targets = codes_of(observations["target"])
     asked = np.full(len(groups.unit), -1, dtype=np.int64)
     asked[groups.of[groups.of >= 0]] = target[groups.of >= 0]
     return found | {"vantage": np.append(vantages, "")[groups.vantage], "target": np.append(targets, "")[asked]}
@@ -489,15 +502,15 @@ def _marked(observations: pd.DataFrame, rows: _Rows, groups: _Groups, origins: _
     """Per group the disturbances that overlap the bracketing polls, by the vantage's own clock."""
     size, of = len(groups.unit), groups.of
     bracket = bounds.last_absent | bounds.first_visible
-    end = _greatest(rows.received[bracket], of[bracket], size)
-    start = _least(rows.sent[bracket], of[bracket], size)
+    end = greatest_at(rows.received[bracket], of[bracket], size)
+    start = least_at(rows.sent[bracket], of[bracket], size)
     made = origins.row[groups.unit]
-    here = (bounds.lower == _BELOW) & (made >= 0) & (rows.vantage[made] == groups.vantage)
+    here = (bounds.lower == BELOW) & (made >= 0) & (rows.vantage[made] == groups.vantage)
     start = np.where(here, np.minimum(start, rows.sent[made]), start)
-    clocks = [_greatest(rows.clock[poll], of[poll], size) for poll in (bounds.last_absent, bounds.first_visible)]
+    clocks = [greatest_at(rows.clock[poll], of[poll], size) for poll in (bounds.last_absent, bounds.first_visible)]
     code = np.zeros(size, dtype=np.int64)
     for bit, mark in enumerate(MARKS):
-        disturbed = np.flatnonzero(_is(observations["failure"], mark))
+        disturbed = np.flatnonzero(equals(observations["failure"], mark))
         for clock, begun, ended in _by_clock(rows, disturbed):
             on = np.flatnonzero((clocks[0] == clock) | (clocks[1] == clock))
             overlaps = np.searchsorted(begun, end[on], "right") > np.searchsorted(ended, start[on], "left")
@@ -515,82 +528,23 @@ def _by_clock(rows: _Rows, index: Ints) -> Iterator[tuple[int, Ints, Ints]]:
 
 
 def _frame(values: dict[str, Any]) -> pd.DataFrame:
-    """The values under the columns and dtypes of SCHEMA; _NONE and _BELOW become NaT."""
+    """The values under the columns and dtypes of SCHEMA; NONE and BELOW become NaT."""
     made = {}
     for column in SCHEMA:
         value = np.asarray(values[column.name])
         if column.type == "instant":
             stamps = value.astype(np.int64)
-            made[column.name] = pd.Series(np.where(stamps == _NONE, _BELOW, stamps).view("M8[ns]")).dt.tz_localize(
-                "UTC"
-            )
+            made[column.name] = pd.Series(np.where(stamps == NONE, BELOW, stamps).view("M8[ns]")).dt.tz_localize("UTC")
         else:
             made[column.name] = pd.Series(value).astype(cast(Any, _DTYPES[column.type]))
     return pd.DataFrame(made)
-
-
-def _instants(values: pd.Series) -> tuple[Ints, Flags]:
-    """Instants in ns, 0 where null, and which are not null."""
-    if not (pd.api.types.is_integer_dtype(values.dtype) or values.dtype == object or not values.notna().any()):
-        raise TypeError(f"{values.name} holds {values.dtype}, not int64 nanoseconds")
-    known = np.asarray(values.notna(), dtype=bool)
-    if not known.any():
-        return np.zeros(len(values), dtype=np.int64), known
-    return np.asarray(values.astype("Int64").fillna(0), dtype=np.int64), known
-
-
-def _reals(values: pd.Series) -> Floats:
-    return np.asarray(pd.to_numeric(values).astype("Float64").to_numpy(na_value=np.nan), dtype=np.float64)
-
-
-def _is(values: pd.Series, word: str) -> Flags:
-    return np.asarray(values.isin([str(word)]), dtype=bool)
-
-
-def _codes(values: pd.Series) -> tuple[Ints, Texts]:
-    """Each value's place among the sorted texts, -1 where null or empty, and the texts."""
-    codes, names = pd.factorize(values, sort=True)
-    texts = np.asarray(names, dtype=object)
-    codes = np.asarray(codes, dtype=np.int64)
-    if len(texts) and texts[0] == "":  # the empty text sorts first
-        codes, texts = np.maximum(codes - 1, -1), texts[1:]
-    return codes, texts
-
-
-def _ranks(codes: Ints) -> Ints:
-    """The same partition, numbered from 0 by size of the code; -1 stays."""
-    ranks, names = pd.factorize(codes, sort=True)
-    return np.asarray(ranks, dtype=np.int64) - int(len(names) > 0 and names[0] == -1)
-
-
-def _pairs(first: Ints, second: Ints) -> Ints:
-    """One number from 0 per distinct pair, in the order of the pairs. Both may be -1."""
-    return _ranks((first + 1) * (_size(second) + 1) + second + 1)
-
-
-def _size(codes: Ints) -> int:
-    return int(codes.max(initial=-1)) + 1
 
 
 def _name(names: Texts, code: int) -> str:
     return str(names[code]) if code >= 0 else ""
 
 
-def _least(values: Ints, at: Ints, size: int) -> Ints:
-    """Per place the least value, _NONE where there is none."""
-    least = np.full(size, _NONE, dtype=np.int64)
-    np.minimum.at(least, at, values)
-    return least
-
-
-def _greatest(values: Ints, at: Ints, size: int) -> Ints:
-    """Per place the greatest value, _BELOW where there is none."""
-    greatest = np.full(size, _BELOW, dtype=np.int64)
-    np.maximum.at(greatest, at, values)
-    return greatest
-
-
 def _minus(first: Ints, second: Ints) -> Floats:
     """first - second in ns, exact before it is made a float; NaN where either is none."""
-    none = (first == _NONE) | (first == _BELOW) | (second == _NONE) | (second == _BELOW)
+    none = (first == NONE) | (first == BELOW) | (second == NONE) | (second == BELOW)
     return np.where(none, np.nan, np.where(none, 0, first) - np.where(none, 0, second))

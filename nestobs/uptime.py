@@ -20,9 +20,8 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from nestobs.arrays import Ints, codes_of, equals, instants_of
 from nestobs.observation import HEARTBEAT_S, Failure, Operation, Source
-
-Ints = NDArray[np.int64]
 
 GAP_S: Final = 2.5 * HEARTBEAT_S
 """Instants further apart are a gap: one beat may be lost and the next come late."""
@@ -40,19 +39,19 @@ def spans(observations: pd.DataFrame, *, gap_s: float = GAP_S) -> pd.DataFrame:
     Sorted by vantage and time; those of one vantage neither overlap nor touch. observations: as Store.frame gives them.
     A run of a single instant has no length and no span.
     """
-    vantage, names = pd.factorize(observations["vantage"], sort=True)
-    run, runs = pd.factorize(observations["run_id"])
-    clock = vantage.astype(np.int64) * max(1, len(runs)) + run
-    sent, answered = observations["sent_at"].to_numpy(np.int64), observations["received_at"].notna().to_numpy(bool)
-    slept = observations["failure"].isin([str(Failure.SUSPENDED)]).to_numpy(bool)  # its sent_at is reckoned back
-    received = np.asarray(observations["received_at"].astype("Int64").fillna(0), dtype=np.int64)
+    vantage, names = codes_of(observations["vantage"])
+    run, runs = codes_of(observations["run_id"])
+    clock = (vantage + 1) * (len(runs) + 1) + run + 1
+    sent, _ = instants_of(observations["sent_at"])
+    received, answered = instants_of(observations["received_at"])
+    slept = equals(observations["failure"], Failure.SUSPENDED)  # its sent_at is reckoned back
     at = np.concatenate([sent[~slept], received[answered]])
     of = np.concatenate([clock[~slept], clock[answered]])
     order = np.lexsort((at, of))
     at, of = at[order], of[order]
     begins = _first_of((np.diff(of) != 0) | (np.diff(at) > round(gap_s * _SECOND)), len(at))
     ends = np.append(begins[1:], len(at)) - 1 if len(begins) else begins
-    return _merged(of[begins] // max(1, len(runs)), at[begins], at[ends], np.asarray(names, dtype=object))
+    return _merged(of[begins] // (len(runs) + 1), at[begins], at[ends], np.array(["", *names], dtype=object))
 
 
 def together(found: pd.DataFrame) -> pd.DataFrame:

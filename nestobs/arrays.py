@@ -1,0 +1,119 @@
+"""Columns of observations as numpy arrays: texts as codes, instants as whole nanoseconds, and the least of a group.
+
+A code stands for a text: 0, 1, … in the order of the texts, -1 for none. What many rows are grouped by is a code.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+Ints = NDArray[np.int64]
+Floats = NDArray[np.float64]
+Flags = NDArray[np.bool_]
+Texts = NDArray[np.object_]
+
+NONE: Final = np.iinfo(np.int64).max
+"""No instant, where the least is looked for."""
+
+BELOW: Final = np.iinfo(np.int64).min
+"""No instant, where the greatest is looked for; numpy's NaT, too."""
+
+_DENSE: Final = 4
+"""Codes up to so many times their number are counted, others hashed."""
+
+
+def codes_of(values: pd.Series) -> tuple[Ints, Texts]:
+    """Each value's place among the sorted texts, -1 where null or empty, and the texts."""
+    if isinstance(values.dtype, pd.CategoricalDtype):
+        codes, texts = _of_categories(values)
+    else:
+        found, names = pd.factorize(values, sort=True)
+        codes, texts = np.asarray(found, dtype=np.int64), np.asarray(names, dtype=object)
+    if len(texts) and texts[0] == "":  # the empty text sorts first
+        codes, texts = np.maximum(codes - 1, -1), texts[1:]
+    return codes, texts
+
+
+def _of_categories(values: pd.Series) -> tuple[Ints, Texts]:
+    """The same of a categorical column, whose texts are looked at once each, and only those there are rows of."""
+    given = np.asarray(values.cat.codes, dtype=np.int64)
+    texts = np.asarray(values.cat.categories, dtype=object)
+    present = np.flatnonzero(np.bincount(given + 1, minlength=len(texts) + 1)[1:])
+    place, names = pd.factorize(texts[present], sort=True)
+    places = np.full(len(texts) + 1, -1, dtype=np.int64)  # the last is null's
+    places[present] = place
+    return places[given], np.asarray(names, dtype=object)
+
+
+def units_of(frame: pd.DataFrame) -> tuple[Ints, Texts]:
+    """What rows are grouped by, as codes: the trace, where there is none the nest; and the text of each."""
+    trace, traces = codes_of(frame["trace_id"])
+    nest, nests = codes_of(frame["nest"])
+    found = np.where(trace >= 0, trace, np.where(nest >= 0, nest + len(traces), -1))
+    unit = ranked(found)
+    texts = np.empty(count_of(unit), dtype=object)
+    known = found >= 0
+    texts[unit[known]] = np.concatenate([traces, nests])[found[known]]
+    return unit, texts
+
+
+def ranked(codes: Ints) -> Ints:
+    """The same partition, numbered from 0 by size of the code; -1 stays."""
+    size = count_of(codes)
+    if size <= _DENSE * len(codes) + 1:
+        present = np.zeros(size + 1, dtype=np.int64)
+        present[codes] = 1  # -1 writes to the last
+        present[size] = 0
+        ranks = np.cumsum(present) - 1
+        ranks[size] = -1
+        return np.asarray(ranks[codes], dtype=np.int64)
+    found, names = pd.factorize(codes, sort=True)
+    return np.asarray(found, dtype=np.int64) - int(len(names) > 0 and names[0] == -1)
+
+
+def paired(first: Ints, second: Ints) -> Ints:
+    """One number from 0 per distinct pair, in the order of the pairs. Both may be -1."""
+    return ranked((first + 1) * (count_of(second) + 1) + second + 1)
+
+
+def count_of(codes: Ints) -> int:
+    """One more than the greatest code."""
+    return int(codes.max(initial=-1)) + 1
+
+
+def instants_of(values: pd.Series) -> tuple[Ints, Flags]:
+    """Instants in ns, 0 where null, and which are not null. Raises TypeError for a column of no integers."""
+    known = np.asarray(values.notna(), dtype=bool)
+    if not (pd.api.types.is_integer_dtype(values.dtype) or values.dtype == object or not known.any()):
+        raise TypeError(f"{values.name} holds {values.dtype}, not int64 nanoseconds")
+    if not known.any():
+        return np.zeros(len(values), dtype=np.int64), known
+    return np.asarray(values.astype("Int64").to_numpy(np.int64, na_value=0), dtype=np.int64), known
+
+
+def reals_of(values: pd.Series) -> Floats:
+    """Numbers, NaN where null."""
+    return np.asarray(pd.to_numeric(values).astype("Float64").to_numpy(na_value=np.nan), dtype=np.float64)
+
+
+def equals(values: pd.Series, word: str) -> Flags:
+    """Which are that text; a null is none."""
+    return np.asarray(values.isin([str(word)]), dtype=bool)
+
+
+def least_at(values: Ints, at: Ints, size: int) -> Ints:
+    """Per place the least value, NONE where there is none."""
+    least = np.full(size, NONE, dtype=np.int64)
+    np.minimum.at(least, at, values)
+    return least
+
+
+def greatest_at(values: Ints, at: Ints, size: int) -> Ints:
+    """Per place the greatest value, BELOW where there is none."""
+    greatest = np.full(size, BELOW, dtype=np.int64)
+    np.maximum.at(greatest, at, values)
+    return greatest
