@@ -16,23 +16,23 @@ Of twenty comparisons one differs by chance. `holm` says which still differ when
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import Any, Final, Literal, NamedTuple
 
 import numpy as np
 import pandas as pd
-from numpy.typing import ArrayLike, NDArray
-from scipy import stats
+from numpy.typing import ArrayLike
+from scipy import special
 
+from nestobs.arrays import Flags, Floats, Ints, codes_of, equals, units_of
 from nestobs.delays import joinable
 from nestobs.join import Kind
 from nestobs.observation import Failure, Source
 from nestobs.window import SECOND_NS, Window
 
-Floats = NDArray[np.float64]
-Ints = NDArray[np.int64]
-Flags = NDArray[np.bool_]
 Group = Literal["count", "share", "median", "ninth"]
 Interval = Callable[[float], tuple[float, float]]
 
@@ -49,6 +49,7 @@ JOINABLE: Final = "joinable"
 
 QUANTILES: Final[dict[Group, float]] = {"median": 0.5, "ninth": 0.9}
 _ASKED: Final = (Source.RELAY, Source.API, Source.LIVEKIT, Source.CLIENT)
+_HOST: Final = re.compile(r"[a-z+]+://([^/?#]*)")
 _INF: Final = math.inf
 
 
@@ -75,7 +76,7 @@ class Share:
 
     def at(self, level: float) -> Ends:
         """Wilson's score interval."""
-        z, n, p = float(stats.norm.ppf(0.5 + level / 2.0)), self.n / self.deff, self.hits / self.n
+        z, n, p = float(special.ndtri(0.5 + level / 2.0)), self.n / self.deff, self.hits / self.n
         middle, arm = 2.0 * n * p + z * z, z * math.sqrt(z * z + 4.0 * n * p * (1.0 - p))
         whole = 2.0 * (n + z * z)
         return Ends(max(0.0, min(p, (middle - arm) / whole)), p, p, min(1.0, max(p, (middle + arm) / whole)))
@@ -99,7 +100,7 @@ class Quantile:
         """By order statistics: distribution-free, exact for independent rows. Open ends are infinite."""
         n = self.n
         whole, tail = max(1, math.floor(n / self.deff)), (1.0 - level) / 2.0
-        first, last = (float(stats.binom.ppf(share, whole, self.p)) for share in (tail, 1.0 - tail))
+        first, last = (_binomial(share, whole, self.p) for share in (tail, 1.0 - tail))
         low, high = math.floor(first / whole * n), math.ceil((last + 1.0) / whole * n)
         middle = max(1, math.ceil(self.p * n - 1e-9))
         return Ends(
@@ -108,6 +109,12 @@ class Quantile:
             float(self.upper[middle - 1]),
             float(self.upper[high - 1]) if high <= n else _INF,
         )
+
+
+def _binomial(share: float, n: int, p: float) -> float:
+    """The least count at or below which the law of `n` draws at `p` has at least `share`."""
+    count = math.ceil(special.bdtrik(share, n, p))
+    return float(count - 1 if count > 0 and special.bdtr(count - 1, n, p) >= share else count)
 
 
 Estimate = Share | Quantile
@@ -136,15 +143,17 @@ def rate_ratio(after: int, after_s: float, before: int, before_s: float, level: 
     if after + before == 0 or not after_s > 0 or not before_s > 0:
         return 0.0, _INF
     tail, scale = (1.0 - level) / 2.0, before_s / after_s
-    low = float(stats.beta.ppf(tail, after, before + 1.0)) if after else 0.0
-    high = float(stats.beta.ppf(1.0 - tail, after + 1.0, before)) if before else 1.0
+    low = float(special.betaincinv(after, before + 1.0, tail)) if after else 0.0
+    high = float(special.betaincinv(after + 1.0, before, 1.0 - tail)) if before else 1.0
     return scale * low / (1.0 - low), scale * high / (1.0 - high) if high < 1.0 else _INF
 
 
 def poisson(count: int, level: float = LEVEL) -> tuple[float, float]:
     """The exact interval of the mean of a Poisson count (Garwood 1936)."""
     tail = (1.0 - level) / 2.0
-    return float(stats.gamma.ppf(tail, count)) if count else 0.0, float(stats.gamma.ppf(1.0 - tail, count + 1.0))
+    return float(special.gammaincinv(count, tail)) if count else 0.0, float(
+        special.gammaincinv(count + 1.0, 1.0 - tail)
+    )
 
 
 def touching(interval: Interval, null: float = 0.0) -> float:
@@ -223,6 +232,16 @@ class Span:
         """Different nests."""
         return len(self.timelines[["trace_id", "nest"]].drop_duplicates())
 
+    @cached_property
+    def delays(self) -> dict[str, Delays]:
+        """See `delay_rows`."""
+        return delay_rows(self.timelines)
+
+    @cached_property
+    def join_shares(self) -> dict[str, tuple[Flags, Ints]]:
+        """See `join_shares`."""
+        return join_shares(self.joins)
+
 
 def spans(
     rows: pd.DataFrame,
@@ -263,6 +282,7 @@ def _made_at(rows: pd.DataFrame, timelines: pd.DataFrame) -> Ints:
     if unknown.any():
         wanted = timelines.loc[unknown, ["trace_id", "nest"]]
         about = rows[rows["nest"].isin(wanted["nest"]) & rows["trace_id"].isin(wanted["trace_id"])]
+        about = about[["trace_id", "nest", "sent_at"]].astype({"trace_id": "str", "nest": "str"})
         first = about.groupby(["trace_id", "nest"])["sent_at"].min().rename("first")
         began = wanted.join(first, on=["trace_id", "nest"])["first"]
         made[unknown] = began.fillna(-1).to_numpy(np.int64)
@@ -325,7 +345,7 @@ SHARES: Final = ("joined", "lost", "guest_instead", "guide_untrue", "status_429"
 
 
 def _shares(after: Span, before: Span) -> list[Change]:
-    now, then = (join_shares(one.joins) | request_shares(one.rows) for one in (after, before))
+    now, then = (one.join_shares | request_shares(one.rows) for one in (after, before))
     made = []
     for name in SHARES:
         (hit, block), (was, was_block) = now[name], then[name]
@@ -373,13 +393,12 @@ def join_shares(joins: pd.DataFrame) -> dict[str, tuple[Flags, Ints]]:
 def request_shares(rows: pd.DataFrame) -> dict[str, tuple[Flags, Ints]]:
     """The rest of SHARES. status_429, status_5xx: answers, of API requests; timeouts: of all requests."""
     source, failure = rows["source"], rows["failure"]
-    asked = source.isin(_ASKED).to_numpy(bool) & ~failure.isin([Failure.INTENT]).to_numpy(bool)
+    asked = source.isin([str(one) for one in _ASKED]).to_numpy(bool) & ~equals(failure, Failure.INTENT)
     sent = rows["sent_at"].to_numpy(np.int64)[asked]
-    trace = rows["trace_id"]
-    block = blocks(sent, lambda: trace.where(trace != "", rows["nest"])[asked].to_numpy(object))
-    api = source.isin([Source.API]).to_numpy(bool)[asked]
+    block = blocks(sent, lambda: units_of(rows)[0][asked])
+    api = equals(source, Source.API)[asked]
     status = rows["status"].fillna(0).to_numpy(np.int64)[asked][api]
-    late = failure.isin([Failure.TIMEOUT]).to_numpy(bool)[asked]
+    late = equals(failure, Failure.TIMEOUT)[asked]
     of_api = _packed(block[api])
     return {
         "status_429": (status == 429, of_api),
@@ -394,7 +413,7 @@ def _packed(block: Ints) -> Ints:
 
 
 def _delays(after: Span, before: Span) -> list[Change]:
-    now, then = delay_rows(after.timelines), delay_rows(before.timelines)
+    now, then = after.delays, before.delays
     made = []
     for group, p in QUANTILES.items():
         for layer in compared_layers(now, then):
@@ -416,6 +435,8 @@ class Delays:
 def delay_rows(timelines: pd.DataFrame) -> dict[str, Delays]:
     """The proven delays of each layer of which there are any, and of JOINABLE."""
     found: dict[str, Delays] = {}
+    if timelines.empty:
+        return found
     join = joinable(timelines)
     if len(join):
         found[JOINABLE] = _rows(join)
@@ -493,9 +514,9 @@ def daily(spans: Sequence[Span]) -> pd.DataFrame:
     delay until a join succeeds and of the lost share; NaN where there is nothing. Columns DAYS."""
     made: list[dict[str, Any]] = []
     for span in spans:
-        join = delay_rows(span.timelines).get(JOINABLE) if len(span.timelines) else None
+        join = span.delays.get(JOINABLE)
         median = quantile_of(join, 0.5) if join is not None else Ends(*[math.nan] * 4)
-        hit, block = join_shares(span.joins)["lost"]
+        hit, block = span.join_shares["lost"]
         lost = share_of(hit, block) if len(hit) else Ends(*[math.nan] * 4)
         made.append(
             {
@@ -524,7 +545,7 @@ def budget_used(span: Span, window_s: float) -> pd.DataFrame:
     One vantage stands for one address; several behind one address share what it may ask. Columns BUDGET.
     """
     rows = span.rows
-    asked = rows["source"].isin([Source.API]) & (rows["failure"].fillna("") != Failure.INTENT)
+    asked = equals(rows["source"], Source.API) & ~equals(rows["failure"], Failure.INTENT)
     made = []
     for (vantage, host), sent in rows[asked].groupby(["vantage", _hosts(rows["target"][asked])])["sent_at"]:
         at = np.sort(sent.to_numpy(np.int64))
@@ -535,5 +556,6 @@ def budget_used(span: Span, window_s: float) -> pd.DataFrame:
 
 def _hosts(targets: pd.Series) -> pd.Series:
     """Host and port of each URL, the text itself where it has none."""
-    part = targets.str.extract(r"^[a-z+]+://([^/?#]*)", expand=False)
-    return part.where(part.notna() & (part != ""), targets).rename("host")
+    code, texts = codes_of(targets)
+    hosts = [part[1] if (part := _HOST.match(text)) and part[1] else text for text in texts]
+    return pd.Series(np.array([*hosts, ""], dtype=object)[code], index=targets.index, name="host")

@@ -28,7 +28,7 @@ import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from datetime import date, timedelta
 from itertools import islice
 from operator import attrgetter
@@ -135,6 +135,12 @@ class _Window:
 
     def arrow(self) -> list[tuple[str, str, int | str]] | None:
         return self.conditions() or None
+
+    def within(self, first: int, last: int) -> _Window:
+        """The same for rows that were sent from `first` to `last`: less what holds for all of them."""
+        start = self.start if self.start is not None and self.start > first else None
+        end = self.end if self.end is not None and self.end <= last else None
+        return replace(self, start=start, end=end)
 
 
 class Store:
@@ -245,12 +251,14 @@ class Store:
         room: str | None = None,
         run_id: str | None = None,
         columns: Sequence[str] | None = None,
+        categories: bool = False,
     ) -> pd.DataFrame:
         """The rows sent in [start, end) ns UTC that match, by instant of sending, then by id.
 
         Columns stand in the order of `COLUMNS` whatever the order asked; instants are int64 or Int64 ns, nullable
-        columns have pandas' nullable types, other text is `str`. No row gives an empty frame with the same columns
-        and types. Raises UsageError for a column there is none of, StoreError for a sealed file gone or damaged.
+        columns have pandas' nullable types, other text is `str`. categories: all text is categorical, which takes a
+        fraction of the time and memory where rows are many. No row gives an empty frame with the same columns and
+        types. Raises UsageError for a column there is none of, StoreError for a sealed file gone or damaged.
         """
         import pandas as pd
 
@@ -258,8 +266,9 @@ class Store:
         if unknown:
             raise UsageError(f"observations have no column {sorted(unknown)[0]!r}: see nestobs.observation.COLUMNS")
         wanted = [column for column in COLUMNS if columns is None or column.name in columns]
-        table = self._table(_Window(start, end, _equal(trace_id, nest, room, run_id)), [c.name for c in wanted])
-        dtypes = {c.name: _dtype(c.type, c.nullable) for c in wanted}
+        window = _Window(start, end, _equal(trace_id, nest, room, run_id))
+        table = self._table(window, [c.name for c in wanted], encoded=categories)
+        dtypes = {c.name: _dtype(c.type, c.nullable, categories) for c in wanted}
         return pd.DataFrame(
             {name: table[name].to_pandas(types_mapper=lambda _, d=dtype: d) for name, dtype in dtypes.items()},
             index=pd.RangeIndex(table.num_rows),
@@ -327,23 +336,32 @@ class Store:
         except sqlite3.Error as error:
             raise _explained(error, self.directory) from error
 
-    def _table(self, window: _Window, names: Sequence[str]) -> pa.Table:
-        """The rows of the window as Arrow, ordered by instant of sending and id, both always among the columns."""
+    def _table(self, window: _Window, names: Sequence[str], *, encoded: bool = False) -> pa.Table:
+        """The rows of the window as Arrow, ordered by instant of sending and id; that instant is always among the
+        columns. encoded: text as dictionaries, one a column."""
         import pyarrow as pa
 
-        schema = _arrow_schema(dict.fromkeys([*names, _AT, _ID]))
+        schema = _arrow_schema(dict.fromkeys([*names, _AT]), encoded=encoded)
+        whole = _arrow_schema(dict.fromkeys([*schema.names, _ID]), encoded=encoded)
         condition, values = window.sql()
         with self._reading() as connection:
             sealed = connection.execute(
-                "SELECT name FROM sealed WHERE last_at >= coalesce(?, last_at) AND first_at < coalesce(?, first_at + 1)"
-                " ORDER BY name",
+                "SELECT name, first_at, last_at FROM sealed WHERE last_at >= coalesce(?, last_at)"
+                " AND first_at < coalesce(?, first_at + 1) ORDER BY name",
                 [window.start, window.end],
             ).fetchall()
-            cursor = connection.execute(f"SELECT {', '.join(schema.names)} FROM observations WHERE {condition}", values)
-            batches = [_batch(rows, schema) for rows in iter(lambda: cursor.fetchmany(_CHUNK_ROWS), [])]
-        tables = [_sealed_table(self.directory / _SEALED / name, schema, window) for (name,) in sealed]
-        table = pa.concat_tables([*tables, pa.Table.from_batches(batches, schema)])
-        return table if _in_order(table) else table.sort_by([(_AT, "ascending"), (_ID, "ascending")])
+            cursor = connection.execute(f"SELECT {', '.join(whole.names)} FROM observations WHERE {condition}", values)
+            batches = [_batch(rows, whole) for rows in iter(lambda: cursor.fetchmany(_CHUNK_ROWS), [])]
+        journal = pa.Table.from_batches(batches, whole)
+
+        def read(columns: pa.Schema) -> pa.Table:
+            folder = self.directory / _SEALED
+            tables = [_sealed_table(folder / name, columns, window.within(*span)) for name, *span in sealed]
+            return pa.concat_tables([*tables, journal.select(columns.names)]).unify_dictionaries()
+
+        table = read(schema)
+        order = _order(table[_AT], lambda: read(_arrow_schema([_ID]))[_ID])
+        return table if order is None else table.take(order)
 
 
 @dataclass(frozen=True, slots=True)
@@ -827,12 +845,16 @@ def _entry(row: tuple[Any, ...]) -> Entry:
 # Arrow
 
 
-def _arrow_schema(names: Iterable[str]) -> pa.Schema:
+def _arrow_schema(names: Iterable[str], *, encoded: bool = False) -> pa.Schema:
+    """The columns of those names; encoded: text as dictionaries, except for ids, of which no two are alike."""
     import pyarrow as pa
 
     types = {"text": pa.large_string(), "int": pa.int64(), "real": pa.float64(), "bool": pa.bool_()}
+    if encoded:
+        types["text"] = pa.dictionary(pa.int32(), pa.string())
     columns = {column.name: column for column in COLUMNS}
-    return pa.schema([pa.field(name, types[columns[name].type], columns[name].nullable) for name in names])
+    kinds = {name: pa.large_string() if name == _ID else types[columns[name].type] for name in names}
+    return pa.schema([pa.field(name, kind, columns[name].nullable) for name, kind in kinds.items()])
 
 
 def _batch(rows: Sequence[tuple[Any, ...]], schema: pa.Schema) -> pa.RecordBatch:
@@ -845,17 +867,22 @@ def _batch(rows: Sequence[tuple[Any, ...]], schema: pa.Schema) -> pa.RecordBatch
     return pa.RecordBatch.from_arrays(arrays, schema=schema)
 
 
-def _in_order(table: pa.Table) -> bool:
-    """Whether rows stand by instant of sending and then id. Sealed rows nearly always do, since few share an instant;
-    sorting would take longer than reading."""
+def _order(at: pa.ChunkedArray, read_ids: Callable[[], pa.ChunkedArray]) -> pa.Array | None:
+    """The places of the rows by instant of sending and then id; None where they stand so already, as sealed rows nearly
+    always do: sorting would take longer than reading, and so would reading ids that decide nothing."""
     import numpy as np
+    import pyarrow as pa
     import pyarrow.compute as pc
 
-    at = table[_AT].to_numpy()
-    if (at[1:] < at[:-1]).any():
-        return False
-    ids, ties = table[_ID].take, np.flatnonzero(at[1:] == at[:-1])
-    return not len(ties) or bool(pc.all(pc.less_equal(ids(ties), ids(ties + 1))).as_py())
+    instants = at.to_numpy()
+    rising = not bool((instants[1:] < instants[:-1]).any())
+    ties = np.flatnonzero(instants[1:] == instants[:-1])
+    if rising and not len(ties):
+        return None
+    ids = read_ids().combine_chunks()
+    if rising and pc.less_equal(ids[:-1], ids[1:]).to_numpy(zero_copy_only=False)[ties].all():
+        return None
+    return pc.sort_indices(pa.table({_AT: at, _ID: ids}), [(_AT, "ascending"), (_ID, "ascending")])
 
 
 def _write_sealed(path: Path, batches: Iterable[pa.RecordBatch]) -> None:
@@ -874,17 +901,22 @@ def _sealed_table(path: Path, schema: pa.Schema, window: _Window) -> pa.Table:
     import pyarrow.parquet as pq
 
     try:
-        table = pq.read_table(path, columns=schema.names, filters=window.arrow(), partitioning=None)
+        encoded = [field.name for field in schema if pa.types.is_dictionary(field.type)]
+        table = pq.read_table(
+            path, columns=schema.names, filters=window.arrow(), read_dictionary=encoded, partitioning=None
+        )
         return table.select(schema.names).cast(schema)
     except (OSError, pa.ArrowInvalid) as error:
         raise StoreError(f"the sealed file {path} is gone or damaged: bring it back from a copy") from error
 
 
-def _dtype(kind: str, nullable: bool) -> Any:
-    """The pandas type of a column; None for what numpy holds as it is."""
+def _dtype(kind: str, nullable: bool, categories: bool) -> Any:
+    """The pandas type of a column; None for what pandas makes of it."""
     import pandas as pd
 
     if kind == "text":
+        if categories:
+            return None
         return pd.StringDtype("pyarrow") if nullable else pd.StringDtype("pyarrow", na_value=float("nan"))
     if not nullable:
         return None

@@ -40,7 +40,7 @@ MOST_TUNED: Final = 400
 """Nests tuned on: of more, so many evenly spread in time. The tuning notebook takes all."""
 
 NEEDED: Final = (
-    "run_id", "trace_id", "vantage", "role", "nest", "room", "source", "target", "operation", "attempt_group",
+    "run_id", "trace_id", "vantage", "role", "nest", "room", "source", "target", "operation",
     "planned_at", "sent_at", "received_at", "outcome", "status", "failure", "clock_offset_s", "clock_error_s", "detail",
 )  # fmt: skip
 """The columns of observations that are read: the others cost time."""
@@ -110,7 +110,10 @@ def load(
         return shared
     past = wanted.earlier(before)
     rows = opened.frame(
-        start=past.start - LEAD_S * SECOND_NS, end=wanted.end + FOLLOW_S * SECOND_NS, columns=list(NEEDED)
+        start=past.start - LEAD_S * SECOND_NS,
+        end=wanted.end + FOLLOW_S * SECOND_NS,
+        columns=list(NEEDED),
+        categories=True,
     )
     lines = timelines(rows)
     length = wanted.end - wanted.start
@@ -290,13 +293,13 @@ def _judged(now: Span, rules: Rules) -> tuple[list[str], list[str]]:
 
 def lost_share(now: Span) -> Ends | None:
     """The interval of the share of joins lost; None where of none it is known."""
-    hit, block = changes.join_shares(now.joins)["lost"]
+    hit, block = now.join_shares["lost"]
     return changes.share_of(hit, block) if len(hit) else None
 
 
 def median_delay(now: Span, layer: str) -> Ends | None:
     """The interval of the median delay of a layer, seconds; None where nothing is known of it."""
-    rows = changes.delay_rows(now.timelines).get(layer)
+    rows = now.delays.get(layer)
     return changes.quantile_of(rows, 0.5) if rows is not None else None
 
 
