@@ -15,6 +15,8 @@ The time between two layers of one nest is doubly censored: the first became vis
 from __future__ import annotations
 
 from collections.abc import Collection
+from itertools import groupby
+from operator import itemgetter
 from typing import Final, Literal
 from urllib.parse import urlsplit
 
@@ -61,7 +63,8 @@ def joinable(timelines: pd.DataFrame, *, signed_in: bool = True) -> pd.DataFrame
         found = found.join(_layer(table, f"api:{route}")[["lower_s", "upper_s"]].add_prefix(f"{route}_"))
     found = found.reset_index().merge(relays, on=_KEY, how="left")
     found["relays"] = found["relays"].fillna("")
-    found["host"] = pd.Series([_host(url) for url in found["target"]], index=found.index, dtype="str")
+    hosts = {url: _host(url) for url in found["target"].unique()}
+    found["host"] = found["target"].map(hosts).astype("str")
     found["hour"] = found["origin_at"].dt.hour.astype("int64")
     wanted = ["unit", "nest", "vantage", "lower_s", "upper_s", "seen_until_s", "gone_lower_s", "gone_upper_s"]
     wanted += ["origin_at", "host", "relays", "hour", *_ROUTE_ENDS]
@@ -87,8 +90,11 @@ def _either(join: pd.DataFrame, guest: pd.DataFrame) -> pd.DataFrame:
 
 def _relays(table: pd.DataFrame) -> pd.DataFrame:
     rows = table[table["layer"].str.startswith("relay:")]
-    named = rows.assign(relays=rows["layer"].str.removeprefix("relay:"))
-    return named.groupby(_KEY)["relays"].agg(lambda urls: " ".join(sorted(set(urls)))).reset_index()
+    named = zip(rows["unit"], rows["vantage"], rows["layer"].str.removeprefix("relay:"), strict=True)
+    grouped = groupby(sorted(set(named)), key=itemgetter(0, 1))
+    found = [(*key, " ".join(relay for *_, relay in watched)) for key, watched in grouped]
+    kinds = {name: table[name].dtype for name in _KEY}
+    return pd.DataFrame(found, columns=[*_KEY, "relays"]).astype({**kinds, "relays": "str"})
 
 
 def among(
