@@ -1,6 +1,7 @@
 """The store against real files, real processes, real signals and a really full disk."""
 
 import asyncio
+import hashlib
 import os
 import random
 import signal
@@ -115,9 +116,14 @@ def test_every_observation_comes_back_as_it_was_from_the_journal_and_from_parque
         assert list(store.observations()) == expected
         assert store.tail(0, 10)[0] == given_rows
         frame, digest = store.frame(), store.digest()
+        ids = sorted(one.observation_id for one in given_rows)
+        assert digest == hashlib.sha256("".join(f"{one}\n" for one in ids).encode()).hexdigest()
+        encoded = store.frame(categories=True)
         store.seal(before=2**63 - 1)
         assert list(store.observations()) == expected
         pd.testing.assert_frame_equal(store.frame(), frame)
+        for as_categories in (encoded, store.frame(categories=True)):
+            pd.testing.assert_frame_equal(as_categories.astype(frame.dtypes), frame)
         assert store.digest() == digest
         assert store.count() == len(expected)
 
@@ -158,6 +164,7 @@ def test_a_window_is_half_open_and_columns_keep_the_order_of_the_schema(store):
             assert [one.sent_at for one in store.observations(**wanted)] == [NOON + 5]
         assert len(store.frame(start=NOON + 4, end=NOON + 4)) == 0
         store.seal(before=NOON + DAY)
+    assert [str(kind) for kind in store.frame(columns=["room", "failure"], categories=True).dtypes] == ["category"] * 2
     with pytest.raises(UsageError, match="no column 'sent'"):
         store.frame(columns=["sent"])
 
