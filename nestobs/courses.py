@@ -22,7 +22,21 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nestobs.failures import CHANCES, Failures, Network
-from nestobs.join import Guest, Info, Join, Load, Media, Reply, Signal, Stay, Step, Verdict, Wait, join_flow
+from nestobs.join import (
+    REQUESTS,
+    Guest,
+    Info,
+    Join,
+    Load,
+    Media,
+    Reply,
+    Signal,
+    Stay,
+    Step,
+    Verdict,
+    Wait,
+    join_flow,
+)
 from nestobs.nest import SECOND_NS, Nest
 from nestobs.nostr import ROOM_KIND, Address
 from nestobs.observation import Outcome
@@ -40,6 +54,7 @@ STRATIFIED: Final = 16
 """For so many first requests of the courses, the shares that fail are those that were asked for, as near as can be."""
 
 _INF: Final = math.inf
+_TOKENS: Final = (Join, Guest)
 _ORIGIN: Final = 1_000_000_000 * SECOND_NS
 GRAIN_S: Final = 0.5
 """created_at is whole seconds, cut: by a client's reckoning a nest is half a second older than it is, on average."""
@@ -119,10 +134,10 @@ def course(
             sent, failed = now, None
             if isinstance(step, Wait):
                 now = max(now, step.until)
-            elif isinstance(step, Info | Join | Guest):
+            elif isinstance(step, REQUESTS):
                 failed = None if network is None else network.request(step, sent, late)
                 now, requests = now + late if failed is None else failed.at, requests + 1
-            if isinstance(step, Join | Guest) and failed is None:
+            if failed is None and isinstance(step, _TOKENS):
                 if network is not None:
                     seats.append(_seat(policy, signed_in, arrived, now, rng, network))
                 if network is not None or not asked or asked[-1][0] < sent:
@@ -202,13 +217,13 @@ def play(
         while True:
             there = joinable_s <= (now - _ORIGIN) / SECOND_NS < gone_s
             failed = None
-            if network is not None and isinstance(step, Info | Join | Guest):
+            if network is not None and isinstance(step, REQUESTS):
                 failed = network.request(step, now, late)
             elif network is not None and isinstance(step, Signal):
                 failed = network.connect(step, now)
             if failed is not None:
                 now = failed.at
-            elif isinstance(step, Info | Join | Guest):
+            elif isinstance(step, REQUESTS):
                 now += late
             now = max(now, step.until) if isinstance(step, Wait) else now
             step = flow.send(failed or answer(step, now, there=there))
@@ -219,9 +234,9 @@ def play(
 
 def answer(step: Step, at: int, *, there: bool) -> Reply:
     """What a nest says to a step: 404 while it is not there, a token and a seat when it is."""
-    if isinstance(step, Info | Join | Guest) and not there:
+    if isinstance(step, REQUESTS) and not there:
         return Reply(at, Outcome.ABSENT, status=404)
-    if isinstance(step, Join | Guest):
+    if isinstance(step, _TOKENS):
         return Reply(at, Outcome.VISIBLE, status=200, token="replayed")
     if isinstance(step, Signal | Media | Stay | Info | Wait):
         return Reply(at, Outcome.VISIBLE)

@@ -16,7 +16,7 @@ import numpy as np
 
 from nestobs.budget import Limiter
 from nestobs.courses import answer, nest_at
-from nestobs.join import Flow, Guest, Info, Join, Reply, Step, Verdict, Wait, join_flow
+from nestobs.join import REQUESTS, Flow, Reply, Step, Verdict, Wait, join_flow
 from nestobs.nest import SECOND_NS
 from nestobs.observation import Failure, Outcome
 from nestobs.policy import Policy
@@ -75,7 +75,7 @@ def crowd(
     while queue:
         now, number, flow, step = heapq.heappop(queue)
         there = (now - _ORIGIN) / SECOND_NS >= joinable_s
-        if not isinstance(step, Info | Join | Guest):
+        if not isinstance(step, REQUESTS):
             go_on(flow, number, answer(step, now, there=there))
         elif limiter is None or limiter.take(now):
             sent.append(now)

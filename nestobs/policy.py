@@ -14,8 +14,10 @@ TABLE_ROWS, a name by NAME_CHARACTERS.
 from __future__ import annotations
 
 import re
+from bisect import bisect_right
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field, fields
+from operator import itemgetter
 from typing import Any, Final, Literal, Protocol
 
 from nestobs.errors import UsageError
@@ -31,6 +33,7 @@ MOST: Final = 10_000
 
 TABLE_ROWS: Final = 1_000
 NAME_CHARACTERS: Final = 100
+_AGE: Final = itemgetter(0)
 _UNSEEN: Final = re.compile(r"[\x00-\x1f\x7f-\x9f\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff]")
 
 
@@ -87,8 +90,7 @@ class Schedule:
         if self.kind == "fixed":
             return self.interval_s
         if self.kind == "table":
-            rows = [gap for age, gap in self.table if age <= age_s]
-            return rows[-1] if rows else self.table[0][1]
+            return self.table[max(0, bisect_right(self.table, age_s, key=_AGE) - 1)][1]
         ceiling = min(self.cap_s, self.interval_s * growth(self.factor, polls - 1))
         return ceiling * rng.random() if self.kind == "full_jitter" else ceiling
 

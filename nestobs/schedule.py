@@ -412,7 +412,10 @@ def simple(table: PollTable) -> SimplePolls:
         raise LawError("a simple schedule has no number of polls left: give a table made with polls=None")
     unit = ROUND_GAPS_S[0]
     curve = _curve(table.truth, _grid(table.horizon, min(unit, table.horizon)), table.nodes)
-    found = [_cheapest(curve, table.prices, count) for count in (1, 2, 3)]
+    ahead = np.array(_sweep(curve, table.prices)[0])
+    found: list[_Cheapest] = []
+    for count in (1, 2, 3):
+        found.append(_cheapest(curve, table.prices, count, ahead, found[-1] if found else None))
     enough = min(cost for cost, *_ in found) * (1.0 + SIMPLE_ENOUGH)
     _, kept, stop = next(one for one in found if one[0] <= enough)
     times = [0.0]
@@ -423,15 +426,20 @@ def simple(table: PollTable) -> SimplePolls:
     return SimplePolls(kept, stop, tuple(times[1:]), cost, cost / table.cost - 1.0 if table.cost > 0.0 else 0.0)
 
 
-def _cheapest(curve: _Curve, prices: Prices, count: int) -> tuple[float, tuple[tuple[float, float], ...], float]:
-    """Cost, rows and give-up age of the best of all schedules with `count` rows, walked side by side.
+_Cheapest = tuple[float, tuple[tuple[float, float], ...], float]
 
-    One that has spent more than the best costs is dropped.
+
+def _cheapest(curve: _Curve, prices: Prices, count: int, ahead: Floats, known: _Cheapest | None) -> _Cheapest:
+    """Cost, rows and give-up age of the best of all schedules with `count` rows, walked side by side; `known`, that of
+    fewer rows, where none of them is better.
+
+    One is dropped that costs more than the best with what is surely still to come: `ahead`, the least cost from each
+    node on by any schedule at all.
     """
     gaps, ages = _both(list(product(ROUND_GAPS_S, repeat=count)), list(combinations(CHANGE_AGES_S, count - 1)))
     jumps = np.round(gaps / ROUND_GAPS_S[0]).astype(np.int64)
     over, last = prices.stop(curve), len(curve.nodes) - 1
-    best: tuple[float, tuple[tuple[float, float], ...], float] = float(over[0]), ((0.0, ROUND_GAPS_S[-1]),), 0.0
+    best: _Cheapest = (float(over[0]), ((0.0, ROUND_GAPS_S[-1]),), 0.0) if known is None else known
     at, spent = np.zeros(len(gaps), dtype=np.int64), np.zeros(len(gaps))
     while len(at):
         row = (ages <= curve.nodes[at, None]).sum(axis=1)
@@ -442,7 +450,7 @@ def _cheapest(curve: _Curve, prices: Prices, count: int) -> tuple[float, tuple[t
         if total.min() < best[0]:
             i, end = int(total.argmin()), float(stop[total.argmin()] * ROUND_STOP_S)
             best = float(total[i]), tuple(zip((0.0, *ages[i].tolist()), gaps[i].tolist(), strict=True)), end
-        on = (to < last) & (spent < best[0])
+        on = (to < last) & (spent + ahead[to] <= best[0] * (1.0 + 1e-12))  # rounding drops none that is as good
         at, spent, gaps, ages, jumps = to[on], spent[on], gaps[on], ages[on], jumps[on]
     return best
 

@@ -603,8 +603,9 @@ def test_the_search_for_a_simple_schedule_equals_trying_all_of_them(lost_value):
 
     one = [((0.0, gap),) for gap in ROUND_GAPS_S]
     two = [(*first, (age, gap)) for first in one for age in CHANGE_AGES_S[:3] for gap in ROUND_GAPS_S]
-    for count, plans in ((1, one), (2, two)):
-        cost, kept, stop = schedule._cheapest(curve, table.prices, count)
+    ahead, known = np.array(schedule._sweep(curve, table.prices)[0]), None
+    for count, plans in ((1, one), (2, one + two)):
+        cost, kept, stop = known = schedule._cheapest(curve, table.prices, count, ahead, known)
         assert cost == pytest.approx(min(cost_of(plan, end) for plan in plans for end in range(0, 30, 5)))
         assert cost == pytest.approx(cost_of(kept, stop))
 
