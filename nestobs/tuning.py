@@ -14,7 +14,7 @@ window for all behind one address, and the price of a request is raised until th
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import Executor
 from dataclasses import dataclass, replace
 from typing import Any, Final
@@ -87,6 +87,9 @@ CROWD: Final = 50
 CROWD_S: Final = 5.0
 STRATUM_ROWS: Final = 20
 STRATUM_P: Final = 0.01
+BASELINES: Final = (GUIDE, RELEASED, fixed(1), fixed(2), fixed(5), exponential(), full_jitter())
+"""What candidates are shown beside: today's clients, and the schedules that everybody knows."""
+
 _INF: Final = math.inf
 
 
@@ -111,6 +114,7 @@ def recommend(
     draws: int = DRAWS,
     executor: Executor | None = None,
     progress: Progress = lambda _: None,
+    baselines: Sequence[Policy] = BASELINES,
 ) -> Recommendation:
     """A policy from `timelines` (as nestobs.timelines gives them), with what it predicts and how sure that is.
 
@@ -119,7 +123,8 @@ def recommend(
     "starting" over a false "gone". round_trip_s: of an API request. failures: of requests, as measured; None: unknown,
     and what is predicted is for a network that always answers. today: the rule a change is judged against; one named
     `tuned` or `simple`, as the last tuning's, goes by the name `today`. rng: a numpy Generator; None: a fixed seed.
-    draws: resamples. executor: where they are fitted; None: here. progress: told each step in words.
+    draws: resamples. executor: where they are fitted; None: here. progress: told each step in words. baselines:
+    replayed beside the candidates, to be compared; nothing is chosen by them.
 
     Raises TooLittleDataError that says how much is needed, LawError for prices that are none.
     """
@@ -143,6 +148,7 @@ def recommend(
             draws,
             executor,
             failures,
+            baselines,
         )
         found = tuner.run(progress)
     assumed = () if arrivals is not None else ("Nobody said when people ask: evenly from 0 to 30 s was assumed.",)
@@ -192,6 +198,7 @@ class Tuner:
     draws: int
     executor: Executor | None
     failures: Failures | None = None
+    baselines: Sequence[Policy] = BASELINES
 
     def run(self, progress: Progress) -> Recommendation:
         """All of it; `progress` is told each step."""
@@ -375,8 +382,7 @@ class Tuner:
         nests = recorded(self.delays, self.rng, law=smooth)
         given = (self.arrivals, self.prices, self.signed_in, self.round_trip_s, self.draws, self.rng, self.failures)
         arena = Arena(nests, *given)
-        others = (GUIDE, RELEASED, fixed(1), fixed(2), fixed(5), exponential(), full_jitter())
-        found = arena.compare([self.today, *(one for one in others if one.name != self.today.name)])
+        found = arena.compare([self.today, *(one for one in self.baselines if one.name != self.today.name)])
         tuned, simpler = self.crossfit(arena, smooth, labels)
         base = found[0].scores
         return arena, [*found, arena.judge(plan.policy, tuned, base), arena.judge(plain, simpler, base)]

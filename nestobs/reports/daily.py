@@ -174,7 +174,7 @@ def _tuned(spans: Sequence[Span], lines: pd.DataFrame, today: Policy) -> tuple[R
     ours = lines[lines["origin_at"].notna() & (made >= start) & (made < end)]
     ours, every = thinned(ours, MOST_TUNED)
     try:
-        return recommend(ours, today=today, draws=DRAWS), "", every
+        return recommend(ours, today=today, draws=DRAWS, baselines=()), "", every
     except NestobsError as error:  # too little data, or a policy that cannot be compared
         return None, str(error), every
 
