@@ -9,6 +9,10 @@ from __future__ import annotations
 
 import copy
 import html
+import re
+import secrets
+import threading
+from functools import cache
 from typing import Any, Final
 
 from nestobs.figures import plain
@@ -100,26 +104,70 @@ def page(notebook: Any, *, title: str, shared_js: str = "") -> str:
 
     shared_js: in place of that, the relative URL of a copy that many pages share (`plotly_js` under `shared_name`).
     """
+    parts = _Parts()
+    shown, figures = _drawn(notebook, parts)
+    shown.metadata.pop("widgets", None)  # their state draws nothing here
+    shown.metadata["title"] = html.unescape(plain(title, 120))  # the template escapes it
+    extra = {"style": _STYLE, "plotly": parts.script(plotly_js()) if figures and not shared_js else ""}
+    extra["shared"] = shared_js if figures else ""
+    extra["printing"] = _PRINTING if figures else ""
+    return parts.put_into(_frame(shown, extra))
+
+
+def get_ready() -> None:
+    """Import and compile what `page` needs: half a second, to be spent while something else is waited for."""
+    import plotly.io  # noqa: F401 - it stays imported
+    from nbformat import v4
+
+    cells = [v4.new_code_cell("'&'"), v4.new_markdown_cell("&")]  # type: ignore[no-untyped-call]  # typed in part
+    _frame(v4.new_notebook(cells=cells), {})  # type: ignore[no-untyped-call]  # typed in part
+
+
+class _Parts:
+    """Pieces of HTML kept out of nbconvert's hands, which parses all it makes once more, and put in at the end."""
+
+    def __init__(self) -> None:
+        self._name = f"part-{secrets.token_hex(16)}"
+        self._parts: list[str] = []
+
+    def html(self, text: str) -> str:
+        """What stands for that HTML meanwhile."""
+        self._parts.append(text)
+        return f'<i id="{self._name}-{len(self._parts) - 1}"></i>'
+
+    def script(self, text: str) -> str:
+        """What stands for that JavaScript meanwhile."""
+        self._parts.append(text)
+        return f"/*{self._name}-{len(self._parts) - 1}*/"
+
+    def put_into(self, text: str) -> str:
+        """The text with all pieces in their places."""
+        place = rf"{self._name}-(\d+)"
+        return re.sub(
+            rf'<i id="{place}"></i>|/\*{place}\*/', lambda found: self._parts[int(found[1] or found[2])], text
+        )
+
+
+_EXPORTING: Final = threading.Lock()
+
+
+def _frame(notebook: Any, extra: dict[str, str]) -> str:
+    """The notebook by nbconvert in our template, one at a time: its exporter is made once, since that takes long."""
+    with _EXPORTING:
+        text, _ = _exporter().from_notebook_node(notebook, resources={"nestobs": extra})
+    return str(text)
+
+
+@cache
+def _exporter() -> Any:
     from jinja2 import DictLoader
     from nbconvert import HTMLExporter
 
-    shown, figures = _drawn(notebook)
-    shown.metadata.pop("widgets", None)  # their state draws nothing here
-    shown.metadata["title"] = html.unescape(plain(title, 120))  # the template escapes it
     exporter = HTMLExporter(  # type: ignore[no-untyped-call]  # nbconvert is typed in part
         extra_loaders=[DictLoader({"nestobs.html.j2": _TEMPLATE})], template_file="nestobs.html.j2"
     )
     exporter.exclude_input_prompt = exporter.exclude_output_prompt = True
-    extra = {"style": _STYLE, "plotly": plotly_js() if figures and not shared_js else ""}
-    extra["shared"] = shared_js if figures else ""
-    extra["printing"] = _PRINTING if figures else ""
-    text, _ = exporter.from_notebook_node(shown, resources={"nestobs": extra})
-    return str(text)
-
-
-def get_ready() -> None:
-    """Import what `page` needs: half a second, to be spent while something else is waited for."""
-    import nbconvert  # noqa: F401 - it stays imported
+    return exporter
 
 
 def plotly_js() -> str:
@@ -136,15 +184,18 @@ def shared_name() -> str:
     return f"plotly-{get_plotlyjs_version()}.min.js"
 
 
-def _drawn(notebook: Any) -> tuple[Any, int]:
-    """A copy in which each plotly figure is the HTML that draws it, and how many there are."""
+def _drawn(notebook: Any, parts: _Parts) -> tuple[Any, int]:
+    """A copy in which each plotly figure is the HTML that draws it, and how many there are. All HTML is in `parts`."""
     shown = copy.deepcopy(notebook)
     count = 0
     for cell in shown.cells:
         for output in cell.get("outputs", []):
-            if figure := output.get("data", {}).get(PLOTLY):
+            data = output.get("data", {})
+            if figure := data.get(PLOTLY):
                 count += 1
-                output["data"] = {"text/html": _figure_html(figure, f"figure-{count}")}
+                output["data"] = {"text/html": parts.html(_figure_html(figure, f"figure-{count}"))}
+            elif text := data.get("text/html"):
+                data["text/html"] = parts.html(text)
             output.get("data", {}).pop(RESULT, None)
     return shown, count
 
