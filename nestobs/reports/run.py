@@ -19,7 +19,7 @@ from typing import Any, Final
 
 from nestobs.errors import UsageError
 from nestobs.reports import ReportError
-from nestobs.reports.kernel import LOG, Leash, kernel_class, leash
+from nestobs.reports.kernel import LOG, Leash, kernel_class, leash, started
 from nestobs.reports.page import page
 from nestobs.reports.parameters import check
 from nestobs.store import replacing
@@ -108,26 +108,28 @@ def execute(
     What goes wrong in the notebook, in its kernel, or because the leash was cut comes back as `error`. Raises
     UsageError for a missing notebook or an unknown parameter.
     """
+    check(notebook, parameters)
+    process = started(folder, held)  # before the imports, which take as long as its own
+
     import nbformat
     import papermill
     from papermill.exceptions import PapermillExecutionError
 
-    check(notebook, parameters)
-    started: Any = nbformat.read(notebook, as_version=4)  # type: ignore[no-untyped-call]  # nbformat is typed in part
-    total = sum(cell.cell_type == "code" for cell in started.cells) + 1  # papermill adds the parameters' own
-    seen = _Seen(started, total, progress)
+    source: Any = nbformat.read(notebook, as_version=4)  # type: ignore[no-untyped-call]  # nbformat is typed in part
+    total = sum(cell.cell_type == "code" for cell in source.cells) + 1  # papermill adds the parameters' own
+    seen = _Seen(source, total, progress)
     error = None
     try:
         with _event_loop():
             seen.notebook = papermill.execute_notebook(
-                started,
+                source,
                 None,
                 parameters=dict(parameters),
                 kernel_name="python3",
                 progress_bar=False,
                 cwd=str(Path.cwd()),
                 execution_timeout=cell_timeout_s,
-                kernel_manager_class=kernel_class(folder, held),
+                kernel_manager_class=kernel_class(folder, process),
                 shutdown_kernel="immediate",  # asked to end, it often takes seconds, and it has nothing left to do
                 on_notebook_start=seen.started,
                 on_cell_execute=seen.next_cell,

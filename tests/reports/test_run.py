@@ -14,7 +14,7 @@ import pytest
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook
 
 from nestobs.errors import NestobsError, UsageError
-from nestobs.reports import ReportError
+from nestobs.reports import ReportError, kernel
 from nestobs.reports.run import notebook, run
 
 FIGURE = "import plotly.graph_objects as go\n\ngo.Figure(go.Bar(y=[1, 2], x=[3, 4]), layout={'title': {'text': name}})"
@@ -136,6 +136,38 @@ def test_a_kernel_that_dies_is_told(tmp_path: Path) -> None:
             tmp_path / "r.html",
             {},
         )
+
+
+def test_a_kernel_that_dies_before_it_is_told_where_to_talk_is_told(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    launch = tmp_path / "launch.py"
+    launch.write_text("raise SystemExit('there is no room for a kernel')")
+    monkeypatch.setattr(kernel, "_LAUNCH", launch)
+    with pytest.raises(ReportError, match="Kernel died") as caught:
+        run(write(tmp_path / "one.ipynb", "name"), tmp_path / "report.html", {})
+    assert "no room for a kernel" in caught.value.traceback
+
+
+def test_a_kernel_that_is_never_told_where_to_talk_ends(tmp_path: Path) -> None:
+    for way in ("cut", "told nothing"):
+        with kernel.leash() as held:
+            process = kernel.started(tmp_path, held)
+            if way == "told nothing":
+                assert process.stdin is not None
+                process.stdin.close()
+                assert process.wait(60) == 0
+        assert not alive(process.pid)
+        assert process.poll() is not None
+
+
+def test_html_of_a_cell_reaches_the_page_as_it_is(tmp_path: Path) -> None:
+    shown = "<p title='a &amp; b'>1 &lt; 2&nbsp;<br>&notanentity;</p><i id=\"part-0\"></i>\\1 \\g<0>"
+    source = write(tmp_path / "one.ipynb", f"from IPython.display import HTML\n\nHTML({shown!r})", "HTML(name)")
+    page = run(source, tmp_path / "report.html", {"name": "<b>second</b>"}).read_text()
+    assert shown in page
+    assert "<b>second</b>" in page
+    assert page.count('<i id="part-') == 1
 
 
 def test_a_cell_that_does_not_end_is_ended_with_its_kernel(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
