@@ -178,7 +178,7 @@ def run_replay(args: argparse.Namespace) -> int:
     from nestobs.timeline import timelines
 
     policies = [policy_of(word).policy for word in args.policy]
-    observations = Store.open(Config(args.config).store(args.store), create=False).frame()
+    observations = Store.open(Config(args.config).store(args.store), create=False).frame(categories=True)
     found = replay(
         policies,
         among(timelines(observations), window=_window(args.window), host=args.host),

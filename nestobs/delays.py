@@ -23,6 +23,7 @@ from urllib.parse import urlsplit
 import numpy as np
 import pandas as pd
 
+from nestobs.arrays import Flags, codes_of, equals
 from nestobs.observation import Operation, Outcome, Source
 
 BlockKind = Literal["day and host", "hour and host", "nest"]
@@ -110,7 +111,8 @@ def among(
         keeps &= (timelines["origin_at"] >= window[0]) & (timelines["origin_at"] < window[1])
     if hosts:
         unit = timelines["trace_id"].where(timelines["trace_id"] != "", timelines["nest"])
-        asked = timelines["layer"].str.startswith("api:") & timelines["target"].map(_host).isin(hosts)
+        named = {url: _host(url) in hosts for url in timelines["target"].unique()}
+        asked = timelines["layer"].str.startswith("api:") & timelines["target"].map(named).astype(bool)
         keeps &= unit.isin(set(unit[asked]))
     return timelines[keeps]
 
@@ -127,18 +129,22 @@ def round_trip_s(observations: pd.DataFrame, host: str | Collection[str] = ()) -
 
     Only answers that prove something count: a timeout is no round trip. host: only of these API hosts; none named: all.
     """
-    proven = observations["outcome"].isin([Outcome.VISIBLE, Outcome.ABSENT]) & observations["received_at"].notna()
+    outcome = observations["outcome"]
+    proven = equals(outcome, Outcome.VISIBLE) | equals(outcome, Outcome.ABSENT)
+    proven &= observations["received_at"].notna().to_numpy(bool)
     chosen = observations[asked_at(observations, host) & proven]
     spent = (chosen["received_at"] - chosen["sent_at"]).astype("float64") / _SECOND
     return float(spent.median()) if len(spent) else 0.0
 
 
-def asked_at(observations: pd.DataFrame, host: str | Collection[str] = ()) -> pd.Series:
+def asked_at(observations: pd.DataFrame, host: str | Collection[str] = ()) -> Flags:
     """Which rows are info, join or guest requests, to these API hosts (`HOST:PORT`); none named: to any."""
-    asked = observations["source"].isin([Source.API]) & observations["operation"].isin(_ASKS)
+    operation = observations["operation"]
+    asked = equals(observations["source"], Source.API) & np.any([equals(operation, one) for one in _ASKS], axis=0)
     if hosts := {host} if isinstance(host, str) and host else set(host):
-        asked &= observations["target"].map(_host).isin(hosts)
-    return asked
+        code, urls = codes_of(observations["target"])
+        asked &= np.array([*(_host(url) in hosts for url in urls), False])[code]
+    return np.asarray(asked, dtype=bool)
 
 
 def between(timelines: pd.DataFrame, first: str, second: str) -> pd.DataFrame:

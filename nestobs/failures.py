@@ -18,14 +18,12 @@ from typing import Any, Final
 
 import numpy as np
 import pandas as pd
-from numpy.typing import NDArray
 
+from nestobs.arrays import Floats, equals, units_of
 from nestobs.delays import asked_at
 from nestobs.join import Guest, Info, Join, Reply, Signal
 from nestobs.nest import SECOND_NS
 from nestobs.observation import Failure, Operation, Outcome, Role, Source
-
-Floats = NDArray[np.float64]
 
 LEAST_JOINS: Final = 30
 """With fewer attempts of a kind by joins, those of others are counted, too."""
@@ -132,28 +130,31 @@ def failures(observations: pd.DataFrame, host: str | Collection[str] = ()) -> Fa
     Our own faults and what we did not ask for want of budget do not count. host: only of joins at these API hosts
     (`HOST:PORT`); none named: all.
     """
-    ended = observations["received_at"].notna() & (observations["outcome"] != Outcome.PROBE_ERROR)
-    rows = observations[ended & (observations["failure"].isna() | (observations["failure"] != Failure.INTENT))]
-    requests = rows[asked_at(rows, host)]
-    signals = rows[(rows["source"] == Source.LIVEKIT) & (rows["operation"] == Operation.SIGNAL)]
+    ended = observations["received_at"].notna().to_numpy(bool)
+    ours = equals(observations["outcome"], Outcome.PROBE_ERROR) | equals(observations["failure"], Failure.INTENT)
+    rows = observations[ended & ~ours]
+    asked = asked_at(rows, host)
+    signals = equals(rows["source"], Source.LIVEKIT) & equals(rows["operation"], Operation.SIGNAL)
     if host:
-        signals = signals[_unit(signals).isin(set(_unit(requests)))]
-    is_info = requests["operation"] == Operation.INFO
-    return Failures(_tally(requests[is_info]), _tally(requests[~is_info]), _tally(signals))
-
-
-def _unit(rows: pd.DataFrame) -> pd.Series:
-    return rows["trace_id"].where(rows["trace_id"] != "", rows["nest"])
+        unit, units = units_of(rows)
+        named = np.zeros(len(units) + 1, dtype=bool)  # the last is of rows of no unit
+        named[unit[asked]] = True
+        signals &= named[unit]
+    requests = rows[asked]
+    is_info = equals(requests["operation"], Operation.INFO)
+    return Failures(_tally(requests[is_info]), _tally(requests[~is_info]), _tally(rows[signals]))
 
 
 def _tally(rows: pd.DataFrame) -> Tally:
-    of_joins = rows[rows["role"].isin(_JOINERS)]
+    of_joins = rows[np.any([equals(rows["role"], one) for one in _JOINERS], axis=0)]
     rows = of_joins if len(of_joins) >= LEAST_JOINS else rows
-    failure, status = rows["failure"], rows["status"].astype("float64")
-    limited = (rows["source"] == Source.API) & ((failure == Failure.RATE_LIMITED) | (status == 429)).fillna(False)
-    unanswered = (rows["outcome"] == Outcome.UNKNOWN) & ~failure.isin(_ANSWERED) & ~limited
-    unanswered &= (rows["source"] == Source.LIVEKIT) | status.isna() | (status >= 500)
-    timed_out = unanswered & (failure == Failure.TIMEOUT).fillna(False)
+    failure, api = rows["failure"], equals(rows["source"], Source.API)
+    status = rows["status"].astype("Float64").to_numpy(float, na_value=np.nan)
+    limited = api & (equals(failure, Failure.RATE_LIMITED) | (status == 429))
+    answered = np.any([equals(failure, one) for one in _ANSWERED], axis=0)
+    unanswered = equals(rows["outcome"], Outcome.UNKNOWN) & ~answered & ~limited
+    unanswered &= ~api | np.isnan(status) | (status >= 500)
+    timed_out = unanswered & equals(failure, Failure.TIMEOUT)
     broken = rows[unanswered & ~timed_out]
     took = ((broken["received_at"] - broken["sent_at"]).astype("float64") / SECOND_NS).clip(lower=0.0)
     parts = min(DURATIONS, len(took))

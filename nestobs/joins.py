@@ -104,7 +104,7 @@ def joins(observations: pd.DataFrame, timelines: pd.DataFrame, *, settled_s: flo
     made |= {
         "arrived_at": arrived,
         "arrival_age_s": np.where(found.origin == BELOW, np.nan, (arrived - found.origin) / _SECOND - found.offset_s),
-        "joined": np.isin(made["verdict"], [str(kind) for kind in JOINED]),
+        "joined": [verdict in JOINED for verdict in made["verdict"]],
         "became_joinable": [None if one < 0 else bool(one) for one in found.became.tolist()],
     }
     for one in BASELINES:

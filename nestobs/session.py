@@ -91,7 +91,7 @@ def tune(
 
     round_trip, failed = 0.0, None
     if isinstance(observed, Store | Path | str):
-        rows = _opened(observed).frame()
+        rows = _opened(observed).frame(categories=True)
         table = timeline.timelines(rows)
         round_trip, failed = round_trip_s(rows, host), failures(rows, host)
     else:

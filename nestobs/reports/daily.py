@@ -16,6 +16,7 @@ import pandas as pd
 
 from nestobs import changes, figures, uptime
 from nestobs.changes import JOINABLE, Change, Ends, Span
+from nestobs.delays import round_trip_s
 from nestobs.errors import NestobsError, UsageError
 from nestobs.figures import amount, percent, plain, span
 from nestobs.figures.changed import difference_words, name_of
@@ -120,7 +121,7 @@ def load(
     days = [Window(wanted.start - back * length, wanted.end - back * length) for back in range(before, -1, -1)]
     windows = [past, *days]
     now, spans = _spans(rows, lines, windows)
-    tuned, why_not, every = _tuned(spans, lines, in_use)
+    tuned, why_not, every = _tuned(rows, spans, lines, in_use)
     return Daily(
         shared.title,
         rules,
@@ -165,18 +166,23 @@ def _spans(rows: pd.DataFrame, lines: pd.DataFrame, windows: Sequence[Window]) -
     return spans[-1], spans
 
 
-def _tuned(spans: Sequence[Span], lines: pd.DataFrame, today: Policy) -> tuple[Recommendation | None, str, int]:
+def _tuned(
+    rows: pd.DataFrame, spans: Sequence[Span], lines: pd.DataFrame, today: Policy
+) -> tuple[Recommendation | None, str, int]:
     """A recommendation from all nests of the windows, or why there is none; and of how many nests each is one."""
+    from nestobs.failures import failures
     from nestobs.tuning import recommend
 
     start, end = spans[0].window.start, spans[-1].window.end
     made = lines["origin_at"].astype("int64")
     ours = lines[lines["origin_at"].notna() & (made >= start) & (made < end)]
     ours, every = thinned(ours, MOST_TUNED)
+    took_s, failed = round_trip_s(rows), failures(rows)
     try:
-        return recommend(ours, today=today, draws=DRAWS, baselines=()), "", every
+        found = recommend(ours, today=today, draws=DRAWS, baselines=(), round_trip_s=took_s, failures=failed)
     except NestobsError as error:  # too little data, or a policy that cannot be compared
         return None, str(error), every
+    return found, "", every
 
 
 def thinned(lines: pd.DataFrame, most: int) -> tuple[pd.DataFrame, int]:
