@@ -333,7 +333,7 @@ def nests(found: Incident) -> Section:
                 heading="Which nests went badly?",
                 level=2,
             ),
-            Table(frame),
+            Table(frame, style="nestobs-nests"),
         )
     )
 

@@ -68,6 +68,8 @@ main .jp-RenderedHTMLCommon .nestobs-table :is(th, td) { text-align: left; verti
   border-bottom: 1px solid #8a929a55; padding: .3rem 1.1rem .3rem 0; max-width: min(32rem, 60vw); min-width: 3rem;
   white-space: normal; background: none; color: inherit; font-variant-numeric: tabular-nums; }
 main .jp-RenderedHTMLCommon .nestobs-table td:first-child { white-space: nowrap; }
+main .jp-RenderedHTMLCommon .nestobs-table :is(th, td):first-child { min-width: 0; }
+main .jp-RenderedHTMLCommon .nestobs-nests td:nth-child(3) { white-space: nowrap; }
 main .jp-RenderedHTMLCommon .nestobs-table td { overflow-wrap: break-word; }
 main .jp-RenderedHTMLCommon .nestobs-words td:nth-child(2) { min-width: 11rem; }
 main .jp-RenderedHTMLCommon .nestobs-numbers td { white-space: nowrap; }
