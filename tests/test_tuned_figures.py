@@ -318,7 +318,7 @@ def test_every_figure_says_what_it_shows_in_words_and_as_a_table(case: str) -> N
     for name, figure in drawn(odd()[case]).items():
         meta = figure.layout.meta
         assert len(meta["alt"]) > 40, name
-        assert not re.search(r"\b(nan|inf|None)\b", json.dumps(meta)), name
+        assert not re.search(r"\b(nan|inf|None)\b", json.dumps([meta[key] for key in ("alt", "columns", "rows")])), name
         assert meta["rows"], name
         assert all(len(row) == len(meta["columns"]) for row in meta["rows"]), name
         assert len(meta["rows"]) <= 200

@@ -170,6 +170,7 @@ def blank(question: str, note: str, *, plot_px: int, keys: Sequence[str] = (), l
         hoverlabel={"font": {"size": 12}, "align": "left"},
         dragmode=False,
         barmode="stack",
+        meta={"question": question, "note": note},  # a page sets them itself, as wide as it is
     )
     return figure
 
@@ -193,9 +194,8 @@ def described(figure: go.Figure, alt: str, table: pd.DataFrame) -> go.Figure:
     shown = table.head(MOST_CELLS)
     rows = [[cell(value) for value in row] for row in shown.itertuples(index=False)]
     more = len(table) - len(shown)
-    figure.update_layout(
-        meta={"alt": alt, "columns": [str(name) for name in table.columns], "rows": rows, "more": more}
-    )
+    told = {"alt": alt, "columns": [str(name) for name in table.columns], "rows": rows, "more": more}
+    figure.update_layout(meta=(figure.layout.meta or {}) | told)
     return figure
 
 

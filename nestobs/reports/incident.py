@@ -420,20 +420,21 @@ def layers(found: Incident) -> Table | Text:
     if found.missing or found.layers.empty:
         return Text(["No layer of this nest was asked."])
     rows = found.layers
+    days = pd.to_datetime(pd.concat([rows["first_at"], rows["last_at"]])).dt.date.nunique()
     frame = pd.DataFrame(
         {
             "layer": rows["layer"],
             "from": rows["vantage"],
             "state": rows["state"],
             "became visible, s": [_interval(row) for row in rows.to_dict("records")],
-            "asked from": [_time(at) for at in rows["first_at"]],
-            "until (UTC)": [_time(at) for at in rows["last_at"]],
+            "asked from": [_time(at, day=days > 1) for at in rows["first_at"]],
+            "until (UTC)": [_time(at, day=days > 1) for at in rows["last_at"]],
             "proofs": rows["polls"],
             "answers": rows["answers"],
             "note": [_note(row) for row in rows.to_dict("records")],
         }
     )
-    return Table(frame)
+    return Table(frame if frame["note"].any() else frame.drop(columns="note"))
 
 
 def _interval(row: dict[Any, Any]) -> str:
@@ -454,8 +455,8 @@ def _note(row: dict[Any, Any]) -> str:
     return ", ".join(said)
 
 
-def _time(at: Any) -> str:
-    return f"{pd.Timestamp(at, tz='UTC'):%m-%d %H:%M:%S}"
+def _time(at: Any, *, day: bool = True) -> str:
+    return f"{pd.Timestamp(at, tz='UTC'):{'%m-%d ' if day else ''}%H:%M:%S}"
 
 
 def attempts(found: Incident) -> go.Figure | Text:

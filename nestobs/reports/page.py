@@ -60,6 +60,9 @@ details.code :is(.jp-InputArea, .jp-InputArea-editor, .highlight) { display: blo
 details.code .jp-InputArea { padding: .4rem; box-sizing: border-box; }
 details.code pre { white-space: pre-wrap; overflow-wrap: anywhere; }
 .nestobs-figure { margin: .6rem 0 1.2rem; min-width: 0; }
+.nestobs-figure figcaption { font-size: 12px; line-height: 1.45; color: #6e7781; max-width: 46rem; margin-top: 1rem;
+  overflow-wrap: anywhere; }
+.nestobs-figure figcaption strong { display: block; font-size: 15px; }
 .nestobs-table { overflow-x: auto; margin: .6rem 0 1.2rem; }
 main .jp-RenderedHTMLCommon > .nestobs-table { margin-bottom: 1.2rem; }
 main .jp-RenderedHTMLCommon .nestobs-table table { border-collapse: collapse; font-size: 14px; margin: 0; width: auto;
@@ -99,6 +102,10 @@ _PRINTING: Final = """
   addEventListener("afterprint", () => draw({ autosize: true, width: null }));
 }
 """
+
+
+_TOP_PX: Final = 28
+"""Above a figure's plot, for what stands on its upper edge."""
 
 
 def page(notebook: Any, *, title: str, shared_js: str = "") -> str:
@@ -211,6 +218,7 @@ def _figure_html(figure: dict[str, Any], name: str) -> str:
 
     layout = dict(figure.get("layout", {}))
     meta = layout.pop("meta", None) or {}
+    caption = _caption(layout, meta)
     body = to_html(
         {"data": figure.get("data", []), "layout": layout},
         config={"responsive": True, "displayModeBar": False, "displaylogo": False, "typesetMath": False},
@@ -223,7 +231,19 @@ def _figure_html(figure: dict[str, Any], name: str) -> str:
     )
     alt = html.escape(html.unescape(plain(meta.get("alt", ""), 1_000)))
     drawn = f'<div role="img" aria-label="{alt}">{body}</div>'
-    return f'<figure class="nestobs-figure">{drawn}{_data_html(meta)}</figure>'
+    return f'<figure class="nestobs-figure">{caption}{drawn}{_data_html(meta)}</figure>'
+
+
+def _caption(layout: dict[str, Any], meta: dict[str, Any]) -> str:
+    """A figure's question and note, taken out of its layout: there they are wrapped for the narrowest screen."""
+    margin = layout.get("margin", {})
+    if "question" not in meta or not {"t", "b"} <= margin.keys() or "height" not in layout:
+        return ""
+    layout.pop("title", None)
+    layout["height"] -= margin["t"] - _TOP_PX
+    layout["margin"] = {**margin, "t": _TOP_PX}
+    question, note = (plain(html.unescape(meta[name]), 2_000) for name in ("question", "note"))
+    return f"<figcaption><strong>{question}</strong> {note}</figcaption>"
 
 
 def _data_html(meta: dict[str, Any]) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import threading
@@ -10,11 +11,15 @@ from pathlib import Path
 from typing import Any
 
 import nbformat
+import pandas as pd
 import pytest
-from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook
+from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_output
 
 from nestobs.errors import NestobsError, UsageError
+from nestobs.figures.canvas import blank, described
 from nestobs.reports import ReportError, kernel
+from nestobs.reports.display import PLOTLY
+from nestobs.reports.page import page
 from nestobs.reports.run import notebook, run
 
 FIGURE = "import plotly.graph_objects as go\n\ngo.Figure(go.Bar(y=[1, 2], x=[3, 4]), layout={'title': {'text': name}})"
@@ -168,6 +173,24 @@ def test_html_of_a_cell_reaches_the_page_as_it_is(tmp_path: Path) -> None:
     assert shown in page
     assert "<b>second</b>" in page
     assert page.count('<i id="part-') == 1
+
+
+def test_a_figures_question_and_note_are_as_wide_as_the_page_and_its_plot_as_high_as_before() -> None:
+    figure = blank("Who is &lt;last&gt;, &#36;x&#36;?", "n = 3. <b>Not bold</b>", plot_px=200)
+    height, margin = figure.layout.height, figure.layout.margin
+    output = new_output("display_data", {PLOTLY: json.loads(described(figure, "alt", pd.DataFrame()).to_json())})
+    made = page(new_notebook(cells=[new_code_cell("", outputs=[output])]), title="x", shared_js="plotly.js")
+    assert "<strong>Who is &lt;last&gt;, &#36;x&#36;?</strong> n = 3. &lt;b&gt;Not bold&lt;/b&gt;</figcaption>" in made
+    drawn = re.search(r'"height":(\d+)', made)
+    assert drawn is not None
+    assert int(drawn[1]) == height - margin.t + 28
+    assert "Who is" not in made.split("</figcaption>")[1]
+
+
+def test_a_figure_of_somebody_elses_keeps_its_title(tmp_path: Path) -> None:
+    page = run(write(tmp_path / "one.ipynb", FIGURE), tmp_path / "report.html", {"name": "a title"}).read_text()
+    assert "<figcaption" not in page
+    assert '"text":"a title"' in page
 
 
 def test_a_cell_that_does_not_end_is_ended_with_its_kernel(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
