@@ -24,7 +24,6 @@ from typing import Any, Final, cast
 
 import numpy as np
 import pandas as pd
-from numpy.typing import ArrayLike
 
 from nestobs.arrays import (
     BELOW,
@@ -33,10 +32,12 @@ from nestobs.arrays import (
     Ints,
     Texts,
     codes_of,
+    count_of,
     equals,
     greatest_at,
     instants_of,
     paired,
+    ranked,
     units_of,
 )
 from nestobs.join import GONE, JOINED, LOADING, RELEASED_FAILED, STARTING, Kind
@@ -81,6 +82,7 @@ _DTYPES: Final = {
     "instant": "datetime64[ns, UTC]",
 }
 _SECOND: Final = 1_000_000_000
+_MOST: Final = 1e15
 _WAYS: Final = (Operation.JOIN, Operation.GUEST)
 """What gives a token; to a guest the last alone."""
 
@@ -143,24 +145,28 @@ def _evidence(observations: pd.DataFrame, timelines: pd.DataFrame, index: Ints) 
     """Of the joins whose verdicts are these observations."""
     unit, units = units_of(observations)
     vantage, vantages = codes_of(observations["vantage"])
-    place, size = _places(unit, vantage, len(units), len(vantages))
+    pair = _pairs(unit, vantage, len(vantages))
+    place = ranked(pair)
+    pairs = np.empty(count_of(place), dtype=np.int64)
+    pairs[place] = pair
     sent, _ = instants_of(observations["sent_at"])
     received, answered = instants_of(observations["received_at"])
     asked = equals(observations["source"], Source.API) & answered & ~equals(observations["failure"], Failure.INTENT)
     token, absent = (asked & equals(observations["outcome"], one) for one in (Outcome.VISIBLE, Outcome.ABSENT))
     line_unit = _found(units, np.where(timelines["trace_id"] != "", timelines["trace_id"], timelines["nest"]))
-    line_place, _ = _places(line_unit, _found(vantages, timelines["vantage"]), len(units), len(vantages))
-    proven = (timelines["polls"] > 0).to_numpy(bool) & (line_unit >= 0)
+    line_pair = _pairs(line_unit, _found(vantages, timelines["vantage"]), len(vantages))
+    line_place = np.minimum(np.searchsorted(pairs, line_pair), len(pairs) - 1)
+    proven = (timelines["polls"] > 0).to_numpy(bool) & (line_unit >= 0) & (pairs[line_place] == line_pair)
     shown = np.where(timelines["right_censored"], 0, 1)
     guest, mine = equals(observations["role"].iloc[index], Role.GUEST), place[index]
 
     def last(at: Ints, rows: Flags) -> Ints:
         """Of these rows the greatest instant, by the ways open to each join."""
         by_way = [rows & equals(observations["operation"], way) for way in _WAYS]
-        return _open([greatest_at(at[those], place[those], size)[mine] for those in by_way], guest)
+        return _open([greatest_at(at[those], place[those], len(pairs))[mine] for those in by_way], guest)
 
     layers = [proven & equals(timelines["layer"], f"api:{way}") for way in _WAYS]
-    became = [greatest_at(shown[those], line_place[those], size)[mine] for those in layers]
+    became = [greatest_at(shown[those], line_place[those], len(pairs))[mine] for those in layers]
     origins = np.full(len(units) + 1, BELOW, dtype=np.int64)
     known = (line_unit >= 0) & timelines["origin_at"].notna().to_numpy(bool)
     origins[line_unit[known]] = timelines["origin_at"].astype("int64").to_numpy(np.int64)[known]
@@ -181,14 +187,15 @@ def _open(by_way: Sequence[Ints], guest: Flags) -> Ints:
     return np.where(guest, by_way[-1], np.max(by_way, axis=0))
 
 
-def _found(texts: Texts, wanted: ArrayLike) -> Ints:
+def _found(texts: Texts, wanted: Iterable[str]) -> Ints:
     """The place of each among the texts, -1 for none of them."""
-    return np.asarray(pd.Index(texts).get_indexer(pd.Index(np.asarray(wanted, dtype=object))), dtype=np.int64)
+    places = {text: place for place, text in enumerate(texts)}
+    return np.array([places.get(text, -1) for text in wanted], dtype=np.int64)
 
 
-def _places(unit: Ints, vantage: Ints, units: int, vantages: int) -> tuple[Ints, int]:
-    """One number per pair of codes, either of which may be -1; and how many numbers there are."""
-    return (unit + 1) * (vantages + 1) + vantage + 1, (units + 1) * (vantages + 1)
+def _pairs(unit: Ints, vantage: Ints, vantages: int) -> Ints:
+    """A number for each pair of codes, either of which may be -1."""
+    return (unit + 1) * (vantages + 1) + vantage + 1
 
 
 def _told(details: pd.Series, took_s: Floats) -> dict[str, Any]:
@@ -257,7 +264,8 @@ def _text(value: object) -> str:
 
 
 def _number(value: object, otherwise: float) -> float:
-    return float(value) if isinstance(value, int | float) else otherwise
+    """A number that may be one: none of what JSON's readers make of NaN or of 400 digits."""
+    return float(value) if isinstance(value, int | float) and abs(value) < _MOST else otherwise
 
 
 def _frame(values: Mapping[str, Any]) -> pd.DataFrame:

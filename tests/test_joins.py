@@ -218,3 +218,16 @@ def test_rows_come_by_arrival() -> None:
 
 def test_every_kind_is_listed_once() -> None:
     assert len(set(KINDS)) == len(KINDS) == 12
+
+
+def test_numbers_that_are_none_are_passed_over_and_a_nest_may_be_called_as_a_trace() -> None:
+    odd = [
+        verdict(STARTING, 1.0, detail=f'{{"verdict": "gone", "requests": {number}, "elapsed_s": {number}}}')
+        for number in ("NaN", "Infinity", "-Infinity", "1" + "0" * 400, "1e300", '"3"', "null")
+    ]
+    named = [verdict(STARTING, 2.0, trace_id="", nest="trace"), api(Operation.JOIN, Outcome.VISIBLE, 3.0)]
+    rows = frame([made(), *odd, *named])
+    found = joins(rows, timelines(rows))
+    assert len(found) == len(odd) + 1
+    assert set(found["requests"][: len(odd)]) == {0}
+    assert set(found["elapsed_s"][: len(odd)]) == {2.5}
