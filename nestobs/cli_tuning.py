@@ -332,7 +332,7 @@ def _check(path: Path) -> None:
 
 def write(path: Path, text: str) -> None:
     """Put text in place at once, never half. Raises UsageError or StoreError in a sentence."""
-    from nestobs.store import replacing
+    from nestobs.files import replacing
 
     _check(path)
     try:

@@ -20,6 +20,7 @@ from nestobs.budget import Budget
 from nestobs.clock import Clock
 from nestobs.config import Config
 from nestobs.errors import UsageError
+from nestobs.files import replacing
 from nestobs.host import Campaign, Progress, Report, run
 from nestobs.own_lab import empty, listed, running_lab
 from nestobs.policy import exponential
@@ -28,7 +29,7 @@ from nestobs.prove import Proof, prove
 from nestobs.recommendation import Recommendation, plain
 from nestobs.reports.tuning import DRAWS
 from nestobs.session import tune
-from nestobs.store import Store, Writer, replacing
+from nestobs.store import Store, Writer
 from nestobs.threshold import TODAY_S
 from nestobs.tuning import TooLittleDataError
 

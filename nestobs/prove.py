@@ -26,6 +26,7 @@ from nestobs.clock import Clock
 from nestobs.config import Config
 from nestobs.delays import round_trip_s
 from nestobs.errors import UsageError
+from nestobs.files import replacing
 from nestobs.host import Campaign, Progress, Report, run
 from nestobs.own_lab import empty, listed, running_lab
 from nestobs.plan import HORIZON_S
@@ -33,7 +34,7 @@ from nestobs.policy import MANUAL_RETRY, Policy
 from nestobs.policy_file import PolicyFile
 from nestobs.realised import cells, outcomes, span
 from nestobs.station import Target
-from nestobs.store import Store, replacing
+from nestobs.store import Store
 from nestobs.timeline import timelines
 
 SECOND_NS: Final = 1_000_000_000

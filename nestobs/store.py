@@ -20,7 +20,6 @@ This is the only module that knows SQL. It reads no clock. pandas and pyarrow ar
 from __future__ import annotations
 
 import errno
-import hashlib
 import os
 import re
 import sqlite3
@@ -35,8 +34,10 @@ from operator import attrgetter
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
+from nestobs import sealed
 from nestobs.errors import ForeignStoreError, NestobsError, StoreError, StoreFullError, UsageError
 from nestobs.observation import COLUMNS, Observation, from_row
+from nestobs.sealed import AT, ID, NAMES, Filters
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -61,10 +62,8 @@ _INT64 = 2**63 - 1
 _JOURNAL, _SEALED, _LOCK = "journal.sqlite", "observations", "writer.lock"
 _SEALED_NAME = re.compile(r"\.?(\d+-\d\d-\d\d)-(\d{12,})\.parquet(\.\d+\.tmp)?")
 
-_NAMES = tuple(column.name for column in COLUMNS)
-_AT, _ID = (_NAMES[_NAMES.index(name)] for name in ("sent_at", "observation_id"))  # a renamed column fails here
 _STORED = {"text": "TEXT", "int": "INTEGER", "real": "REAL", "bool": "INTEGER"}
-_values = attrgetter(*_NAMES)  # ten times as fast as as_row; SQLite stores a StrEnum as its text
+_values = attrgetter(*NAMES)  # ten times as fast as as_row; SQLite stores a StrEnum as its text
 _STATEMENT_ROWS = (250, 25, 1)
 
 
@@ -102,7 +101,7 @@ CREATE TABLE observations (
     row INTEGER PRIMARY KEY AUTOINCREMENT,
     {", ".join(f"{c.name} {_STORED[c.type]}{'' if c.nullable else ' NOT NULL'}" for c in COLUMNS)}
 );
-CREATE INDEX observations_in_time ON observations ({_AT});
+CREATE INDEX observations_in_time ON observations ({AT});
 CREATE TABLE sealed (name TEXT PRIMARY KEY, rows INTEGER NOT NULL, first_at INTEGER NOT NULL, last_at INTEGER NOT NULL);
 CREATE TABLE ledger (
     entry_id INTEGER PRIMARY KEY AUTOINCREMENT,
@@ -123,9 +122,9 @@ class _Window:
     def conditions(self) -> list[tuple[str, str, int | str]]:
         made: list[tuple[str, str, int | str]] = []
         if self.start is not None:
-            made.append((_AT, ">=", self.start))
+            made.append((AT, ">=", self.start))
         if self.end is not None:
-            made.append((_AT, "<", self.end))
+            made.append((AT, "<", self.end))
         return made + [(name, "==", value) for name, value in self.equal.items() if value is not None]
 
     def sql(self) -> tuple[str, list[int | str]]:
@@ -133,7 +132,7 @@ class _Window:
         text = " AND ".join(f"{name} {sign} ?" for name, sign, _ in conditions) or "1"
         return text, [value for _, _, value in conditions]
 
-    def arrow(self) -> list[tuple[str, str, int | str]] | None:
+    def arrow(self) -> Filters:
         return self.conditions() or None
 
     def within(self, first: int, last: int) -> _Window:
@@ -198,10 +197,10 @@ class Store:
 
     def _days(self, before: int) -> list[tuple[int, int]]:
         """Days since the epoch that end by `before`, each with its highest journal row."""
-        day = f"{_AT} / {DAY} - ({_AT} % {DAY} < 0)"  # SQLite truncates towards zero
+        day = f"{AT} / {DAY} - ({AT} % {DAY} < 0)"  # SQLite truncates towards zero
         with self._reading() as connection:
             return connection.execute(
-                f"SELECT {day} AS day, max(row) FROM observations WHERE {_AT} < ? GROUP BY day ORDER BY day",
+                f"SELECT {day} AS day, max(row) FROM observations WHERE {AT} < ? GROUP BY day ORDER BY day",
                 [before - before % DAY],
             ).fetchall()
 
@@ -209,25 +208,25 @@ class Store:
         name = f"{_date(day)}-{top:012d}.parquet"
         path = self.directory / _SEALED / name
         start, end = max(day * DAY, -_INT64 - 1), (day + 1) * DAY
-        _write_sealed(path, self._pages(start, end, top))
+        sealed.write(path, self._pages(start, end, top))
         writer.perform(lambda connection: _record(connection, name, start, end, top))
         self._sweep(_date(day), top)
         return path
 
     def _pages(self, start: int, end: int, top: int) -> Iterator[pa.RecordBatch]:
         """The rows up to row `top` sent in [start, end), a page a transaction: nothing but sealing removes them."""
-        schema = _arrow_schema(_NAMES)
+        schema = sealed.schema_of(NAMES)
         at, row = start, -1
         while True:
             with self._reading() as connection:
                 page = connection.execute(
-                    f"SELECT {', '.join(_NAMES)}, {_AT}, row FROM observations"
-                    f" WHERE ({_AT}, row) > (?, ?) AND {_AT} < ? AND row <= ? ORDER BY {_AT}, row LIMIT {_CHUNK_ROWS}",
+                    f"SELECT {', '.join(NAMES)}, {AT}, row FROM observations"
+                    f" WHERE ({AT}, row) > (?, ?) AND {AT} < ? AND row <= ? ORDER BY {AT}, row LIMIT {_CHUNK_ROWS}",
                     [at, row, end, top],
                 ).fetchall()
             if not page:
                 return
-            yield _batch([values[:-2] for values in page], schema)
+            yield sealed.batch_of([values[:-2] for values in page], schema)
             at, row = page[-1][-2:]
 
     def _sweep(self, day: date, top: int) -> None:
@@ -263,13 +262,13 @@ class Store:
         """
         import pandas as pd
 
-        unknown = set(columns or ()) - set(_NAMES)
+        unknown = set(columns or ()) - set(NAMES)
         if unknown:
             raise UsageError(f"observations have no column {sorted(unknown)[0]!r}: see nestobs.observation.COLUMNS")
         wanted = [column for column in COLUMNS if columns is None or column.name in columns]
         window = _Window(start, end, _equal(trace_id, nest, room, run_id))
         table = self._table(window, [c.name for c in wanted], encoded=categories)
-        dtypes = {c.name: _dtype(c.type, c.nullable, categories and c.name != _ID) for c in wanted}
+        dtypes = {c.name: sealed.pandas_type(c, categories=categories) for c in wanted}
         return pd.DataFrame(
             {name: table[name].to_pandas(types_mapper=lambda _, d=dtype: d) for name, dtype in dtypes.items()},
             index=pd.RangeIndex(table.num_rows),
@@ -286,7 +285,7 @@ class Store:
         run_id: str | None = None,
     ) -> Iterator[Observation]:
         """The rows of `frame`, as values. All are read at the call, so a slow consumer holds no transaction open."""
-        table = self._table(_Window(start, end, _equal(trace_id, nest, room, run_id)), _NAMES)
+        table = self._table(_Window(start, end, _equal(trace_id, nest, room, run_id)), NAMES)
         return (from_row(row) for batch in table.to_batches(BATCH_ROWS) for row in batch.to_pylist())
 
     def tail(self, after: int, limit: int) -> tuple[list[Observation], int]:
@@ -297,9 +296,9 @@ class Store:
         """
         with self._reading() as connection:
             rows = connection.execute(
-                f"SELECT row, {', '.join(_NAMES)} FROM observations WHERE row > ? ORDER BY row LIMIT ?", [after, limit]
+                f"SELECT row, {', '.join(NAMES)} FROM observations WHERE row > ? ORDER BY row LIMIT ?", [after, limit]
             ).fetchall()
-        found = [from_row(dict(zip(_NAMES, values, strict=True))) for _, *values in rows]
+        found = [from_row(dict(zip(NAMES, values, strict=True))) for _, *values in rows]
         return found, rows[-1][0] if rows else after
 
     def count(self) -> int:
@@ -314,14 +313,7 @@ class Store:
 
         The same before and after sealing and in whatever order rows came. No row gives the hash of nothing.
         """
-        import pyarrow as pa
-        import pyarrow.compute as pc
-
-        ids = self._table(_Window(start, end, {}), [_ID], ordered=False)[_ID].combine_chunks()
-        ids = ids.take(pc.array_sort_indices(ids))
-        lines = pc.binary_join_element_wise(ids, pa.scalar("", ids.type), pa.scalar("\n", ids.type))
-        length = pc.sum(pc.binary_length(lines)).as_py() or 0  # of the buffer, which may be longer
-        return hashlib.sha256(memoryview(lines.buffers()[2] or b"")[:length]).hexdigest()
+        return sealed.digest_of(self._table(_Window(start, end, {}), [ID], ordered=False)[ID])
 
     def ledger(self, *, open_only: bool = True) -> list[Entry]:
         """What was made in the world, oldest first; only what is not closed, unless asked for all."""
@@ -348,28 +340,28 @@ class Store:
         among the columns. encoded: text as dictionaries, one a column."""
         import pyarrow as pa
 
-        schema = _arrow_schema(dict.fromkeys([*names, _AT]), encoded=encoded)
-        whole = _arrow_schema(dict.fromkeys([*schema.names, _ID]), encoded=encoded)
+        schema = sealed.schema_of(dict.fromkeys([*names, AT]), encoded=encoded)
+        whole = sealed.schema_of(dict.fromkeys([*schema.names, ID]), encoded=encoded)
         condition, values = window.sql()
         with self._reading() as connection:
-            sealed = connection.execute(
+            files = connection.execute(
                 "SELECT name, first_at, last_at FROM sealed WHERE last_at >= coalesce(?, last_at)"
                 " AND first_at < coalesce(?, first_at + 1) ORDER BY name",
                 [window.start, window.end],
             ).fetchall()
             cursor = connection.execute(f"SELECT {', '.join(whole.names)} FROM observations WHERE {condition}", values)
-            batches = [_batch(rows, whole) for rows in iter(lambda: cursor.fetchmany(_CHUNK_ROWS), [])]
+            batches = [sealed.batch_of(rows, whole) for rows in iter(lambda: cursor.fetchmany(_CHUNK_ROWS), [])]
         journal = pa.Table.from_batches(batches, whole)
 
         def read(columns: pa.Schema) -> pa.Table:
             folder = self.directory / _SEALED
-            tables = [_sealed_table(folder / name, columns, window.within(*span)) for name, *span in sealed]
+            tables = [sealed.read(folder / name, columns, window.within(*span).arrow()) for name, *span in files]
             return pa.concat_tables([*tables, journal.select(columns.names)]).unify_dictionaries()
 
         table = read(schema)
         if not ordered:
             return table
-        order = _order(table[_AT], lambda: read(_arrow_schema([_ID]))[_ID])
+        order = sealed.order_of(table[AT], lambda: read(sealed.schema_of([ID]))[ID])
         return table if order is None else table.take(order)
 
 
@@ -625,31 +617,6 @@ class Writer:
                 ticket.future.set_exception(failed)
 
 
-@contextmanager
-def replacing(path: Path) -> Iterator[Path]:
-    """A temporary path beside `path`, that no `*.parquet` or the like matches; leaving syncs it and puts it in place.
-
-    An error removes it and leaves `path` as it was.
-    """
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        yield temporary
-        _sync(temporary)
-        temporary.replace(path)
-    except BaseException:
-        temporary.unlink(missing_ok=True)
-        raise
-    _sync(path.parent)
-
-
-def _sync(path: Path) -> None:
-    handle = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
-
-
 # opening
 
 
@@ -784,8 +751,8 @@ def _insert(connection: sqlite3.Connection, rows: Sequence[tuple[Any, ...]]) -> 
 
 
 _INSERTS = {
-    size: f"INSERT INTO observations ({', '.join(_NAMES)}) VALUES "
-    + ", ".join([f"({', '.join('?' * len(_NAMES))})"] * size)
+    size: f"INSERT INTO observations ({', '.join(NAMES)}) VALUES "
+    + ", ".join([f"({', '.join('?' * len(NAMES))})"] * size)
     for size in _STATEMENT_ROWS
 }
 
@@ -822,8 +789,8 @@ def _synced(connection: sqlite3.Connection, job: Callable[[sqlite3.Connection], 
 
 def _record(connection: sqlite3.Connection, name: str, start: int, end: int, top: int) -> None:
     """Enter a sealed file and delete its rows: the moment from which the file counts."""
-    rows = f"FROM observations WHERE {_AT} >= ? AND {_AT} < ? AND row <= ?"
-    connection.execute(f"INSERT INTO sealed SELECT ?, count(*), min({_AT}), max({_AT}) {rows}", [name, start, end, top])
+    rows = f"FROM observations WHERE {AT} >= ? AND {AT} < ? AND row <= ?"
+    connection.execute(f"INSERT INTO sealed SELECT ?, count(*), min({AT}), max({AT}) {rows}", [name, start, end, top])
     connection.execute(f"DELETE {rows}", [start, end, top])
 
 
@@ -849,84 +816,3 @@ def _entry(row: tuple[Any, ...]) -> Entry:
     values = dict(zip(_ENTRY, row, strict=True))
     values["relays"] = tuple(values["relays"].split("\n")) if values["relays"] else ()
     return Entry(**values)
-
-
-# Arrow
-
-
-def _arrow_schema(names: Iterable[str], *, encoded: bool = False) -> pa.Schema:
-    """The columns of those names; encoded: text as dictionaries, except for ids, of which no two are alike."""
-    import pyarrow as pa
-
-    types = {"text": pa.large_string(), "int": pa.int64(), "real": pa.float64(), "bool": pa.bool_()}
-    if encoded:
-        types["text"] = pa.dictionary(pa.int32(), pa.string())
-    columns = {column.name: column for column in COLUMNS}
-    kinds = {name: pa.large_string() if name == _ID else types[columns[name].type] for name in names}
-    return pa.schema([pa.field(name, kind, columns[name].nullable) for name, kind in kinds.items()])
-
-
-def _batch(rows: Sequence[tuple[Any, ...]], schema: pa.Schema) -> pa.RecordBatch:
-    import pyarrow as pa
-
-    arrays = []
-    for values, field in zip(zip(*rows, strict=True), schema, strict=True):
-        stored = pa.int64() if field.type == pa.bool_() else field.type
-        arrays.append(pa.array(values, stored).cast(field.type))
-    return pa.RecordBatch.from_arrays(arrays, schema=schema)
-
-
-def _order(at: pa.ChunkedArray, read_ids: Callable[[], pa.ChunkedArray]) -> pa.Array | None:
-    """The places of the rows by instant of sending and then id; None where they stand so already, as sealed rows nearly
-    always do: sorting would take longer than reading, and so would reading ids that decide nothing."""
-    import numpy as np
-    import pyarrow as pa
-    import pyarrow.compute as pc
-
-    instants = at.to_numpy()
-    rising = not bool((instants[1:] < instants[:-1]).any())
-    ties = np.flatnonzero(instants[1:] == instants[:-1])
-    if rising and not len(ties):
-        return None
-    ids = read_ids().combine_chunks()
-    if rising and pc.less_equal(ids[:-1], ids[1:]).to_numpy(zero_copy_only=False)[ties].all():
-        return None
-    return pc.sort_indices(pa.table({_AT: at, _ID: ids}), [(_AT, "ascending"), (_ID, "ascending")])
-
-
-def _write_sealed(path: Path, batches: Iterable[pa.RecordBatch]) -> None:
-    import pyarrow.parquet as pq
-
-    with (
-        replacing(path) as temporary,
-        pq.ParquetWriter(temporary, _arrow_schema(_NAMES), compression="zstd") as sink,
-    ):
-        for batch in batches:
-            sink.write_batch(batch)
-
-
-def _sealed_table(path: Path, schema: pa.Schema, window: _Window) -> pa.Table:
-    import pyarrow as pa
-    import pyarrow.parquet as pq
-
-    try:
-        encoded = [field.name for field in schema if pa.types.is_dictionary(field.type)]
-        table = pq.read_table(
-            path, columns=schema.names, filters=window.arrow(), read_dictionary=encoded, partitioning=None
-        )
-        return table.select(schema.names).cast(schema)
-    except (OSError, pa.ArrowInvalid) as error:
-        raise StoreError(f"the sealed file {path} is gone or damaged: bring it back from a copy") from error
-
-
-def _dtype(kind: str, nullable: bool, categories: bool) -> Any:
-    """The pandas type of a column; None for what pandas makes of it."""
-    import pandas as pd
-
-    if kind == "text":
-        if categories:
-            return None
-        return pd.StringDtype("pyarrow") if nullable else pd.StringDtype("pyarrow", na_value=float("nan"))
-    if not nullable:
-        return None
-    return {"int": pd.Int64Dtype(), "real": pd.Float64Dtype(), "bool": pd.BooleanDtype()}[kind]

@@ -19,8 +19,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import nestobs
+from nestobs import sealed
 from nestobs import store as store_module
 from nestobs.errors import ForeignStoreError, StoreError, UsageError
+from nestobs.files import replacing
 from nestobs.observation import COLUMNS, Failure, FailureLayer, Observation, Operation, Outcome, Role, Source
 from nestobs.store import BATCH_ROWS, DAY, QUEUE_ROWS, Store
 
@@ -54,6 +56,7 @@ CHILD = (
     + """
 import os, resource, signal, sys
 import nestobs.store as store_module
+from nestobs import files, sealed
 from nestobs.errors import StoreError, StoreFullError
 from nestobs.observation import *
 from nestobs.store import DAY, Store
@@ -162,6 +165,7 @@ def test_a_window_is_half_open_and_columns_keep_the_order_of_the_schema(store):
         assert store.frame(columns=["status"]).shape == (5, 1)
         for wanted in ({"room": "b"}, {"trace_id": "t"}, {"nest": "n"}, {"run_id": "other"}):
             assert [one.sent_at for one in store.observations(**wanted)] == [NOON + 5]
+            assert store.frame(**wanted, categories=True)["sent_at"].tolist() == [NOON + 5]
         assert len(store.frame(start=NOON + 4, end=NOON + 4)) == 0
         store.seal(before=NOON + DAY)
     assert [str(kind) for kind in store.frame(columns=["room", "failure"], categories=True).dtypes] == ["category"] * 2
@@ -348,12 +352,12 @@ with Store.open(directory).writer() as writer:
     assert store.count() == len(found) + 1
 
 
-@pytest.mark.parametrize("where", ["_sync", "_record", "_batch"])
+@pytest.mark.parametrize("where", ["files.sync", "store_module._record", "sealed.batch_of"])
 def test_a_sealing_that_dies_half_way_loses_and_doubles_nothing(store, where):
     with store.writer() as writer:
         writer.append(rows(*range(2000)))
     before = store.frame()
-    victim = child(store.directory, f"store_module.{where} = die; Store.open(directory).seal(before={NOON + DAY})")
+    victim = child(store.directory, f"{where} = die; Store.open(directory).seal(before={NOON + DAY})")
     with victim:
         assert victim.wait() == -signal.SIGKILL
     left = list((store.directory / "observations").iterdir())
@@ -470,14 +474,14 @@ def test_sealing_moves_whole_past_days_only_and_late_rows_next_time(store):
 
 
 def test_a_row_of_the_day_that_comes_while_it_is_sealed_stays_in_the_journal(store, monkeypatch):
-    write_sealed = store_module._write_sealed
+    write_sealed = sealed.write
 
     def and_then_a_late_row(path, batches):
         write_sealed(path, batches)
         writer.append(rows(3))
         writer.flush()
 
-    monkeypatch.setattr(store_module, "_write_sealed", and_then_a_late_row)
+    monkeypatch.setattr(sealed, "write", and_then_a_late_row)
     with store.writer() as writer:
         writer.append(rows(1, 2))
         store.seal(before=NOON + DAY)
@@ -677,7 +681,7 @@ def test_importing_the_store_does_not_load_pandas_or_pyarrow():
 def test_replacing_leaves_what_was_there_when_it_fails(tmp_path):
     path = tmp_path / "page.html"
     path.write_text("old")
-    with pytest.raises(UnicodeEncodeError), store_module.replacing(path) as temporary:
+    with pytest.raises(UnicodeEncodeError), replacing(path) as temporary:
         temporary.write_text("half\ud800")
     assert path.read_text() == "old"
     assert list(tmp_path.iterdir()) == [path]

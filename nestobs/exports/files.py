@@ -16,8 +16,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from nestobs.errors import StoreError
+from nestobs.files import replacing
 from nestobs.observation import INSTANTS
-from nestobs.store import replacing
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -16,8 +16,8 @@ from typing import Any, Final
 from xml.etree import ElementTree
 
 from nestobs.figures import plain
+from nestobs.files import replacing
 from nestobs.reports.archive import PAGE, Archive, Entry
-from nestobs.store import replacing
 from nestobs.window import DAY_S, SECOND_NS, Window
 
 INDEX, FEED = "index.html", "feed.xml"

@@ -18,11 +18,11 @@ from pathlib import Path
 from typing import Any, Final
 
 from nestobs.errors import UsageError
+from nestobs.files import replacing
 from nestobs.reports import ReportError
 from nestobs.reports.kernel import LOG, Leash, kernel_class, leash, started
 from nestobs.reports.page import page
 from nestobs.reports.parameters import check
-from nestobs.store import replacing
 
 CELL_TIMEOUT_S: Final = 600
 _LONGEST_SOCKET: Final = 80

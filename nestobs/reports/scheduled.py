@@ -24,6 +24,7 @@ from typing import Any, Final, Literal
 
 from nestobs.clock import Clock
 from nestobs.errors import UsageError
+from nestobs.files import replacing
 from nestobs.reports import ReportError, index
 from nestobs.reports.archive import MANIFEST, NOTEBOOK, PAGE, Archive, Manifest, private_name, report_name, writing
 from nestobs.reports.kernel import Leash, leash
@@ -32,7 +33,7 @@ from nestobs.reports.page import get_ready, page, plotly_js, shared_name
 from nestobs.reports.parameters import check
 from nestobs.reports.parts import Text
 from nestobs.reports.run import CELL_TIMEOUT_S, Executed, Progress, execute, private_folder
-from nestobs.store import Store, replacing
+from nestobs.store import Store
 from nestobs.window import Window
 
 TIMEOUT_S: Final = 3_600

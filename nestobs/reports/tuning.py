@@ -21,6 +21,7 @@ from nestobs import figures
 from nestobs.clock import Clock
 from nestobs.errors import StoreError, UsageError
 from nestobs.figures import percent
+from nestobs.files import replacing
 from nestobs.policy_file import dumps
 from nestobs.realised import CELLS
 from nestobs.recommendation import Allowance
@@ -30,7 +31,7 @@ from nestobs.reports.demo import lab_facts
 from nestobs.reports.parts import Result, Section, Table, Text
 from nestobs.reports.sliders import Slider, budget, cost_ratio
 from nestobs.session import tune
-from nestobs.store import Store, replacing
+from nestobs.store import Store
 from nestobs.threshold import COST_RATIO
 from nestobs.timeline import timelines
 from nestobs.tuning import TooLittleDataError
