@@ -24,9 +24,22 @@ from typing import Any, Final
 import numpy as np
 import pandas as pd
 
+from nestobs.arrays import (
+    NONE,
+    Flags,
+    Ints,
+    Texts,
+    codes_of,
+    count_of,
+    equals,
+    instants_of,
+    least_at,
+    paired,
+    ranked,
+)
 from nestobs.join import Kind
-from nestobs.observation import Failure, Operation, Outcome, Role, Source, layer_of
-from nestobs.timeline import MARKS
+from nestobs.observation import Failure, Operation, Outcome, Role, Source
+from nestobs.timeline import MARKS, layers_of
 
 GAP_S: Final = 300.0
 """A silence longer than this, between two questions about a nest, is told."""
@@ -238,9 +251,8 @@ def _place(layer: str) -> int:
 
 def _layers(observations: pd.DataFrame) -> list[str]:
     """The layer of each row, "" for none."""
-    triples = list(zip(observations["source"], observations["operation"], observations["target"], strict=True))
-    names = {triple: layer_of(*triple) for triple in set(triples)}
-    return [names[triple] for triple in triples]
+    code, names = layers_of(observations)
+    return [str(name) for name in np.append(names, "")[code]]
 
 
 # what they say together
@@ -551,31 +563,27 @@ def ranking(observations: pd.DataFrame) -> pd.DataFrame:
     without one its room; what names neither is left out. first_at: its first row, ns UTC. unseen: layers that only ever
     proved absent. last_layer, last_s: which layer came last, and how long after the first row, NaN where none came.
     """
-    named = observations[(observations["nest"] != "") | (observations["room"] != "") | (observations["trace_id"] != "")]
+    named = observations[
+        np.any([codes_of(observations[name])[0] >= 0 for name in ("nest", "room", "trace_id")], axis=0)
+    ]
     if named.empty:
         return pd.DataFrame(columns=list(RANKING))
-    unit, nest, room = _units(named)
-    codes, names = pd.factorize(unit)
-    table = pd.DataFrame(
-        {
-            "unit": codes,
-            "layer": _layers(named),
-            "sent_at": named["sent_at"].to_numpy(np.int64),
-            "received_at": named["received_at"].astype("Float64").to_numpy(float, na_value=math.nan),
-            "outcome": named["outcome"].to_numpy(),
-            "intent": (named["failure"].fillna("") == Failure.INTENT).to_numpy(bool),
-            "verdict": ((named["source"] == Source.JOIN) & (named["operation"] == Operation.VERDICT)).to_numpy(bool),
-            "group": (named["run_id"] + "\n" + named["attempt_group"]).to_numpy(),
-        }
-    )
-    found = table.groupby("unit").agg(first_at=("sent_at", "min"), observations=("sent_at", "size"))
-    found["nest"] = pd.Series(nest.to_numpy()).groupby(codes).max()
-    found["room"] = pd.Series(room.to_numpy()).groupby(codes).max()
-    found = found.join(_ended(table)).join(_came(table, found["first_at"]))
-    counts = ["joins", "failed", "cut_off", "unseen"]
-    found[counts] = found[counts].fillna(0).astype(int)
-    found["last_layer"] = found["last_layer"].fillna("")
-    order = found.assign(name=names).sort_values(
+    about, (layer, layers) = _units(named), layers_of(named)
+    sent, _ = instants_of(named["sent_at"])
+    intent = equals(named["failure"], Failure.INTENT)
+    visible, absent = (equals(named["outcome"], one) & ~intent for one in (Outcome.VISIBLE, Outcome.ABSENT))
+    proven = (visible | absent) & (layer >= 0)
+    found = pd.DataFrame({"first_at": least_at(sent, about.unit, about.units)})
+    found["observations"] = np.bincount(about.unit, minlength=about.units)
+    for name, codes, texts in (("nest", about.nest, about.nests), ("room", about.room, about.rooms)):
+        best = np.full(about.units, -1, dtype=np.int64)
+        np.maximum.at(best, about.unit, codes)
+        found[name] = np.append(texts, "")[best]
+    joins = equals(named["source"], Source.JOIN) & equals(named["operation"], Operation.VERDICT)
+    found = found.assign(**_ended(named, about, joins, intent, visible))
+    found = found.assign(**_came(named, about, np.where(proven, layer, -1), layers, visible))
+    found["last_s"] = (found.pop("last_at") - found["first_at"]) / _SECOND
+    order = found.assign(name=about.names).sort_values(
         ["failed", "unseen", "last_s", "first_at", "name"],
         ascending=[False, False, False, True, True],
         na_position="last",
@@ -583,45 +591,82 @@ def ranking(observations: pd.DataFrame) -> pd.DataFrame:
     return order[(order["nest"] != "") | (order["room"] != "")].reset_index(drop=True)[list(RANKING)]
 
 
-def _units(named: pd.DataFrame) -> tuple[pd.Series, pd.Series, pd.Series]:
-    """Per row what it is about, and the address and room that it or its trace names."""
-    filled = {}
-    for name in ("nest", "room"):
-        own = named[name].astype(object)
-        known = named[(own != "") & (named["trace_id"] != "")].drop_duplicates("trace_id").set_index("trace_id")[name]
-        filled[name] = own.where(own != "", named["trace_id"].map(known.astype(object))).fillna("")
-    nest, room = filled["nest"], filled["room"]
-    by_room = room[nest != ""].drop_duplicates().index
-    address = dict(zip(room[by_room], nest[by_room], strict=True))
-    nest = nest.where(nest != "", room.map({room: nest for room, nest in address.items() if room})).fillna("")
-    return nest.where(nest != "", room.where(room != "", named["trace_id"].astype(object))), nest, room
+@dataclass(frozen=True, slots=True)
+class _About:
+    """What rows are about. Per row: unit, a code from 0; nest, room: those that it or its trace names, -1 for none.
+
+    names: of each unit its address, room or trace; nests, rooms: the texts of the codes."""
+
+    unit: Ints
+    nest: Ints
+    room: Ints
+    names: Texts
+    nests: Texts
+    rooms: Texts
+
+    @property
+    def units(self) -> int:
+        return len(self.names)
 
 
-def _ended(table: pd.DataFrame) -> pd.DataFrame:
-    verdicts = table[table["verdict"]]
-    ended = verdicts[~verdicts["intent"]]
-    begun = verdicts[verdicts["intent"] & ~verdicts["group"].isin(ended["group"])]
-    return pd.DataFrame(
-        {
-            "joins": ended.groupby("unit").size(),
-            "failed": (ended["outcome"] != Outcome.VISIBLE).groupby(ended["unit"]).sum(),
-            "cut_off": begun.groupby("unit")["group"].nunique(),
-        }
-    )
+def _units(named: pd.DataFrame) -> _About:
+    trace, traces = codes_of(named["trace_id"])
+    nest, nests = codes_of(named["nest"])
+    room, rooms = codes_of(named["room"])
+    nest = np.where(nest >= 0, nest, _first(nest, trace, len(traces))[trace])
+    room = np.where(room >= 0, room, _first(room, trace, len(traces))[trace])
+    nest = np.where(nest >= 0, nest, _first(nest, room, len(rooms))[room])
+    found = np.where(nest >= 0, nest, np.where(room >= 0, room + len(nests), trace + len(nests) + len(rooms)))
+    unit = ranked(found)
+    names = np.empty(count_of(unit), dtype=object)
+    names[unit] = np.concatenate([nests, rooms, traces])[found]
+    return _About(unit, nest, room, names, nests, rooms)
 
 
-def _came(table: pd.DataFrame, first: pd.Series) -> pd.DataFrame:
-    proven = table[(table["layer"] != "") & ~table["intent"] & table["outcome"].isin([Outcome.VISIBLE, Outcome.ABSENT])]
-    shown = proven[proven["outcome"] == Outcome.VISIBLE].groupby(["unit", "layer"])["received_at"].min().reset_index()
-    last = shown.sort_values("received_at").drop_duplicates("unit", keep="last").set_index("unit")
-    absent = proven[["unit", "layer"]].drop_duplicates().merge(shown, how="left", on=["unit", "layer"])
-    return pd.DataFrame(
-        {
-            "unseen": absent[absent["received_at"].isna()].groupby("unit").size(),
-            "last_layer": last["layer"],
-            "last_s": (last["received_at"] - first.reindex(last.index)) / _SECOND,
-        }
-    )
+def _first(codes: Ints, of: Ints, size: int) -> Ints:
+    """Per place the first code there is, -1 for none; one more for no place, which has none."""
+    known = np.flatnonzero((codes >= 0) & (of >= 0))[::-1]
+    first = np.full(size + 1, -1, dtype=np.int64)
+    first[of[known]] = codes[known]  # the last write stands
+    return first
+
+
+def _ended(named: pd.DataFrame, about: _About, joins: Flags, intent: Flags, visible: Flags) -> dict[str, Ints]:
+    """Of each unit how many joins ended, how many of these did not get in, and how many never ended."""
+    ended, begun = joins & ~intent, joins & intent
+    group = paired(codes_of(named["run_id"])[0], codes_of(named["attempt_group"])[0])
+    over = np.zeros(count_of(group) + 1, dtype=bool)
+    over[group[ended]] = True
+    cut = np.flatnonzero(begun & ~over[group])
+    _, first = np.unique(paired(about.unit[cut], group[cut]), return_index=True)
+    return {
+        name: np.bincount(about.unit[which], minlength=about.units)
+        for name, which in (("joins", ended), ("failed", ended & ~visible), ("cut_off", cut[first]))
+    }
+
+
+def _came(named: pd.DataFrame, about: _About, layer: Ints, layers: Texts, visible: Flags) -> dict[str, Any]:
+    """Of each unit how many layers only proved absent, which was shown last, and when (ns, NaN for none). layer: of the
+    rows that prove something, else -1."""
+    received, answered = instants_of(named["received_at"])
+    told = layer >= 0
+    place = paired(about.unit[told], layer[told])
+    size = count_of(place)
+    unit, of = np.empty(size, dtype=np.int64), np.empty(size, dtype=np.int64)
+    unit[place], of[place] = about.unit[told], layer[told]
+    shown = (visible & answered)[told]
+    at = least_at(received[told][shown], place[shown], size)
+    came = np.flatnonzero(at != NONE)
+    order = np.array([*map(_place, layers)], dtype=np.int64)
+    came = came[np.lexsort((order[of[came]], at[came]))]  # of those at one instant the last that a nest passes through
+    last = np.full(about.units, -1, dtype=np.int64)
+    last[unit[came]] = came  # the last write stands
+    some = last >= 0
+    return {
+        "unseen": np.bincount(unit[at == NONE], minlength=about.units),
+        "last_layer": np.where(some, np.append(layers, "")[of[last] if size else last], ""),
+        "last_at": np.where(some, at[last] if size else np.nan, np.nan),
+    }
 
 
 # words

@@ -273,7 +273,7 @@ def _without_ended(observations: pd.DataFrame, rows: _Rows) -> _Rows:
 
 
 def _group(observations: pd.DataFrame, rows: _Rows) -> _Groups:
-    asked, names = _layers(observations)
+    asked, names = layers_of(observations)
     code = np.where((rows.unit >= 0) & (asked >= 0), paired(paired(rows.unit, asked), rows.vantage), -1)
     code = ranked(code)
     first = np.full(count_of(code), -1, dtype=np.int64)
@@ -281,8 +281,8 @@ def _group(observations: pd.DataFrame, rows: _Rows) -> _Groups:
     return _Groups(of=code, unit=rows.unit[first], vantage=rows.vantage[first], layer=names[asked[first]])
 
 
-def _layers(observations: pd.DataFrame) -> tuple[Ints, Texts]:
-    """Per observation the code of its layer, -1 for none, and the layers' names."""
+def layers_of(observations: pd.DataFrame) -> tuple[Ints, Texts]:
+    """Per observation (source, operation, target) the code of its layer, -1 for none; and the sorted layers' names."""
     asked = [codes_of(observations[name]) for name in ("source", "operation", "target")]
     (source, sources), (operation, operations), (target, targets) = asked
     kind = paired(paired(source, operation), target)

@@ -23,6 +23,7 @@ from nestobs.arrays import (
     ranked,
     units_of,
 )
+from nestobs.incident import _place, ranking
 from nestobs.joins import joins, open_intents
 from nestobs.observation import COLUMNS
 from nestobs.store import Store
@@ -104,6 +105,13 @@ def test_categories_in_whatever_order_of_rows_change_nothing(store, seed):
     pd.testing.assert_frame_equal(timelines(encoded), lines)
     pd.testing.assert_frame_equal(uptime.spans(encoded), uptime.spans(text))
     assert open_intents(encoded) == open_intents(text) > 0
+    worst = ranking(text)
+    pd.testing.assert_frame_equal(ranking(encoded), worst)
+    came = lines[np.isfinite(lines["upper_s"])]
+    for room, layer in zip(worst["room"], worst["last_layer"], strict=True):  # polled at one instant: the last to pass
+        first = came[came["room"] == room].groupby("layer")["upper_at"].min()
+        latest = first[first == first.max()].index
+        assert layer == (max(latest, key=lambda name: (_place(name), name)) if len(latest) else "")
     told, again = joins(text, lines), joins(encoded, lines)
     key = ["arrived_at", "trace_id", "vantage", "role"]
     pd.testing.assert_frame_equal(told.sort_values(key, ignore_index=True), again.sort_values(key, ignore_index=True))

@@ -58,7 +58,7 @@ def share(collector: Collector) -> float:
 
 def part_of(store: Store, window: Window) -> float:
     """`share`, read from a store for a window."""
-    rows = store.frame(start=window.start - _REACH, end=window.end + _REACH, columns=NEEDED)
+    rows = store.frame(start=window.start - _REACH, end=window.end + _REACH, columns=NEEDED, categories=True)
     return covered(together(spans(rows)), window.start, window.end).get("", 0.0)
 
 

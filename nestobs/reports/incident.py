@@ -140,7 +140,7 @@ def load(store: str, nest: str = "", window: str = "", *, title: str = "") -> In
 def _worst(opened: Store, found: Incident) -> Incident:
     """The nests of the window, and the page of the first of them."""
     start, end = (found.window.start, found.window.end) if found.window else (None, None)
-    ranked = incident.ranking(opened.frame(start=start, end=end, columns=incident.RANKED_BY))
+    ranked = incident.ranking(opened.frame(start=start, end=end, columns=incident.RANKED_BY, categories=True))
     if ranked.empty:
         said = "This window of the store holds" if found.window else "This store holds"
         return replace(found, nests=ranked, missing=(f"{said} no observation of a nest.",))

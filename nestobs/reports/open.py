@@ -46,7 +46,7 @@ def open_copy(name: str, out: Path, parameters: Mapping[str, object]) -> bool:
 
 def worst(store: Path) -> str:
     """The address, else the room, of the nest of the store that went worst; "" where there is none."""
-    ranked = ranking(Store.open(store, create=False).frame(columns=RANKED_BY))
+    ranked = ranking(Store.open(store, create=False).frame(columns=RANKED_BY, categories=True))
     return "" if ranked.empty else str(ranked["nest"].iloc[0] or ranked["room"].iloc[0])
 
 
