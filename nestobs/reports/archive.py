@@ -36,6 +36,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from nestobs.errors import StoreError, StoreFullError, UsageError
+from nestobs.files import sync
 from nestobs.reports.run import socket_folder
 from nestobs.window import Window
 
@@ -162,14 +163,14 @@ class Archive:
         """
         name, window, _ = _told(draft.name)
         for path in [*draft.iterdir(), draft]:
-            _sync(path)
+            sync(path)
         entry = self.entry(name, window)
         place = self.place(name, window, failed=failed and entry is not None and entry.made)
         place.parent.mkdir(exist_ok=True)
         link = draft.with_name(f"{draft.name}.link")
         link.symlink_to(os.path.relpath(draft, place.parent))
         link.replace(place)
-        _sync(place.parent)
+        sync(place.parent)
         if not failed:
             self.place(name, window, failed=True).unlink(missing_ok=True)
         return place
@@ -318,12 +319,4 @@ def _lock(path: Path) -> int | None:
         except BaseException:
             os.close(handle)
             raise
-        os.close(handle)
-
-
-def _sync(path: Path) -> None:
-    handle = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
         os.close(handle)
