@@ -30,7 +30,7 @@ _TEMPLATE: Final = """
 <style>{{ resources.nestobs.style }}</style>
 {%- if resources.nestobs.shared %}<script src="{{ resources.nestobs.shared }}"></script>{% endif -%}
 {%- if resources.nestobs.plotly %}<script>{{ resources.nestobs.plotly }}</script>{% endif -%}
-{%- if resources.nestobs.printing %}<script>{{ resources.nestobs.printing }}</script>{% endif -%}
+{%- if resources.nestobs.fitting %}<script>{{ resources.nestobs.fitting }}</script>{% endif -%}
 {%- endblock -%}
 {%- block input_group -%}
 <details class="code"><summary>show code</summary>{{ super() }}</details>
@@ -95,8 +95,23 @@ main .jp-RenderedHTMLCommon .nestobs-table tr { background: none; }
 """
 
 
-_PRINTING: Final = """
-{ // Paper is narrower than a screen, and no figure is told: all are drawn anew, as wide as A4 and Letter have room for.
+_FITTING: Final = """
+{ // A figure has room for its legend on the narrowest screen. Where the legend takes fewer lines, it gets less of it.
+  const parts = ".legend .bg, .xaxislayer-above, .g-xtitle, .infolayer .annotation";
+  const fit = (plot) => {
+    const { height, margin, sliders } = plot.layout;
+    if (sliders || !height || !margin || !plot.closest("figure").querySelector("figcaption")) return;
+    const bottoms = [...plot.querySelectorAll(parts)].map((part) => part.getBoundingClientRect().bottom);
+    const spare = Math.floor(height - 10 - Math.max(...bottoms) + plot.getBoundingClientRect().top);
+    if (!Number.isFinite(spare) || Math.abs(spare) < 4 || margin.b - spare < 10) return;
+    plot.parentElement.style.height = `${height - spare}px`;
+    Plotly.relayout(plot, { height: height - spare, "margin.b": margin.b - spare });
+  };
+  addEventListener("DOMContentLoaded", () => document.querySelectorAll(".js-plotly-plot").forEach((plot) => {
+    plot.on("plotly_afterplot", () => fit(plot));
+    fit(plot);
+  }));
+  // Paper is narrower than a screen, and no figure is told: all are drawn anew, as wide as A4 and Letter have room for.
   const draw = (size) => document.querySelectorAll(".js-plotly-plot").forEach((plot) => Plotly.relayout(plot, size));
   addEventListener("beforeprint", () => draw({ autosize: false, width: 680 }));
   addEventListener("afterprint", () => draw({ autosize: true, width: null }));
@@ -119,7 +134,7 @@ def page(notebook: Any, *, title: str, shared_js: str = "") -> str:
     shown.metadata["title"] = html.unescape(plain(title, 120))  # the template escapes it
     extra = {"style": _STYLE, "plotly": parts.script(plotly_js()) if figures and not shared_js else ""}
     extra["shared"] = shared_js if figures else ""
-    extra["printing"] = _PRINTING if figures else ""
+    extra["fitting"] = _FITTING if figures else ""
     return parts.put_into(_frame(shown, extra))
 
 

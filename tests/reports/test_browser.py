@@ -24,6 +24,7 @@ from browser import Browser, BrowserError, Page, need_chromium
 from drawn import foreign, said, wrong_figures, wrong_words
 from nbformat.v4 import new_code_cell, new_notebook, new_output
 
+from nestobs.figures.canvas import blank
 from nestobs.reports.page import PLOTLY, page
 from nestobs.reports.run import run
 
@@ -308,6 +309,26 @@ def test_all_that_a_reader_gets_is_read(browser: Browser, tmp_path: Path) -> Non
 
 
 # the reports
+
+
+def test_a_figure_is_as_high_as_its_legend_needs_and_no_strangers_is_touched(browser: Browser, tmp_path: Path) -> None:
+    keys = [f"a key of some length, {number}" for number in range(6)]
+    ours = blank("Who?", "n = 6", plot_px=200, keys=keys)
+    ours.add_traces([go.Bar(x=[1], y=[number], name=key) for number, key in enumerate(keys, 1)])
+    theirs = bare([go.Bar(y=[1], name=key) for key in keys], height=500, margin={"t": 20, "b": 200})
+    path, heights = tmp_path / "page.html", {}
+    drawn(browser, path, dict(ours.to_plotly_json()), theirs).close()
+    for width in (360, 1280):
+        shown = browser.open(path, width=width)
+        shown.settle()
+        measured = """[...document.querySelectorAll('.js-plotly-plot')].map((plot) => [plot.offsetHeight,
+          plot.getBoundingClientRect().bottom - plot.querySelector('.legend .bg').getBoundingClientRect().bottom])"""
+        (heights[width], spare), (strangers, _) = shown.evaluate(measured)
+        assert 5 <= spare <= 16, width
+        assert strangers == 500
+        assert wrong_figures(shown, count=2) == []
+        shown.close()
+    assert heights[1280] <= heights[360] - 60
 
 
 def test_figures_are_drawn_for_paper_when_a_page_is_printed(browser: Browser, tmp_path: Path) -> None:
