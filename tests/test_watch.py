@@ -58,7 +58,7 @@ def rows_of(home: Path):
 
 
 def test_a_watch_sees_the_nests_that_another_process_makes(lab, canary, home):
-    said = process("watch", "--for", "5s", *lab.target("calm"), "--json")
+    said = process("watch", "--for", "9s", *lab.target("calm"), "--json")
     assert said.code == 0, said
     assert said.err == ""
     assert said.data["nests"] == 2
