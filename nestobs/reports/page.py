@@ -219,7 +219,7 @@ def _drawn(notebook: Any, parts: _Parts) -> tuple[Any, int]:
                 count += 1
                 output["data"] = {"text/html": parts.html(_figure_html(figure, f"figure-{count}"))}
             elif text := data.get("text/html"):
-                data["text/html"] = parts.html(text)
+                data["text/html"] = parts.html("".join(text))  # a text, or its lines
             output.get("data", {}).pop(RESULT, None)
     return shown, count
 
@@ -232,7 +232,8 @@ def _figure_html(figure: dict[str, Any], name: str) -> str:
     from plotly.io import to_html
 
     layout = dict(figure.get("layout", {}))
-    meta = layout.pop("meta", None) or {}
+    meta = layout.pop("meta", None)
+    meta = meta if isinstance(meta, dict) else {}  # of a stranger's figure it may be anything
     caption = _caption(layout, meta)
     body = to_html(
         {"data": figure.get("data", []), "layout": layout},
@@ -252,12 +253,12 @@ def _figure_html(figure: dict[str, Any], name: str) -> str:
 def _caption(layout: dict[str, Any], meta: dict[str, Any]) -> str:
     """A figure's question and note, taken out of its layout: there they are wrapped for the narrowest screen."""
     margin = layout.get("margin", {})
-    if "question" not in meta or not {"t", "b"} <= margin.keys() or "height" not in layout:
+    if not {"question", "note"} <= meta.keys() or not {"t", "b"} <= margin.keys() or "height" not in layout:
         return ""
     layout.pop("title", None)
     layout["height"] -= margin["t"] - _TOP_PX
     layout["margin"] = {**margin, "t": _TOP_PX}
-    question, note = (plain(html.unescape(meta[name]), 2_000) for name in ("question", "note"))
+    question, note = (plain(html.unescape(str(meta[name])), 2_000) for name in ("question", "note"))
     return f"<figcaption><strong>{question}</strong> {note}</figcaption>"
 
 

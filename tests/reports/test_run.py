@@ -187,10 +187,16 @@ def test_a_figures_question_and_note_are_as_wide_as_the_page_and_its_plot_as_hig
     assert "Who is" not in made.split("</figcaption>")[1]
 
 
-def test_a_figure_of_somebody_elses_keeps_its_title(tmp_path: Path) -> None:
-    page = run(write(tmp_path / "one.ipynb", FIGURE), tmp_path / "report.html", {"name": "a title"}).read_text()
-    assert "<figcaption" not in page
-    assert '"text":"a title"' in page
+@pytest.mark.parametrize("meta", [None, "text", ["a", "list"], 3, {"question": "Why?"}, {"note": 4}])
+def test_a_figure_of_somebody_elses_keeps_its_title(meta: object) -> None:
+    layout = {"title": {"text": "a title"}, "height": 300, "margin": {"t": 60, "b": 60}, "meta": meta}
+    figure = {"data": [{"type": "bar", "y": [1, 2]}], "layout": layout}
+    shown = [{PLOTLY: figure}, {"text/html": ["<b>in</b>\n", "<i>lines</i>"]}]
+    cell = new_code_cell("", outputs=[new_output("display_data", data) for data in shown])
+    made = page(new_notebook(cells=[cell]), title="x", shared_js="plotly.js")
+    assert "<figcaption" not in made
+    assert '"text":"a title"' in made
+    assert "<b>in</b>\n<i>lines</i>" in made
 
 
 def test_a_cell_that_does_not_end_is_ended_with_its_kernel(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
