@@ -53,6 +53,11 @@ def test_a_median_is_between_two_order_statistics(n: int, ranks: tuple[int, int]
     assert (low, high) == (ranks[0] or -math.inf, ranks[1] if ranks[1] <= n else math.inf)
 
 
+@given(st.integers(1, 5_000), st.floats(0.01, 0.99), st.sampled_from([1e-9, 0.005, 0.025, 0.5, 0.975, 0.995]))
+def test_ranks_are_quantiles_of_the_binomial_law(n: int, p: float, share: float) -> None:
+    assert changes._binomial(share, n, p) == stats.binom.ppf(share, n, p)
+
+
 def test_what_rows_leave_open_adds_up_and_error_is_squared() -> None:
     exact = np.arange(1.0, 101.0)
     one, other = Quantile(0.5, exact - 1.0, exact), Quantile(0.5, exact - 3.0, exact)
