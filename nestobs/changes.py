@@ -151,9 +151,8 @@ def rate_ratio(after: int, after_s: float, before: int, before_s: float, level: 
 def poisson(count: int, level: float = LEVEL) -> tuple[float, float]:
     """The exact interval of the mean of a Poisson count (Garwood 1936)."""
     tail = (1.0 - level) / 2.0
-    return float(special.gammaincinv(count, tail)) if count else 0.0, float(
-        special.gammaincinv(count + 1.0, 1.0 - tail)
-    )
+    low = float(special.gammaincinv(count, tail)) if count else 0.0
+    return low, float(special.gammaincinv(count + 1.0, 1.0 - tail))
 
 
 def touching(interval: Interval, null: float = 0.0) -> float:

@@ -563,9 +563,8 @@ def ranking(observations: pd.DataFrame) -> pd.DataFrame:
     without one its room; what names neither is left out. first_at: its first row, ns UTC. unseen: layers that only ever
     proved absent. last_layer, last_s: which layer came last, and how long after the first row, NaN where none came.
     """
-    named = observations[
-        np.any([codes_of(observations[name])[0] >= 0 for name in ("nest", "room", "trace_id")], axis=0)
-    ]
+    told = [codes_of(observations[name])[0] >= 0 for name in ("nest", "room", "trace_id")]
+    named = observations[np.any(told, axis=0)]
     if named.empty:
         return pd.DataFrame(columns=list(RANKING))
     about, (layer, layers) = _units(named), layers_of(named)

@@ -304,9 +304,7 @@ def _origins(observations: pd.DataFrame, rows: _Rows, wanted: Origin) -> _Origin
     unanswered = equals(outcome, Outcome.UNKNOWN) | rows.intent
     accepted = equals(outcome, Outcome.ACCEPTED) & ~rows.intent
     put = equals(source, Source.API) & equals(operation, Operation.CREATE) & (accepted | unanswered & later)
-    left = ~equals(outcome, Outcome.PROBE_ERROR) & (
-        ~rows.intent | later
-    )  # a probe_error never left; an intent may have
+    left = ~equals(outcome, Outcome.PROBE_ERROR) & (~rows.intent | later)  # the first never left, the second may have
     publish = equals(source, Source.RELAY) & equals(operation, Operation.PUBLISH) & left
     create = _earliest(rows, put, np.where(accepted, 0, np.where(rows.intent, 2, 1)))
     published = _earliest(rows, publish, np.where(rows.intent, 1, 0))
