@@ -67,7 +67,7 @@ browser:  ## install Chromium, which draws the reports in the tests, where apt i
 
 notebook: $(STAMP)  ## JupyterLab on one nest of the demo: what happened to it, and what to ask next
 	test -d runs/demo/store || $(MAKE) demo
-	$(BIN)/python -m nestobs.reports.open incident --store runs/demo/store --out runs/demo/incident.ipynb
+	$(BIN)/python -m nestobs.reports.publishing.open incident --store runs/demo/store --out runs/demo/incident.ipynb
 	$(BIN)/jupyter lab $$([ "$$(id -u)" != 0 ] || echo --allow-root) runs/demo/incident.ipynb
 
 environment: $(STAMP)  ## write environment.yml from pyproject.toml

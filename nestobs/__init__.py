@@ -8,48 +8,48 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from nestobs.collector.station import Target as Target
     from nestobs.errors import NestobsError as NestobsError
-    from nestobs.estimate import DelayLaw as DelayLaw
-    from nestobs.estimate import npmle as npmle
-    from nestobs.observation import Observation as Observation
-    from nestobs.policy import Policy as Policy
-    from nestobs.policy import named_policy as named_policy
-    from nestobs.recommendation import Recommendation as Recommendation
-    from nestobs.replaying import replay as replay
-    from nestobs.schedule import PollTable as PollTable
-    from nestobs.schedule import optimal_polls as optimal_polls
+    from nestobs.estimate.npmle import DelayLaw as DelayLaw
+    from nestobs.estimate.npmle import npmle as npmle
+    from nestobs.join.policy import Policy as Policy
+    from nestobs.join.policy import named_policy as named_policy
+    from nestobs.observation.schema import Observation as Observation
     from nestobs.session import canary as canary
     from nestobs.session import observations as observations
     from nestobs.session import open as open
     from nestobs.session import timelines as timelines
     from nestobs.session import tune as tune
-    from nestobs.station import Target as Target
-    from nestobs.store import Store as Store
-    from nestobs.threshold import message_threshold as message_threshold
-    from nestobs.threshold import posterior_starting as posterior_starting
-    from nestobs.threshold import stop_age as stop_age
+    from nestobs.store.store import Store as Store
+    from nestobs.tuning.recommendation import Recommendation as Recommendation
+    from nestobs.tuning.replay import replay as replay
+    from nestobs.tuning.schedule import PollTable as PollTable
+    from nestobs.tuning.schedule import optimal_polls as optimal_polls
+    from nestobs.tuning.threshold import message_threshold as message_threshold
+    from nestobs.tuning.threshold import posterior_starting as posterior_starting
+    from nestobs.tuning.threshold import stop_age as stop_age
 
 __version__ = "0.1.0"
 
 _HOMES = {
-    "DelayLaw": "estimate",
+    "DelayLaw": "estimate.npmle",
     "NestobsError": "errors",
-    "Observation": "observation",
-    "Policy": "policy",
-    "PollTable": "schedule",
-    "Recommendation": "recommendation",
-    "Store": "store",
-    "Target": "station",
+    "Observation": "observation.schema",
+    "Policy": "join.policy",
+    "PollTable": "tuning.schedule",
+    "Recommendation": "tuning.recommendation",
+    "Store": "store.store",
+    "Target": "collector.station",
     "canary": "session",
-    "message_threshold": "threshold",
-    "named_policy": "policy",
-    "npmle": "estimate",
+    "message_threshold": "tuning.threshold",
+    "named_policy": "join.policy",
+    "npmle": "estimate.npmle",
     "observations": "session",
     "open": "session",
-    "optimal_polls": "schedule",
-    "posterior_starting": "threshold",
-    "replay": "replaying",
-    "stop_age": "threshold",
+    "optimal_polls": "tuning.schedule",
+    "posterior_starting": "tuning.threshold",
+    "replay": "tuning.replay",
+    "stop_age": "tuning.threshold",
     "timelines": "session",
     "tune": "session",
 }

@@ -1,5 +1,5 @@
 """`python -m nestobs`."""
 
-from nestobs.cli import main
+from nestobs.cli.main import main
 
 raise SystemExit(main())

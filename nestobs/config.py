@@ -27,10 +27,10 @@ from typing import Any, Final
 from pydantic import BaseModel, ConfigDict, SecretStr, ValidationError
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
+from nestobs.collector.keyring import Keyring
+from nestobs.collector.station import Target
 from nestobs.errors import ConfigError, KeyFormatError, UsageError
-from nestobs.keyring import Keyring
 from nestobs.nostr import Keys
-from nestobs.station import Target
 
 FILE: Final = "nestobs.toml"
 

@@ -20,21 +20,21 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import ArrayLike
 
-from nestobs import timeline
-from nestobs.budget import Budget
+from nestobs.collector.canary import Campaign, Report
+from nestobs.collector.canary import run as _host
+from nestobs.collector.station import Target
 from nestobs.config import Config
-from nestobs.delays import among, round_trip_s
-from nestobs.failures import failures
-from nestobs.host import Campaign, Report
-from nestobs.host import run as _host
-from nestobs.observation import INSTANTS
-from nestobs.policy import Policy, exponential
-from nestobs.recommendation import Allowance, Recommendation
-from nestobs.replaying import DRAWS, PRICES
-from nestobs.schedule import Prices
-from nestobs.station import Target
-from nestobs.store import Store
-from nestobs.threshold import COST_RATIO
+from nestobs.join.budget import Budget
+from nestobs.join.policy import Policy, exponential
+from nestobs.observation.schema import INSTANTS
+from nestobs.store.store import Store
+from nestobs.timeline import intervals as timeline
+from nestobs.timeline.delays import among, round_trip_s
+from nestobs.timeline.failures import failures
+from nestobs.tuning.recommendation import Allowance, Recommendation
+from nestobs.tuning.replay import DRAWS, PRICES
+from nestobs.tuning.schedule import Prices
+from nestobs.tuning.threshold import COST_RATIO
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -84,10 +84,10 @@ def tune(
     observed: a store, its folder, or a frame of `timelines`, which does not tell how many requests fail. window: only
     nests made in [start, end). host: only those of these API hosts (`HOST:PORT` as in the URL). arrivals: ages at which
     people ask, seconds; None: evenly from 0 to 30 s (the store's own joins come when the collector wants, and say
-    nothing of people). The rest is as for `nestobs.tuning.recommend`. Raises TooLittleDataError that says how much more
+    nothing of people). The rest is as for `tuning.tuner.recommend`. Raises TooLittleDataError that says how much more
     is needed.
     """
-    from nestobs.tuning import recommend
+    from nestobs.tuning.tuner import recommend
 
     round_trip, failed = 0.0, None
     if isinstance(observed, Store | Path | str):

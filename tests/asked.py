@@ -7,8 +7,8 @@ from itertools import count
 from pathlib import Path
 from typing import Any
 
-from nestobs.observation import Failure, Observation, Operation, Outcome, Role, Source, detail
-from nestobs.store import Store
+from nestobs.observation.schema import Failure, Observation, Operation, Outcome, Role, Source, detail
+from nestobs.store.store import Store
 
 SECOND_NS = 1_000_000_000
 NOON = 1_772_625_600 * SECOND_NS

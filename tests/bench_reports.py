@@ -23,10 +23,10 @@ from browser import Browser, find_chromium
 from full_nests import DAY, NOON, SECOND_NS, all_rows, store_of
 from nbformat.v4 import new_code_cell, new_notebook
 
-from nestobs.observation import Observation
-from nestobs.reports.page import page, shared_name
-from nestobs.store import DAY as DAY_NS
-from nestobs.store import Store
+from nestobs.observation.schema import Observation
+from nestobs.reports.publishing.page import page, shared_name
+from nestobs.store.store import DAY as DAY_NS
+from nestobs.store.store import Store
 
 ROUNDS, OPENED = 3, 5
 ROWS, ROWS_PER_NEST = 1_000_000, 318

@@ -12,13 +12,13 @@ from pathlib import Path
 
 import numpy as np
 
-from nestobs.budget import Limiter
+from nestobs.collector.station import open_station
 from nestobs.config import Config
-from nestobs.demo import running_lab
+from nestobs.join.budget import Limiter
 from nestobs.nostr import ROOM_KIND, Address, Keys
-from nestobs.observation import Observation
-from nestobs.station import open_station
-from nestobs.vantage import Trace
+from nestobs.observation.schema import Observation
+from nestobs.sources.vantage import Trace
+from nestobs.trial.demo import running_lab
 
 REQUESTS = 500
 SPACING_S = 0.02

@@ -16,7 +16,7 @@ from statistics import median, quantiles
 from time import perf_counter
 from typing import Any
 
-from nestobs.observation import (
+from nestobs.observation.schema import (
     COLUMNS,
     Failure,
     FailureLayer,
@@ -28,7 +28,7 @@ from nestobs.observation import (
     as_row,
     detail,
 )
-from nestobs.store import BATCH_ROWS, Store, _connect
+from nestobs.store.store import BATCH_ROWS, Store, _connect
 
 ROWS, ROUNDS, COMMITS, COMMIT_ROWS = 50_000, 5, 400, 100
 INSERT = f"INSERT INTO observations ({', '.join(c.name for c in COLUMNS)}) VALUES ({', '.join('?' * len(COLUMNS))})"
@@ -121,7 +121,9 @@ def commits(store: Store, first: int) -> dict[str, float]:
 
 def with_a_reader(store: Store, first: int) -> dict[str, float]:
     """`commits`, while another process reads the whole store over and over."""
-    code = "import sys\nfrom nestobs.store import Store\ns = Store.open(sys.argv[1])\ns.frame()\nprint(flush=True)\n"
+    code = (
+        "import sys\nfrom nestobs.store.store import Store\ns = Store.open(sys.argv[1])\ns.frame()\nprint(flush=True)\n"
+    )
     code += "while True: s.frame()"
     with subprocess.Popen([sys.executable, "-c", code, str(store.directory)], stdout=subprocess.PIPE) as reader:
         assert reader.stdout is not None

@@ -29,12 +29,12 @@ os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # before numpy: one core mea
 import numpy as np
 from simulated import TRUTHS, observe, timelines
 
-from nestobs.courses import courses, score
-from nestobs.estimate import npmle
-from nestobs.policy import exponential, fixed, named_policy
-from nestobs.recommendation import Recommendation
+from nestobs.estimate.npmle import npmle
+from nestobs.join.policy import exponential, fixed, named_policy
 from nestobs.reports.sliders import budget, cost_ratio
-from nestobs.tuning import recommend
+from nestobs.tuning.recommendation import Recommendation
+from nestobs.tuning.simulation import courses, score
+from nestobs.tuning.tuner import recommend
 
 MOVED_S = 0.3
 

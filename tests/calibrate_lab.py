@@ -13,16 +13,16 @@ import resource
 import sys
 from pathlib import Path
 
-from nestobs.budget import Budget
-from nestobs.calibrate import coverage, summary
-from nestobs.clock import Clock
+from nestobs.cli.terminal import Teller
+from nestobs.collector.canary import Campaign, run
 from nestobs.config import Config
-from nestobs.demo import read_truth, relay_names, running_lab
-from nestobs.host import Campaign, run
-from nestobs.policy import exponential
-from nestobs.store import Store
-from nestobs.terminal import Teller
-from nestobs.timeline import timelines
+from nestobs.join.budget import Budget
+from nestobs.join.policy import exponential
+from nestobs.sources.clock import Clock
+from nestobs.store.store import Store
+from nestobs.timeline.calibration import coverage, summary
+from nestobs.timeline.intervals import timelines
+from nestobs.trial.demo import read_truth, relay_names, running_lab
 
 SHARES = {"calm": 0.2, "slow-relay": 0.2, "slow-api": 0.3, "api-join-fault": 0.1, "expired-room": 0.1, "never": 0.1}
 SCALE = 0.2

@@ -15,18 +15,18 @@ import pytest
 from aiohttp import web
 from hypothesis import HealthCheck, settings
 
-from nestobs.budget import Budget, Limiter
-from nestobs.host import Campaign, Report
-from nestobs.host import run as run_canary
-from nestobs.keyring import Keyring
+from nestobs.collector.canary import Campaign, Report
+from nestobs.collector.canary import run as run_canary
+from nestobs.collector.keyring import Keyring
+from nestobs.collector.station import Station, Target, open_station
+from nestobs.join.budget import Budget, Limiter
+from nestobs.join.policy import Policy, fixed
 from nestobs.lab import Lab, Scenario
 from nestobs.lab.livekit_server import find_binary
 from nestobs.lab.scenario import read_scenario
-from nestobs.observation import Failure, Observation
-from nestobs.policy import Policy, fixed
-from nestobs.station import Station, Target, open_station
-from nestobs.store import Store
-from nestobs.vantage import Vantage
+from nestobs.observation.schema import Failure, Observation
+from nestobs.sources.vantage import Vantage
+from nestobs.store.store import Store
 
 # How fast examples are drawn says something of the machine, and nothing of the code.
 settings.register_profile("here", suppress_health_check=[HealthCheck.too_slow], deadline=None)

@@ -14,9 +14,9 @@ from typing import Any
 
 import numpy as np
 
-from nestobs.join import GONE, LOADING, RELEASED_FAILED, STARTING
-from nestobs.observation import Failure, FailureLayer, Observation, Operation, Outcome, Role, Source, detail
-from nestobs.store import Store
+from nestobs.join.flow import GONE, LOADING, RELEASED_FAILED, STARTING
+from nestobs.observation.schema import Failure, FailureLayer, Observation, Operation, Outcome, Role, Source, detail
+from nestobs.store.store import Store
 
 SECOND_NS = 1_000_000_000
 NOON = 1_772_625_600 * SECOND_NS

@@ -7,7 +7,7 @@ from itertools import islice
 
 from full_nests import NOON, SECOND_NS, Names, nest_rows, rows_of_days
 
-from nestobs.observation import Observation
+from nestobs.observation.schema import Observation
 
 MEGABYTE = 1_000_000
 

@@ -14,19 +14,19 @@ import random
 import sys
 from pathlib import Path
 
-from nestobs.budget import Budget
+from nestobs.cli.terminal import Teller
+from nestobs.collector.canary import Campaign, run
 from nestobs.config import Config
-from nestobs.delays import round_trip_s
-from nestobs.failures import failures
-from nestobs.host import Campaign, run
-from nestobs.own_lab import running_lab
-from nestobs.policy import exponential
-from nestobs.policy_file import dumps
-from nestobs.prove import STAGGER_S, Proof, bare, prove
-from nestobs.store import Store
-from nestobs.terminal import Teller
-from nestobs.timeline import timelines
-from nestobs.tuning import recommend
+from nestobs.join.budget import Budget
+from nestobs.join.policy import exponential
+from nestobs.store.store import Store
+from nestobs.timeline.delays import round_trip_s
+from nestobs.timeline.failures import failures
+from nestobs.timeline.intervals import timelines
+from nestobs.trial.lab_process import running_lab
+from nestobs.trial.prove import STAGGER_S, Proof, bare, prove
+from nestobs.tuning.policy_file import dumps
+from nestobs.tuning.tuner import recommend
 
 OBSERVED_S = 60.0
 """How long nests are watched, those that are tuned on and those of the proof."""

@@ -8,10 +8,10 @@ from functools import cache
 import numpy as np
 import pandas as pd
 
-from nestobs.estimate import Number
-from nestobs.policy import Policy
-from nestobs.recommendation import Recommendation, Stratum
-from nestobs.tuning import recommend
+from nestobs.estimate.npmle import Number
+from nestobs.join.policy import Policy
+from nestobs.tuning.recommendation import Recommendation, Stratum
+from nestobs.tuning.tuner import recommend
 
 NOON = pd.Timestamp("2026-03-04 12:00:00", tz="UTC")
 DRAWS = 40

@@ -92,7 +92,7 @@ def kernels(mark: str) -> list[int]:
 def begin(*words: str, cwd: Path, tmp: Path | None = None, before: str = "") -> subprocess.Popen[str]:
     """`nestobs report …` as a process; its kernels can be told by TMPDIR. before: Python to run first."""
     environment = dict(os.environ) | ({"TMPDIR": str(tmp)} if tmp is not None else {})
-    code = f"{before}\nimport sys\nfrom nestobs.cli import main\nsys.exit(main())"
+    code = f"{before}\nimport sys\nfrom nestobs.cli.main import main\nsys.exit(main())"
     return subprocess.Popen(
         [sys.executable, "-c", code, "report", *words],
         cwd=cwd,

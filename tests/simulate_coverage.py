@@ -20,13 +20,13 @@ from scipy.optimize import brentq
 from simulated import NEVER, TRUTHS, Truth, observe, timelines
 from threadpoolctl import threadpool_limits
 
-from nestobs.courses import score
-from nestobs.delays import joinable
-from nestobs.estimate import Resampled, block_counts, npmle, refit
-from nestobs.policy import MANUAL_RETRY
-from nestobs.replaying import PRICES, Arena, middles, recorded
-from nestobs.threshold import COST_RATIO, threshold_interval
-from nestobs.tuning import Allowance, Tuner
+from nestobs.estimate.npmle import Resampled, block_counts, npmle, refit
+from nestobs.join.policy import MANUAL_RETRY
+from nestobs.timeline.delays import joinable
+from nestobs.tuning.replay import PRICES, Arena, middles, recorded
+from nestobs.tuning.simulation import score
+from nestobs.tuning.threshold import COST_RATIO, threshold_interval
+from nestobs.tuning.tuner import Allowance, Tuner
 
 AGES = (2.0, 5.0, 10.0, 30.0)
 NAMES = (*(f"F({age:g} s)" for age in AGES), "threshold", "cost")

@@ -11,9 +11,9 @@ import numpy as np
 from scipy.optimize import brentq
 from simulated import TRUTHS, Truth, observe
 
-from nestobs.estimate import npmle
-from nestobs.law import survival
-from nestobs.schedule import Expected, PollTable, optimal_polls
+from nestobs.estimate.law import survival
+from nestobs.estimate.npmle import npmle
+from nestobs.tuning.schedule import Expected, PollTable, optimal_polls
 
 PRICES = {"delay_cost": 1.0, "lost_value": 300.0, "never_cost": 0.0, "horizon": 240.0}
 

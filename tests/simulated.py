@@ -14,7 +14,7 @@ import pandas as pd
 from numpy.typing import NDArray
 from scipy.special import ndtr
 
-from nestobs.plan import Plan
+from nestobs.collector.plan import Plan
 
 Floats = NDArray[np.float64]
 NEVER = 0.08

@@ -9,8 +9,8 @@ from pathlib import Path
 import numpy as np
 from simulated import TRUTHS, Floats, Truth, observe
 
-from nestobs.observation import Observation, Operation, Outcome, Role, Source
-from nestobs.store import Store
+from nestobs.observation.schema import Observation, Operation, Outcome, Role, Source
+from nestobs.store.store import Store
 
 SECOND_NS = 1_000_000_000
 NOON = 1_767_268_800 * SECOND_NS

@@ -12,8 +12,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from test_figures import ORIGIN, frame, line
 
-from nestobs.agreement import by_age, by_time, last, stretches, total, watched
-from nestobs.timeline import SCHEMA
+from nestobs.estimate.agreement import by_age, by_time, last, stretches, total, watched
+from nestobs.timeline.intervals import SCHEMA
 
 
 def row(layer: str, lower: float, upper: float, until: float = 60.0, unit: str = "one", **more: Any) -> dict[str, Any]:

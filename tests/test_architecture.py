@@ -1,4 +1,7 @@
-"""The walls: who may import whom, who may touch clock, environment and database; and names that say nothing."""
+"""The walls: who may import whom, who may touch clock, environment and database; and names that say nothing.
+
+Rooms are named here (a folder of nestobs/, or one of the few files beside them), modules never: a list of those drifts.
+"""
 
 from __future__ import annotations
 
@@ -6,6 +9,7 @@ import ast
 import re
 import subprocess
 import sys
+import tomllib
 from pathlib import Path
 
 import pytest
@@ -15,6 +19,9 @@ import nestobs
 PACKAGE = Path(nestobs.__file__).parent
 ROOT = PACKAGE.parent
 FILES = {str(path.relative_to(PACKAGE)): path for path in sorted(PACKAGE.rglob("*.py"))}
+PYPROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))
+CONTRACTS = {contract["type"]: contract for contract in PYPROJECT["tool"]["importlinter"]["contracts"]}
+PURE = [name.removeprefix("nestobs.") for name in CONTRACTS["forbidden"]["source_modules"]]
 
 
 def imports_of(path: Path) -> set[str]:
@@ -38,38 +45,80 @@ def importers(name: str) -> set[str]:
     }
 
 
+def room(file: str) -> str:
+    """The folder of nestobs/ that a file lies in, or the file's own name without its ending."""
+    return file.partition("/")[0].removesuffix(".py")
+
+
+def rooms(files: set[str]) -> set[str]:
+    return {room(file) for file in files}
+
+
+def files_of(name: str) -> list[Path]:
+    return [path for file, path in FILES.items() if room(file) == name]
+
+
+def lint(root: Path) -> subprocess.CompletedProcess[str]:
+    tool = Path(sys.executable).with_name("lint-imports")
+    return subprocess.run([tool, "--no-cache"], cwd=root, capture_output=True, text=True, timeout=100, check=False)
+
+
 def test_there_is_something_to_look_at():
     assert len(FILES) > 40
-    assert "nestobs.errors" in imports_of(FILES["cli.py"])
+    assert "nestobs.errors" in {name for path in files_of("cli") for name in imports_of(path)}
     assert "nestobs.session" in imports_of(FILES["__init__.py"])
     assert "pandas" in imports_of(FILES["session.py"])  # under TYPE_CHECKING and inside a function
+    assert len(PURE) > 5
 
 
 def test_the_contracts_of_the_layers_hold():
-    lint = Path(sys.executable).with_name("lint-imports")
-    said = subprocess.run([lint, "--no-cache"], cwd=ROOT, capture_output=True, text=True, timeout=100, check=False)
+    said = lint(ROOT)
     assert said.returncode == 0, said.stdout + said.stderr
 
 
-@pytest.mark.parametrize("file", sorted(file for file in FILES if file.startswith("lab/")))
-def test_the_lab_shares_only_the_protocol_and_the_errors(file):
+@pytest.mark.parametrize(
+    ("file", "line", "named"),
+    [
+        ("observation/window.py", "import nestobs.tuning", "nestobs.observation.window -> nestobs.tuning (l."),
+        ("sources/vantage.py", "import nestobs.tuning", "nestobs.sources.vantage -> nestobs.tuning (l."),
+        ("observation/fresh.py", "import nestobs.store", "nestobs.observation.fresh -> nestobs.store (l.1)"),
+        ("timeline/fresh.py", "import sqlite3", "nestobs.timeline.fresh -> sqlite3 (l.1)"),
+        ("attic/__init__.py", "", "nestobs.attic"),
+    ],
+)
+def test_a_breach_is_named_with_its_line(tmp_path, file, line, named):
+    for path in (ROOT / "pyproject.toml", *FILES.values()):
+        copy = tmp_path / path.relative_to(ROOT)
+        copy.parent.mkdir(parents=True, exist_ok=True)
+        copy.write_bytes(path.read_bytes())
+    breach = tmp_path / "nestobs" / file
+    breach.parent.mkdir(exist_ok=True)
+    with breach.open("a", encoding="utf-8") as end:
+        end.write(f"{line}\n")
+    said = lint(tmp_path)
+    assert said.returncode == 1
+    assert named in said.stdout
+
+
+def test_the_lab_shares_only_the_protocol_and_the_errors():
     """So that a bug cannot hide by standing on both sides."""
     allowed = ("nestobs.lab", "nestobs.nostr", "nestobs.errors")
-    ours = {name for name in imports_of(FILES[file]) if name.split(".")[0] == "nestobs"}
-    ours -= {"nestobs"} if "nestobs.nostr" in ours else set()  # `from nestobs import nostr`
-    assert {name for name in ours if not name.startswith(allowed)} == set()
+    ours = {name for path in files_of("lab") for name in imports_of(path) if name.split(".")[0] == "nestobs"}
+    assert {name for name in ours - {"nestobs"} if not name.startswith(allowed)} == set()
 
 
 def test_nobody_but_its_starters_imports_the_lab():
-    assert {file for file in importers("nestobs.lab") if not file.startswith("lab/")} <= {"cli.py", "demo.py"}
+    assert rooms(importers("nestobs.lab")) - {"lab"} <= {"cli", "trial"}
 
 
-def test_only_one_module_and_the_labs_relays_know_nostr_sdk():
-    assert importers("nostr_sdk") == {"nostr.py", "lab/relays.py"}
+def test_only_the_protocol_and_the_labs_relays_know_nostr_sdk():
+    assert rooms(importers("nostr_sdk")) == {"nostr", "lab"}
 
 
 def test_only_the_two_clocks_import_time():
-    assert importers("time") == {"clock.py", "lab/clock.py"}
+    found = importers("time")
+    assert rooms(found) == {"sources", "lab"}
+    assert len(found) == 2
 
 
 def test_nobody_reads_the_wall_clock_another_way():
@@ -91,31 +140,22 @@ def test_nobody_reads_the_wall_clock_another_way():
 
 
 def test_only_the_store_knows_sql():
-    assert importers("sqlite3") == {"store.py"}
-    spoken = {file for file, path in FILES.items() if "sqlite3" in path.read_text("utf-8")}
-    assert spoken == {"store.py"}
-    statements = ("SELECT ", "INSERT INTO", "DELETE FROM", "CREATE TABLE", "PRAGMA ")
-    assert {f for f, path in FILES.items() if any(word in path.read_text("utf-8") for word in statements)} == {
-        "store.py"
-    }
-
-
-ENVIRONMENT = {
-    "config.py",
-    "lab/livekit_server.py",  # NESTOBS_LIVEKIT_SERVER and PATH: where the lab's own server is, no setting of nestobs
-    "lab/lab.py",  # NESTOBS_REQUIRE_LIVEKIT: the tests insist on the real server
-}
+    assert rooms(importers("sqlite3")) == {"store"}
+    words = ("sqlite3", "SELECT ", "INSERT INTO", "DELETE FROM", "CREATE TABLE", "PRAGMA ")
+    spoken = {file for file, path in FILES.items() if any(word in path.read_text("utf-8") for word in words)}
+    assert rooms(spoken) == {"store"}
 
 
 def test_only_the_configuration_reads_the_environment():
+    """And the lab: where its own server is, and that the tests insist on it, are no settings of nestobs."""
     found = set()
     for file, path in FILES.items():
         for node in ast.walk(ast.parse(path.read_text("utf-8"))):
             name = node.attr if isinstance(node, ast.Attribute) else node.id if isinstance(node, ast.Name) else ""
             if name in ("environ", "environb", "getenv", "BaseSettings", "expandvars"):
                 found.add(file)
-    assert found == ENVIRONMENT
-    assert importers("pydantic_settings") == {"config.py"}
+    assert rooms(found) == {"config", "lab"}
+    assert rooms(importers("pydantic_settings")) == {"config"}
 
 
 @pytest.mark.parametrize("name", ["utils", "util", "helpers", "helper", "common", "base", "misc", "core", "tools"])
@@ -124,11 +164,18 @@ def test_no_file_has_a_name_that_says_nothing(name):
     assert [path for path in everywhere if path.stem.lower().strip("_") == name] == []
 
 
-PURE = (
-    "observation nest nostr policy policy_file join plan budget timeline joins calibrate figures law turnbull estimate "
-    "families threshold schedule delays failures courses crowd replaying recommendation tuning window incident live "
-    "arrays changes agreement grouped shares uptime worth"
-)
+def test_no_room_has_the_name_of_a_public_function():
+    public = {name for name in nestobs.__all__ if name[0].islower()} | {"replay", "tune"}
+    assert public & {room(file) for file in FILES} == set()
+
+
+def test_the_house_can_be_taken_in_at_a_glance():
+    """At most 15 folders, and 6 modules beside them."""
+    folders = {path.parent for path in FILES.values()} - {PACKAGE}
+    assert len([folder for folder in folders if folder.parent == PACKAGE]) <= 15
+    assert len([file for file in FILES if "/" not in file]) <= 6
+
+
 WORLDLY = {
     "asyncio",
     "time",
@@ -144,20 +191,20 @@ WORLDLY = {
 }
 
 
-@pytest.mark.parametrize("module", PURE.split())
-def test_vocabulary_and_inference_touch_no_world(module):
-    files = [path for file, path in FILES.items() if file == f"{module}.py" or file.startswith(f"{module}/")]
-    names = {name.partition(".")[0] for path in files for name in imports_of(path)}
-    assert files
+@pytest.mark.parametrize("name", PURE)
+def test_vocabulary_and_inference_touch_no_world(name):
+    names = {name.partition(".")[0] for path in files_of(name) for name in imports_of(path)}
+    assert files_of(name)
     assert names & (WORLDLY | {"random"}) == set()
 
 
-@pytest.mark.parametrize("module", [m for m in PURE.split() if m not in ("figures", "nostr")])
-def test_vocabulary_and_inference_load_no_world(module):
+@pytest.mark.parametrize("name", [name for name in PURE if name not in ("figures", "nostr")])
+def test_vocabulary_and_inference_load_no_world(name):
     """What they import must not bring it in either, beyond what pandas itself does; nor scipy.stats, which takes longer
     to import than all of theirs."""
     heavy = WORLDLY - {"time", "socket", "ssl", "threading", "subprocess", "asyncio", "sqlite3"}
-    code = f"import sys, nestobs.{module}; print(*sys.modules)"
+    modules = [f"nestobs.{name}.{path.stem}" for path in files_of(name) if path.stem != "__init__"]
+    code = f"import sys, {', '.join(modules)}; print(*sys.modules)"
     said = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=60).stdout
     assert {name.partition(".")[0] for name in said.split()} & heavy == set()
     assert "scipy.stats" not in said.split()

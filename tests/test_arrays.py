@@ -9,8 +9,8 @@ from full_nests import DAY, all_rows, store_of
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from nestobs import changes, uptime
-from nestobs.arrays import (
+from nestobs.estimate import comparison as changes
+from nestobs.observation.columns import (
     BELOW,
     NONE,
     codes_of,
@@ -23,12 +23,13 @@ from nestobs.arrays import (
     ranked,
     units_of,
 )
-from nestobs.incident import _place, ranking
-from nestobs.joins import joins, open_intents
-from nestobs.observation import COLUMNS
-from nestobs.store import Store
-from nestobs.timeline import timelines
-from nestobs.window import Window
+from nestobs.observation.schema import COLUMNS
+from nestobs.observation.window import Window
+from nestobs.store.store import Store
+from nestobs.timeline import uptime
+from nestobs.timeline.incident import _place, ranking
+from nestobs.timeline.intervals import timelines
+from nestobs.timeline.joins import joins, open_intents
 
 TEXTS = st.lists(st.none() | st.sampled_from(["", "b", "a", "é", "B", "a b"]), max_size=30)
 CODES = st.lists(st.integers(-1, 40) | st.integers(10**9, 10**9 + 3), max_size=30)

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from nestobs.budget import Budget, Limiter, retry_after_s
+from nestobs.join.budget import Budget, Limiter, retry_after_s
 
 S = 1_000_000_000
 NOW = 1_700_000_000 * S

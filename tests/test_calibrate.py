@@ -11,8 +11,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from nestobs.calibrate import SCHEMA, coverage, summary, truth_width
-from nestobs.timeline import SCHEMA as TIMELINES
+from nestobs.timeline.calibration import SCHEMA, coverage, summary, truth_width
+from nestobs.timeline.intervals import SCHEMA as TIMELINES
 
 SECOND = 1_000_000_000
 ORIGIN = 1_750_000_000 * SECOND

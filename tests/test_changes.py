@@ -12,13 +12,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy import stats
 
-from nestobs import changes
-from nestobs.changes import JOINABLE, Ends, Quantile, Share, Span, difference, holm, rate_ratio, touching
-from nestobs.joins import joins
-from nestobs.observation import Failure
-from nestobs.store import Store
-from nestobs.timeline import timelines
-from nestobs.window import SECOND_NS, Window
+from nestobs.estimate import comparison as changes
+from nestobs.estimate.comparison import JOINABLE, Ends, Quantile, Share, Span, difference, holm, rate_ratio, touching
+from nestobs.observation.schema import Failure
+from nestobs.observation.window import SECOND_NS, Window
+from nestobs.store.store import Store
+from nestobs.timeline.intervals import timelines
+from nestobs.timeline.joins import joins
 
 HOUR = 3_600 * SECOND_NS
 

@@ -8,16 +8,16 @@ from contextlib import asynccontextmanager
 import pytest
 from aiohttp import web
 
-from nestobs.budget import Limiter
-from nestobs.cleanup import Cleaned, clean_up, delete_room, withdraw
-from nestobs.keyring import OPERATOR, Keyring
+from nestobs.collector.cleanup import Cleaned, clean_up, delete_room, withdraw
+from nestobs.collector.keyring import OPERATOR, Keyring
+from nestobs.join.budget import Limiter
 from nestobs.lab import GateFault, ProxyMode
-from nestobs.nest import room_tags
 from nestobs.nostr import Address, Keys
-from nestobs.observation import Operation, Outcome
+from nestobs.observation.nest import room_tags
+from nestobs.observation.schema import Operation, Outcome
 from nestobs.sources.api import Api
-from nestobs.store import Store
-from nestobs.vantage import NO_TRACE, Trace
+from nestobs.sources.vantage import NO_TRACE, Trace
+from nestobs.store.store import Store
 
 S = 1_000_000_000
 RUN = "0190a5c2-7b1e-7000-8000-0123456789ab"

@@ -28,15 +28,15 @@ from websockets.sync.client import connect
 
 import nestobs
 from nestobs import nostr
-from nestobs.cli import main
-from nestobs.clock import Clock
+from nestobs.cli.main import main
 from nestobs.lab import Lab, Scenario
 from nestobs.lab.scenario import read_scenario
-from nestobs.nest import room_tags
 from nestobs.nostr import ROOM_KIND, Address, Event, Keys, http_auth, write_naddr
-from nestobs.observation import Observation, Operation, Outcome, Source
-from nestobs.store import Store
-from nestobs.timeline import SCHEMA
+from nestobs.observation.nest import room_tags
+from nestobs.observation.schema import Observation, Operation, Outcome, Source
+from nestobs.sources.clock import Clock
+from nestobs.store.store import Store
+from nestobs.timeline.intervals import SCHEMA
 
 GOLDEN = Path(__file__).parent / "golden"
 WRITE_GOLDEN = os.environ.get("NESTOBS_WRITE_GOLDEN") == "1"
@@ -317,7 +317,7 @@ def test_the_list_of_commands_is_complete(run):
 
 
 def test_help_imports_nothing_heavy():
-    code = "import sys; from nestobs.cli import main\ntry: main(['--help'])\nexcept SystemExit: pass\n"
+    code = "import sys; from nestobs.cli.main import main\ntry: main(['--help'])\nexcept SystemExit: pass\n"
     code += "print('\\n', sorted({name.partition('.')[0] for name in sys.modules}))"
     loaded = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
     names = set(re.findall(r"'(\w+)'", loaded.splitlines()[-1]))

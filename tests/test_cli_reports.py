@@ -26,7 +26,7 @@ from kill_report import kill
 from test_cli import GOLDEN, WRITE_GOLDEN, clear_environment, here, is_one_sentence
 
 import nestobs
-from nestobs.cli import _parser
+from nestobs.cli.main import _parser
 
 ROOT = Path(nestobs.__file__).parent.parent
 DOCS = ROOT / "docs"

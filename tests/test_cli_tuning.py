@@ -20,16 +20,16 @@ from stored_nests import API, drawn, nest_rows, store_of
 from test_cli import Said, clear_environment, here, is_one_sentence, raw_controls
 
 import nestobs
-from nestobs import cli_tuning
-from nestobs.delays import joinable
+from nestobs.cli import tuning as cli_tuning
 from nestobs.exports import javascript
-from nestobs.observation import Failure, Operation, Outcome, Role
-from nestobs.policy import Policy, fixed, read_policy, standard_policies
-from nestobs.policy_file import PolicyFile, dumps, loads
-from nestobs.recommendation import Allowance
-from nestobs.replaying import DRAWS, METRICS, PRICES
-from nestobs.store import Store
-from nestobs.threshold import COST_RATIO
+from nestobs.join.policy import Policy, fixed, read_policy, standard_policies
+from nestobs.observation.schema import Failure, Operation, Outcome, Role
+from nestobs.store.store import Store
+from nestobs.timeline.delays import joinable
+from nestobs.tuning.policy_file import PolicyFile, dumps, loads
+from nestobs.tuning.recommendation import Allowance
+from nestobs.tuning.replay import DRAWS, METRICS, PRICES
+from nestobs.tuning.threshold import COST_RATIO
 
 OTHER = "https://other.example:8443/api/v1/nests"
 QUICK = ("--draws", "100")
@@ -38,8 +38,8 @@ HOSTILE = "\x1b[2J\u202egone\x07"
 
 DRIVER = """
 import sys
-from nestobs import cli_tuning
-from nestobs.cli import main
+from nestobs.cli import tuning as cli_tuning
+from nestobs.cli.main import main
 
 cli_tuning.MANY_ROWS = 0  # a pool for any store
 if __name__ == "__main__":

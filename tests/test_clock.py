@@ -10,10 +10,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from nestobs import clock as clock_module
-from nestobs.clock import Clock, LoopWatch, uuid7
-from nestobs.observation import Failure, Operation, Outcome, Source
-from nestobs.vantage import Vantage
+from nestobs.observation.schema import Failure, Operation, Outcome, Source
+from nestobs.sources import clock as clock_module
+from nestobs.sources.clock import Clock, LoopWatch, uuid7
+from nestobs.sources.vantage import Vantage
 
 S = 1_000_000_000
 NOON = 1_700_000_000 * S
@@ -175,7 +175,7 @@ async def test_failure_7_a_blocked_loop_is_a_row_and_marks_the_rows_of_its_time(
 
 
 def trace_of_nothing():
-    from nestobs.vantage import NO_TRACE
+    from nestobs.sources.vantage import NO_TRACE
 
     return NO_TRACE
 

@@ -9,16 +9,16 @@ from dataclasses import replace
 
 import pytest
 
-from nestobs.budget import Limiter
-from nestobs.control import Control
+from nestobs.collector.station import Target, open_station
 from nestobs.errors import UsageError
+from nestobs.join.budget import Limiter
 from nestobs.lab import ProxyMode
 from nestobs.nostr import Keys
-from nestobs.observation import Failure, FailureLayer, Outcome
-from nestobs.station import Target, open_station
-from nestobs.store import Store
-from nestobs.timeline import timelines
-from nestobs.vantage import Trace
+from nestobs.observation.schema import Failure, FailureLayer, Outcome
+from nestobs.sources.control import Control
+from nestobs.sources.vantage import Trace
+from nestobs.store.store import Store
+from nestobs.timeline.intervals import timelines
 
 
 def dead_port() -> int:

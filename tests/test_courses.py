@@ -10,11 +10,22 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from nestobs.courses import SHAPES, STRATIFIED, Scores, answer, course, courses, nest_at, play, score, stratified
-from nestobs.failures import CHANCES, Failures, Network, Tally
-from nestobs.join import Guest, Info, Join, Kind, Signal, Wait, join_flow
-from nestobs.policy import GUIDE, MANUAL_RETRY, RELEASED, Policy, Schedule, fixed, standard_policies
-from nestobs.schedule import Prices
+from nestobs.join.flow import Guest, Info, Join, Kind, Signal, Wait, join_flow
+from nestobs.join.policy import GUIDE, MANUAL_RETRY, RELEASED, Policy, Schedule, fixed, standard_policies
+from nestobs.timeline.failures import CHANCES, Failures, Network, Tally
+from nestobs.tuning.schedule import Prices
+from nestobs.tuning.simulation import (
+    SHAPES,
+    STRATIFIED,
+    Scores,
+    answer,
+    course,
+    courses,
+    nest_at,
+    play,
+    score,
+    stratified,
+)
 
 INF = math.inf
 SECOND_NS = 1_000_000_000

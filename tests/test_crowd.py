@@ -10,10 +10,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from nestobs.budget import Limiter
-from nestobs.courses import play
-from nestobs.crowd import busiest, crowd
-from nestobs.policy import (
+from nestobs.join.budget import Limiter
+from nestobs.join.policy import (
     GUIDE,
     MANUAL_RETRY,
     Policy,
@@ -23,6 +21,8 @@ from nestobs.policy import (
     full_jitter,
     standard_policies,
 )
+from nestobs.tuning.herd import busiest, crowd
+from nestobs.tuning.simulation import play
 
 INF = math.inf
 SECOND_NS = 1_000_000_000

@@ -11,10 +11,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from nestobs.delays import LEAST_BLOCKS, among, between, blocks, closing, joinable, round_trip_s
-from nestobs.estimate import npmle
-from nestobs.observation import COLUMNS, Operation, Outcome, Source
-from nestobs.timeline import SCHEMA
+from nestobs.estimate.npmle import npmle
+from nestobs.observation.schema import COLUMNS, Operation, Outcome, Source
+from nestobs.timeline.delays import LEAST_BLOCKS, among, between, blocks, closing, joinable, round_trip_s
+from nestobs.timeline.intervals import SCHEMA
 
 INF, NAN = math.inf, math.nan
 DTYPES = {"text": "str", "int": "int64", "real": "float64", "bool": "bool", "instant": "datetime64[ns, UTC]"}

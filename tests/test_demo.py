@@ -7,10 +7,10 @@ import numpy as np
 import pytest
 from simulated import TRUTHS, observe, timelines
 
-from nestobs import demo
 from nestobs.errors import UsageError
 from nestobs.lab.livekit_server import find_binary
-from nestobs.tuning import recommend
+from nestobs.trial import demo
+from nestobs.tuning.tuner import recommend
 
 VERDICTS = {"authenticated", "guest", "guest_instead", "starting_up", "gone", "unauthorised", "forbidden"} | {
     "rate_limited", "api_down", "bad_token", "livekit_unreachable", "not_loaded",

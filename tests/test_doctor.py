@@ -7,9 +7,9 @@ from dataclasses import replace
 
 import pytest
 
-from nestobs.doctor import examine
+from nestobs.collector.doctor import examine
 from nestobs.lab import ProxyMode
-from nestobs.store import Store
+from nestobs.store.store import Store
 
 
 @pytest.fixture

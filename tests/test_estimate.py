@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from polled import delays_of, polled
 from scipy import stats
 
-from nestobs.estimate import (
+from nestobs.estimate.npmle import (
     DataError,
     best_width,
     block_counts,

@@ -10,10 +10,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from nestobs.failures import LEAST_JOINS, Failures, Network, Tally, failures
-from nestobs.join import Guest, Info, Join, Reply, Signal, Wait, join_flow
-from nestobs.observation import COLUMNS, Failure, Operation, Outcome, Role, Source
-from nestobs.policy import fixed
+from nestobs.join.flow import Guest, Info, Join, Reply, Signal, Wait, join_flow
+from nestobs.join.policy import fixed
+from nestobs.observation.schema import COLUMNS, Failure, Operation, Outcome, Role, Source
+from nestobs.timeline.failures import LEAST_JOINS, Failures, Network, Tally, failures
 
 SECOND_NS = 1_000_000_000
 API, OTHER = "https://nests.example:8443/api/v1/nests", "https://other.example/api/v1/nests"

@@ -12,8 +12,7 @@ from hypothesis import strategies as st
 from polled import delays_of, polled
 from scipy import optimize, stats
 
-from nestobs.estimate import DataError, log_likelihood, npmle, rows
-from nestobs.families import (
+from nestobs.estimate.families import (
     NAMES,
     OUTSIDE,
     SMOOTHED,
@@ -24,8 +23,9 @@ from nestobs.families import (
     fit_family,
     outside_band,
 )
-from nestobs.law import survival
-from nestobs.threshold import message_threshold
+from nestobs.estimate.law import survival
+from nestobs.estimate.npmle import DataError, log_likelihood, npmle, rows
+from nestobs.tuning.threshold import message_threshold
 
 INF = math.inf
 NEVER = 0.08

@@ -15,11 +15,11 @@ import plotly.graph_objects as go
 import pytest
 
 from nestobs import figures
-from nestobs.calibrate import SCHEMA as COVERAGE
-from nestobs.join import GONE, LOADING, RELEASED_FAILED, STARTING
-from nestobs.joins import KINDS
-from nestobs.joins import SCHEMA as JOINS
-from nestobs.timeline import SCHEMA as TIMELINES
+from nestobs.join.flow import GONE, LOADING, RELEASED_FAILED, STARTING
+from nestobs.timeline.calibration import SCHEMA as COVERAGE
+from nestobs.timeline.intervals import SCHEMA as TIMELINES
+from nestobs.timeline.joins import KINDS
+from nestobs.timeline.joins import SCHEMA as JOINS
 
 ORIGIN = pd.Timestamp("2026-03-04 12:00:00", tz="UTC")
 HOSTILE = [

@@ -8,9 +8,9 @@ import pandas as pd
 import pytest
 from test_figures import ORIGIN, frame, line
 
-from nestobs.estimate import npmle
-from nestobs.grouped import ages, by_hour, by_layer, by_relay, by_vantage, curves, summary
-from nestobs.timeline import SCHEMA
+from nestobs.estimate.groups import ages, by_hour, by_layer, by_relay, by_vantage, curves, summary
+from nestobs.estimate.npmle import npmle
+from nestobs.timeline.intervals import SCHEMA
 
 API = "https://nests.example/api/v1/nests"
 

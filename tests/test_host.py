@@ -1,6 +1,6 @@
 """The host role end to end in a lab: what it makes and writes down, and that nothing stays behind whatever ends it.
 
-The name of the run's module is nestobs.host; the command is `nestobs canary`.
+The name of the run's module is nestobs.collector.canary; the command is `nestobs canary`.
 """
 
 from __future__ import annotations
@@ -17,11 +17,11 @@ import pytest
 from aiohttp import ClientSession, web
 
 from nestobs.errors import BudgetError, StoreError, UnreachableError
+from nestobs.join.policy import GUIDE, fixed
 from nestobs.lab import ProxyMode
-from nestobs.observation import Failure, Operation, Outcome, Role, Source
-from nestobs.policy import GUIDE, fixed
-from nestobs.store import Writer
-from nestobs.timeline import timelines
+from nestobs.observation.schema import Failure, Operation, Outcome, Role, Source
+from nestobs.store.store import Writer
+from nestobs.timeline.intervals import timelines
 
 
 async def nothing_left(lab, canary):
@@ -357,12 +357,12 @@ async def test_a_delete_that_fails_is_told_and_done_by_the_next_start(open_lab, 
 PROGRAM = """
 import asyncio, json, random, sys
 from pathlib import Path
-from nestobs.budget import Budget
-from nestobs.host import Campaign, run
-from nestobs.keyring import Keyring
-from nestobs.policy import fixed
-from nestobs.station import Target
-from nestobs.store import Store
+from nestobs.join.budget import Budget
+from nestobs.collector.canary import Campaign, run
+from nestobs.collector.keyring import Keyring
+from nestobs.join.policy import fixed
+from nestobs.collector.station import Target
+from nestobs.store.store import Store
 
 told = json.load(sys.stdin)
 asyncio.run(run(

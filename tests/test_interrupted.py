@@ -12,8 +12,8 @@ from pathlib import Path
 import pytest
 from test_cli import LabBeside, Said, clear_environment, is_one_sentence, process
 
-from nestobs.observation import Failure, Operation
-from nestobs.store import Store
+from nestobs.observation.schema import Failure, Operation
+from nestobs.store.store import Store
 
 LIMIT_S = 5.0
 """What is promised is 3 s on an idle machine; each test prints what it took."""
@@ -208,7 +208,7 @@ def test_a_lab_that_is_interrupted_while_it_starts_ends_well(home):
 FULL = """
 import resource, sys
 resource.setrlimit(resource.RLIMIT_FSIZE, ({0}, {0}))
-from nestobs.cli import main
+from nestobs.cli.main import main
 sys.exit(main())
 """
 

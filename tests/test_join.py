@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from nestobs.join import (
+from nestobs.join.flow import (
     GONE,
     JOINED_AS_GUEST,
     LOADING,
@@ -36,10 +36,7 @@ from nestobs.join import (
     next_action,
     rehearse,
 )
-from nestobs.nest import Nest
-from nestobs.nostr import Address
-from nestobs.observation import Failure, Operation, Outcome
-from nestobs.policy import (
+from nestobs.join.policy import (
     GUIDE,
     MANUAL_RETRY,
     RELEASED,
@@ -50,6 +47,9 @@ from nestobs.policy import (
     full_jitter,
     standard_policies,
 )
+from nestobs.nostr import Address
+from nestobs.observation.nest import Nest
+from nestobs.observation.schema import Failure, Operation, Outcome
 from nestobs.sources.api import judge
 
 S = 1_000_000_000

@@ -10,10 +10,10 @@ from typing import Any
 import pandas as pd
 import pytest
 
-from nestobs.join import GONE, LOADING, RELEASED_FAILED, SIGN_IN_HINT, STARTING
-from nestobs.joins import KINDS, SCHEMA, SETTLED_S, joins, open_intents
-from nestobs.observation import COLUMNS, Failure, Observation, Operation, Outcome, Role, Source, as_row, detail
-from nestobs.timeline import timelines
+from nestobs.join.flow import GONE, LOADING, RELEASED_FAILED, SIGN_IN_HINT, STARTING
+from nestobs.observation.schema import COLUMNS, Failure, Observation, Operation, Outcome, Role, Source, as_row, detail
+from nestobs.timeline.intervals import timelines
+from nestobs.timeline.joins import KINDS, SCHEMA, SETTLED_S, joins, open_intents
 
 SECOND = 1_000_000_000
 NOON = 1_750_000_000 * SECOND

@@ -21,9 +21,9 @@ import pytest
 from asked import row
 from browser import Browser, Page, need_chromium
 
-from nestobs.observation import Operation, Outcome, Source
-from nestobs.reports.open import open_copy
-from nestobs.store import Store
+from nestobs.observation.schema import Operation, Outcome, Source
+from nestobs.reports.publishing.open import open_copy
+from nestobs.store.store import Store
 
 START_S = 50.0
 """For JupyterLab to answer: it imports a lot, and the machine may be busy."""

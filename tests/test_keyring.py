@@ -7,8 +7,8 @@ import stat
 
 import pytest
 
+from nestobs.collector.keyring import OPERATOR, Keyring
 from nestobs.errors import ConfigError, KeyFormatError, NestobsError
-from nestobs.keyring import OPERATOR, Keyring
 from nestobs.nostr import Keys
 
 RUN = "0190a5c2-7b1e-7000-8000-0123456789ab"

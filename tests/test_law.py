@@ -11,9 +11,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy import integrate, stats
 
-from nestobs.estimate import npmle
-from nestobs.families import Family
-from nestobs.law import LawError, survival
+from nestobs.estimate.families import Family
+from nestobs.estimate.law import LawError, survival
+from nestobs.estimate.npmle import npmle
 
 INF = math.inf
 LOGNORMAL = stats.lognorm(0.9, scale=4.0)

@@ -21,12 +21,12 @@ import pytest
 from asked import NOON, SECOND_NS, join, made, polls, row, store_of
 from hostile import hostile_rows
 
-from nestobs import follow
-from nestobs.cli import main
-from nestobs.join import GONE
-from nestobs.live import MOST_CELLS, Board, Lane, Row, State, by_kind, span
-from nestobs.observation import Failure, Observation, Operation, Outcome, Source, detail
-from nestobs.store import Store
+from nestobs.cli.main import main
+from nestobs.join.flow import GONE
+from nestobs.observation.schema import Failure, Observation, Operation, Outcome, Source, detail
+from nestobs.store import follow
+from nestobs.store.store import Store
+from nestobs.timeline.board import MOST_CELLS, Board, Lane, Row, State, by_kind, span
 
 YES, NO, MAYBE, REFUSED = Outcome.VISIBLE, Outcome.ABSENT, Outcome.UNKNOWN, Outcome.REFUSED
 G = Operation.GUEST
@@ -266,8 +266,8 @@ def test_mistakes(tmp_path, capsys):
 WRITER = """
 import sys
 from asked import row
-from nestobs.observation import Operation, Outcome, Source
-from nestobs.store import Store
+from nestobs.observation.schema import Operation, Outcome, Source
+from nestobs.store.store import Store
 store = Store.open(sys.argv[1])
 with store.writer() as writer:
     for number in range(int(sys.argv[2])):

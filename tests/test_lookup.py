@@ -5,12 +5,12 @@ from __future__ import annotations
 import pytest
 from test_cli import now_s, publish
 
+from nestobs.collector.lookup import CANNOT_TELL, GONE, NOT_YET, READY, find, readiness
 from nestobs.lab import GateFault
-from nestobs.lookup import CANNOT_TELL, GONE, NOT_YET, READY, find, readiness
-from nestobs.nest import room_tags
 from nestobs.nostr import ROOM_KIND, Address, Keys
-from nestobs.observation import Operation, Outcome
-from nestobs.vantage import NO_TRACE
+from nestobs.observation.nest import room_tags
+from nestobs.observation.schema import Operation, Outcome
+from nestobs.sources.vantage import NO_TRACE
 
 ROOM = "a-room"
 

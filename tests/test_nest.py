@@ -11,8 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from nestobs.errors import AddressError, UsageError
-from nestobs.nest import Nest, read_address, read_nest, room_tags
 from nestobs.nostr import Address, Event, Keys, write_naddr
+from nestobs.observation.nest import Nest, read_address, read_nest, room_tags
 
 S = 1_000_000_000
 NIP19 = json.loads((Path(__file__).parent / "vectors" / "nip19.json").read_text())

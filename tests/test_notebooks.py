@@ -13,11 +13,11 @@ from typing import Any
 import nbformat
 import pytest
 
-from nestobs.join import GONE, STARTING
-from nestobs.observation import Failure, Observation, Operation, Outcome, Role, Source, detail
+from nestobs.join.flow import GONE, STARTING
+from nestobs.observation.schema import Failure, Observation, Operation, Outcome, Role, Source, detail
 from nestobs.reports import ReportError, demo
-from nestobs.reports.run import run
-from nestobs.store import Store
+from nestobs.reports.publishing.run import run
+from nestobs.store.store import Store
 
 NOTEBOOKS = sorted((Path(__file__).parent.parent / "notebooks").glob("*.ipynb"))
 SECOND = 1_000_000_000

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from nestobs.observation import (
+from nestobs.observation.schema import (
     COLUMNS,
     DETAIL_BYTES,
     INSTANTS,

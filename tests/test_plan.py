@@ -9,8 +9,8 @@ import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
+from nestobs.collector.plan import API_LAYERS, LEAST_JOIN_REQUESTS, LEAST_POLLS, WANTED_POLLS, Plan, fit
 from nestobs.errors import BudgetError
-from nestobs.plan import API_LAYERS, LEAST_JOIN_REQUESTS, LEAST_POLLS, WANTED_POLLS, Plan, fit
 
 SHAPES = st.fixed_dictionaries(
     {

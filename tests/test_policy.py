@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from nestobs.errors import UsageError
-from nestobs.policy import (
+from nestobs.join.policy import (
     GUIDE,
     LONGEST_S,
     MANUAL_RETRY,

@@ -14,7 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from jsonschema import Draft202012Validator
 
-from nestobs.policy import (
+from nestobs.join.policy import (
     GUIDE,
     LONGEST_S,
     MOST,
@@ -25,7 +25,7 @@ from nestobs.policy import (
     Schedule,
     standard_policies,
 )
-from nestobs.policy_file import (
+from nestobs.tuning.policy_file import (
     ARRIVALS,
     CELL,
     COUNT,
@@ -43,7 +43,7 @@ from nestobs.policy_file import (
     loads,
 )
 
-SCHEMA = json.loads((files("nestobs") / "policy.schema.json").read_text("utf-8"))
+SCHEMA = json.loads((files("nestobs.tuning") / "policy.schema.json").read_text("utf-8"))
 VALIDATOR = Draft202012Validator(SCHEMA)
 TUNED = Policy(
     name="tuned",

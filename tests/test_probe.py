@@ -10,14 +10,14 @@ from dataclasses import replace
 
 import pytest
 
-from nestobs.join import GONE, JOINED_AS_GUEST, LOADING, RELEASED_FAILED, STARTING, Kind
+from nestobs.collector.prober import join, load
+from nestobs.join.flow import GONE, JOINED_AS_GUEST, LOADING, RELEASED_FAILED, STARTING, Kind
+from nestobs.join.policy import GUIDE, RELEASED, fixed
 from nestobs.lab import ProxyMode
-from nestobs.nest import read_nest, room_tags
 from nestobs.nostr import Address, Keys
-from nestobs.observation import Failure, FailureLayer, Operation, Outcome, Role, Source
-from nestobs.policy import GUIDE, RELEASED, fixed
-from nestobs.probe import join, load
-from nestobs.vantage import NO_TRACE, Trace
+from nestobs.observation.nest import read_nest, room_tags
+from nestobs.observation.schema import Failure, FailureLayer, Operation, Outcome, Role, Source
+from nestobs.sources.vantage import NO_TRACE, Trace
 
 S = 1_000_000_000
 ONCE = replace(GUIDE, stay_s=0.1, request_timeout_s=5.0)

@@ -11,14 +11,14 @@ import pandas as pd
 import pytest
 
 from nestobs.errors import BudgetError, UsageError
-from nestobs.observation import Failure, Operation, Role, Source
-from nestobs.own_lab import LabFailedError
-from nestobs.policy import GUIDE, MANUAL_RETRY, Policy, Schedule, exponential, fixed, full_jitter
-from nestobs.policy_file import PolicyFile, Provenance
-from nestobs.prove import ARRIVALS, Proof, beside, ends_s, prove
-from nestobs.realised import CELLS
-from nestobs.replaying import METRICS, middles
-from nestobs.store import Store
+from nestobs.join.policy import GUIDE, MANUAL_RETRY, Policy, Schedule, exponential, fixed, full_jitter
+from nestobs.observation.schema import Failure, Operation, Role, Source
+from nestobs.store.store import Store
+from nestobs.trial.lab_process import LabFailedError
+from nestobs.trial.prove import ARRIVALS, Proof, beside, ends_s, prove
+from nestobs.tuning.policy_file import PolicyFile, Provenance
+from nestobs.tuning.prediction import CELLS
+from nestobs.tuning.replay import METRICS, middles
 
 QUICK = replace(fixed(0.4, give_up_age_s=2.0), name="quick", stay_s=0.5)
 TODAY = replace(MANUAL_RETRY, schedule=Schedule("fixed", 1.0), give_up_age_s=2.0, stay_s=0.5)

@@ -5,13 +5,14 @@ from __future__ import annotations
 import pkgutil
 import re
 import shlex
+import tomllib
 from pathlib import Path
 
 import pytest
 
 import nestobs
 from nestobs import errors
-from nestobs.cli import EXIT_CODES, _parser
+from nestobs.cli.main import EXIT_CODES, _parser
 
 ROOT = Path(nestobs.__file__).parent.parent
 README = (ROOT / "README.md").read_text("utf-8")
@@ -96,10 +97,10 @@ def tree(kind: type[errors.NestobsError]) -> set[type[errors.NestobsError]]:
 
 
 def test_exit_codes_are_the_errors_own():
-    import nestobs.demo
-    import nestobs.policy
+    import nestobs.join.policy
+    import nestobs.trial.demo
 
-    assert nestobs.demo
+    assert nestobs.trial.demo
     table = {int(code): meaning for code, meaning in re.findall(r"^\| (\d+) \| (.*) \|$", README, re.M)}
     assert set(table) == {0, 1, 2, 3, 4, 5, 75, 130}
     assert {kind.exit_code for kind in tree(errors.NestobsError)} - {1} == {2, 3, 4, 5}
@@ -133,14 +134,19 @@ def test_a_file_that_the_text_links_to_exists(link):
     assert (ROOT / link).is_file(), f"README.md links to {link}, which is not there{remedy}"
 
 
-def test_the_files_and_folders_that_the_map_names_exist():
+def test_the_map_shows_the_rooms_there_are_from_top_to_bottom():
     block = next(b for _, b in re.findall(r"^```(\w*)\n(.*?)^```$", README, re.M | re.S) if b.startswith("nestobs/"))
-    for line in block.splitlines():
-        top, _, rest = line.partition(" ")
-        assert (ROOT / top).is_dir(), top
-        inside = re.split(r"\s{2,}", rest.strip())[0] if top in ("nestobs/", "") else ""
-        for name in inside.split():
-            assert (ROOT / "nestobs" / name).is_dir() or (ROOT / "nestobs" / f"{name}.py").is_file(), name
+    tops = [line.split()[0] for line in block.splitlines() if not line.startswith(" ")]
+    assert [top for top in tops if not (ROOT / top).is_dir()] == []
+    drawn = re.findall(r"^(?:nestobs/| {8}) {4}(\w+/?) ", block, re.M)
+    package = ROOT / "nestobs"
+    there = {f"{path.name}/" for path in package.iterdir() if (path / "__init__.py").is_file()}
+    there |= {path.stem for path in package.glob("*.py") if not path.stem.startswith("__")}
+    assert set(drawn) == there
+    layers = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["tool"]["importlinter"]["contracts"][0][
+        "layers"
+    ]
+    assert [name.strip("/") for name in drawn] == [name for layer in layers for name in layer.split(" | ")]
 
 
 def test_the_test_command_is_what_ci_runs():

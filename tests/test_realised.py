@@ -9,11 +9,11 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from nestobs.estimate import Number
-from nestobs.observation import COLUMNS, Failure, Observation, Operation, Outcome, Role, Source, as_row
-from nestobs.realised import CELLS, OUTCOMES, cells, outcomes, realised, slower_s, span
-from nestobs.replaying import METRICS, predictive
-from nestobs.timeline import timelines
+from nestobs.estimate.npmle import Number
+from nestobs.observation.schema import COLUMNS, Failure, Observation, Operation, Outcome, Role, Source, as_row
+from nestobs.timeline.intervals import timelines
+from nestobs.tuning.prediction import CELLS, OUTCOMES, cells, outcomes, realised, slower_s, span
+from nestobs.tuning.replay import METRICS, predictive
 
 SECOND = 1_000_000_000
 NOON = 1_750_000_000 * SECOND

@@ -14,14 +14,14 @@ from jsonschema import Draft202012Validator
 from recommended import nests
 from test_policy_file import SCHEMA
 
-from nestobs.estimate import Number
-from nestobs.failures import Failures, Tally
-from nestobs.law import LawError
-from nestobs.policy import read_policy
-from nestobs.policy_file import NOTE_CHARACTERS, dumps, loads
-from nestobs.recommendation import STRATUM_REGRET, Allowance, Stratum, plain, predicted
-from nestobs.replaying import METRICS
-from nestobs.tuning import recommend
+from nestobs.estimate.law import LawError
+from nestobs.estimate.npmle import Number
+from nestobs.join.policy import read_policy
+from nestobs.timeline.failures import Failures, Tally
+from nestobs.tuning.policy_file import NOTE_CHARACTERS, dumps, loads
+from nestobs.tuning.recommendation import STRATUM_REGRET, Allowance, Stratum, plain, predicted
+from nestobs.tuning.replay import METRICS
+from nestobs.tuning.tuner import recommend
 
 INF = math.inf
 PROVENANCE = {"store_digest": "ab" * 32, "made_at": "2026-03-05T00:00:00Z", "nestobs": "0.1.0"}

@@ -13,12 +13,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from simulated import TRUTHS, observe, timelines
 
-from nestobs.courses import GRAIN_S, play
-from nestobs.delays import joinable
-from nestobs.estimate import DataError, Number, npmle, rows
-from nestobs.failures import Failures, Network, Tally
-from nestobs.policy import GUIDE, MANUAL_RETRY, RELEASED, Policy, PolicyError, Schedule, fixed, standard_policies
-from nestobs.replaying import (
+from nestobs.estimate.npmle import DataError, Number, npmle, rows
+from nestobs.join.policy import GUIDE, MANUAL_RETRY, RELEASED, Policy, PolicyError, Schedule, fixed, standard_policies
+from nestobs.timeline.delays import joinable
+from nestobs.timeline.failures import Failures, Network, Tally
+from nestobs.timeline.intervals import SCHEMA
+from nestobs.tuning.replay import (
     ARRIVALS,
     METRICS,
     PRICES,
@@ -33,7 +33,7 @@ from nestobs.replaying import (
     recorded,
     replay,
 )
-from nestobs.timeline import SCHEMA
+from nestobs.tuning.simulation import GRAIN_S, play
 
 INF = math.inf
 POLICIES = list(standard_policies().values())

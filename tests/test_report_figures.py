@@ -15,12 +15,15 @@ import pytest
 from test_figures import FRAMED, HOSTILE, JUDGED, LINES, MADE, ORIGIN, empty, frame, line, named, strings, words
 from test_figures import drawn as observed
 
-from nestobs import agreement, figures, grouped, worth
+from nestobs import figures
+from nestobs.estimate import agreement
+from nestobs.estimate import groups as grouped
+from nestobs.estimate.proportion import share
 from nestobs.figures import joining, propagation, wall
 from nestobs.figures.observed import MOST_CORNERS
 from nestobs.figures.shares import share_lanes
-from nestobs.shares import share
-from nestobs.timeline import SCHEMA
+from nestobs.timeline import funnel as worth
+from nestobs.timeline.intervals import SCHEMA
 
 START, SECOND = ORIGIN.value, 1_000_000_000
 END = START + 3_600 * SECOND

@@ -10,10 +10,10 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from nestobs import schedule
-from nestobs.law import LawError, survival
-from nestobs.policy import Schedule
-from nestobs.schedule import (
+from nestobs.estimate.law import LawError, survival
+from nestobs.join.policy import Schedule
+from nestobs.tuning import schedule
+from nestobs.tuning.schedule import (
     CHANGE_AGES_S,
     ROUND_GAPS_S,
     SIMPLE_ENOUGH,

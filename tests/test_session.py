@@ -14,12 +14,12 @@ from stored_nests import drawn, nest_rows, store_of
 import nestobs
 import nestobs.session
 from nestobs.errors import ConfigError, KeyFormatError, StoreError, UnreachableError, UsageError
-from nestobs.failures import failures
+from nestobs.join.policy import GUIDE
 from nestobs.nostr import Keys
-from nestobs.observation import COLUMNS, INSTANTS
-from nestobs.policy import GUIDE
-from nestobs.timeline import SCHEMA
-from nestobs.tuning import TooLittleDataError, recommend
+from nestobs.observation.schema import COLUMNS, INSTANTS
+from nestobs.timeline.failures import failures
+from nestobs.timeline.intervals import SCHEMA
+from nestobs.tuning.tuner import TooLittleDataError, recommend
 
 
 @pytest.fixture(autouse=True)
@@ -120,7 +120,7 @@ def stored():
 def handed_on(monkeypatch):
     """What `nestobs.tune` tunes on and how: the words of each call to `recommend`, which is not made."""
     found = []
-    monkeypatch.setattr("nestobs.tuning.recommend", lambda table, **words: found.append((table, words)))
+    monkeypatch.setattr("nestobs.tuning.tuner.recommend", lambda table, **words: found.append((table, words)))
     return found
 
 

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy import stats
 
-from nestobs.shares import share
+from nestobs.estimate.proportion import share
 
 
 def test_known_intervals() -> None:

@@ -19,12 +19,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import nestobs
-from nestobs import sealed
-from nestobs import store as store_module
 from nestobs.errors import ForeignStoreError, StoreError, UsageError
-from nestobs.files import replacing
-from nestobs.observation import COLUMNS, Failure, FailureLayer, Observation, Operation, Outcome, Role, Source
-from nestobs.store import BATCH_ROWS, DAY, QUEUE_ROWS, Store
+from nestobs.observation.schema import COLUMNS, Failure, FailureLayer, Observation, Operation, Outcome, Role, Source
+from nestobs.store import parquet as sealed
+from nestobs.store.files import replacing
+from nestobs.store.store import BATCH_ROWS, DAY, QUEUE_ROWS, Store
 
 NOON = 20_000 * DAY + DAY // 2
 
@@ -55,11 +54,12 @@ CHILD = (
     f"NOON = {NOON}"
     + """
 import os, resource, signal, sys
-import nestobs.store as store_module
-from nestobs import files, sealed
+import nestobs.store.store as store_module
+from nestobs.store import files
+from nestobs.store import parquet as sealed
 from nestobs.errors import StoreError, StoreFullError
-from nestobs.observation import *
-from nestobs.store import DAY, Store
+from nestobs.observation.schema import *
+from nestobs.store.store import DAY, Store
 def row(number):
     return Observation(observation_id=f"id-{number:09d}", run_id="run", vantage="here", source=Source.RELAY,
                        target="wss://relay.example", operation=Operation.QUERY, sent_at=NOON + number,
@@ -673,8 +673,8 @@ def test_a_folder_with_a_difficult_name_holds_a_store(tmp_path):
 
 
 def test_importing_the_store_does_not_load_pandas_or_pyarrow():
-    code = "import sys, nestobs.store; assert not {'pandas', 'pyarrow', 'asyncio', 'numpy'} & set(sys.modules)"
-    root = str(Path(store_module.__file__).parents[1])
+    code = "import sys, nestobs.store.store; assert not {'pandas', 'pyarrow', 'asyncio', 'numpy'} & set(sys.modules)"
+    root = str(Path(nestobs.__file__).parents[1])
     subprocess.run([sys.executable, "-c", code], check=True, env=os.environ | {"PYTHONPATH": root})
 
 

@@ -10,9 +10,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import optimize, stats
 
-from nestobs.estimate import DelayLaw, Resampled, npmle, rows
-from nestobs.law import LawError, survival
-from nestobs.threshold import (
+from nestobs.estimate.law import LawError, survival
+from nestobs.estimate.npmle import DelayLaw, Resampled, npmle, rows
+from nestobs.tuning.threshold import (
     COST_RATIOS,
     Joiners,
     message_errors,

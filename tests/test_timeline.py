@@ -12,18 +12,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from nestobs.observation import (
-    COLUMNS,
-    Failure,
-    Observation,
-    Operation,
-    Outcome,
-    Role,
-    Source,
-    as_row,
-    detail,
-)
-from nestobs.timeline import LATE_S, MARKS, SCHEMA, STABLE_POLLS, timelines
+from nestobs.observation.schema import COLUMNS, Failure, Observation, Operation, Outcome, Role, Source, as_row, detail
+from nestobs.timeline.intervals import LATE_S, MARKS, SCHEMA, STABLE_POLLS, timelines
 
 SECOND = 1_000_000_000
 NOON = 1_750_000_000 * SECOND

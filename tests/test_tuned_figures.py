@@ -17,9 +17,9 @@ from recommended import hostile, odd, usual
 from test_figures import HOSTILE, named, strings, words
 
 from nestobs import figures
-from nestobs.realised import CELLS
-from nestobs.recommendation import Recommendation
-from nestobs.replaying import METRICS
+from nestobs.tuning.prediction import CELLS
+from nestobs.tuning.recommendation import Recommendation
+from nestobs.tuning.replay import METRICS
 
 WHEN = "2026-03-04 13:00:00 to 13:02:00 UTC"
 NAMES = ("usual", "none stayed away", "mostly censored", "exact", "watched briefly", "open-ended",

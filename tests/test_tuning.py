@@ -14,16 +14,16 @@ import pytest
 from scipy import stats
 from simulated import TRUTHS, Truth, observe, timelines
 
-from nestobs.courses import course, courses, score
-from nestobs.delays import joinable
-from nestobs.estimate import DataError, Number, npmle
-from nestobs.failures import Failures, Tally
-from nestobs.law import LawError
-from nestobs.policy import GUIDE, LONGEST_S, MANUAL_RETRY, Policy, fixed
-from nestobs.recommendation import Allowance
-from nestobs.replaying import METRICS, PRICES, Arena, middles, recorded
-from nestobs.schedule import Prices
-from nestobs.tuning import (
+from nestobs.estimate.law import LawError
+from nestobs.estimate.npmle import DataError, Number, npmle
+from nestobs.join.policy import GUIDE, LONGEST_S, MANUAL_RETRY, Policy, fixed
+from nestobs.timeline.delays import joinable
+from nestobs.timeline.failures import Failures, Tally
+from nestobs.tuning.recommendation import Allowance
+from nestobs.tuning.replay import METRICS, PRICES, Arena, middles, recorded
+from nestobs.tuning.schedule import Prices
+from nestobs.tuning.simulation import course, courses, score
+from nestobs.tuning.tuner import (
     JITTER,
     LEAST_CAME,
     LEAST_NESTS,

@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 from polled import delays_of, polled
 from surpyval import Turnbull
 
-from nestobs import turnbull
-from nestobs.turnbull import GAP, cells, ends_order, maximise, order_among
+from nestobs.estimate import turnbull
+from nestobs.estimate.turnbull import GAP, cells, ends_order, maximise, order_among
 
 INF = math.inf
 

@@ -12,11 +12,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from nestobs import vantage as vantage_module
-from nestobs.observation import COLUMNS, HEARTBEAT_S, Observation, Operation, Outcome, Source, as_row, detail
-from nestobs.timeline import timelines
-from nestobs.uptime import GAP_S, covered, disturbances, gaps, spans, together, within
-from nestobs.vantage import Vantage
+from nestobs.observation.schema import COLUMNS, HEARTBEAT_S, Observation, Operation, Outcome, Source, as_row, detail
+from nestobs.sources import vantage as vantage_module
+from nestobs.sources.vantage import Vantage
+from nestobs.timeline.intervals import timelines
+from nestobs.timeline.uptime import GAP_S, covered, disturbances, gaps, spans, together, within
 
 SECOND = 1_000_000_000
 NOON = 1_772_625_600 * SECOND

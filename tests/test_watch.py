@@ -15,13 +15,13 @@ import httpx
 import pytest
 from test_cli import Host, LabBeside, clear_environment, here, now_s, process, publish, raw_controls
 
-from nestobs.budget import Budget
-from nestobs.nest import room_tags
+from nestobs.collector.watch import run
+from nestobs.join.budget import Budget
+from nestobs.join.policy import GUIDE
 from nestobs.nostr import ROOM_KIND, Address, Keys, http_auth
-from nestobs.observation import Operation, Outcome, Role, Source
-from nestobs.policy import GUIDE
-from nestobs.store import Store
-from nestobs.watch import run
+from nestobs.observation.nest import room_tags
+from nestobs.observation.schema import Operation, Outcome, Role, Source
+from nestobs.store.store import Store
 
 
 @pytest.fixture(autouse=True)

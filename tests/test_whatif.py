@@ -10,11 +10,11 @@ import numpy as np
 import pytest
 from recommended import DRAWS, nests, odd, usual
 
-from nestobs.law import LawError
-from nestobs.recommendation import Allowance, Recommendation
-from nestobs.replaying import PRICES
-from nestobs.tuning import recommend
-from nestobs.whatif import BUDGETS, COST_RATIOS, WhatIf
+from nestobs.estimate.law import LawError
+from nestobs.tuning.recommendation import Allowance, Recommendation
+from nestobs.tuning.replay import PRICES
+from nestobs.tuning.tuner import recommend
+from nestobs.tuning.whatif import BUDGETS, COST_RATIOS, WhatIf
 
 
 @cache

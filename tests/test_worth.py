@@ -10,10 +10,10 @@ import pandas as pd
 import pytest
 from test_notebooks import NOON, SECOND, Story
 
-from nestobs import worth
-from nestobs.joins import SETTLED_S, joins
-from nestobs.observation import COLUMNS, Failure, Observation, Operation, Outcome, Role, Source, as_row
-from nestobs.timeline import timelines
+from nestobs.observation.schema import COLUMNS, Failure, Observation, Operation, Outcome, Role, Source, as_row
+from nestobs.timeline import funnel as worth
+from nestobs.timeline.intervals import timelines
+from nestobs.timeline.joins import SETTLED_S, joins
 
 
 def frame(rows: list[Observation]) -> pd.DataFrame:

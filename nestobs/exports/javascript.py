@@ -19,7 +19,7 @@ from itertools import product
 from random import Random
 from typing import Any, Final
 
-from nestobs.join import (
+from nestobs.join.flow import (
     MESSAGES,
     RELEASED_FAILED,
     SIGN_IN_HINT,
@@ -29,8 +29,8 @@ from nestobs.join import (
     next_action,
     round_cost,
 )
-from nestobs.policy import Policy
-from nestobs.policy_file import PolicyFile
+from nestobs.join.policy import Policy
+from nestobs.tuning.policy_file import PolicyFile
 
 ABOUT: Final = (
     "Each state, with the numbers that `random` gives one after the other, has one expected action. States and actions "

@@ -35,9 +35,9 @@ from nestobs.figures.canvas import (
 from nestobs.figures.words import plain
 
 if TYPE_CHECKING:
-    from nestobs.estimate import Number
-    from nestobs.recommendation import Recommendation
-    from nestobs.replaying import Replay
+    from nestobs.estimate.npmle import Number
+    from nestobs.tuning.recommendation import Recommendation
+    from nestobs.tuning.replay import Replay
 
 _OTHERS: Final = (
     (ORANGE, "circle"),

@@ -26,7 +26,7 @@ from nestobs.figures.canvas import (
     window,
 )
 from nestobs.figures.words import plain
-from nestobs.incident import ABSENT, GRANTED, NOTHING, OURS, REFUSED
+from nestobs.timeline.incident import ABSENT, GRANTED, NOTHING, OURS, REFUSED
 
 MOST_JOINS: Final = 12
 """Joins drawn; the table beside the figure has as many, and the note says how many there are."""
@@ -56,7 +56,7 @@ _WAYS: Final = ("info", "join", "guest", "LiveKit")
 def requests(asked: pd.DataFrame, attempts: pd.DataFrame) -> go.Figure:
     """One lane per join and way asked, by arrival: each request from sent to received, by what came of it.
 
-    Frames as nestobs.incident makes them. A request that was never answered is drawn until the next one of its join,
+    Frames as timeline.incident makes them. A request that was never answered is drawn until the next one of its join,
     hatched: nobody knows when, or if, an answer would have come. At most MOST_JOINS joins are drawn.
     """
     question = "What did each join ask, and what did it get?"

@@ -63,7 +63,7 @@ _PARTS: Final = (
 def over_time(bins: pd.DataFrame, collector: wall.Collector, *, when: str) -> go.Figure:
     """How many joins came when, and how they ended; and when the collector was at work.
 
-    bins: as nestobs.worth.by_time gives them.
+    bins: as nestobs.timeline.funnel.by_time gives them.
     """
     question = "When did people come, and did they get in?"
     total = int(bins[[name for name, *_ in _FATES]].to_numpy().sum())
@@ -109,7 +109,7 @@ def _length(bins: pd.DataFrame) -> str:
 
 
 def answers(counted: pd.DataFrame, *, when: str) -> go.Figure:
-    """What came of each kind of request at each target. counted: as nestobs.worth.answers gives it."""
+    """What came of each kind of request at each target. counted: as nestobs.timeline.funnel.answers gives it."""
     question = "What were the joins answered on their way?"
     if counted.empty:
         return nothing(question, "No join's own request is known, so there is nothing to draw.")

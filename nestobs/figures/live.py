@@ -7,20 +7,9 @@ from typing import Any, Final
 import pandas as pd
 import plotly.graph_objects as go
 
-from nestobs.figures.canvas import (
-    CLEAR,
-    GREEN,
-    GREY,
-    INK,
-    VERMILLION,
-    YELLOW,
-    blank,
-    described,
-    nothing,
-    plain_axis,
-)
+from nestobs.figures.canvas import CLEAR, GREEN, GREY, INK, VERMILLION, YELLOW, blank, described, nothing, plain_axis
 from nestobs.figures.words import plain
-from nestobs.live import KINDS, State
+from nestobs.timeline.board import KINDS, State
 
 MOST_NESTS: Final = 40
 _LANE_PX: Final = 20

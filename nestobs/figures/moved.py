@@ -33,11 +33,11 @@ from nestobs.figures.canvas import (
     window,
 )
 from nestobs.figures.tuned import never_share
-from nestobs.threshold import posterior_starting
+from nestobs.tuning.threshold import posterior_starting
 
 if TYPE_CHECKING:
-    from nestobs.recommendation import Recommendation
-    from nestobs.whatif import Answer
+    from nestobs.tuning.recommendation import Recommendation
+    from nestobs.tuning.whatif import Answer
 
 _PLOT_PX, _LANE_PX, _SLIDER_PX, _HEAD_PX = 210, 34, 96, 44
 _POINTS: Final = 160

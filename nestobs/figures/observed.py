@@ -42,8 +42,8 @@ from nestobs.figures.canvas import (
     window,
 )
 from nestobs.figures.words import plain
-from nestobs.join import GONE, JOINED, LOADING, RELEASED_FAILED, STARTING, Kind
-from nestobs.joins import KINDS
+from nestobs.join.flow import GONE, JOINED, LOADING, RELEASED_FAILED, STARTING, Kind
+from nestobs.timeline.joins import KINDS
 
 Floats = NDArray[np.float64]
 

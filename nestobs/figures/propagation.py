@@ -35,11 +35,11 @@ from nestobs.figures.canvas import (
 )
 from nestobs.figures.shares import share_lanes
 from nestobs.figures.words import plain
-from nestobs.uptime import within
+from nestobs.timeline.uptime import within
 
 if TYPE_CHECKING:
-    from nestobs.agreement import Last
-    from nestobs.shares import Share
+    from nestobs.estimate.agreement import Last
+    from nestobs.estimate.proportion import Share
 
 _LOOKS: Final = ((BLUE, "/", "solid"), (VERMILLION, "\\", "dash"), (GREEN, "x", "dot"), (PURPLE, "-", "dashdot"))
 MOST_FACETS: Final = 12
@@ -60,7 +60,7 @@ _PERCENT: Final[dict[str, Any]] = {
 def laws(curves: pd.DataFrame, *, question: str, when: str) -> go.Figure:
     """A panel each name, a line (the estimate) and a band (bounds that assume nothing) each vantage.
 
-    curves: as nestobs.grouped.curves gives them; at most MOST_FACETS names, those of most intervals, and MOST_VANTAGES
+    curves: as estimate.groups.curves gives them; at most MOST_FACETS names, those of most intervals, and MOST_VANTAGES
     vantages are drawn, the note says how many are not. when: the window in words.
     """
     if curves.empty:
@@ -185,7 +185,7 @@ def _laws_table(curves: pd.DataFrame) -> pd.DataFrame:
 def by_hour(summary: pd.DataFrame, *, when: str) -> go.Figure:
     """For each hour of day, UTC, the intervals of the median and of the 90 % of when a nest could be joined.
 
-    summary: as nestobs.grouped.summary gives it, names "00" to "23".
+    summary: as nestobs.estimate.groups.summary gives it, names "00" to "23".
     """
     question = "Does it depend on the hour a nest is made in?"
     if summary.empty:
@@ -276,7 +276,7 @@ def last_layers(found: Sequence[Last], *, when: str) -> go.Figure:
 def agreement_by_age(curve: pd.DataFrame, *, nests: int, when: str) -> go.Figure:
     """The share of nests of which all watched layers and vantages say the same, at each age, between its two bounds.
 
-    curve: as nestobs.agreement.by_age gives it.
+    curve: as nestobs.estimate.agreement.by_age gives it.
     """
     question = "Do all places say the same of a nest?"
     known = curve[curve["n"] > 0]
@@ -330,7 +330,7 @@ def _agree_texts(rows: pd.DataFrame) -> list[str]:
 def agreement_by_time(bins: pd.DataFrame, collector: wall.Collector, *, when: str) -> go.Figure:
     """The share of the time that nests were watched in which all places agreed, by wall time; and the collector's own.
 
-    bins: as nestobs.agreement.by_time gives them.
+    bins: as nestobs.estimate.agreement.by_time gives them.
     """
     question = "When did the places disagree?"
     known = bins[bins["watched_s"] > 0]

@@ -12,7 +12,7 @@ from nestobs.figures.canvas import BLUE, INK, blank, described, filled, hatched,
 from nestobs.figures.words import plain
 
 if TYPE_CHECKING:
-    from nestobs.shares import Share
+    from nestobs.estimate.proportion import Share
 
 _LANE_PX: Final = 30
 SURE, MAYBE, ENDS = "surely", "possibly", "95 %"

@@ -17,8 +17,7 @@ import pandas as pd
 import plotly.graph_objects as go
 from numpy.typing import NDArray
 
-from nestobs.courses import course
-from nestobs.estimate import Number, Resampled, smoothed
+from nestobs.estimate.npmle import Number, Resampled, smoothed
 from nestobs.figures.canvas import (
     BLUE,
     CLEAR,
@@ -47,11 +46,12 @@ from nestobs.figures.canvas import (
     window,
 )
 from nestobs.figures.words import plain
-from nestobs.threshold import posterior_band, posterior_starting
+from nestobs.tuning.simulation import course
+from nestobs.tuning.threshold import posterior_band, posterior_starting
 
 if TYPE_CHECKING:
-    from nestobs.policy import Policy
-    from nestobs.recommendation import Recommendation
+    from nestobs.join.policy import Policy
+    from nestobs.tuning.recommendation import Recommendation
 
 Floats = NDArray[np.float64]
 

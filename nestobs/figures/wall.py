@@ -14,7 +14,7 @@ import plotly.graph_objects as go
 
 from nestobs.figures.canvas import GREY, INK, ORANGE, PURPLE, filled, hatched, percent, plain_axis
 from nestobs.figures.words import plain
-from nestobs.uptime import covered, gaps, together, within
+from nestobs.timeline.uptime import covered, gaps, together, within
 
 _SECOND: Final = 1_000_000_000
 _MOST_TICKS: Final = 5
@@ -30,7 +30,7 @@ AT_WORK, OFF = "collector at work", "collector off"
 
 @dataclass(frozen=True, slots=True)
 class Collector:
-    """When the collector was at work: spans and disturbances as nestobs.uptime gives them; [start, end) in ns UTC."""
+    """When the collector was at work: spans and disturbances as timeline.uptime gives them; [start, end) in ns UTC."""
 
     spans: pd.DataFrame
     disturbances: pd.DataFrame

@@ -17,10 +17,10 @@ from numpy.typing import NDArray
 from nestobs.figures import percent, plain
 from nestobs.figures.propagation import collector_strip
 from nestobs.figures.wall import Collector
+from nestobs.observation.window import SECOND_NS, Window
 from nestobs.reports.parts import Section, Table, Text
-from nestobs.store import Store
-from nestobs.uptime import GAP_S, NEEDED, covered, disturbances, gaps, spans, together
-from nestobs.window import SECOND_NS, Window
+from nestobs.store.store import Store
+from nestobs.timeline.uptime import GAP_S, NEEDED, covered, disturbances, gaps, spans, together
 
 if TYPE_CHECKING:
     from nestobs.reports.observed import Observed

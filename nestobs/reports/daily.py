@@ -14,24 +14,26 @@ from typing import TYPE_CHECKING, Any, Final
 
 import pandas as pd
 
-from nestobs import changes, figures, uptime
-from nestobs.changes import JOINABLE, Change, Ends, Span
-from nestobs.delays import round_trip_s
+from nestobs import figures
 from nestobs.errors import NestobsError, UsageError
+from nestobs.estimate import comparison as changes
+from nestobs.estimate.comparison import JOINABLE, Change, Ends, Span
 from nestobs.figures import amount, percent, plain, span
 from nestobs.figures.changed import difference_words, name_of
-from nestobs.joins import joins
-from nestobs.policy import MANUAL_RETRY, Policy
+from nestobs.join.policy import MANUAL_RETRY, Policy
+from nestobs.observation.window import DAY_S, SECOND_NS, Window
 from nestobs.reports.observed import FOLLOW_S, LEAD_S
 from nestobs.reports.parts import Judged, Result, Section, Table, Text
-from nestobs.store import Store
-from nestobs.timeline import timelines
-from nestobs.window import DAY_S, SECOND_NS, Window
+from nestobs.store.store import Store
+from nestobs.timeline import uptime
+from nestobs.timeline.delays import round_trip_s
+from nestobs.timeline.intervals import timelines
+from nestobs.timeline.joins import joins
 
 if TYPE_CHECKING:
     import plotly.graph_objects as go
 
-    from nestobs.recommendation import Recommendation
+    from nestobs.tuning.recommendation import Recommendation
 
 BEFORE: Final = 7
 DRAWS: Final = 60
@@ -150,7 +152,7 @@ def last_day(store: Store) -> Window | None:
 
 def read_policy(path: str) -> Policy:
     """The policy in a policy.json. Raises UsageError for a file that is none."""
-    from nestobs.policy_file import loads
+    from nestobs.tuning.policy_file import loads
 
     try:
         return loads(Path(path).read_text(encoding="utf-8"), plain(path, 200)).policy
@@ -170,8 +172,8 @@ def _tuned(
     rows: pd.DataFrame, spans: Sequence[Span], lines: pd.DataFrame, today: Policy
 ) -> tuple[Recommendation | None, str, int]:
     """A recommendation from all nests of the windows, or why there is none; and of how many nests each is one."""
-    from nestobs.failures import failures
-    from nestobs.tuning import recommend
+    from nestobs.timeline.failures import failures
+    from nestobs.tuning.tuner import recommend
 
     start, end = spans[0].window.start, spans[-1].window.end
     made = lines["origin_at"].astype("int64")

@@ -16,13 +16,14 @@ from typing import TYPE_CHECKING, Any, Final
 import numpy as np
 import pandas as pd
 
-from nestobs import calibrate, figures
+from nestobs import figures
 from nestobs.errors import UsageError
 from nestobs.figures import plain
-from nestobs.joins import KINDS, joins, open_intents
 from nestobs.reports.parts import Figures, Table, Text
-from nestobs.store import Store
-from nestobs.timeline import timelines
+from nestobs.store.store import Store
+from nestobs.timeline import calibration as calibrate
+from nestobs.timeline.intervals import timelines
+from nestobs.timeline.joins import KINDS, joins, open_intents
 
 if TYPE_CHECKING:
     import plotly.graph_objects as go

@@ -19,19 +19,20 @@ from typing import TYPE_CHECKING, Any, Final
 
 import pandas as pd
 
-from nestobs import figures, incident
+from nestobs import figures
 from nestobs.errors import AddressError
 from nestobs.figures import plain
-from nestobs.joins import joins
-from nestobs.nest import read_address
 from nestobs.nostr import Address, write_naddr
-from nestobs.observation import Operation, Source
+from nestobs.observation.nest import read_address
+from nestobs.observation.schema import Operation, Source
+from nestobs.observation.window import SECOND_NS, Window
 from nestobs.reports.collector import part_of
 from nestobs.reports.observed import FOLLOW_S, LEAD_S
 from nestobs.reports.parts import Result, Section, Table, Text
-from nestobs.store import Store
-from nestobs.timeline import timelines
-from nestobs.window import SECOND_NS, Window
+from nestobs.store.store import Store
+from nestobs.timeline import incident
+from nestobs.timeline.intervals import timelines
+from nestobs.timeline.joins import joins
 
 if TYPE_CHECKING:
     import plotly.graph_objects as go
@@ -83,7 +84,7 @@ class Folded:
 
 @dataclass(frozen=True, slots=True)
 class Incident:
-    """What the page is about. Frames as nestobs.incident makes them, empty where there is nothing to say.
+    """What the page is about. Frames as nestobs.timeline.incident makes them, empty where there is nothing to say.
 
     address, room: of the nest, "" while unknown. rows: all of the nest; around: about no nest, written meanwhile.
     nests: of a window, the worst first; None when one nest was asked for. missing: why there is no nest to show.

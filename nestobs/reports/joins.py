@@ -12,17 +12,18 @@ from typing import Any, Final
 import numpy as np
 import pandas as pd
 
-from nestobs import figures, worth
-from nestobs.estimate import npmle
+from nestobs import figures
+from nestobs.estimate.npmle import npmle
+from nestobs.estimate.proportion import Share, share
 from nestobs.figures import amount, joining, percent, plain, span
 from nestobs.figures.shares import share_lanes
 from nestobs.figures.wall import Collector
-from nestobs.joins import KINDS, open_intents
-from nestobs.observation import Role
+from nestobs.observation.schema import Role
 from nestobs.reports import collector as collectors
 from nestobs.reports.observed import Observed, read
 from nestobs.reports.parts import Result, Section, Table, Text, drawn
-from nestobs.shares import Share, share
+from nestobs.timeline import funnel as worth
+from nestobs.timeline.joins import KINDS, open_intents
 
 LEAST_JOINS: Final = 10
 """With fewer joins the report says "too little data"."""
@@ -34,7 +35,7 @@ MOST_GROUPS: Final = 4
 
 @dataclass(frozen=True, slots=True)
 class Found:
-    """What the page is about. journeys: as nestobs.worth gives them; answers: what came of their requests; when: the
+    """What the page is about. journeys: as timeline.funnel gives them; answers: what came of their requests; when: the
     window in words; cut_off: joins that were begun and came to no verdict."""
 
     title: str

@@ -3,7 +3,7 @@
 `load` reads the last minutes; `watch` shows them, and goes on for so long as it is told to: a deadline, no endless
 loop, and the kernel is free between two looks, so that an interrupt ends it at once. Run for 0 seconds, as a report
 does, the page shows the store as it was when its newest row was sent. What is shown is one table that is replaced in
-place; what is kept in memory is the board (nestobs.live), bounded, and never the rows.
+place; what is kept in memory is the board (nestobs.timeline.board), bounded, and never the rows.
 """
 
 from __future__ import annotations
@@ -16,17 +16,17 @@ from typing import TYPE_CHECKING, Final
 import pandas as pd
 
 from nestobs import figures
-from nestobs.clock import SECOND_NS, Clock
 from nestobs.figures import plain
-from nestobs.follow import BATCH, backlog, opened
-from nestobs.live import MOST_NESTS, Board, Row, State, View, by_kind, span
+from nestobs.observation.window import length
 from nestobs.reports.parts import LEFT, Result
-from nestobs.window import length
+from nestobs.sources.clock import SECOND_NS, Clock
+from nestobs.store.follow import BATCH, backlog, opened
+from nestobs.timeline.board import MOST_NESTS, Board, Row, State, View, by_kind, span
 
 if TYPE_CHECKING:
     import plotly.graph_objects as go
 
-    from nestobs.store import Store
+    from nestobs.store.store import Store
 
 PERIOD_S: Final = 1.0
 """Between two looks, from deadline to deadline."""

@@ -13,11 +13,11 @@ from typing import Final
 import numpy as np
 import pandas as pd
 
-from nestobs.joins import joins
-from nestobs.observation import COLUMNS
-from nestobs.store import Store
-from nestobs.timeline import timelines
-from nestobs.window import SECOND_NS, Window
+from nestobs.observation.schema import COLUMNS
+from nestobs.observation.window import SECOND_NS, Window
+from nestobs.store.store import Store
+from nestobs.timeline.intervals import timelines
+from nestobs.timeline.joins import joins
 
 LEAD_S: Final = 60
 FOLLOW_S: Final = 900

@@ -13,15 +13,16 @@ from typing import Any, Final
 import numpy as np
 import pandas as pd
 
-from nestobs import agreement, grouped
+from nestobs.estimate import agreement
+from nestobs.estimate import groups as grouped
+from nestobs.estimate.groups import Group
+from nestobs.estimate.proportion import share
 from nestobs.figures import amount, layer_label, layer_order, percent, plain, propagation, span
 from nestobs.figures.shares import share_lanes
 from nestobs.figures.wall import Collector
-from nestobs.grouped import Group
 from nestobs.reports import collector as collectors
 from nestobs.reports.observed import Observed, read
 from nestobs.reports.parts import Result, Section, Table, Text, drawn
-from nestobs.shares import share
 
 LEAST_NESTS: Final = 10
 """With fewer nests the report says "too little data": a 95 % interval of a share then spans a third or more."""
@@ -32,7 +33,7 @@ MOST_ROWS: Final = 24
 
 @dataclass(frozen=True, slots=True)
 class Found:
-    """What the page is about. groups: delay laws by what they have in common; watched, stretches: as nestobs.agreement
+    """What the page is about. groups: delay laws by what they have in common; watched, stretches: as estimate.agreement
     gives them; when: the window in words."""
 
     title: str

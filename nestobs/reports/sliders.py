@@ -13,12 +13,12 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
 from nestobs import figures
-from nestobs.whatif import BUDGETS, COST_RATIOS, Answer, WhatIf
+from nestobs.tuning.whatif import BUDGETS, COST_RATIOS, Answer, WhatIf
 
 if TYPE_CHECKING:
     import plotly.graph_objects as go
 
-    from nestobs.recommendation import Recommendation
+    from nestobs.tuning.recommendation import Recommendation
 
 PLOTLY: Final = "application/vnd.plotly.v1+json"
 WIDGET: Final = "application/vnd.jupyter.widget-view+json"

@@ -9,14 +9,14 @@ import pandas as pd
 
 from nestobs.figures import amount, percent, span
 from nestobs.figures.tuned import decided, never_share
-from nestobs.replaying import METRICS
 from nestobs.reports.parts import Table
-from nestobs.threshold import Clock, Joiners, message_errors, near_best
+from nestobs.tuning.replay import METRICS
+from nestobs.tuning.threshold import Clock, Joiners, message_errors, near_best
 
 if TYPE_CHECKING:
-    from nestobs.estimate import DelayLaw, Number, Resampled
-    from nestobs.recommendation import Recommendation
-    from nestobs.replaying import Replay
+    from nestobs.estimate.npmle import DelayLaw, Number, Resampled
+    from nestobs.tuning.recommendation import Recommendation
+    from nestobs.tuning.replay import Replay
 
 SKEWS_S: Final = (0.0, 1.0, -1.0, 5.0, -5.0, 30.0, -30.0)
 _NAMES: Final = dict(zip(METRICS, ("joined", "lost", "mean delay, s", "requests per join"), strict=True))

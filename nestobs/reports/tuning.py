@@ -18,31 +18,31 @@ import pandas as pd
 
 import nestobs
 from nestobs import figures
-from nestobs.clock import Clock
 from nestobs.errors import StoreError, UsageError
 from nestobs.figures import percent
-from nestobs.files import replacing
-from nestobs.policy_file import dumps
-from nestobs.realised import CELLS
-from nestobs.recommendation import Allowance
-from nestobs.replaying import METRICS
+from nestobs.observation.window import Window
 from nestobs.reports import tables
 from nestobs.reports.demo import lab_facts
 from nestobs.reports.parts import Result, Section, Table, Text
 from nestobs.reports.sliders import Slider, budget, cost_ratio
 from nestobs.session import tune
-from nestobs.store import Store
-from nestobs.threshold import COST_RATIO
-from nestobs.timeline import timelines
-from nestobs.tuning import TooLittleDataError
-from nestobs.whatif import COST_RATIOS, LOST_VALUES, WhatIf
-from nestobs.window import Window
+from nestobs.sources.clock import Clock
+from nestobs.store.files import replacing
+from nestobs.store.store import Store
+from nestobs.timeline.intervals import timelines
+from nestobs.tuning.policy_file import dumps
+from nestobs.tuning.prediction import CELLS
+from nestobs.tuning.recommendation import Allowance
+from nestobs.tuning.replay import METRICS
+from nestobs.tuning.threshold import COST_RATIO
+from nestobs.tuning.tuner import TooLittleDataError
+from nestobs.tuning.whatif import COST_RATIOS, LOST_VALUES, WhatIf
 
 if TYPE_CHECKING:
     import plotly.graph_objects as go
 
-    from nestobs.policy import Policy
-    from nestobs.recommendation import Recommendation
+    from nestobs.join.policy import Policy
+    from nestobs.tuning.recommendation import Recommendation
 
 DRAWS: Final = 300
 """Resamples of a report: its reader waits for it."""

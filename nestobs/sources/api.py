@@ -23,11 +23,11 @@ from urllib.parse import quote, urlsplit
 
 import httpx
 
-from nestobs.budget import Limiter, retry_after_s
 from nestobs.errors import UsageError
+from nestobs.join.budget import Limiter, retry_after_s
 from nestobs.nostr import Keys, http_auth
-from nestobs.observation import Failure, FailureLayer, Observation, Operation, Outcome, Role, Source, detail
-from nestobs.vantage import NO_TRACE, Trace, Vantage
+from nestobs.observation.schema import Failure, FailureLayer, Observation, Operation, Outcome, Role, Source, detail
+from nestobs.sources.vantage import NO_TRACE, Trace, Vantage
 
 SECOND_NS: Final = 1_000_000_000
 BODY_BYTES: Final = 262_144

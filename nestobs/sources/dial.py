@@ -21,9 +21,9 @@ from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import InvalidHandshake, InvalidStatus, InvalidURI
 from websockets.uri import WebSocketURI, parse_uri
 
-from nestobs.clock import SECOND_NS, Clock
 from nestobs.errors import UsageError
-from nestobs.observation import Failure, FailureLayer, Outcome
+from nestobs.observation.schema import Failure, FailureLayer, Outcome
+from nestobs.sources.clock import SECOND_NS, Clock
 
 FRAME_BYTES: Final = 2 * 1024 * 1024
 """A longer message ends the connection: no honest event is near it."""

@@ -25,9 +25,9 @@ import websockets
 from websockets.asyncio.client import ClientConnection
 
 from nestobs.errors import UsageError
-from nestobs.observation import Failure, FailureLayer, Observation, Operation, Outcome, Role, Source, detail
+from nestobs.observation.schema import Failure, FailureLayer, Observation, Operation, Outcome, Role, Source, detail
 from nestobs.sources.dial import NotOpened, dial, read_url, trust
-from nestobs.vantage import Trace, Vantage
+from nestobs.sources.vantage import Trace, Vantage
 
 SECOND_NS: Final = 1_000_000_000
 PROTOCOL: Final = 16

@@ -36,12 +36,11 @@ from typing import Any, Final
 from websockets.exceptions import ConnectionClosed
 
 from nestobs import nostr
-from nestobs.clock import SECOND_NS
 from nestobs.errors import NestobsError, UsageError
 from nestobs.nostr import Address, Event, Keys, MalformedEvent
-from nestobs.observation import Failure, FailureLayer, Observation, Operation, Outcome, Role, Source, detail
-from nestobs.sources.dial import NotOpened, Opened, dial, read_url, trust
-from nestobs.sources.link import (
+from nestobs.observation.schema import Failure, FailureLayer, Observation, Operation, Outcome, Role, Source, detail
+from nestobs.sources.clock import SECOND_NS
+from nestobs.sources.connection import (
     End,
     Feed,
     Link,
@@ -54,7 +53,8 @@ from nestobs.sources.link import (
     lost_end,
     own_timer,
 )
-from nestobs.vantage import NO_TRACE, Trace, Vantage
+from nestobs.sources.dial import NotOpened, Opened, dial, read_url, trust
+from nestobs.sources.vantage import NO_TRACE, Trace, Vantage
 
 PUSH_MARGIN_S: Final = 1.0
 """How long a relay may take to push a new event over a living socket: the assumption under every pushed lower bound."""

@@ -16,10 +16,10 @@ from typing import Any, Final, TypeAlias
 
 from aiohttp import web
 
-from nestobs.clock import SECOND_NS
 from nestobs.errors import NestobsError, UsageError
-from nestobs.observation import Failure, FailureLayer, Observation, Operation, Outcome, Source, detail
-from nestobs.vantage import NO_TRACE, Trace, Vantage
+from nestobs.observation.schema import Failure, FailureLayer, Observation, Operation, Outcome, Source, detail
+from nestobs.sources.clock import SECOND_NS
+from nestobs.sources.vantage import NO_TRACE, Trace, Vantage
 
 BODY_BYTES: Final = 64 * 1024
 """A larger body is answered 413: LiveKit's own are a few kilobytes."""

@@ -7,8 +7,8 @@ import pytest
 from hostile import MEGABYTE, TEXTS, hostile_rows, names
 
 from nestobs.errors import StoreError
-from nestobs.exports.files import write_csv, write_parquet
-from nestobs.store import Store
+from nestobs.exports.frames import write_csv, write_parquet
+from nestobs.store.store import Store
 
 FRAME = pd.DataFrame(
     {

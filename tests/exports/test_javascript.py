@@ -18,13 +18,13 @@ from dataclasses import replace
 import pytest
 
 from nestobs.exports.javascript import expected, module, random_state, vectors
-from nestobs.join import MESSAGES, Guest, Info, Join, Kind, Load, Media, Reply, Signal, Stay, Wait, join_flow
-from nestobs.nest import Nest
+from nestobs.join.flow import MESSAGES, Guest, Info, Join, Kind, Load, Media, Reply, Signal, Stay, Wait, join_flow
+from nestobs.join.policy import GUIDE, RELEASED, Policy, Schedule, exponential, fixed, full_jitter, standard_policies
 from nestobs.nostr import Address
-from nestobs.observation import Failure, Operation, Outcome
-from nestobs.policy import GUIDE, RELEASED, Policy, Schedule, exponential, fixed, full_jitter, standard_policies
-from nestobs.policy_file import PolicyFile, Provenance
+from nestobs.observation.nest import Nest
+from nestobs.observation.schema import Failure, Operation, Outcome
 from nestobs.sources.api import judge
+from nestobs.tuning.policy_file import PolicyFile, Provenance
 
 S = 1_000_000_000
 ARRIVED = 1_700_000_000 * S

@@ -10,9 +10,9 @@ from typing import Any
 
 from full_nests import NOON, SECOND_NS
 
-from nestobs.observation import Failure, FailureLayer, Observation, Operation, Outcome, Source, detail
+from nestobs.observation.schema import Failure, FailureLayer, Observation, Operation, Outcome, Source, detail
 from nestobs.reports.parts import Figures, Section
-from nestobs.store import Store
+from nestobs.store.store import Store
 
 HOUR_S = 3_600
 

@@ -16,11 +16,11 @@ import pytest
 import scheduled_reports as reports
 
 from nestobs.errors import StoreError, UsageError
-from nestobs.reports import prune
-from nestobs.reports.archive import Archive, Entry, private_name, report_name
-from nestobs.reports.manifest import Source, manifest
-from nestobs.reports.run import socket_folder
-from nestobs.window import DAY_S, SECOND_NS, Window
+from nestobs.observation.window import DAY_S, SECOND_NS, Window
+from nestobs.reports.publishing import prune
+from nestobs.reports.publishing.archive import Archive, Entry, private_name, report_name
+from nestobs.reports.publishing.manifest import Source, manifest
+from nestobs.reports.publishing.run import socket_folder
 
 DAY = Window.parse("2026-01-01")
 SOURCE = Source("ab" * 32, "cd" * 32)
@@ -241,8 +241,8 @@ def test_sweeping_takes_what_a_dead_run_left_with_its_private_folder_and_no_more
 HOLDER = """
 import sys
 from pathlib import Path
-from nestobs.reports.archive import Archive
-from nestobs.window import Window
+from nestobs.reports.publishing.archive import Archive
+from nestobs.observation.window import Window
 with Archive.open(Path(sys.argv[1])).holding("daily", Window.parse("2026-01-01")) as mine:
     print(mine, flush=True)
     sys.stdin.read()

@@ -25,8 +25,8 @@ from drawn import foreign, said, wrong_figures, wrong_words
 from nbformat.v4 import new_code_cell, new_notebook, new_output
 
 from nestobs.figures.canvas import blank
-from nestobs.reports.page import PLOTLY, page
-from nestobs.reports.run import run
+from nestobs.reports.publishing.page import PLOTLY, page
+from nestobs.reports.publishing.run import run
 
 NOTEBOOKS = sorted((Path(__file__).parents[2] / "notebooks").glob("*.ipynb"))
 

@@ -16,14 +16,15 @@ import numpy as np
 import pytest
 from full_nests import DAY, NOON, Names, all_rows, nest_rows, store_of
 
-from nestobs import changes, policy_file
 from nestobs.errors import StoreError, UsageError
-from nestobs.observation import Failure, Observation, Operation, Outcome, Role, Source
-from nestobs.policy import fixed
+from nestobs.estimate import comparison as changes
+from nestobs.join.policy import fixed
+from nestobs.observation.schema import Failure, Observation, Operation, Outcome, Role, Source
+from nestobs.observation.window import SECOND_NS
 from nestobs.reports import daily
 from nestobs.reports.parts import RESULT, Result, Section, Table, Text
-from nestobs.reports.run import notebook, run
-from nestobs.window import SECOND_NS
+from nestobs.reports.publishing.run import notebook, run
+from nestobs.tuning import policy_file
 
 DAY_NS = 86_400 * SECOND_NS
 MIDNIGHT = NOON - DAY_NS // 2

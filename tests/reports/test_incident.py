@@ -16,17 +16,17 @@ from asked import NOON, SECOND_NS, join, made, polls, row, store_of
 from full_nests import all_rows, nest_rows
 from hostile import TEXTS, hostile_rows
 
-from nestobs.cli import _parser
+from nestobs.cli.main import _parser
 from nestobs.errors import UsageError
-from nestobs.join import GONE, STARTING
+from nestobs.join.flow import GONE, STARTING
 from nestobs.nostr import Address, Keys, write_naddr
-from nestobs.observation import Failure, Observation, Operation, Outcome, Role, Source, detail
+from nestobs.observation.schema import Failure, Observation, Operation, Outcome, Role, Source, detail
 from nestobs.reports import incident
 from nestobs.reports.incident import Incident, load
-from nestobs.reports.open import main as open_notebook
 from nestobs.reports.parts import RESULT
-from nestobs.reports.run import notebook, run
-from nestobs.store import Store, StoreError
+from nestobs.reports.publishing.open import main as open_notebook
+from nestobs.reports.publishing.run import notebook, run
+from nestobs.store.store import Store, StoreError
 
 AGES = (0.1, 0.5, 1, 2, 4, 8, 16, 32, 45, 60)
 CELLS = (

@@ -11,10 +11,10 @@ import pytest
 import scheduled_reports as reports
 from test_archive import SOURCE, publish
 
-from nestobs.reports import index
-from nestobs.reports.archive import Archive, Entry, Manifest
-from nestobs.reports.manifest import manifest
-from nestobs.window import DAY_S, Window
+from nestobs.observation.window import DAY_S, Window
+from nestobs.reports.publishing import index
+from nestobs.reports.publishing.archive import Archive, Entry, Manifest
+from nestobs.reports.publishing.manifest import manifest
 
 ATOM = "{http://www.w3.org/2005/Atom}"
 DAYS = list(Window.parse("2026-01-01/2026-02-01").parts(DAY_S))

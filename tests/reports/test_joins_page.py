@@ -10,9 +10,9 @@ import pytest
 from full_nests import DAY, NOON, all_rows, nest_rows
 from shown import HOUR_S, beats, figures, stepped, store, text
 
-from nestobs.observation import Failure, Operation, Source
+from nestobs.observation.schema import Failure, Operation, Source
 from nestobs.reports import joins
-from nestobs.reports.run import notebook, run
+from nestobs.reports.publishing.run import notebook, run
 
 SECTIONS = (
     joins.heading,
@@ -134,7 +134,7 @@ def test_answers_are_apart_and_the_table_is_short(tmp_path: Path) -> None:
 def _with(row: Any, changes: dict[str, Any]) -> Any:
     from dataclasses import replace
 
-    from nestobs.observation import Outcome
+    from nestobs.observation.schema import Outcome
 
     return replace(row, **changes | {"outcome": Outcome(changes["outcome"])})
 

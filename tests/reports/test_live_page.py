@@ -11,11 +11,11 @@ import pytest
 from asked import made, polls, row, store_of
 from hostile import hostile_rows
 
-from nestobs.observation import Operation, Outcome, Source
+from nestobs.observation.schema import Operation, Outcome, Source
 from nestobs.reports import live
 from nestobs.reports.parts import RESULT
-from nestobs.reports.run import notebook, run
-from nestobs.store import Store
+from nestobs.reports.publishing.run import notebook, run
+from nestobs.store.store import Store
 
 
 @pytest.fixture

@@ -12,9 +12,9 @@ from nbformat.v4 import new_code_cell, new_notebook, new_output
 from test_archive import DAY, SOURCE
 
 from nestobs.reports import ReportError
-from nestobs.reports.manifest import MOST_REASONS, Source, iso, manifest, redacted, result
 from nestobs.reports.parts import RESULT
-from nestobs.reports.scheduled import dumps
+from nestobs.reports.publishing.manifest import MOST_REASONS, Source, iso, manifest, redacted, result
+from nestobs.reports.publishing.scheduled import dumps
 
 SECRETS = {
     "nsec": "nsec1" + "q" * 58,

@@ -8,9 +8,9 @@ import pytest
 from stored_nests import NOON, drawn, nest_rows, store_of
 
 from nestobs.errors import UsageError
+from nestobs.observation.window import SECOND_NS, Window
 from nestobs.reports.observed import read
-from nestobs.store import StoreError
-from nestobs.window import SECOND_NS, Window
+from nestobs.store.store import StoreError
 
 MINUTE = 60 * SECOND_NS
 

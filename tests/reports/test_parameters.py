@@ -8,7 +8,7 @@ import pytest
 import scheduled_reports as reports
 
 from nestobs.errors import UsageError
-from nestobs.reports.parameters import defaults, read
+from nestobs.reports.publishing.parameters import defaults, read
 
 CELL = 'text = ""\nwhole = 3\nnumber = 0.5\nyes = False\nmany = [1.5]\nnames = []\nnone = None\nmade = 2 * 3\n'
 

@@ -11,9 +11,9 @@ from full_nests import DAY, NOON, all_rows, nest_rows
 from shown import HOUR_S, beats, figures, stepped, store, text
 
 from nestobs.errors import StoreError, UsageError
-from nestobs.observation import Failure, Operation, Outcome, Source
+from nestobs.observation.schema import Failure, Operation, Outcome, Source
 from nestobs.reports import propagation
-from nestobs.reports.run import notebook, run
+from nestobs.reports.publishing.run import notebook, run
 
 SECTIONS = (
     propagation.heading,

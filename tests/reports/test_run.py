@@ -17,10 +17,11 @@ from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_outp
 
 from nestobs.errors import NestobsError, UsageError
 from nestobs.figures.canvas import blank, described
-from nestobs.reports import ReportError, kernel
-from nestobs.reports.display import PLOTLY
-from nestobs.reports.page import page
-from nestobs.reports.run import notebook, run
+from nestobs.reports import ReportError
+from nestobs.reports.publishing import kernel
+from nestobs.reports.publishing.display import PLOTLY
+from nestobs.reports.publishing.page import page
+from nestobs.reports.publishing.run import notebook, run
 
 FIGURE = "import plotly.graph_objects as go\n\ngo.Figure(go.Bar(y=[1, 2], x=[3, 4]), layout={'title': {'text': name}})"
 

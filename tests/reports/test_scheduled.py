@@ -18,11 +18,11 @@ import scheduled_reports as reports
 from test_manifest import SECRETS
 
 from nestobs.errors import StoreError, UsageError
-from nestobs.reports import scheduled
-from nestobs.reports.archive import Archive
-from nestobs.reports.page import shared_name
-from nestobs.reports.scheduled import Made, Order, Stop
-from nestobs.window import DAY_S, Window
+from nestobs.observation.window import DAY_S, Window
+from nestobs.reports.publishing import scheduled
+from nestobs.reports.publishing.archive import Archive
+from nestobs.reports.publishing.page import shared_name
+from nestobs.reports.publishing.scheduled import Made, Order, Stop
 
 DAY = Window.parse(reports.DAY)
 FIGURE = "import plotly.graph_objects as go\ngo.Figure(go.Bar(y=[1, 2], x=[3, n]))"
@@ -307,7 +307,7 @@ def test_no_place_of_this_machine_is_published(make: Making, folder: Path, monke
     elsewhere = folder / "elsewhere"
     elsewhere.mkdir()
     monkeypatch.chdir(elsewhere)
-    cell = "from nestobs.store import Store\nStore.open(store + '-of-none', create=False)"
+    cell = "from nestobs.store.store import Store\nStore.open(store + '-of-none', create=False)"
     notebook = reports.write(folder / "daily.ipynb", "print(store, __import__('os').getcwd())", cell)
     assert make(Order(notebook=notebook, store=folder / "store")).verdict == "failed"
     for name in reports.FILES:

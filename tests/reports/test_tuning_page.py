@@ -17,18 +17,18 @@ import pytest
 from recommended import hostile, odd, usual
 
 from nestobs.errors import StoreError, UsageError
-from nestobs.observation import Observation, Operation, Outcome, Role, Source
-from nestobs.policy_file import loads
-from nestobs.recommendation import Recommendation
-from nestobs.replaying import METRICS
+from nestobs.observation.schema import Observation, Operation, Outcome, Role, Source
 from nestobs.reports import sliders as sliding
 from nestobs.reports import tables, tuning
-from nestobs.reports.page import plotly_js
 from nestobs.reports.parts import RESULT, Section, Table, Text
-from nestobs.reports.run import notebook, run
+from nestobs.reports.publishing.page import plotly_js
+from nestobs.reports.publishing.run import notebook, run
 from nestobs.reports.tuning import Tuned
-from nestobs.store import Store
-from nestobs.whatif import BUDGETS, WhatIf
+from nestobs.store.store import Store
+from nestobs.tuning.policy_file import loads
+from nestobs.tuning.recommendation import Recommendation
+from nestobs.tuning.replay import METRICS
+from nestobs.tuning.whatif import BUDGETS, WhatIf
 
 SECOND = 1_000_000_000
 NOON = 1_772_625_600 * SECOND  # 2026-03-04 12:00 UTC

@@ -16,14 +16,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from nestobs import nostr
-from nestobs.budget import Limiter
-from nestobs.clock import Clock
 from nestobs.errors import UsageError
+from nestobs.join.budget import Limiter
 from nestobs.lab import ProxyMode
 from nestobs.nostr import Keys
-from nestobs.observation import Failure, FailureLayer, Operation, Outcome, Role
+from nestobs.observation.schema import Failure, FailureLayer, Operation, Outcome, Role
 from nestobs.sources.api import Api, judge
-from nestobs.vantage import NO_TRACE, Trace, Vantage
+from nestobs.sources.clock import Clock
+from nestobs.sources.vantage import NO_TRACE, Trace, Vantage
 
 S = 1_000_000_000
 RELAYS = ("wss://relay.example",)

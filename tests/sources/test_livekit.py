@@ -18,9 +18,9 @@ from websockets.asyncio.server import serve
 from nestobs.errors import UsageError
 from nestobs.lab import ProxyMode
 from nestobs.nostr import Keys
-from nestobs.observation import Failure, FailureLayer, Operation, Outcome, Role
+from nestobs.observation.schema import Failure, FailureLayer, Operation, Outcome, Role
 from nestobs.sources.livekit import LiveKit, signal_url
-from nestobs.vantage import NO_TRACE, Trace
+from nestobs.sources.vantage import NO_TRACE, Trace
 
 S = 1_000_000_000
 

@@ -17,9 +17,9 @@ from nestobs import nostr
 from nestobs.errors import StoreFullError, UsageError
 from nestobs.lab.relays import start_relay
 from nestobs.nostr import Address, Keys
-from nestobs.observation import Failure, FailureLayer, Operation, Outcome, Role
+from nestobs.observation.schema import Failure, FailureLayer, Operation, Outcome, Role
 from nestobs.sources.relay import PUSH_MARGIN_S, Relay
-from nestobs.vantage import Trace, Vantage
+from nestobs.sources.vantage import Trace, Vantage
 
 HOST = Keys.generate()
 ADDRESS = Address(30312, HOST.public, "room-1")

@@ -13,9 +13,9 @@ import pytest
 from livekit import api
 
 from nestobs.errors import StoreFullError, UsageError
-from nestobs.observation import Failure, Observation, Operation, Outcome, Source
+from nestobs.observation.schema import Failure, Observation, Operation, Outcome, Source
+from nestobs.sources.vantage import Trace, Vantage
 from nestobs.sources.webhook import BODY_BYTES, Webhooks
-from nestobs.vantage import Trace, Vantage
 
 KEY, SECRET = "devkey", "a-secret-of-more-than-thirty-two-bytes"
 

@@ -1,0 +1,285 @@
+"""The command that watches others observe: `nestobs live`. It reads a store that another process writes, and shows how
+far each nest is: redrawn in place on a terminal, a line a change elsewhere."""
+
+from __future__ import annotations
+
+import argparse
+import io
+import json
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+from nestobs.cli.terminal import harmless, plain
+from nestobs.timeline.board import MOST_NESTS, Board, Change, Lane, Row, State, View, by_kind, span
+
+if TYPE_CHECKING:
+    from rich.console import Console, RenderableType
+    from rich.text import Text
+
+    from nestobs.sources.clock import Clock
+    from nestobs.store.store import Store
+
+PERIOD_S: Final = 0.5
+"""Between two drawings, from deadline to deadline."""
+
+_SIGNS: Final = {State.READY: "✓", State.STARTING: "…", State.FAILED: "✗", State.UNKNOWN: "?"}
+_PLAIN_SIGNS: Final = {State.READY: "+", State.STARTING: ".", State.FAILED: "x", State.UNKNOWN: "?"}
+_COLOURS: Final = {State.READY: "green", State.STARTING: "yellow", State.FAILED: "red", State.UNKNOWN: "dim"}
+_SECOND: Final = 1_000_000_000
+
+
+def add_live(parser: argparse.ArgumentParser, duration: Callable[[str], float], count: Callable[[str], int]) -> None:
+    """The words of `nestobs live`."""
+    parser.add_argument("--store", metavar="DIR", help="folder of observations (default ./nestobs-data)")
+    parser.add_argument("--config", metavar="FILE", type=Path, help="configuration (default ./nestobs.toml)")
+    parser.add_argument(
+        "--last", metavar="DURATION", type=duration, default=900.0, help="begin so long before the newest row (15m)"
+    )
+    parser.add_argument(
+        "--most", metavar="N", type=count, default=MOST_NESTS, help=f"keep the newest N nests ({MOST_NESTS})"
+    )
+    parser.add_argument("--for", dest="for_s", metavar="DURATION", type=duration, help="stop after (default: Ctrl-C)")
+    parser.add_argument("--once", action="store_true", help="show how it stands now, and end")
+    parser.add_argument("--json", action="store_true", help="a line of JSON per change; with --once, per nest")
+
+
+async def run_live(args: argparse.Namespace) -> int:
+    """Show a store's nests until told to stop."""
+    from nestobs.config import Config
+    from nestobs.sources.clock import Clock
+
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="replace")  # strangers choose the names, and not every terminal is UTF-8
+    directory, clock = Config(args.config).store(args.store), Clock()
+    if args.once:
+        return _once(args, directory, clock)
+    reader = Reader(directory, Board(most=args.most), args.last)
+    end = None if args.for_s is None else clock.now() + round(args.for_s * _SECOND)
+    on_terminal = sys.stdout.isatty() and not args.json
+    with ExitStack() as stack:
+        show = stack.enter_context(_Screen(directory)) if on_terminal else _Lines(directory, as_json=args.json)
+        due = clock.now()
+        while end is None or clock.now() < end:
+            changes = reader.read(until=due + round(PERIOD_S * _SECOND), clock=clock)
+            show.show(reader, changes, clock.now())
+            due = max(due + round(PERIOD_S * _SECOND), clock.now())
+            await clock.until(due if end is None else min(due, end))
+    return 0
+
+
+@dataclass(slots=True)
+class Reader:
+    """A store followed into a board. `waited`: there was none yet; `store`: None until there is one."""
+
+    directory: Path
+    board: Board
+    last_s: float
+    store: Store | None = None
+    waited: bool = False
+    after: int = 0
+    behind: bool = field(default=False)
+
+    def read(self, *, until: int, clock: Clock) -> list[Change]:
+        """Fold in what is new, until there is no more or it is `until`, ns UTC; what changed by it.
+
+        What was there at the start is not news, unless the store itself is.
+        """
+        from nestobs.store.follow import BATCH, backlog, opened
+
+        changes: list[Change] = []
+        if self.store is None:
+            self.store = opened(self.directory)
+            if self.store is None:
+                self.waited = True
+                return changes
+            parts, self.after = backlog(self.store, self.last_s)
+            for part in parts:
+                changes += self.board.fold(part)
+            if not self.waited:
+                changes.clear()
+        self.behind = True
+        while self.behind and clock.now() < until:
+            rows, self.after = self.store.tail(self.after, BATCH)
+            changes += self.board.fold(rows)
+            self.behind = len(rows) == BATCH
+        return changes
+
+
+def _once(args: argparse.Namespace, directory: Path, clock: Clock) -> int:
+    from nestobs.store.follow import backlog
+    from nestobs.store.store import Store
+
+    reader = Reader(directory, Board(most=args.most), args.last, Store.open(directory, create=False))
+    assert reader.store is not None
+    parts, _ = backlog(reader.store, args.last)
+    for part in parts:
+        reader.board.fold(part)
+    view = reader.board.view(clock.now())
+    if args.json:
+        for row in view.rows:
+            print(json.dumps(as_dict(row)))
+        return 0
+    from rich.console import Console
+
+    console = Console(highlight=False)
+    console.print(drawn(view, clock.now(), console))
+    return 0
+
+
+def as_dict(row: Row) -> dict[str, Any]:
+    """How a nest stands, as JSON data."""
+    return {
+        "nest": row.nest,
+        "room": row.room,
+        "state": row.state,
+        "age_s": round(row.age_s, 3),
+        "asked_s": round(row.asked_s, 3),
+        "layers": [
+            {"layer": lane.layer, "state": lane.state, "why": lane.why, "ready": lane.ready, "seen": lane.seen}
+            for lane in row.lanes
+        ],
+        "message": row.message,
+    }
+
+
+class _Lines:
+    """A line a change, for pipes and files."""
+
+    def __init__(self, directory: Path, *, as_json: bool) -> None:
+        self._directory, self._json = directory, as_json
+        self._said = ""
+
+    def show(self, reader: Reader, changes: list[Change], now: int) -> None:
+        """Print what is new; on stderr, once each, that there is no store yet, and that it is followed."""
+        self._say(_waiting(reader) or _following(reader, now))
+        for change in changes:
+            print(json.dumps(change.as_dict()) if self._json else line(change))
+        sys.stdout.flush()
+
+    def _say(self, text: str) -> None:
+        """Once for the waiting, once for the beginning."""
+        kind = text.partition(":")[0]
+        if kind != self._said:
+            self._said = kind
+            print(harmless(text), file=sys.stderr, flush=True)
+
+
+def _waiting(reader: Reader) -> str:
+    return f"no store at {reader.directory} yet: waiting for one" if reader.store is None else ""
+
+
+def _following(reader: Reader, now: int) -> str:
+    known = len(reader.board.view(now).rows)
+    return f"following {reader.directory}: {known} nests of the last minutes known; changes come below"
+
+
+def line(change: Change) -> str:
+    """A change in words, harmless to a terminal."""
+    from datetime import UTC, datetime
+
+    at = datetime.fromtimestamp(change.at / _SECOND, UTC)
+    why = f" ({change.why})" if change.why else ""
+    was = f"{change.was} -> " if change.was else ""
+    said = f": {change.message}" if change.message else ""
+    name = change.room or change.nest or "a nest without a name"
+    words = f"{at:%H:%M:%S}.{at.microsecond // 1000:03} {harmless(name, 40)}  {harmless(change.layer, 60)}"
+    where = f"  from {harmless(change.vantage, 24)} at {change.age_s:.1f} s"
+    return f"{words}  {was}{change.state}{harmless(why)}{where}{harmless(said, 120)}"
+
+
+class _Screen:
+    """The table redrawn in place."""
+
+    def __init__(self, directory: Path) -> None:
+        from rich.console import Console
+        from rich.live import Live
+
+        self._console = Console(highlight=False)
+        self._live = Live(console=self._console, auto_refresh=False, redirect_stdout=False, redirect_stderr=False)
+        self._directory = directory
+
+    def __enter__(self) -> _Screen:
+        self._live.__enter__()
+        return self
+
+    def __exit__(self, *error: Any) -> None:
+        self._live.__exit__(*error)
+
+    def show(self, reader: Reader, changes: list[Change], now: int) -> None:
+        """Draw the board as it stands."""
+        waiting = _waiting(reader)
+        view = reader.board.view(now)
+        self._live.update(plain(waiting, 200) if waiting else drawn(view, now, self._console), refresh=True)
+
+
+def drawn(view: View, now: int, console: Console) -> RenderableType:
+    """The board as a table that fits the console: as many nests as it has lines for, the newest first."""
+    from rich.console import Group
+    from rich.table import Table
+    from rich.text import Text
+
+    signs, narrow = _signs(console.encoding), console.width < 60
+    table = Table(box=None, padding=(0, 1, 0, 0), header_style="underline")
+    named, told = (8 if narrow else 13), max(12, console.width - (24 if narrow else 36))
+    table.add_column("nest", no_wrap=True, max_width=named, overflow="ellipsis")
+    table.add_column("age", no_wrap=True, justify="right")
+    table.add_column("" if narrow else "state", no_wrap=True)
+    table.add_column("layers; what a joiner was last shown", overflow="fold")
+    cells = [(row, _cell(row, signs)) for row in view.rows]
+    if sys.stdout.isatty():
+        cells = list(_fitting(cells, console.height - 6, told))
+    for row, cell in cells:
+        word = signs[row.state] if narrow else f"{signs[row.state]} {row.state}"
+        name = harmless(row.room or row.nest or "no name yet", 40)
+        table.add_row(Text(name), span(row.age_s), Text(word, style=_COLOURS[row.state]), cell)
+    return Group(Text(_summary(view, now, len(cells))), table if cells else Text("no nest yet"))
+
+
+def _fitting(cells: list[tuple[Row, Text]], lines: int, width: int) -> Iterator[tuple[Row, Text]]:
+    """The first of them that so many lines hold, one at least."""
+    for number, (row, cell) in enumerate(cells):
+        lines -= sum(-(-max(1, len(part)) // width) for part in cell.plain.split("\n"))
+        if lines < 0 and number:
+            return
+        yield row, cell
+
+
+def _signs(encoding: str) -> dict[State, str]:
+    try:
+        "".join(_SIGNS.values()).encode(encoding)
+    except (UnicodeEncodeError, LookupError):
+        return _PLAIN_SIGNS
+    return _SIGNS
+
+
+def _cell(row: Row, signs: dict[State, str]) -> Text:
+    """What is not ready first, each with its reason; then all that is ready; then the message."""
+    from rich.text import Text
+
+    text, lanes = Text(), by_kind(row)
+    for state in (State.FAILED, State.STARTING, State.UNKNOWN, State.READY):
+        words = [_lane(kind, lane) for kind, lane in lanes.items() if lane.state is state]
+        if words:
+            text.append(f"{signs[state]} {(', ' if state is not State.READY else ' ').join(words)} ", _COLOURS[state])
+    if row.message:
+        text.append(f"\n{harmless(row.message, 90)}", style="dim")
+    return text
+
+
+def _lane(kind: str, lane: Lane) -> str:
+    some = f" {lane.ready}/{lane.seen}" if lane.seen > 1 and lane.ready < lane.seen else ""
+    why = f" {harmless(lane.why, 24)}" if lane.why and lane.state is not State.READY else ""
+    return f"{harmless(kind, 24)}{some}{why}"
+
+
+def _summary(view: View, now: int, shown: int) -> str:
+    counts = "  ".join(f"{state} {view.counts[state]}" for state in State)
+    newest = "no row yet" if view.newest_at is None else f"newest row {span((now - view.newest_at) / _SECOND)} ago"
+    more = len(view.rows) - shown
+    left = f"  {more} more do not fit" if more > 0 else ""
+    gone = f"  {view.let_go} older let go" if view.let_go else ""
+    return f"{counts}  {newest}  {view.folded:,} rows read{left}{gone}"

@@ -1,0 +1,359 @@
+"""The commands about scheduled reports: report run, catch-up, index, prune. Words in, one call, an exit code out."""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import json
+import signal
+import sys
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+from nestobs.errors import UsageError
+
+if TYPE_CHECKING:
+    from nestobs.observation.window import Window
+    from nestobs.reports.publishing.prune import Gone
+    from nestobs.reports.publishing.scheduled import Made, Order, Stop
+
+OUT: Final = Path("runs/reports")
+BUSY: Final = 75
+"""Another process is making that report: sysexits' EX_TEMPFAIL, try again later."""
+
+_QUIET_S, _PAUSE_S = 2.0, 10.0
+"""Progress is told of what takes longer than the one, and not more often than the other."""
+
+_BREACHED: Final = "breached"
+
+
+def add_report(parser: argparse.ArgumentParser) -> None:
+    """The words of `nestobs report`."""
+    inner = parser.add_subparsers(title="commands", required=True, metavar="COMMAND")
+    for name, run, add, text in (
+        ("run", _run, _add_run, "Make the report of one window, unless it is made already."),
+        ("catch-up", _catch_up, _add_catch_up, "Make the reports of windows that are missing or failed, oldest first."),
+        ("index", _index, _with_out, "Write index.html and feed.xml anew from what is published."),
+        ("prune", _prune, _add_prune, "Remove old reports: shows which, and with --yes does it."),
+    ):
+        made = inner.add_parser(
+            name,
+            help=text,
+            description=text,
+            epilog=parser.epilog,
+            formatter_class=argparse.RawDescriptionHelpFormatter,
+        )
+        made.set_defaults(report=run)
+        add(made)
+        made.add_argument("--json", action="store_true", help="print the result as JSON on standard output")
+
+
+def run_report(args: argparse.Namespace) -> int:
+    """One of the four."""
+    command: Callable[[argparse.Namespace], int] = args.report
+    return command(args)
+
+
+def _add_run(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("name", metavar="NAME", help="a report (a notebook of nestobs), or the path of an .ipynb")
+    which = parser.add_mutually_exclusive_group(required=True)
+    which.add_argument("--window", metavar="START/END", help="ISO 8601, UTC, half-open; or one day, as 2026-01-01")
+    which.add_argument("--yesterday", action="store_true", help="the last whole UTC day")
+    which.add_argument("--last", metavar="LENGTH", help="the last aligned window of that length that is over: 6h, 1d")
+    parser.add_argument("--force", action="store_true", help="make it again although it is made")
+    _with_making(parser)
+
+
+def _add_catch_up(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("name", metavar="NAME", nargs="+", help="reports, or paths of .ipynb files")
+    parser.add_argument("--since", metavar="WHEN", required=True, help="from an instant, or so long ago: 7d")
+    parser.add_argument("--every", metavar="LENGTH", default="1d", help="length of the windows (1d)")
+    parser.add_argument("--jobs", metavar="N", type=_whole(1, 64), default=1, help="so many at a time (1)")
+    parser.add_argument("--most", metavar="N", type=_whole(1, 100_000), default=100, help="make at most N (100)")
+    _with_making(parser)
+
+
+def _with_making(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--store", metavar="DIR", help="folder of observations (default ./nestobs-data)")
+    parser.add_argument("--config", metavar="FILE", type=Path, help="configuration (default ./nestobs.toml)")
+    _with_out(parser)
+    parser.add_argument(
+        "--parameter", metavar="NAME=VALUE", action="append", default=[], help="of the notebook, may be repeated"
+    )
+    parser.add_argument(
+        "--cell-timeout", metavar="LENGTH", type=_seconds, default=600, help="longest time of a cell (10m)"
+    )
+    parser.add_argument(
+        "--timeout", metavar="LENGTH", type=_seconds, default=3_600, help="longest time of a report in all (1h)"
+    )
+    parser.add_argument(
+        "--shared-js", action="store_true", help="one plotly.js for all reports, in place of one in each"
+    )
+    parser.add_argument(
+        "--fail-on", choices=[_BREACHED], help="exit 3 when its rules are breached (default: 0, it was made)"
+    )
+    parser.add_argument(
+        "--on-result",
+        metavar="CMD",
+        help="run this (no shell) with the manifest on its standard input, one minute at most; its failure is told, and"
+        " does not change the exit code",
+    )
+
+
+def _with_out(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--out", metavar="DIR", type=Path, default=OUT, help=f"folder of the reports (default {OUT})")
+
+
+def _add_prune(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--keep", metavar="LENGTH", required=True, help="keep windows that ended within it: 30d")
+    parser.add_argument("--keep-failed", metavar="LENGTH", help="the same for failed reports (default: as --keep)")
+    parser.add_argument("--yes", action="store_true", help="do it; else only show what would go")
+    _with_out(parser)
+
+
+# run, catch-up
+
+
+def _run(args: argparse.Namespace) -> int:
+    order = _order(args, args.name)
+    window = _window(args)
+    return _made(args, [(order, window)], jobs=1)
+
+
+def _catch_up(args: argparse.Namespace) -> int:
+    from nestobs.reports.publishing.archive import Archive
+    from nestobs.reports.publishing.scheduled import due
+
+    orders = [_order(args, name) for name in dict.fromkeys(args.name)]
+    if len({order.name for order in orders}) < len(orders):
+        raise UsageError("two of these notebooks have the same name, so their reports would lie in one place")
+    windows = _since(args.since, args.every)
+    wanted = due(Archive(args.out), orders, windows)
+    if len(wanted) > args.most:
+        _note(f"{len(wanted)} are missing or failed; making the oldest {args.most} (--most)")
+    return _made(args, wanted[: args.most], jobs=args.jobs)
+
+
+def _order(args: argparse.Namespace, name: str) -> Order:
+    import shlex
+
+    from nestobs.config import Config
+    from nestobs.reports.publishing.parameters import read
+    from nestobs.reports.publishing.run import notebook
+    from nestobs.reports.publishing.scheduled import Order, checked
+    from nestobs.store.store import Store
+
+    path = Path(name) if name.endswith(".ipynb") else notebook(name)
+    store = Config(args.config).store(args.store)
+    try:
+        on_result = shlex.split(args.on_result or "")
+    except ValueError as error:
+        raise UsageError(f"--on-result cannot be read as words ({error})") from None
+    made = checked(
+        Order(
+            notebook=path,
+            store=store,
+            parameters=read(path, args.parameter),
+            cell_timeout_s=args.cell_timeout,
+            timeout_s=args.timeout,
+            force=getattr(args, "force", False),
+            shared_js=args.shared_js,
+            on_result=on_result,
+        )
+    )
+    Store.open(store, create=False)  # before anything is made
+    return made
+
+
+def _window(args: argparse.Namespace) -> Window:
+    from nestobs.observation.window import Window, latest, length
+
+    if args.window:
+        return Window.parse(args.window)
+    return latest(_now(), length("1d" if args.yesterday else args.last))
+
+
+def _since(text: str, every: str) -> list[Window]:
+    """The aligned windows from then on that are over: of "7d" with days the last seven."""
+    from nestobs.observation.window import SECOND_NS, Window, latest, length
+
+    length_s = length(every)
+    newest = latest(_now(), length_s)
+    try:
+        start = newest.end - length(text) * SECOND_NS
+    except UsageError:
+        try:
+            day = len(text.strip()) == 10
+            start = Window.parse(text if day else f"{text}/9999-01-01").start
+        except UsageError:
+            raise UsageError(
+                f"--since {text[:80]!r}: write an instant as 2026-01-01T00:00, or a length as 7d"
+            ) from None
+    return list(Window(start, newest.end).parts(length_s)) if start < newest.end else []
+
+
+def _made(args: argparse.Namespace, wanted: Sequence[tuple[Order, Window]], *, jobs: int) -> int:
+    """Make them, say so, and the exit code that sums them up."""
+    from nestobs.reports.publishing import index
+    from nestobs.reports.publishing.archive import Archive, writing
+    from nestobs.reports.publishing.scheduled import Stop, catch_up, dumps
+
+    archive, stop, teller = Archive.open(args.out), Stop(), _Teller(quiet=args.json, many=len(wanted) > 1)
+    done: list[Made] = []
+    with _stopped_by_signals(stop):
+        for made in catch_up(archive, wanted, jobs=jobs, stop=stop, tell=_note, progress=teller.cells):
+            done.append(made)
+            if not args.json and made.state != "interrupted":
+                print(_sentence(made), flush=True)
+            elif made.state == "busy":
+                _note(_sentence(made))
+    with writing(args.out):
+        index.refresh(archive)
+    if args.json:
+        manifests = [made.manifest for made in done if made.manifest]
+        print(dumps(manifests if hasattr(args, "since") else manifests[0] if manifests else None), end="")
+    elif not wanted:
+        print("nothing is missing")
+    if stop.stopped:
+        _note("interrupted: what was not finished is not published; the next catch-up makes it")
+        raise KeyboardInterrupt
+    return _code(done, args.fail_on)
+
+
+def _sentence(made: Made) -> str:
+    what = f"{made.name} {made.window.name}"
+    if made.state == "busy":
+        return f"{what}: another process is making it"
+    reasons = made.manifest.get("reasons") or []
+    said = f"{made.verdict}" + (f": {reasons[0]}" if reasons else "")
+    before = " (made before; --force makes it again)" if made.state == "already" else ""
+    if made.manifest["made_at"] < made.manifest["window"]["end"]:  # both in ISO 8601, UTC
+        before = " (its window is not over yet, so it will be made again)"
+    from nestobs.cli.terminal import harmless
+
+    return f"{what}: {harmless(said, 600)}{before}\n  {harmless(str(made.place))}/report.html"
+
+
+def _code(done: Iterable[Made], fail_on: str | None) -> int:
+    """Of several the gravest: failed, being made by another, breached, too little data."""
+    codes = {"failed": 1, "busy": BUSY, "too little data": 4} | ({fail_on: 3} if fail_on else {})
+    found = {codes.get(made.verdict, 0) for made in done}
+    return next((code for code in (1, BUSY, 3, 4) if code in found), 0)
+
+
+class _Teller:
+    """Which cell of how many, on stderr, for what takes its time."""
+
+    def __init__(self, *, quiet: bool, many: bool) -> None:
+        self._quiet, self._many = quiet, many
+
+    def cells(self, order: Order, window: Window) -> Callable[[int, int], None]:
+        """To be called before each cell of that report."""
+        began = _now()
+        told = began - round((_PAUSE_S - _QUIET_S) * 1e9)
+
+        def tell(cell: int, cells: int) -> None:
+            nonlocal told
+            now = _now()
+            if not self._quiet and now - told >= _PAUSE_S * 1e9:
+                told = now
+                _note(f"{order.name} {window.name}: cell {cell} of {cells}, {(now - began) / 1e9:.0f} s")
+
+        return tell
+
+
+@contextlib.contextmanager
+def _stopped_by_signals(stop: Stop) -> Iterator[None]:
+    """Ctrl-C and SIGTERM end what is being made, as soon as it can be ended well."""
+    before = {number: signal.signal(number, lambda *_: stop()) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+# index, prune
+
+
+def _index(args: argparse.Namespace) -> int:
+    from nestobs.reports.publishing import index
+    from nestobs.reports.publishing.archive import Archive, writing
+
+    archive = Archive.open(args.out)
+    with writing(args.out):
+        index.refresh(archive)
+    count = len(archive.entries())
+    _show(args, {"reports": count, "index": str(args.out / index.INDEX), "feed": str(args.out / index.FEED)},
+          [f"{count} reports: {args.out / index.INDEX}"])  # fmt: skip
+    return 0
+
+
+def _prune(args: argparse.Namespace) -> int:
+    from nestobs.observation.window import length
+    from nestobs.reports.publishing import prune
+    from nestobs.reports.publishing.archive import Archive
+
+    keep_s = length(args.keep)
+    keep_failed_s = length(args.keep_failed) if args.keep_failed else keep_s
+    if not args.out.is_dir():
+        raise UsageError(f"there are no reports in {args.out}: give --out their folder")
+    archive = Archive.open(args.out) if args.yes else Archive(args.out)
+    going = prune.going(archive, now=_now(), keep_s=keep_s, keep_failed_s=keep_failed_s)
+    gone = prune.remove(archive, going) if args.yes else going
+    _show(args, {"removed": args.yes, "bytes": sum(each.bytes for each in gone),
+                 "reports": [each.as_dict() for each in gone]}, list(_told(gone, args.yes)))  # fmt: skip
+    return 0
+
+
+def _told(gone: Sequence[Gone], done: bool) -> Iterator[str]:
+    for each in gone:
+        yield f"{each.entry.name} {each.entry.window.name}: {each.what}, {each.bytes:,} bytes"
+    total = sum(each.bytes for each in gone)
+    remedy = "" if done or not gone else "; --yes does it"
+    yield f"{len(gone)} {'went' if done else 'would go'}, {total:,} bytes{remedy}"
+
+
+# shared
+
+
+def _whole(least: int, most: int) -> Callable[[str], int]:
+    """For argparse: reads a whole number in these bounds."""
+
+    def read(text: str) -> int:
+        if text.isascii() and text.isdigit() and len(text) < 20 and least <= int(text) <= most:
+            return int(text)
+        raise argparse.ArgumentTypeError(f"{text[:40]!r} is no whole number from {least} to {most}")
+
+    return read
+
+
+def _seconds(text: str) -> int:
+    from nestobs.observation.window import length
+
+    try:
+        return length(text)
+    except UsageError as error:
+        raise argparse.ArgumentTypeError(str(error)) from None
+
+
+def _now() -> int:
+    from nestobs.sources.clock import Clock
+
+    return Clock().now()
+
+
+def _note(text: str) -> None:
+    from nestobs.cli.terminal import harmless
+
+    print(f"nestobs: {harmless(text)}", file=sys.stderr, flush=True)
+
+
+def _show(args: argparse.Namespace, data: dict[str, Any], lines: Sequence[str]) -> None:
+    if args.json:
+        print(json.dumps(data, indent=2))
+    else:
+        from nestobs.cli.terminal import harmless
+
+        print("\n".join(harmless(line) for line in lines))

@@ -1,0 +1,423 @@
+"""The commands that tune: tune, replay, prove, policy. Words in, one call, an exit code out, as in cli.py."""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import json
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from nestobs import __version__
+from nestobs.errors import StoreError, UsageError
+
+if TYPE_CHECKING:
+    from concurrent.futures import Executor
+
+    import pandas as pd
+
+    from nestobs.estimate.npmle import Number
+    from nestobs.tuning.policy_file import PolicyFile
+    from nestobs.tuning.recommendation import Recommendation
+    from nestobs.tuning.replay import Replay
+
+MANY_ROWS = 1_000
+"""From so many nests on, resamples are fitted by as many processes as there are processors."""
+
+
+def add_tune(parser: argparse.ArgumentParser) -> None:
+    """The words of `nestobs tune`."""
+    _with_nests(parser)
+    parser.add_argument("--out", metavar="FILE", type=Path, help="write the policy here (policy.json)")
+    parser.add_argument(
+        "--candidate",
+        choices=("recommended", "tuned", "simple"),
+        default="recommended",
+        help="which policy --out writes (default: the recommended one)",
+    )
+    parser.add_argument(
+        "--cost-ratio",
+        metavar="R",
+        type=_number(1e-6, 1e6),
+        default=0.25,
+        help='cost of a false "starting" over a false "gone" (0.25)',
+    )
+    price = _number(0.0, 1e6)
+    parser.add_argument("--lost", metavar="S", type=price, default=60.0, help="seconds that a lost join is worth (60)")
+    parser.add_argument("--vain", metavar="X", type=price, default=0.05, help="cost of a second waited in vain (0.05)")
+    parser.add_argument(
+        "--requests", metavar="N", type=_whole(1, 10**6), default=100, help="requests the API allows a window (100)"
+    )
+    parser.add_argument(
+        "--request-window", metavar="S", type=_number(1.0, 1e6), default=900.0, help="length of it, seconds (900)"
+    )
+    parser.add_argument(
+        "--arrivals",
+        metavar="FILE",
+        type=Path,
+        help="ages at which people ask, seconds, a number a line (0 to 30 evenly)",
+    )
+    parser.add_argument(
+        "--joins", metavar="N", type=_number(1e-6, 1e6), default=10.0, help="joins expected in a window (10)"
+    )
+    parser.add_argument("--draws", metavar="N", type=_whole(100, 10_000), default=500, help="resamples (500)")
+
+
+def run_tune(args: argparse.Namespace) -> int:
+    """Tune, say what came of it, and write the policy."""
+    import numpy as np
+
+    from nestobs.cli.terminal import Teller
+    from nestobs.config import Config
+    from nestobs.session import tune
+    from nestobs.store.store import Store
+    from nestobs.tuning.policy_file import dumps
+    from nestobs.tuning.recommendation import Allowance
+    from nestobs.tuning.schedule import Prices
+
+    if args.out is not None:
+        _check(args.out)  # before the work, not after it
+    store = Store.open(Config(args.config).store(args.store), create=False)
+    teller = Teller(quiet=args.json)
+    with _processes(store.count()) as executor:
+        found = tune(
+            store,
+            window=_window(args.window),
+            host=args.host,
+            arrivals=None if args.arrivals is None else ages_in(args.arrivals),
+            signed_in=not args.guest,
+            prices=Prices(request_cost=0.1, delay_cost=1.0, lost_value=args.lost, never_cost=args.vain),
+            allowance=Allowance(requests=args.requests, window_s=args.request_window, joins=args.joins),
+            cost_ratio=args.cost_ratio,
+            rng=np.random.default_rng(args.seed),
+            draws=args.draws,
+            executor=executor,
+            progress=lambda said: teller.tell("tune", {"said": said}),
+        )
+    if args.out is not None:
+        policy = found.candidates()[args.candidate]
+        file = found.file(policy, store_digest=store.digest(), made_at=_now(), nestobs=__version__)
+        write(args.out, dumps(file))
+    _show(args, found.as_dict(), [*_words(found), *([f"policy: {args.out}"] if args.out else [])])
+    return 0
+
+
+def _words(found: Recommendation) -> Iterator[str]:
+    law = found.law
+    yield f"{found.nests} nests, {law.n} rows ({law.censored} never seen), {found.window[0]} to {found.window[1]}"
+    yield found.why
+    yield f"message threshold: {_seconds(found.message_threshold_s)}, today 30 s"
+    for ratio, number in found.thresholds.items():
+        yield f'  if a false "starting" costs {ratio:g} of a false "gone": {_seconds(number)}'
+    low, high = found.near_best_s
+    yield f"  within 5 % of the least cost: {low:.0f} s to " + (f"{high:.0f} s" if high < 1e9 else "any later age")
+    yield f"give-up age: {_seconds(found.give_up_age_s)}"
+    for share, number in found.sharing_age_s.items():
+        yield f"{share:.0%} of joiners succeed at once from: {_seconds(number)}"
+    yield ""
+    yield from table(found.replays)
+    yield ""
+    yield from found.notes
+
+
+def table(replays: Sequence[Replay]) -> Iterator[str]:
+    """A line a policy: its metrics with their intervals."""
+    yield f"{'policy':16}{'joined':>18}{'lost':>18}{'delay, s':>20}{'requests':>20}{'cost, s':>20}"
+    for one in replays:
+        numbers = one.numbers
+        cells = [_share(numbers["joined_share"]), _share(numbers["lost_share"])]
+        line = f"{one.policy.name[:15]:16}" + "".join(f"{cell:>18}" for cell in cells)
+        rest = (numbers["mean_delay_s"], numbers["requests_per_join"], one.cost)
+        yield line + "".join(f"{_plain(number):>20}" for number in rest)
+
+
+def _share(number: Number) -> str:
+    return f"{100 * number.value:.1f} % {100 * number.lower:.1f}-{100 * number.upper:.1f}"
+
+
+def _plain(number: Number) -> str:
+    return f"{number.value:.2f} {number.lower:.2f}-{number.upper:.2f}"
+
+
+def _apart(number: Number, unit: float = 1.0) -> str:
+    """A difference, whose ends may be negative."""
+    value, low, high = (unit * end for end in (number.value, number.lower, number.upper))
+    return f"{value:+.2f} ({low:+.2f} to {high:+.2f})"
+
+
+def _seconds(number: Number) -> str:
+    def end(value: float) -> str:
+        return f"{value:.1f}" if value < 1e9 else "no end"
+
+    value = f"{number.value:.1f} s" if number.value < 1e9 else "never"
+    return f"{value} (95 %: {end(number.lower)} to {end(number.upper)})"
+
+
+# replay
+
+
+def add_replay(parser: argparse.ArgumentParser) -> None:
+    """The words of `nestobs replay`."""
+    parser.add_argument(
+        "--policy", metavar="FILE|NAME", nargs="+", required=True, help="policy files, or names such as fixed(2)"
+    )
+    _with_nests(parser)
+
+
+def run_replay(args: argparse.Namespace) -> int:
+    """Policies over the nests of the store."""
+    import numpy as np
+
+    from nestobs.config import Config
+    from nestobs.join.policy import MANUAL_RETRY
+    from nestobs.store.store import Store
+    from nestobs.timeline.delays import among, round_trip_s
+    from nestobs.timeline.failures import failures
+    from nestobs.timeline.intervals import timelines
+    from nestobs.tuning.replay import frame, replay
+
+    policies = [policy_of(word).policy for word in args.policy]
+    observations = Store.open(Config(args.config).store(args.store), create=False).frame(categories=True)
+    found = replay(
+        policies,
+        among(timelines(observations), window=_window(args.window), host=args.host),
+        baseline=MANUAL_RETRY,
+        signed_in=not args.guest,
+        round_trip_s=round_trip_s(observations, args.host),
+        failures=failures(observations, args.host),
+        rng=np.random.default_rng(args.seed),
+    )
+    lines = [
+        f"{found[0].n} rows, blocks: {found[0].blocks}; ages of arrival: even from 0 to 30 s; today's rule first",
+        *table(found),
+    ]
+    for one in found[1:]:
+        gain = one.against["mean_delay_s"], one.against["lost_share"], one.against["requests_per_join"]
+        lines.append(
+            f"{one.policy.name} less {found[0].policy.name}: delay {_apart(gain[0])} s, "
+            f"lost {_apart(gain[1], 100.0)} %, requests {_apart(gain[2])}; {one.ambiguous:.1%} of joins ambiguous"
+        )
+    _show(args, {"replays": json.loads(frame(found).to_json(orient="records"))}, lines)
+    return 0
+
+
+# policy
+
+
+def add_policy(parser: argparse.ArgumentParser) -> None:
+    """The words of `nestobs policy export`."""
+    inner = parser.add_subparsers(title="commands", required=True, metavar="COMMAND")
+    export = inner.add_parser("export", help="as a module for web clients, as conformance vectors, or as a policy file")
+    export.add_argument("policy", metavar="FILE|NAME", help="a policy file, or a name such as fixed(2)")
+    export.add_argument("--format", choices=("js", "vectors", "json"), required=True, help="what to write")
+    export.add_argument("--out", metavar="FILE", type=Path, help="where to (default: standard output)")
+
+
+def run_policy(args: argparse.Namespace) -> int:
+    """Write a policy in another form."""
+    from nestobs.exports import javascript
+    from nestobs.tuning.policy_file import dumps
+
+    file = policy_of(args.policy)
+    text = {"js": javascript.module, "vectors": javascript.vectors, "json": dumps}[args.format](file)
+    if args.out is None:
+        print(text, end="")
+    else:
+        write(args.out, text)
+    return 0
+
+
+# prove
+
+
+def add_prove(parser: argparse.ArgumentParser) -> None:
+    """The words of `nestobs prove`."""
+    parser.add_argument("--policy", metavar="FILE", required=True, help="the policy file that tune wrote")
+    parser.add_argument("--scenario", metavar="NAME", required=True, help="a scenario of the lab (nestobs lab --list)")
+    parser.add_argument(
+        "--nests", metavar="N", type=_whole(1, 100_000), required=True, help="nests, each joined once by each policy"
+    )
+    parser.add_argument("--out", metavar="DIR", type=Path, default=Path("runs/proof"), help="default runs/proof")
+    parser.add_argument(
+        "--seed", metavar="N", type=_whole(0, 2**63), default=2, help="seed of delays and arrivals (default 2)"
+    )
+    parser.add_argument("--json", action="store_true", help="print the result as JSON on standard output")
+
+
+# shared
+
+
+def _with_nests(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--store", metavar="DIR", help="folder of observations (default ./nestobs-data)")
+    parser.add_argument("--config", metavar="FILE", type=Path, help="configuration (default ./nestobs.toml)")
+    parser.add_argument(
+        "--window", metavar="A/B", help="only nests made from A to before B, ISO 8601, UTC; or on a day"
+    )
+    parser.add_argument("--host", metavar="HOST", action="append", default=[], help="only nests of this API host")
+    parser.add_argument("--guest", action="store_true", help="for guests; default: for those who are signed in")
+    parser.add_argument("--seed", metavar="N", type=_whole(0, 2**63), default=0, help="seed of resamples (default 0)")
+    parser.add_argument("--json", action="store_true", help="print the result as JSON on standard output")
+
+
+def _number(least: float, most: float) -> Callable[[str], float]:
+    """For argparse: reads a number in these bounds."""
+
+    def read(text: str) -> float:
+        with contextlib.suppress(ValueError):
+            if least <= (found := float(text)) <= most:
+                return found
+        raise argparse.ArgumentTypeError(f"{text[:40]!r} is no number from {least:g} to {most:g}")
+
+    return read
+
+
+def _whole(least: int, most: int) -> Callable[[str], int]:
+    """For argparse: reads a whole number in these bounds."""
+
+    def read(text: str) -> int:
+        if text.isascii() and text.isdigit() and len(text) < 20 and least <= int(text) <= most:
+            return int(text)
+        raise argparse.ArgumentTypeError(f"{text[:40]!r} is no whole number from {least} to {most}")
+
+    return read
+
+
+def policy_of(word: str) -> PolicyFile:
+    """The policy in a file, or of a name. Raises UsageError in a sentence."""
+    from nestobs.join.policy import named_policy
+    from nestobs.tuning.policy_file import FILE_CHARACTERS, PolicyFile, loads
+
+    path, shown = Path(word), word[:200]
+    if not _is_file(path):
+        if path.suffix == ".json" or len(path.parts) > 1:
+            raise UsageError(f"{shown}: there is no such policy file")
+        return PolicyFile(policy=named_policy(word))
+    try:
+        with path.open("rb") as file:
+            text = file.read(4 * FILE_CHARACTERS + 1).decode()
+    except UnicodeDecodeError:
+        raise UsageError(f"{shown}: it is not text in UTF-8: give the file nestobs wrote") from None
+    except OSError as error:
+        raise UsageError(f"{shown}: it cannot be read ({error.strerror})") from None
+    return loads(text, shown)
+
+
+def _is_file(path: Path) -> bool:
+    try:
+        return path.is_file()
+    except OSError:  # a name that no file can have
+        return False
+
+
+def ages_in(path: Path) -> list[float]:
+    """The numbers in a text file, separated by white space. Raises UsageError in a sentence."""
+    try:
+        ages = [float(word) for word in path.read_text("utf-8").split()]
+    except OSError as error:
+        raise UsageError(f"{path}: it cannot be read ({error.strerror})") from None
+    except ValueError:
+        raise UsageError(f"{path}: it holds something that is no number: write one age in seconds a line") from None
+    if not ages or not all(0 <= age < 1e6 for age in ages):
+        raise UsageError(f"{path}: ages are seconds from 0, at least one, none infinite")
+    return ages
+
+
+def _check(path: Path) -> None:
+    """Raise UsageError for what cannot be the file to write."""
+    with contextlib.suppress(OSError):  # a name that no file can have: writing says so
+        if path.is_dir():
+            raise UsageError(f"{path} is a folder: name the file to write")
+
+
+def write(path: Path, text: str) -> None:
+    """Put text in place at once, never half. Raises UsageError or StoreError in a sentence."""
+    from nestobs.store.files import replacing
+
+    _check(path)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with replacing(path) as temporary:
+            temporary.write_text(text, encoding="utf-8")
+    except OSError as error:
+        raise StoreError(f"{path} cannot be written ({error.strerror}): give --out another place") from None
+
+
+def _window(text: str | None) -> tuple[pd.Timestamp, pd.Timestamp] | None:
+    from nestobs.observation.window import Window
+
+    try:
+        return None if text is None else Window.parse(text).instants
+    except UsageError as error:
+        raise UsageError(f"--window: {error}") from None
+
+
+@contextlib.contextmanager
+def _processes(rows: int) -> Iterator[Executor | None]:
+    """A pool where it pays. Workers start afresh: this process has threads. After Ctrl-C they end their fits first."""
+    if rows < 100 * MANY_ROWS:
+        yield None
+        return
+    import multiprocessing
+    import os
+    from concurrent.futures import ProcessPoolExecutor
+    from multiprocessing import resource_tracker
+
+    workers = os.cpu_count() or 1
+    resource_tracker.ensure_running()  # when it starts it lets Ctrl-C through again: so not within
+    with _held_back():
+        pool = ProcessPoolExecutor(workers, multiprocessing.get_context("forkserver"), initializer=_serve)
+        for _ in range(workers):
+            pool.submit(os.getpid)  # half a pool would never end
+    try:
+        yield pool
+    finally:
+        pool.shutdown(cancel_futures=True)
+
+
+@contextlib.contextmanager
+def _held_back() -> Iterator[None]:
+    """Ctrl-C comes after it; to a process started within it, never: a terminal sends it to all of them."""
+    import signal
+
+    came: list[int] = []
+    handler = signal.signal(signal.SIGINT, lambda number, _: came.append(number))
+    mask = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, mask)
+        signal.signal(signal.SIGINT, handler)
+        for number in came:
+            signal.raise_signal(number)
+
+
+def _serve() -> None:
+    """A worker ends when the process it works for does, however that ended."""
+    import multiprocessing
+    import os
+    import threading
+
+    def end_with_it() -> None:
+        if (served := multiprocessing.parent_process()) is not None:
+            served.join()
+            os._exit(1)
+
+    threading.Thread(target=end_with_it, daemon=True).start()
+
+
+def _now() -> str:
+    from datetime import UTC, datetime
+
+    from nestobs.sources.clock import Clock
+
+    return datetime.fromtimestamp(Clock().now() / 1e9, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+def _show(args: argparse.Namespace, data: dict[str, Any], lines: Sequence[str]) -> None:
+    if args.json:
+        print(json.dumps(data, indent=2, default=str))
+    else:
+        from nestobs.cli.terminal import harmless
+
+        print("\n".join(harmless(line) for line in lines))

@@ -1,0 +1,1 @@
+"""What observes: it drives the join, polls on a plan, makes canaries, watches, checks, and cleans up after itself."""

@@ -1,0 +1,538 @@
+"""The host role: make nests, watch every layer from the first instant, join as people would, and clean up.
+
+For each nest, at its own absolute start: the ledger notes the intent; PUT makes the room; the event is published to
+every write relay at once; from then each vantage asks every layer at ages of a randomly phased plan, well past 30 s,
+while joiners arrive, authenticated and as guests. The host stays in the room by a signalling connection, as hosts do,
+because an empty room closes by itself. At the end, or when interrupted, everything made is deleted.
+
+Whatever an earlier run left is cleaned first.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import Counter
+from collections.abc import Awaitable, Callable, Sequence
+from contextlib import AsyncExitStack
+from dataclasses import dataclass, field, replace
+from typing import Any, Final
+
+from nestobs.collector import cleanup
+from nestobs.collector.keyring import Keyring
+from nestobs.collector.plan import HORIZON_S, WANTED_POLLS, Plan, fit
+from nestobs.collector.prober import join, load
+from nestobs.collector.station import Station, Target, open_station
+from nestobs.errors import StoreError, UnreachableError
+from nestobs.join.budget import Budget
+from nestobs.join.policy import Policy, Uniform
+from nestobs.nostr import ROOM_KIND, Address, Event, Keys, room_filter
+from nestobs.observation.nest import Nest, read_nest, room_tags
+from nestobs.observation.schema import Failure, FailureLayer, Operation, Outcome, Role, Source
+from nestobs.sources.api import Answer
+from nestobs.sources.clock import Clock, uuid7
+from nestobs.sources.livekit import Session
+from nestobs.sources.relay import Relay, Seen
+from nestobs.sources.vantage import Trace
+from nestobs.store.sink import Pen
+from nestobs.store.store import Store, Writer
+
+SECOND_NS: Final = 1_000_000_000
+IN_FLIGHT: Final = 3
+"""Attempts of one layer of one nest that may overlap; further ones are skipped, with a row."""
+
+CLEAN_S, INTERRUPTED_S = 15.0, 1.2
+"""How long deleting one nest may take, at the end and when interrupted; then it stays in the ledger."""
+
+CLIENT_LOADS: Final = 8
+RELAY_POLLS: Final = 20
+"""Queries of one relay about one nest; the subscription beside them gives the upper end anyway."""
+
+SIGNAL_POLLS: Final = 24
+FIRST_ARRIVAL_S, LAST_ARRIVAL_SHARE = 0.5, 0.5
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Campaign:
+    """What a canary run does. `joins`: arrivals per nest and vantage, alternately authenticated and guest.
+
+    policies: at each arrival one joiner for each of them comes at the same instant, strangers to each other. arrivals:
+    ages at which they come, seconds, each as likely; None: log-uniform to the middle of the watch. as_written: the
+    policies run as they are, and a nest is kept until its joins have ended; else they are cut to what the plan can pay
+    and to the watch. stagger_s: seconds between the starts of two nests. media: at how many of a nest's arrivals joins
+    go on to media, the first ones (the RTC library is heavy: about .13 s of processor a connection). wanted_polls: of
+    each layer, budget allowing. room_polls: of LiveKit's room list; None: as many. webhook_port: where LiveKit's
+    webhooks are received, None: nowhere.
+    """
+
+    count: int
+    policies: tuple[Policy, ...]
+    arrivals: tuple[float, ...] | None = None
+    as_written: bool = False
+    horizon_s: float = HORIZON_S
+    stagger_s: float = 1.0
+    joins: int = 2
+    media: int = 1
+    wanted_polls: int = WANTED_POLLS
+    relay_polls: int = RELAY_POLLS
+    room_polls: int | None = None
+    service: str = ""
+    webhook_port: int | None = None
+
+
+@dataclass(slots=True)
+class Report:
+    """What came of a run. `verdicts` by kind, over all vantages; `left`: sentences about what could not be deleted."""
+
+    run_id: str
+    plan: str = ""
+    made: int = 0
+    deleted: int = 0
+    refused: int = 0
+    joined: int = 0
+    verdicts: Counter[str] = field(default_factory=Counter)
+    rooms: list[str] = field(default_factory=list)
+    earlier: cleanup.Cleaned = field(default_factory=cleanup.Cleaned)
+    left: list[str] = field(default_factory=list)
+
+    def as_dict(self) -> dict[str, Any]:
+        """JSON data."""
+        return {
+            "run_id": self.run_id,
+            "plan": self.plan,
+            "nests": self.made,
+            "deleted": self.deleted,
+            "refused": self.refused,
+            "joined": self.joined,
+            "verdicts": dict(self.verdicts),
+            "rooms": self.rooms,
+            "cleaned_before": self.earlier.sentence(),
+            "left": self.left,
+        }
+
+
+Progress = Callable[[str, dict[str, Any]], None]
+
+
+def _silent(_: str, __: dict[str, Any]) -> None:
+    return
+
+
+async def run(
+    targets: Sequence[Target],
+    campaign: Campaign,
+    *,
+    store: Store,
+    keyring: Keyring,
+    budget: Budget,
+    rng: Uniform,
+    progress: Progress = _silent,
+    run_id: str = "",
+    writer: Writer | None = None,
+) -> Report:
+    """Run a campaign; the first target is the host's, each target a vantage. Returns when all is deleted.
+
+    Rows are safe when this returns. Raises UnreachableError when the API does not answer at all, BudgetError when the
+    budget is too small, StoreError when the store stops (what was made is deleted first).
+    """
+    async with AsyncExitStack() as stack:
+        if writer is None:
+            writer = await stack.enter_async_context(store.writer())
+        pen = Pen(writer)
+        run_id = run_id or uuid7(Clock().now())
+        limiter = budget.of(targets[0].api)  # one process is one address, whatever name a vantage uses
+        stations = [
+            await stack.enter_async_context(
+                open_station(target, run_id=run_id, sink=pen, committed=pen.committed, limiter=limiter)
+            )
+            for target in targets
+        ]
+        crew = _Crew(stations, campaign, writer, rng, progress, Report(run_id))
+        return await pen.during(crew.at_work(store, keyring))
+
+
+async def greet(station: Station) -> None:
+    """Learn the server's limit, and that it is there at all. Raises UnreachableError when nothing answers."""
+    answer = await station.api.health()
+    if answer.row.status is None and answer.row.failure is not Failure.BUDGET:
+        raise UnreachableError(
+            f"the API at {station.api.url} does not answer ({answer.row.reason}): is the address right, the server up?"
+        )
+
+
+def _plan(stations: Sequence[Station], campaign: Campaign) -> Plan:
+    return fit(
+        stations[0].api.limiter.left(stations[0].clock.now()),
+        campaign.count,
+        vantages=len(stations),
+        joins=campaign.joins * len(campaign.policies),
+        horizon_s=campaign.horizon_s,
+        wanted=campaign.wanted_polls,
+    )
+
+
+@dataclass(slots=True)
+class _Crew:
+    """Everything the tasks of one campaign share. `plan`, `keys` and `key_ref` are set when the work begins."""
+
+    stations: list[Station]
+    campaign: Campaign
+    writer: Writer
+    rng: Uniform
+    progress: Progress
+    report: Report
+    plan: Plan = field(init=False)
+    keys: Keys = field(init=False)
+    key_ref: str = ""
+    entering: set[asyncio.Future[int]] = field(default_factory=set)
+    traces: dict[str, Trace] = field(default_factory=dict)
+    seen: dict[tuple[str, str], Nest] = field(default_factory=dict)
+    holders: dict[tuple[str, str], set[str]] = field(default_factory=dict)
+
+    async def at_work(self, store: Store, keyring: Keyring) -> Report:
+        """Work, and say meanwhile of each vantage that it does."""
+        async with AsyncExitStack() as stack:
+            for station in self.stations:
+                await stack.enter_async_context(station.vantage.heartbeat())
+            return await self.work(store, keyring)
+
+    async def work(self, store: Store, keyring: Keyring) -> Report:
+        """Greet, clean what was left before, plan, perform, and say what is left now."""
+        host, report = self.stations[0], self.report
+        for station in self.stations:
+            await greet(station)
+        before = [entry for entry in store.ledger() if entry.api == host.api.url]
+        if before:
+            self.progress("cleaning", {"entries": len(before)})
+            report.earlier = await cleanup.clean_up(host, self.writer, keyring, before)
+            self.progress("cleaned", {"said": report.earlier.sentence()})
+        if self.campaign.count < 1:
+            report.left = report.earlier.left
+            return report
+        self.plan = _plan(self.stations, self.campaign)
+        report.plan = self.plan.resolution()
+        self.progress("plan", {"said": report.plan})
+        self.keys, self.key_ref = keyring.host(report.run_id)
+        interrupted = False
+        try:
+            await self.perform()
+            mine = [entry for entry in store.ledger() if entry.run_id == report.run_id]
+            if mine:  # a PUT whose answer never came, a DELETE that failed: once more, in peace
+                await cleanup.clean_up(host, self.writer, keyring, mine)
+        except asyncio.CancelledError:
+            interrupted = True
+            raise
+        finally:
+            await asyncio.gather(*self.entering, return_exceptions=True)  # an entry on its way keeps the key
+            mine = [entry for entry in store.ledger() if entry.run_id == report.run_id]
+            report.left = [f"{entry.room or 'a room'}: {entry.note or 'still there'}" for entry in mine]
+            if not mine:
+                keyring.forget(self.key_ref)
+            if interrupted and self.writer.failed is None:
+                left = f"{len(mine)} left for the next start" if mine else "nothing left"
+                said = f"interrupted: made {report.made} nests, deleted {report.deleted}, {left}"
+                self.progress("interrupted", {"said": said})
+        return report
+
+    async def perform(self) -> None:
+        if (port := self.campaign.webhook_port) is not None:
+            url = await self.stations[0].hear_webhooks(lambda room: self.traces.get(room, Trace(room=room)), port)
+            self.progress("webhooks", {"said": f"LiveKit may send its webhooks to {url}"})
+        for station in self.stations:
+            for number, relay in enumerate(station.relays):
+                self._subscribe(station, relay, selected=number == 0)
+        await asyncio.gather(*(relay.ready(3.0) for station in self.stations for relay in station.relays))
+        clock = self.stations[0].clock
+        start = clock.now()
+        async with asyncio.TaskGroup() as group:
+            for number in range(self.campaign.count):
+                due = start + round(number * self.campaign.stagger_s * SECOND_NS)
+                group.create_task(self._nest(due, number), name=f"nest-{number}")
+
+    def _subscribe(self, station: Station, relay: Relay, *, selected: bool) -> None:
+        def trace_of(event: Event) -> Trace | None:
+            return self.traces.get(event.tag("d") or "")
+
+        def seen(found: Seen) -> None:
+            nest = read_nest(found.event)
+            where = (station.vantage.name, nest.room)
+            self.holders.setdefault(where, set()).add(relay.url)
+            if selected:
+                self.seen[where] = nest
+
+        relay.subscribe(room_filter(authors=[self.keys.public], since=None), trace_of, seen)
+
+    # one nest
+
+    async def _nest(self, due: int, number: int) -> None:
+        host = self.stations[0]
+        await host.clock.until(due)
+        trace = Trace(trace_id=host.vantage.new_id())
+        entry = await self._enter("room", trace)
+        asking = host.api.create(trace, self.keys, self._write_relays(), role=Role.HOST)
+        creating = asyncio.create_task(asking)
+        try:
+            answer = await asyncio.shield(creating)
+        except asyncio.CancelledError:
+            await self._hear_out(creating, trace, entry)
+            raise
+        room = _room(answer)
+        if not room:
+            await self._not_made(answer, entry)
+            return
+        trace = replace(trace, room=room, nest=self._address(room))
+        events: list[int] = []
+        try:
+            await self._update(entry, room=room, nest=trace.nest)
+            self.report.made += 1
+            self.report.rooms.append(room)
+            self.progress("created", {"room": room, "n": self.report.made})
+            await self._live(trace, answer, number, events)
+        finally:
+            task = asyncio.current_task()
+            patience_s = INTERRUPTED_S if task is not None and task.cancelling() else CLEAN_S
+            await asyncio.shield(self._undo(trace, entry, events, patience_s))
+            self.traces.pop(room, None)
+            for station in self.stations:
+                self.seen.pop((station.vantage.name, room), None)
+                self.holders.pop((station.vantage.name, room), None)
+
+    def _address(self, room: str) -> str:
+        return str(Address(ROOM_KIND, self.keys.public, room))
+
+    async def _hear_out(self, creating: asyncio.Task[Answer], trace: Trace, entry: int) -> None:
+        """Interrupted while a PUT is under way: its answer may still come, and names the room to delete."""
+        await asyncio.wait({creating}, timeout=INTERRUPTED_S)
+        if creating.done() and not creating.cancelled() and (room := _room(creating.result())):
+            await self._undo(replace(trace, room=room, nest=self._address(room)), entry, [], INTERRUPTED_S)
+        creating.cancel()
+        await asyncio.gather(creating, return_exceptions=True)
+
+    async def _not_made(self, answer: Answer, entry: int) -> None:
+        """No room, or none we know of: only the server's own refusal closes the entry."""
+        row = answer.row
+        self.report.refused += 1
+        if row.status is not None and 400 <= row.status < 500:
+            await self._close(entry, f"refused: HTTP {row.status}")
+        elif row.failure is Failure.BUDGET:
+            await self._close(entry, "not asked: budget spent")
+        self.progress("refused", {"reason": row.reason})
+
+    async def _live(self, trace: Trace, answer: Answer, number: int, events: list[int]) -> None:
+        """From the PUT's answer to the horizon: publish, watch, join. The event's ledger entry goes into `events`."""
+        body = answer.body or {}
+        self.traces[trace.room] = trace
+        event = self._event(trace.room, body, number)
+        events.append(await self._enter("event", trace))
+        await self._meet(body)
+        async with asyncio.TaskGroup() as group:
+            for relay in self.stations[0].relays:
+                group.create_task(relay.publish(trace, event))
+            self._observe(group, trace, answer.row.sent_at, str(body.get("token") or ""))
+
+    def _write_relays(self) -> tuple[str, ...]:
+        return tuple(relay.url for relay in self.stations[0].relays)[:10]
+
+    def _event(self, room: str, body: Any, number: int) -> Event:
+        host = self.stations[0]
+        streaming = next((e for e in body.get("endpoints") or [] if isinstance(e, str) and "livekit" in e), "")
+        tags = room_tags(
+            room=room,
+            name=f"nestobs canary {number + 1}",
+            host=self.keys.public,
+            service=self.campaign.service or host.target.api,
+            streaming=streaming,
+            relays=self._write_relays(),
+        )
+        return self.keys.sign(ROOM_KIND, created_at=host.clock.now() // SECOND_NS, tags=tags)
+
+    async def _meet(self, body: Any) -> None:
+        streaming = next((e for e in body.get("endpoints") or [] if isinstance(e, str) and "livekit" in e), "")
+        for station in self.stations:
+            await station.meet_livekit(streaming)
+
+    async def _undo(self, trace: Trace, entry: int, events: list[int], patience_s: float) -> None:
+        host = self.stations[0]
+        try:
+            async with asyncio.timeout(patience_s):
+                problem, withdrawn = await asyncio.gather(
+                    cleanup.delete_room(host, trace, self.keys),
+                    cleanup.withdraw(host, trace, self.keys) if events else _no(),
+                )
+                if problem:
+                    await self._update(entry, note=problem)
+                else:
+                    await self._close(entry, "deleted")
+                    self.report.deleted += 1
+                for event_entry in events if withdrawn else ():
+                    await self._close(event_entry, "deletion requested")
+        except (TimeoutError, StoreError):
+            return  # it stays open in the ledger for the next start
+        self.progress("deleted", {"room": trace.room, "left": problem})
+
+    # the ledger, off the loop: each call waits for the disk
+
+    async def _enter(self, kind: str, trace: Trace) -> int:
+        host = self.stations[0]
+        entering = asyncio.ensure_future(
+            asyncio.to_thread(
+                self.writer.open_entry,
+                kind=kind,
+                run_id=self.report.run_id,
+                vantage=host.vantage.name,
+                api=host.api.url,
+                room=trace.room,
+                nest=trace.nest,
+                relays=[relay.url for relay in host.relays],
+                key_ref=self.key_ref,
+                at=host.clock.now(),
+            )
+        )
+        self.entering.add(entering)
+        entering.add_done_callback(self.entering.discard)
+        return await asyncio.shield(entering)
+
+    async def _update(self, entry: int, **changes: str) -> None:
+        await asyncio.to_thread(self.writer.update_entry, entry, **changes)
+
+    async def _close(self, entry: int, how: str) -> None:
+        await asyncio.to_thread(self.writer.close_entry, entry, at=self.stations[0].clock.now(), how=how)
+
+    # observers and joiners
+
+    def _observe(self, group: asyncio.TaskGroup, trace: Trace, origin: int, host_token: str) -> None:
+        address = Address(ROOM_KIND, self.keys.public, trace.room)
+        for station in self.stations:
+            watcher = Keys.generate()
+            api, ages = station.api, self.plan.ages_s
+            more = self.campaign.wanted_polls if self.campaign.room_polls is None else self.campaign.room_polls
+            asks: list[tuple[tuple[float, ...], Ask]] = [
+                (ages(self.rng), bind(api.info, trace)),
+                (ages(self.rng), bind(api.guest, trace)),
+                (ages(self.rng), bind(api.join, trace, watcher)),
+                (ages(self.rng, CLIENT_LOADS), bind(load, station, trace, address)),
+            ]
+            queries = self.campaign.relay_polls
+            asks += [(ages(self.rng, queries), bind(relay.query, trace, address=address)) for relay in station.relays]
+            if station.livekit is not None and station.livekit.lists_rooms:
+                asks.append((ages(self.rng, more), bind(station.livekit.rooms, trace)))
+            for when, ask in asks:
+                group.create_task(poll(station, trace, origin, when, ask))
+            for number in range(self.campaign.joins):
+                age_s = self._arrival_s()
+                due = origin + round(age_s * SECOND_NS)
+                for policy in self.campaign.policies:
+                    group.create_task(self._join(station, trace, self._fitted(policy, age_s), due, number))
+        if host_token and self.stations[0].livekit is not None:
+            group.create_task(self._host_stays(trace, origin, host_token))
+
+    def _arrival_s(self) -> float:
+        """An age at which somebody comes; log-uniform by itself, so that both sides of 30 s are asked about."""
+        ages = self.campaign.arrivals
+        if ages is not None:
+            return ages[int(self.rng.random() * len(ages))]
+        latest = self.plan.horizon_s * LAST_ARRIVAL_SHARE
+        return float(FIRST_ARRIVAL_S * (latest / FIRST_ARRIVAL_S) ** self.rng.random())
+
+    def _fitted(self, policy: Policy, age_s: float) -> Policy:
+        """The policy as somebody who comes at this age runs it."""
+        if self.campaign.as_written:
+            return policy
+        left_s = max(0.0, self.plan.horizon_s - age_s)
+        return replace(policy, max_requests=self.plan.join_requests, horizon_s=min(policy.horizon_s, left_s))
+
+    async def _join(self, station: Station, trace: Trace, policy: Policy, due: int, number: int) -> None:
+        """One joiner, who arrives at `due`; `number` of the arrival, from 0."""
+        await station.clock.until(due)
+        where = (station.vantage.name, trace.room)
+        verdict = await join(
+            station,
+            trace,
+            policy,
+            rng=self.rng,
+            nest=self.seen.get(where),
+            relays=tuple(sorted(self.holders.get(where, ()))),
+            address=Address(ROOM_KIND, self.keys.public, trace.room),
+            keys=Keys.generate() if number % 2 == 0 else None,
+            media=number < self.campaign.media and station is self.stations[0],
+        )
+        self.report.verdicts[verdict.kind.value] += 1
+        self.report.joined += verdict.joined
+        self.progress("verdict", {"kind": verdict.kind.value, "vantage": station.vantage.name, "room": trace.room})
+
+    async def _host_stays(self, trace: Trace, origin: int, token: str) -> None:
+        """The host's own connection: asked until it stands, then held until the end, again when it is lost."""
+        host = self.stations[0]
+        livekit = host.livekit
+        assert livekit is not None
+        session: Session | None = None
+        end = origin + round(self.plan.horizon_s * SECOND_NS)
+        try:
+            for age_s in self.plan.ages_s(self.rng, SIGNAL_POLLS):
+                due = origin + round(age_s * SECOND_NS)
+                await host.clock.until(due)
+                if session is None or session.dropped.is_set():
+                    _, session = await livekit.signal(trace, token, role=Role.HOST, planned_at=due)
+            await host.clock.until(end)
+        finally:
+            if session is not None:
+                await asyncio.shield(session.close())
+
+
+def _room(answer: Answer) -> str:
+    """The room that a PUT's answer names; "" when it made none that we know of."""
+    if answer.row.outcome is not Outcome.ACCEPTED or answer.body is None:
+        return ""
+    return str(answer.body.get("roomId") or "")
+
+
+async def _no() -> bool:
+    return False
+
+
+Ask = Callable[[int], Awaitable[object]]
+
+
+def bind(call: Callable[..., Awaitable[object]], *args: Any, **kwargs: Any) -> Ask:
+    """A question as `poll` asks it: told only when it was due."""
+
+    def ask(planned_at: int) -> Awaitable[object]:
+        return call(*args, planned_at=planned_at, **kwargs)
+
+    return ask
+
+
+async def poll(station: Station, trace: Trace, origin: int, ages_s: Sequence[float], ask: Ask) -> None:
+    """Ask at origin + each age, on absolute deadlines; attempts may overlap, at most `IN_FLIGHT` of them.
+
+    A poll that would be one too many is not asked and leaves a row that says so.
+    """
+    async with asyncio.TaskGroup() as group:
+        under_way: set[asyncio.Task[object]] = set()
+        for age_s in ages_s:
+            due = origin + round(age_s * SECOND_NS)
+            await station.clock.until(due)
+            if len(under_way) >= IN_FLIGHT:
+                _skip(station, trace, due)
+                continue
+            task = group.create_task(_awaited(ask(due)))
+            under_way.add(task)
+            task.add_done_callback(under_way.discard)
+
+
+async def _awaited(awaitable: Awaitable[object]) -> object:
+    return await awaitable
+
+
+def _skip(station: Station, trace: Trace, due: int) -> None:
+    station.vantage.record(
+        trace,
+        sent_at=station.clock.now(),
+        planned_at=due,
+        source=Source.CLOCK,
+        target="clock:",
+        operation=Operation.STEP,
+        outcome=Outcome.PROBE_ERROR,
+        failure=Failure.SKIPPED,
+        failure_layer=FailureLayer.PROBER,
+        reason=f"not asked: {IN_FLIGHT} attempts still under way",
+    )

@@ -1,0 +1,122 @@
+"""Is everything there? Each check is one line with its remedy."""
+
+from __future__ import annotations
+
+import asyncio
+import importlib.util
+import os
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from nestobs.collector.station import Station, Target, open_station
+from nestobs.errors import NestobsError
+from nestobs.join.budget import Budget
+from nestobs.observation.schema import Failure, Observation, Outcome
+from nestobs.sources.clock import Clock, uuid7
+from nestobs.sources.vantage import Trace
+from nestobs.store.store import Store
+
+
+@dataclass(frozen=True, slots=True)
+class Check:
+    """One finding. state: good, bad, or note (nothing broken, something to know)."""
+
+    name: str
+    state: Literal["good", "bad", "note"]
+    said: str
+
+
+async def examine(target: Target | None, store: Path) -> list[Check]:
+    """Look at this machine, the store, and the target if there is one. Writes nothing."""
+    checks = [_python(), _rtc(), _store(store)]
+    if target is None:
+        checks.append(Check("target", "note", "none named: give --target NAME, or --api and --relay"))
+        return checks
+    rows: list[Observation] = []
+
+    async def nothing() -> None:
+        return
+
+    limiter = Budget().of(target.api)
+    run_id = uuid7(Clock().now())
+    async with open_station(target, run_id=run_id, sink=rows.append, committed=nothing, limiter=limiter) as station:
+        checks += await _api(station)
+        ready = await asyncio.gather(*(relay.ready(5.0) for relay in station.relays))
+        for relay, reached in zip(station.relays, ready, strict=True):
+            said = "connected" if reached else _last_reason(rows, relay.url) or "no connection within 5 s"
+            checks.append(Check(f"relay {relay.url}", "good" if reached else "bad", said))
+        checks += await _livekit(station)
+    return checks
+
+
+def _python() -> Check:
+    version = ".".join(map(str, sys.version_info[:3]))
+    good = sys.version_info >= (3, 11)
+    return Check("python", "good" if good else "bad", version if good else f"{version}: nestobs needs 3.11 or newer")
+
+
+def _rtc() -> Check:
+    if importlib.util.find_spec("livekit.rtc") is None:
+        return Check("media", "note", "the LiveKit RTC library is not installed: joins end at signalling")
+    return Check("media", "good", "the LiveKit RTC library is here")
+
+
+def _store(path: Path) -> Check:
+    if not path.exists() or (path.is_dir() and not any(path.iterdir())):
+        parent = next(p for p in [path.absolute(), *path.absolute().parents] if p.exists())
+        writable = parent.is_dir() and os.access(parent, os.W_OK)
+        return Check("store", "good" if writable else "bad", f"{path} can{'' if writable else 'not'} be made")
+    try:
+        return Check("store", "good", f"{path} holds {Store.open(path, create=False).count()} observations")
+    except NestobsError as error:
+        return Check("store", "bad", str(error))
+
+
+async def _api(station: Station) -> list[Check]:
+    row = (await station.api.health()).row
+    if row.status is None:
+        return [Check("api", "bad", row.reason)]
+    checks = [Check("api", "good", f"{station.api.url} answers ({row.software or 'HTTP ' + str(row.status)})")]
+    limit = station.api.limiter
+    said = f"announces {limit.announced} requests" if limit.announced else "announces no limit"
+    left = limit.left(station.clock.now())
+    checks.append(
+        Check("budget", "good" if left else "bad", f"the server {said}; {left} in {limit.window_s:g} s are ours")
+    )
+    if row.remote_at is not None and row.received_at is not None:
+        low, high = (row.sent_at - row.remote_at) / 1e9 - 1.0, (row.received_at - row.remote_at) / 1e9
+        good = low < 5 and high > -5
+        words = f"this clock minus the API's Date: between {low:+.1f} and {high:+.1f} s"
+        checks.append(Check("clock", "good" if good else "bad", words if good else words + ": set the clock (NTP)"))
+    probe = (await station.api.guest(Trace(room="nestobs-doctor-no-such-room"))).row
+    wrong = probe.failure is Failure.WRONG_PATH or probe.outcome is Outcome.UNKNOWN
+    checks.append(
+        Check(
+            "api path", "bad" if wrong else "good", probe.reason if wrong else "a room that is not there is a clean 404"
+        )
+    )
+    return checks
+
+
+async def _livekit(station: Station) -> list[Check]:
+    livekit = station.livekit
+    if livekit is None:
+        return [Check("livekit", "note", "no URL given: each nest's own is used")]
+    row, session = await livekit.signal(Trace(room="nestobs-doctor"), "not-a-token", timeout_s=5.0)
+    if session is not None:
+        await session.close()
+    alive = row.status is not None
+    checks = [Check("livekit", "good" if alive else "bad", f"{livekit.url} answers" if alive else row.reason)]
+    if not livekit.lists_rooms:
+        checks.append(Check("livekit keys", "note", "none: everything works but the room list"))
+        return checks
+    listed = await livekit.rooms(Trace(room="nestobs-doctor"))
+    good = listed.outcome is Outcome.ABSENT
+    checks.append(Check("livekit keys", "good" if good else "bad", "the room list answers" if good else listed.reason))
+    return checks
+
+
+def _last_reason(rows: list[Observation], url: str) -> str:
+    return next((row.reason for row in reversed(rows) if row.target == url and row.reason), "")

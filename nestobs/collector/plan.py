@@ -1,0 +1,84 @@
+"""When to poll, fitted to a request budget before anything is sent. Pure.
+
+Polls of one layer stand at ages a_k = H * ((k - u) / n) ** p, k = 1..n: dense at first, sparse later, one random phase
+u in [0, 1) for each nest and layer, so that over many nests every age is asked about (a fixed phase leaves the
+distribution inside each cell unidentified). The gap at age a is close to (p * H / n) * (a / H) ** (1 - 1 / p).
+
+A nest costs, at one API host: one PUT and one DELETE, its joins, and n polls on each of info, join and guest for each
+vantage behind that host.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Final
+
+from nestobs.errors import BudgetError
+from nestobs.join.policy import Uniform
+
+EXPONENT: Final = 1.6
+API_LAYERS: Final = 3
+WANTED_POLLS: Final = 40
+LEAST_POLLS: Final = 5
+HORIZON_S: Final = 90.0
+LEAST_JOIN_REQUESTS: Final = 3
+"""Requests of one round of a join: info, authenticated, guest."""
+
+WANTED_JOIN_REQUESTS: Final = 15
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """What one nest gets: `polls` on each API layer until `horizon_s`, `join_requests` at most for each join."""
+
+    polls: int
+    horizon_s: float
+    join_requests: int
+
+    def ages_s(self, rng: Uniform, polls: int | None = None) -> tuple[float, ...]:
+        """Ages of the polls of one layer of one nest, seconds, ascending, with a phase drawn from `rng`."""
+        count = self.polls if polls is None else polls
+        phase = rng.random()
+        return tuple(self.horizon_s * ((k - phase) / count) ** EXPONENT for k in range(1, count + 1))
+
+    def gap_s(self, age_s: float) -> float:
+        """About how far apart two polls of one layer are at this age, seconds."""
+        share = min(1.0, max(age_s, 1e-9) / self.horizon_s)
+        return float(EXPONENT * self.horizon_s / self.polls * share ** (1 - 1 / EXPONENT))
+
+    def resolution(self) -> str:
+        """What the plan buys, in a sentence for people."""
+        ages = [age for age in (2.0, 10.0, 30.0) if age < self.horizon_s] or [self.horizon_s]
+        gaps = ", ".join(f"{self.gap_s(age):.1f} s at age {age:g} s" for age in ages)
+        return f"{self.polls} polls of each API layer over {self.horizon_s:g} s: about one every {gaps}"
+
+
+def fit(
+    left: int,
+    nests: int,
+    *,
+    vantages: int = 1,
+    joins: int = 2,
+    horizon_s: float = HORIZON_S,
+    wanted: int = WANTED_POLLS,
+) -> Plan:
+    """The densest plan for `nests` nests that `left` requests at one host can pay.
+
+    vantages: how many stations share that host; joins: how many joins each of them makes per nest. Raises BudgetError
+    that says how many nests would fit.
+    """
+
+    def polls(count: int, join_requests: int) -> int:
+        share = left // count - 2 - vantages * joins * join_requests
+        return min(wanted, share // (API_LAYERS * vantages))
+
+    for join_requests in range(WANTED_JOIN_REQUESTS, LEAST_JOIN_REQUESTS - 1, -1):
+        if polls(nests, join_requests) >= min(wanted, max(LEAST_POLLS, 3 * join_requests)):
+            return Plan(polls(nests, join_requests), horizon_s, join_requests)
+    if (found := polls(nests, LEAST_JOIN_REQUESTS)) >= LEAST_POLLS:
+        return Plan(found, horizon_s, LEAST_JOIN_REQUESTS)
+    each = 2 + vantages * (joins * LEAST_JOIN_REQUESTS + API_LAYERS * LEAST_POLLS)
+    raise BudgetError(
+        f"{left} requests are left in this host's budget and one nest needs at least {each}: "
+        + (f"ask for at most {left // each} nests" if left >= each else "wait until the window has passed")
+    )

@@ -1,0 +1,334 @@
+"""Real joins: drives join.py's flow against the world, every step an observation.
+
+The flow decides; this module performs. At arrival the client's own load (one selected relay, cut off at 1.5 s) runs
+beside the join, and when the join is over the two baselines, `guide` and `released`, are rehearsed on the answers of
+its first round: what would they have told a person who arrived at that instant? Their words go into the verdict's row.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Generator
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+from nestobs.collector.station import Station
+from nestobs.join.flow import (
+    JOINED,
+    Guest,
+    Info,
+    Join,
+    Kind,
+    Load,
+    Media,
+    Reply,
+    Signal,
+    Stay,
+    Step,
+    Verdict,
+    Wait,
+    join_flow,
+    rehearse,
+)
+from nestobs.join.policy import GUIDE, RELEASED, Policy, Uniform
+from nestobs.nostr import Address, Event, Keys
+from nestobs.observation.nest import Nest, read_nest
+from nestobs.observation.schema import Failure, FailureLayer, Observation, Operation, Outcome, Role, Source, detail
+from nestobs.sources.api import Answer
+from nestobs.sources.livekit import Session
+from nestobs.sources.vantage import Trace
+
+CLIENT_CUTOFF_S = 1.5
+
+
+@dataclass(slots=True)
+class _Joiner:
+    """One join under way."""
+
+    station: Station
+    trace: Trace
+    address: Address | None
+    keys: Keys | None
+    media: bool
+    group: str
+    token: str = field(default="", repr=False)
+    sessions: list[Session] = field(default_factory=list)
+    made: dict[str, int] = field(default_factory=dict)
+
+    @property
+    def role(self) -> Role:
+        return Role.GUEST if self.keys is None else Role.JOINER
+
+    def number(self, step: str) -> int:
+        self.made[step] = self.made.get(step, 0) + 1
+        return self.made[step]
+
+    async def perform(self, step: Step) -> Reply:  # noqa: PLR0911 - one return per kind of step
+        match step:
+            case Wait(until):
+                await self.station.clock.until(until)
+                return Reply(self.station.clock.now(), Outcome.VISIBLE)
+            case Load(timeout_s):
+                return await load(self.station, self.trace, self.address, timeout_s)
+            case Info(timeout_s):
+                return _reply(await self.station.api.info(self.trace, **self.common("info", timeout_s)))
+            case Join(timeout_s) if self.keys is not None:
+                return _reply(await self.station.api.join(self.trace, self.keys, **self.common("join", timeout_s)))
+            case Guest(timeout_s):
+                return _reply(await self.station.api.guest(self.trace, **self.common("guest", timeout_s)))
+            case Signal(token, timeout_s):
+                return await self.signal(token, timeout_s)
+            case Media(timeout_s):
+                return await self.connect_media(timeout_s)
+            case Stay(duration_s):
+                return await self.stay(duration_s)
+        raise AssertionError(f"the flow asked for {step} without an identity")
+
+    def common(self, step: str, timeout_s: float) -> dict[str, Any]:
+        number = self.number(step)
+        return {"role": self.role, "timeout_s": timeout_s, "attempt_group": self.group, "attempt_no": number}
+
+    async def signal(self, token: str, timeout_s: float) -> Reply:
+        livekit = self.station.livekit
+        if livekit is None:
+            return _of(self.record(Operation.SIGNAL, timeout_s, **_NO_LIVEKIT))
+        await self.leave()
+        self.token = token
+        if livekit.lists_rooms:  # where joining makes rooms (auto_create), only this tells whether there was one before
+            await livekit.rooms(self.trace)
+        row, session = await livekit.signal(self.trace, token, **self.common("signal", timeout_s))
+        if session is not None:
+            self.sessions.append(session)
+        return _of(row)
+
+    async def connect_media(self, timeout_s: float) -> Reply:
+        """Media over a connection of its own, since the RTC library signals for itself; it replaces the first one."""
+        if not self.media or self.station.livekit is None or not self.station.livekit.carries_media:
+            return Reply(self.station.clock.now(), Outcome.UNKNOWN)
+        await self.leave()
+        row, session = await self.station.livekit.media(
+            self.trace,
+            self.token,
+            **self.common("media", timeout_s),
+        )
+        if session is not None:
+            self.sessions.append(session)
+        return _of(row)
+
+    async def stay(self, duration_s: float) -> Reply:
+        session, clock = self.sessions[-1], self.station.clock
+        sent_at = clock.now()
+        stayed = await session.stays(duration_s)
+        row = self.record(
+            Operation.STAY,
+            duration_s,
+            sent_at=sent_at,
+            outcome=Outcome.VISIBLE if stayed else Outcome.UNKNOWN,
+            failure=None if stayed else Failure.DROPPED,
+            failure_layer=None if stayed else FailureLayer.SIGNAL,
+            reason="" if stayed else session.why or "the connection was lost",
+        )
+        return _of(row)
+
+    def record(self, operation: Operation, timeout_s: float, sent_at: int = 0, **fields: Any) -> Observation:
+        """A row of the join's own about a step that no source records."""
+        now = self.station.clock.now()
+        return self.station.vantage.record(
+            self.trace,
+            source=Source.JOIN,
+            target=self.station.target.livekit,
+            operation=operation,
+            sent_at=sent_at or now,
+            received_at=now,
+            **self.common(operation.value, timeout_s),
+            **fields,
+        )
+
+    async def leave(self) -> None:
+        while self.sessions:
+            await self.sessions.pop().close()
+
+
+def _of(row: Observation) -> Reply:
+    return Reply(row.received_at or row.sent_at, row.outcome, row.status, row.failure)
+
+
+def _reply(answer: Answer) -> Reply:
+    row = answer.row
+    return Reply(
+        row.received_at or row.sent_at,
+        row.outcome,
+        row.status,
+        row.failure,
+        token=answer.token,
+        retry_after_s=answer.retry_after_s,
+        body=answer.body,
+    )
+
+
+async def load(
+    station: Station,
+    trace: Trace,
+    address: Address | None,
+    timeout_s: float = CLIENT_CUTOFF_S,
+    *,
+    planned_at: int | None = None,
+) -> Reply:
+    """What the released web client would hold: the selected relay asked once, cut off, never asked again.
+
+    A cut-off proves nothing of the relay and is `unknown`; the client shows "Loading nest..." all the same.
+    """
+    if address is None or not station.relays:
+        return Reply(station.clock.now(), Outcome.UNKNOWN, failure=Failure.UNREACHABLE)
+    row, event = await station.relays[0].query(
+        trace,
+        address=address,
+        timeout_s=timeout_s,
+        source=Source.CLIENT,
+        operation=Operation.LOAD,
+        planned_at=planned_at,
+    )
+    return Reply(row.received_at or row.sent_at, row.outcome, row.status, row.failure, nest=_nest_of(event))
+
+
+def _nest_of(event: Event | None) -> Nest | None:
+    try:
+        return None if event is None else read_nest(event)
+    except ValueError:
+        return None
+
+
+async def join(
+    station: Station,
+    trace: Trace,
+    policy: Policy,
+    *,
+    rng: Uniform,
+    nest: Nest | None = None,
+    address: Address | None = None,
+    keys: Keys | None = None,
+    relays: tuple[str, ...] = (),
+    media: bool = True,
+) -> Verdict:
+    """One join from arrival to verdict, then leave. Two rows beside the steps': the intent and the verdict."""
+    clock, vantage = station.clock, station.vantage
+    joiner = _Joiner(station, trace, address or (nest.address if nest else None), keys, media, vantage.new_id())
+    arrived_at = clock.now()
+    common: dict[str, Any] = {
+        "source": Source.JOIN,
+        "target": station.target.api,
+        "operation": Operation.VERDICT,
+        "role": joiner.role,
+        "attempt_group": joiner.group,
+    }
+    vantage.record(trace, sent_at=arrived_at, **common, **_INTENT)
+    await vantage.committed()
+    loading = asyncio.create_task(load(station, trace, joiner.address))
+    flow = join_flow(trace.room, keys is not None, policy, arrived_at=arrived_at, rng=rng, nest=nest, relays=relays)
+    first: dict[str, Reply] = {}
+    try:
+        verdict = await _drive(joiner, flow, first)
+        first["load"] = await loading
+    finally:
+        loading.cancel()
+        await asyncio.shield(joiner.leave())
+    vantage.record(
+        trace,
+        sent_at=arrived_at,
+        received_at=clock.now(),
+        status=verdict.last_status,
+        **_outcome(verdict),
+        **common,
+        detail=_facts(joiner, verdict, policy, arrived_at, first),
+    )
+    return verdict
+
+
+async def _drive(joiner: _Joiner, flow: Generator[Step, Reply, Verdict], first: dict[str, Reply]) -> Verdict:
+    try:
+        step = next(flow)
+        while True:
+            reply = await joiner.perform(step)
+            first.setdefault(type(step).__name__.lower(), reply)
+            step = flow.send(reply)
+    except StopIteration as ended:
+        verdict: Verdict = ended.value
+        return verdict
+
+
+_INTENT: Final[dict[str, Any]] = {
+    "outcome": Outcome.UNKNOWN,
+    "failure": Failure.INTENT,
+    "failure_layer": FailureLayer.PROBER,
+    "reason": "about to join",
+}
+_FAILURES = {
+    Kind.STARTING_UP: (Outcome.ABSENT, Failure.NOT_FOUND),
+    Kind.GONE: (Outcome.ABSENT, Failure.NOT_FOUND),
+    Kind.NOT_LOADED: (Outcome.UNKNOWN, Failure.NOT_FOUND),
+    Kind.UNAUTHORISED: (Outcome.REFUSED, Failure.UNAUTHORISED),
+    Kind.FORBIDDEN: (Outcome.REFUSED, Failure.FORBIDDEN),
+    Kind.RATE_LIMITED: (Outcome.REFUSED, Failure.RATE_LIMITED),
+    Kind.API_DOWN: (Outcome.UNKNOWN, Failure.SERVER_ERROR),
+    Kind.BAD_TOKEN: (Outcome.UNKNOWN, Failure.BAD_TOKEN),
+    Kind.LIVEKIT_UNREACHABLE: (Outcome.UNKNOWN, Failure.UNREACHABLE),
+}
+
+
+_NO_LIVEKIT: Final[dict[str, Any]] = {
+    "outcome": Outcome.UNKNOWN,
+    "failure": Failure.UNREACHABLE,
+    "failure_layer": FailureLayer.SIGNAL,
+    "reason": "neither the target nor the nest names a LiveKit server: give --livekit",
+}
+
+
+def _outcome(verdict: Verdict) -> dict[str, Any]:
+    if verdict.kind in JOINED:
+        return {"outcome": Outcome.VISIBLE}
+    if verdict.attempts and verdict.attempts[-1].failure is Failure.BUDGET:
+        spent = {"failure": Failure.BUDGET, "failure_layer": FailureLayer.PROBER}
+        return {"outcome": Outcome.PROBE_ERROR, "reason": "our own request budget is spent", **spent}
+    outcome, failure = _FAILURES[verdict.kind]
+    return {"outcome": outcome, "failure": failure, "failure_layer": FailureLayer.API, "reason": verdict.kind.value}
+
+
+def _facts(joiner: _Joiner, verdict: Verdict, policy: Policy, arrived_at: int, first: dict[str, Reply]) -> str:
+    """The verdict's detail: how it ended, and what the two baselines would have said at arrival."""
+    rounds = sum(attempt.step == "guest" for attempt in verdict.attempts)
+    return detail(
+        verdict=verdict.kind.value,
+        message=verdict.message,
+        retry_offered=verdict.retry_offered,
+        policy=policy.name,
+        requests=verdict.requests,
+        guest_requests=rounds,
+        elapsed_s=verdict.elapsed_s,
+        age_s=verdict.age_s,
+        status=verdict.status,
+        relays=list(verdict.relays),
+        said={baseline.name: _said(joiner, baseline, arrived_at, first) for baseline in (GUIDE, RELEASED)},
+    )
+
+
+def _said(joiner: _Joiner, baseline: Policy, arrived_at: int, first: dict[str, Reply]) -> dict[str, object]:
+    flow = join_flow(
+        joiner.trace.room,
+        joiner.keys is not None,
+        baseline,
+        arrived_at=arrived_at,
+        rng=_NEVER_DRAWN,
+        nest=first["load"].nest,
+    )
+    end = rehearse(flow, first)
+    return {"verdict": end.kind.value, "message": end.message, "age_s": end.age_s, "retry": end.retry_offered}
+
+
+class _NoDice:
+    """The baselines ask once and draw nothing."""
+
+    def random(self) -> float:
+        raise AssertionError("a policy that asks once drew a random number")
+
+
+_NEVER_DRAWN = _NoDice()

@@ -1,0 +1,560 @@
+"""What changed from one span of time to another: counts, shares and delays, each difference with its interval. Pure.
+
+    counts    how many times as many an hour: the exact interval of a ratio of Poisson rates, from the binomial law of
+              the one count given the sum of both (Przyborowski & Wilenski 1940), by the hours the collector worked
+    shares    the difference, by Newcombe (1998), method 10: Wilson's interval of each, their arms squared and added
+    delays    the difference of two quantiles of interval-censored delays. Of each the interval by order statistics
+              assumes nothing: its lower end is a lower bound of a row, its upper end an upper one. What the rows leave
+              open even without any error adds up; what sampling adds beyond it is squared and added, as for shares
+
+Rows are not independent: those of one hour, or of one nest, share their fate. So each share and quantile counts as so
+many fewer rows as its variance between such blocks is greater (the design effect; Rao & Scott 1992).
+
+Of twenty comparisons one differs by chance. `holm` says which still differ when all are taken together (Holm 1979).
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
+from typing import Any, Final, Literal, NamedTuple
+
+import numpy as np
+import pandas as pd
+from numpy.typing import ArrayLike
+from scipy import special
+
+from nestobs.join.flow import Kind
+from nestobs.observation.columns import Flags, Floats, Ints, codes_of, equals, units_of
+from nestobs.observation.schema import Failure, Source
+from nestobs.observation.window import SECOND_NS, Window
+from nestobs.timeline.delays import joinable
+
+Group = Literal["count", "share", "median", "ninth"]
+Interval = Callable[[float], tuple[float, float]]
+
+LEVEL: Final = 0.95
+LEAST_BLOCKS: Final = 20
+"""Rows of one hour are a block; where there are fewer hours than this, those of one nest."""
+
+MOST_RELAYS: Final = 6
+"""Relays beyond the most watched are not compared: each comparison more makes the others' harder to believe."""
+
+HOUR_S: Final = 3_600
+JOINABLE: Final = "joinable"
+"""When a join succeeds (delays.joinable), beside the layers."""
+
+QUANTILES: Final[dict[Group, float]] = {"median": 0.5, "ninth": 0.9}
+_ASKED: Final = (Source.RELAY, Source.API, Source.LIVEKIT, Source.CLIENT)
+_HOST: Final = re.compile(r"[a-z+]+://([^/?#]*)")
+_INF: Final = math.inf
+
+
+# one estimate
+
+
+class Ends(NamedTuple):
+    """An estimate's interval from `low` to `high`; within it, from `least` to `most`, what the rows themselves leave
+    open without any error of sampling: nothing, and both the estimate, where they are exact."""
+
+    low: float
+    least: float
+    most: float
+    high: float
+
+
+@dataclass(frozen=True, slots=True)
+class Share:
+    """`hits` of `n`, n above 0, which count as n / deff independent ones."""
+
+    hits: int
+    n: int
+    deff: float = 1.0
+
+    def at(self, level: float) -> Ends:
+        """Wilson's score interval."""
+        z, n, p = float(special.ndtri(0.5 + level / 2.0)), self.n / self.deff, self.hits / self.n
+        middle, arm = 2.0 * n * p + z * z, z * math.sqrt(z * z + 4.0 * n * p * (1.0 - p))
+        whole = 2.0 * (n + z * z)
+        return Ends(max(0.0, min(p, (middle - arm) / whole)), p, p, min(1.0, max(p, (middle + arm) / whole)))
+
+
+@dataclass(frozen=True, slots=True)
+class Quantile:
+    """The p-quantile of delays in (lower, upper]: both sorted, shape (n,), n above 0, seconds; n / deff independent."""
+
+    p: float
+    lower: Floats
+    upper: Floats
+    deff: float = 1.0
+
+    @property
+    def n(self) -> int:
+        """Rows."""
+        return len(self.lower)
+
+    def at(self, level: float) -> Ends:
+        """By order statistics: distribution-free, exact for independent rows. Open ends are infinite."""
+        n = self.n
+        whole, tail = max(1, math.floor(n / self.deff)), (1.0 - level) / 2.0
+        first, last = (_binomial(share, whole, self.p) for share in (tail, 1.0 - tail))
+        low, high = math.floor(first / whole * n), math.ceil((last + 1.0) / whole * n)
+        middle = max(1, math.ceil(self.p * n - 1e-9))
+        return Ends(
+            float(self.lower[low - 1]) if low >= 1 else -_INF,
+            float(self.lower[middle - 1]),
+            float(self.upper[middle - 1]),
+            float(self.upper[high - 1]) if high <= n else _INF,
+        )
+
+
+def _binomial(share: float, n: int, p: float) -> float:
+    """The least count at or below which the law of `n` draws at `p` has at least `share`."""
+    count = math.ceil(special.bdtrik(share, n, p))
+    return float(count - 1 if count > 0 and special.bdtr(count - 1, n, p) >= share else count)
+
+
+Estimate = Share | Quantile
+
+
+def difference(after: Estimate, before: Estimate, level: float = LEVEL) -> tuple[float, float]:
+    """The interval of `after` less `before`; an end that nothing bounds is infinite."""
+    now, then = after.at(level), before.at(level)
+    low = _less(now.least, then.most, -_INF) - math.hypot(_arm(now.least, now.low), _arm(then.high, then.most))
+    high = _less(now.most, then.least, _INF) + math.hypot(_arm(now.high, now.most), _arm(then.least, then.low))
+    return low, high
+
+
+def _less(one: float, other: float, unknown: float) -> float:
+    """one - other; two infinities leave it open."""
+    return unknown if math.isinf(one) and math.isinf(other) else one - other
+
+
+def _arm(one: float, other: float) -> float:
+    return 0.0 if one == other else one - other
+
+
+def rate_ratio(after: int, after_s: float, before: int, before_s: float, level: float = LEVEL) -> tuple[float, float]:
+    """The interval of how many times as many came in a second, of Poisson counts in so many seconds; (0, inf) when
+    nothing came in either or there was no time to count in."""
+    if after + before == 0 or not after_s > 0 or not before_s > 0:
+        return 0.0, _INF
+    tail, scale = (1.0 - level) / 2.0, before_s / after_s
+    low = float(special.betaincinv(after, before + 1.0, tail)) if after else 0.0
+    high = float(special.betaincinv(after + 1.0, before, 1.0 - tail)) if before else 1.0
+    return scale * low / (1.0 - low), scale * high / (1.0 - high) if high < 1.0 else _INF
+
+
+def poisson(count: int, level: float = LEVEL) -> tuple[float, float]:
+    """The exact interval of the mean of a Poisson count (Garwood 1936)."""
+    tail = (1.0 - level) / 2.0
+    low = float(special.gammaincinv(count, tail)) if count else 0.0
+    return low, float(special.gammaincinv(count + 1.0, 1.0 - tail))
+
+
+def touching(interval: Interval, null: float = 0.0) -> float:
+    """p: one less the level at which an interval just reaches `null`; to three digits, 1 at most, 1e-12 at least."""
+
+    def leaves_out(p: float) -> bool:
+        low, high = interval(1.0 - p)
+        return low > null or high < null
+
+    least, most = 1e-12, 1.0 - 1e-9
+    if not leaves_out(most):
+        return 1.0
+    if leaves_out(least):
+        return least
+    while most > 1.001 * least:
+        middle = math.sqrt(least * most)
+        least, most = (least, middle) if leaves_out(middle) else (middle, most)
+    return most
+
+
+def holm(ps: ArrayLike) -> Floats:
+    """Each p corrected for how many there are, in their order: at most .05 where a difference remains at that level."""
+    found = np.asarray(ps, dtype=np.float64)
+    order = np.argsort(found, kind="stable")
+    raised = np.minimum(1.0, np.maximum.accumulate(found[order] * np.arange(len(found), 0, -1)))
+    held = np.empty_like(found)
+    held[order] = raised
+    return held
+
+
+# blocks
+
+
+def blocks(sent_at: ArrayLike, unit: Callable[[], ArrayLike]) -> Ints:
+    """A number for each row from 0: its hour, or, where the hours are fewer than LEAST_BLOCKS, its nest (`unit`)."""
+    hour = np.asarray(sent_at, dtype=np.int64) // (HOUR_S * SECOND_NS)
+    codes, hours = pd.factorize(hour)
+    return np.asarray(codes if len(hours) >= LEAST_BLOCKS else pd.factorize(np.asarray(unit()))[0], dtype=np.int64)
+
+
+def design_effect(hit: Flags, block: Ints) -> float:
+    """How much greater the variance of the share of hits is than if rows were independent; at least 1, NaN where all
+    rows are alike or one block."""
+    count = int(block.max(initial=-1)) + 1
+    p = float(hit.mean()) if len(hit) else 0.0
+    if count < 2 or p in (0.0, 1.0):
+        return math.nan
+    apart = np.bincount(block, weights=hit - p, minlength=count)
+    return max(1.0, count / (count - 1.0) * float(apart @ apart) / (len(hit) * p * (1.0 - p)))
+
+
+def _shared(first: float, second: float) -> tuple[float, float]:
+    """Two design effects, an unknown one taken for the other, both unknown for 1."""
+    known = [one for one in (first, second) if not math.isnan(one)]
+    other = known[0] if known else 1.0
+    return (other if math.isnan(first) else first), (other if math.isnan(second) else second)
+
+
+# two spans
+
+
+@dataclass(frozen=True)
+class Span:
+    """What was observed in a window. rows: observations sent in it (source, operation, vantage, target, sent_at,
+    status, failure, trace_id, nest); timelines, joins: of nests made in it. worked_s: for so long the collector was at
+    work."""
+
+    window: Window
+    worked_s: float
+    rows: pd.DataFrame
+    timelines: pd.DataFrame
+    joins: pd.DataFrame
+
+    @property
+    def nests(self) -> int:
+        """Different nests."""
+        return len(self.timelines[["trace_id", "nest"]].drop_duplicates())
+
+    @cached_property
+    def delays(self) -> dict[str, Delays]:
+        """See `delay_rows`."""
+        return delay_rows(self.timelines)
+
+    @cached_property
+    def join_shares(self) -> dict[str, tuple[Flags, Ints]]:
+        """See `join_shares`."""
+        return join_shares(self.joins)
+
+
+def spans(
+    rows: pd.DataFrame,
+    timelines: pd.DataFrame,
+    joins: pd.DataFrame,
+    windows: Sequence[Window],
+    worked_s: Sequence[float],
+) -> list[Span]:
+    """A span for each window: `rows` as Store.frame gives them, also those around the windows, `timelines` and `joins`
+    made of them. A nest belongs to the window it was made in; without an origin, to that of its first observation."""
+    lines = timelines.assign(made_at=_made_at(rows, timelines))
+    key = ["trace_id", "nest"]
+    nests = lines[[*key, "made_at"]].drop_duplicates(key)
+    made = joins[key].merge(nests, on=key, how="left")["made_at"].fillna(-1).to_numpy(np.int64)
+    sent = rows["sent_at"].to_numpy(np.int64)
+    found = []
+    for window, worked in zip(windows, worked_s, strict=True):
+        of = (lines["made_at"] >= window.start) & (lines["made_at"] < window.end)
+        first, last = np.searchsorted(sent, [window.start, window.end]) if _rising(sent) else (0, len(sent))
+        some = rows.iloc[first:last]
+        inside = sent[first:last]
+        if not _rising(sent):
+            some = some[(inside >= window.start) & (inside < window.end)]
+        ours = joins[(made >= window.start) & (made < window.end)]
+        found.append(Span(window, worked, some, lines[of], ours))
+    return found
+
+
+def _rising(values: Ints) -> bool:
+    return bool((values[1:] >= values[:-1]).all())
+
+
+def _made_at(rows: pd.DataFrame, timelines: pd.DataFrame) -> Ints:
+    """Per timeline the instant its nest was made, or first observed, ns."""
+    origin = timelines["origin_at"]
+    made = np.array(origin.astype("int64"), dtype=np.int64)
+    unknown = origin.isna().to_numpy(bool)
+    if unknown.any():
+        wanted = timelines.loc[unknown, ["trace_id", "nest"]]
+        about = rows[rows["nest"].isin(wanted["nest"]) & rows["trace_id"].isin(wanted["trace_id"])]
+        about = about[["trace_id", "nest", "sent_at"]].astype({"trace_id": "str", "nest": "str"})
+        first = about.groupby(["trace_id", "nest"])["sent_at"].min().rename("first")
+        began = wanted.join(first, on=["trace_id", "nest"])["first"]
+        made[unknown] = began.fillna(-1).to_numpy(np.int64)
+    return np.asarray(made, dtype=np.int64)
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """One comparison. name: of a measure or a layer. before_n, after_n: what each rests on. before, after: at LEVEL;
+    counts are per hour. low, high: of the difference, in the same unit, or of the ratio, for counts. p: see `touching`.
+    """
+
+    group: Group
+    name: str
+    before_n: int
+    after_n: int
+    before: Ends
+    after: Ends
+    low: float
+    high: float
+    p: float
+    remains: bool = False
+
+    @property
+    def differs(self) -> bool:
+        """Whether the interval leaves out that nothing changed."""
+        null = 1.0 if self.group == "count" else 0.0
+        return self.low > null or self.high < null
+
+
+def compare(after: Span, before: Span) -> list[Change]:
+    """All comparisons for which both spans have something, in a fixed order; `remains` is by Holm over all of them."""
+    found = [*_counts(after, before), *_shares(after, before), *_delays(after, before)]
+    held = holm([one.p for one in found])
+    return [replace(one, remains=bool(p <= 1.0 - LEVEL)) for one, p in zip(found, held, strict=True)]
+
+
+def _counts(after: Span, before: Span) -> list[Change]:
+    made = []
+    for name, now, then in (("nests", after.nests, before.nests), ("joins", len(after.joins), len(before.joins))):
+        if now + then == 0 or not after.worked_s > 0 or not before.worked_s > 0:
+            continue
+
+        def ratio(level: float, now: int = now, then: int = then) -> tuple[float, float]:
+            return rate_ratio(now, after.worked_s, then, before.worked_s, level)
+
+        ends = (_hourly(then, before.worked_s), _hourly(now, after.worked_s))
+        made.append(Change("count", name, then, now, *ends, *ratio(LEVEL), touching(ratio, 1.0)))
+    return made
+
+
+def _hourly(count: int, worked_s: float) -> Ends:
+    low, high = poisson(count)
+    scale = HOUR_S / worked_s
+    return Ends(scale * low, scale * count, scale * count, scale * high)
+
+
+SHARES: Final = ("joined", "lost", "guest_instead", "guide_untrue", "status_429", "status_5xx", "timeouts")
+"""Names of the shares, in their order."""
+
+
+def _shares(after: Span, before: Span) -> list[Change]:
+    now, then = (one.join_shares | request_shares(one.rows) for one in (after, before))
+    made = []
+    for name in SHARES:
+        (hit, block), (was, was_block) = now[name], then[name]
+        if not len(hit) or not len(was):
+            continue
+        deffs = _shared(design_effect(hit, block), design_effect(was, was_block))
+        one = Share(int(hit.sum()), len(hit), deffs[0])
+        other = Share(int(was.sum()), len(was), deffs[1])
+        made.append(_change("share", name, one, other))
+    return made
+
+
+def _change(group: Group, name: str, one: Estimate, other: Estimate) -> Change:
+    def apart(level: float) -> tuple[float, float]:
+        return difference(one, other, level)
+
+    low, high = apart(LEVEL)
+    p = touching(apart) if low > 0.0 or high < 0.0 else 1.0  # only small ones matter, and each costs time
+    return Change(group, name, other.n, one.n, other.at(LEVEL), one.at(LEVEL), low, high, p)
+
+
+def join_shares(joins: pd.DataFrame) -> dict[str, tuple[Flags, Ints]]:
+    """Some of SHARES -> of which joins it is: whether each is a hit, and its block.
+
+    joined: joins that got in. lost: joins that did not, of a nest that could be joined by the end of watching, among
+    those of which that is known. guest_instead: signed in, joined as a guest. guide_untrue: what the guide's client
+    would have said was untrue, among what can be judged.
+    """
+    unit = joins["trace_id"].where(joins["trace_id"] != "", joins["nest"]).to_numpy(object)
+    block = blocks(joins["arrived_at"].astype("int64"), lambda: unit)
+    joined = joins["joined"].to_numpy(bool)
+    known = joined | joins["became_joinable"].notna().to_numpy(bool)
+    could = joins["became_joinable"].fillna(value=False).to_numpy(bool)
+    judged = joins["guide_true"].notna().to_numpy(bool)
+    untrue = ~joins["guide_true"].fillna(value=True).to_numpy(bool)
+    guest = joins["verdict"].isin([Kind.GUEST_INSTEAD]).to_numpy(bool)
+    return {
+        "joined": (joined, block),
+        "lost": ((could & ~joined)[known], _packed(block[known])),
+        "guest_instead": (guest, block),
+        "guide_untrue": (untrue[judged], _packed(block[judged])),
+    }
+
+
+def request_shares(rows: pd.DataFrame) -> dict[str, tuple[Flags, Ints]]:
+    """The rest of SHARES. status_429, status_5xx: answers, of API requests; timeouts: of all requests."""
+    source, failure = rows["source"], rows["failure"]
+    asked = source.isin([str(one) for one in _ASKED]).to_numpy(bool) & ~equals(failure, Failure.INTENT)
+    sent = rows["sent_at"].to_numpy(np.int64)[asked]
+    block = blocks(sent, lambda: units_of(rows)[0][asked])
+    api = equals(source, Source.API)[asked]
+    status = rows["status"].fillna(0).to_numpy(np.int64)[asked][api]
+    late = equals(failure, Failure.TIMEOUT)[asked]
+    of_api = _packed(block[api])
+    return {
+        "status_429": (status == 429, of_api),
+        "status_5xx": ((status >= 500) & (status < 600), of_api),
+        "timeouts": (late, block),
+    }
+
+
+def _packed(block: Ints) -> Ints:
+    """The same blocks, numbered without gaps."""
+    return np.asarray(pd.factorize(block)[0], dtype=np.int64)
+
+
+def _delays(after: Span, before: Span) -> list[Change]:
+    now, then = after.delays, before.delays
+    made = []
+    for group, p in QUANTILES.items():
+        for layer in compared_layers(now, then):
+            deffs = _shared(_spread(now[layer], p), _spread(then[layer], p))
+            one, other = (_quantile(part[layer], p, deff) for part, deff in zip((now, then), deffs, strict=True))
+            made.append(_change(group, layer, one, other))
+    return made
+
+
+@dataclass(frozen=True, slots=True)
+class Delays:
+    """Of a layer: (lower, upper] of each nest and vantage, seconds, and blocks; all of shape (n,)."""
+
+    lower: Floats
+    upper: Floats
+    block: Ints
+
+
+def delay_rows(timelines: pd.DataFrame) -> dict[str, Delays]:
+    """The proven delays of each layer of which there are any, and of JOINABLE."""
+    found: dict[str, Delays] = {}
+    if timelines.empty:
+        return found
+    join = joinable(timelines)
+    if len(join):
+        found[JOINABLE] = _rows(join)
+    proven = timelines[(timelines["polls"] > 0) & timelines["upper_s"].notna() & timelines["origin_at"].notna()]
+    proven = proven.assign(unit=proven["trace_id"].where(proven["trace_id"] != "", proven["nest"]))
+    return found | {str(layer): _rows(rows) for layer, rows in proven.groupby("layer", sort=True)}
+
+
+def _rows(rows: pd.DataFrame) -> Delays:
+    lower, upper = (rows[name].to_numpy(np.float64) for name in ("lower_s", "upper_s"))
+    return Delays(lower, upper, blocks(rows["origin_at"].astype("int64"), lambda: rows["unit"].to_numpy(object)))
+
+
+def compared_layers(*parts: dict[str, Delays]) -> list[str]:
+    """Layers that all parts have; of relays the MOST_RELAYS with the most rows in the first."""
+    shared = [layer for layer in parts[0] if all(layer in part for part in parts[1:])]
+    relays = sorted((one for one in shared if one.startswith("relay:")), key=lambda one: -len(parts[0][one].lower))
+    return [layer for layer in shared if not layer.startswith("relay:") or layer in relays[:MOST_RELAYS]]
+
+
+def _quantile(rows: Delays, p: float, deff: float) -> Quantile:
+    return Quantile(p, np.sort(rows.lower), np.sort(rows.upper), deff)
+
+
+def _spread(rows: Delays, p: float) -> float:
+    """The greater design effect of the two shares, surely and possibly visible, where each is about p."""
+    place = max(1, math.ceil(p * len(rows.lower))) - 1
+    found = [design_effect(ends <= np.sort(ends)[place], rows.block) for ends in (rows.lower, rows.upper)]
+    known = [one for one in found if not math.isnan(one)]
+    return max(known, default=math.nan)
+
+
+def quantile_of(rows: Delays, p: float, level: float = LEVEL) -> Ends:
+    """The interval of a quantile of delays, rows of a block sharing their fate."""
+    deff = _spread(rows, p)
+    return _quantile(rows, p, 1.0 if math.isnan(deff) else deff).at(level)
+
+
+def share_of(hit: Flags, block: Ints, level: float = LEVEL) -> Ends:
+    """The interval of a share of rows, rows of a block sharing their fate."""
+    deff = design_effect(hit, block)
+    return Share(int(hit.sum()), len(hit), 1.0 if math.isnan(deff) else deff).at(level)
+
+
+def frame(changes: Sequence[Change]) -> pd.DataFrame:
+    """A row a change: its fields, each of the ends of `before` and `after` by itself, and `differs`."""
+    made: list[dict[str, Any]] = []
+    for one in changes:
+        row: dict[str, Any] = {"group": one.group, "name": one.name, "before_n": one.before_n, "after_n": one.after_n}
+        for word, ends in (("before", one.before), ("after", one.after)):
+            row |= {f"{word}_{end}": value for end, value in ends._asdict().items()}
+        made.append(
+            row | {"low": one.low, "high": one.high, "p": one.p, "differs": one.differs, "remains": one.remains}
+        )
+    return pd.DataFrame(made)
+
+
+# day by day
+
+DAYS: Final = {
+    "start": "datetime64[ns, UTC]",
+    "nests": "int64",
+    "joins": "int64",
+    "covered": "float64",
+    "median_low_s": "float64",
+    "median_high_s": "float64",
+    "lost_low": "float64",
+    "lost_high": "float64",
+}
+"""Columns of `daily` and their dtypes."""
+
+
+def daily(spans: Sequence[Span]) -> pd.DataFrame:
+    """A row a span: nests, joins, share of the window in which the collector worked, and 95 % intervals of the median
+    delay until a join succeeds and of the lost share; NaN where there is nothing. Columns DAYS."""
+    made: list[dict[str, Any]] = []
+    for span in spans:
+        join = span.delays.get(JOINABLE)
+        median = quantile_of(join, 0.5) if join is not None else Ends(*[math.nan] * 4)
+        hit, block = span.join_shares["lost"]
+        lost = share_of(hit, block) if len(hit) else Ends(*[math.nan] * 4)
+        made.append(
+            {
+                "start": pd.Timestamp(span.window.start, unit="ns", tz="UTC"),
+                "nests": span.nests,
+                "joins": len(span.joins),
+                "covered": min(1.0, span.worked_s / span.window.seconds),
+                "median_low_s": median.low,
+                "median_high_s": median.high,
+                "lost_low": lost.low,
+                "lost_high": lost.high,
+            }
+        )
+    return pd.DataFrame(made, columns=list(DAYS)).astype(DAYS)
+
+
+# the request budget
+
+BUDGET: Final = {"vantage": "str", "host": "str", "requests": "int64", "per_hour": "float64", "peak": "int64"}
+"""Columns of `budget_used` and their dtypes."""
+
+
+def budget_used(span: Span, window_s: float) -> pd.DataFrame:
+    """API requests by vantage and host: how many, per hour of the window, and in its busiest `window_s` seconds.
+
+    One vantage stands for one address; several behind one address share what it may ask. Columns BUDGET.
+    """
+    rows = span.rows
+    asked = equals(rows["source"], Source.API) & ~equals(rows["failure"], Failure.INTENT)
+    made = []
+    for (vantage, host), sent in rows[asked].groupby(["vantage", _hosts(rows["target"][asked])])["sent_at"]:
+        at = np.sort(sent.to_numpy(np.int64))
+        inside = np.searchsorted(at, at + round(window_s * SECOND_NS), side="left") - np.arange(len(at))
+        made.append((vantage, host, len(at), len(at) * HOUR_S / span.window.seconds, int(inside.max())))
+    return pd.DataFrame(made, columns=list(BUDGET)).astype(BUDGET)
+
+
+def _hosts(targets: pd.Series) -> pd.Series:
+    """Host and port of each URL, the text itself where it has none."""
+    code, texts = codes_of(targets)
+    hosts = [part[1] if (part := _HOST.match(text)) and part[1] else text for text in texts]
+    return pd.Series(np.array([*hosts, ""], dtype=object)[code], index=targets.index, name="host")

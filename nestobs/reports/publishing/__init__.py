@@ -1,0 +1,1 @@
+"""How a notebook becomes a page, and how pages are kept: on a schedule, whole or not at all."""

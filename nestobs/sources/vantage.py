@@ -1,0 +1,136 @@
+"""One place and clock from which things are observed, and the pen that writes its rows.
+
+Every source is handed a Vantage and records each attempt through it, so that ids, clock facts and loop lag are filled
+in once, here. Rows go to a sink: the store's writer in a run, a list in a test.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from typing import Any
+
+from nestobs.observation.schema import (
+    HEARTBEAT_S,
+    Failure,
+    FailureLayer,
+    Observation,
+    Operation,
+    Outcome,
+    Source,
+    detail,
+)
+from nestobs.sources.clock import SECOND_NS, Clock, Disturbance, LoopWatch, uuid7
+
+
+@dataclass(frozen=True, slots=True)
+class Trace:
+    """One nest under observation: what its rows carry. `nest` and `room` are empty while unknown."""
+
+    trace_id: str = ""
+    nest: str = ""
+    room: str = ""
+
+
+NO_TRACE = Trace()
+
+
+async def _nothing_to_commit() -> None:
+    return
+
+
+@dataclass(slots=True)
+class Vantage:
+    """Name, run, clock and sink. `record` writes one row and returns it.
+
+    `committed` waits until the rows recorded so far are safe: awaited between an intent and its deed.
+    """
+
+    name: str
+    run_id: str
+    sink: Callable[[Observation], None]
+    clock: Clock = field(default_factory=Clock)
+    committed: Callable[[], Awaitable[None]] = _nothing_to_commit
+    watch: LoopWatch = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.watch = LoopWatch(self.clock, self._disturbed)
+
+    def new_id(self) -> str:
+        """A fresh UUIDv7 of this instant."""
+        return uuid7(self.clock.now())
+
+    def record(self, trace: Trace, *, sent_at: int, observation_id: str = "", **fields: Any) -> Observation:
+        """Write one observation: the fields of observation.Observation, ids and loop lag filled in."""
+        row = Observation(
+            observation_id=observation_id or self.new_id(),
+            run_id=self.run_id,
+            vantage=self.name,
+            trace_id=trace.trace_id,
+            nest=trace.nest,
+            room=trace.room,
+            sent_at=sent_at,
+            loop_lag_s=self.watch.lag_s(sent_at),
+            **fields,
+        )
+        self.sink(row)
+        return row
+
+    @asynccontextmanager
+    async def heartbeat(self) -> AsyncIterator[None]:
+        """Say every `HEARTBEAT_S`, and once on leaving, that this vantage was at work.
+
+        A row runs from `sent_at`, the beat before, to `received_at`, and carries the greatest lag of the event loop in
+        between. It speaks of no layer, so no timeline sees it. Killed, the last beat is missing: what is claimed is
+        what is certain.
+        """
+        task = asyncio.create_task(self._beats(), name="heartbeat")
+        try:
+            yield
+        finally:
+            task.cancel()
+            await asyncio.gather(task, return_exceptions=True)
+
+    async def _beats(self) -> None:
+        since = self.clock.now()
+        try:
+            while True:
+                await self.clock.until(since + round(HEARTBEAT_S * SECOND_NS))
+                since = self._beat(since)
+        finally:
+            self._beat(since)
+
+    def _beat(self, since: int) -> int:
+        now = self.clock.now()
+        self.record(
+            NO_TRACE,
+            sent_at=since,
+            received_at=now,
+            source=Source.CLOCK,
+            target="clock:",
+            operation=Operation.HEALTH,
+            outcome=Outcome.ACCEPTED,
+        )
+        return now
+
+    def _disturbed(self, found: Disturbance) -> None:
+        words = {
+            "clock_step": "the wall clock was stepped; instants keep to the anchored clock",
+            "suspended": "the machine slept",
+            "loop_blocked": "the event loop was blocked",
+        }
+        self.record(
+            NO_TRACE,
+            sent_at=found.at - round(abs(found.size_s) * 1e9) if found.kind != "clock_step" else found.at,
+            received_at=found.at,
+            source=Source.CLOCK,
+            target="clock:",
+            operation=Operation.STEP,
+            outcome=Outcome.PROBE_ERROR,
+            failure=Failure(found.kind),
+            failure_layer=FailureLayer.PROBER,
+            reason=f"{words[found.kind]} ({found.size_s:+.3f} s)",
+            detail=detail(size_s=found.size_s),
+        )

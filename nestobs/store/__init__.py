@@ -1,0 +1,1 @@
+"""The disk: one writer, any number of readers, no row lost or doubled."""

@@ -1,0 +1,115 @@
+"""Observations as Arrow has them: schemas, sealed files (Parquet), their order, their hash, and pandas' types.
+
+pyarrow takes long to import, so whoever only writes the journal does not.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final, TypeAlias
+
+from nestobs.errors import StoreError
+from nestobs.observation.schema import COLUMNS, Column
+from nestobs.store.files import replacing
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+NAMES: Final = tuple(column.name for column in COLUMNS)
+AT, ID = (NAMES[NAMES.index(name)] for name in ("sent_at", "observation_id"))  # a renamed column fails here
+
+Filters: TypeAlias = "list[tuple[str, str, int | str]] | None"
+"""Conditions (column, sign, value), all of which hold; None: none."""
+
+
+def schema_of(names: Iterable[str], *, encoded: bool = False) -> pa.Schema:
+    """The columns of those names; encoded: text as dictionaries, except for ids, of which no two are alike."""
+    import pyarrow as pa
+
+    types = {"text": pa.large_string(), "int": pa.int64(), "real": pa.float64(), "bool": pa.bool_()}
+    if encoded:
+        types["text"] = pa.dictionary(pa.int32(), pa.string())
+    columns = {column.name: column for column in COLUMNS}
+    kinds = {name: pa.large_string() if name == ID else types[columns[name].type] for name in names}
+    return pa.schema([pa.field(name, kind, columns[name].nullable) for name, kind in kinds.items()])
+
+
+def batch_of(rows: Sequence[tuple[Any, ...]], schema: pa.Schema) -> pa.RecordBatch:
+    """Rows of the journal, at least one, in the order of the schema's columns."""
+    import pyarrow as pa
+
+    arrays = []
+    for values, field in zip(zip(*rows, strict=True), schema, strict=True):
+        stored = pa.int64() if field.type == pa.bool_() else field.type
+        arrays.append(pa.array(values, stored).cast(field.type))
+    return pa.RecordBatch.from_arrays(arrays, schema=schema)
+
+
+def order_of(at: pa.ChunkedArray, read_ids: Callable[[], pa.ChunkedArray]) -> pa.Array | None:
+    """The places of the rows by instant of sending and then id; None where they stand so already, as sealed rows nearly
+    always do: sorting would take longer than reading, and so would reading ids that decide nothing."""
+    import numpy as np
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    instants = at.to_numpy()
+    rising = not bool((instants[1:] < instants[:-1]).any())
+    ties = np.flatnonzero(instants[1:] == instants[:-1])
+    if rising and not len(ties):
+        return None
+    ids = read_ids().combine_chunks()
+    if rising and pc.less_equal(ids[:-1], ids[1:]).to_numpy(zero_copy_only=False)[ties].all():
+        return None
+    return pc.sort_indices(pa.table({AT: at, ID: ids}), [(AT, "ascending"), (ID, "ascending")])
+
+
+def digest_of(ids: pa.ChunkedArray) -> str:
+    """SHA-256 in hex over these texts, sorted as bytes, a newline after each."""
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    one = ids.combine_chunks()
+    one = one.take(pc.array_sort_indices(one))
+    lines = pc.binary_join_element_wise(one, pa.scalar("", one.type), pa.scalar("\n", one.type))
+    length = pc.sum(pc.binary_length(lines)).as_py() or 0  # of the buffer, which may be longer
+    return hashlib.sha256(memoryview(lines.buffers()[2] or b"")[:length]).hexdigest()
+
+
+def write(path: Path, batches: Iterable[pa.RecordBatch]) -> None:
+    """A sealed file of these batches, there whole or not at all."""
+    import pyarrow.parquet as pq
+
+    with (
+        replacing(path) as temporary,
+        pq.ParquetWriter(temporary, schema_of(NAMES), compression="zstd") as sink,
+    ):
+        for batch in batches:
+            sink.write_batch(batch)
+
+
+def read(path: Path, schema: pa.Schema, filters: Filters) -> pa.Table:
+    """The rows of a sealed file that match, under that schema. Raises StoreError when it is gone or damaged."""
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    try:
+        encoded = [field.name for field in schema if pa.types.is_dictionary(field.type)]
+        table = pq.read_table(path, columns=schema.names, filters=filters, read_dictionary=encoded, partitioning=None)
+        return table.select(schema.names).cast(schema)
+    except (OSError, pa.ArrowInvalid) as error:
+        raise StoreError(f"the sealed file {path} is gone or damaged: bring it back from a copy") from error
+
+
+def pandas_type(column: Column, *, categories: bool = False) -> Any:
+    """The pandas type of a column; None for what pandas makes of it."""
+    import pandas as pd
+
+    if column.type == "text":
+        if categories and column.name != ID:
+            return None
+        return pd.StringDtype("pyarrow") if column.nullable else pd.StringDtype("pyarrow", na_value=float("nan"))
+    if not column.nullable:
+        return None
+    return {"int": pd.Int64Dtype(), "real": pd.Float64Dtype(), "bool": pd.BooleanDtype()}[column.type]

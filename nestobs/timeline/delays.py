@@ -1,0 +1,188 @@
+"""From timelines to the delays that decisions are about, one row a nest and vantage, still as intervals.
+
+A join succeeds when the API gives a token and LiveKit then lets the joiner in:
+
+    joinable = max( min(api:join, api:guest), livekit:signal )        a guest has api:guest alone
+
+Layers of one nest depend on each other, so the ends of the same nest's intervals are combined, never their laws:
+min and max of intervals are the intervals of the min and the max of their ends. LiveKit holds a join up only where it
+was proven absent: where signalling was tried late and worked, nothing says that it ever did not.
+
+The time between two layers of one nest is doubly censored: the first became visible in (L1, R1], the second in
+(L2, R2], so the second came (L2 - R1, R2 - L1] after the first; it may be negative.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from itertools import groupby
+from operator import itemgetter
+from typing import Final, Literal
+from urllib.parse import urlsplit
+
+import numpy as np
+import pandas as pd
+
+from nestobs.observation.columns import Flags, codes_of, equals
+from nestobs.observation.schema import Operation, Outcome, Source
+
+BlockKind = Literal["day and host", "hour and host", "nest"]
+LEAST_BLOCKS: Final = 20
+"""Blocks are made finer until there are so many, or until each nest is one."""
+
+_INF: Final = float("inf")
+_SECOND: Final = 1_000_000_000
+_ASKS: Final = (Operation.INFO, Operation.JOIN, Operation.GUEST)
+_KEY: Final = ["unit", "vantage"]
+_ROUTE_ENDS: Final = ("join_lower_s", "join_upper_s", "guest_lower_s", "guest_upper_s")
+
+
+def joinable(timelines: pd.DataFrame, *, signed_in: bool = True) -> pd.DataFrame:
+    """When joins began to succeed: one row per nest under observation and vantage, sorted by time.
+
+    `timelines` as nestobs.timelines gives them. Columns: unit (trace_id, or the nest's address), nest, vantage,
+    lower_s, upper_s (the delay is in (lower_s, upper_s]), seen_until_s (still joinable then), gone_lower_s,
+    gone_upper_s (when it went for good; NaN: it did not), origin_at (datetime64[ns, UTC]), host (of the API asked),
+    relays (those watched, sorted, one space between), hour (0-23, UTC). Rows without an origin or without any proof
+    have no place here.
+
+    join_lower_s, join_upper_s, guest_lower_s, guest_upper_s: the same of each route by itself; NaN where it was not
+    asked. signed_in: whether the joiner asks for an authenticated join first and falls back to the guest join.
+    """
+    table = timelines.assign(unit=timelines["trace_id"].where(timelines["trace_id"] != "", timelines["nest"]))
+    table = table[table["origin_at"].notna() & (table["upper_s"].notna())]
+    relays = _relays(table)
+    token = _layer(table, "api:guest")
+    if signed_in:
+        token = _either(_layer(table, "api:join"), token)
+    signal = _layer(table, "livekit:signal")
+    signal = signal[np.isfinite(signal["lower_s"]) & ~signal["left_censored"]]
+    found = token.join(signal[["lower_s", "upper_s"]].add_suffix("_signal"))
+    for name in ("lower_s", "upper_s"):
+        found[name] = found[[name, f"{name}_signal"]].max(axis=1)
+    for route in ("join", "guest"):
+        found = found.join(_layer(table, f"api:{route}")[["lower_s", "upper_s"]].add_prefix(f"{route}_"))
+    found = found.reset_index().merge(relays, on=_KEY, how="left")
+    found["relays"] = found["relays"].fillna("")
+    hosts = {url: _host(url) for url in found["target"].unique()}
+    found["host"] = found["target"].map(hosts).astype("str")
+    found["hour"] = found["origin_at"].dt.hour.astype("int64")
+    wanted = ["unit", "nest", "vantage", "lower_s", "upper_s", "seen_until_s", "gone_lower_s", "gone_upper_s"]
+    wanted += ["origin_at", "host", "relays", "hour", *_ROUTE_ENDS]
+    return found[wanted].sort_values(["origin_at", "unit", "vantage"], ignore_index=True)
+
+
+def _layer(table: pd.DataFrame, layer: str) -> pd.DataFrame:
+    """The rows of one layer that prove something, by unit and vantage."""
+    return table[(table["layer"] == layer) & (table["polls"] > 0)].set_index(_KEY)
+
+
+def _either(join: pd.DataFrame, guest: pd.DataFrame) -> pd.DataFrame:
+    """The earlier of two layers; where only one was asked, that one. Gone when both are gone."""
+    both = join.index.intersection(guest.index)
+    found = pd.concat([join, guest.loc[guest.index.difference(join.index)]])
+    for name in ("lower_s", "upper_s"):
+        found.loc[both, name] = np.minimum(join.loc[both, name], guest.loc[both, name])
+    found.loc[both, "seen_until_s"] = np.fmax(join.loc[both, "seen_until_s"], guest.loc[both, "seen_until_s"])
+    for name in ("gone_lower_s", "gone_upper_s"):
+        found.loc[both, name] = np.maximum(join.loc[both, name], guest.loc[both, name])  # NaN where one is still there
+    return found
+
+
+def _relays(table: pd.DataFrame) -> pd.DataFrame:
+    rows = table[table["layer"].str.startswith("relay:")]
+    named = zip(rows["unit"], rows["vantage"], rows["layer"].str.removeprefix("relay:"), strict=True)
+    grouped = groupby(sorted(set(named)), key=itemgetter(0, 1))
+    found = [(*key, " ".join(relay for *_, relay in watched)) for key, watched in grouped]
+    kinds = {name: table[name].dtype for name in _KEY}
+    return pd.DataFrame(found, columns=[*_KEY, "relays"]).astype({**kinds, "relays": "str"})
+
+
+def among(
+    timelines: pd.DataFrame,
+    *,
+    window: tuple[pd.Timestamp, pd.Timestamp] | None = None,
+    host: str | Collection[str] = (),
+) -> pd.DataFrame:
+    """The rows of nests made in [start, end) and asked for at one of these API hosts (`HOST:PORT`); none named: all."""
+    hosts = {host} if isinstance(host, str) and host else set(host)
+    keeps = pd.Series(True, index=timelines.index)
+    if window is not None:
+        keeps &= (timelines["origin_at"] >= window[0]) & (timelines["origin_at"] < window[1])
+    if hosts:
+        unit = timelines["trace_id"].where(timelines["trace_id"] != "", timelines["nest"])
+        named = {url: _host(url) in hosts for url in timelines["target"].unique()}
+        asked = timelines["layer"].str.startswith("api:") & timelines["target"].map(named).astype(bool)
+        keeps &= unit.isin(set(unit[asked]))
+    return timelines[keeps]
+
+
+def _host(url: str) -> str:
+    try:
+        return urlsplit(url).netloc
+    except ValueError:
+        return ""
+
+
+def round_trip_s(observations: pd.DataFrame, host: str | Collection[str] = ()) -> float:
+    """The median time from sending an info, join or guest request to its whole answer, seconds; 0 when none came.
+
+    Only answers that prove something count: a timeout is no round trip. host: only of these API hosts; none named: all.
+    """
+    outcome = observations["outcome"]
+    proven = equals(outcome, Outcome.VISIBLE) | equals(outcome, Outcome.ABSENT)
+    proven &= observations["received_at"].notna().to_numpy(bool)
+    chosen = observations[asked_at(observations, host) & proven]
+    spent = (chosen["received_at"] - chosen["sent_at"]).astype("float64") / _SECOND
+    return float(spent.median()) if len(spent) else 0.0
+
+
+def asked_at(observations: pd.DataFrame, host: str | Collection[str] = ()) -> Flags:
+    """Which rows are info, join or guest requests, to these API hosts (`HOST:PORT`); none named: to any."""
+    operation = observations["operation"]
+    asked = equals(observations["source"], Source.API) & np.any([equals(operation, one) for one in _ASKS], axis=0)
+    if hosts := {host} if isinstance(host, str) and host else set(host):
+        code, urls = codes_of(observations["target"])
+        asked &= np.array([*(_host(url) in hosts for url in urls), False])[code]
+    return np.asarray(asked, dtype=bool)
+
+
+def between(timelines: pd.DataFrame, first: str, second: str) -> pd.DataFrame:
+    """How long after layer `first` the layer `second` of the same nest came, at the same vantage.
+
+    Columns: unit, vantage, lower_s, upper_s: the difference is in (lower_s, upper_s], seconds. A nest never seen at
+    `first` tells nothing and has no row; never seen at `second` is right-censored.
+    """
+    table = timelines.assign(unit=timelines["trace_id"].where(timelines["trace_id"] != "", timelines["nest"]))
+    table = table[table["upper_s"].notna()]
+    ends = ["lower_s", "upper_s"]
+    pairs = _layer(table, first)[ends].add_suffix("_1").join(_layer(table, second)[ends].add_suffix("_2"), how="inner")
+    pairs = pairs[np.isfinite(pairs["upper_s_1"])]
+    lower = pairs["lower_s_2"] - pairs["upper_s_1"]
+    upper = pairs["upper_s_2"] - pairs["lower_s_1"]
+    return pd.DataFrame({"lower_s": lower, "upper_s": upper}).reset_index()
+
+
+def blocks(delays: pd.DataFrame) -> tuple[np.ndarray[tuple[int], np.dtype[np.int64]], BlockKind]:
+    """A block for each row of `joinable`, and what makes one: nests of one day and host share their fate.
+
+    Where that makes fewer than LEAST_BLOCKS, hours stand for days, and then nests for hours. All vantages of a nest are
+    in one block.
+    """
+    first = delays.groupby("unit")[["origin_at", "host"]].transform("min")
+    day, hour = first["origin_at"].dt.strftime("%Y-%m-%d"), first["origin_at"].dt.strftime("%Y-%m-%d %H")
+    kinds: list[tuple[BlockKind, pd.Series]] = [
+        ("day and host", day + " " + first["host"]),
+        ("hour and host", hour + " " + first["host"]),
+    ]
+    for kind, label in kinds:
+        if label.nunique() >= LEAST_BLOCKS:
+            return pd.factorize(label)[0].astype(np.int64), kind
+    return pd.factorize(delays["unit"])[0].astype(np.int64), "nest"
+
+
+def closing(delays: pd.DataFrame) -> tuple[pd.Series, pd.Series]:
+    """(lower, upper] of the age at which nests that came went again; upper inf where they did not while watched."""
+    came = delays[np.isfinite(delays["upper_s"])]
+    went = came["gone_upper_s"].notna()
+    return came["gone_lower_s"].where(went, came["seen_until_s"]), came["gone_upper_s"].where(went, _INF)

@@ -1,0 +1,238 @@
+"""How often what a join asks fails, measured; and a network that fails as often, by chance, for joins in virtual time.
+
+A request fails when nothing comes of it that says anything about the nest: a reset, a refused connection, a timeout, a
+5xx; or a 429. So does a connection to LiveKit with a token. A failure is no 404: the join core decides what comes next
+(join.py), and a policy without error retries then ends. What is counted is what joins asked, since they open
+connections as people do; polls reuse theirs. Where joins asked too little, everybody's requests stand for theirs.
+
+Failures are taken to be independent of each other, of the nest and of the time. An outage is none of that.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Collection
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+import numpy as np
+import pandas as pd
+
+from nestobs.join.flow import Guest, Info, Join, Reply, Signal
+from nestobs.observation.columns import Floats, equals, units_of
+from nestobs.observation.nest import SECOND_NS
+from nestobs.observation.schema import Failure, Operation, Outcome, Role, Source
+from nestobs.timeline.delays import asked_at
+
+LEAST_JOINS: Final = 30
+"""With fewer attempts of a kind by joins, those of others are counted, too."""
+
+DURATIONS: Final = 8
+"""So many quantiles stand for how long failures took."""
+
+KINDS: Final = ("info", "token", "signal")
+CHANCES: Final = 3
+"""Uniform numbers that a request takes: its own fate, how many connections with its token fail, and how."""
+
+_MOST_LOST: Final = 100_000
+_JOINERS: Final = (Role.JOINER, Role.GUEST)
+_TOKENS: Final = (Operation.JOIN, Operation.GUEST)
+_ANSWERED: Final = (Failure.UNAUTHORISED, Failure.FORBIDDEN, Failure.BAD_TOKEN, Failure.CACHED)
+
+
+@dataclass(frozen=True, slots=True)
+class Tally:
+    """Attempts of one kind, counted. asked: those of which it is known what came.
+
+    Those that failed: timed_out: no answer within their timeout; limited: answered 429; broken: otherwise (a reset, a
+    5xx). broken_s: quantiles of how long the broken ones took, seconds, ascending, each as likely. retry_after_s: the
+    median that a 429 asked for; None: it asked for none.
+    """
+
+    asked: int = 0
+    timed_out: int = 0
+    limited: int = 0
+    broken: int = 0
+    broken_s: tuple[float, ...] = ()
+    retry_after_s: float | None = None
+
+    @property
+    def failed(self) -> int:
+        """All that failed."""
+        return self.timed_out + self.limited + self.broken
+
+    @property
+    def share(self) -> float:
+        """Of those asked, those that failed; 0 where none was asked."""
+        return self.failed / self.asked if self.asked else 0.0
+
+    def failure(self, chance: float) -> tuple[Failure, float]:
+        """How one fails, and seconds it takes, NaN where what it takes is not its own; `chance` in [0, 1).
+
+        Where none failed, as a reset at once.
+        """
+        place = chance * self.failed
+        if place < self.timed_out:
+            return Failure.TIMEOUT, math.nan
+        if place < self.timed_out + self.limited:
+            return Failure.RATE_LIMITED, math.nan
+        if not self.broken_s:
+            return Failure.RESET, 0.0
+        rest = (place - self.timed_out - self.limited) / max(self.broken, 1)
+        return Failure.RESET, self.broken_s[min(int(rest * len(self.broken_s)), len(self.broken_s) - 1)]
+
+    def as_dict(self) -> dict[str, int]:
+        """The counts, as JSON data."""
+        return {"asked": self.asked, "timed_out": self.timed_out, "limited": self.limited, "broken": self.broken}
+
+
+@dataclass(frozen=True, slots=True)
+class Failures:
+    """What joins asked and how much of it failed: info requests, requests for a token, connections to LiveKit."""
+
+    info: Tally = field(default_factory=Tally)
+    token: Tally = field(default_factory=Tally)
+    signal: Tally = field(default_factory=Tally)
+
+    @property
+    def seen(self) -> bool:
+        """Whether anything failed."""
+        return any(self.shares())
+
+    def shares(self) -> tuple[float, ...]:
+        """Of each of KINDS."""
+        return tuple(getattr(self, kind).share for kind in KINDS)
+
+    def drawn(self, rng: np.random.Generator, size: int) -> Floats:
+        """Shares as they may truly be, shape (size, 3): by Jeffreys' posterior, evenly through its quantiles.
+
+        A kind of which none failed stays at 0.
+        """
+        from scipy import special  # whoever only reads courses does not wait for it
+
+        found = np.zeros((size, len(KINDS)))
+        for column, kind in enumerate(KINDS):
+            tally: Tally = getattr(self, kind)
+            if tally.failed:
+                evenly = (rng.permutation(size) + 0.5) / size
+                found[:, column] = special.betaincinv(tally.failed + 0.5, tally.asked - tally.failed + 0.5, evenly)
+        return found
+
+    def as_dict(self) -> dict[str, dict[str, int]]:
+        """Kind -> counts, as JSON data."""
+        return {kind: getattr(self, kind).as_dict() for kind in KINDS}
+
+
+def failures(observations: pd.DataFrame, host: str | Collection[str] = ()) -> Failures:
+    """What failed of what joins asked, in `observations` as Store.frame gives them.
+
+    Our own faults and what we did not ask for want of budget do not count. host: only of joins at these API hosts
+    (`HOST:PORT`); none named: all.
+    """
+    ended = observations["received_at"].notna().to_numpy(bool)
+    ours = equals(observations["outcome"], Outcome.PROBE_ERROR) | equals(observations["failure"], Failure.INTENT)
+    rows = observations[ended & ~ours]
+    asked = asked_at(rows, host)
+    signals = equals(rows["source"], Source.LIVEKIT) & equals(rows["operation"], Operation.SIGNAL)
+    if host:
+        unit, units = units_of(rows)
+        named = np.zeros(len(units) + 1, dtype=bool)  # the last is of rows of no unit
+        named[unit[asked]] = True
+        signals &= named[unit]
+    requests = rows[asked]
+    is_info = equals(requests["operation"], Operation.INFO)
+    return Failures(_tally(requests[is_info]), _tally(requests[~is_info]), _tally(rows[signals]))
+
+
+def _tally(rows: pd.DataFrame) -> Tally:
+    of_joins = rows[np.any([equals(rows["role"], one) for one in _JOINERS], axis=0)]
+    rows = of_joins if len(of_joins) >= LEAST_JOINS else rows
+    failure, api = rows["failure"], equals(rows["source"], Source.API)
+    status = rows["status"].astype("Float64").to_numpy(float, na_value=np.nan)
+    limited = api & (equals(failure, Failure.RATE_LIMITED) | (status == 429))
+    answered = np.any([equals(failure, one) for one in _ANSWERED], axis=0)
+    unanswered = equals(rows["outcome"], Outcome.UNKNOWN) & ~answered & ~limited
+    unanswered &= ~api | np.isnan(status) | (status >= 500)
+    timed_out = unanswered & equals(failure, Failure.TIMEOUT)
+    broken = rows[unanswered & ~timed_out]
+    took = ((broken["received_at"] - broken["sent_at"]).astype("float64") / SECOND_NS).clip(lower=0.0)
+    parts = min(DURATIONS, len(took))
+    quantiles = np.quantile(took, (np.arange(parts) + 0.5) / parts) if parts else ()
+    asked_for = [wait for wait in (_retry_after_s(text) for text in rows["detail"][limited]) if wait is not None]
+    return Tally(
+        asked=len(rows),
+        timed_out=int(timed_out.sum()),
+        limited=int(limited.sum()),
+        broken=len(broken),
+        broken_s=tuple(float(each) for each in quantiles),
+        retry_after_s=float(np.median(asked_for)) if asked_for else None,
+    )
+
+
+def _retry_after_s(detail: object) -> float | None:
+    try:
+        facts: Any = json.loads(str(detail))
+        wait_s = float(facts["retry-after"])
+    except (ValueError, TypeError, KeyError, RecursionError):
+        return None
+    return wait_s if math.isfinite(wait_s) and wait_s >= 0 else None
+
+
+class Network:
+    """What becomes of each request of one join, and of each connection to LiveKit, by chance.
+
+    A request takes its chances when it is made, those of the connections that a token of it would lead to as well. So
+    two joins that make the same requests with the same chances fare alike, whatever the nest answers.
+    """
+
+    def __init__(
+        self,
+        failures: Failures,
+        rng: np.random.Generator,
+        *,
+        shares: tuple[float, ...] | None = None,
+        first: Floats | None = None,
+    ) -> None:
+        """shares: of each of KINDS, instead of the measured ones. first: shape (k, CHANCES), uniform numbers for the
+        first k requests; `rng` gives the rest."""
+        self.failures, self.rng = failures, rng
+        self.shares = failures.shares() if shares is None else shares
+        self.first = [] if first is None else first.tolist()
+        self.made = 0
+        self.lost = 0
+        """So many connections with the last token fail before one succeeds."""
+        self._how = 0.0
+
+    def request(self, step: Info | Join | Guest, sent: int, late: int) -> Reply | None:
+        """The failure of a request sent at `sent` (ns), of which an answer takes `late`; None: it is answered."""
+        fate, lost, self._how = self.first[self.made] if self.made < len(self.first) else self.rng.random(CHANCES)
+        self.made += 1
+        info, token, signal = self.shares
+        self.lost = _lost(signal, lost)
+        share, tally = (info, self.failures.info) if isinstance(step, Info) else (token, self.failures.token)
+        if fate >= share:
+            return None
+        how, took_s = tally.failure(fate / share)
+        if how is Failure.RATE_LIMITED:
+            return Reply(sent + late, Outcome.REFUSED, 429, how, retry_after_s=tally.retry_after_s)
+        took_s = step.timeout_s if how is Failure.TIMEOUT else min(took_s, step.timeout_s)
+        return Reply(sent + round(took_s * SECOND_NS), Outcome.UNKNOWN, failure=how)
+
+    def connect(self, step: Signal, sent: int) -> Reply | None:
+        """The failure of a connection with the last token; None: it succeeds."""
+        if not self.lost:
+            return None
+        self.lost -= 1
+        how, took_s = self.failures.signal.failure(self._how)
+        took_s = step.timeout_s if math.isnan(took_s) else min(took_s, step.timeout_s)
+        return Reply(sent + round(took_s * SECOND_NS), Outcome.UNKNOWN, failure=how)
+
+
+def _lost(share: float, chance: float) -> int:
+    """How many fail before one succeeds: at least k of them with probability share**k."""
+    if chance >= share:
+        return 0
+    if share >= 1.0 or chance <= 0.0:
+        return _MOST_LOST
+    return min(_MOST_LOST, int(math.log(chance) / math.log(share)))

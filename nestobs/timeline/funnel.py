@@ -1,0 +1,282 @@
+"""What became of each join on its way, and what fallback and retry were worth to it.
+
+A join is one verdict and the requests that carry its `attempt_group`. A **round** is what it asks between two waits;
+its number is the greatest `attempt_no` so far. A join that got in was
+
+    saved by fallback   its own authenticated request was answered 404, and a guest token let it in
+    saved by retry      everything its first round asked came to nothing, and a later round let it in
+
+Both may be true of one. Had it not been for them it would not have got in; whether it would have done so in another
+way, nobody knows. A join that did not get in is **lost** if it could have been had: the same vantage was given a token,
+to a request sent at or after the arrival, whoever sent it (of guests, a guest's). It could not be had if none was, and
+the nest was proven absent at least `SETTLED_S` after the arrival, as messages are judged (joins.py). Otherwise it
+cannot be told. Joins that ended because our own request budget was spent say nothing of the deployment: `own_fault`.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Final, cast
+
+import numpy as np
+import pandas as pd
+from numpy.typing import ArrayLike, NDArray
+
+from nestobs.observation.schema import Column, Failure, Operation, Outcome, Role, Source
+from nestobs.timeline.joins import SETTLED_S
+
+Flags = NDArray[np.bool_]
+Floats = NDArray[np.float64]
+Ints = NDArray[np.int64]
+
+SCHEMA: Final[tuple[Column, ...]] = (
+    Column("run_id", "text", "UUIDv7", "the run that joined", False),
+    Column("attempt_group", "text", "UUIDv7", "the join", False),
+    Column("own_fault", "bool", "", "it ended because our own request budget was spent", False),
+    Column("rounds", "int", "count", "rounds begun; 0: nothing was asked", False),
+    Column("token", "bool", "", "it was given a token", False),
+    Column("signalled", "bool", "", "LiveKit's signalling let it in", False),
+    Column("media_tried", "bool", "", "it went on to media", False),
+    Column("media", "bool", "", "media was connected", False),
+    Column("by_fallback", "bool", "", "in the room, saved by fallback", False),
+    Column("by_retry", "bool", "", "in the room, saved by retry", False),
+    Column("first_round", "text", "", "what its first round came to: granted, 404, error, LiveKit, nothing", False),
+    Column("had", "flag", "", "it could be had (joined: true); NA when that cannot be told", True),
+    Column("waiting_s", "real", "s", "in the room: from arrival to it, less the next three; else NaN", True),
+    Column("requests_s", "real", "s", "in the room: in API requests", True),
+    Column("signal_s", "real", "s", "in the room: in LiveKit's signalling", True),
+    Column("media_s", "real", "s", "in the room: in connecting media", True),
+    Column("total_s", "real", "s", "in the room: from arrival until it was", True),
+)
+"""What `journeys` adds to the columns of joins.SCHEMA."""
+
+PARTS: Final = ("waiting_s", "requests_s", "signal_s", "media_s")
+STEPS: Final = (Operation.INFO, Operation.JOIN, Operation.GUEST, Operation.SIGNAL, Operation.MEDIA)
+ANSWERS: Final = (
+    "granted", "404", "401", "403", "429", "5xx", "timeout", "reset", "not reached", "bad token", "own budget", "other",
+)  # fmt: skip
+"""What can come of a request, in the order in which figures list them."""
+
+_TOKENS: Final = (Operation.JOIN, Operation.GUEST)
+_WORDS: Final = {
+    Failure.NOT_FOUND: "404",
+    Failure.UNAUTHORISED: "401",
+    Failure.FORBIDDEN: "403",
+    Failure.RATE_LIMITED: "429",
+    Failure.SERVER_ERROR: "5xx",
+    Failure.TIMEOUT: "timeout",
+    Failure.RESET: "reset",
+    Failure.CLOSED: "reset",
+    Failure.DROPPED: "reset",
+    Failure.DNS: "not reached",
+    Failure.REFUSED: "not reached",
+    Failure.TLS: "not reached",
+    Failure.UNREACHABLE: "not reached",
+    Failure.ICE: "not reached",
+    Failure.BAD_TOKEN: "bad token",
+    Failure.BUDGET: "own budget",
+}
+_SECOND: Final = 1_000_000_000
+
+
+def journeys(observations: pd.DataFrame, made: pd.DataFrame) -> pd.DataFrame:
+    """`made`, the joins as timeline.joins.joins gives them of these observations, with the columns of SCHEMA beside.
+
+    Joins and verdicts are matched by run, vantage and arrival; a join whose verdict is not there is left out.
+    """
+    ends = _verdicts(observations)
+    keys = ["trace_id", "nest", "vantage", "role", "arrived_at"]
+    ends = ends.assign(place=ends.groupby(keys).cumcount())
+    table = made.assign(place=made.groupby(keys).cumcount()).merge(ends, on=[*keys, "place"], how="inner")
+    table = table.drop(columns="place")
+    steps = _steps(observations, table)
+    facts = {name: _any(steps, flags, len(table)) for name, flags in _reached(steps).items()}
+    rounds = np.zeros(len(table), dtype=np.int64)
+    api = steps["source"].isin([str(Source.API)]).to_numpy(dtype=bool)
+    np.maximum.at(rounds, steps["join"].to_numpy(np.int64)[api], steps["attempt_no"].to_numpy(np.int64)[api])
+    joined = table["joined"].to_numpy(dtype=bool)
+    own_404 = _any(steps, _of(steps, Operation.JOIN) & _is(steps, "404"), len(table))
+    first = _first_round(steps, len(table))
+    table = table.assign(
+        rounds=rounds,
+        **facts,
+        by_fallback=joined & own_404 & (table["verdict"] == "guest_instead").to_numpy(dtype=bool),
+        by_retry=joined & (rounds > 1) & (first != "granted"),
+        first_round=pd.Series(first, index=table.index, dtype="str"),
+        had=_had(observations, table),
+    )
+    return table.assign(**_times(steps, table))
+
+
+def lost(table: pd.DataFrame) -> NDArray[np.bool_]:
+    """Which joins of `journeys` could have been had and did not get in, through no fault of our own."""
+    had = np.asarray(table["had"].fillna(value=False), dtype=bool)
+    failed = ~table["joined"].to_numpy(dtype=bool) & ~table["own_fault"].to_numpy(dtype=bool)
+    return np.asarray(had & failed, dtype=bool)
+
+
+def answers(observations: pd.DataFrame, table: pd.DataFrame) -> pd.DataFrame:
+    """What came of each request of the joins of `table`: columns vantage, operation, target, answer (of ANSWERS), n."""
+    steps = _steps(observations, table)
+    counted = steps.groupby(["vantage", "operation", "target", "answer"]).size().reset_index(name="n")
+    places = {name: number for number, name in enumerate((*map(str, STEPS), *ANSWERS))}
+    order = counted[["operation", "answer"]].map(lambda name: places[name])
+    keys = counted.assign(first=order["operation"], second=order["answer"])
+    return keys.sort_values(["vantage", "first", "target", "second"], ignore_index=True).drop(
+        columns=["first", "second"]
+    )
+
+
+def by_time(table: pd.DataFrame, edges: ArrayLike) -> pd.DataFrame:
+    """Joins by arrival between successive edges (ns UTC, ascending, shape (k + 1,)).
+
+    Columns: start_at, end_at (datetime64[ns, UTC]), joined, lost, not_had, unclear (cannot be told, or our own fault).
+    """
+    at = np.asarray(edges, dtype=np.int64)
+    bins = np.searchsorted(at, table["arrived_at"].astype("int64").to_numpy(np.int64), "right") - 1
+    kinds = fates(table)
+    inside = (bins >= 0) & (bins < len(at) - 1)
+    counts = {
+        kind: np.bincount(bins[inside & (kinds == kind)], minlength=len(at) - 1)
+        for kind in ("joined", "lost", "not_had", "unclear")
+    }
+    ends = {"start_at": pd.to_datetime(at[:-1], utc=True), "end_at": pd.to_datetime(at[1:], utc=True)}
+    return pd.DataFrame(ends | counts)
+
+
+def fates(table: pd.DataFrame) -> NDArray[np.object_]:
+    """Of each join: joined, lost, not_had, or unclear."""
+    joined, gone = table["joined"].to_numpy(dtype=bool), lost(table)
+    never = np.asarray(~table["had"].fillna(value=True).astype(bool), dtype=bool) & ~table["own_fault"].to_numpy(bool)
+    return cast(
+        NDArray[np.object_], np.select([joined, gone, never], ["joined", "lost", "not_had"], "unclear").astype(object)
+    )
+
+
+def _verdicts(observations: pd.DataFrame) -> pd.DataFrame:
+    """Whose join each verdict ends, and by which it is found again."""
+    ends = (
+        observations["source"].isin([str(Source.JOIN)])
+        & observations["operation"].isin([str(Operation.VERDICT)])
+        & ~observations["failure"].isin([str(Failure.INTENT)])
+        & observations["received_at"].notna()
+    )
+    names = ["trace_id", "nest", "vantage", "role", "run_id", "attempt_group"]
+    found = observations.loc[ends, [*names, "sent_at", "failure"]].reset_index(drop=True)
+    own = found["failure"].isin([str(Failure.BUDGET)])
+    stamps = pd.Series(found["sent_at"].to_numpy(np.int64).astype("M8[ns]")).dt.tz_localize("UTC")
+    return found[names].assign(arrived_at=stamps, own_fault=own.to_numpy(dtype=bool))
+
+
+def _steps(observations: pd.DataFrame, table: pd.DataFrame) -> pd.DataFrame:
+    """The requests of these joins, each with its place in `table` (join), what came of it (answer), seconds it took."""
+    source, operation = observations["source"], observations["operation"]
+    asked = source.isin([str(Source.API), str(Source.LIVEKIT)]) & operation.isin([str(name) for name in STEPS])
+    asked &= ~observations["failure"].isin([str(Failure.INTENT)]) & (observations["attempt_group"] != "")
+    names = ["run_id", "attempt_group", "source", "operation", "target", "attempt_no", "sent_at", "received_at"]
+    rows = observations.loc[asked, [*names, "outcome", "failure", "timeout_s"]]
+    places = table[["run_id", "attempt_group", "vantage"]].assign(join=np.arange(len(table), dtype=np.int64))
+    rows = rows.merge(places, on=["run_id", "attempt_group"], how="inner")
+    sent = rows["sent_at"].to_numpy(np.int64)
+    waited = np.nan_to_num(_reals(rows["timeout_s"]))
+    ended = np.asarray(rows["received_at"].astype("Int64").fillna(0), dtype=np.int64)
+    took = np.where(rows["received_at"].notna(), (ended - sent) / _SECOND, waited)
+    return rows.assign(answer=_answers(rows), took_s=np.maximum(took, 0.0))
+
+
+def _answers(rows: pd.DataFrame) -> Any:
+    granted = rows["outcome"].isin([str(Outcome.VISIBLE), str(Outcome.ACCEPTED)])
+    words = rows["failure"].map({str(failure): word for failure, word in _WORDS.items()}).astype(object)
+    words = words.where(words.notna(), "other")
+    bare = rows["outcome"].isin([str(Outcome.ABSENT)]) & rows["failure"].isna()
+    return words.mask(bare, "404").mask(granted, "granted")
+
+
+def _of(steps: pd.DataFrame, *operations: Operation) -> Flags:
+    return np.asarray(steps["operation"].isin([str(name) for name in operations]), dtype=bool)
+
+
+def _is(steps: pd.DataFrame, answer: str) -> Flags:
+    return np.asarray(steps["answer"] == answer, dtype=bool)
+
+
+def _any(steps: pd.DataFrame, flags: Flags, size: int) -> Flags:
+    """By join, whether any of its steps is flagged."""
+    return np.asarray(np.bincount(steps["join"].to_numpy(np.int64)[flags], minlength=size) > 0, dtype=bool)
+
+
+def _reached(steps: pd.DataFrame) -> dict[str, Flags]:
+    granted, media = _is(steps, "granted"), _of(steps, Operation.MEDIA)
+    return {
+        "token": granted & _of(steps, *_TOKENS),
+        "signalled": granted & _of(steps, Operation.SIGNAL),
+        "media_tried": media,
+        "media": granted & media,
+    }
+
+
+def _first_round(steps: pd.DataFrame, size: int) -> NDArray[np.object_]:
+    """What the first round came to: "LiveKit" where it had a token and was let in only in a later one."""
+    first = steps["attempt_no"].to_numpy(np.int64) == 1
+    token = _any(steps, first & _is(steps, "granted") & _of(steps, *_TOKENS), size)
+    entered = _any(steps, first & _is(steps, "granted") & _of(steps, Operation.SIGNAL, Operation.MEDIA), size)
+    absent = _any(steps, first & _is(steps, "404") & _of(steps, *_TOKENS), size)
+    asked = _any(steps, np.ones(len(steps), dtype=bool), size)
+    found = np.select([token & entered, token, absent, asked], ["granted", "LiveKit", "404", "error"], "nothing")
+    return cast(NDArray[np.object_], found.astype(object))
+
+
+def _had(observations: pd.DataFrame, table: pd.DataFrame) -> pd.Series:
+    """True, False or NA; see the module."""
+    tokens = observations["source"].isin([str(Source.API)]) & observations["operation"].isin([str(n) for n in _TOKENS])
+    tokens &= observations["received_at"].notna() & ~observations["failure"].isin([str(Failure.INTENT)])
+    names = ["trace_id", "nest", "vantage", "operation", "outcome", "sent_at", "received_at"]
+    rows = observations.loc[tokens, names]
+    rows = rows.assign(unit=rows["trace_id"].where(rows["trace_id"] != "", rows["nest"]))
+    latest: dict[tuple[str, str], pd.Series] = {}
+    key = ["unit", "vantage", "operation"]
+    for outcome in (Outcome.VISIBLE, Outcome.ABSENT):
+        mine = rows[rows["outcome"] == str(outcome)].groupby(key)
+        latest |= {(str(outcome), name): mine[name].max() for name in ("sent_at", "received_at")}
+    arrived = table["arrived_at"].astype("int64").to_numpy(np.int64)
+    unit = table["trace_id"].where(table["trace_id"] != "", table["nest"])
+
+    def last(outcome: Outcome, name: str) -> Ints:
+        """Of the ways open to each joiner, the latest; -1 for none."""
+        found = np.full(len(table), -1, dtype=np.int64)
+        for way in _TOKENS:
+            at = pd.MultiIndex.from_arrays([unit, table["vantage"], np.full(len(table), str(way), dtype=object)])
+            values = np.asarray(latest[str(outcome), name].reindex(at).astype("Int64").fillna(-1), dtype=np.int64)
+            is_open = (table["role"] != str(Role.GUEST)).to_numpy(dtype=bool) | (way is Operation.GUEST)
+            found = np.maximum(found, np.where(is_open, values, -1))
+        return found
+
+    had = table["joined"].to_numpy(dtype=bool) | (last(Outcome.VISIBLE, "sent_at") >= arrived)
+    under_way = last(Outcome.VISIBLE, "received_at") >= arrived
+    watched = last(Outcome.ABSENT, "sent_at") >= arrived + round(SETTLED_S * _SECOND)
+    told = pd.array(had, dtype="boolean")
+    told[~had & (under_way | ~watched)] = pd.NA
+    return pd.Series(told, index=table.index)
+
+
+def _times(steps: pd.DataFrame, table: pd.DataFrame) -> dict[str, Floats]:
+    """How the time from arrival to the room was spent; NaN for who is not in it, or where no step says when."""
+    size, join = len(table), steps["join"].to_numpy(np.int64)
+    took = steps["took_s"].to_numpy(dtype=np.float64)
+    parts = {
+        "requests_s": np.asarray(steps["source"].isin([str(Source.API)]), dtype=bool),
+        "signal_s": _of(steps, Operation.SIGNAL),
+        "media_s": _of(steps, Operation.MEDIA),
+    }
+    spent = {name: np.bincount(join[flags], took[flags], size) for name, flags in parts.items()}
+    inside = _is(steps, "granted") & _of(steps, Operation.SIGNAL, Operation.MEDIA)
+    entered = np.full(size, -1, dtype=np.int64)
+    received = np.asarray(steps["received_at"].astype("Int64").fillna(-1), dtype=np.int64)
+    np.maximum.at(entered, join[inside], received[inside])
+    told = table["joined"].to_numpy(dtype=bool) & (entered >= 0)
+    total = (entered - table["arrived_at"].astype("int64").to_numpy(np.int64)) / _SECOND
+    times = {"waiting_s": np.maximum(total - sum(spent.values()), 0.0)} | spent | {"total_s": total}
+    return {name: np.where(told, values, np.nan) for name, values in times.items()}
+
+
+def _reals(values: pd.Series) -> Floats:
+    return np.asarray(pd.to_numeric(values).astype("Float64").to_numpy(na_value=np.nan), dtype=np.float64)

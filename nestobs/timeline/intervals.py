@@ -1,0 +1,548 @@
+"""From polls to intervals: per nest, layer and vantage, the interval (lower, upper] in which it became visible.
+
+The answer to a poll speaks of one hidden instant u between `sent_at` s and `received_at` r. Let the layer switch at T:
+visible from T on, absent before. An absent answer proves u < T, and u may be as early as s: all it proves is s < T. A
+visible answer proves T <= u, and u may be as late as r: all it proves is T <= r. So T lies in
+
+    (greatest s of the absent rows, least r of the visible rows]
+
+and, since u = s and u = r are possible, every T in it is consistent with every row: no sound rule can be tighter,
+however the attempts overlap and in whatever order they were sent (interval censoring, Turnbull 1976).
+
+A layer may also flap (replicas that disagree) or go again (an expired room). An absent row sent at or after the first
+visible was received (s >= upper) cannot be about an instant before T: it never moves a bound, so the interval is never
+reversed. The same argument run backwards in time: such a late absent is read as after the last visible unless it was
+received by the time that one was sent. Late absents before the last visible are flaps; those after it bound the going,
+(greatest s of the visible rows, least r of those absents]. An absent sent before the first visible was received is read
+as one from before T: a layer that went while its first visible answer was still on the way is beyond this reading.
+
+Only proof moves a bound. Never seen is right-censored (upper = inf), seen at the first proof is left-censored.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from typing import Any, Final, Literal, cast, get_args
+
+import numpy as np
+import pandas as pd
+
+from nestobs.observation.columns import (
+    BELOW,
+    NONE,
+    Flags,
+    Floats,
+    Ints,
+    Texts,
+    codes_of,
+    count_of,
+    equals,
+    greatest_at,
+    instants_of,
+    least_at,
+    paired,
+    ranked,
+    reals_of,
+    units_of,
+)
+from nestobs.observation.schema import Column, Failure, Operation, Outcome, Source, layer_of
+
+Origin = Literal["create", "publish"]
+
+LATE_S: Final = 0.1
+"""A poll sent later than this after it was planned is late."""
+
+STABLE_POLLS: Final = 3
+"""So many successive visible answers make a layer stable."""
+
+GRAIN_S: Final = 1.0
+"""How coarse `created_at` is: whole seconds (NIP-01)."""
+
+MARKS: Final = (Failure.CLOCK_STEP, Failure.SUSPENDED, Failure.LOOP_BLOCKED, Failure.NO_NETWORK)
+"""Disturbances of a vantage that mark an interval, in the order in which `marked` lists them."""
+
+SCHEMA: Final[tuple[Column, ...]] = (
+    Column("nest", "text", "30312:pubkey:d", "address of the nest; empty while unknown", False),
+    Column("room", "text", "", "LiveKit room; empty while unknown", False),
+    Column("trace_id", "text", "UUIDv7", "one nest under observation; empty for rows kept by address", False),
+    Column("vantage", "text", "", "place and clock from which it was observed", False),
+    Column("layer", "text", "", "where it became visible: relay:<url>, api:info, …", False),
+    Column("target", "text", "", "URL of whom was asked; of the last one where there were several", False),
+    Column("origin_at", "instant", "UTC", "what delays count from; NaT when there is no origin", True),
+    Column("origin_kind", "text", "", "create, publish or created_at; empty when there is no origin", False),
+    Column("origin_error_s", "real", "s", "by how much every bound is widened; NaN without an origin", True),
+    Column("lower_s", "real", "s", "the delay is above this; -inf when nothing bounds it", True),
+    Column("upper_s", "real", "s", "the delay is at most this; inf when right-censored", True),
+    Column("lower_at", "instant", "UTC", "sent_at of the last proven absent, not widened; NaT when none", True),
+    Column("upper_at", "instant", "UTC", "received_at of the first proven visible, not widened; NaT when none", True),
+    Column("left_censored", "bool", "", "visible, with no absent proven before", False),
+    Column("right_censored", "bool", "", "never visible by the end of watching", False),
+    Column("width_s", "real", "s", "upper_s - lower_s", True),
+    Column("polls", "int", "count", "attempts that prove visible or absent; 0: asked, but nothing proven", False),
+    Column("unknown", "int", "count", "attempts that prove neither", False),
+    Column("late", "int", "count", f"attempts sent more than {LATE_S} s after they were planned", False),
+    Column(
+        "stable_s", "real", "s", f"delay of the first of {STABLE_POLLS} visible in a row, as upper_s; else NaN", True
+    ),
+    Column("flaps", "int", "count", "absents proven between two visibles", False),
+    Column(
+        "seen_until_s",
+        "real",
+        "s",
+        "still visible at this delay, when the last that was visible was sent; else NaN",
+        True,
+    ),
+    Column("gone_lower_s", "real", "s", "it went for good after this delay; NaN when it did not go", True),
+    Column("gone_upper_s", "real", "s", "it went for good by this delay; NaN when it did not go", True),
+    Column("spacing_s", "real", "s", "gap between the sent_at of the bracketing polls; see timelines", True),
+    Column("marked", "text", "", "comma list of disturbances while the bracketing polls ran; see MARKS", False),
+)
+"""The columns of `timelines`, in order. text is str, int is int64, real is float64, bool is bool, instant is
+datetime64[ns, UTC]. Nullable ones use NaN and NaT."""
+
+_DTYPES: Final = {"text": "str", "int": "int64", "real": "float64", "bool": "bool", "instant": "datetime64[ns, UTC]"}
+_SECOND: Final = 1_000_000_000
+
+
+def timelines(observations: pd.DataFrame, *, origin: Origin = "create") -> pd.DataFrame:
+    """One row per (trace_id, layer, vantage), or per (nest, layer, vantage) where there is no trace_id.
+
+    `observations` has the columns of observation.COLUMNS, instants as (nullable) int64 ns, text of any dtype, the
+    categorical included; row order and index do not matter. Rows about no layer or no nest make no row, but give
+    origins, offsets and marks. The result has the columns and dtypes of SCHEMA, also when empty, sorted by nest,
+    trace_id, layer, vantage.
+
+    Intervals are (lower_s, upper_s] in seconds since the origin. `visible` and `absent` answers that were received move
+    bounds. Everything else moves only `unknown` and `late`; an intent counts nowhere, its attempt does. Nothing is
+    dropped: a layer that was asked and only failed has a row with polls = 0, a layer never asked has none. An absent of
+    a subscription says that up to its `sent_at` the living connection had brought nothing: it bounds the first visible,
+    but is no flap and no going, since relays push an event once (NIP-01) and an edit is pushed after silence, too.
+    An absent of signalling proves nothing where it may speak of a room that had ended: see `_without_ended`.
+
+    Origin: `sent_at` of the accepted PUT ("create"), or of the first publish of the event ("publish"), whichever
+    vantage wrote it; when that one is missing, the other. A PUT without an answer counts only if the trace was seen
+    later: it may have created nothing. Otherwise the least `created_at` seen of the nest in the detail of visible relay
+    rows: edits renew it, the first counts. With none of them there is no origin: `origin_kind` is empty, delays NaN.
+
+    Clocks: within a trace, each run of a vantage is shifted by its best known `clock_offset_s` to the reference clock,
+    when all runs of the row and its origin have one; else all is read as one clock, as it is. `origin_error_s` is the
+    sum of both clock errors (0 when row and origin share a clock), for `created_at` 1 s plus the observer's; bounds
+    that rest on an instant are widened by it on either side. Negative delays stay: they are evidence of skew.
+
+    Without an absent before it, `lower_s` is the age before which the layer cannot have shown the nest: 0 after
+    "create"; after "publish" 0 for relays and the PUT's (negative) age for the others; after "created_at"
+    -origin_error_s for relays; -inf for the others, since the API may show a nest before its event is made. Absents
+    sent before that age of a nest of our own are raised to it. It is not used where `upper_s` is not above it: then
+    lower_s is the bare proof, or -inf. The interval is never empty.
+
+    `spacing_s` is inf when right-censored, NaN when left-censored. `marked` lists the disturbances of the same vantage
+    and run that overlap the time from the sending of the earlier to the receipt of the later bracketing poll; a lone
+    poll's own time; when left-censored, the time since the origin if this vantage made it.
+
+    Raises ValueError for another `origin`, KeyError for a missing column, TypeError for instants that are no integers.
+    """
+    if origin not in get_args(Origin):
+        raise ValueError(f"origin is create or publish, not {origin!r}")
+    rows = _without_ended(observations, _read(observations))
+    groups = _group(observations, rows)
+    if not len(groups.unit):
+        return _frame({column.name: np.empty(0, dtype=object) for column in SCHEMA})
+    origins = _origins(observations, rows, origin)
+    shifts = _shifts(observations, rows, groups, origins)
+    bounds = _bounds(rows, groups, shifts)
+    found = _names(observations, rows, groups) | _delays(bounds, groups, origins, shifts)
+    found |= _counts(rows, groups, bounds)
+    found["marked"] = _marked(observations, rows, groups, origins, bounds)
+    table = _frame(found)
+    return table.sort_values(["nest", "trace_id", "layer", "vantage"], ignore_index=True)
+
+
+@dataclass(frozen=True, slots=True)
+class _Rows:
+    """All rows as arrays. unit: nest under observation, -1 for none; clock: (vantage, run); place: (unit, clock)."""
+
+    unit: Ints
+    vantage: Ints
+    clock: Ints
+    place: Ints
+    places: int
+    sent: Ints
+    received: Ints
+    late: Flags
+    intent: Flags
+    visible: Flags
+    absent: Flags
+    pushed: Flags
+
+
+@dataclass(frozen=True, slots=True)
+class _Groups:
+    """The rows of the result. of: the group of each observation, -1 for none; the rest per group."""
+
+    of: Ints
+    unit: Ints
+    vantage: Ints
+    layer: Texts
+
+    @property
+    def relay(self) -> Flags:
+        return np.array([name.startswith("relay:") for name in self.layer], dtype=bool)
+
+
+@dataclass(frozen=True, slots=True)
+class _Origins:
+    """Per unit: the observation that is the origin and the one of its PUT (-1: none), its kind, created_at in ns."""
+
+    row: Ints
+    create: Ints
+    kind: Texts
+    created: Ints
+
+
+@dataclass(frozen=True, slots=True)
+class _Shifts:
+    """row: ns to subtract from each observation's instants. Per group: the origin, its PUT, error_s; NONE: none."""
+
+    row: Ints
+    origin: Ints
+    create: Ints
+    error_s: Floats
+
+
+@dataclass(frozen=True, slots=True)
+class _Bounds:
+    """Per group, in shifted ns, NONE or BELOW when there is none. The flags are of observations."""
+
+    lower: Ints
+    upper: Ints
+    stable: Ints
+    gone_lower: Ints
+    gone_upper: Ints
+    spacing_s: Floats
+    last_absent: Flags
+    first_visible: Flags
+    flap: Flags
+
+
+def _read(observations: pd.DataFrame) -> _Rows:
+    sent, _ = instants_of(observations["sent_at"])
+    received, answered = instants_of(observations["received_at"])
+    planned, due = instants_of(observations["planned_at"])
+    intent = equals(observations["failure"], Failure.INTENT)
+    proof = answered & ~intent
+    vantage, _ = codes_of(observations["vantage"])
+    run, _ = codes_of(observations["run_id"])
+    clock = paired(vantage, run)
+    unit, _ = units_of(observations)
+    place = paired(unit, clock)
+    return _Rows(
+        unit=unit,
+        vantage=vantage,
+        clock=clock,
+        place=place,
+        places=count_of(place),
+        sent=sent,
+        received=np.where(answered, received, sent),
+        late=due & ~intent & (sent - planned > round(LATE_S * _SECOND)),
+        intent=intent,
+        visible=proof & equals(observations["outcome"], Outcome.VISIBLE),
+        absent=proof & equals(observations["outcome"], Outcome.ABSENT),
+        pushed=equals(observations["operation"], Operation.SUBSCRIBE),
+    )
+
+
+def _without_ended(observations: pd.DataFrame, rows: _Rows) -> _Rows:
+    """The rows, less absents of LiveKit's signalling that may speak of a room that had ended.
+
+    Signalling is tried only with a token, seldom and late. Where the same vantage saw the room listed and then not, an
+    absent sent after the last listing tells nothing of when signalling began; unless it had been seen before, when it
+    bounds the going as any other.
+    """
+    operation, known = observations["operation"], rows.unit >= 0
+    rooms, signal = (equals(operation, name) & known for name in (Operation.ROOMS, Operation.SIGNAL))
+    listed = rooms & rows.visible
+    last = greatest_at(rows.sent[listed], rows.place[listed], rows.places)
+    missing = rooms & rows.absent & (rows.sent > last[rows.place]) & (last[rows.place] != BELOW)
+    ended = np.bincount(rows.place[missing], minlength=rows.places) > 0
+    shown = signal & rows.visible
+    first = least_at(rows.received[shown], rows.place[shown], rows.places)
+    late = ended[rows.place] & (rows.sent >= last[rows.place]) & (rows.sent < first[rows.place])
+    return replace(rows, absent=rows.absent & ~(signal & rows.absent & late))
+
+
+def _group(observations: pd.DataFrame, rows: _Rows) -> _Groups:
+    asked, names = layers_of(observations)
+    code = np.where((rows.unit >= 0) & (asked >= 0), paired(paired(rows.unit, asked), rows.vantage), -1)
+    code = ranked(code)
+    first = np.full(count_of(code), -1, dtype=np.int64)
+    first[code[code >= 0]] = np.flatnonzero(code >= 0)  # any row of the group: all agree on what is read here
+    return _Groups(of=code, unit=rows.unit[first], vantage=rows.vantage[first], layer=names[asked[first]])
+
+
+def layers_of(observations: pd.DataFrame) -> tuple[Ints, Texts]:
+    """Per observation (source, operation, target) the code of its layer, -1 for none; and the sorted layers' names."""
+    asked = [codes_of(observations[name]) for name in ("source", "operation", "target")]
+    (source, sources), (operation, operations), (target, targets) = asked
+    kind = paired(paired(source, operation), target)
+    first = np.zeros(count_of(kind), dtype=np.int64)
+    first[kind] = np.arange(len(kind))
+    text = [
+        layer_of(_name(sources, source[i]), _name(operations, operation[i]), _name(targets, target[i])) for i in first
+    ]
+    code, names = codes_of(pd.Series(text, dtype=object))
+    return code[kind] if len(kind) else kind, names
+
+
+def _origins(observations: pd.DataFrame, rows: _Rows, wanted: Origin) -> _Origins:
+    source, operation, outcome = observations["source"], observations["operation"], observations["outcome"]
+    units = count_of(rows.unit)
+    seen = np.zeros(units + 1, dtype=bool)
+    seen[rows.unit[rows.visible]] = True
+    later = seen[rows.unit]
+    unanswered = equals(outcome, Outcome.UNKNOWN) | rows.intent
+    accepted = equals(outcome, Outcome.ACCEPTED) & ~rows.intent
+    put = equals(source, Source.API) & equals(operation, Operation.CREATE) & (accepted | unanswered & later)
+    left = ~equals(outcome, Outcome.PROBE_ERROR) & (~rows.intent | later)  # the first never left, the second may have
+    publish = equals(source, Source.RELAY) & equals(operation, Operation.PUBLISH) & left
+    create = _earliest(rows, put, np.where(accepted, 0, np.where(rows.intent, 2, 1)))
+    published = _earliest(rows, publish, np.where(rows.intent, 1, 0))
+    created = _created(observations, rows, (create < 0) & (published < 0))
+    order = [("create", create), ("publish", published)]
+    (kind, row), (other_kind, other) = order if wanted == "create" else order[::-1]
+    kinds = np.select([row >= 0, other >= 0, created < NONE], [kind, other_kind, "created_at"], "").astype(object)
+    return _Origins(row=np.where(row >= 0, row, other), create=create, kind=kinds, created=created)
+
+
+def _earliest(rows: _Rows, among: Flags, rank: Ints) -> Ints:
+    """Per unit the row of least rank, of these the first sent; -1 for none."""
+    index = np.flatnonzero(among & (rows.unit >= 0))
+    index = index[np.lexsort((rows.place[index], rows.sent[index], rank[index]))][::-1]
+    first = np.full(count_of(rows.unit), -1, dtype=np.int64)
+    first[rows.unit[index]] = index  # the last write stands: the least
+    return first
+
+
+def _created(observations: pd.DataFrame, rows: _Rows, foreign: Flags) -> Ints:
+    """Per foreign unit the least `created_at` seen of its nest by any vantage, in ns; NONE when none was."""
+    nest, nests = codes_of(observations["nest"])
+    told = rows.visible & equals(observations["source"], Source.RELAY) & (nest >= 0)
+    index = np.flatnonzero(told & np.append(foreign, False)[rows.unit])
+    wanted = np.zeros(len(nests) + 1, dtype=bool)
+    wanted[nest[index]] = True
+    index = np.flatnonzero(told & wanted[nest])
+    code, texts = pd.factorize(observations["detail"].iloc[index])
+    stamps = np.array([_stamp(text) for text in texts] + [NONE], dtype=np.int64)
+    oldest = least_at(stamps[code], nest[index], len(nests) + 1)
+    units = np.full(count_of(rows.unit), -1, dtype=np.int64)
+    known = (nest >= 0) & (rows.unit >= 0)
+    np.maximum.at(units, rows.unit[known], nest[known])
+    return np.where(foreign, oldest[units], NONE)
+
+
+def _stamp(detail: str) -> int:
+    """The lesser of created_at and first_created_at in a detail, in ns; NONE when it holds no whole seconds."""
+    try:
+        facts = json.loads(detail)
+    except (ValueError, RecursionError):
+        return NONE
+    stamps = [facts.get(name) for name in ("created_at", "first_created_at")] if isinstance(facts, dict) else []
+    return min((s * _SECOND for s in stamps if type(s) is int and 0 <= s < NONE // _SECOND), default=NONE)
+
+
+def _shifts(observations: pd.DataFrame, rows: _Rows, groups: _Groups, origins: _Origins) -> _Shifts:
+    offset, error = clock_offsets(observations, rows.sent, rows.place)
+    known = ~np.isnan(offset)
+    made = origins.row[groups.unit]  # -1 is masked by `own` wherever it is used
+    own = made >= 0
+    home = np.where(own, rows.place[made], -1)
+    member = groups.of >= 0
+    of, place = groups.of[member], rows.place[member]
+    compared = np.bincount(of[~known[place]], minlength=len(made)) == 0
+    together = np.bincount(of[place != home[of]], minlength=len(made)) == 0
+    compared &= ~own | known[home]
+    worst = np.zeros(len(made))
+    np.maximum.at(worst, of, error[place])
+    shift = np.round(np.where(known, offset, 0.0) * _SECOND).astype(np.int64)
+    row = np.where(member & np.append(compared, False)[groups.of], shift[rows.place], 0)
+    home_shift = np.where(compared & own, shift[home], 0)
+    put = origins.create[groups.unit]
+    own_error = np.where(compared & ~together, error[home] + worst, 0.0)
+    kind = origins.kind[groups.unit]
+    return _Shifts(
+        row=row,
+        origin=np.where(own, rows.sent[made] - home_shift, origins.created[groups.unit]),
+        create=np.where(own & (put >= 0), rows.sent[put] - home_shift, NONE),
+        error_s=np.select(
+            [own, kind == "created_at"], [own_error, GRAIN_S + np.where(compared, worst, 0.0)], default=np.nan
+        ),
+    )
+
+
+def clock_offsets(observations: pd.DataFrame, sent: Ints, place: Ints) -> tuple[Floats, Floats]:
+    """Per place (unit and clock: a code for each row, sent at `sent` ns) the clock offset with the least error, and
+    that error, in seconds; NaN and 0 when never compared."""
+    offsets = reals_of(observations["clock_offset_s"])
+    errors = reals_of(observations["clock_error_s"])
+    index = np.flatnonzero(~np.isnan(offsets))
+    keys = (offsets[index], sent[index], errors[index])  # NaN sorts last: a stated error is better than none
+    index = index[np.lexsort(keys)][::-1]
+    offset, error = np.full(count_of(place), np.nan), np.zeros(count_of(place))
+    offset[place[index]] = offsets[index]
+    error[place[index]] = np.nan_to_num(errors[index])
+    return offset, error
+
+
+def _bounds(rows: _Rows, groups: _Groups, shifts: _Shifts) -> _Bounds:
+    size = len(groups.unit)
+    of, sent, received = groups.of, rows.sent - shifts.row, rows.received - shifts.row
+    visible, absent = rows.visible & (of >= 0), rows.absent & (of >= 0)
+    upper = least_at(received[visible], of[visible], size)
+    early = absent & (sent < upper[of])
+    lower = greatest_at(sent[early], of[early], size)
+    gone_lower = greatest_at(sent[visible], of[visible], size)
+    late = absent & ~early & ~rows.pushed  # an event is pushed once: silence after it proves nothing
+    after = late & (received > gone_lower[of])
+    last_absent, first_visible = early & (sent == lower[of]), visible & (received == upper[of])
+    from_sent = greatest_at(sent[first_visible], of[first_visible], size)
+    gap = np.abs(_minus(from_sent, lower)) / _SECOND
+    return _Bounds(
+        lower=lower,
+        upper=upper,
+        stable=_stable(of, sent, received, visible, late, size=size),
+        gone_lower=gone_lower,
+        gone_upper=least_at(received[after], of[after], size),
+        spacing_s=np.where(upper == NONE, np.inf, gap),
+        last_absent=last_absent,
+        first_visible=first_visible,
+        flap=late & ~after,
+    )
+
+
+def _stable(of: Ints, sent: Ints, received: Ints, visible: Flags, late: Flags, *, size: int) -> Ints:
+    """Receipt of the first of STABLE_POLLS visible rows that no late absent parts, in order of receipt; else NONE."""
+    index = np.flatnonzero(visible | late)
+    index = index[np.lexsort((sent[index], visible[index], received[index], of[index]))]  # ties: the absent first
+    reach = len(index) - STABLE_POLLS + 1
+    if reach <= 0:
+        return np.full(size, NONE)
+    steady = np.logical_and.reduce([visible[index[k : k + reach]] for k in range(STABLE_POLLS)])
+    steady &= of[index[:reach]] == of[index[STABLE_POLLS - 1 :]]
+    start = index[:reach][steady]
+    return least_at(received[start], of[start], size)
+
+
+def _delays(bounds: _Bounds, groups: _Groups, origins: _Origins, shifts: _Shifts) -> dict[str, Any]:
+    error, start = shifts.error_s, shifts.origin
+    kind = origins.kind[groups.unit]
+    own = (kind == "create") | (kind == "publish")
+    known, shown = bounds.lower != BELOW, bounds.upper != NONE
+    went = bounds.gone_upper != NONE
+    upper = np.where(shown, _minus(bounds.upper, start) / _SECOND + error, np.inf)
+    lower = _minus(bounds.lower, start) / _SECOND - error
+    floor = _floor(kind, groups.relay, _minus(shifts.create, start) / _SECOND, error)
+    above = ~(upper <= floor)
+    lower = np.where(known, np.where(own & above, np.maximum(lower, floor), lower), np.where(above, floor, -np.inf))
+    lower = np.where(np.isnan(upper), np.nan, lower)
+    seen_until = _minus(bounds.gone_lower, start) / _SECOND - error
+    return {
+        "origin_at": start,
+        "origin_kind": kind,
+        "origin_error_s": error,
+        "lower_s": lower,
+        "upper_s": upper,
+        "lower_at": bounds.lower,
+        "upper_at": bounds.upper,
+        "left_censored": shown & ~known,
+        "right_censored": ~shown,
+        "width_s": np.where(shown, upper - np.where(shown, lower, 0.0), np.inf),
+        "stable_s": _minus(bounds.stable, start) / _SECOND + error,
+        "seen_until_s": seen_until,
+        "gone_lower_s": np.where(went, seen_until, np.nan),
+        "gone_upper_s": _minus(bounds.gone_upper, start) / _SECOND + error,
+        "spacing_s": bounds.spacing_s,
+    }
+
+
+def _floor(kind: Texts, relay: Flags, create_s: Floats, error: Floats) -> Floats:
+    """The age before which the layer cannot have shown the nest; see `timelines`."""
+    put = np.where(np.isnan(create_s), -np.inf, np.minimum(create_s, 0.0))
+    event = np.where(kind == "publish", 0.0, -error)
+    other = np.where(kind == "publish", put, -np.inf)
+    by_event = np.isin(kind.astype(str), ("publish", "created_at"))
+    return np.where(by_event, np.where(relay, event, other), 0.0)
+
+
+def _counts(rows: _Rows, groups: _Groups, bounds: _Bounds) -> dict[str, Any]:
+    proof = rows.visible | rows.absent
+    counted = {"polls": proof, "unknown": ~proof & ~rows.intent, "late": rows.late, "flaps": bounds.flap}
+    size, member = len(groups.unit), groups.of >= 0
+    return {name: np.bincount(groups.of[which & member], minlength=size) for name, which in counted.items()}
+
+
+def _names(observations: pd.DataFrame, rows: _Rows, groups: _Groups) -> dict[str, Any]:
+    found: dict[str, Any] = {"layer": groups.layer}
+    for name in ("nest", "room", "trace_id"):  # a trace knows its nest and room from whichever row knew them
+        code, names = codes_of(observations[name])
+        known = (code >= 0) & (rows.unit >= 0)
+        told = np.full(count_of(rows.unit), -1, dtype=np.int64)
+        np.maximum.at(told, rows.unit[known], code[known])
+        found[name] = np.append(names, "")[told[groups.unit]]
+    _, vantages = codes_of(observations["vantage"])
+    target, targets = codes_of(observations["target"])
+    asked = np.full(len(groups.unit), -1, dtype=np.int64)
+    asked[groups.of[groups.of >= 0]] = target[groups.of >= 0]
+    return found | {"vantage": np.append(vantages, "")[groups.vantage], "target": np.append(targets, "")[asked]}
+
+
+def _marked(observations: pd.DataFrame, rows: _Rows, groups: _Groups, origins: _Origins, bounds: _Bounds) -> Texts:
+    """Per group the disturbances that overlap the bracketing polls, by the vantage's own clock."""
+    size, of = len(groups.unit), groups.of
+    bracket = bounds.last_absent | bounds.first_visible
+    end = greatest_at(rows.received[bracket], of[bracket], size)
+    start = least_at(rows.sent[bracket], of[bracket], size)
+    made = origins.row[groups.unit]
+    here = (bounds.lower == BELOW) & (made >= 0) & (rows.vantage[made] == groups.vantage)
+    start = np.where(here, np.minimum(start, rows.sent[made]), start)
+    clocks = [greatest_at(rows.clock[poll], of[poll], size) for poll in (bounds.last_absent, bounds.first_visible)]
+    code = np.zeros(size, dtype=np.int64)
+    for bit, mark in enumerate(MARKS):
+        disturbed = np.flatnonzero(equals(observations["failure"], mark))
+        for clock, begun, ended in _by_clock(rows, disturbed):
+            on = np.flatnonzero((clocks[0] == clock) | (clocks[1] == clock))
+            overlaps = np.searchsorted(begun, end[on], "right") > np.searchsorted(ended, start[on], "left")
+            code[on[overlaps]] |= 1 << bit
+    texts = [",".join(mark for bit, mark in enumerate(MARKS) if number >> bit & 1) for number in range(1 << len(MARKS))]
+    return cast(Texts, np.array(texts, dtype=object)[code])
+
+
+def _by_clock(rows: _Rows, index: Ints) -> Iterator[tuple[int, Ints, Ints]]:
+    """Each clock of these rows with its sorted starts and its sorted ends."""
+    index = index[np.argsort(rows.clock[index], kind="stable")]
+    for part in np.split(index, np.flatnonzero(np.diff(rows.clock[index])) + 1) if len(index) else ():
+        begun = rows.sent[part]
+        yield int(rows.clock[part[0]]), np.sort(begun), np.sort(np.maximum(begun, rows.received[part]))
+
+
+def _frame(values: dict[str, Any]) -> pd.DataFrame:
+    """The values under the columns and dtypes of SCHEMA; NONE and BELOW become NaT."""
+    made = {}
+    for column in SCHEMA:
+        value = np.asarray(values[column.name])
+        if column.type == "instant":
+            stamps = value.astype(np.int64)
+            made[column.name] = pd.Series(np.where(stamps == NONE, BELOW, stamps).view("M8[ns]")).dt.tz_localize("UTC")
+        else:
+            made[column.name] = pd.Series(value).astype(cast(Any, _DTYPES[column.type]))
+    return pd.DataFrame(made)
+
+
+def _name(names: Texts, code: int) -> str:
+    return str(names[code]) if code >= 0 else ""
+
+
+def _minus(first: Ints, second: Ints) -> Floats:
+    """first - second in ns, exact before it is made a float; NaN where either is none."""
+    none = (first == NONE) | (first == BELOW) | (second == NONE) | (second == BELOW)
+    return np.where(none, np.nan, np.where(none, 0, first) - np.where(none, 0, second))

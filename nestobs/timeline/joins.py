@@ -1,0 +1,283 @@
+"""From observations to joins: one row per real join, and whether what the two baselines would have said was true.
+
+At arrival every real join also tells what a person with the web client would have been told: as its guide describes it
+(`guide`) and as it was released (`released`). What was said is judged by what the same vantage saw after it, in its own
+clock, so no offset between clocks enters. A person draws one of two conclusions:
+
+    wait    "still starting up"                                   true if a later request got a token
+    leave   "no longer available", "Failed to join nest: …" (no   true if no later request got one, and the nest was
+            Retry, at any age), "Loading nest..." (for ever)      proven absent at least `settled_s` after the arrival
+
+A token is a `visible` answer of `api:join` or `api:guest` (for a guest `api:guest` alone) to a request sent at or after
+the arrival, whoever sent it. So "then or later": a message to leave is false too when the nest was joinable at that
+very moment. Neither proof (the watch ended too soon, every later attempt failed, or the only later token belongs to a
+request already under way) leaves the truth unknown, NA. A message that the joiner is in the room is true. Any other
+message (unauthorised, rate limited, no answer, …) says something about a request, not about the nest: NA.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Final, cast
+
+import numpy as np
+import pandas as pd
+
+from nestobs.join.flow import GONE, JOINED, LOADING, RELEASED_FAILED, STARTING, Kind
+from nestobs.observation.columns import (
+    BELOW,
+    Flags,
+    Floats,
+    Ints,
+    Texts,
+    codes_of,
+    count_of,
+    equals,
+    greatest_at,
+    instants_of,
+    paired,
+    ranked,
+    units_of,
+)
+from nestobs.observation.schema import Column, Failure, Operation, Outcome, Role, Source
+from nestobs.timeline.intervals import clock_offsets
+
+BASELINES: Final = ("guide", "released")
+"""Today's clients, whose messages at arrival are judged."""
+
+SETTLED_S: Final = 20.0
+"""A nest that still answers 404 so long after a message, and is never seen again, is taken not to come."""
+
+SCHEMA: Final[tuple[Column, ...]] = (
+    Column("nest", "text", "30312:pubkey:d", "address of the nest; empty while unknown", False),
+    Column("room", "text", "", "LiveKit room; empty while unknown", False),
+    Column("trace_id", "text", "UUIDv7", "one nest under observation; may be empty", False),
+    Column("vantage", "text", "", "place and clock from which it was joined", False),
+    Column("role", "text", "", "joiner (signed in) or guest", False),
+    Column("policy", "text", "", "the policy the join followed", False),
+    Column("arrived_at", "instant", "UTC", "when the joiner arrived, on the vantage's clock", False),
+    Column("arrival_age_s", "real", "s", "arrival since the origin of the nest's timelines; NaN without one", True),
+    Column("verdict", "text", "", "how it ended: a nestobs.join.flow.Kind; empty when the row tells none", False),
+    Column("joined", "bool", "", "whether the joiner got into the room", False),
+    Column("elapsed_s", "real", "s", "from arrival to verdict", True),
+    Column("requests", "int", "count", "API requests made", False),
+    Column("guide_verdict", "text", "", "what `guide` would have concluded at arrival", False),
+    Column("guide_message", "text", "", "what its page would have shown; empty when joined", False),
+    Column("released_verdict", "text", "", "what `released` would have concluded at arrival", False),
+    Column("released_message", "text", "", "what its page would have shown; empty when joined", False),
+    Column("became_joinable", "flag", "", "a token was seen by the end of watching; NA when nothing was proven", True),
+    Column("guide_true", "flag", "", "whether what `guide` would have said was true; NA when it cannot be told", True),
+    Column("released_true", "flag", "", "the same of `released`", True),
+)
+"""The columns of `joins`, in order. Types as in timeline.SCHEMA; flag is pandas' nullable boolean."""
+
+_DTYPES: Final = {
+    "text": "str",
+    "int": "int64",
+    "real": "float64",
+    "bool": "bool",
+    "flag": "boolean",
+    "instant": "datetime64[ns, UTC]",
+}
+_SECOND: Final = 1_000_000_000
+_MOST: Final = 1e15
+_WAYS: Final = (Operation.JOIN, Operation.GUEST)
+"""What gives a token; to a guest the last alone."""
+
+_LEAVE: Final = (GONE, RELEASED_FAILED, LOADING)
+
+
+def joins(observations: pd.DataFrame, timelines: pd.DataFrame, *, settled_s: float = SETTLED_S) -> pd.DataFrame:
+    """One row per join that came to a verdict, with the columns and dtypes of SCHEMA, by arrival, then trace_id.
+
+    `observations` as Store.frame gives them; `timelines` made of the same. Joins that a crash cut off have no row: see
+    `open_intents`. `arrival_age_s` counts on the reference clock, by the offset with the least error that the vantage's
+    run knew of this nest, as the timelines do; on the vantage's own clock where it knew none. No join: an empty frame.
+    """
+    index = np.flatnonzero(_verdicts(observations))
+    if not len(index):
+        return _frame({column.name: [] for column in SCHEMA})
+    rows, found = observations.iloc[index], _evidence(observations, timelines, index)
+    arrived, ended = (instants_of(rows[name])[0] for name in ("sent_at", "received_at"))
+    made: dict[str, Any] = {name: np.asarray(rows[name], dtype=object) for name in _KEPT}
+    made |= _told(rows["detail"], (ended - arrived) / _SECOND)
+    made |= {
+        "arrived_at": arrived,
+        "arrival_age_s": np.where(found.origin == BELOW, np.nan, (arrived - found.origin) / _SECOND - found.offset_s),
+        "joined": [verdict in JOINED for verdict in made["verdict"]],
+        "became_joinable": [None if one < 0 else bool(one) for one in found.became.tolist()],
+    }
+    for one in BASELINES:
+        verdict, message = made[f"{one}_verdict"], made[f"{one}_message"]
+        made[f"{one}_true"] = _true(verdict, message, arrived, found, round(settled_s * _SECOND))
+    return _frame(made).sort_values(["arrived_at", "trace_id"], ignore_index=True, kind="stable")
+
+
+def open_intents(observations: pd.DataFrame) -> int:
+    """How many joins were begun and never came to a verdict: a crash cut them off."""
+    asked = observations[_of(observations, Source.JOIN, Operation.VERDICT)]
+    keys = asked["run_id"].astype("str") + "\n" + asked["attempt_group"].astype("str")
+    intent = equals(asked["failure"], Failure.INTENT)
+    return len(set(keys[intent]) - set(keys[~intent]))
+
+
+_KEPT: Final = ("nest", "room", "trace_id", "vantage", "role")
+"""Columns of a join that are those of its row."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Evidence:
+    """Per join, of its vantage and nest and of the ways open to it: when the last token was asked for and received, and
+    the last proven absence asked for, ns, BELOW for never. became: 1 or 0, whether a token was ever seen; -1: nothing
+    proven. origin: of its nest, ns, BELOW for none. offset_s: of its clock, 0 where it was never compared."""
+
+    token_sent: Ints
+    token_received: Ints
+    absent_sent: Ints
+    became: Ints
+    origin: Ints
+    offset_s: Floats
+
+
+def _evidence(observations: pd.DataFrame, timelines: pd.DataFrame, index: Ints) -> _Evidence:
+    """Of the joins whose verdicts are these observations."""
+    unit, units = units_of(observations)
+    vantage, vantages = codes_of(observations["vantage"])
+    pair = _pairs(unit, vantage, len(vantages))
+    place = ranked(pair)
+    pairs = np.empty(count_of(place), dtype=np.int64)
+    pairs[place] = pair
+    sent, _ = instants_of(observations["sent_at"])
+    received, answered = instants_of(observations["received_at"])
+    asked = equals(observations["source"], Source.API) & answered & ~equals(observations["failure"], Failure.INTENT)
+    token, absent = (asked & equals(observations["outcome"], one) for one in (Outcome.VISIBLE, Outcome.ABSENT))
+    line_unit = _found(units, np.where(timelines["trace_id"] != "", timelines["trace_id"], timelines["nest"]))
+    line_pair = _pairs(line_unit, _found(vantages, timelines["vantage"]), len(vantages))
+    line_place = np.minimum(np.searchsorted(pairs, line_pair), len(pairs) - 1)
+    proven = (timelines["polls"] > 0).to_numpy(bool) & (line_unit >= 0) & (pairs[line_place] == line_pair)
+    shown = np.where(timelines["right_censored"], 0, 1)
+    guest, mine = equals(observations["role"].iloc[index], Role.GUEST), place[index]
+
+    def last(at: Ints, rows: Flags) -> Ints:
+        """Of these rows the greatest instant, by the ways open to each join."""
+        by_way = [rows & equals(observations["operation"], way) for way in _WAYS]
+        return _open([greatest_at(at[those], place[those], len(pairs))[mine] for those in by_way], guest)
+
+    layers = [proven & equals(timelines["layer"], f"api:{way}") for way in _WAYS]
+    became = [greatest_at(shown[those], line_place[those], len(pairs))[mine] for those in layers]
+    origins = np.full(len(units) + 1, BELOW, dtype=np.int64)
+    known = (line_unit >= 0) & timelines["origin_at"].notna().to_numpy(bool)
+    origins[line_unit[known]] = timelines["origin_at"].astype("int64").to_numpy(np.int64)[known]
+    clock = paired(place, codes_of(observations["run_id"])[0])
+    offsets, _ = clock_offsets(observations, sent, clock)
+    return _Evidence(
+        token_sent=last(sent, token),
+        token_received=last(received, token),
+        absent_sent=last(sent, absent),
+        became=np.maximum(_open(became, guest), -1),
+        origin=origins[unit[index]],
+        offset_s=np.nan_to_num(offsets[clock[index]]),
+    )
+
+
+def _open(by_way: Sequence[Ints], guest: Flags) -> Ints:
+    """The greatest of the values of _WAYS that are open to each: to a guest only the last."""
+    return np.where(guest, by_way[-1], np.max(by_way, axis=0))
+
+
+def _found(texts: Texts, wanted: Iterable[str]) -> Ints:
+    """The place of each among the texts, -1 for none of them."""
+    places = {text: place for place, text in enumerate(texts)}
+    return np.array([places.get(text, -1) for text in wanted], dtype=np.int64)
+
+
+def _pairs(unit: Ints, vantage: Ints, vantages: int) -> Ints:
+    """A number for each pair of codes, either of which may be -1."""
+    return (unit + 1) * (vantages + 1) + vantage + 1
+
+
+def _told(details: pd.Series, took_s: Floats) -> dict[str, Any]:
+    """What joins wrote down when they ended: a list for each column."""
+    made: dict[str, Any] = {name: [] for name in ("policy", "verdict", "elapsed_s", "requests")}
+    made |= {f"{one}_{what}": [] for one in BASELINES for what in ("verdict", "message")}
+    for detail, seconds in zip(details.astype(object), took_s.tolist(), strict=True):
+        facts = _facts(detail)
+        made["policy"].append(_text(facts.get("policy")))
+        made["verdict"].append(_text(facts.get("verdict")))
+        made["elapsed_s"].append(_number(facts.get("elapsed_s"), seconds))
+        made["requests"].append(int(_number(facts.get("requests"), 0.0)))
+        said = facts.get("said")
+        for one in BASELINES:
+            words = said.get(one) if isinstance(said, dict) else None
+            for what in ("verdict", "message"):
+                made[f"{one}_{what}"].append(_text(words.get(what)) if isinstance(words, dict) else "")
+    return made
+
+
+def _true(
+    verdicts: Iterable[str], messages: Iterable[str], said_at: Ints, found: _Evidence, settled: int
+) -> list[bool | None]:
+    """Whether each message was true, None when it cannot be told. The rule is the module's."""
+    token, under_way = found.token_sent >= said_at, found.token_received >= said_at
+    settles = ~under_way & (found.absent_sent >= said_at + settled)
+    proofs = zip(verdicts, messages, token.tolist(), settles.tolist(), strict=True)
+    return [_judged(*one) for one in proofs]
+
+
+def _judged(verdict: str, message: str, token: bool, settles: bool) -> bool | None:
+    if verdict in JOINED:
+        return True
+    wait = message.startswith(STARTING)
+    if not wait and not message.startswith(_LEAVE):
+        return None
+    if token:
+        return wait
+    return not wait if settles else None
+
+
+def _verdicts(observations: pd.DataFrame) -> Flags:
+    """The rows that end a join."""
+    return (
+        _of(observations, Source.JOIN, Operation.VERDICT)
+        & ~equals(observations["failure"], Failure.INTENT)
+        & observations["received_at"].notna().to_numpy(bool)
+    )
+
+
+def _of(observations: pd.DataFrame, source: Source, operation: Operation) -> Flags:
+    return equals(observations["source"], source) & equals(observations["operation"], operation)
+
+
+def _facts(detail: object) -> dict[str, Any]:
+    try:
+        facts = json.loads(str(detail))
+    except (ValueError, RecursionError):
+        return {}
+    return facts if isinstance(facts, dict) else {}
+
+
+def _text(value: object) -> str:
+    """The text, without a lone surrogate: JSON carries one, no frame does."""
+    return value.encode("utf-8", "replace").decode() if isinstance(value, str) else ""
+
+
+def _number(value: object, otherwise: float) -> float:
+    """A number that may be one: none of what JSON's readers make of NaN or of 400 digits."""
+    return float(value) if isinstance(value, int | float) and abs(value) < _MOST else otherwise
+
+
+def _frame(values: Mapping[str, Any]) -> pd.DataFrame:
+    """The values under the columns and dtypes of SCHEMA."""
+    made = {}
+    for column in SCHEMA:
+        if column.type == "instant":
+            made[column.name] = pd.Series(np.array(values[column.name], dtype="M8[ns]")).dt.tz_localize("UTC")
+        else:
+            made[column.name] = pd.Series(values[column.name], dtype=cast(Any, _DTYPES[column.type]))
+    return pd.DataFrame(made)
+
+
+KINDS: Final = tuple(kind.value for kind in Kind)
+"""Every verdict a join can have, in the order in which figures list them."""

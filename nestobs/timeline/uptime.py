@@ -1,0 +1,149 @@
+"""When the collector was at work, so that a gap in what was seen is not read as an outage of what was watched.
+
+Every row proves that its vantage was at work at its `sent_at` and at its `received_at`; a collector with nothing to say
+writes a heartbeat every `HEARTBEAT_S`. Two successive such instants of one run, at most `GAP_S` apart, make a span in
+which it was at work; what lies between two runs, or two instants further apart, does not count. So coverage is
+underrated by at most a beat at the end of a run that was killed, and never overrated by more than `GAP_S` a gap. Stores
+written before there were heartbeats read as off wherever nothing happened.
+
+Instants are the vantage's own, by its anchored clock: a stepped wall clock moves none of them, a machine that slept
+lacks the time it slept. Both are listed by `disturbances`, to be shown beside the spans.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from typing import Any, Final
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from nestobs.observation.columns import Ints, codes_of, equals, instants_of
+from nestobs.observation.schema import HEARTBEAT_S, Failure, Operation, Source
+
+GAP_S: Final = 2.5 * HEARTBEAT_S
+"""Instants further apart are a gap: one beat may be lost and the next come late."""
+
+NEEDED: Final = ("vantage", "run_id", "source", "operation", "sent_at", "received_at", "failure", "detail")
+"""The columns of observations that are read here."""
+
+_SECOND: Final = 1_000_000_000
+_MARKS: Final = (str(Failure.CLOCK_STEP), str(Failure.SUSPENDED))
+
+
+def spans(observations: pd.DataFrame, *, gap_s: float = GAP_S) -> pd.DataFrame:
+    """Columns vantage, start_at, end_at (datetime64[ns, UTC]): [start, end) in which a vantage was at work.
+
+    Sorted by vantage and time; those of one vantage neither overlap nor touch. observations: as Store.frame gives them.
+    A run of a single instant has no length and no span.
+    """
+    vantage, names = codes_of(observations["vantage"])
+    run, runs = codes_of(observations["run_id"])
+    clock = (vantage + 1) * (len(runs) + 1) + run + 1
+    sent, _ = instants_of(observations["sent_at"])
+    received, answered = instants_of(observations["received_at"])
+    slept = equals(observations["failure"], Failure.SUSPENDED)  # its sent_at is reckoned back
+    at = np.concatenate([sent[~slept], received[answered]])
+    of = np.concatenate([clock[~slept], clock[answered]])
+    order = np.lexsort((at, of))
+    at, of = at[order], of[order]
+    begins = _first_of((np.diff(of) != 0) | (np.diff(at) > round(gap_s * _SECOND)), len(at))
+    ends = np.append(begins[1:], len(at)) - 1 if len(begins) else begins
+    return _merged(of[begins] // (len(runs) + 1), at[begins], at[ends], np.array(["", *names], dtype=object))
+
+
+def together(found: pd.DataFrame) -> pd.DataFrame:
+    """The spans in which any vantage was at work; their vantage is empty."""
+    zeros = np.zeros(len(found), dtype=np.int64)
+    return _merged(zeros, _ns(found["start_at"]), _ns(found["end_at"]), np.array([""], dtype=object))
+
+
+def within(found: pd.DataFrame, start: int, end: int) -> pd.DataFrame:
+    """The spans cut to [start, end), ns UTC."""
+    begins, ends = (np.clip(_ns(found[name]), start, end) for name in ("start_at", "end_at"))
+    keeps = begins < ends
+    return _frame(found["vantage"].to_numpy(dtype=object)[keeps], begins[keeps], ends[keeps])
+
+
+def covered(found: pd.DataFrame, start: int, end: int) -> dict[str, float]:
+    """By vantage the share of [start, end), ns UTC, in which it was at work; 0 to 1. NaN in a window of no length."""
+    inside = within(found, start, end)
+    length = (inside["end_at"] - inside["start_at"]).dt.total_seconds()
+    sums = length.groupby(inside["vantage"]).sum()
+    whole = (end - start) / _SECOND
+    return {str(name): _part(float(sums.get(name, 0.0)), whole) for name in sorted(set(found["vantage"]))}
+
+
+def gaps(found: pd.DataFrame, start: int, end: int) -> pd.DataFrame:
+    """Where no span is: columns vantage, start_at, end_at, gap_s, longest first. Of each vantage that has a span."""
+    made = []
+    for name in sorted(set(found["vantage"])):
+        mine = within(found[found["vantage"] == name], start, end)
+        edges = np.concatenate([[start], np.column_stack([_ns(mine["start_at"]), _ns(mine["end_at"])]).ravel(), [end]])
+        begins, ends = edges[::2], edges[1::2]
+        keeps = begins < ends
+        made.append(_frame(np.full(int(keeps.sum()), name, dtype=object), begins[keeps], ends[keeps]))
+    table = pd.concat(made) if made else _frame(np.empty(0, object), np.empty(0, np.int64), np.empty(0, np.int64))
+    table["gap_s"] = (table["end_at"] - table["start_at"]).dt.total_seconds()
+    return table.sort_values(["gap_s", "vantage", "start_at"], ascending=[False, True, True], ignore_index=True)
+
+
+def disturbances(observations: pd.DataFrame) -> pd.DataFrame:
+    """Columns vantage, at (datetime64[ns, UTC]), kind (clock_step or suspended), size_s (NaN: not told), by time."""
+    clock = observations["source"].isin([str(Source.CLOCK)]) & observations["operation"].isin([str(Operation.STEP)])
+    found = observations[clock & observations["failure"].isin(_MARKS)]
+    noticed = np.asarray(found["received_at"].astype("Int64").fillna(found["sent_at"]), dtype=np.int64)
+    table = pd.DataFrame(
+        {
+            "vantage": found["vantage"].to_numpy(dtype=object),
+            "at": _utc(noticed),
+            "kind": found["failure"].to_numpy(dtype=object),
+            "size_s": np.array([_size(text) for text in found["detail"]], dtype=np.float64),
+        }
+    )
+    return table.sort_values(["at", "vantage"], ignore_index=True)
+
+
+def _merged(of: Ints, begins: Ints, ends: Ints, names: NDArray[np.object_]) -> pd.DataFrame:
+    """Spans of several runs as one set of disjoint ones each."""
+    order = np.lexsort((begins, of))
+    of, begins, ends = of[order], begins[order], ends[order]
+    reached = pd.Series(ends).groupby(of).cummax().to_numpy(np.int64)
+    first = _first_of((np.diff(of) != 0) | (begins[1:] > reached[:-1]), len(of))
+    last = np.append(first[1:], len(of)) - 1 if len(first) else first
+    keeps = begins[first] < reached[last]
+    return _frame(names[of[first]][keeps], begins[first][keeps], reached[last][keeps])
+
+
+def _first_of(breaks: NDArray[np.bool_], count: int) -> Ints:
+    """Where parts begin that these breaks make of so many things in a row."""
+    starts = np.concatenate([[0], np.flatnonzero(breaks) + 1]) if count else np.empty(0)
+    return starts.astype(np.int64)
+
+
+def _part(seconds: float, whole: float) -> float:
+    return min(1.0, seconds / whole) if whole > 0 else math.nan
+
+
+def _size(detail: object) -> float:
+    try:
+        facts: Any = json.loads(str(detail))
+    except (ValueError, RecursionError):
+        return math.nan
+    size = facts.get("size_s") if isinstance(facts, dict) else None
+    return float(size) if isinstance(size, int | float) else math.nan
+
+
+def _ns(values: pd.Series) -> Ints:
+    return np.asarray(values.astype("int64"), dtype=np.int64)
+
+
+def _utc(values: Ints) -> pd.Series:
+    return pd.Series(values.astype("M8[ns]")).dt.tz_localize("UTC")
+
+
+def _frame(vantage: NDArray[np.object_], begins: Ints, ends: Ints) -> pd.DataFrame:
+    names = pd.Series(vantage, dtype="str")
+    return pd.DataFrame({"vantage": names, "start_at": _utc(begins), "end_at": _utc(ends)})

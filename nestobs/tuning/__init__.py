@@ -1,0 +1,1 @@
+"""From laws to policies: what to say, when to poll, when to give up; replayed, judged, written down. Pure."""

@@ -1,0 +1,239 @@
+"""What real joins came to, in the terms of replay, and whether it is what replay predicted.
+
+One row a join: whether it got in, how long that took, what it cost. The definitions are those of courses.Scores, with
+what was seen in place of what is known in virtual time:
+
+    joined      the verdict is one of join.JOINED
+    lost        not joined, though its nest became joinable within the watch and was not gone again by then
+    delay       from when the nest was joinable, or the join's first request, if later, to the answer with the token
+    requests    API requests made
+
+A nest became joinable within an interval only (delays.joinable). The middle is taken; half the range that the ends
+would give is the error of that. A join's own answer bounds its nest's interval like any other poll, so the interval of
+somebody who waited is no wider than the wait.
+
+A prediction is a value with its error and the spread between joiners (estimate.Number). So many fresh joins should
+fall into replaying.predictive's interval, in 95 of 100 cells. How fast requests are answered is no part of a policy:
+the delay is predicted for the requests as fast as they were answered this time, moved by what those that led to the
+token took beyond the round trip that was assumed.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any, Final
+
+import numpy as np
+import pandas as pd
+
+from nestobs.estimate.npmle import Number
+from nestobs.join.flow import JOINED
+from nestobs.observation.schema import Failure, Operation, Outcome, Role, Source
+from nestobs.timeline.delays import joinable
+from nestobs.tuning.replay import predictive
+
+OUTCOMES: Final = {
+    "unit": "str",
+    "vantage": "str",
+    "policy": "str",
+    "signed_in": "bool",
+    "asked_s": "float64",
+    "joined": "bool",
+    "lost": "bool",
+    "delay_s": "float64",
+    "error_s": "float64",
+    "requests": "int64",
+    "path_s": "float64",
+    "path": "int64",
+}
+"""Columns of `outcomes` and their dtypes."""
+
+CELLS: Final = {
+    "policy": "str",
+    "metric": "str",
+    "value": "float64",
+    "lower": "float64",
+    "upper": "float64",
+    "realised": "float64",
+    "error_s": "float64",
+    "n": "int64",
+    "inside": "boolean",
+}
+"""Columns of `cells` and their dtypes."""
+
+_SECOND: Final = 1_000_000_000
+_EVER: Final = -1e12
+"""Before anything, seconds: what stands for a lower end at -inf."""
+
+_TOKENS: Final = (Operation.JOIN, Operation.GUEST)
+_ASKS: Final = (Operation.INFO, *_TOKENS)
+
+
+def outcomes(observations: pd.DataFrame, timelines: pd.DataFrame) -> pd.DataFrame:
+    """One row per join that came to a verdict about a nest of known origin, with the columns of OUTCOMES.
+
+    `observations` as Store.frame gives them, `timelines` made of the same. asked_s: age at the join's first request.
+    delay_s and error_s, half the range that the interval leaves: NaN when not joined. path: requests of the last round
+    up to the one that gave the token, from the first that was answered; path_s: how much of the delay they took; 0 and
+    NaN when not joined. All on the clock of the vantage: meant for one vantage, the host's own.
+    """
+    found = _verdicts(observations).merge(_requests(observations), on="group", how="left")
+    found["sent_at"] = found["asked_at"].where(found["asked_at"].notna(), found["sent_at"]).astype("int64")
+    parts = [_placed(found[found["signed_in"] == way], joinable(timelines, signed_in=way)) for way in (True, False)]
+    made = _scored(pd.concat(parts, ignore_index=True))
+    return made.sort_values(["unit", "vantage", "policy", "asked_s"], ignore_index=True)
+
+
+def _ended(observations: pd.DataFrame) -> pd.Series:
+    """Which rows are verdicts of joins."""
+    ends = observations["source"].isin([Source.JOIN]) & observations["operation"].isin([Operation.VERDICT])
+    return ends & observations["received_at"].notna() & ~observations["failure"].isin([Failure.INTENT])
+
+
+def _verdicts(observations: pd.DataFrame) -> pd.DataFrame:
+    rows = observations[_ended(observations)]
+    facts = [_facts(text) for text in rows["detail"]]
+    return pd.DataFrame(
+        {
+            "unit": rows["trace_id"].where(rows["trace_id"] != "", rows["nest"]).to_numpy(str),
+            "vantage": rows["vantage"].to_numpy(str),
+            "group": rows["attempt_group"].to_numpy(str),
+            "signed_in": (rows["role"] == Role.JOINER).to_numpy(bool),
+            "sent_at": rows["sent_at"].to_numpy("int64"),
+            "policy": [str(one.get("policy", "")) for one in facts],
+            "joined": [str(one.get("verdict")) in JOINED for one in facts],
+            "requests": [made if type(made := one.get("requests")) is int else 0 for one in facts],
+        }
+    )
+
+
+def span(observations: pd.DataFrame) -> tuple[str, ...]:
+    """When the first join that came to a verdict began and when the last one ended: ISO 8601, UTC; () for none."""
+    rows = observations[_ended(observations)]
+    ends = pd.to_datetime([int(rows["sent_at"].min()), int(rows["received_at"].max())]) if len(rows) else ()
+    return tuple(f"{at:%Y-%m-%dT%H:%M:%SZ}" for at in ends)
+
+
+def _facts(detail: object) -> dict[str, Any]:
+    try:
+        facts = json.loads(str(detail))
+    except (ValueError, RecursionError):
+        return {}
+    return facts if isinstance(facts, dict) else {}
+
+
+def _requests(observations: pd.DataFrame) -> pd.DataFrame:
+    """Per attempt group: asked_at, when its first API request was sent; and, in seconds after that, NaN where no token
+    came: token_s, when the last one came, round_s, when the first answered request of its round was sent; path:
+    requests between."""
+    asked = observations["source"].isin([Source.API]) & observations["operation"].isin(_ASKS)
+    asked &= observations["role"].isin([Role.JOINER, Role.GUEST]) & observations["received_at"].notna()
+    rows = observations[asked]
+    proven = rows["outcome"].isin([Outcome.VISIBLE, Outcome.ABSENT])
+    rows = rows.assign(proven=proven, given=rows["operation"].isin(_TOKENS) & rows["outcome"].isin([Outcome.VISIBLE]))
+    groups = rows.sort_values("sent_at", kind="stable").groupby("attempt_group", sort=False)
+    found = [(name, *_path(part)) for name, part in groups]
+    table = pd.DataFrame(found, columns=["group", "asked_at", "round_s", "token_s", "path"])
+    return table.astype(
+        {"group": "str", "asked_at": "Int64", "round_s": "float64", "token_s": "float64", "path": "float64"}
+    )
+
+
+def _path(part: pd.DataFrame) -> tuple[int, float, float, int]:
+    sent, operation = part["sent_at"].to_numpy("int64"), part["operation"].to_numpy(str)
+    given = np.flatnonzero(part["given"])
+    if not len(given):
+        return int(sent[0]), math.nan, math.nan, 0
+    last = given[-1]
+    begin = np.flatnonzero(operation[: last + 1] == operation[0])[-1]  # each round begins with the same request
+    begin += np.flatnonzero(part["proven"].iloc[begin : last + 1])[0]  # an info that failed took no round trip
+    token_s = (int(part["received_at"].iloc[last]) - sent[0]) / _SECOND
+    return int(sent[0]), float(sent[begin] - sent[0]) / _SECOND, float(token_s), int(last - begin + 1)
+
+
+def _placed(found: pd.DataFrame, delays: pd.DataFrame) -> pd.DataFrame:
+    """Each join beside its nest's interval; those without an origin go."""
+    wanted = ["unit", "vantage", "lower_s", "upper_s", "gone_lower_s", "origin_at"]
+    return found.merge(delays[wanted], on=["unit", "vantage"])
+
+
+def _scored(rows: pd.DataFrame) -> pd.DataFrame:
+    origin = rows["origin_at"].astype("int64")
+    asked = ((rows["sent_at"] - origin) / _SECOND).to_numpy(np.float64)
+    token = asked + rows["token_s"].to_numpy(np.float64)  # NaN where none came
+    joined = rows["joined"].to_numpy(bool) & ~np.isnan(token)
+    upper = np.where(joined, np.fmin(rows["upper_s"], token), rows["upper_s"])
+    lower = np.maximum(np.minimum(rows["lower_s"], upper), _EVER)
+    latest, earliest = np.maximum(upper, asked), np.maximum(lower, asked)
+    since = np.maximum((lower + upper) / 2.0, asked)
+    gone = rows["gone_lower_s"].fillna(math.inf).to_numpy(np.float64)
+    made = {
+        "asked_s": asked,
+        "joined": joined,
+        "lost": ~joined & np.isfinite(since) & (gone > since),
+        "delay_s": np.where(joined, token - since, math.nan),
+        "error_s": np.where(joined, (latest - earliest) / 2.0, math.nan),
+        "path_s": np.where(joined, token - np.maximum(asked + rows["round_s"].to_numpy(np.float64), since), math.nan),
+        "path": np.where(joined, rows["path"].to_numpy(np.float64), 0),
+    }
+    return rows.assign(**made)[list(OUTCOMES)].astype(OUTCOMES)
+
+
+def realised(joins: pd.DataFrame) -> dict[str, tuple[float, float, int]]:
+    """METRICS of some rows of `outcomes`: (value, error, of so many joins). NaN where there are none.
+
+    error: by how much the value may be off because instants are known as intervals.
+    """
+    n, got_in = len(joins), int(joins["joined"].sum())
+    return {
+        "joined_share": (float(joins["joined"].mean()), 0.0, n),
+        "lost_share": (float(joins["lost"].mean()), 0.0, n),
+        "mean_delay_s": (float(joins["delay_s"].mean()), float(joins["error_s"].mean()), got_in),
+        "requests_per_join": (float(joins["requests"].mean()), 0.0, n),
+    }
+
+
+def slower_s(joins: pd.DataFrame, round_trip_s: float) -> float:
+    """By how much the joins of `outcomes` took longer because requests did not take `round_trip_s`; mean, seconds.
+
+    0 when nobody joined.
+    """
+    got_in = joins[joins["joined"]]
+    return float((got_in["path_s"] - got_in["path"] * round_trip_s).mean()) if len(got_in) else 0.0
+
+
+def cells(
+    joins: pd.DataFrame,
+    predicted: Mapping[str, Mapping[str, Mapping[str, float | int | None]]],
+    names: Sequence[str],
+    *,
+    round_trip_s: float = 0.0,
+) -> pd.DataFrame:
+    """What was predicted beside what came, one row a policy and metric, with the columns of CELLS.
+
+    joins: `outcomes`. predicted: policy -> metric -> cell, as in policy_file, where a request takes `round_trip_s`.
+    names: the policies, in order. value: predicted, of mean_delay_s with the requests as fast as they were; [lower,
+    upper]: where the value of n such joins should fall, 95 %. inside: whether it did; NA where nothing was predicted or
+    nobody joined, (lower, upper) then being (-inf, inf).
+    """
+    rows = []
+    for name in names:
+        mine, told = joins[joins["policy"] == name], predicted.get(name, {})
+        moved = {"mean_delay_s": slower_s(mine, round_trip_s)}
+        for metric, (value, error, n) in realised(mine).items():
+            number, nests = _number(told.get(metric, {}), moved.get(metric, 0.0))
+            lower, upper = predictive(metric, number, n, nests)
+            lower = max(lower, 0.0) if math.isfinite(lower) else lower
+            inside = lower <= value <= upper if math.isfinite(upper) else None
+            rows.append((name, metric, number.value, lower, upper, value, error, n, inside))
+    return pd.DataFrame(rows, columns=list(CELLS)).astype(CELLS)
+
+
+def _number(cell: Mapping[str, float | int | None], moved: float) -> tuple[Number, int]:
+    """What a cell says, moved by so much, and of how many nests it is."""
+    value, lower, upper, sd = (
+        math.nan if (part := cell.get(name)) is None else float(part) for name in ("value", "lower", "upper", "sd")
+    )
+    return Number(value + moved, lower + moved, upper + moved, sd), int(cell.get("n") or 0)

@@ -1,0 +1,217 @@
+"""What tuning gives: a policy, how sure it is, of what it was made, and how to write it down."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from nestobs.estimate.law import LawError
+from nestobs.estimate.npmle import DelayLaw, Number, Resampled
+from nestobs.join.policy import Policy
+from nestobs.timeline.delays import BlockKind
+from nestobs.timeline.failures import Failures
+from nestobs.tuning.herd import Crowd
+from nestobs.tuning.policy_file import NOTE_CHARACTERS, PolicyFile, Provenance
+from nestobs.tuning.replay import Replay
+from nestobs.tuning.schedule import Prices
+
+Floats = NDArray[np.float64]
+STRATUM_REGRET: Final = 0.05
+
+
+@dataclass(frozen=True, slots=True)
+class Allowance:
+    """What an API lets one address do, and how many people join from behind it.
+
+    requests in window_s seconds; reserve: share kept back; joins: expected in a window.
+    """
+
+    requests: int = 100
+    window_s: float = 900.0
+    reserve: float = 0.2
+    joins: float = 10.0
+
+    def __post_init__(self) -> None:
+        if self.requests < 1 or not self.window_s > 0 or not 0 <= self.reserve < 1 or not self.joins > 0:
+            raise LawError("an allowance has requests, a window and joins above 0, and a reserve from 0 to below 1")
+
+    @property
+    def per_window(self) -> int:
+        """Requests that may be planned in a window."""
+        return int(self.requests * (1.0 - self.reserve) + 1e-9)
+
+    @property
+    def per_join(self) -> float:
+        """Requests that a join may make on average."""
+        return self.per_window / self.joins
+
+
+@dataclass(frozen=True)
+class Stratum:
+    """Nests that share a relay set, hour or host, when delays differ by it.
+
+    kind: what they share; name: its value; n: rows; p: of equal delays over all of that kind (Holm-corrected).
+    threshold_s, give_up_age_s: tuned on them alone. regret: what the common policy costs them over their own, as a
+    share of the latter; differs: whether that is more than STRATUM_REGRET.
+    """
+
+    kind: str
+    name: str
+    n: int
+    p: float
+    threshold_s: float
+    give_up_age_s: float
+    regret: float
+
+    @property
+    def differs(self) -> bool:
+        """Whether a policy of its own would pay."""
+        return self.regret > STRATUM_REGRET
+
+
+@dataclass(frozen=True)
+class Recommendation:
+    """What to do, how sure that is, and of what it was made.
+
+    policy: the recommended one: the tuned, the simple, or today's rule itself when nothing better is proven (kept).
+    today, tuned, simple: the candidates. message_threshold_s: of rho = cost_ratio, with its interval; thresholds: of
+    each of COST_RATIOS; near_best_s: thresholds within 5 % of the least cost. give_up_age_s: of the tuned policy, with
+    interval. stop_age_s: when asking without pause stops being worth it. sharing_age_s: from which `share` of joiners
+    succeed at once at every vantage, by share. replays: what each policy would have done, today's first; the tuned and
+    the simple one judged on nests they were not tuned on. front: requests, delay and lost share per joiner along prices
+    of a request, of a network that always answers. strata: where delays differ. failures: of requests, as measured and
+    replayed; None: not known, none replayed. notes: sentences on what is assumed, not identifiable, or missing, with
+    the number of nests that would settle it.
+    """
+
+    policy: Policy
+    kept: bool
+    why: str
+    today: Policy
+    tuned: Policy
+    simple: Policy
+    simple_price: float
+    message_threshold_s: Number
+    thresholds: Mapping[float, Number]
+    near_best_s: tuple[float, float]
+    give_up_age_s: Number
+    stop_age_s: float
+    sharing_age_s: Mapping[float, Number]
+    replays: tuple[Replay, ...]
+    jitter_price: float
+    peaks: tuple[Crowd, ...]
+    front: pd.DataFrame = field(repr=False)
+    strata: tuple[Stratum, ...] = ()
+    notes: tuple[str, ...] = ()
+    law: DelayLaw = field(repr=False, kw_only=True)
+    smooth: DelayLaw = field(repr=False, kw_only=True)
+    resampled: Resampled = field(repr=False, kw_only=True)
+    prices: Prices = field(kw_only=True)
+    allowance: Allowance = field(kw_only=True)
+    cost_ratio: float = field(kw_only=True)
+    arrivals: Floats = field(repr=False, kw_only=True)
+    nests: int = field(kw_only=True)
+    block_kind: BlockKind = field(kw_only=True)
+    window: tuple[str, str] = field(kw_only=True)
+    round_trip_s: float = field(default=0.0, kw_only=True)
+    failures: Failures | None = field(default=None, kw_only=True)
+
+    def replayed(self, name: str) -> Replay:
+        """The replay of a policy by its name. Raises KeyError."""
+        return {one.policy.name: one for one in self.replays}[name]
+
+    def candidates(self) -> dict[str, Policy]:
+        """`recommended`, `tuned` and `simple`."""
+        return {"recommended": self.policy, "tuned": self.tuned, "simple": self.simple}
+
+    def file(self, policy: Policy, *, store_digest: str = "", made_at: str = "", nestobs: str = "") -> PolicyFile:
+        """A policy with what is predicted for it and for today's rule, for policy.json.
+
+        made_at: ISO 8601, UTC. The predictions stand under the names `policy.name` and `today.name`.
+        """
+        shown = {one.policy.name: one for one in self.replays}
+        wanted = [name for name in dict.fromkeys((policy.name, self.today.name)) if name in shown]
+        return PolicyFile(
+            policy=policy,
+            provenance=Provenance(
+                window_start=self.window[0],
+                window_end=self.window[1],
+                n=self.law.n,
+                n_censored=self.law.censored,
+                store_digest=store_digest,
+                nestobs=nestobs,
+                made_at=made_at,
+                arrivals_s=tuple(float(age) for age in self.arrivals),
+                round_trip_s=self.round_trip_s,
+                failures={} if self.failures is None else self.failures.as_dict(),
+            ),
+            intervals={
+                "message_threshold_s": _ends(self.message_threshold_s),
+                "give_up_age_s": _ends(self.give_up_age_s),
+            },
+            predicted={name: predicted(shown[name]) for name in wanted},
+            notes=tuple(_cut(note) for note in (self.why, *self.notes)),
+        )
+
+    def as_dict(self) -> dict[str, Any]:
+        """JSON data for people and programs; infinite and unknown numbers are None."""
+        return {
+            "why": self.why,
+            "kept": self.kept,
+            "policy": self.policy.as_dict(),
+            "message_threshold_s": plain(self.message_threshold_s),
+            "message_threshold_by_cost_ratio": {str(key): plain(value) for key, value in self.thresholds.items()},
+            "near_best_s": [_finite(end) for end in self.near_best_s],
+            "give_up_age_s": plain(self.give_up_age_s),
+            "stop_age_s": _finite(self.stop_age_s),
+            "sharing_age_s": {str(share): plain(age) for share, age in self.sharing_age_s.items()},
+            "simple_price": _finite(self.simple_price),
+            "jitter_price": _finite(self.jitter_price),
+            "policies": {one.policy.name: predicted(one) for one in self.replays},
+            "peaks": {one.policy: one.peak_per_s for one in self.peaks},
+            "front": [{name: _plain(value) for name, value in row.items()} for row in self.front.to_dict("records")],
+            "strata": [
+                {"kind": one.kind, "name": one.name, "n": one.n, "p": one.p, "threshold_s": _finite(one.threshold_s)}
+                | {"give_up_age_s": one.give_up_age_s, "regret": one.regret, "differs": one.differs}
+                for one in self.strata
+            ],
+            "notes": list(self.notes),
+            "nests": self.nests,
+            "rows": self.law.n,
+            "censored": self.law.censored,
+            "window": list(self.window),
+            "failures": None if self.failures is None else self.failures.as_dict(),
+        }
+
+
+def predicted(one: Replay) -> dict[str, dict[str, float | int | None]]:
+    """METRICS -> value, lower, upper, sd, n of a replay."""
+    return {name: {**plain(number), "sd": _finite(number.sd), "n": one.n} for name, number in one.numbers.items()}
+
+
+def plain(number: Number) -> dict[str, float | None]:
+    """value, lower, upper; None for what is not finite."""
+    return {name: _finite(getattr(number, name)) for name in ("value", "lower", "upper")}
+
+
+def _cut(note: str) -> str:
+    """A note as long as a file holds; relays may have any names."""
+    return note if len(note) <= NOTE_CHARACTERS else f"{note[: NOTE_CHARACTERS - 1]}…"
+
+
+def _ends(number: Number) -> tuple[float, float | None]:
+    return max(0.0, number.lower), _finite(number.upper)
+
+
+def _plain(value: Any) -> Any:
+    return _finite(value) if isinstance(value, float) else value
+
+
+def _finite(value: float) -> float | None:
+    return float(value) if math.isfinite(value) else None

@@ -1,0 +1,388 @@
+"""What a policy does while it is answered 404, and what comes of it: the join core in virtual time.
+
+That a nest becomes joinable does not depend on our asking. So all that a policy does with a nest that is not there is
+its *course*: the ages at which it asks, found by driving `join_flow` once through a world where nothing ever comes. A
+nest that becomes joinable at T is then joined by the first attempt of the course at or after T. A course is driven once
+and scored against any number of nests by a search in sorted ages; `play` goes the long way, step by step.
+
+Nor does it depend on the nest whether a request fails (failures.py). Where requests fail by chance, a course is driven
+through a world of 404s and failures: an attempt that failed in it fails in any, and what the join core then does, it
+does in any. So the nest is joined by the first attempt at or after T that did not fail, unless every connection to
+LiveKit that its token pays for fails, too: that ends the join.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from nestobs.join.flow import (
+    REQUESTS,
+    Guest,
+    Info,
+    Join,
+    Load,
+    Media,
+    Reply,
+    Signal,
+    Stay,
+    Step,
+    Verdict,
+    Wait,
+    join_flow,
+)
+from nestobs.join.policy import Policy
+from nestobs.nostr import ROOM_KIND, Address
+from nestobs.observation.nest import SECOND_NS, Nest
+from nestobs.observation.schema import Outcome
+from nestobs.timeline.failures import CHANCES, Failures, Network
+from nestobs.tuning.schedule import Prices
+
+Floats = NDArray[np.float64]
+Ints = NDArray[np.int64]
+Flags = NDArray[np.bool_]
+
+SHAPES: Final = 4
+"""A policy with jitter is driven so many times from each arrival."""
+
+STRATIFIED: Final = 16
+"""For so many first requests of the courses, the shares that fail are those that were asked for, as near as can be."""
+
+_INF: Final = math.inf
+_TOKENS: Final = (Join, Guest)
+_ORIGIN: Final = 1_000_000_000 * SECOND_NS
+GRAIN_S: Final = 0.5
+"""created_at is whole seconds, cut: by a client's reckoning a nest is half a second older than it is, on average."""
+
+_ADDRESS: Final = Address(ROOM_KIND, "0" * 64, "replayed")
+
+
+@dataclass(frozen=True, slots=True)
+class Course:
+    """What a policy does from one arrival while it is answered 404. Ages in seconds since the nest was made.
+
+    asked: shape (k,), ascending: when requests for a token are sent, the authenticated and the guest's; of those at one
+    instant the first, which gets what there is. answered: shape (k,): when its answer comes. requests: shape (k,): API
+    requests made with it, should it succeed. total: those made when all fail. ended: the age at the verdict. own: shape
+    (k,): whether it is the authenticated one. falls_back: whether a guest's follows that. round_trip_s: of a request.
+
+    seats: where requests fail. Those that did then have no place in `asked`; all others have.
+    """
+
+    arrival_s: float
+    asked: Floats
+    answered: Floats
+    requests: Ints
+    total: int
+    ended: float
+    own: Flags
+    falls_back: bool
+    round_trip_s: float
+    seats: Seats | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Seats:
+    """What the tokens of a course would lead to, where connections to LiveKit and requests fail.
+
+    taken: shape (k,): whether into the room. known: shape (k,): the age at which that is settled. own, guest: which of
+    the k are authenticated and which a guest's, ascending, and then k.
+    """
+
+    taken: Flags
+    known: Floats
+    own: Ints
+    guest: Ints
+
+    def first(self, asked: Floats, at: Floats, own: Floats) -> Ints:
+        """Of the course's requests `asked`, the first that gets a token, where guests do from `at` on and others from
+        `own` on, each of shape (n,); k for none."""
+        by_own = self.own[np.searchsorted(asked[self.own[:-1]], own)]
+        return np.asarray(np.minimum(by_own, self.guest[np.searchsorted(asked[self.guest[:-1]], at)]))
+
+
+def nest_at(origin: int) -> Nest:
+    """A nest made at `origin` (ns UTC), for joins in virtual time; its event says so in whole seconds."""
+    said = origin - round(GRAIN_S * SECOND_NS)
+    return Nest(_ADDRESS, "", said, said, "", "open", "", "", "", ())
+
+
+def course(
+    policy: Policy,
+    arrival_s: float,
+    rng: np.random.Generator,
+    *,
+    signed_in: bool = True,
+    round_trip_s: float = 0.0,
+    network: Network | None = None,
+) -> Course:
+    """Drive the join core from `arrival_s` through a world of 404s, each of which takes `round_trip_s`, and of the
+    failures of `network`; None: of none."""
+    asked: list[tuple[int, int, int, bool]] = []
+    seats: list[tuple[bool, int]] = []
+    now = arrived = _ORIGIN + round(arrival_s * SECOND_NS)
+    late, requests = round(round_trip_s * SECOND_NS), 0
+    flow = join_flow("replayed", signed_in, policy, arrived_at=arrived, rng=rng, nest=nest_at(_ORIGIN))
+    try:
+        step = next(flow)
+        while True:
+            sent, failed = now, None
+            if isinstance(step, Wait):
+                now = max(now, step.until)
+            elif isinstance(step, REQUESTS):
+                failed = None if network is None else network.request(step, sent, late)
+                now, requests = now + late if failed is None else failed.at, requests + 1
+            if failed is None and isinstance(step, _TOKENS):
+                if network is not None:
+                    seats.append(_seat(policy, signed_in, arrived, now, rng, network))
+                if network is not None or not asked or asked[-1][0] < sent:
+                    asked.append((sent, now, requests, isinstance(step, Join)))
+            step = flow.send(failed or _absent(step, now))
+    except StopIteration:
+        pass
+    begun, ended, made, own = zip(*asked, strict=True) if asked else ((), (), (), ())
+    return Course(
+        arrival_s,
+        _ages(begun),
+        _ages(ended),
+        np.array(made, dtype=np.int64),
+        requests,
+        (now - _ORIGIN) / SECOND_NS,
+        np.array(own, dtype=np.bool_),
+        404 in policy.fallback or not signed_in,
+        round_trip_s,
+        None if network is None else _seats(seats, own),
+    )
+
+
+def _seats(found: Sequence[tuple[bool, int]], own: Sequence[bool]) -> Seats:
+    flags = np.array(own, dtype=np.bool_)
+    by_own, by_guest = (np.append(np.flatnonzero(some), len(flags)) for some in (flags, ~flags))
+    taken = np.array([seated for seated, _ in found], dtype=np.bool_)
+    return Seats(taken, _ages([at for _, at in found]), by_own, by_guest)
+
+
+def _seat(  # noqa: PLR0917 - called once, above
+    policy: Policy, signed_in: bool, arrived: int, granted: int, rng: np.random.Generator, network: Network
+) -> tuple[bool, int]:
+    """Whether a token that came at `granted` leads into the room, and when that is known: by the join core, which is
+    given it for its first request."""
+    if not network.lost:
+        return True, granted
+    now = granted
+    flow = join_flow("replayed", signed_in, policy, arrived_at=arrived, rng=rng, nest=nest_at(_ORIGIN))
+    try:
+        step = next(flow)
+        while True:
+            reply = (network.connect(step, now) if isinstance(step, Signal) else None) or answer(step, now, there=True)
+            now = reply.at
+            step = flow.send(reply)
+    except StopIteration as ended:
+        verdict: Verdict = ended.value
+        return verdict.joined, now
+
+
+def _ages(instants: Sequence[int]) -> Floats:
+    return np.array([(at - _ORIGIN) / SECOND_NS for at in instants], dtype=np.float64)
+
+
+def _absent(step: Step, at: int) -> Reply:
+    if isinstance(step, Load):
+        return Reply(at, Outcome.VISIBLE, nest=nest_at(_ORIGIN))
+    return Reply(at, Outcome.VISIBLE if isinstance(step, Wait) else Outcome.ABSENT, status=404)
+
+
+def play(
+    policy: Policy,
+    joinable_s: float,
+    arrival_s: float,
+    rng: np.random.Generator,
+    *,
+    gone_s: float = _INF,
+    signed_in: bool = True,
+    round_trip_s: float = 0.0,
+    network: Network | None = None,
+) -> Verdict:
+    """One join of a nest that is joinable from `joinable_s` until `gone_s`, step by step: what courses shorten."""
+    late = round(round_trip_s * SECOND_NS)
+    now = arrived = _ORIGIN + round(arrival_s * SECOND_NS)
+    flow = join_flow("replayed", signed_in, policy, arrived_at=arrived, rng=rng, nest=nest_at(_ORIGIN))
+    try:
+        step = next(flow)
+        while True:
+            there = joinable_s <= (now - _ORIGIN) / SECOND_NS < gone_s
+            failed = None
+            if network is not None and isinstance(step, REQUESTS):
+                failed = network.request(step, now, late)
+            elif network is not None and isinstance(step, Signal):
+                failed = network.connect(step, now)
+            if failed is not None:
+                now = failed.at
+            elif isinstance(step, REQUESTS):
+                now += late
+            now = max(now, step.until) if isinstance(step, Wait) else now
+            step = flow.send(failed or answer(step, now, there=there))
+    except StopIteration as ended:
+        verdict: Verdict = ended.value
+        return verdict
+
+
+def answer(step: Step, at: int, *, there: bool) -> Reply:
+    """What a nest says to a step: 404 while it is not there, a token and a seat when it is."""
+    if isinstance(step, REQUESTS) and not there:
+        return Reply(at, Outcome.ABSENT, status=404)
+    if isinstance(step, _TOKENS):
+        return Reply(at, Outcome.VISIBLE, status=200, token="replayed")
+    if isinstance(step, Signal | Media | Stay | Info | Wait):
+        return Reply(at, Outcome.VISIBLE)
+    return _absent(step, at)
+
+
+@dataclass(frozen=True, slots=True)
+class Scores:
+    """What came of each row: shape (m, n), m imputations or bounds, means over the row's joiners.
+
+    joined; lost: it was there to be joined at or after the arrival, and was not. delay: seconds from when it could be
+    joined (or the arrival, if later) to the token, 0 when not joined, so that delay / joined is the mean of those who
+    joined. requests: API requests. vain: seconds waited by those who did not join. delay_squared, requests_squared:
+    the means of their squares, for the spread between joiners.
+    """
+
+    joined: Floats
+    lost: Floats
+    delay: Floats
+    requests: Floats
+    vain: Floats
+    delay_squared: Floats
+    requests_squared: Floats
+
+    @classmethod
+    def joint(cls, parts: Sequence[tuple[NDArray[np.bool_], Scores]]) -> Scores:
+        """Scores of some rows each, put together: (which rows of all, their scores)."""
+        size = len(parts[0][0])
+        fields = []
+        for name in cls.__slots__:
+            whole = np.zeros((len(parts[0][1].joined), size))
+            for rows, part in parts:
+                whole[:, rows] = getattr(part, name)
+            fields.append(whole)
+        return cls(*fields)
+
+    def cost(self, prices: Prices) -> Floats:
+        """Per joiner."""
+        waited = prices.delay_cost * self.delay + prices.never_cost * self.vain
+        return prices.request_cost * self.requests + waited + prices.lost_value * self.lost
+
+
+def courses(
+    policy: Policy,
+    arrivals: Floats,
+    rng: np.random.Generator,
+    *,
+    signed_in: bool = True,
+    round_trip_s: float = 0.0,
+    shapes: int = SHAPES,
+    failures: Failures | None = None,
+    shares: Floats | None = None,
+) -> list[list[Course]]:
+    """For each arrival its courses: `shapes` of them where chance enters, else one.
+
+    failures: of requests; None, or none seen: there are none. shares: shape (shapes, 3), how much fails of each of
+    failures.KINDS in each course of an arrival; None: as much as was measured. The chances of all courses together are
+    stratified (a Latin hypercube): each course by itself is as any, and in all of them as much fails as should.
+    """
+    if failures is not None and failures.seen:
+        each = np.tile(failures.shares(), (shapes, 1)) if shares is None else shares
+        return _troubled(policy, arrivals, rng, signed_in, round_trip_s, failures, each)
+    chance = policy.jitter > 0 or policy.schedule.kind == "full_jitter"
+    return [
+        [
+            course(policy, float(age), rng, signed_in=signed_in, round_trip_s=round_trip_s)
+            for _ in range(shapes if chance else 1)
+        ]
+        for age in arrivals
+    ]
+
+
+def _troubled(  # noqa: PLR0917 - called once, above
+    policy: Policy,
+    arrivals: Floats,
+    rng: np.random.Generator,
+    signed_in: bool,
+    round_trip_s: float,
+    failures: Failures,
+    shares: Floats,
+) -> list[list[Course]]:
+    """`courses` where requests fail."""
+    luck = rng.spawn(1)[0]
+    found = []
+    for age, chances in zip(arrivals, stratified(len(arrivals), len(shares), luck), strict=True):
+        networks = [
+            Network(failures, luck, shares=tuple(share.tolist()), first=first)
+            for share, first in zip(shares, chances, strict=True)
+        ]
+        found.append(
+            [
+                course(policy, float(age), rng, signed_in=signed_in, round_trip_s=round_trip_s, network=network)
+                for network in networks
+            ]
+        )
+    return found
+
+
+def stratified(arrivals: int, shapes: int, rng: np.random.Generator) -> Floats:
+    """Uniform numbers of the first requests of courses: shape (arrivals, shapes, STRATIFIED, CHANCES).
+
+    Each is uniform and independent of the others of its course; over the arrivals of one shape each lies in a part of
+    its own of as many equal ones, and over all courses likewise.
+    """
+    size = (shapes, STRATIFIED, CHANCES)
+    part = rng.permuted(np.broadcast_to(np.arange(arrivals), (*size, arrivals)), axis=-1)
+    within = rng.permuted(np.broadcast_to(np.arange(shapes), (*size[1:], shapes)), axis=-1)
+    within = (np.moveaxis(within, -1, 0)[..., None] + rng.random((*size, arrivals))) / shapes
+    return np.asarray(np.moveaxis((part + within) / arrivals, -1, 0))
+
+
+def score(found: Sequence[Sequence[Course]], times: Floats, gone: Floats, own: Floats | None = None) -> Scores:
+    """Each course's arrival against each row. times: shape (m, n). Imputation i takes the i-th course of an arrival.
+
+    own: shape (m, n): from when the authenticated join itself succeeds; before that, from `times` on, only the guest's
+    that follows it does, for one request more. None: both from `times` on.
+    """
+    own = times if own is None else own
+    sums = np.zeros((7, *times.shape))
+    for shapes in found:
+        for row, (at, by_own) in enumerate(zip(times, own, strict=True)):
+            sums[:, row] += _one(shapes[row % len(shapes)], at, by_own, gone)
+    return Scores(*(sums / len(found)))
+
+
+def _one(way: Course, at: Floats, own: Floats, gone: Floats) -> Floats:
+    """The fields of Scores for one course against times of shape (n,)."""
+    at = at if way.falls_back else own
+    attempts = len(way.asked)
+    if not attempts:
+        there = (at < _INF) & (gone > np.maximum(at, way.arrival_s))
+        idle = np.zeros(len(at))
+        asked = idle + way.total
+        return np.stack([idle, there.astype(np.float64), idle, asked, idle + way.ended - way.arrival_s, idle, asked**2])
+    seats = way.seats
+    index = np.searchsorted(way.asked, at) if seats is None else seats.first(way.asked, at, own)
+    reached = index < attempts
+    index = np.minimum(index, attempts - 1)
+    as_guest = way.own[index] & (way.asked[index] < own) & (seats is None)  # where there are seats, it is in `asked`
+    later = np.where(as_guest, way.round_trip_s, 0.0)
+    granted = reached & (way.asked[index] + later < gone)
+    joined = granted if seats is None else granted & seats.taken[index]
+    since = np.maximum(at, way.arrival_s)
+    lost = ~joined & (since < _INF) & (gone > since)
+    delay = np.where(joined, way.answered[index] + later - np.where(joined, since, 0.0), 0.0)
+    requests = np.where(granted, way.requests[index] + as_guest, way.total)
+    ended = way.ended if seats is None else np.where(granted, seats.known[index], way.ended)
+    vain = np.where(joined, 0.0, ended - way.arrival_s)
+    return np.stack([joined, lost, delay, requests, vain, delay**2, requests**2])

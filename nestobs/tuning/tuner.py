@@ -1,0 +1,651 @@
+"""From recorded nests to a policy that can be defended: method, judgement and doubt in one value.
+
+    timelines -> delays -> law, its resamples, its smoothed form -> message threshold, poll table, give-up age
+              -> policies -> replayed on nests they were not tuned on -> Recommendation
+
+What is tuned is never judged on itself: nests are cut into parts by time, each part is judged under the policy tuned
+on the others, and what is predicted for the tuned policy is what these gave. A change is recommended only where the
+interval of the paired difference to today's rule excludes zero; among policies that cannot be told apart, the simplest.
+
+Costs are judgements, so they are stated and varied. The request budget is not: the API allows so many requests in a
+window for all behind one address, and the price of a request is raised until the joins expected there fit.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from concurrent.futures import Executor
+from dataclasses import dataclass, replace
+from typing import Any, Final
+
+import numpy as np
+import pandas as pd
+from numpy.typing import ArrayLike, NDArray
+from scipy import special
+from threadpoolctl import threadpool_limits
+
+from nestobs.errors import NestobsError
+from nestobs.estimate.law import LawError, Survival, survival
+from nestobs.estimate.npmle import DelayLaw, Number, Resampled, block_counts, fit, npmle, percentile, refit, smoothed
+from nestobs.join.policy import (
+    GUIDE,
+    LONGEST_S,
+    MANUAL_RETRY,
+    RELEASED,
+    Policy,
+    Schedule,
+    exponential,
+    fixed,
+    full_jitter,
+)
+from nestobs.timeline.delays import BlockKind, blocks, closing, joinable
+from nestobs.timeline.failures import Failures
+from nestobs.tuning.herd import Crowd, crowd
+from nestobs.tuning.recommendation import Allowance, Recommendation, Stratum
+from nestobs.tuning.replay import PRICES, Arena, Played, Replay, middles, recorded
+from nestobs.tuning.schedule import PollTable, Prices, jittered, optimal_polls, simple
+from nestobs.tuning.schedule import rows as table_rows
+from nestobs.tuning.simulation import GRAIN_S
+from nestobs.tuning.threshold import (
+    COST_RATIO,
+    COST_RATIOS,
+    TODAY_S,
+    Joiners,
+    message_threshold,
+    near_best,
+    sharing_age,
+    stop_age,
+    threshold_interval,
+)
+
+Floats = NDArray[np.float64]
+Progress = Callable[[str], None]
+
+LEAST_NESTS: Final = 30
+LEAST_CAME: Final = 15
+LEAST_WATCH_S: Final = 45.0
+"""A watch that ends sooner cannot tune a threshold of 30 s."""
+
+PARTS: Final = 5
+DRAWS: Final = 500
+GRID_S: Final = 0.25
+LEAST_HORIZON_S: Final = 120.0
+JITTER: Final = 0.2
+JITTERS: Final = 8
+"""A budget is counted over so many courses from each age of arrival."""
+
+FRONT_PRICES: Final = tuple(float(price) for price in np.geomspace(0.02, 50.0, 12))
+MOST_PRICE: Final = 1e5
+"""At such a price of a request nobody asks twice: a budget that is not kept then cannot be kept."""
+
+ERROR_RETRIES: Final = 5
+MOST_FAILING: Final = 0.9
+"""Of requests; a budget is planned for no more."""
+
+CROWD: Final = 50
+CROWD_S: Final = 5.0
+STRATUM_ROWS: Final = 20
+STRATUM_P: Final = 0.01
+BASELINES: Final = (GUIDE, RELEASED, fixed(1), fixed(2), fixed(5), exponential(), full_jitter())
+"""What candidates are shown beside: today's clients, and the schedules that everybody knows."""
+
+_INF: Final = math.inf
+
+
+class TooLittleDataError(NestobsError):
+    """There are too few nests to tune on; the sentence says how many are needed."""
+
+    exit_code = 1
+
+
+def recommend(
+    timelines: pd.DataFrame,
+    *,
+    arrivals: ArrayLike | None = None,
+    signed_in: bool = True,
+    prices: Prices = PRICES,
+    allowance: Allowance | None = None,
+    cost_ratio: float = COST_RATIO,
+    round_trip_s: float = 0.0,
+    failures: Failures | None = None,
+    today: Policy = MANUAL_RETRY,
+    rng: np.random.Generator | None = None,
+    draws: int = DRAWS,
+    executor: Executor | None = None,
+    progress: Progress = lambda _: None,
+    baselines: Sequence[Policy] = BASELINES,
+) -> Recommendation:
+    """A policy from `timelines` (as nestobs.timelines gives them), with what it predicts and how sure that is.
+
+    arrivals: ages at which people ask, seconds; None: evenly from 0 to 30 s. signed_in: of the joiners. prices: what
+    things cost, in seconds of waiting; request_cost is the least price of an API request. cost_ratio: of a false
+    "starting" over a false "gone". round_trip_s: of an API request. failures: of requests, as measured; None: unknown,
+    and what is predicted is for a network that always answers. today: the rule a change is judged against; one named
+    `tuned` or `simple`, as the last tuning's, goes by the name `today`. rng: a numpy Generator; None: a fixed seed.
+    draws: resamples. executor: where they are fitted; None: here. progress: told each step in words. baselines:
+    replayed beside the candidates, to be compared; nothing is chosen by them.
+
+    Raises TooLittleDataError that says how much is needed, LawError for prices that are none.
+    """
+    if today.name in ("tuned", "simple"):
+        today = replace(today, name="today")  # last time's: its name is wanted for this time's
+    if not math.isfinite(prices.lost_value):
+        raise LawError("a lost join has a finite value here: say how many seconds of waiting it is worth")
+    delays = joinable(timelines, signed_in=signed_in)
+    _enough(delays)
+    with threadpool_limits(1, "blas"):  # matrices are small: threads would only wait for each other
+        tuner = Tuner(
+            delays,
+            middles(np.linspace(0.0, TODAY_S, 31) if arrivals is None else np.asarray(arrivals, dtype=np.float64)),
+            signed_in,
+            prices,
+            allowance or Allowance(),
+            cost_ratio,
+            round_trip_s,
+            today,
+            np.random.default_rng(0) if rng is None else rng,
+            draws,
+            executor,
+            failures,
+            baselines,
+        )
+        found = tuner.run(progress)
+    assumed = () if arrivals is not None else ("Nobody said when people ask: evenly from 0 to 30 s was assumed.",)
+    return replace(found, notes=assumed + found.notes)
+
+
+def _enough(delays: pd.DataFrame) -> None:
+    nests = delays["unit"].nunique()
+    came = delays.loc[np.isfinite(delays["upper_s"]), "unit"].nunique()
+    missing = delays.loc[~np.isfinite(delays["upper_s"]), "lower_s"]
+    watched = float(missing.max()) if len(missing) else _INF  # where all came, the watch was long enough
+    if nests < LEAST_NESTS or came < LEAST_CAME:
+        raise TooLittleDataError(
+            f"{nests} nests were observed, {came} became joinable; tuning needs {LEAST_NESTS} and {LEAST_CAME}: "
+            f"observe at least {max(LEAST_NESTS - nests, LEAST_CAME - came)} more, or widen --window"
+        )
+    if watched < LEAST_WATCH_S:
+        raise TooLittleDataError(
+            f"the watch ends {watched:.0f} s after a nest is made, too soon to tune a threshold of {TODAY_S:g} s: "
+            f"watch for at least {LEAST_WATCH_S:g} s (canary --horizon 90s)"
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Decisions:
+    """A law's decisions: the poll table at the price that the budget asks for, and the policy it makes."""
+
+    table: PollTable
+    price: float
+    requests: float
+    policy: Policy
+
+
+@dataclass
+class Tuner:
+    """One tuning: what it is of, and its steps."""
+
+    delays: pd.DataFrame
+    arrivals: Floats
+    signed_in: bool
+    prices: Prices
+    allowance: Allowance
+    cost_ratio: float
+    round_trip_s: float
+    today: Policy
+    rng: np.random.Generator
+    draws: int
+    executor: Executor | None
+    failures: Failures | None = None
+    baselines: Sequence[Policy] = BASELINES
+
+    def run(self, progress: Progress) -> Recommendation:
+        """All of it; `progress` is told each step."""
+        progress("estimating the delay law")
+        labels, block_kind = blocks(self.delays)
+        law = npmle(self.delays["lower_s"].to_numpy(), self.delays["upper_s"].to_numpy())
+        smooth = law.smooth(blocks=labels)
+        progress(f"resampling it {self.draws} times")
+        counts = block_counts(labels, self.draws, self.rng)
+        resampled = Resampled(law, refit(law, counts, self.executor), counts, len(np.unique(labels)))
+        progress("choosing threshold and polls")
+        thresholds = {ratio: self.threshold(smooth, resampled, ratio) for ratio in {*COST_RATIOS, self.cost_ratio}}
+        message = thresholds[self.cost_ratio]
+        plan = self.decide(smooth, "tuned", message.value)
+        plain, simple_price = self._plain(smooth, plan, message.value)
+        progress("replaying policies on nests they were not tuned on")
+        arena, replays = self._replays(smooth, plan, plain, labels)
+        progress("looking for what is not identifiable")
+        chosen, kept, why = self._choice(arena, replays, plan.policy, plain, message)
+        strata = self._strata(law, smooth, plan)
+        return Recommendation(
+            chosen,
+            kept,
+            why,
+            self.today,
+            plan.policy,
+            plain,
+            simple_price,
+            message,
+            dict(sorted(thresholds.items())),
+            near_best(smooth, self.never(smooth), self._joiners(), self.cost_ratio),
+            self._give_up(plan, resampled, smooth.width),
+            stop_age(smooth, None, self.prices.never_cost, self.prices.lost_value),
+            self._sharing(),
+            tuple(replays),
+            jittered(plan.table, smooth, jitter=JITTER, rng=self.rng).price,
+            tuple(self._crowd(policy, smooth) for policy in (self.today, plan.policy, plain, full_jitter())),
+            self._front(smooth, plan),
+            strata,
+            tuple(self._notes(law, plan, message, strata, block_kind, replays[0])),
+            law=law,
+            smooth=smooth,
+            resampled=resampled,
+            prices=self.prices,
+            allowance=self.allowance,
+            cost_ratio=self.cost_ratio,
+            arrivals=self.arrivals,
+            nests=int(self.delays["unit"].nunique()),
+            block_kind=block_kind,
+            window=_window(self.delays),
+            round_trip_s=self.round_trip_s,
+            failures=self.failures,
+        )
+
+    @property
+    def failing(self) -> float:
+        """The share of requests for a token that fail."""
+        return 0.0 if self.failures is None else min(self.failures.token.share, MOST_FAILING)
+
+    @property
+    def per_round(self) -> int:
+        """Requests of a round that fails: /info tells nothing that the joins do not, and is not asked."""
+        return 2 if self.signed_in else 1
+
+    # One law's decisions
+
+    def never(self, law: DelayLaw) -> float:
+        """The law's never-share; where none stayed away, half a nest of one more (Jeffreys)."""
+        return law.never if law.never > 0 else 0.5 / (law.n + 1.0)
+
+    def threshold(self, smooth: DelayLaw, resampled: Resampled, ratio: float) -> Number:
+        """The message threshold at a cost ratio, seconds, with its interval."""
+        value = message_threshold(smooth, self.never(smooth), ratio)
+        low, high = threshold_interval(resampled, ratio)
+        return Number(value, min(low, value), max(high, value))
+
+    def decide(self, law: DelayLaw, name: str, threshold_s: float) -> Decisions:
+        """The best poll table that keeps to the budget, found by raising the price of a request until it does."""
+        held = survival(law, self.never(law))
+        horizon = float(np.clip(3.0 * held.age_of(0.99), LEAST_HORIZON_S, 5.0 * LEAST_HORIZON_S))
+
+        def at(price: float) -> Decisions:
+            table = self._table(law, price, horizon)
+            policy = self._policy(name, _gaps(table), table.stop_age, threshold_s)
+            return Decisions(table, price, self._requests(policy, held), policy)
+
+        low = self.prices.request_cost
+        plan = at(low)
+        while plan.requests > self.allowance.per_join and plan.price < MOST_PRICE:
+            low = plan.price
+            plan = at(max(4.0 * low, 0.01))
+        while plan.price > low * 1.02 and low > 0:
+            tried = at(math.sqrt(low * plan.price))
+            if tried.requests > self.allowance.per_join:
+                low = tried.price
+            else:
+                plan = tried
+        return plan
+
+    def _plain(self, law: DelayLaw, plan: Decisions, threshold_s: float) -> tuple[Policy, float]:
+        """The simple policy, at a price at which it keeps to the budget, too; and what it costs more than the table."""
+        held, price, easy = survival(law, self.never(law)), plan.price, simple(plan.table)
+        while True:
+            policy = self._policy("simple", easy.rows, easy.give_up_age, threshold_s)
+            if price >= MOST_PRICE or self._requests(policy, held) <= max(self.allowance.per_join, plan.requests):
+                return policy, easy.price
+            price = max(1.25 * price, 0.01)
+            easy = simple(self._table(law, price, plan.table.horizon))
+
+    def _table(self, law: DelayLaw, price: float, horizon: float) -> PollTable:
+        return optimal_polls(
+            law,
+            self.never(law),
+            request_cost=price * self.per_round,
+            delay_cost=self.prices.delay_cost,
+            lost_value=self.prices.lost_value,
+            horizon=horizon,
+            grid=GRID_S,
+            never_cost=self.prices.never_cost,
+        )
+
+    def _requests(self, policy: Policy, held: Survival) -> float:
+        """API requests of a joiner under a policy with a table: one where it succeeds, else a whole round.
+
+        Where some fail, each round is taken to be begun again at once until it is answered: a little more than are
+        made, since waits after errors stand in the place of others.
+
+        Over ages of arrival and jitter, the same chances each time.
+        """
+        answered = 1.0 - self.failing
+        once = 1.0 / answered
+        whole = once if self.per_round == 1 else (1.0 + answered) * once**2  # begun again until both are answered
+        rng = np.random.default_rng(0)
+        begins, gaps = np.array(policy.schedule.table).T
+        ages = np.repeat(self.arrivals, JITTERS)
+        ends, missed = ages + policy.horizon_s, held.at(ages)
+        asked = once + (whole - once) * missed
+        going = ages + GRAIN_S < policy.give_up_age_s
+        while going.any():
+            gap = gaps[np.maximum(np.searchsorted(begins, ages + GRAIN_S, "right") - 1, 0)]
+            ages = ages + gap * (1.0 - JITTER + 2.0 * JITTER * rng.random(len(ages)))
+            going &= ages <= ends
+            still = held.at(ages)
+            asked += np.where(going, once * missed + (whole - once) * still, 0.0)
+            missed = still
+            going &= ages + GRAIN_S < policy.give_up_age_s
+        return float(asked.mean())
+
+    def course(self, table: PollTable, held: Survival, age: float) -> tuple[float, float, float, float]:
+        """Requests, seconds of delay, share joined and share lost of a joiner who arrives at `age`."""
+        times = np.array([age, *table.follow(age)])
+        missed = held.at(times)
+        rest = held.coming(times)
+        area = held.area(times)
+        requests = 1.0 - float(missed[-1]) + self.per_round * float(missed.sum())
+        delay = float((np.diff(times) * rest[:-1]).sum() - area[-1])
+        return requests, delay, float(1.0 - missed[-1]), float(rest[-1])
+
+    def _policy(self, name: str, gaps: tuple[tuple[float, float], ...], give_up_s: float, threshold_s: float) -> Policy:
+        polls = _polls(gaps, give_up_s)
+        longest = max((gap for begin, gap in gaps if begin < give_up_s and gap < LONGEST_S), default=0.0)
+        rounds = math.ceil(1.25 * polls) + 2 + (ERROR_RETRIES if self.failing else 0)
+        return Policy(
+            name=name,
+            ask_info=False,
+            schedule=Schedule("table", table=gaps),
+            jitter=JITTER,
+            message_threshold_s=_whole(threshold_s),
+            give_up_age_s=give_up_s,
+            horizon_s=give_up_s + float(max(30, math.ceil((1.0 + JITTER) * longest))),
+            max_requests=max(3, min(self.allowance.per_window, self.per_round * rounds)),
+            error_retries=ERROR_RETRIES,
+            connect_attempts=3,
+        )
+
+    # What policies would have done
+
+    def _replays(
+        self, smooth: DelayLaw, plan: Decisions, plain: Policy, labels: NDArray[np.int64]
+    ) -> tuple[Arena, list[Replay]]:
+        nests = recorded(self.delays, self.rng, law=smooth)
+        given = (self.arrivals, self.prices, self.signed_in, self.round_trip_s, self.draws, self.rng, self.failures)
+        arena = Arena(nests, *given)
+        found = arena.compare([self.today, *(one for one in self.baselines if one.name != self.today.name)])
+        tuned, simpler = self.crossfit(arena, smooth, labels)
+        base = found[0].scores
+        return arena, [*found, arena.judge(plan.policy, tuned, base), arena.judge(plain, simpler, base)]
+
+    def crossfit(self, arena: Arena, smooth: DelayLaw, labels: NDArray[np.int64]) -> tuple[Played, Played]:
+        """The tuned and the simple policy, each part of the nests under policies tuned on the others."""
+        nests = arena.nests
+        part = time_parts(labels, PARTS)
+        both: list[list[tuple[NDArray[np.bool_], Played]]] = [[], []]
+        for number in range(int(part.max()) + 1):
+            out = part == number
+            law = smoothed(fit(nests.rows.take(~out)), smooth.width)
+            plan = self.decide(law, "tuned", TODAY_S)
+            plain, _ = self._plain(law, plan, TODAY_S)
+            for parts, policy in zip(both, (plan.policy, plain), strict=True):
+                parts.append((out, arena.play(policy, nests.take(out))))
+        return Played.joint(both[0]), Played.joint(both[1])
+
+    def _choice(
+        self, arena: Arena, replays: list[Replay], tuned: Policy, plain: Policy, message: Number
+    ) -> tuple[Policy, bool, str]:
+        """The recommended policy, whether that is today's rule, and why."""
+        base, best, easy = replays[0], replays[-2], replays[-1]
+        gain, easy_gain = (arena.difference(one.scores, base.scores) for one in (best, easy))
+        ties = easy_gain.upper < 0 and arena.difference(easy.scores, best.scores).lower <= 0
+        gain = easy_gain if ties else gain
+        threshold_s, words = self._moved(message)
+        told = (
+            f"cost {gain.value:+.2f} s a joiner against {self.today.name}, 95 % {gain.lower:+.2f} to {gain.upper:+.2f}"
+        )
+        if gain.upper >= 0:
+            kept = replace(self.today, message_threshold_s=threshold_s)
+            return kept, True, f"Keep {self.today.name}: nothing better is proven ({told}). {words}."
+        why = "the simple policy, which cannot be told from the tuned one" if ties else "the tuned policy"
+        chosen = replace(plain if ties else tuned, message_threshold_s=threshold_s)
+        return chosen, False, f"Use {why} ({told}). {words}."
+
+    def _moved(self, message: Number) -> tuple[float, str]:
+        """The message threshold to use: today's unless its interval leaves that out; and what to say of it."""
+        now = self.today.message_threshold_s
+        if message.lower <= now <= message.upper:
+            return now, f"{now:g} s as message threshold cannot be told from the best one and stays"
+        threshold_s = _whole(message.value)
+        return threshold_s, f"The message threshold moves from {now:g} s to {threshold_s:g} s"
+
+    def _front(self, smooth: DelayLaw, plan: Decisions) -> pd.DataFrame:
+        """Along prices of a request: request_cost, requests_per_join, mean_delay_s (of those who join), lost_share,
+        give_up_age_s, chosen (the price that the budget asks for). Under the smoothed law, for the joiners' ages."""
+        held, horizon = survival(smooth), plan.table.horizon
+        made = []
+        for price in sorted({*FRONT_PRICES, plan.price}):
+            table = plan.table if price == plan.price else self._table(smooth, price, horizon)
+            each = np.array([self.course(table, held, age) for age in self.arrivals]).mean(axis=0)
+            requests, delay, joined, lost = (float(one) for one in each)
+            made.append(
+                {
+                    "request_cost": price,
+                    "requests_per_join": requests,
+                    "mean_delay_s": delay / joined if joined > 0 else math.nan,
+                    "lost_share": lost,
+                    "give_up_age_s": table.stop_age,
+                    "chosen": price == plan.price,
+                }
+            )
+        return pd.DataFrame(made)
+
+    def _give_up(self, plan: Decisions, resampled: Resampled, width: float) -> Number:
+        chosen = resampled.laws[: min(len(resampled.laws), 200)]
+        horizon = plan.table.horizon
+        drawn = np.array([self._table(smoothed(law, width), plan.price, horizon).stop_age for law in chosen])
+        low, high = percentile(drawn, blocks=resampled.blocks)
+        value = plan.table.stop_age
+        return Number(value, min(float(low), value), max(float(high), value))
+
+    def _crowd(self, policy: Policy, smooth: DelayLaw) -> Crowd:
+        """CROWD joiners who arrive within CROWD_S seconds of a nest that takes as long as one in ten does."""
+        late = survival(smooth).age_of(0.9)
+        arrivals = np.linspace(0.0, CROWD_S, CROWD)
+        rng = np.random.default_rng(0)
+        return crowd(policy, joinable_s=late, arrivals=arrivals.tolist(), rng=rng, signed_in=self.signed_in)
+
+    def _sharing(self) -> dict[float, Number]:
+        """Sharing ages, with the intervals that assume no law: the latest of any vantage's ends."""
+        laws = [
+            npmle(rows_of["lower_s"].to_numpy(), rows_of["upper_s"].to_numpy())
+            for _, rows_of in self.delays.groupby("vantage")
+        ]
+        found = {}
+        for share in (0.5, 0.8, 0.9, 0.95):
+            ends = np.array([law.quantile_bounds(share) for law in laws]).max(axis=0)
+            found[share] = Number(sharing_age(laws, share), float(ends[0]), float(ends[1]))
+        return found
+
+    def _joiners(self) -> Joiners:
+        lower, upper = closing(self.delays)
+        went = bool(np.isfinite(upper.to_numpy(np.float64)).any())
+        return Joiners.of(self.arrivals, closed=npmle(lower, upper) if went else None)
+
+    # Doubts
+
+    def _strata(self, law: DelayLaw, smooth: DelayLaw, plan: Decisions) -> tuple[Stratum, ...]:
+        """Groups by relay set, hour or host whose delays differ from each other's, with a policy of their own each."""
+        tests = []
+        for kind in ("relays", "hour", "host"):
+            label = self.delays[kind].astype(str).to_numpy()
+            names, many = np.unique(label, return_counts=True)
+            big = names[many >= STRATUM_ROWS]
+            if len(big) > 1:
+                keeps = np.isin(label, big)
+                tests.append((kind, label, big, differ(law, self.delays["unit"].to_numpy(), label, keeps)))
+        found: list[Stratum] = []
+        for rank, (kind, label, big, p) in enumerate(sorted(tests, key=lambda one: one[3])):
+            held = min(1.0, p * (len(tests) - rank))
+            if held >= STRATUM_P:
+                break
+            found += [self._stratum(kind, str(name), label == name, held, law, smooth, plan) for name in big]
+        return tuple(found)
+
+    def _stratum(  # noqa: PLR0917 - called once, above
+        self, kind: str, name: str, among: NDArray[np.bool_], p: float, law: DelayLaw, smooth: DelayLaw, plan: Decisions
+    ) -> Stratum:
+        own = smoothed(fit(law.rows.take(among)), smooth.width)
+        table = self._table(own, plan.price, plan.table.horizon)
+        costs = []
+        for one in (table, plan.table):
+            seen = one.grid_expected(own)
+            costs.append(
+                one.prices.request_cost * seen.requests
+                + one.prices.delay_cost * seen.delay
+                + one.prices.lost_value * seen.lost
+                + one.prices.never_cost * own.never * one.give_up_age()
+            )
+        regret = costs[1] / costs[0] - 1.0 if costs[0] > 0 else 0.0
+        return Stratum(
+            kind,
+            name,
+            int(among.sum()),
+            p,
+            message_threshold(own, self.never(own), self.cost_ratio),
+            table.stop_age,
+            max(0.0, regret),
+        )
+
+    def _notes(  # noqa: PLR0917 - called once, above
+        self,
+        law: DelayLaw,
+        plan: Decisions,
+        message: Number,
+        strata: tuple[Stratum, ...],
+        block_kind: BlockKind,
+        base: Replay,
+    ) -> list[str]:
+        missing = law.rows.lower[np.isposinf(law.rows.upper)]
+        notes = [f"Never means: not within the {missing.max():.0f} s that nests were watched."] if len(missing) else []
+        straddle = float(law.ambiguous([TODAY_S])[0])
+        if straddle > 0.02:
+            notes.append(f"{straddle:.0%} of the rows straddle {TODAY_S:g} s: polls more often around it would help.")
+        if law.never == 0:
+            notes.append("No nest stayed away, so the never-share is not identified: half a nest was taken for it.")
+        notes += self._failed(plan.policy)
+        notes += self._more(law, message)
+        if block_kind != "day and host":
+            notes.append(
+                f"Too few days and hosts to resample by: the blocks are {block_kind}s; intervals may be narrow."
+            )
+        if plan.price > self.prices.request_cost:
+            notes.append(
+                f"The budget binds: at {self.allowance.per_join:g} requests a join, one costs {plan.price:.2g} s."
+            )
+        if plan.requests > self.allowance.per_join:
+            notes.append("The budget does not even pay the first attempts: fewer joins can be expected in a window.")
+        asks = base.numbers["requests_per_join"].value
+        if asks > self.allowance.per_join:
+            notes.append(f"{self.today.name} itself makes {asks:.1f} requests a join, more than the budget allows.")
+        if any(one.differs for one in strata):
+            names = ", ".join(f"{one.kind} {one.name}" for one in strata if one.differs)
+            notes.append(f"A policy of their own would differ for: {names}.")
+        return notes
+
+    def _failed(self, tuned: Policy) -> list[str]:
+        """What failed, and what policies make of it."""
+        if self.failures is None:
+            return ["How often requests fail is not known: what is predicted holds for a network that always answers."]
+        token, signal = self.failures.token, self.failures.signal
+        told = [
+            f"one {what} in {1.0 / tally.share:.1f} failed ({tally.failed} of {tally.asked})"
+            for what, tally in (("request for a token", token), ("connection to LiveKit", signal))
+            if tally.failed
+        ]
+        if not told:
+            return []
+        tries = "; ".join(
+            f"{one.name} retries errors {one.error_retries} times and tries a connection {one.connect_attempts} times"
+            for one in (self.today, tuned)
+        )
+        return [f"Of what joins asked, {' and '.join(told)}: {tries}. Failures are taken to be independent."]
+
+    def _more(self, law: DelayLaw, message: Number) -> list[str]:
+        """How many more nests the threshold wants."""
+        n, never = law.n, self.never(law)
+        if not math.isfinite(message.upper):
+            least = math.ceil(1.5 * special.ndtri(0.975) ** 2 / (self.cost_ratio * never))
+            return [
+                f"The message threshold has no upper end yet: about {max(least - n, n)} more nests would give it one."
+            ]
+        width = message.upper - message.lower
+        if width <= 10.0:
+            return []
+        return [
+            f"The message threshold is known to {width:.0f} s; "
+            f"about {more_for_width(n, width, 10.0)} more nests would make that 10 s."
+        ]
+
+
+def more_for_width(n: int, width: float, wanted: float) -> int:
+    """How many more than n rows bring an interval of `width` to `wanted`, as widths fall with the root of n."""
+    return max(0, math.ceil(n * (width / wanted) ** 2) - n)
+
+
+def time_parts(labels: NDArray[np.int64], parts: int) -> NDArray[np.int64]:
+    """A part from 0 for each row, rows in order of time: whole blocks, successive ones together, parts about equal."""
+    _, first, block = np.unique(labels, return_index=True, return_inverse=True)
+    place = np.argsort(np.argsort(first))
+    return np.asarray(place[block] * min(parts, len(first)) // len(first), dtype=np.int64)
+
+
+def differ(law: DelayLaw, units: NDArray[Any], label: NDArray[Any], among: NDArray[np.bool_]) -> float:
+    """p of equal delays in all groups of `label`, of the rows `among`: a score test on interval-censored ranks.
+
+    A row's score is the middle of the law's distribution function over its interval (Peto and Peto 1972); the scores
+    of one nest's rows are averaged, and nests are taken as independent. Chi-square with groups - 1 degrees.
+    """
+    low = law.cdf(np.nextafter(law.rows.lower, _INF))
+    score = (low + law.cdf(law.rows.upper)) / 2.0
+    table = pd.DataFrame({"unit": units, "label": label, "score": score})[among]
+    each = table.groupby(["unit", "label"])["score"].mean().reset_index()
+    spread = float(each["score"].var(ddof=1))
+    groups = each.groupby("label")["score"].agg(["mean", "size"])
+    if len(groups) < 2 or not spread > 0:
+        return 1.0
+    apart = float((groups["size"] * (groups["mean"] - each["score"].mean()) ** 2).sum()) / spread
+    return float(special.chdtrc(len(groups) - 1, apart))
+
+
+def _whole(threshold_s: float) -> float:
+    """A message threshold in whole seconds, from 1 s to an hour: `created_at` tells no finer."""
+    return float(round(min(max(threshold_s, 1.0), 3600.0)))
+
+
+def _gaps(table: PollTable) -> tuple[tuple[float, float], ...]:
+    """Rows of the table for a policy; where it stops, though it would go on later, the gap is beyond any horizon."""
+    return tuple((age, LONGEST_S if table.next(age) is None else gap) for age, gap in table_rows(table))
+
+
+def _polls(gaps: tuple[tuple[float, float], ...], give_up_s: float) -> int:
+    """Polls from age 0 to the give-up age."""
+    age, polls = 0.0, 0
+    while age < give_up_s:
+        age += [gap for begin, gap in gaps if begin <= age][-1]
+        polls += 1
+    return polls
+
+
+def _window(delays: pd.DataFrame) -> tuple[str, str]:
+    first, last = (delays["origin_at"].agg(end).strftime("%Y-%m-%dT%H:%M:%SZ") for end in ("min", "max"))
+    return first, last

@@ -1,0 +1,167 @@
+"""What a recommendation would be if costs or the request budget were other, at once: no resampling, no replay. Pure.
+
+The two knobs move different things. The cost ratio (of a false "starting up" over a false "no longer available") moves
+the message threshold and its rates of error, the budget the price of a request and with it the poll table. Everything
+is computed from the smoothed law, whose size does not depend on how many nests it rests on, by the tuner's own steps:
+at the point that was tuned it is what tuning said. What a policy would have done is replayed by tuning alone.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Final
+
+import numpy as np
+import pandas as pd
+
+from nestobs.estimate.law import LawError, survival
+from nestobs.estimate.npmle import Number
+from nestobs.join.policy import Policy
+from nestobs.tuning.recommendation import Recommendation
+from nestobs.tuning.threshold import Joiners, message_errors
+from nestobs.tuning.tuner import Tuner
+
+COST_RATIOS: Final = tuple(round(float(ratio), 3) for ratio in np.geomspace(0.05, 2.0, 17))
+"""A grid of cost ratios: a false "starting" costs from a twentieth of a false "gone" to twice as much."""
+
+BUDGETS: Final = (20, 30, 40, 50, 60, 80, 100, 150, 200, 300, 500)
+"""A grid of requests allowed in a window."""
+
+LOST_VALUES: Final = (10.0, 20.0, 30.0, 60.0, 120.0, 300.0)
+"""A grid of what a lost join is worth, seconds of waiting."""
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What would be recommended. threshold_s: with its interval; false_starting, false_gone: shares of joiners answered
+    404 who are told so wrongly at that threshold.
+
+    policy: the tuned one; price: of a request, seconds of waiting; binds: whether the budget raised it. requests (per
+    joiner), delay_s (mean of those who join), lost: share, under the smoothed law; give_up_age_s: of the policy.
+    """
+
+    cost_ratio: float
+    allowed: int
+    threshold_s: Number
+    false_starting: float
+    false_gone: float
+    policy: Policy
+    price: float
+    binds: bool
+    requests: float
+    delay_s: float
+    lost: float
+    give_up_age_s: float
+
+    @property
+    def level(self) -> float:
+        """The posterior "still starting" at which both messages cost the same."""
+        return self.cost_ratio / (1.0 + self.cost_ratio)
+
+    @property
+    def asked_s(self) -> tuple[float, ...]:
+        """Ages at which a joiner who arrives at once and is never let in asks, seconds, gaps at their middle."""
+        rows, ages = self.policy.schedule.table, [0.0]
+        while ages[-1] < self.give_up_age_s and len(ages) < 1_000:
+            gap = [gap for begin, gap in rows if begin <= ages[-1]][-1]
+            if ages[-1] + gap > self.policy.horizon_s:
+                break
+            ages.append(ages[-1] + gap)
+        return tuple(ages)
+
+
+@dataclass(frozen=True, slots=True)
+class WhatIf:
+    """A recommendation whose costs can be moved."""
+
+    found: Recommendation
+    tuner: Tuner
+
+    @classmethod
+    def of(cls, found: Recommendation, *, signed_in: bool = True) -> WhatIf:
+        """signed_in: of the joiners, as it was tuned for."""
+        tuner = Tuner(
+            delays=pd.DataFrame(),
+            arrivals=found.arrivals,
+            signed_in=signed_in,
+            prices=found.prices,
+            allowance=found.allowance,
+            cost_ratio=found.cost_ratio,
+            round_trip_s=found.round_trip_s,
+            today=found.today,
+            rng=np.random.default_rng(0),
+            draws=0,
+            executor=None,
+            failures=found.failures,
+        )
+        return cls(found, tuner)
+
+    def at(
+        self, cost_ratio: float | None = None, allowed: int | None = None, *, lost_value: float | None = None
+    ) -> Answer:
+        """The answer at a cost ratio, a budget of requests in a window, and a value of a lost join in seconds of
+        waiting; None: as it was tuned. Raises LawError for what is none of these."""
+        found, ratio = self.found, self.found.cost_ratio if cost_ratio is None else cost_ratio
+        value = found.prices.lost_value if lost_value is None else lost_value
+        if not math.isfinite(value):
+            raise LawError("a lost join has a finite value here: say how many seconds of waiting it is worth")
+        tuner = replace(
+            self.tuner,
+            allowance=found.allowance if allowed is None else replace(found.allowance, requests=allowed),
+            prices=replace(found.prices, lost_value=value),
+        )
+        threshold = self.threshold(ratio)
+        errors = message_errors(
+            found.smooth, self.tuner.never(found.smooth), threshold.value, Joiners.of(found.arrivals)
+        )
+        plan = tuner.decide(found.smooth, "tuned", threshold.value)
+        held = survival(found.smooth)
+        courses = np.array([tuner.course(plan.table, held, age) for age in found.arrivals])
+        requests, delay, joined, lost = (float(one) for one in courses.mean(axis=0))
+        return Answer(
+            ratio,
+            tuner.allowance.requests,
+            threshold,
+            errors.false_starting,
+            errors.false_gone,
+            plan.policy,
+            plan.price,
+            plan.price > tuner.prices.request_cost,
+            requests,
+            delay / joined if joined > 0 else math.nan,
+            lost,
+            plan.table.stop_age,
+        )
+
+    def threshold(self, cost_ratio: float) -> Number:
+        """The message threshold of a cost ratio, with its interval."""
+        return self.tuner.threshold(self.found.smooth, self.found.resampled, cost_ratio)
+
+    # what would change the answer
+
+    def keeps_today(self, ratios: Sequence[float] = COST_RATIOS) -> tuple[float, ...]:
+        """Those of the cost ratios at which today's threshold cannot be told from the best one."""
+        now = self.found.today.message_threshold_s
+        return tuple(r for r in ratios if (t := self.threshold(r)).lower <= now <= t.upper)
+
+    def break_even(self, name: str) -> float:
+        """The value of a lost join, seconds of waiting, at which a replayed policy and today's rule cost the same, as
+        replayed; NaN where they lose as much or none is above 0. Raises KeyError."""
+        one, base = self.found.replayed(name), self.found.replayed(self.found.today.name)
+        more = one.numbers["lost_share"].value - base.numbers["lost_share"].value
+        if abs(more) < 1e-12:
+            return math.nan
+        value = self.found.prices.lost_value - (one.cost.value - base.cost.value) / more
+        return value if value > 0 else math.nan
+
+    def enough(self) -> int:
+        """The requests in a window from which on more change nothing: the budget no longer binds."""
+        allowance = self.found.allowance
+        free = replace(self.tuner, allowance=replace(allowance, requests=10**9))
+        per_join = free.decide(self.found.smooth, "tuned", 30.0).requests
+        wanted = max(1, math.ceil(per_join * allowance.joins / (1.0 - allowance.reserve) - 1e-9))
+        while replace(allowance, requests=wanted).per_join < per_join:
+            wanted += 1
+        return wanted
