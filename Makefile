@@ -35,18 +35,18 @@ lint: $(STAMP)  ## mend what ruff can mend
 	$(BIN)/ruff format .
 
 bench: $(STAMP)  ## speed, as ratios against a peer in the same run
-	PYTHONPATH=. $(BIN)/python tests/bench_cli.py
-	PYTHONPATH=. $(BIN)/python tests/bench_store.py
-	PYTHONPATH=. $(BIN)/python tests/bench_stamps.py
-	$(BIN)/python tests/bench_tuning.py
-	PYTHONPATH=. $(BIN)/python tests/bench_reports.py
+	PYTHONPATH=tests $(BIN)/python -m benchmarks.bench_cli
+	PYTHONPATH=tests $(BIN)/python -m benchmarks.bench_store
+	PYTHONPATH=tests $(BIN)/python -m benchmarks.bench_stamps
+	PYTHONPATH=tests $(BIN)/python -m benchmarks.bench_tuning
+	PYTHONPATH=tests $(BIN)/python -m benchmarks.bench_reports
 
 coverage: $(STAMP)  ## do 95 % intervals cover 95 %? how good are tuned policies? (about 40 minutes)
-	$(BIN)/python tests/simulate_coverage.py
-	$(BIN)/python tests/simulate_policy.py
+	PYTHONPATH=tests $(BIN)/python -m benchmarks.simulate_coverage
+	PYTHONPATH=tests $(BIN)/python -m benchmarks.simulate_policy
 
 calibrate: $(STAMP)  ## 1000 nests against the lab's truth (about 10 minutes)
-	$(BIN)/python tests/calibrate_lab.py --nests 1000 --out runs/calibrate
+	PYTHONPATH=tests $(BIN)/python -m benchmarks.calibrate_lab --nests 1000 --out runs/calibrate
 
 livekit: $(LIVEKIT)  ## build livekit-server once, with Go
 
@@ -67,7 +67,7 @@ browser:  ## install Chromium, which draws the reports in the tests, where apt i
 
 notebook: $(STAMP)  ## JupyterLab on one nest of the demo: what happened to it, and what to ask next
 	test -d runs/demo/store || $(MAKE) demo
-	$(BIN)/python -m nestobs.reports.publishing.open incident --store runs/demo/store --out runs/demo/incident.ipynb
+	$(BIN)/python -m nestobs.reports.publishing.notebook_copy incident --store runs/demo/store --out runs/demo/incident.ipynb
 	$(BIN)/jupyter lab $$([ "$$(id -u)" != 0 ] || echo --allow-root) runs/demo/incident.ipynb
 
 environment: $(STAMP)  ## write environment.yml from pyproject.toml

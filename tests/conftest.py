@@ -22,7 +22,7 @@ from nestobs.collector.station import Station, Target, open_station
 from nestobs.join.budget import Budget, Limiter
 from nestobs.join.policy import Policy, fixed
 from nestobs.lab import Lab, Scenario
-from nestobs.lab.livekit_server import find_binary
+from nestobs.lab.livekit.server import find_binary
 from nestobs.lab.scenario import read_scenario
 from nestobs.observation.schema import Failure, Observation
 from nestobs.sources.vantage import Vantage

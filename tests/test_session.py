@@ -9,7 +9,6 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
-from stored_nests import drawn, nest_rows, store_of
 
 import nestobs
 import nestobs.session
@@ -20,6 +19,7 @@ from nestobs.observation.schema import COLUMNS, INSTANTS
 from nestobs.timeline.failures import failures
 from nestobs.timeline.intervals import SCHEMA
 from nestobs.tuning.tuner import TooLittleDataError, recommend
+from worlds.stored_nests import drawn, nest_rows, store_of
 
 
 @pytest.fixture(autouse=True)

@@ -15,8 +15,8 @@ from nestobs.errors import UsageError
 
 if TYPE_CHECKING:
     from nestobs.observation.window import Window
-    from nestobs.reports.publishing.prune import Gone
-    from nestobs.reports.publishing.scheduled import Made, Order, Stop
+    from nestobs.reports.publishing.retention import Gone
+    from nestobs.reports.publishing.schedule import Made, Order, Stop
 
 OUT: Final = Path("runs/reports")
 BUSY: Final = 75
@@ -123,7 +123,7 @@ def _run(args: argparse.Namespace) -> int:
 
 def _catch_up(args: argparse.Namespace) -> int:
     from nestobs.reports.publishing.archive import Archive
-    from nestobs.reports.publishing.scheduled import due
+    from nestobs.reports.publishing.schedule import due
 
     orders = [_order(args, name) for name in dict.fromkeys(args.name)]
     if len({order.name for order in orders}) < len(orders):
@@ -139,9 +139,9 @@ def _order(args: argparse.Namespace, name: str) -> Order:
     import shlex
 
     from nestobs.config import Config
+    from nestobs.reports.publishing.execute import notebook
     from nestobs.reports.publishing.parameters import read
-    from nestobs.reports.publishing.run import notebook
-    from nestobs.reports.publishing.scheduled import Order, checked
+    from nestobs.reports.publishing.schedule import Order, checked
     from nestobs.store.store import Store
 
     path = Path(name) if name.endswith(".ipynb") else notebook(name)
@@ -197,7 +197,7 @@ def _made(args: argparse.Namespace, wanted: Sequence[tuple[Order, Window]], *, j
     """Make them, say so, and the exit code that sums them up."""
     from nestobs.reports.publishing import index
     from nestobs.reports.publishing.archive import Archive, writing
-    from nestobs.reports.publishing.scheduled import Stop, catch_up, dumps
+    from nestobs.reports.publishing.schedule import Stop, catch_up, dumps
 
     archive, stop, teller = Archive.open(args.out), Stop(), _Teller(quiet=args.json, many=len(wanted) > 1)
     done: list[Made] = []
@@ -292,7 +292,7 @@ def _index(args: argparse.Namespace) -> int:
 
 def _prune(args: argparse.Namespace) -> int:
     from nestobs.observation.window import length
-    from nestobs.reports.publishing import prune
+    from nestobs.reports.publishing import retention as prune
     from nestobs.reports.publishing.archive import Archive
 
     keep_s = length(args.keep)

@@ -1,4 +1,4 @@
-"""The commands that tune: tune, replay, prove, policy. Words in, one call, an exit code out, as in cli.py."""
+"""The commands that tune: tune, replay, prove, policy. Words in, one call, an exit code out, as in main.py."""
 
 from __future__ import annotations
 

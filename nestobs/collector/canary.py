@@ -19,7 +19,7 @@ from typing import Any, Final
 
 from nestobs.collector import cleanup
 from nestobs.collector.keyring import Keyring
-from nestobs.collector.plan import HORIZON_S, WANTED_POLLS, Plan, fit
+from nestobs.collector.polling import HORIZON_S, WANTED_POLLS, Plan, fit
 from nestobs.collector.prober import join, load
 from nestobs.collector.station import Station, Target, open_station
 from nestobs.errors import StoreError, UnreachableError

@@ -1,4 +1,4 @@
-"""Real joins: drives join.py's flow against the world, every step an observation.
+"""Real joins: drives join/flow.py's flow against the world, every step an observation.
 
 The flow decides; this module performs. At arrival the client's own load (one selected relay, cut off at 1.5 s) runs
 beside the join, and when the join is over the two baselines, `guide` and `released`, are rehearsed on the answers of

@@ -16,7 +16,7 @@ from typing import Any, Final
 from urllib.parse import urlsplit
 
 from nestobs.collector.canary import Ask, Progress, bind, greet, poll
-from nestobs.collector.plan import Plan
+from nestobs.collector.polling import Plan
 from nestobs.collector.prober import join
 from nestobs.collector.station import Station, Target, open_station
 from nestobs.join.budget import Budget

@@ -12,28 +12,29 @@ Every figure carries its alt text and its data as a table (`described`): a repor
 
 Whatever others wrote (names, rooms, URLs) passes through `plain` first: plotly reads some HTML in labels.
 
-words.py      foreign text, made safe
-canvas.py     what all share: palette, text, the age axis, an empty figure
-observed.py   timelines and joins as they were observed
-tuned.py      what tuning made of the delays, on the age axis
-compared.py   policies side by side: what they would cost, and what was predicted of them beside what came
-propagation.py  delay laws side by side, which layer is last, whether all places agree
-joining.py    joins on their way: when they came, what answered them, where the time went
-shares.py     shares of things counted, a lane each, with their intervals
-wall.py       the axis of wall time, and the strip under it that shows when the collector was at work
-moved.py      what a decision would be if costs were other, by sliders
-changed.py    what differs between two spans of time, and successive days
-incident.py   one nest: what each of its joins asked, and what came
-live.py       the newest nests at one instant: how far each layer is
+text          foreign text, made safe
+canvas        what all share: palette, text, the age axis, an empty figure
+timelines     timelines and joins as they were observed
+decisions     what tuning made of the delays, on the age axis
+policies      policies side by side: what they would cost, and what was predicted of them beside what came
+propagation   delay laws side by side, which layer is last, whether all places agree
+funnel        joins on their way: when they came, what answered them, where the time went
+proportions   shares of things counted, a lane each, with their intervals
+time_axis     the axis of wall time, and the strip under it that shows when the collector was at work
+sliders       what a decision would be if costs were other, by sliders
+comparison    what differs between two spans of time, and successive days
+requests      one nest: what each of its joins asked, and what came
+board         the newest nests at one instant: how far each layer is
 """
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from nestobs.figures.words import plain
+from nestobs.figures.text import plain
 
 if TYPE_CHECKING:
+    from nestobs.figures.board import states as states
     from nestobs.figures.canvas import amount as amount
     from nestobs.figures.canvas import cell as cell
     from nestobs.figures.canvas import described as described
@@ -44,22 +45,21 @@ if TYPE_CHECKING:
     from nestobs.figures.canvas import percent as percent
     from nestobs.figures.canvas import span as span
     from nestobs.figures.canvas import window as window
-    from nestobs.figures.changed import changes as changes
-    from nestobs.figures.changed import days as days
-    from nestobs.figures.compared import frontier as frontier
-    from nestobs.figures.compared import proof as proof
-    from nestobs.figures.incident import requests as requests
-    from nestobs.figures.live import states as states
-    from nestobs.figures.moved import polls_moved as polls_moved
-    from nestobs.figures.moved import threshold_moved as threshold_moved
-    from nestobs.figures.observed import coverage as coverage
-    from nestobs.figures.observed import first_visible as first_visible
-    from nestobs.figures.observed import messages as messages
-    from nestobs.figures.observed import swimlanes as swimlanes
-    from nestobs.figures.observed import verdicts as verdicts
-    from nestobs.figures.tuned import delay_law as delay_law
-    from nestobs.figures.tuned import polls as polls
-    from nestobs.figures.tuned import posterior as posterior
+    from nestobs.figures.comparison import changes as changes
+    from nestobs.figures.comparison import days as days
+    from nestobs.figures.decisions import delay_law as delay_law
+    from nestobs.figures.decisions import polls as polls
+    from nestobs.figures.decisions import posterior as posterior
+    from nestobs.figures.policies import frontier as frontier
+    from nestobs.figures.policies import proof as proof
+    from nestobs.figures.requests import request_lanes as request_lanes
+    from nestobs.figures.sliders import polls_moved as polls_moved
+    from nestobs.figures.sliders import threshold_moved as threshold_moved
+    from nestobs.figures.timelines import coverage as coverage
+    from nestobs.figures.timelines import first_visible as first_visible
+    from nestobs.figures.timelines import messages as messages
+    from nestobs.figures.timelines import swimlanes as swimlanes
+    from nestobs.figures.timelines import verdicts as verdicts
 
 _HOMES = {
     "amount": "canvas",
@@ -72,22 +72,22 @@ _HOMES = {
     "percent": "canvas",
     "span": "canvas",
     "window": "canvas",
-    "changes": "changed",
-    "coverage": "observed",
-    "days": "changed",
-    "delay_law": "tuned",
-    "first_visible": "observed",
-    "frontier": "compared",
-    "messages": "observed",
-    "polls": "tuned",
-    "polls_moved": "moved",
-    "posterior": "tuned",
-    "proof": "compared",
-    "requests": "incident",
-    "states": "live",
-    "swimlanes": "observed",
-    "threshold_moved": "moved",
-    "verdicts": "observed",
+    "changes": "comparison",
+    "coverage": "timelines",
+    "days": "comparison",
+    "delay_law": "decisions",
+    "first_visible": "timelines",
+    "frontier": "policies",
+    "messages": "timelines",
+    "polls": "decisions",
+    "polls_moved": "sliders",
+    "posterior": "decisions",
+    "proof": "policies",
+    "request_lanes": "requests",
+    "states": "board",
+    "swimlanes": "timelines",
+    "threshold_moved": "sliders",
+    "verdicts": "timelines",
 }
 """Imported when first used: a report of one nest does not wait for what tuning needs, nor its maker for pandas."""
 

@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 import plotly.graph_objects as go
 
-from nestobs.figures import wall
+from nestobs.figures import time_axis as wall
 from nestobs.figures.canvas import (
     BLUE,
     CLEAR,
@@ -33,8 +33,8 @@ from nestobs.figures.canvas import (
     seconds,
     today_line,
 )
-from nestobs.figures.shares import share_lanes
-from nestobs.figures.words import plain
+from nestobs.figures.proportions import share_lanes
+from nestobs.figures.text import plain
 from nestobs.timeline.uptime import within
 
 if TYPE_CHECKING:

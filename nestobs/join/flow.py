@@ -11,8 +11,8 @@ to an Action. It keeps no state, so that a client in another language can have t
 The flow keeps the counts, turns Actions into Steps and Replies into Answers.
 
 It knows no world: no clock, no socket. Whoever drives it performs each Step and answers with a Reply stamped on the
-joiner's clock; probe.py does so against real servers, a replay against recorded timelines, a test by hand. The
-driver's duties: perform steps in order, answer each with the right Reply, never go back in time.
+joiner's clock; collector/prober.py does so against real servers, a replay against recorded timelines, a test by hand.
+The driver's duties: perform steps in order, answer each with the right Reply, never go back in time.
 
 Bounds, whatever arrives: at most `policy.max_requests` API steps, and no round begun that would not fit; no wait ends
 later than `policy.horizon_s` after arrival; at most `policy.connect_attempts` failed connections per round; so every

@@ -5,7 +5,7 @@ Two ages are told apart. The *message threshold* is the age below which a 404 is
 no polling at all.
 
 A `Schedule` gives the gap to the next poll from the number of polls made and the nest's age. A policy is plain data:
-it is written to JSON and read back equal, and both drivers of join.py, the live one and the replay, run the same one.
+it is written to JSON and read back equal, and both drivers of flow.py, the live one and the replay, run the same one.
 
 A policy may come from a stranger's file, so every field is bounded: durations by LONGEST_S, counts by MOST, a table by
 TABLE_ROWS, a name by NAME_CHARACTERS.

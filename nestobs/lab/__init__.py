@@ -4,7 +4,7 @@ The lab shares only `nestobs.nostr` and `nestobs.errors` with the rest of nestob
 standing on both sides.
 """
 
-from nestobs.lab.api_answers import ApiFaults
+from nestobs.lab.api.answers import ApiFaults
 from nestobs.lab.fault_proxy import FaultProxy, ProxyMode
 from nestobs.lab.gate import Gate, GateFault
 from nestobs.lab.lab import Lab, run

@@ -14,20 +14,20 @@ from types import TracebackType
 from typing import Any
 
 from nestobs.errors import UsageError
+from nestobs.lab.api.server import NestsApi
 from nestobs.lab.clock import LabClock
 from nestobs.lab.fault_proxy import FaultProxy
 from nestobs.lab.gate import Gate
-from nestobs.lab.livekit_server import LivekitServer, find_binary, write_private
-from nestobs.lab.nests_api import NestsApi
+from nestobs.lab.livekit.rooms import LivekitRooms
+from nestobs.lab.livekit.server import LivekitServer, find_binary, write_private
+from nestobs.lab.livekit.stand_in import LivekitStandIn
+from nestobs.lab.livekit.tokens import LivekitKeys
+from nestobs.lab.livekit.webhook_sink import WebhookSink
 from nestobs.lab.plan import Planner
 from nestobs.lab.relays import start_relay
-from nestobs.lab.rooms import LivekitRooms
 from nestobs.lab.scenario import Scenario, load_scenario
 from nestobs.lab.stage import Stage, World
-from nestobs.lab.stand_in import LivekitStandIn
-from nestobs.lab.tokens import LivekitKeys
 from nestobs.lab.truth import Bracket, JsonLines, TruthLog
-from nestobs.lab.webhook_sink import WebhookSink
 
 LIVEKIT_CHOICES = ("auto", "server", "stand-in")
 

@@ -12,14 +12,14 @@ from dataclasses import dataclass
 from typing import Any
 
 from nestobs.errors import UsageError
+from nestobs.lab.api.server import PREFIX, NestsApi
 from nestobs.lab.clock import LabClock
 from nestobs.lab.fault_proxy import FaultProxy
 from nestobs.lab.gate import Gate, GateFault
-from nestobs.lab.nests_api import PREFIX, NestsApi
+from nestobs.lab.livekit.rooms import LivekitRooms
+from nestobs.lab.livekit.tokens import LivekitKeys
 from nestobs.lab.plan import Planner
-from nestobs.lab.rooms import LivekitRooms
 from nestobs.lab.scenario import Scenario
-from nestobs.lab.tokens import LivekitKeys
 from nestobs.lab.truth import JsonLines, TruthLog
 
 VANTAGES = ("Computer A", "Computer B")

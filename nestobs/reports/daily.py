@@ -19,11 +19,11 @@ from nestobs.errors import NestobsError, UsageError
 from nestobs.estimate import comparison as changes
 from nestobs.estimate.comparison import JOINABLE, Change, Ends, Span
 from nestobs.figures import amount, percent, plain, span
-from nestobs.figures.changed import difference_words, name_of
+from nestobs.figures.comparison import difference_words, name_of
 from nestobs.join.policy import MANUAL_RETRY, Policy
 from nestobs.observation.window import DAY_S, SECOND_NS, Window
-from nestobs.reports.observed import FOLLOW_S, LEAD_S
-from nestobs.reports.parts import Judged, Result, Section, Table, Text
+from nestobs.reports.dataset import FOLLOW_S, LEAD_S
+from nestobs.reports.display import Judged, Result, Section, Table, Text
 from nestobs.store.store import Store
 from nestobs.timeline import uptime
 from nestobs.timeline.delays import round_trip_s

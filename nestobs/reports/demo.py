@@ -19,7 +19,7 @@ import pandas as pd
 from nestobs import figures
 from nestobs.errors import UsageError
 from nestobs.figures import plain
-from nestobs.reports.parts import Figures, Table, Text
+from nestobs.reports.display import Figures, Table, Text
 from nestobs.store.store import Store
 from nestobs.timeline import calibration as calibrate
 from nestobs.timeline.intervals import timelines

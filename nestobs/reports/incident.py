@@ -26,9 +26,9 @@ from nestobs.nostr import Address, write_naddr
 from nestobs.observation.nest import read_address
 from nestobs.observation.schema import Operation, Source
 from nestobs.observation.window import SECOND_NS, Window
-from nestobs.reports.collector import part_of
-from nestobs.reports.observed import FOLLOW_S, LEAD_S
-from nestobs.reports.parts import Result, Section, Table, Text
+from nestobs.reports.coverage import part_of
+from nestobs.reports.dataset import FOLLOW_S, LEAD_S
+from nestobs.reports.display import Result, Section, Table, Text
 from nestobs.store.store import Store
 from nestobs.timeline import incident
 from nestobs.timeline.intervals import timelines
@@ -468,7 +468,7 @@ def attempts(found: Incident) -> go.Figure | Text:
         return figures.nothing(
             "What did each join ask, and what did it get?", "There is no nest to show, so there is nothing to draw."
         )
-    return figures.requests(found.asked, found.attempts)
+    return figures.request_lanes(found.asked, found.attempts)
 
 
 def attempt_table(found: Incident) -> Section:

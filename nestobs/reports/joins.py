@@ -15,13 +15,14 @@ import pandas as pd
 from nestobs import figures
 from nestobs.estimate.npmle import npmle
 from nestobs.estimate.proportion import Share, share
-from nestobs.figures import amount, joining, percent, plain, span
-from nestobs.figures.shares import share_lanes
-from nestobs.figures.wall import Collector
+from nestobs.figures import amount, percent, plain, span
+from nestobs.figures import funnel as joining
+from nestobs.figures.proportions import share_lanes
+from nestobs.figures.time_axis import Collector
 from nestobs.observation.schema import Role
-from nestobs.reports import collector as collectors
-from nestobs.reports.observed import Observed, read
-from nestobs.reports.parts import Result, Section, Table, Text, drawn
+from nestobs.reports import coverage as collectors
+from nestobs.reports.dataset import Observed, read
+from nestobs.reports.display import Result, Section, Table, Text, drawn
 from nestobs.timeline import funnel as worth
 from nestobs.timeline.joins import KINDS, open_intents
 

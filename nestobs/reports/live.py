@@ -18,7 +18,7 @@ import pandas as pd
 from nestobs import figures
 from nestobs.figures import plain
 from nestobs.observation.window import length
-from nestobs.reports.parts import LEFT, Result
+from nestobs.reports.display import LEFT, Result
 from nestobs.sources.clock import SECOND_NS, Clock
 from nestobs.store.follow import BATCH, backlog, opened
 from nestobs.timeline.board import MOST_NESTS, Board, Row, State, View, by_kind, span

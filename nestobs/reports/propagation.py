@@ -18,11 +18,11 @@ from nestobs.estimate import groups as grouped
 from nestobs.estimate.groups import Group
 from nestobs.estimate.proportion import share
 from nestobs.figures import amount, layer_label, layer_order, percent, plain, propagation, span
-from nestobs.figures.shares import share_lanes
-from nestobs.figures.wall import Collector
-from nestobs.reports import collector as collectors
-from nestobs.reports.observed import Observed, read
-from nestobs.reports.parts import Result, Section, Table, Text, drawn
+from nestobs.figures.proportions import share_lanes
+from nestobs.figures.time_axis import Collector
+from nestobs.reports import coverage as collectors
+from nestobs.reports.dataset import Observed, read
+from nestobs.reports.display import Result, Section, Table, Text, drawn
 
 LEAST_NESTS: Final = 10
 """With fewer nests the report says "too little data": a 95 % interval of a share then spans a third or more."""

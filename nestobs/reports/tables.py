@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any, Final
 import pandas as pd
 
 from nestobs.figures import amount, percent, span
-from nestobs.figures.tuned import decided, never_share
-from nestobs.reports.parts import Table
+from nestobs.figures.decisions import decided, never_share
+from nestobs.reports.display import Table
 from nestobs.tuning.replay import METRICS
 from nestobs.tuning.threshold import Clock, Joiners, message_errors, near_best
 

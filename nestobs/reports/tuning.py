@@ -23,7 +23,7 @@ from nestobs.figures import percent
 from nestobs.observation.window import Window
 from nestobs.reports import tables
 from nestobs.reports.demo import lab_facts
-from nestobs.reports.parts import Result, Section, Table, Text
+from nestobs.reports.display import Result, Section, Table, Text
 from nestobs.reports.sliders import Slider, budget, cost_ratio
 from nestobs.session import tune
 from nestobs.sources.clock import Clock

@@ -2,7 +2,7 @@
 
 A request fails when nothing comes of it that says anything about the nest: a reset, a refused connection, a timeout, a
 5xx; or a 429. So does a connection to LiveKit with a token. A failure is no 404: the join core decides what comes next
-(join.py), and a policy without error retries then ends. What is counted is what joins asked, since they open
+(join/flow.py), and a policy without error retries then ends. What is counted is what joins asked, since they open
 connections as people do; polls reuse theirs. Where joins asked too little, everybody's requests stand for theirs.
 
 Failures are taken to be independent of each other, of the nest and of the time. An outage is none of that.

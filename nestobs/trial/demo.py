@@ -186,8 +186,8 @@ async def _left(out: Path, reports: Mapping[str, Report]) -> list[str]:
 def _report(  # noqa: PLR0917 - called once, above
     out: Path, store: Store, info: Mapping[str, Any], reports: Mapping[str, Report], left: Sequence[str], proven: bool
 ) -> dict[str, Any]:
-    from nestobs.reports.publishing.run import notebook
-    from nestobs.reports.publishing.run import run as make
+    from nestobs.reports.publishing.execute import notebook
+    from nestobs.reports.publishing.execute import run as make
     from nestobs.timeline.calibration import coverage, summary, truth_width
     from nestobs.timeline.intervals import timelines
 

@@ -22,7 +22,7 @@ from typing import Any, Final, cast
 import pandas as pd
 
 from nestobs.collector.canary import Campaign, Progress, Report, run
-from nestobs.collector.plan import HORIZON_S
+from nestobs.collector.polling import HORIZON_S
 from nestobs.collector.station import Target
 from nestobs.config import Config
 from nestobs.errors import UsageError

@@ -6,8 +6,8 @@ latest and at its earliest; *imputation* draws it from the smoothed law within i
 from a bootstrap of blocks in which each resample also takes another imputation. Policies are compared on the same
 nests, joiners, imputations and resamples. "Never" means not by the last age at which anything was seen to come.
 
-Requests fail as often as they were measured to (failures.py). That share is imputed, too: each imputation draws its
-own from what the counts leave open.
+Requests fail as often as they were measured to (timeline/failures.py). That share is imputed, too: each imputation
+draws its own from what the counts leave open.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """When to poll: the schedule of least expected cost, by an exact dynamic program. Pure.
 
 Somebody gets a 404 at age 0 and polls again at ages x_1 < x_2 < ... < x_n <= horizon, all in seconds, x_0 = 0. With the
-share c that never comes, H(t) = (1 - c) (1 - G(t)) still to come and S = c + H still answered 404 at age t (law.py):
+share c that never comes, H(t) = (1 - c) (1 - G(t)) still to come and S = c + H still answered 404 at t (estimate.law):
 
     cost = sum over k of [c_r S(x_{k-1}) + w ((x_k - x_{k-1}) H(x_{k-1}) - integral of H over the gap)]
            + V H(x_n) + w0 c x_n

@@ -5,10 +5,10 @@ its *course*: the ages at which it asks, found by driving `join_flow` once throu
 nest that becomes joinable at T is then joined by the first attempt of the course at or after T. A course is driven once
 and scored against any number of nests by a search in sorted ages; `play` goes the long way, step by step.
 
-Nor does it depend on the nest whether a request fails (failures.py). Where requests fail by chance, a course is driven
-through a world of 404s and failures: an attempt that failed in it fails in any, and what the join core then does, it
-does in any. So the nest is joined by the first attempt at or after T that did not fail, unless every connection to
-LiveKit that its token pays for fails, too: that ends the join.
+Nor does it depend on the nest whether a request fails (timeline/failures.py). Where requests fail by chance, a course
+is driven through a world of 404s and failures: an attempt that failed in it fails in any, and what the join core then
+does, it does in any. So the nest is joined by the first attempt at or after T that did not fail, unless each connection
+to LiveKit that its token pays for fails, too: that ends the join.
 """
 
 from __future__ import annotations

@@ -15,7 +15,7 @@ When to stop asking. Waiting costs w a second, joining is worth V: a joiner who 
 The best T is its global maximum. V h(T) = w, with the hazard h = (1 - c) g / S, holds there, but a lognormal's hazard
 first rises, so that it also holds at a minimum.
 
-c and G are those of a law (law.py); ages in seconds since the nest was made.
+c and G are those of a law (estimate/law.py); ages in seconds since the nest was made.
 """
 
 from __future__ import annotations

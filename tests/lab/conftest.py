@@ -16,7 +16,7 @@ import pytest
 
 from nestobs import nostr
 from nestobs.lab import Lab, Scenario
-from nestobs.lab.livekit_server import find_binary
+from nestobs.lab.livekit.server import find_binary
 from nestobs.lab.scenario import read_scenario
 
 

@@ -15,20 +15,20 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-import full_nests
-import hostile
 import papermill
 import plotly.graph_objects as go
 import pytest
-from browser import Browser, BrowserError, Page, need_chromium
-from drawn import foreign, said, wrong_figures, wrong_words
 from nbformat.v4 import new_code_cell, new_notebook, new_output
 
+import nestobs
 from nestobs.figures.canvas import blank
-from nestobs.reports.publishing.page import PLOTLY, page
-from nestobs.reports.publishing.run import run
+from nestobs.reports.publishing.execute import run
+from nestobs.reports.publishing.html import PLOTLY, page
+from worlds import full_nests, hostile
+from worlds.browser import Browser, BrowserError, Page, need_chromium
+from worlds.drawn import foreign, said, wrong_figures, wrong_words
 
-NOTEBOOKS = sorted((Path(__file__).parents[2] / "notebooks").glob("*.ipynb"))
+NOTEBOOKS = sorted((Path(nestobs.__file__).parents[1] / "notebooks").glob("*.ipynb"))
 
 VIEWS: tuple[dict[str, Any], ...] = (
     {"width": 1280},
@@ -101,7 +101,8 @@ def test_chromium_does_not_outlive_a_test_run_that_was_killed() -> None:
 
 
 def _killed(profile: str) -> None:
-    code = "import sys, browser; ours = browser.Browser().__enter__(); print(ours.pid, flush=True); sys.stdin.read()"
+    code = "import sys; from worlds.browser import Browser; ours = Browser().__enter__()"
+    code += "; print(ours.pid, flush=True); sys.stdin.read()"
     where = {"PYTHONPATH": str(Path(__file__).parents[1]), "TMPDIR": profile}
     with subprocess.Popen(
         [sys.executable, "-c", code], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=os.environ | where

@@ -12,9 +12,6 @@ from typing import Any
 
 import nbformat
 import pytest
-from asked import NOON, SECOND_NS, join, made, polls, row, store_of
-from full_nests import all_rows, nest_rows
-from hostile import TEXTS, hostile_rows
 
 from nestobs.cli.main import _parser
 from nestobs.errors import UsageError
@@ -22,11 +19,14 @@ from nestobs.join.flow import GONE, STARTING
 from nestobs.nostr import Address, Keys, write_naddr
 from nestobs.observation.schema import Failure, Observation, Operation, Outcome, Role, Source, detail
 from nestobs.reports import incident
+from nestobs.reports.display import RESULT
 from nestobs.reports.incident import Incident, load
-from nestobs.reports.parts import RESULT
-from nestobs.reports.publishing.open import main as open_notebook
-from nestobs.reports.publishing.run import notebook, run
+from nestobs.reports.publishing.execute import notebook, run
+from nestobs.reports.publishing.notebook_copy import main as open_notebook
 from nestobs.store.store import Store, StoreError
+from worlds.asked import NOON, SECOND_NS, join, made, polls, row, store_of
+from worlds.full_nests import all_rows, nest_rows
+from worlds.hostile import TEXTS, hostile_rows
 
 AGES = (0.1, 0.5, 1, 2, 4, 8, 16, 32, 45, 60)
 CELLS = (

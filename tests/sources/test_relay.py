@@ -8,7 +8,6 @@ import json
 import time
 from contextlib import asynccontextmanager
 
-import hostile_relays as hostile
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -20,6 +19,7 @@ from nestobs.nostr import Address, Keys
 from nestobs.observation.schema import Failure, FailureLayer, Operation, Outcome, Role
 from nestobs.sources.relay import PUSH_MARGIN_S, Relay
 from nestobs.sources.vantage import Trace, Vantage
+from worlds import hostile_relays as hostile
 
 HOST = Keys.generate()
 ADDRESS = Address(30312, HOST.public, "room-1")

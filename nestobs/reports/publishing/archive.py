@@ -37,7 +37,7 @@ from typing import Any, Final
 
 from nestobs.errors import StoreError, StoreFullError, UsageError
 from nestobs.observation.window import Window
-from nestobs.reports.publishing.run import socket_folder
+from nestobs.reports.publishing.execute import socket_folder
 from nestobs.store.files import sync
 
 PAGE, NOTEBOOK, MANIFEST = "report.html", "report.ipynb", "manifest.json"

@@ -2,7 +2,7 @@
 
 It is this interpreter, whatever kernelspecs a machine has. It talks over sockets in a private folder (ipc), reads no
 personal IPython set-up, and is given a plain environment: no key of the operator's. It ends with its leash: when that
-is cut, or when the process that holds it dies (launch.py).
+is cut, or when the process that holds it dies (kernel_main.py).
 """
 
 from __future__ import annotations
@@ -23,8 +23,8 @@ from nestobs.config import plain_environment
 if TYPE_CHECKING:
     from jupyter_client.manager import AsyncKernelManager
 
-_LAUNCH: Final = Path(__file__).with_name("launch.py")
-_SHOWS: Final = "nestobs.reports.publishing.display"
+_LAUNCH: Final = Path(__file__).with_name("kernel_main.py")
+_SHOWS: Final = "nestobs.reports.publishing.renderer"
 _ENDS_WITHIN_S: Final = 10.0
 
 LOG: Final = "kernel.log"

@@ -22,7 +22,7 @@ from nestobs import __version__
 from nestobs.figures import plain
 from nestobs.observation.window import SECOND_NS, Window
 from nestobs.reports import ReportError
-from nestobs.reports.parts import RESULT, Judged
+from nestobs.reports.display import RESULT, Judged
 from nestobs.reports.publishing.archive import SCHEMA, Manifest
 from nestobs.store.store import Store
 
@@ -70,7 +70,7 @@ def result(executed: Any) -> dict[str, Any]:
         return {}
     last = found[-1]
     if not isinstance(last, dict) or last.get("verdict") not in get_args(Judged):
-        raise ReportError("the notebook's result is none that can be read: show one nestobs.reports.parts.Result")
+        raise ReportError("the notebook's result is none that can be read: show one nestobs.reports.display.Result")
     return dict(last)
 
 

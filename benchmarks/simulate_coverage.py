@@ -1,0 +1,98 @@
+"""Do nominal 95 % intervals hold the truth in 93 to 97 % of simulated sets? (make coverage)
+
+    PYTHONPATH=tests python -m benchmarks.simulate_coverage [--sets 200] [--sizes 100 500 5000] [--draws 200]
+
+For each truth and number of nests: the band of P(delay <= t) at 2, 5, 10 and 30 s, the interval of the tuned
+message threshold (cost ratio .25), and the predicted cost per joiner of the tuned policy, judged across parts of the
+data, against the cost that this very policy has under the truth. The binomial error of the share is printed beside it.
+"""
+
+from __future__ import annotations
+
+import argparse
+import itertools
+import math
+import os
+from concurrent.futures import ProcessPoolExecutor
+
+import numpy as np
+from scipy.optimize import brentq
+from threadpoolctl import threadpool_limits
+
+from nestobs.estimate.npmle import Resampled, block_counts, npmle, refit
+from nestobs.join.policy import MANUAL_RETRY
+from nestobs.timeline.delays import joinable
+from nestobs.tuning.replay import PRICES, Arena, middles, recorded
+from nestobs.tuning.simulation import score
+from nestobs.tuning.threshold import COST_RATIO, threshold_interval
+from nestobs.tuning.tuner import Allowance, Tuner
+from worlds.simulated import NEVER, TRUTHS, Truth, observe, timelines
+
+AGES = (2.0, 5.0, 10.0, 30.0)
+NAMES = (*(f"F({age:g} s)" for age in AGES), "threshold", "cost")
+
+
+def below_inside_above(low: float, high: float, truth: float) -> int:
+    """-1: the truth is below the interval, 0: inside, 1: above."""
+    return -1 if truth < low else 1 if truth > high else 0
+
+
+def one(task: tuple[int, int, int, int]) -> list[int]:
+    """One simulated set: where the truth of each of NAMES lies."""
+    which, n, number, draws = task
+    truth = TRUTHS[which]
+    rng = np.random.default_rng([which, n, number])
+    with threadpool_limits(1, "blas"):
+        delays = joinable(timelines(*observe(truth.draw(n, rng), rng)))
+        labels = np.arange(n)
+        law = npmle(delays["lower_s"].to_numpy(), delays["upper_s"].to_numpy())
+        counts = block_counts(labels, draws, rng)
+        found = Resampled(law, refit(law, counts), counts, n)
+        low, high = found.cdf(AGES)
+        places = [below_inside_above(*each) for each in zip(low, high, truth.cdf(AGES), strict=True)]
+        edge = brentq(lambda t: 1.0 - truth.cdf(t) - NEVER * (1.0 + COST_RATIO), 0.1, 1000.0)
+        places.append(below_inside_above(*threshold_interval(found, COST_RATIO), float(edge)))
+        return [*places, cost_place(truth, delays, law, labels, draws, rng)]
+
+
+def cost_place(truth: Truth, delays: object, law: object, labels: object, draws: int, rng: np.random.Generator) -> int:
+    """Predicted cost of the tuned policy against its true one."""
+    ages = middles(np.linspace(0.0, 30.0, 31))
+    tuner = Tuner(delays, ages, True, PRICES, Allowance(), COST_RATIO, 0.0, MANUAL_RETRY, rng, draws, None)
+    smooth = law.smooth(blocks=labels)
+    plan = tuner.decide(smooth, "tuned", 30.0)
+    arena = Arena(recorded(delays, rng, law=smooth), ages, PRICES, True, 0.0, draws, rng)
+    tuned, _ = tuner.crossfit(arena, smooth, labels)
+    predicted = arena.cost(tuned.scores)
+    shares = (np.arange(20_000) + 0.5) / 20_000
+    grid = np.geomspace(1e-3, 1e4, 200_001)
+    times = np.interp(shares, truth.cdf(grid), grid, right=math.inf)
+    times[shares > 1.0 - NEVER] = math.inf
+    real = score(arena.courses(plan.policy), np.tile(times, (4, 1)), np.full(len(times), math.inf))
+    return below_inside_above(predicted.lower, predicted.upper, float(real.cost(PRICES).mean()))
+
+
+def main() -> None:
+    """Print a line a figure."""
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--sets", type=int, default=200)
+    parser.add_argument("--sizes", type=int, nargs="+", default=[100, 500, 5000])
+    parser.add_argument("--draws", type=int, default=200)
+    args = parser.parse_args()
+    with ProcessPoolExecutor(os.cpu_count()) as pool:
+        for which, n in itertools.product(range(len(TRUTHS)), args.sizes):
+            tasks = [(which, n, number, args.draws) for number in range(args.sets)]
+            places = np.array(list(pool.map(one, tasks, chunksize=4)))
+            for name, column in zip(NAMES, places.T, strict=True):
+                share, error = float((column == 0).mean()), math.sqrt(0.95 * 0.05 / args.sets)
+                good = 0.93 - 1.96 * error <= share <= 0.97 + 1.96 * error
+                print(
+                    f"{TRUTHS[which].name:10} n {n:5} {name:10} covers {share:.3f} +- {1.96 * error:.3f}"
+                    f"   truth below {int((column < 0).sum()):3} above {int((column > 0).sum()):3}"
+                    f"   {'ok' if good else 'NOT within 93-97 % and error'}",
+                    flush=True,
+                )
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,95 @@
+"""The newest nests at one instant, by layer: how far each is."""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+import pandas as pd
+import plotly.graph_objects as go
+
+from nestobs.figures.canvas import CLEAR, GREEN, GREY, INK, VERMILLION, YELLOW, blank, described, nothing, plain_axis
+from nestobs.figures.text import plain
+from nestobs.timeline.board import KINDS, State
+
+MOST_NESTS: Final = 40
+_LANE_PX: Final = 20
+_STYLES: Final = {
+    State.READY: (GREEN, "circle"),
+    State.STARTING: (YELLOW, "triangle-up"),
+    State.FAILED: (VERMILLION, "x"),
+    State.UNKNOWN: (GREY, "diamond-open"),
+}
+
+
+def states(cells: pd.DataFrame, when: str) -> go.Figure:
+    """A mark per nest and kind of layer: starting, ready, failed, unknown. At most MOST_NESTS nests, the newest.
+
+    cells: columns nest, kind, state, why, ready, seen, age_s, a row a nest and kind, newest nest first, nests numbered
+    by `place` from 0. when: the instant, in words.
+    """
+    question = "How far are the newest nests?"
+    if cells.empty:
+        return nothing(question, "No layer of any nest was asked, so there is nothing to draw.")
+    shown = cells[cells["place"] < MOST_NESTS]
+    labels = [plain(name, 12) for name in shown.drop_duplicates("place")["nest"]]
+    kinds = [kind for kind in KINDS if (shown["kind"] == kind).any()]
+    counts = cells["state"].value_counts()
+    nests = int(cells["place"].nunique())
+    told = ", ".join(f"{int(counts.get(state, 0))} {state}" for state in _STYLES)
+    more = f" (the newest {MOST_NESTS} are drawn)" if nests > MOST_NESTS else ""
+    note = f"n = {len(cells)} layers of {nests} nests{more}: {told}. {when}"
+    figure = blank(
+        question, note, plot_px=_LANE_PX * len(labels) + 6, keys=[str(state) for state in _STYLES], labels=labels
+    )
+    for state, (color, symbol) in _STYLES.items():
+        figure.add_trace(_marks(shown[shown["state"] == state], kinds, str(state), color, symbol))
+    figure.update_layout(
+        showlegend=True,
+        xaxis=plain_axis()
+        | {
+            "tickvals": [*range(len(kinds))],
+            "ticktext": kinds,
+            "range": [-0.6, len(kinds) - 0.4],
+            "tickangle": -90,
+            "title": {"text": "layer", "font": {"size": 12}},
+            "showgrid": False,
+        },
+        yaxis=plain_axis()
+        | {"tickvals": [*range(len(labels))], "ticktext": labels, "range": [len(labels) - 0.4, -0.6]},
+        margin={"b": figure.layout.margin.b + 44},
+        legend={"y": -94 / max(_LANE_PX * len(labels) + 6, 1)},
+        plot_bgcolor=CLEAR,
+    )
+    return described(figure, f"How far {nests} nests are: {told}.", _table(shown))
+
+
+def _marks(mine: pd.DataFrame, kinds: list[str], name: str, color: str, symbol: str) -> go.Scatter:
+    nowhere: list[Any] = [None]  # so that its key stays in the legend
+    return go.Scatter(
+        x=[*map(kinds.index, mine["kind"])] or nowhere,
+        y=[*mine["place"]] or nowhere,
+        mode="markers",
+        name=name,
+        marker={"symbol": symbol, "size": 11, "color": color, "line": {"color": INK, "width": 1}},
+        hovertext=[_text(row) for row in mine.to_dict("records")],
+        hoverinfo="text",
+    )
+
+
+def _text(row: dict[Any, Any]) -> str:
+    why = f": {plain(row['why'], 40)}" if row["why"] else ""
+    return f"{plain(row['nest'], 24)}, {plain(row['kind'])}<br>{row['state']}{why}<br>{row['ready']} of {row['seen']}"
+
+
+def _table(shown: pd.DataFrame) -> pd.DataFrame:
+    return pd.DataFrame(
+        {
+            "nest": [plain(name, 40) for name in shown["nest"]],
+            "age, s": shown["age_s"],
+            "layer": shown["kind"],
+            "state": [str(state) for state in shown["state"]],
+            "why": [plain(why, 40) for why in shown["why"]],
+            "ready, vantage points": shown["ready"],
+            "asked from": shown["seen"],
+        }
+    )

@@ -1,0 +1,485 @@
+"""Policies side by side: what each would cost in requests and in waiting, and what was predicted beside what came."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any, Final
+
+import pandas as pd
+import plotly.graph_objects as go
+
+from nestobs.figures.canvas import (
+    BLUE,
+    GREEN,
+    GREY,
+    INK,
+    ORANGE,
+    PURPLE,
+    SKY,
+    VERMILLION,
+    amount,
+    at,
+    blank,
+    described,
+    hatched,
+    legend_key,
+    nothing,
+    panel_label,
+    percent,
+    plain_axis,
+    seconds,
+    span,
+    window,
+)
+from nestobs.figures.text import plain
+
+if TYPE_CHECKING:
+    from nestobs.estimate.npmle import Number
+    from nestobs.tuning.recommendation import Recommendation
+    from nestobs.tuning.replay import Replay
+
+_OTHERS: Final = (
+    (ORANGE, "circle"),
+    (PURPLE, "triangle-up"),
+    (GREEN, "triangle-down"),
+    (GREY, "x"),
+    (ORANGE, "pentagon"),
+    (PURPLE, "cross"),
+    (GREEN, "bowtie"),
+    (GREY, "hexagon"),
+)
+_REQUESTS: Final = (0.5, 1, 1.5, 2, 3, 5, 7, 10, 15, 20, 30, 50, 100, 200, 500, 1000)
+_DELAYS: Final = (0, 0.1, 0.3, 1, 3, 10, 30, 60, 120, 300)
+_SHOWN_LOST: Final = 0.01
+"""A lost share from which it is written beside its point."""
+
+_PANELS: Final = {
+    "joined_share": ("joined", " %", 100),
+    "lost_share": ("lost: it was there, and was not joined", " %", 100),
+    "mean_delay_s": ("mean delay of those who joined", " s", 1),
+    "requests_per_join": ("requests per join", "", 1),
+}
+"""Of each metric: what it is called, its unit, and by what it is multiplied."""
+
+_COLUMNS: Final = {
+    "requests_per_join": ("requests per join", 1.0),
+    "mean_delay_s": ("mean delay, s", 1.0),
+    "lost_share": ("lost, %", 100.0),
+}
+"""Of each metric of the front: its column in the table, and by what it is multiplied."""
+
+_NUMBERS: Final = ["value", "lower", "upper", "realised", "error_s"]
+_FRONT_PX, _ROW_PX, _HEAD_PX, _FOOT_PX = 340, 28, 24, 34
+
+
+# what each would cost
+
+
+def frontier(rec: Recommendation) -> go.Figure:
+    """Requests against delay along the price of a request, and each replayed policy as the cross of its intervals."""
+    groups = _alike(rec.replays)
+    crosses = [_cross(rec, group, number) for number, group in enumerate(groups)]
+    traces = [*_front(rec.front), *crosses]
+    figure = blank(
+        "What does less waiting cost in requests?",
+        _front_note(rec, [one for group in groups for one in group]),
+        plot_px=_FRONT_PX,
+        keys=[trace.name for trace in traces if trace.showlegend is not False],
+    )
+    figure.add_traces(traces)
+    requests = [edge for group in groups for edge in _ends(group[0].numbers["requests_per_join"])]
+    delays = [edge for group in groups for edge in _ends(group[0].numbers["mean_delay_s"])]
+    figure.update_layout(
+        xaxis=_request_axis([*requests, *rec.front["requests_per_join"]]),
+        yaxis=_wait_axis([*delays, *rec.front["mean_delay_s"].dropna()]),
+    )
+    panel_label(figure, "<b>mean delay of those who join, s (compressed)</b>", y=1)
+    _lost_labels(figure, rec.front)
+    _name_crosses(figure, rec, groups)
+    return described(figure, _front_alt(rec), _front_table(rec))
+
+
+def _front_alt(rec: Recommendation) -> str:
+    shown = {one.policy.name: one for one in rec.replays}
+    names = dict.fromkeys((rec.today.name, rec.tuned.name, rec.simple.name))
+    return " ".join(f"{plain(name, 24)}: {_costs(shown[name])}." for name in names if name in shown)
+
+
+def _costs(one: Replay) -> str:
+    requests, delay, lost = (one.numbers[name] for name in ("requests_per_join", "mean_delay_s", "lost_share"))
+    if not math.isfinite(delay.value):
+        return "nobody joins"
+    return (
+        f"{amount(requests.value)} requests per join, {amount(delay.value)} s mean delay"
+        f" ({span(*_ends(delay)[1:], unit='s')}), {_lost(lost)}"
+    )
+
+
+def _front_table(rec: Recommendation) -> pd.DataFrame:
+    """A row a replayed policy with its 95 % intervals, then a row a price of the optimal front."""
+    rows: list[dict[str, object]] = []
+    for one in rec.replays:
+        row: dict[str, object] = {"what": f"replayed: {plain(one.policy.name, 24)}"}
+        for metric, (words, scale) in _COLUMNS.items():
+            number = one.numbers[metric]
+            row |= {
+                words: scale * number.value,
+                f"{words}: from": scale * number.lower,
+                f"{words}: to": scale * number.upper,
+            }
+        rows.append(row)
+    for point in _records(rec.front):
+        row = {"what": f"optimal, a request costs {amount(point.request_cost)} s{' (chosen)' if point.chosen else ''}"}
+        row |= {words: scale * getattr(point, metric) for metric, (words, scale) in _COLUMNS.items()}
+        rows.append(row)
+    return pd.DataFrame(rows)
+
+
+def _alike(replays: Sequence[Replay]) -> list[list[Replay]]:
+    """Policies that did the very same are one cross; those nobody joined under have no delay, and none."""
+    groups: dict[tuple[float, ...], list[Replay]] = {}
+    for one in replays:
+        delay = one.numbers["mean_delay_s"]
+        if math.isfinite(delay.value):
+            numbers = (delay, one.numbers["requests_per_join"], one.numbers["lost_share"])
+            groups.setdefault(tuple(round(n, 9) for number in numbers for n in _ends(number)), []).append(one)
+    return list(groups.values())
+
+
+def _ends(number: Number) -> tuple[float, float, float]:
+    """Value and ends; the value for an end that is not known."""
+    low, high = (edge if math.isfinite(edge) else number.value for edge in (number.lower, number.upper))
+    return number.value, low, high
+
+
+def _front(front: pd.DataFrame) -> list[go.Scatter]:
+    """The front as a line, broken before the prices at which asking once is all; its points; the chosen one."""
+    drawn = front.dropna(subset=["mean_delay_s"])
+    asks_on = drawn[drawn["give_up_age_s"] > 0]
+    line = go.Scatter(
+        x=_xs(asks_on),
+        y=_ys(asks_on),
+        mode="lines",
+        line={"color": INK, "width": 1.5, "dash": "dot"},
+        hoverinfo="skip",
+        showlegend=False,
+    )
+    sizes = [round(5 + 28 * math.sqrt(share), 1) for share in drawn["lost_share"]]
+    points = go.Scatter(
+        x=_xs(drawn),
+        y=_ys(drawn),
+        mode="markers",
+        marker={"color": GREY, "size": sizes, "line": {"color": INK, "width": 1}},
+        hoverinfo="text",
+        hovertext=[_front_text(point) for point in _records(drawn)],
+        name="optimal, by price; larger: more lost",
+    )
+    chosen = drawn[drawn["chosen"]]
+    ring = go.Scatter(
+        x=_xs(chosen),
+        y=_ys(chosen),
+        mode="markers",
+        marker={"symbol": "circle-open", "size": 20, "color": INK, "line": {"color": INK, "width": 3}},
+        hoverinfo="skip",
+        name="optimal at the chosen price",
+    )
+    return [line, points, ring]
+
+
+def _xs(front: pd.DataFrame) -> list[float]:
+    return [round(float(requests), 4) for requests in front["requests_per_join"]]
+
+
+def _ys(front: pd.DataFrame) -> list[float]:
+    return [round(at(float(delay)), 4) for delay in front["mean_delay_s"]]
+
+
+def _records(frame: pd.DataFrame) -> list[Any]:
+    return list(frame.itertuples())
+
+
+def _front_text(point: Any) -> str:
+    return (
+        f"a request costs {amount(point.request_cost)} s<br>{amount(point.requests_per_join)} requests per join,"
+        f" {seconds(point.mean_delay_s)} delay<br>{percent(point.lost_share)} lost, gives up at"
+        f" {seconds(point.give_up_age_s)}"
+    )
+
+
+def _cross(rec: Recommendation, group: Sequence[Replay], number: int) -> go.Scatter:
+    """The cross of two intervals, named with what is lost."""
+    names = [one.policy.name for one in group]
+    requests, low, high = _ends(group[0].numbers["requests_per_join"])
+    delay, least, most = (at(edge) for edge in _ends(group[0].numbers["mean_delay_s"]))
+    color, symbol, width, size = _look(rec, names, number)
+    bar = {"type": "data", "symmetric": False, "color": color, "thickness": width, "width": 4}
+    name = f"{_joined_names(rec, names)}: {_lost(group[0].numbers['lost_share'])}"
+    return go.Scatter(
+        x=[requests],
+        y=[delay],
+        error_x=bar | {"array": [high - requests], "arrayminus": [requests - low]},
+        error_y=bar | {"array": [most - delay], "arrayminus": [delay - least]},
+        mode="markers",
+        marker={"symbol": symbol, "size": size, "color": color, "line": {"color": INK, "width": 1}},
+        hoverinfo="text",
+        hovertext=[_cross_text(name, group[0])],
+        name=name,
+    )
+
+
+def _look(rec: Recommendation, names: Sequence[str], number: int) -> tuple[str, str, float, int]:
+    if rec.today.name in names:
+        return VERMILLION, "star", 3.5, 17
+    if rec.tuned.name in names:
+        return BLUE, "diamond", 3, 13
+    if rec.simple.name in names:
+        return SKY, "square", 3, 12
+    return *_OTHERS[number % len(_OTHERS)], 1.5, 9
+
+
+def _joined_names(rec: Recommendation, names: Sequence[str]) -> str:
+    return ", ".join("today" if name == rec.today.name else plain(name, 20) for name in names)
+
+
+def _lost(number: Number) -> str:
+    if number.upper == 0:
+        return "0 % lost"
+    return f"{percent(number.value)} lost ({percent(number.lower).removesuffix(' %')}–{percent(number.upper)})"
+
+
+def _cross_text(name: str, one: Replay) -> str:
+    requests, delay = one.numbers["requests_per_join"], one.numbers["mean_delay_s"]
+    return (
+        f"{name}<br>{amount(requests.value)} requests per join ({span(requests.lower, requests.upper)})"
+        f"<br>{amount(delay.value)} s delay ({span(delay.lower, delay.upper, unit='s')})"
+    )
+
+
+def _front_note(rec: Recommendation, drawn: Sequence[Replay]) -> str:
+    undrawn = [plain(one.policy.name, 24) for one in rec.replays if one not in drawn]
+    said = [
+        f"n = {rec.law.n} intervals of {rec.nests} nests, {rec.law.censored} not seen by the end (right-censored).",
+        f"Crosses: 95 % intervals of each policy replayed, {rec.replays[0].joiners} joiners a nest; today is"
+        f" {plain(rec.today.name, 24)}.",
+        "Line: under the smoothed law, without error of its own.",
+        f"Not drawn, nobody joins: {', '.join(undrawn)}." if undrawn else "",
+        window(pd.Series(pd.to_datetime(list(rec.window), utc=True))),
+    ]
+    return " ".join(one for one in said if one)
+
+
+def _request_axis(values: Sequence[float]) -> dict[str, Any]:
+    low, high = 0.92 * max(0.5, min(values)), 1.08 * max(values)
+    shown = [tick for tick in _REQUESTS if low <= tick <= high]
+    return plain_axis() | {
+        "type": "log",
+        "range": [math.log10(low), math.log10(high)],
+        "tickvals": shown,
+        "ticktext": [f"{tick:g}" for tick in shown],
+        "title": {"text": "API requests per join (compressed)", "font": {"size": 12}, "standoff": 6},
+    }
+
+
+def _wait_axis(values: Sequence[float]) -> dict[str, Any]:
+    high = max(1.15 * max(values), 0.3)
+    shown = [tick for tick in _DELAYS if tick <= high]
+    return plain_axis() | {
+        "range": [-0.07 * at(high), at(high)],
+        "tickvals": [at(tick) for tick in shown],
+        "ticktext": [f"{tick:g}" for tick in shown],
+        "domain": [0, 1 - _HEAD_PX / _FRONT_PX],
+    }
+
+
+def _lost_labels(figure: go.Figure, front: pd.DataFrame) -> None:
+    """What is lost, beside the dearest point that asks again, and beside asking once."""
+    drawn = front.dropna(subset=["mean_delay_s"]).sort_values("lost_share")
+    asks_on = drawn["give_up_age_s"] > 0
+    for words, points in (("", drawn[asks_on]), ("asks once: ", drawn[~asks_on])):
+        for point in _records(points.tail(1)):
+            if point.lost_share >= _SHOWN_LOST:
+                place, text = (point.requests_per_join, point.mean_delay_s), f"{words}{percent(point.lost_share)} lost"
+                _write(figure, *place, text, xanchor="left", xshift=4, yshift=15)
+
+
+def _name_crosses(figure: go.Figure, rec: Recommendation, groups: Sequence[Sequence[Replay]]) -> None:
+    """Today's rule, the tuned and the simple policy by their names; the others by the legend."""
+    named = {rec.today.name: "today", rec.tuned.name: "tuned", rec.simple.name: "simple"}
+    found = [
+        (_middle(group[0]), named[one.policy.name]) for group in groups for one in group if one.policy.name in named
+    ]
+    below = sorted((place, name) for place, name in found if name != "today")  # these two are often close
+    for place, name in found:
+        first = name != "today" and name == below[0][1]
+        side: dict[str, Any] = {"xanchor": "right", "xshift": -10} if first else {"xanchor": "left", "xshift": 10}
+        _write(figure, *place, f"<b>{name}</b>", yshift=12 if name == "today" else -13, **side)
+
+
+def _middle(one: Replay) -> tuple[float, float]:
+    return one.numbers["requests_per_join"].value, one.numbers["mean_delay_s"].value
+
+
+def _write(figure: go.Figure, requests: float, delay: float, text: str, **more: Any) -> None:
+    figure.add_annotation(x=math.log10(requests), y=at(delay), text=text, showarrow=False, **more)
+
+
+# what came
+
+
+def proof(cells: pd.DataFrame, *, when: str = "") -> go.Figure:
+    """Predicted beside realised, a panel a metric: the interval in which so many fresh joins had to come, and where
+    they came.
+
+    `cells`: policy, metric, value, lower, upper (predicted), realised, error_s (half width of what is not known of the
+    realised delay), n, inside. when: the window of the fresh joins, in words.
+    """
+    question = "Did fresh joins come out as predicted?"
+    shown = [metric for metric in _PANELS if (cells["metric"] == metric).any()]
+    if not shown:
+        return nothing(question, "No policy was proved by fresh joins, so there is nothing to draw.")
+    policies = list(dict.fromkeys(cells["policy"]))
+    looks = {word: look for word, *look in _looks(cells)}
+    plot_px = _panel_px(len(policies)) * len(shown)
+    figure = blank(
+        question,
+        _proof_note(cells, when),
+        plot_px=plot_px,
+        keys=["predicted, 95 %", *looks],
+        labels=[plain(policy, 14) for policy in policies],
+    )
+    figure.add_trace(_predicted([], 0, 1, "", name="predicted, 95 %", showlegend=True, x=[None], y=[None]))
+    figure.add_traces([legend_key(word, color, symbol) for word, (color, symbol) in looks.items()])
+    for number, metric in enumerate(shown):
+        _panel(figure, cells[cells["metric"] == metric], number, len(shown), policies)
+    figure.update_layout(barmode="overlay", legend={"y": -16 / plot_px})
+    return described(figure, _proof_alt(cells), _proof_table(cells))
+
+
+def _proof_alt(cells: pd.DataFrame) -> str:
+    judged = cells["inside"].dropna().astype(bool)
+    outside = cells[cells["inside"].isin([False])]
+    names = ", ".join(f"{plain(one.policy, 24)} {_PANELS[one.metric][0]}" for one in _records(outside.head(4)))
+    missed = f" Outside: {names}." if names else ""
+    return f"{int(judged.sum())} of {len(judged)} numbers came inside their 95 % predictive interval.{missed}"
+
+
+def _proof_table(cells: pd.DataFrame) -> pd.DataFrame:
+    """The cells in the units of their panels."""
+    known = cells[cells["metric"].isin(list(_PANELS))]
+    scale = known["metric"].map({metric: float(by) for metric, (_, _, by) in _PANELS.items()})
+    named = known["metric"].map({metric: f"{name}{unit and f',{unit}'}" for metric, (name, unit, _) in _PANELS.items()})
+    return pd.DataFrame(
+        {
+            "policy": [plain(name, 24) for name in known["policy"]],
+            "what": named,
+            "predicted": known["value"] * scale,
+            "from": known["lower"] * scale,
+            "to": known["upper"] * scale,
+            "came": known["realised"] * scale,
+            "± ": known["error_s"],
+            "joins": known["n"],
+            "inside": [None if pd.isna(one) else bool(one) for one in known["inside"]],
+        }
+    )
+
+
+def _verdict(inside: Any) -> tuple[str, str, str]:
+    """Word, colour and symbol of a cell."""
+    if pd.isna(inside):
+        return "came, not judged", GREY, "diamond"
+    return ("came inside", GREEN, "circle") if inside else ("came outside", VERMILLION, "x")
+
+
+def _looks(cells: pd.DataFrame) -> list[tuple[str, str, str]]:
+    drawn = cells[cells["realised"].notna()]
+    return sorted({_verdict(inside) for inside in drawn["inside"]})
+
+
+def _proof_note(cells: pd.DataFrame, when: str) -> str:
+    judged = cells["inside"].dropna().astype(bool)
+    joins = int(cells.groupby("policy")["n"].max().sum())
+    unjudged = len(cells) - len(judged)
+    return (
+        f"n = {joins} fresh joins under {cells['policy'].nunique()} policies: {int(judged.sum())} of {len(judged)}"
+        f" numbers came inside their 95 % predictive interval{f', {unjudged} not judged' if unjudged else ''}."
+        f" {plain(when, 80) or 'no window'}"
+    )
+
+
+def _panel(figure: go.Figure, cells: pd.DataFrame, number: int, count: int, policies: Sequence[str]) -> None:
+    """One metric: a row a policy."""
+    name, unit, scale = _PANELS[str(cells["metric"].iloc[0])]
+    cells = cells.assign(**{column: scale * cells[column].astype(float) for column in _NUMBERS})
+    top, panel_px = 1 - number / count, _panel_px(len(policies))
+    domain = [top - (panel_px - _FOOT_PX) / panel_px / count, top - _HEAD_PX / panel_px / count]
+    suffix = str(number + 1) if number else ""
+    axes = {"xaxis": f"x{suffix}", "yaxis": f"y{suffix}"}
+    low, high = _reach(cells)
+    for cell in _records(cells):
+        row = policies.index(cell.policy)
+        figure.add_traces([_predicted([(row, cell)], low, high, unit, **axes), *_came(row, cell, unit, **axes)])
+    rows = {"tickvals": [*range(len(policies))], "ticktext": [plain(policy, 14) for policy in policies]}
+    here = {"domain": domain, "anchor": axes["xaxis"], "showgrid": False, "range": [len(policies) - 0.5, -0.5]}
+    across = {"range": [low, high], "anchor": axes["yaxis"], "nticks": 6, "ticksuffix": unit}
+    figure.update_layout({f"xaxis{suffix}": plain_axis() | across, f"yaxis{suffix}": plain_axis() | here | rows})
+    panel_label(figure, f"<b>{name}</b>", y=top)
+
+
+def _panel_px(policies: int) -> int:
+    return _HEAD_PX + _ROW_PX * policies + _FOOT_PX
+
+
+def _reach(cells: pd.DataFrame) -> tuple[float, float]:
+    """The axis of a panel: over all that is finite, with a margin."""
+    doubt = cells["error_s"].fillna(0.0)
+    ends = [cells["lower"], cells["upper"], cells["value"], cells["realised"] - doubt, cells["realised"] + doubt]
+    known = pd.concat(ends)
+    known = known[known.abs() < math.inf]
+    low, high = (float(known.min()), float(known.max())) if len(known) else (0.0, 1.0)
+    margin = 0.06 * (high - low) or 0.5
+    return low - margin, high + margin
+
+
+def _predicted(rows: Sequence[tuple[int, Any]], low: float, high: float, unit: str, **more: Any) -> go.Bar:
+    """The predictive interval; an end that is not known is the axis's."""
+    starts = [max(cell.lower, low) for _, cell in rows]
+    stops = [min(cell.upper, high) for _, cell in rows]
+    places = {
+        "base": starts,
+        "x": [stop - start for start, stop in zip(starts, stops, strict=True)],
+        "y": [row for row, _ in rows],
+        "hovertext": [_predicted_text(cell, unit) for _, cell in rows],
+        "showlegend": False,
+    }
+    return go.Bar(orientation="h", width=0.6, marker=hatched(BLUE, "/"), hoverinfo="text", **places | more)
+
+
+def _predicted_text(cell: Any, unit: str) -> str:
+    if not math.isfinite(cell.lower) and not math.isfinite(cell.upper):
+        return f"{plain(cell.policy, 24)}: no prediction"
+    ends = span(cell.lower, cell.upper, unit=unit.strip())
+    return f"{plain(cell.policy, 24)}: predicted {amount(cell.value)}{unit} ({ends})"
+
+
+def _came(row: int, cell: Any, unit: str, **axes: Any) -> list[go.Scatter]:
+    """What came of the fresh joins, with what is not known of it."""
+    if not math.isfinite(cell.realised):
+        return []
+    _, color, symbol = _verdict(cell.inside)
+    error = cell.error_s if math.isfinite(cell.error_s) else 0.0
+    doubt = f" ± {amount(error)}" if error else ""
+    bar = {"type": "data", "array": [error], "visible": error > 0, "color": color, "thickness": 3, "width": 5}
+    return [
+        go.Scatter(
+            x=[cell.realised],
+            y=[row],
+            error_x=bar,
+            mode="markers",
+            marker={"symbol": symbol, "size": 12, "color": color, "line": {"color": INK, "width": 1.5}},
+            hoverinfo="text",
+            hovertext=[f"{plain(cell.policy, 24)}: came {amount(cell.realised)}{doubt}{unit}, n = {cell.n}"],
+            showlegend=False,
+            **axes,
+        )
+    ]

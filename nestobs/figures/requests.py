@@ -1,0 +1,196 @@
+"""The joins of one nest: every request as a bar from its sending to its answer."""
+
+from __future__ import annotations
+
+import math
+from typing import Any, Final
+
+import pandas as pd
+import plotly.graph_objects as go
+
+from nestobs.figures.canvas import (
+    GREEN,
+    GREY,
+    INK,
+    ORANGE,
+    PURPLE,
+    VERMILLION,
+    at,
+    blank,
+    described,
+    filled,
+    hatched,
+    nothing,
+    plain_axis,
+    seconds,
+    window,
+)
+from nestobs.figures.text import plain
+from nestobs.timeline.incident import ABSENT, GRANTED, NOTHING, OURS, REFUSED
+
+MOST_JOINS: Final = 12
+"""Joins drawn; the table beside the figure has as many, and the note says how many there are."""
+
+_LANE_PX: Final = 19
+_HAIR: Final = 0.006
+"""Least width of a bar, as a share of the axis: a request of a few milliseconds is still seen."""
+
+_TICKS: Final = (0, 0.1, 0.3, 1, 3, 10, 30, 120, 600, 3600, 86_400)
+_STYLES: Final[dict[str, dict[str, Any]]] = {
+    GRANTED: filled(GREEN),
+    ABSENT: filled(VERMILLION, "x"),
+    REFUSED: filled(PURPLE, "|"),
+    NOTHING: hatched(GREY, "/"),
+    OURS: filled(ORANGE, "-"),
+}
+_WORDS: Final = {
+    GRANTED: "token, or let in",
+    ABSENT: "404",
+    REFUSED: "refused",
+    NOTHING: "no answer, or none that proves",
+    OURS: "our own error",
+}
+_WAYS: Final = ("info", "join", "guest", "LiveKit")
+
+
+def request_lanes(asked: pd.DataFrame, attempts: pd.DataFrame) -> go.Figure:
+    """One lane per join and way asked, by arrival: each request from sent to received, by what came of it.
+
+    Frames as timeline.incident makes them. A request that was never answered is drawn until the next one of its join,
+    hatched: nobody knows when, or if, an answer would have come. At most MOST_JOINS joins are drawn.
+    """
+    question = "What did each join ask, and what did it get?"
+    shown = asked[asked["join"] <= MOST_JOINS]
+    if shown.empty:
+        return nothing(question, "No join asked anything of this nest, so there is nothing to draw.")
+    lanes = _lanes(shown, attempts)
+    bars = _bars(shown)
+    end = max(float(bars["until_s"].max()), 1.0)
+    labels = [label for _, label in lanes.values()]
+    keys = [_WORDS[answer] for answer in _STYLES if (shown["answer"] == answer).any()]
+    figure = blank(question, _note(asked, attempts), plot_px=_LANE_PX * len(lanes) + 8, keys=keys, labels=labels)
+    for answer, style in _STYLES.items():
+        mine = bars[bars["answer"] == answer]
+        if len(mine):
+            figure.add_trace(_trace(mine, lanes, answer, style, at(end)))
+    _waiting(figure, bars, lanes)
+    figure.update_layout(
+        barmode="overlay",
+        showlegend=True,
+        xaxis=_axis(end),
+        yaxis=plain_axis()
+        | {"range": [len(lanes) - 0.4, -0.6], "tickvals": [*range(len(lanes))], "ticktext": labels, "showgrid": False},
+    )
+    _between(figure, lanes)
+    return described(figure, _alt(asked, attempts), _table(bars))
+
+
+def _lanes(shown: pd.DataFrame, attempts: pd.DataFrame) -> dict[tuple[int, str], tuple[int, str]]:
+    """(join, way) -> its place from the top, and its label; the first of a join says who joined."""
+    found: dict[tuple[int, str], tuple[int, str]] = {}
+    for number, mine in shown.groupby("join"):
+        who = "guest" if str(mine["role"].iloc[0]) == "guest" else "signed in"
+        for place, way in enumerate(way for way in _WAYS if (mine["way"] == way).any()):
+            label = f"{number} {who}: {_short(way)}" if place == 0 else _short(way)
+            found[int(str(number)), way] = (len(found), label)
+    return found
+
+
+def _short(way: str) -> str:
+    return {"join": "own", "info": "info", "guest": "as guest"}.get(way, way)
+
+
+def _bars(shown: pd.DataFrame) -> pd.DataFrame:
+    """The rows with the end of each bar: the answer, else the next request of that join, else 1 s later."""
+    following = shown.groupby("join")["from_s"].shift(-1)
+    return shown.assign(until_s=shown["to_s"].fillna(following).fillna(shown["from_s"] + 1.0))
+
+
+def _trace(
+    mine: pd.DataFrame, lanes: dict[tuple[int, str], tuple[int, str]], answer: str, style: dict[str, Any], width: float
+) -> go.Bar:
+    starts = [at(start) for start in mine["from_s"]]
+    ends = [at(end) for end in mine["until_s"]]
+    return go.Bar(
+        orientation="h",
+        y=[lanes[key][0] for key in zip(mine["join"], mine["way"], strict=True)],
+        base=starts,
+        x=[max(end - start, _HAIR * width) for start, end in zip(starts, ends, strict=True)],
+        width=0.74,
+        name=_WORDS[answer],
+        marker=style,
+        hovertext=[_text(row) for row in mine.itertuples()],
+        hoverinfo="text",
+    )
+
+
+def _text(row: Any) -> str:
+    came = "no answer" if math.isnan(row.to_s) else f"answered after {seconds(row.to_s - row.from_s)}"
+    status = "" if pd.isna(row.status) else f" {int(row.status)}"
+    why = f"<br>{plain(row.reason, 60)}" if row.reason else ""
+    return f"join {row.join}, round {row.round}: {plain(row.step)}{status}<br>sent {seconds(row.from_s)}, {came}{why}"
+
+
+def _waiting(figure: go.Figure, bars: pd.DataFrame, lanes: dict[tuple[int, str], tuple[int, str]]) -> None:
+    """A thin line on each lane from its first to its last request: what is bare of bars on it was waited."""
+    x: list[float | None] = []
+    y: list[float | None] = []
+    for (number, way), (place, _) in lanes.items():
+        mine = bars[(bars["join"] == number) & (bars["way"] == way)]
+        x += [at(float(mine["from_s"].min())), at(float(mine["until_s"].max())), None]
+        y += [place, place, None]
+    line = {"color": INK, "width": 1, "dash": "dot"}
+    figure.add_trace(go.Scatter(x=x, y=y, mode="lines", line=line, hoverinfo="skip", showlegend=False))
+
+
+def _between(figure: go.Figure, lanes: dict[tuple[int, str], tuple[int, str]]) -> None:
+    """A line between the lanes of two joins."""
+    firsts = {number: place for (number, _), (place, _) in reversed(lanes.items())}
+    for place in [place for place in firsts.values() if place]:
+        y = place - 0.5
+        line = {"color": "rgba(138,146,154,.45)", "width": 1}
+        figure.add_shape(type="line", xref="paper", yref="y", x0=0, x1=1, y0=y, y1=y, line=line)
+
+
+def _axis(end: float) -> dict[str, Any]:
+    ticks = [tick for tick in _TICKS if tick <= end * 1.05 and (tick != 0.1 or end < 5)]  # they would touch
+    return plain_axis() | {
+        "range": [-0.02 * at(end), 1.03 * at(end)],
+        "tickvals": [at(tick) for tick in ticks],
+        "ticktext": [f"{tick:g}" for tick in ticks],
+        "title": {"text": "since arrival, s (compressed)", "font": {"size": 12}, "standoff": 6},
+    }
+
+
+def _note(asked: pd.DataFrame, attempts: pd.DataFrame) -> str:
+    joins = len(attempts)
+    more = f" (the first {MOST_JOINS} are drawn)" if joins > MOST_JOINS else ""
+    open_ends = int(asked["to_s"].isna().sum())
+    when = window(pd.Series(pd.to_datetime(asked["sent_at"], utc=True)))
+    return (
+        f"n = {len(asked)} requests of {joins} joins{more}; {open_ends} were never answered (censored). Dotted:"
+        f" waiting. {when}"
+    )
+
+
+def _alt(asked: pd.DataFrame, attempts: pd.DataFrame) -> str:
+    counts = asked["answer"].value_counts()
+    came = ", ".join(f"{int(counts[answer])} {_WORDS[answer]}" for answer in _STYLES if answer in counts.index)
+    ended = attempts["verdict"].value_counts()
+    verdicts = ", ".join(f"{count} {plain(str(kind).replace('_', ' '))}" for kind, count in ended.items())
+    return f"What each of {len(attempts)} joins asked and got. Requests: {came}. Joins: {verdicts}."
+
+
+def _table(bars: pd.DataFrame) -> pd.DataFrame:
+    return pd.DataFrame(
+        {
+            "join": bars["join"],
+            "round": bars["round"],
+            "asked": bars["step"],
+            "sent after arrival, s": bars["from_s"],
+            "answered after arrival, s": bars["to_s"],
+            "waited before, s": bars["waited_s"],
+            "came": [_WORDS[answer] for answer in bars["answer"]],
+            "status": ["" if pd.isna(status) else str(int(status)) for status in bars["status"]],
+        }
+    )

@@ -1,0 +1,1 @@
+"""LiveKit as the lab has it: the real server as a child, or a stand-in that says so; rooms, tokens, webhooks."""

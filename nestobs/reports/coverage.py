@@ -1,0 +1,159 @@
+"""What a report says of the collector itself: when it was at work, when it was off, when its clock stepped.
+
+Whatever a page shows over wall time stands above a strip of this (figures.time_axis), so that a gap in what was seen is
+not read as an outage of what was watched.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any, Final
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from nestobs.figures import percent, plain
+from nestobs.figures.propagation import collector_strip
+from nestobs.figures.time_axis import Collector
+from nestobs.observation.window import SECOND_NS, Window
+from nestobs.reports.display import Section, Table, Text
+from nestobs.store.store import Store
+from nestobs.timeline.uptime import GAP_S, NEEDED, covered, disturbances, gaps, spans, together
+
+if TYPE_CHECKING:
+    from nestobs.reports.dataset import Observed
+
+MOST_GAPS: Final = 5
+LEAST_GAP_S: Final = 1.0
+MOST_STEPS: Final = 96
+_STEPS_S: Final = (1, 2, 5, 10, 30, 60, 120, 300, 600, 900, 1_800, 3_600, 7_200, 21_600, 86_400)
+_REACH: Final = round(GAP_S * SECOND_NS)
+_MARKS: Final = {"clock_step": "the wall clock was stepped", "suspended": "the machine slept"}
+
+
+def at_work(found: Observed) -> Collector:
+    """The collector in a report's window; where it has none, from the first instant it observed to the last.
+
+    The rows of GAP_S before and after the window are read for its edges' sake.
+    """
+    window, rows = found.window, found.rows
+    if window is None:
+        at = pd.concat([rows["sent_at"], rows["received_at"].dropna()]).astype("int64")
+        start, end = (int(at.min()), int(at.max()) + 1) if len(at) else (0, 1)
+        return Collector(spans(rows), disturbances(rows), start, end)
+    store = Store.open(found.store, create=False)
+    edges = [(window.start - _REACH, window.start), (window.end, window.end + _REACH)]
+    around = [store.frame(start=start, end=end, columns=NEEDED) for start, end in edges]
+    every = pd.concat([rows[list(NEEDED)], *(part[list(NEEDED)] for part in around)], ignore_index=True)
+    marks = disturbances(rows)
+    return Collector(spans(every), marks, window.start, window.end)
+
+
+def share(collector: Collector) -> float:
+    """In which share of the time any vantage was at work, 0 to 1."""
+    return covered(together(collector.spans), collector.start, collector.end).get("", 0.0)
+
+
+def part_of(store: Store, window: Window) -> float:
+    """`share`, read from a store for a window."""
+    rows = store.frame(start=window.start - _REACH, end=window.end + _REACH, columns=NEEDED, categories=True)
+    return covered(together(spans(rows)), window.start, window.end).get("", 0.0)
+
+
+def covered_part(found: Observed, collector: Collector) -> float | None:
+    """For a report's result: None where it has no window."""
+    return None if found.window is None else share(collector)
+
+
+def when(found: Observed, collector: Collector) -> str:
+    """The time a report is about, for the note under each figure; "" where nothing was observed."""
+    if found.empty:
+        return ""
+    return f"{(found.window or Window(*_whole_seconds(collector))).words}."
+
+
+def steps(collector: Collector) -> NDArray[np.int64]:
+    """Edges of equal steps of time, ns UTC, in round numbers and at most MOST_STEPS of them, over the report's time."""
+    length_s = (collector.end - collector.start) / SECOND_NS
+    step_s = next((s for s in _STEPS_S if length_s / s <= MOST_STEPS - 1), math.ceil(length_s / (MOST_STEPS - 1)))
+    step = step_s * SECOND_NS
+    first = collector.start // step
+    return np.arange(first, -(-collector.end // step) + 1, dtype=np.int64) * step
+
+
+def shown(collector: Collector, *, when: str) -> Section:
+    """Coverage in words, as a strip, and the longest gaps and each disturbance as a table."""
+    parts: list[Text | Table] = [Text([words(collector)])]
+    listed = _listed(collector)
+    if len(listed):
+        parts.append(Table(listed))
+    return Section((parts[0], collector_strip(collector, when=when), *parts[1:]))
+
+
+def words(collector: Collector) -> str:
+    """Coverage in a few sentences."""
+    shares = covered(collector.spans, collector.start, collector.end)
+    if not shares:
+        return "Nothing says that the collector was at work in this time, so a gap below says nothing about the nests."
+    off = _gaps(collector)
+    said = [f"The collector was at work in {_each(shares)} of the time."]
+    if len(off):
+        longest = off.iloc[0]
+        whose = f" of {plain(longest['vantage'], 24)}" if len(shares) > 1 else ""
+        said.append(
+            f"It was off {_times(len(off))}; the longest gap{whose} took {_length(float(longest['gap_s']))}, from"
+            f" {longest['start_at']:%Y-%m-%d %H:%M:%S} to {longest['end_at']:%Y-%m-%d %H:%M:%S} UTC. What lies in a gap"
+            " was not looked at: it is no outage."
+        )
+    for kind, text in _MARKS.items():
+        if count := int((collector.disturbances["kind"] == kind).sum()):
+            said.append(f"In between {text} {_times(count)}.")
+    return " ".join(said)
+
+
+def _each(shares: Mapping[str, float]) -> str:
+    if len(shares) == 1:
+        return percent(next(iter(shares.values())))
+    return ", ".join(f"{percent(part)} ({plain(name, 24)})" for name, part in list(shares.items())[:6])
+
+
+def _times(count: int) -> str:
+    return "once" if count == 1 else f"{count} times"
+
+
+def _length(seconds: float) -> str:
+    if seconds < 120:
+        return f"{seconds:.0f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 7_200 else f"{seconds / 3_600:.1f} h"
+
+
+def _gaps(collector: Collector) -> pd.DataFrame:
+    """Those worth a word: shorter ones are where runs follow each other, or the edges of the first and last row."""
+    found = gaps(collector.spans, collector.start, collector.end)
+    return found[found["gap_s"] >= LEAST_GAP_S]
+
+
+def _listed(collector: Collector) -> pd.DataFrame:
+    off = _gaps(collector).head(MOST_GAPS)
+    rows = [
+        {"vantage": gap.vantage, "from, UTC": f"{gap.start_at:%Y-%m-%d %H:%M:%S}", "what": "off",
+         "for": _length(gap.gap_s)}
+        for gap in _records(off)
+    ]  # fmt: skip
+    rows += [
+        {"vantage": one.vantage, "from, UTC": f"{one.at:%Y-%m-%d %H:%M:%S}", "what": _MARKS[str(one.kind)],
+         "for": "" if math.isnan(one.size_s) else f"{one.size_s:+.1f} s"}
+        for one in _records(collector.disturbances.head(MOST_GAPS))
+    ]  # fmt: skip
+    return pd.DataFrame(rows)
+
+
+def _records(frame: pd.DataFrame) -> list[Any]:
+    return list(frame.itertuples())
+
+
+def _whole_seconds(collector: Collector) -> tuple[int, int]:
+    start = collector.start // SECOND_NS * SECOND_NS
+    return start, max(-(-collector.end // SECOND_NS) * SECOND_NS, start + SECOND_NS)

@@ -1,0 +1,126 @@
+"""Plans fit the budget they were made for."""
+
+from __future__ import annotations
+
+import itertools
+import random
+
+import pytest
+from hypothesis import assume, given
+from hypothesis import strategies as st
+
+from nestobs.collector.polling import API_LAYERS, LEAST_JOIN_REQUESTS, LEAST_POLLS, WANTED_POLLS, Plan, fit
+from nestobs.errors import BudgetError
+
+SHAPES = st.fixed_dictionaries(
+    {
+        "left": st.integers(0, 20_000),
+        "nests": st.integers(1, 300),
+        "vantages": st.integers(1, 4),
+        "joins": st.integers(0, 6),
+        "wanted": st.integers(LEAST_POLLS, 200),
+    }
+)
+
+
+def cost(plan, nests, vantages, joins):
+    """Requests of a campaign at one host: PUT, DELETE, joins, polls."""
+    return nests * (2 + vantages * (joins * plan.join_requests + API_LAYERS * plan.polls))
+
+
+@given(SHAPES)
+def test_a_plan_never_costs_more_than_is_left(shape):
+    left, nests, wanted = shape["left"], shape["nests"], shape["wanted"]
+    try:
+        plan = fit(left, nests, vantages=shape["vantages"], joins=shape["joins"], wanted=wanted)
+    except BudgetError as error:
+        least = Plan(LEAST_POLLS, 90, LEAST_JOIN_REQUESTS)
+        assert cost(least, nests, shape["vantages"], shape["joins"]) > left
+        most = [word for word in str(error).split() if word.isdigit()]
+        if "at most" in str(error):
+            assert cost(least, int(most[-1]), shape["vantages"], shape["joins"]) <= left
+        return
+    assert cost(plan, nests, shape["vantages"], shape["joins"]) <= left
+    assert LEAST_POLLS <= plan.polls <= wanted
+    assert plan.join_requests >= LEAST_JOIN_REQUESTS
+
+
+@given(SHAPES)
+def test_what_the_refusal_offers_can_be_had(shape):
+    asked = {name: shape[name] for name in ("vantages", "joins", "wanted")}
+    try:
+        fit(shape["left"], shape["nests"], **asked)
+    except BudgetError as error:
+        words = str(error)
+        assume("at most" in words)
+        offered = int(words.rpartition("at most ")[2].split()[0])
+        assert 1 <= offered < shape["nests"]
+        fit(shape["left"], offered, **asked)
+
+
+def test_a_deployed_api_allows_one_nest_in_a_window():
+    plan = fit(80, 1)
+    assert cost(plan, 1, 1, 2) <= 80
+    assert plan.polls >= 3 * LEAST_POLLS
+
+
+def test_a_generous_budget_gets_what_was_wanted():
+    plan = fit(100_000, 10)
+    assert (plan.polls, plan.join_requests, plan.horizon_s) == (WANTED_POLLS, 15, 90.0)
+
+
+def test_too_small_a_budget_says_how_many_nests_fit():
+    with pytest.raises(BudgetError, match=r"80 requests are left .* at most 3 nests") as refused:
+        fit(80, 60)
+    assert refused.value.exit_code == 4
+
+
+def test_and_with_nothing_left_that_one_must_wait():
+    with pytest.raises(BudgetError, match="wait until the window has passed"):
+        fit(5, 1)
+
+
+PLANS = st.builds(Plan, st.integers(1, 200), st.floats(0.1, 1_000), st.just(3))
+
+
+@given(plan=PLANS, seed=st.integers(0, 1_000), polls=st.none() | st.integers(1, 300))
+def test_ages_ascend_from_now_to_the_horizon(plan, seed, polls):
+    ages = plan.ages_s(random.Random(seed), polls)
+    assert len(ages) == (plan.polls if polls is None else polls)
+    assert all(0 <= age <= plan.horizon_s * (1 + 1e-12) for age in ages)
+    assert all(a < b for a, b in itertools.pairwise(ages))
+
+
+def test_the_phase_is_drawn_anew_each_time_so_that_every_age_is_asked_about():
+    plan, rng = Plan(10, 90.0, 3), random.Random(1)
+    cells = [plan.ages_s(rng) for _ in range(500)]
+    edges = [plan.horizon_s * (k / 10) ** 1.6 for k in range(11)]
+    for k, (low, high) in enumerate(itertools.pairwise(edges)):
+        found = [ages[k] for ages in cells]
+        assert all(low - 1e-9 <= age <= high + 1e-9 for age in found)
+        assert min(found) < low + 0.1 * (high - low)
+        assert max(found) > high - 0.1 * (high - low)
+
+
+def test_polls_are_denser_at_first():
+    plan = Plan(40, 90.0, 3)
+    ages = plan.ages_s(random.Random(1))
+    assert [b - a for a, b in itertools.pairwise(ages)] == sorted(b - a for a, b in itertools.pairwise(ages))
+    for k in (5, 20, 39):
+        assert plan.gap_s((ages[k] + ages[k - 1]) / 2) == pytest.approx(ages[k] - ages[k - 1], rel=0.05)
+
+
+@given(plan=PLANS, age_s=st.floats(-10, 1e6))
+def test_a_gap_is_positive_at_any_age(plan, age_s):
+    assert plan.gap_s(age_s) > 0
+
+
+def test_the_resolution_is_a_sentence():
+    said = Plan(40, 90.0, 3).resolution()
+    assert said.startswith("40 polls of each API layer over 90 s")
+    assert "at age 30 s" in said
+
+
+def test_a_short_horizon_has_a_resolution_too():
+    said = Plan(8, 1.5, 3).resolution()
+    assert not said.rstrip().endswith("every")

@@ -1,0 +1,225 @@
+"""The watch: nests of others are found, followed gently, joined by one guest each; hostile ones do no harm."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import subprocess
+import sys
+from collections.abc import Iterator
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+
+import httpx
+import pytest
+
+from nestobs.collector.watch import run
+from nestobs.join.budget import Budget
+from nestobs.join.policy import GUIDE
+from nestobs.nostr import ROOM_KIND, Address, Keys, http_auth
+from nestobs.observation.nest import room_tags
+from nestobs.observation.schema import Operation, Outcome, Role, Source
+from nestobs.store.store import Store
+from worlds.command_line import Host, LabBeside, clear_environment, here, now_s, process, publish, raw_controls
+
+
+@pytest.fixture(autouse=True)
+def home(tmp_path, monkeypatch) -> Path:
+    clear_environment(monkeypatch, tmp_path)
+    return tmp_path
+
+
+@pytest.fixture(scope="module")
+def lab(tmp_path_factory) -> Iterator[LabBeside]:
+    with LabBeside(["calm"], tmp_path_factory.mktemp("lab"), delay_scale=0.3) as running:
+        yield running
+
+
+@pytest.fixture
+def canary(lab, home) -> Iterator[subprocess.Popen]:
+    """A canary of two nests in a process of its own."""
+    words = ["canary", "--store", "canarys", "--count", "2", "--horizon", "9s", "--json", "--policy", "guide"]
+    words = [sys.executable, "-m", "nestobs", *words, *lab.target("calm")]
+    with subprocess.Popen(words, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True) as running:
+        yield running
+        running.terminate()
+        assert "Traceback" not in running.communicate(timeout=20)[1]
+
+
+@pytest.fixture
+def command(capsys):
+    """`command("watch", …)`: in this process."""
+    return partial(here, capsys)
+
+
+def rows_of(home: Path):
+    return list(Store.open(home / "nestobs-data").observations())
+
+
+def test_a_watch_sees_the_nests_that_another_process_makes(lab, canary, home):
+    said = process("watch", "--for", "9s", *lab.target("calm"), "--json")
+    assert said.code == 0, said
+    assert said.err == ""
+    assert said.data["nests"] == 2
+    assert said.data["followed_on_api"] == 2
+    rows = rows_of(home)
+    assert said.data["observations"] == len(rows)
+    seen = {row.nest for row in rows if row.operation is Operation.SUBSCRIBE and row.outcome is Outcome.VISIBLE}
+    assert len(seen) == 2
+    assert {row.operation for row in rows if row.nest in seen} >= {Operation.QUERY, Operation.INFO, Operation.GUEST}
+    assert not {row.operation for row in rows} & {Operation.CREATE, Operation.PUBLISH, Operation.DELETE}
+    assert {row.run_id for row in rows} == {said.data["run_id"]}
+    assert Store.open(home / "nestobs-data").ledger() == []
+
+
+class Early:
+    """As random as can be without being late: guests arrive at once."""
+
+    def random(self) -> float:
+        return 0.01
+
+
+async def test_a_watch_joins_each_nest_as_one_real_guest(open_lab, target_of, scenario, home):
+    async with open_lab(scenario()) as lab:
+        target, keys, rooms = target_of(lab), Keys.generate(), []
+        async with httpx.AsyncClient() as client:
+            for _ in range(3):
+                body = json.dumps({"relays": list(target.relays)}).encode()
+                header = http_auth(keys, url=target.api, method="PUT", created_at=now_s(), body=body)
+                answer = await client.put(target.api, content=body, headers={"authorization": header})
+                rooms.append(answer.raise_for_status().json()["roomId"])
+        for room in rooms:
+            tags = room_tags(room=room, name="x", host=keys.public, service="", streaming="", relays=target.relays)
+            await asyncio.to_thread(publish, target.relays[0], keys.sign(ROOM_KIND, created_at=now_s(), tags=tags))
+        watched = await run(
+            target,
+            store=Store.open("nestobs-data"),
+            budget=Budget(100_000),
+            rng=Early(),
+            progress=lambda what, facts: None,
+            for_s=4.0,
+            joins=replace(GUIDE, stay_s=0.2),
+        )
+    assert watched.verdicts == {"guest": 3}
+    joined = [row for row in rows_of(home) if row.operation is Operation.STAY]
+    assert {row.role for row in joined} == {Role.GUEST}
+    assert sorted(row.room for row in joined) == sorted(rooms)
+
+
+def test_a_watch_of_nothing_ends_in_time_and_says_so(lab, home, command):
+    with LabBeside(["calm"], home / "quiet") as quiet:
+        said = command("watch", "--for", "1s", *quiet.target("calm"))
+    assert said.code == 0
+    assert said.out.startswith("saw 0 nests, asked the API about 0; ")
+    rows = rows_of(home)
+    beats = [row for row in rows if (row.source, row.operation) == (Source.CLOCK, Operation.HEALTH)]
+    assert len(beats) == 1  # it was at work for a second
+    assert beats[0].received_at - beats[0].sent_at >= 0.9e9
+    assert {(row.vantage, row.run_id) for row in beats} == {(row.vantage, row.run_id) for row in rows}
+
+
+def test_nests_of_another_deployment_are_seen_but_not_asked_about(lab, home, command):
+    elsewhere = Host(lab).announce("elsewhere-room", service="https://other.example/api/v1/nests")
+    said = command("watch", "--for", "2s", *lab.target("calm"), "--json")
+    assert said.code == 0
+    rows = [row for row in rows_of(home) if row.nest == str(elsewhere)]
+    assert rows
+    assert not {row.operation for row in rows} & {Operation.INFO, Operation.GUEST}
+
+
+HOSTILE = {
+    "markup": "<script>alert(1)</script>[red]x[/red]",
+    "control": "\x1b[2J\x1b]0;mine\x07\x00\r\n",
+    "direction": "\u202egnp.exe\u2066\u200f",
+    "long": "x" * 60_000,
+    "wide": "🦜" * 4_000,
+}
+
+
+@pytest.fixture(scope="module")
+def hostile(lab, tmp_path_factory):
+    """What a watch of hostile nests said, its folder, and their addresses: as names, and as rooms (the `d` tag)."""
+    folder = tmp_path_factory.mktemp("hostile")
+    host = Host(lab)
+    named = {kind: host.announce(f"room-{kind}", name=text) for kind, text in HOSTILE.items()}
+    roomed = {}
+    for kind, text in HOSTILE.items():
+        try:
+            roomed[kind] = host.announce(text, service="")
+        except AssertionError:  # a relay may refuse it, as LocalRelay does with very long tags
+            continue
+    named["service"] = host.announce("room-service", service="http://[::1/api/v1/nests", streaming="ws://[::1")
+    roomed["path"] = host.announce("../../../health?x#y", service="")
+    with pytest.MonkeyPatch.context() as patch:
+        clear_environment(patch, folder)
+        said = process("watch", "--for", "4s", "--join", "guest", *lab.target("calm"))
+    return said, folder, named, roomed
+
+
+def test_a_watch_survives_hostile_nests(hostile):
+    said = hostile[0]
+    assert said.code == 0, said
+    assert "Traceback" not in said.err
+    assert "never retrieved" not in said.err
+    assert raw_controls(said.out + said.err) == []
+
+
+def test_hostile_names_are_stored_rows_like_any_other(hostile):
+    _, folder, named, roomed = hostile
+    seen = {(row.nest, row.room) for row in rows_of(folder)}
+    assert [kind for kind, address in named.items() if (str(address), address.identifier) not in seen] == []
+    assert [kind for kind, address in roomed.items() if (str(address), address.identifier) not in seen] == []
+
+
+def test_a_hostile_room_is_asked_about_on_its_own_path_only(hostile):
+    rows = [row for row in rows_of(hostile[1]) if row.nest == str(hostile[3]["path"])]
+    answers = {row.status for row in rows if row.operation in (Operation.INFO, Operation.GUEST)}
+    assert answers <= {404}, "a room name led to another path of the API"
+
+
+def test_hostile_names_cannot_act_on_the_terminal(hostile, command, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "100")
+    said = command("timeline", "--store", str(hostile[1] / "nestobs-data")).out
+    assert raw_controls(said) == []
+    assert "<script>alert(1)</script>[red]x[/red]" in said
+    assert max(map(len, said.splitlines())) <= 100
+
+
+def test_hostile_names_leave_json_that_is_json(hostile, command):
+    said = command("timeline", "--json", "--store", str(hostile[1] / "nestobs-data")).out
+    assert raw_controls(said) == []
+    assert {row["room"] for row in json.loads(said)} >= {address.identifier for address in hostile[3].values()}
+
+
+def test_an_event_far_from_now_is_no_harm(lab, home, command):
+    host = Host(lab)
+    tags = [
+        ("d", "future-room"),
+        ("room", "x"),
+        ("status", "open"),
+        ("service", ""),
+        ("p", host.keys.public, "", "host"),
+    ]
+    event = host.keys.sign(ROOM_KIND, created_at=2**33, tags=tags)
+    assert publish(lab.way("calm")["relays"][0], event)
+    said = command("watch", "--for", "2s", *lab.target("calm"), "--json")
+    assert said.code == 0, said
+    assert "never retrieved" not in said.err
+    assert str(Address(ROOM_KIND, host.keys.public, "future-room")) in {row.nest for row in rows_of(home)}
+    assert command("timeline").code == 0
+
+
+def test_a_watch_leaves_the_hosts_share_of_the_budget_alone(lab, home, command):
+    """Many nests at once: the last ones are seen, but not asked about, and the report says how many."""
+    with LabBeside(["rate-limited"], home / "limited") as limited:
+        hosts = [Host(limited, "rate-limited", Keys.generate()) for _ in range(12)]
+        for number, host in enumerate(hosts):
+            host.announce(f"many-{number}")
+        said = command("watch", "--for", "3s", *limited.target("rate-limited"), "--json")
+    assert said.code == 0, said
+    assert said.data["nests"] == 12
+    assert said.data["followed_on_api"] + said.data["not_asked_for_budget"] == 12
+    asked = [row for row in rows_of(home) if row.operation in (Operation.INFO, Operation.GUEST) and row.status]
+    assert len(asked) <= 80
+    assert 429 not in {row.status for row in asked}

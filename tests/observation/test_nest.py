@@ -1,0 +1,185 @@
+"""Nests and the words a person types to name one."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from nestobs.errors import AddressError, UsageError
+from nestobs.nostr import Address, Event, Keys, write_naddr
+from nestobs.observation.nest import Nest, read_address, read_nest, room_tags
+
+S = 1_000_000_000
+NIP19 = json.loads((Path(__file__).parents[1] / "vectors" / "nip19.json").read_text())
+NPUB, HEX = next(iter(NIP19["npub"].items()))
+HOST = "ab" * 32
+TAGS = room_tags(
+    room="room-1",
+    name="A nest",
+    host=HOST,
+    service="https://api.example",
+    streaming="wss+livekit://livekit.example:443",
+    relays=("wss://a.example", "wss://b.example"),
+)
+
+
+def event(tags=TAGS, kind=30312, created_at=1_700_000_000):
+    return Event("cd" * 32, "ef" * 32, created_at, kind, tuple(tuple(row) for row in tags), "", "00")
+
+
+def test_the_event_we_publish_is_a_whole_nest():
+    nest = read_nest(event())
+    assert nest.address == Address(30312, "ef" * 32, "room-1")
+    assert (nest.room, nest.name, nest.status, nest.host) == ("room-1", "A nest", "open", HOST)
+    assert (nest.service, nest.streaming) == ("https://api.example", "wss+livekit://livekit.example:443")
+    assert nest.relays == ("wss://a.example", "wss://b.example")
+    assert nest.created_at == nest.first_created_at == 1_700_000_000 * S
+    assert nest.lacks == ()
+
+
+@pytest.mark.parametrize("lost", ["room", "status", "service", "p"])
+def test_what_the_web_client_would_miss_is_named(lost):
+    assert read_nest(event([row for row in TAGS if row[0] != lost])).lacks == (lost,)
+
+
+@pytest.mark.parametrize(
+    ("changed", "lacks"),
+    [
+        (("d", ""), ("d",)),
+        (("status", "live"), ("status",)),
+        (("status", "closed"), ()),
+        (("status", "private"), ()),
+        (("service", ""), ("service",)),
+        (("p",), ("p",)),
+    ],
+)
+def test_an_empty_or_unknown_value_is_missed_too(changed, lacks):
+    tags = [changed if row[0] == changed[0] else row for row in TAGS]
+    assert read_nest(event(tags)).lacks == lacks
+
+
+def test_without_a_host_among_the_people_the_author_is_the_host():
+    tags = [row for row in TAGS if row[0] != "p"] + [("p", HOST, "", "speaker"), ("p", HOST)]
+    assert read_nest(event(tags)).host == "ef" * 32
+
+
+def test_the_role_of_a_host_is_read_in_any_case():
+    tags = [row for row in TAGS if row[0] != "p"] + [("p", "11" * 32, "wss://a", "Host")]
+    assert read_nest(event(tags)).host == "11" * 32
+
+
+@pytest.mark.parametrize(("made", "words"), [(event(kind=30311), "30311"), (event(TAGS[1:]), "d tag")])
+def test_what_is_no_nest_is_refused(made, words):
+    with pytest.raises(ValueError, match=words):
+        read_nest(made)
+
+
+@given(st.lists(st.lists(st.text(max_size=10), max_size=5).map(tuple), max_size=8))
+def test_no_tags_crash_the_reading(tags):
+    nest = read_nest(event([("d", "room"), *tags]))
+    assert nest.room == "room"
+    assert set(nest.lacks) <= {"room", "status", "service", "p"}
+
+
+def test_a_hostile_name_is_kept_as_it_came():
+    name = "<script>alert(1)</script>\x1b[31m\u202e" + "x" * 1_000_000
+    assert read_nest(event([("d", "room"), ("room", name)])).name == name
+
+
+class TestAge:
+    nest = read_nest(event())
+
+    @pytest.mark.parametrize("age_s", [0.0, 29.9, 30.0, -3.5, 1e6])
+    def test_counts_from_created_at_and_may_be_negative(self, age_s):
+        assert self.nest.age_s(self.nest.created_at + round(age_s * S)) == age_s
+
+    def test_an_edit_renews_it_and_the_first_is_kept(self):
+        edited = replace(read_nest(event(created_at=1_700_000_500)), name="edited")
+        for either in (self.nest.renewed(edited), edited.renewed(self.nest)):
+            assert (either.name, either.created_at) == ("edited", 1_700_000_500 * S)
+            assert either.first_created_at == 1_700_000_000 * S
+
+    @given(st.lists(st.integers(0, 10**9), min_size=1, max_size=6))
+    def test_edits_in_any_order_give_the_newest_words_and_the_oldest_birth(self, instants):
+        nest, *edits = [read_nest(event(created_at=at)) for at in instants]
+        for edit in edits:
+            nest = nest.renewed(edit)
+        assert isinstance(nest, Nest)
+        assert (nest.created_at, nest.first_created_at) == (max(instants) * S, min(instants) * S)
+
+
+class TestAddresses:
+    address = Address(30312, HEX, "room-1")
+
+    @pytest.mark.parametrize("prefix", ["", "nostr:", "  "])
+    def test_an_naddr(self, prefix):
+        assert read_address(prefix + write_naddr(self.address)) == self.address
+
+    def test_an_naddr_brings_its_relays(self):
+        with_relays = replace(self.address, relays=("wss://relay.example",))
+        assert read_address(write_naddr(with_relays)) == with_relays
+
+    @pytest.mark.parametrize("key", [NPUB, HEX, HEX.upper()])
+    def test_kind_key_and_room(self, key):
+        assert read_address(f" 30312:{key}:room-1\n") == self.address
+
+    def test_a_room_may_hold_colons(self):
+        assert read_address(f"30312:{HEX}:a:b") == replace(self.address, identifier="a:b")
+
+    @pytest.mark.parametrize("room", ["room-1", "6f1c7f66-9f0a-4c52-a0a5-d6a4a2d0cbb5", "a", "x" * 255, "a.b_c~d"])
+    def test_anything_like_an_id_is_a_room(self, room):
+        assert read_address(room) == room
+
+    @pytest.mark.parametrize(
+        "text",
+        [
+            "",
+            " ",
+            "a room",
+            "room/1",
+            "x" * 256,
+            "naddr1qqqq",
+            write_naddr(Address(30023, HEX, "article")),
+            f"30023:{HEX}:article",
+            f"30312:{HEX}:",
+            "30312:zz:room",
+            f"30312:{HEX}",
+            NPUB,
+            NIP19["nsec"]["nsec"],
+            "note1abc",
+            "<script>",
+            "\x1b[31m",
+            "émission",
+            "https://nests.example/room",
+        ],
+        ids=lambda text: repr(text[:20]),
+    )
+    def test_anything_else_is_a_mistake_with_its_remedy(self, text):
+        with pytest.raises(AddressError) as refused:
+            read_address(text)
+        assert isinstance(refused.value, UsageError)
+        assert any(word in str(refused.value) for word in ("30312", "naddr", "npub"))
+        assert "\x1b" not in str(refused.value)
+
+    def test_a_secret_key_is_never_quoted(self):
+        for text in (NIP19["nsec"]["nsec"], f"30312:{NIP19['nsec']['nsec']}:room"):
+            with pytest.raises(AddressError) as refused:
+                read_address(text)
+            assert NIP19["nsec"]["nsec"][5:25] not in str(refused.value)
+
+    @given(st.text())
+    def test_no_text_crashes(self, text):
+        try:
+            read_address(text)
+        except AddressError:
+            return
+
+
+def test_a_nest_signed_and_read_back_has_the_room_of_its_d_tag():
+    keys = Keys.generate()
+    assert read_nest(keys.sign(30312, created_at=1, tags=TAGS)).address == Address(30312, keys.public, "room-1")

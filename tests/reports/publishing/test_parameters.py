@@ -1,0 +1,56 @@
+"""NAME=VALUE read as the type of the notebook's default."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from nestobs.errors import UsageError
+from nestobs.reports.publishing.parameters import defaults, read
+from worlds import scheduled_reports as reports
+
+CELL = 'text = ""\nwhole = 3\nnumber = 0.5\nyes = False\nmany = [1.5]\nnames = []\nnone = None\nmade = 2 * 3\n'
+
+
+@pytest.fixture
+def notebook(tmp_path: Path) -> Path:
+    return reports.write(tmp_path / "one.ipynb", parameters=CELL)
+
+
+@pytest.mark.parametrize(
+    ("word", "value"),
+    [("text=a=b", "a=b"), ("text=", ""), ("text=3", "3"), ("whole=-7", -7), ("number=2", 2.0), ("number=1e-3", 0.001),
+     ("yes=true", True), ("yes=No", False), ("many=[1, 2.5]", [1, 2.5]), ("names=[\"a\"]", ["a"]), ("many=[]", []),
+     ("none=x", "x"), ("made=7", "7")],
+)  # fmt: skip
+def test_a_value_has_the_type_of_the_default(notebook: Path, word: str, value: object) -> None:
+    found = read(notebook, [word])[word.partition("=")[0]]
+    assert found == value
+    assert type(found) is type(value)
+
+
+@pytest.mark.parametrize(
+    ("word", "said"),
+    [("whole=3.5", "no whole number"), ("whole=", "no whole number"), ("number=many", "no number"),
+     ("number=inf", "no number"), ("number=nan", "no number"), ("yes=maybe", "no truth value"), ("many=1", "no list"),
+     ('many=["a"]', "no list"), ("many=[" * 100_000, "no list"), ("text", "write NAME=VALUE"),
+     ("txet=a", "it knows text, whole, number, yes, many, names, none, made")],
+)  # fmt: skip
+def test_a_value_of_another_type_is_a_usage_error(notebook: Path, word: str, said: str) -> None:
+    with pytest.raises(UsageError, match=said):
+        read(notebook, [word])
+
+
+def test_the_defaults_come_in_their_order_and_what_is_no_literal_is_none(notebook: Path) -> None:
+    assert list(defaults(notebook).items()) == [
+        ("text", ""), ("whole", 3), ("number", 0.5), ("yes", False), ("many", [1.5]), ("names", []), ("none", None),
+        ("made", None),
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize("content", ["", "[1]", "{", '{"cells": 3}', "\x00"])
+def test_a_file_that_is_no_notebook_is_a_usage_error(tmp_path: Path, content: str) -> None:
+    (tmp_path / "one.ipynb").write_text(content)
+    with pytest.raises(UsageError, match="cannot be read as a notebook"):
+        defaults(tmp_path / "one.ipynb")

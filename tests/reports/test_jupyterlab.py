@@ -1,0 +1,148 @@
+"""The live notebook in a real JupyterLab, in a real browser: a nest is seen to start, and then to be ready."""
+
+from __future__ import annotations
+
+import os
+import secrets
+import select
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from urllib.error import URLError
+from urllib.request import urlopen
+
+import nbformat
+import pytest
+
+from nestobs.observation.schema import Operation, Outcome, Source
+from nestobs.reports.publishing.notebook_copy import open_copy
+from nestobs.store.store import Store
+from worlds.asked import row
+from worlds.browser import Browser, Page, need_chromium
+
+START_S = 50.0
+"""For JupyterLab to answer: it imports a lot, and the machine may be busy."""
+
+LOOK_S = 60.0
+READY = """
+    (session => session?.isReady && session.session?.kernel?.connectionStatus === "connected"
+        && session.session.kernel.status === "idle")
+    (window.jupyterapp?.shell.currentWidget?.context?.sessionContext)
+"""
+"""The notebook in front has its kernel: cells run before that make JupyterLab ask which kernel to take."""
+
+TOKEN = secrets.token_hex(16)
+
+
+@contextmanager
+def jupyterlab(folder: Path, home: Path) -> Iterator[str]:
+    """JupyterLab on a free port of the loopback, with nothing of the user's; its base URL. It certainly ends.
+
+    The kernels it starts are of its process group, or end with it; what is left of the group is killed.
+    """
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    names = ("JUPYTER_CONFIG_DIR", "JUPYTER_DATA_DIR", "JUPYTER_RUNTIME_DIR", "JUPYTERLAB_SETTINGS_DIR",
+             "JUPYTERLAB_WORKSPACES_DIR", "IPYTHONDIR", "HOME")  # fmt: skip
+    environment = os.environ | {name: str(home / name.lower()) for name in names} | {"JUPYTER_TOKEN": TOKEN}
+    for name in names:
+        (home / name.lower()).mkdir()
+    command = [sys.executable, "-m", "jupyter", "lab", "--no-browser", "--allow-root", "--ip=127.0.0.1"]
+    command += [f"--port={port}", "--ServerApp.port_retries=0", f"--ServerApp.root_dir={folder}"]
+    command += [
+        "--LabApp.expose_app_in_browser=True",
+        "--LabApp.news_url=",
+        "--LabApp.check_for_updates_class=jupyterlab.NeverCheckForUpdate",
+    ]
+    with (home / "log").open("wb") as log:
+        running = subprocess.Popen(command, stdout=log, stderr=log, env=environment, start_new_session=True)
+    try:
+        base = f"http://127.0.0.1:{port}"
+        _answers(base, running, home / "log")
+        yield base
+    finally:
+        with suppress(ProcessLookupError):
+            os.killpg(running.pid, signal.SIGTERM)  # it ends its kernels
+        with suppress(subprocess.TimeoutExpired):
+            running.wait(8)
+        _kill_all(running.pid)
+        running.wait()
+
+
+def _kill_all(session: int) -> None:
+    """Whoever is left of a session, kernels in groups of their own too."""
+    for entry in Path("/proc").glob("[0-9]*"):
+        with suppress(ProcessLookupError, PermissionError, OSError):
+            if os.getsid(int(entry.name)) == session:
+                os.kill(int(entry.name), signal.SIGKILL)
+    with suppress(ProcessLookupError):
+        os.killpg(session, signal.SIGKILL)
+
+
+def _answers(base: str, running: subprocess.Popen[bytes], log: Path) -> None:
+    deadline = time.monotonic() + START_S
+    while time.monotonic() < deadline and running.poll() is None:
+        if _status(f"{base}/api/status?token={TOKEN}") == 200:
+            return
+        select.select([], [], [], 0.2)
+    raise AssertionError(f"JupyterLab did not answer: {log.read_text()[-2_000:]}")
+
+
+def _status(url: str) -> int:
+    """Of the answer; 0 where there is none."""
+    try:
+        with urlopen(url, timeout=5) as answer:
+            return int(answer.status)
+    except (URLError, ConnectionError, TimeoutError):
+        return 0
+
+
+def told(page: Page) -> str:
+    """What the live table says; "" while there is none."""
+    return str(page.evaluate("document.querySelector('.nestobs-live')?.innerText ?? ''"))
+
+
+def until_told(page: Page, wanted: str) -> str:
+    script = f"document.querySelector('.nestobs-live')?.innerText.includes({wanted!r})"
+    page.until(script, wait_s=LOOK_S)
+    return told(page)
+
+
+def test_a_nest_is_seen_to_start_and_then_to_be_ready(tmp_path):
+    need_chromium()
+    folder, home = tmp_path / "work", tmp_path / "home"
+    folder.mkdir()
+    home.mkdir()
+    store = Store.open(folder / "store")
+    open_copy("live", folder / "live.ipynb", {"store": str(folder / "store"), "watch_s": 600.0})
+    assert "watch_s = 600.0" in (folder / "live.ipynb").read_text()
+    with jupyterlab(folder, home) as base, Browser() as browser, store.writer() as writer:
+        page = browser.open(f"{base}/lab/tree/live.ipynb?token={TOKEN}&reset")
+        page.until("document.querySelectorAll('.jp-CodeCell').length >= 5", wait_s=LOOK_S)
+        page.until(READY, wait_s=LOOK_S)
+        page.evaluate("void window.jupyterapp.commands.execute('notebook:run-all-cells')")
+        until_told(page, "Following")
+        guest = (Source.API, Operation.GUEST)
+        now_s = (time.time_ns() - row(*guest, Outcome.ABSENT, 0.0).sent_at) / 1e9
+        writer.append([row(*guest, Outcome.ABSENT, now_s)])
+        said = until_told(page, "Starting 1")
+        assert "guest Starting" in said
+        page.screenshot(tmp_path / "starting.png")
+        writer.append([row(*guest, Outcome.VISIBLE, now_s + 0.5)])
+        assert "Starting 0" in until_told(page, "Ready 1")
+        page.screenshot(tmp_path / "ready.png")
+        page.evaluate("void window.jupyterapp.commands.execute('notebook:interrupt-kernel')")
+        until_told(page, "Not following")
+    assert nbformat.read(folder / "live.ipynb", as_version=4).cells
+
+
+@pytest.fixture(autouse=True)
+def _no_proxy(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("http_proxy", "HTTP_PROXY", "all_proxy", "ALL_PROXY"):
+        monkeypatch.delenv(name, raising=False)

@@ -1,0 +1,105 @@
+"""The live notebook: one table that renews itself, ends by itself, and in a report stands still."""
+
+from __future__ import annotations
+
+import asyncio
+from pathlib import Path
+from typing import Any
+
+import nbformat
+import pytest
+
+from nestobs.observation.schema import Operation, Outcome, Source
+from nestobs.reports import live
+from nestobs.reports.display import RESULT
+from nestobs.reports.publishing.execute import notebook, run
+from nestobs.store.store import Store
+from worlds.asked import made, polls, row, store_of
+from worlds.hostile import hostile_rows
+
+
+@pytest.fixture
+def shown(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """What was displayed, each renewal too."""
+    kept: list[str] = []
+
+    class Handle:
+        def update(self, panel: Any) -> None:
+            kept.append(panel._repr_html_())
+
+    def display(panel: Any, **_: Any) -> Handle:
+        kept.append(panel._repr_html_())
+        return Handle()
+
+    monkeypatch.setattr("IPython.display.display", display)
+    return kept
+
+
+async def test_at_zero_seconds_it_is_shown_once_and_stands_still(tmp_path, shown):
+    found = live.load(store_of(tmp_path, [made(), *polls(Source.API, Operation.GUEST, 9, (1, 2))]))
+    await live.watch(found, 0.0)
+    assert len(shown) == 1
+    assert "Starting 1" in shown[0]
+    assert "Not following" in shown[0]
+    assert live.result(found).verdict == "too little data"
+
+
+async def test_it_follows_what_is_written_and_ends_by_itself(tmp_path, shown):
+    store = Store.open(store_of(tmp_path, [made(), row(Source.API, Operation.GUEST, Outcome.ABSENT, 1)]))
+    found = live.load(str(tmp_path))
+    watching = asyncio.create_task(live.watch(found, 3.0))
+    await asyncio.sleep(0.1)
+    with store.writer() as writer:
+        writer.append([row(Source.API, Operation.GUEST, Outcome.VISIBLE, 2)])
+    await asyncio.wait_for(watching, 20)
+    assert "Following" in shown[0]
+    assert "Ready 1" in shown[-1]
+    assert "Not following" in shown[-1]
+    assert live.result(found).verdict == "good"
+
+
+async def test_an_interrupt_ends_it(tmp_path, shown):
+    watching = asyncio.create_task(live.watch(live.load(str(tmp_path / "none")), 600.0))
+    await asyncio.sleep(0.1)
+    watching.cancel()
+    await asyncio.wait_for(watching, 5)
+    assert "There is no store at" in shown[0]
+    assert "Waiting for one" in shown[0]
+
+
+async def test_a_store_that_comes_later_is_followed(tmp_path, shown):
+    found = live.load(str(tmp_path / "later"))
+    watching = asyncio.create_task(live.watch(found, 3.0))
+    await asyncio.sleep(0.1)
+    store_of(tmp_path / "later", [made(), row(Source.API, Operation.GUEST, Outcome.VISIBLE, 2)])
+    await asyncio.wait_for(watching, 20)
+    assert "Ready 1" in shown[-1]
+
+
+async def test_an_empty_store_says_so(tmp_path, shown):
+    Store.open(tmp_path)
+    found = live.load(str(tmp_path))
+    await live.watch(found)
+    assert "This store holds no observation." in shown[0]
+    assert "nothing to draw" in live.states(found).layout.meta["alt"]
+    assert live.result(found).verdict == "too little data"
+
+
+async def test_hostile_names_are_text(tmp_path, shown):
+    found = live.load(store_of(tmp_path, list(hostile_rows(2))), last="9d")
+    await live.watch(found)
+    assert "<script>window" not in shown[0]
+    assert not [mark for mark in "\u202e\x1b\x07\x00" if mark in shown[0]]
+    assert live.states(found).layout.meta["rows"]
+    assert live.result(found).verdict == "breached"
+
+
+def test_the_notebook_goes_on_for_as_long_as_it_is_told(tmp_path: Path):
+    store = store_of(tmp_path / "store", [made(), *polls(Source.API, Operation.GUEST, 9, (1, 2, 10))])
+    page = run(notebook("live"), tmp_path / "report.html", {"store": store, "watch_s": 2.5})
+    outputs = [
+        o for cell in nbformat.read(page.with_suffix(".ipynb"), as_version=4).cells for o in cell.get("outputs", [])
+    ]
+    assert [o for o in outputs if o["output_type"] == "error" or o.get("name") == "stderr"] == []
+    assert [o["data"][RESULT]["verdict"] for o in outputs if RESULT in o.get("data", {})] == ["good"]
+    assert "Not following" in page.read_text()

@@ -1,0 +1,240 @@
+"""What fallback and retry are worth: hand-written joins with known answers."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from nestobs.observation.schema import COLUMNS, Failure, Observation, Operation, Outcome, Role, Source, as_row
+from nestobs.timeline import funnel as worth
+from nestobs.timeline.intervals import timelines
+from nestobs.timeline.joins import SETTLED_S, joins
+from worlds.story import NOON, SECOND, Story
+
+
+def frame(rows: list[Observation]) -> pd.DataFrame:
+    table = pd.DataFrame([as_row(row) for row in rows], columns=[column.name for column in COLUMNS])
+    types = {"int": "Int64", "real": "Float64", "bool": "boolean", "text": "str"}
+    wanted = {column.name: types[column.type] if column.nullable else column.type for column in COLUMNS}
+    wanted |= {name: "str" for name, kind in wanted.items() if kind == "text"} | {"sent_at": "int64"}
+    wanted |= {"attempt_no": "int64"}
+    return table.astype(wanted)
+
+
+class Joins(Story):
+    """A story whose joins have steps, each 0.1 s long."""
+
+    def asked(self, group: str, operation: Operation, attempt: int, sent: float, **more: Any) -> None:
+        source = Source.LIVEKIT if operation in (Operation.SIGNAL, Operation.MEDIA) else Source.API
+        shared = {"attempt_group": group, "attempt_no": attempt, "received_at": NOON + round((sent + 0.1) * SECOND)}
+        outcome = more.pop("outcome", Outcome.VISIBLE)
+        if outcome is Outcome.ABSENT:
+            more = {"status": 404, "failure": Failure.NOT_FOUND, "reason": "Nest not found"} | more
+        self.row(source, operation, outcome, sent, **shared | more)
+
+    def missed(self, group: str, operation: Operation, attempt: int, sent: float, **more: Any) -> None:
+        self.asked(group, operation, attempt, sent, outcome=Outcome.ABSENT, **more)
+
+    def ended(self, group: str, verdict: str, arrived: float, **more: Any) -> None:
+        more = {"role": Role.JOINER} | more
+        self.join(arrived, verdict, "", attempt_group=group, **more)
+
+
+def table(made: Joins) -> pd.DataFrame:
+    rows = frame(made.rows)
+    found = worth.journeys(rows, joins(rows, timelines(rows)))
+    return found.set_index("attempt_group")
+
+
+def test_a_join_that_is_let_in_at_once_was_saved_by_nothing() -> None:
+    made = Joins("room")
+    made.asked("a", Operation.JOIN, 1, 5.0)
+    made.asked("a", Operation.SIGNAL, 1, 5.2)
+    made.ended("a", "authenticated", 5.0)
+    one = table(made).loc["a"]
+    assert (one["rounds"], one["token"], one["signalled"], one["media_tried"]) == (1, True, True, False)
+    assert (one["by_fallback"], one["by_retry"], one["first_round"], one["had"]) == (False, False, "granted", True)
+
+
+def test_a_guest_token_after_a_404_of_its_own_is_fallback() -> None:
+    made = Joins("room")
+    made.missed("a", Operation.JOIN, 1, 5.0)
+    made.asked("a", Operation.GUEST, 1, 5.2)
+    made.asked("a", Operation.SIGNAL, 1, 5.4)
+    made.ended("a", "guest_instead", 5.0)
+    one = table(made).loc["a"]
+    assert (one["by_fallback"], one["by_retry"]) == (True, False)
+
+
+def test_a_guest_who_came_as_one_was_not_saved_by_fallback() -> None:
+    made = Joins("room")
+    made.asked("a", Operation.GUEST, 1, 5.0)
+    made.asked("a", Operation.SIGNAL, 1, 5.2)
+    made.ended("a", "guest", 5.0, role=Role.GUEST)
+    assert not table(made).loc["a", "by_fallback"]
+
+
+def test_a_later_round_is_retry_after_a_404_an_error_or_livekit() -> None:
+    made = Joins("room")
+    made.missed("a", Operation.GUEST, 1, 5.0, role=Role.GUEST)
+    made.asked("a", Operation.GUEST, 2, 7.0, role=Role.GUEST)
+    made.asked("a", Operation.SIGNAL, 2, 7.2)
+    made.ended("a", "guest", 5.0, role=Role.GUEST)
+    late = {"failure": Failure.TIMEOUT, "reason": "none", "received_at": None, "timeout_s": 3.0}
+    made.asked("b", Operation.GUEST, 1, 15.0, outcome=Outcome.UNKNOWN, **late)
+    made.asked("b", Operation.GUEST, 2, 19.0)
+    made.asked("b", Operation.SIGNAL, 1, 19.2)
+    made.ended("b", "guest", 15.0, role=Role.GUEST)
+    made.asked("c", Operation.GUEST, 1, 25.0)
+    made.asked("c", Operation.SIGNAL, 1, 25.2, outcome=Outcome.UNKNOWN, failure=Failure.RESET, reason="reset")
+    made.asked("c", Operation.GUEST, 2, 27.0)
+    made.asked("c", Operation.SIGNAL, 2, 27.2)
+    made.ended("c", "guest", 25.0, role=Role.GUEST)
+    found = table(made)
+    assert found["by_retry"].all()
+    assert found["first_round"].to_dict() == {"a": "404", "b": "error", "c": "LiveKit"}
+    assert found["rounds"].tolist() == [2, 2, 2]
+
+
+def test_fallback_and_retry_may_both_have_saved_one() -> None:
+    made = Joins("room")
+    for attempt, sent in ((1, 5.0), (2, 8.0)):
+        made.missed("a", Operation.JOIN, attempt, sent)
+    made.missed("a", Operation.GUEST, 1, 5.2)
+    made.asked("a", Operation.GUEST, 2, 8.2)
+    made.asked("a", Operation.SIGNAL, 1, 8.4)
+    made.ended("a", "guest_instead", 5.0)
+    one = table(made).loc["a"]
+    assert one["by_fallback"]
+    assert one["by_retry"]
+
+
+def test_the_time_to_the_room_is_split_and_adds_up() -> None:
+    made = Joins("room")
+    made.missed("a", Operation.JOIN, 1, 5.0)
+    made.missed("a", Operation.GUEST, 1, 5.2)
+    made.asked("a", Operation.JOIN, 2, 9.0)
+    made.asked("a", Operation.SIGNAL, 1, 9.2)
+    made.asked("a", Operation.MEDIA, 1, 9.5)
+    made.ended("a", "authenticated", 5.0)
+    one = table(made).loc["a"]
+    assert [one[name] for name in worth.PARTS] == pytest.approx([4.6 - 0.5, 0.3, 0.1, 0.1])
+    assert one["total_s"] == pytest.approx(4.6)
+    assert one["media_tried"]
+    assert one["media"]
+
+
+def test_an_unanswered_request_takes_its_timeout() -> None:
+    made = Joins("room")
+    late = {"failure": Failure.TIMEOUT, "reason": "none", "received_at": None, "timeout_s": 3.0}
+    made.asked("a", Operation.GUEST, 1, 5.0, outcome=Outcome.UNKNOWN, **late)
+    made.asked("a", Operation.GUEST, 2, 9.0)
+    made.asked("a", Operation.SIGNAL, 1, 9.2)
+    made.ended("a", "guest", 5.0, role=Role.GUEST)
+    assert table(made).loc["a", "requests_s"] == pytest.approx(3.1)
+
+
+def test_who_is_not_in_the_room_has_no_times() -> None:
+    made = Joins("room")
+    made.missed("a", Operation.GUEST, 1, 5.0)
+    made.ended("a", "gone", 5.0, role=Role.GUEST)
+    assert math.isnan(table(made).loc["a", "total_s"])
+
+
+def test_lost_is_who_could_have_been_had() -> None:
+    made = Joins("room")
+    made.missed("lost", Operation.GUEST, 1, 5.0)
+    made.ended("lost", "gone", 5.0, role=Role.GUEST)
+    made.asked("", Operation.GUEST, 1, 20.0)  # a poll of the same vantage
+    made.missed("other", Operation.GUEST, 1, 6.0, vantage="Computer B")
+    made.ended("other", "gone", 6.0, role=Role.GUEST, vantage="Computer B")
+    made.missed("never", Operation.GUEST, 1, 7.0, vantage="Computer C")
+    made.ended("never", "gone", 7.0, role=Role.GUEST, vantage="Computer C")
+    made.missed("", Operation.GUEST, 1, 7.0 + SETTLED_S, vantage="Computer C")
+    found = table(made)
+    assert found.loc["lost", "had"] is np.True_ or found.loc["lost", "had"] is True
+    assert found.loc["other", "had"] is pd.NA  # watching ended too soon
+    assert not found.loc["never", "had"]
+    assert dict(zip(found.index, worth.fates(found), strict=True)) == {
+        "lost": "lost", "other": "unclear", "never": "not_had",
+    }  # fmt: skip
+
+
+def test_a_token_for_the_signed_in_is_none_for_a_guest() -> None:
+    made = Joins("room")
+    made.missed("guest", Operation.GUEST, 1, 5.0)
+    made.ended("guest", "gone", 5.0, role=Role.GUEST)
+    made.missed("user", Operation.JOIN, 1, 5.0)
+    made.ended("user", "gone", 5.0)
+    made.asked("", Operation.JOIN, 1, 20.0)
+    made.missed("", Operation.GUEST, 1, 5.0 + SETTLED_S)
+    found = table(made)
+    assert not found.loc["guest", "had"]
+    assert found.loc["user", "had"]
+
+
+def test_a_spent_budget_is_our_own_fault_and_no_lost_join() -> None:
+    made = Joins("room")
+    spent = {"failure": Failure.BUDGET, "reason": "spent", "outcome": Outcome.PROBE_ERROR}
+    made.asked("a", Operation.GUEST, 1, 5.0, **spent)
+    values = {"outcome": Outcome.PROBE_ERROR, "failure": Failure.BUDGET, "reason": "our own request budget is spent"}
+    made.ended("a", "rate_limited", 5.0, role=Role.GUEST)
+    made.rows[-1] = type(made.rows[-1])(**{f: getattr(made.rows[-1], f) for f in made.rows[-1].__slots__} | values)
+    made.asked("", Operation.GUEST, 1, 20.0)
+    found = table(made)
+    assert found.loc["a", "own_fault"]
+    assert not worth.lost(found).any()
+    assert list(worth.fates(found)) == ["unclear"]
+
+
+def test_answers_are_kept_apart_by_operation_target_and_vantage() -> None:
+    made = Joins("room")
+    refused = [Failure.UNAUTHORISED, Failure.FORBIDDEN, Failure.RATE_LIMITED, Failure.SERVER_ERROR, Failure.TIMEOUT,
+               Failure.RESET, Failure.DNS, Failure.BAD_TOKEN, Failure.BUDGET, Failure.UNEXPECTED]  # fmt: skip
+    for number, failure in enumerate(refused):
+        made.asked("a", Operation.GUEST, number, 5.0 + number, outcome=Outcome.UNKNOWN, failure=failure, reason="x")
+    made.missed("a", Operation.GUEST, 11, 16.0)
+    made.asked("a", Operation.GUEST, 12, 17.0, target="https://other.example/api/v1/nests")
+    made.asked("", Operation.GUEST, 1, 17.0)  # a poll is no join's request
+    made.ended("a", "gone", 5.0, role=Role.GUEST)
+    rows = frame(made.rows)
+    found = worth.answers(rows, table(made).reset_index())
+    assert set(found["operation"]) == {"guest"}
+    assert dict(zip(found["answer"], found["n"], strict=True)) == dict.fromkeys(worth.ANSWERS, 1)
+    assert found.loc[found["answer"] == "granted", "target"].tolist() == ["https://other.example/api/v1/nests"]
+
+
+def test_joins_are_counted_where_they_arrived() -> None:
+    made = Joins("room")
+    for number, arrived in enumerate((5.0, 15.0, 16.0, 500.0)):
+        made.asked(str(number), Operation.GUEST, 1, arrived)
+        made.asked(str(number), Operation.SIGNAL, 1, arrived + 0.2)
+        made.ended(str(number), "guest", arrived, role=Role.GUEST)
+    found = worth.by_time(table(made).reset_index(), [NOON + s * SECOND for s in (0, 10, 20, 30)])
+    assert found["joined"].tolist() == [1, 2, 0]
+    assert found[["lost", "not_had", "unclear"]].to_numpy().sum() == 0
+
+
+def test_two_joins_of_the_same_instant_keep_their_own_steps() -> None:
+    made = Joins("room")
+    made.asked("a", Operation.GUEST, 1, 5.0)
+    made.asked("a", Operation.SIGNAL, 1, 5.2)
+    made.missed("b", Operation.GUEST, 1, 5.0)
+    made.ended("a", "guest", 5.0, role=Role.GUEST)
+    made.ended("b", "gone", 5.0, role=Role.GUEST)
+    found = table(made)
+    assert found["verdict"].to_dict() == {"a": "guest", "b": "gone"}
+    assert found["token"].to_dict() == {"a": True, "b": False}
+
+
+def test_no_join_gives_an_empty_table() -> None:
+    rows = frame(Joins("room").rows)
+    found = worth.journeys(rows, joins(rows, timelines(rows)))
+    assert found.empty
+    assert {column.name for column in worth.SCHEMA} <= set(found.columns)
+    assert worth.answers(rows, found).empty
+    assert worth.by_time(found, [0, 1])["joined"].tolist() == [0]

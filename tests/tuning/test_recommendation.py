@@ -1,0 +1,191 @@
+"""What tuning gives, as it is written down: to a policy file and back, and as strict JSON."""
+
+from __future__ import annotations
+
+import json
+import math
+from dataclasses import replace
+from functools import cache
+
+import numpy as np
+import pandas as pd
+import pytest
+from jsonschema import Draft202012Validator
+
+from nestobs.estimate.law import LawError
+from nestobs.estimate.npmle import Number
+from nestobs.join.policy import read_policy
+from nestobs.timeline.failures import Failures, Tally
+from nestobs.tuning.policy_file import NOTE_CHARACTERS, dumps, loads
+from nestobs.tuning.recommendation import STRATUM_REGRET, Allowance, Stratum, plain, predicted
+from nestobs.tuning.replay import METRICS
+from nestobs.tuning.tuner import recommend
+from worlds.policy_schema import SCHEMA
+from worlds.recommended import nests
+
+INF = math.inf
+PROVENANCE = {"store_digest": "ab" * 32, "made_at": "2026-03-05T00:00:00Z", "nestobs": "0.1.0"}
+
+
+@cache
+def found():
+    """Of forty nests seen from two vantages."""
+    return recommend(nests(), rng=np.random.default_rng(0), draws=60)
+
+
+@cache
+def troubled():
+    """The same, where requests failed."""
+    some = Failures(token=Tally(255, limited=1, broken=24, broken_s=(0.01,)), signal=Tally(80))
+    return recommend(nests(), rng=np.random.default_rng(0), draws=60, failures=some)
+
+
+def strict(text):
+    """Decoded JSON without NaN and infinities."""
+
+    def refused(token):
+        raise AssertionError(token)
+
+    return json.loads(text, parse_constant=refused)
+
+
+class TestAnAllowance:
+    @pytest.mark.parametrize(
+        ("requests", "reserve", "planned"), [(100, 0.2, 80), (100, 0.9, 10), (10, 0.1, 9), (7, 0.0, 7), (1, 0.5, 0)]
+    )
+    def test_plans_what_is_not_kept_back(self, requests, reserve, planned):
+        assert Allowance(requests=requests, reserve=reserve).per_window == planned
+
+    def test_is_shared_by_the_joins_of_a_window(self):
+        assert Allowance(joins=10.0).per_join == 8.0
+        assert Allowance(requests=50, reserve=0.0, joins=0.5).per_join == 100.0
+
+    @pytest.mark.parametrize(
+        "words",
+        [
+            {"requests": 0},
+            {"requests": -5},
+            {"window_s": 0.0},
+            {"window_s": math.nan},
+            {"reserve": 1.0},
+            {"reserve": -0.1},
+            {"reserve": math.nan},
+            {"joins": 0.0},
+            {"joins": -1.0},
+            {"joins": math.nan},
+        ],
+    )
+    def test_that_is_none_is_refused(self, words):
+        with pytest.raises(LawError, match="an allowance has"):
+            Allowance(**words)
+
+
+class TestAFile:
+    @pytest.mark.parametrize("name", ["recommended", "tuned", "simple"])
+    def test_is_read_back_equal(self, name):
+        policy = found().candidates()[name]
+        file = found().file(policy, **PROVENANCE)
+        assert loads(dumps(file)) == file
+        assert file.policy == policy
+        assert list(Draft202012Validator(SCHEMA).iter_errors(json.loads(dumps(file)))) == []
+
+    def test_says_of_what_it_was_made(self):
+        made = found().file(found().policy, **PROVENANCE).provenance
+        assert (made.n, made.n_censored) == (found().law.n, found().law.censored) == (80, made.n_censored)
+        assert 0 < made.n_censored < 80
+        assert (made.window_start, made.window_end) == ("2026-03-04T12:00:00Z", "2026-03-04T12:19:30Z")
+        assert (made.store_digest, made.made_at, made.nestobs) == tuple(PROVENANCE.values())
+
+    def test_says_what_failed_where_that_is_known(self):
+        assert found().file(found().tuned).provenance.failures == {}
+        file = troubled().file(troubled().tuned)
+        assert file.provenance.failures["token"] == {"asked": 255, "timed_out": 0, "limited": 1, "broken": 24}
+        assert loads(dumps(file)) == file
+        assert list(Draft202012Validator(SCHEMA).iter_errors(json.loads(dumps(file)))) == []
+
+    def test_predicts_for_the_policy_and_for_todays_rule(self):
+        for policy in (found().tuned, found().simple):
+            file = found().file(policy)
+            assert list(file.predicted) == [policy.name, "manual_retry"]
+            for name, cells in file.predicted.items():
+                assert cells == predicted(found().replayed(name))
+                assert set(cells) == set(METRICS)
+
+    def test_holds_the_intervals_of_threshold_and_give_up_age(self):
+        file = found().file(found().tuned)
+        message, give_up = found().message_threshold_s, found().give_up_age_s
+        low, high = file.intervals["message_threshold_s"]
+        assert low == message.lower
+        assert high == (message.upper if message.upper < INF else None)
+        assert file.intervals["give_up_age_s"] == (give_up.lower, give_up.upper)
+
+    def test_begins_its_notes_with_the_reason_and_cuts_what_is_too_long(self):
+        """A stranger's relays have names of any length."""
+        long = replace(found(), notes=(*found().notes, "differs for: relays " + "wss://r.example/ " * 200))
+        file = long.file(long.policy)
+        assert file.notes[0] == long.why
+        assert file.notes[1:-1] == found().notes
+        assert len(file.notes[-1]) == NOTE_CHARACTERS
+        assert loads(dumps(file)) == file
+
+    def test_bears_what_has_no_end(self):
+        open_ = replace(found(), message_threshold_s=Number(INF, 12.0, INF), give_up_age_s=Number(0.0, -1.0, INF))
+        file = open_.file(open_.tuned)
+        assert file.intervals == {"message_threshold_s": (12.0, None), "give_up_age_s": (0.0, None)}
+        assert loads(dumps(file)) == file
+
+    def test_of_a_kept_rule_predicts_for_it_once(self):
+        kept = replace(found(), policy=found().today, kept=True)
+        assert list(kept.file(kept.policy).predicted) == ["manual_retry"]
+
+
+class TestAsJson:
+    def test_it_is_strict_and_holds_what_a_program_needs(self):
+        data = strict(json.dumps(found().as_dict(), allow_nan=False))
+        assert read_policy(data["policy"]) == found().policy
+        assert data["kept"] is found().kept
+        assert data["why"] == found().why
+        assert data["notes"] == list(found().notes)
+        assert (data["nests"], data["rows"], data["censored"]) == (40, 80, found().law.censored)
+        assert list(data["policies"]) == [one.policy.name for one in found().replays]
+        assert list(data["message_threshold_by_cost_ratio"]) == ["0.1", "0.25", "1.0"]
+        assert list(data["sharing_age_s"]) == ["0.5", "0.8", "0.9", "0.95"]
+        assert data["message_threshold_s"] == plain(found().message_threshold_s)
+        assert len(data["front"]) == len(found().front)
+        assert data["failures"] is None
+        assert strict(json.dumps(troubled().as_dict()))["failures"]["token"]["broken"] == 24
+
+    def test_what_is_infinite_or_unknown_is_null(self):
+        odd = replace(
+            found(),
+            message_threshold_s=Number(INF, 3.0, INF),
+            near_best_s=(2.0, INF),
+            stop_age_s=INF,
+            simple_price=math.nan,
+            jitter_price=INF,
+            front=pd.DataFrame({"request_cost": [0.5], "mean_delay_s": [math.nan], "chosen": [True]}),
+            strata=(Stratum("host", "a", 30, 0.001, INF, 20.0, 0.2),),
+        )
+        data = strict(json.dumps(odd.as_dict(), allow_nan=False))
+        assert data["message_threshold_s"] == {"value": None, "lower": 3.0, "upper": None}
+        assert data["near_best_s"] == [2.0, None]
+        assert (data["stop_age_s"], data["simple_price"], data["jitter_price"]) == (None, None, None)
+        assert data["front"] == [{"request_cost": 0.5, "mean_delay_s": None, "chosen": True}]
+        assert data["strata"][0]["threshold_s"] is None
+        assert data["strata"][0]["differs"] is True
+
+    def test_it_is_the_same_for_the_same_seed(self):
+        again = recommend(nests(), rng=np.random.default_rng(0), draws=60)
+        assert again.as_dict() == found().as_dict()
+
+
+def test_a_replay_is_found_by_its_name():
+    assert found().replayed("guide").policy.name == "guide"
+    with pytest.raises(KeyError):
+        found().replayed("nope")
+
+
+def test_a_stratum_differs_when_a_policy_of_its_own_would_pay():
+    stratum = Stratum("host", "a", 30, 0.001, 8.0, 20.0, STRATUM_REGRET)
+    assert not stratum.differs
+    assert replace(stratum, regret=STRATUM_REGRET + 0.001).differs
