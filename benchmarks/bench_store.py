@@ -16,6 +16,7 @@ from statistics import median, quantiles
 from time import perf_counter
 from typing import Any
 
+from nestobs.observation.detail import detail
 from nestobs.observation.schema import (
     COLUMNS,
     Failure,
@@ -26,7 +27,6 @@ from nestobs.observation.schema import (
     Role,
     Source,
     as_row,
-    detail,
 )
 from nestobs.store.store import BATCH_ROWS, Store, _connect
 

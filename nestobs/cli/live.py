@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from nestobs.cli.terminal import harmless, plain
+from nestobs.observation.duration import SECOND_NS
 from nestobs.timeline.board import MOST_NESTS, Board, Change, Lane, Row, State, View, by_kind, span
 
 if TYPE_CHECKING:
@@ -29,7 +30,6 @@ PERIOD_S: Final = 0.5
 _SIGNS: Final = {State.READY: "✓", State.STARTING: "…", State.FAILED: "✗", State.UNKNOWN: "?"}
 _PLAIN_SIGNS: Final = {State.READY: "+", State.STARTING: ".", State.FAILED: "x", State.UNKNOWN: "?"}
 _COLOURS: Final = {State.READY: "green", State.STARTING: "yellow", State.FAILED: "red", State.UNKNOWN: "dim"}
-_SECOND: Final = 1_000_000_000
 
 
 def add_live(parser: argparse.ArgumentParser, duration: Callable[[str], float], count: Callable[[str], int]) -> None:
@@ -58,15 +58,15 @@ async def run_live(args: argparse.Namespace) -> int:
     if args.once:
         return _once(args, directory, clock)
     reader = Reader(directory, Board(most=args.most), args.last)
-    end = None if args.for_s is None else clock.now() + round(args.for_s * _SECOND)
+    end = None if args.for_s is None else clock.now() + round(args.for_s * SECOND_NS)
     on_terminal = sys.stdout.isatty() and not args.json
     with ExitStack() as stack:
         show = stack.enter_context(_Screen(directory)) if on_terminal else _Lines(directory, as_json=args.json)
         due = clock.now()
         while end is None or clock.now() < end:
-            changes = reader.read(until=due + round(PERIOD_S * _SECOND), clock=clock)
+            changes = reader.read(until=due + round(PERIOD_S * SECOND_NS), clock=clock)
             show.show(reader, changes, clock.now())
-            due = max(due + round(PERIOD_S * _SECOND), clock.now())
+            due = max(due + round(PERIOD_S * SECOND_NS), clock.now())
             await clock.until(due if end is None else min(due, end))
     return 0
 
@@ -181,7 +181,7 @@ def line(change: Change) -> str:
     """A change in words, harmless to a terminal."""
     from datetime import UTC, datetime
 
-    at = datetime.fromtimestamp(change.at / _SECOND, UTC)
+    at = datetime.fromtimestamp(change.at / SECOND_NS, UTC)
     why = f" ({change.why})" if change.why else ""
     was = f"{change.was} -> " if change.was else ""
     said = f": {change.message}" if change.message else ""
@@ -278,7 +278,7 @@ def _lane(kind: str, lane: Lane) -> str:
 
 def _summary(view: View, now: int, shown: int) -> str:
     counts = "  ".join(f"{state} {view.counts[state]}" for state in State)
-    newest = "no row yet" if view.newest_at is None else f"newest row {span((now - view.newest_at) / _SECOND)} ago"
+    newest = "no row yet" if view.newest_at is None else f"newest row {span((now - view.newest_at) / SECOND_NS)} ago"
     more = len(view.rows) - shown
     left = f"  {more} more do not fit" if more > 0 else ""
     gone = f"  {view.let_go} older let go" if view.let_go else ""

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from nestobs.errors import UsageError
+from nestobs.observation.duration import SECOND_NS
 
 if TYPE_CHECKING:
     from nestobs.observation.window import Window
@@ -176,7 +177,7 @@ def _window(args: argparse.Namespace) -> Window:
 
 def _since(text: str, every: str) -> list[Window]:
     """The aligned windows from then on that are over: of "7d" with days the last seven."""
-    from nestobs.observation.window import SECOND_NS, Window, latest, length
+    from nestobs.observation.window import Window, latest, length
 
     length_s = length(every)
     newest = latest(_now(), length_s)
@@ -251,14 +252,14 @@ class _Teller:
     def cells(self, order: Order, window: Window) -> Callable[[int, int], None]:
         """To be called before each cell of that report."""
         began = _now()
-        told = began - round((_PAUSE_S - _QUIET_S) * 1e9)
+        told = began - round((_PAUSE_S - _QUIET_S) * SECOND_NS)
 
         def tell(cell: int, cells: int) -> None:
             nonlocal told
             now = _now()
-            if not self._quiet and now - told >= _PAUSE_S * 1e9:
+            if not self._quiet and now - told >= _PAUSE_S * SECOND_NS:
                 told = now
-                _note(f"{order.name} {window.name}: cell {cell} of {cells}, {(now - began) / 1e9:.0f} s")
+                _note(f"{order.name} {window.name}: cell {cell} of {cells}, {(now - began) / SECOND_NS:.0f} s")
 
         return tell
 

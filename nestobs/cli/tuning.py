@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from nestobs import __version__
 from nestobs.errors import StoreError, UsageError
+from nestobs.observation.duration import SECOND_NS
 
 if TYPE_CHECKING:
     from concurrent.futures import Executor
@@ -411,7 +412,7 @@ def _now() -> str:
 
     from nestobs.sources.clock import Clock
 
-    return datetime.fromtimestamp(Clock().now() / 1e9, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+    return datetime.fromtimestamp(Clock().now() / SECOND_NS, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
 def _show(args: argparse.Namespace, data: dict[str, Any], lines: Sequence[str]) -> None:

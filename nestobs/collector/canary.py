@@ -26,6 +26,7 @@ from nestobs.errors import StoreError, UnreachableError
 from nestobs.join.budget import Budget
 from nestobs.join.policy import Policy, Uniform
 from nestobs.nostr import ROOM_KIND, Address, Event, Keys, room_filter
+from nestobs.observation.duration import SECOND_NS
 from nestobs.observation.nest import Nest, read_nest, room_tags
 from nestobs.observation.schema import Failure, FailureLayer, Operation, Outcome, Role, Source
 from nestobs.sources.api import Answer
@@ -36,7 +37,6 @@ from nestobs.sources.vantage import Trace
 from nestobs.store.sink import Pen
 from nestobs.store.store import Store, Writer
 
-SECOND_NS: Final = 1_000_000_000
 IN_FLIGHT: Final = 3
 """Attempts of one layer of one nest that may overlap; further ones are skipped, with a row."""
 

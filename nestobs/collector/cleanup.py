@@ -18,13 +18,13 @@ from typing import Final
 from nestobs.collector.keyring import OPERATOR, Keyring
 from nestobs.collector.station import Station
 from nestobs.nostr import DELETION_KIND, Keys
+from nestobs.observation.duration import SECOND_NS
 from nestobs.observation.schema import Failure, Outcome, Role
 from nestobs.sources.livekit import LiveKit
 from nestobs.sources.relay import Relay
 from nestobs.sources.vantage import Trace
 from nestobs.store.store import Entry, Writer
 
-SECOND_NS: Final = 1_000_000_000
 SEARCH_S: Final = 120.0
 """LiveKit's stamp of a room may be this far from our own of the PUT: clocks differ, and rooms may come late."""
 

@@ -13,6 +13,7 @@ from typing import Literal
 from nestobs.collector.station import Station, Target, open_station
 from nestobs.errors import NestobsError
 from nestobs.join.budget import Budget
+from nestobs.observation.duration import SECOND_NS
 from nestobs.observation.schema import Failure, Observation, Outcome
 from nestobs.sources.clock import Clock, uuid7
 from nestobs.sources.vantage import Trace
@@ -86,7 +87,7 @@ async def _api(station: Station) -> list[Check]:
         Check("budget", "good" if left else "bad", f"the server {said}; {left} in {limit.window_s:g} s are ours")
     )
     if row.remote_at is not None and row.received_at is not None:
-        low, high = (row.sent_at - row.remote_at) / 1e9 - 1.0, (row.received_at - row.remote_at) / 1e9
+        low, high = (row.sent_at - row.remote_at) / SECOND_NS - 1.0, (row.received_at - row.remote_at) / SECOND_NS
         good = low < 5 and high > -5
         words = f"this clock minus the API's Date: between {low:+.1f} and {high:+.1f} s"
         checks.append(Check("clock", "good" if good else "bad", words if good else words + ": set the clock (NTP)"))

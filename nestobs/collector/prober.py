@@ -32,8 +32,9 @@ from nestobs.join.flow import (
 )
 from nestobs.join.policy import GUIDE, RELEASED, Policy, Uniform
 from nestobs.nostr import Address, Event, Keys
+from nestobs.observation.detail import detail
 from nestobs.observation.nest import Nest, read_nest
-from nestobs.observation.schema import Failure, FailureLayer, Observation, Operation, Outcome, Role, Source, detail
+from nestobs.observation.schema import Failure, FailureLayer, Observation, Operation, Outcome, Role, Source
 from nestobs.sources.api import Answer
 from nestobs.sources.livekit import Session
 from nestobs.sources.vantage import Trace

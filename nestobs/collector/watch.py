@@ -22,6 +22,7 @@ from nestobs.collector.station import Station, Target, open_station
 from nestobs.join.budget import Budget
 from nestobs.join.policy import Policy, Uniform
 from nestobs.nostr import Event, room_filter
+from nestobs.observation.duration import SECOND_NS
 from nestobs.observation.nest import Nest, read_nest
 from nestobs.sources.clock import Clock, uuid7
 from nestobs.sources.relay import Seen
@@ -29,7 +30,6 @@ from nestobs.sources.vantage import Trace
 from nestobs.store.sink import Pen
 from nestobs.store.store import Store
 
-SECOND_NS: Final = 1_000_000_000
 FOLLOW_S: Final = 180.0
 RELAY_POLLS: Final = 8
 MOST_POLLS: Final = 16

@@ -24,14 +24,11 @@ import pandas as pd
 from numpy.typing import ArrayLike, NDArray
 
 from nestobs.estimate.proportion import Share, share
-
-Floats = NDArray[np.float64]
-Ints = NDArray[np.int64]
+from nestobs.observation.arrays import Floats, Ints
+from nestobs.observation.duration import SECOND_NS
 
 WATCHED: Final = ("relay:", "api:", "livekit:room")
 """How the layers begin that are asked again and again."""
-
-_SECOND: Final = 1_000_000_000
 
 
 def watched(timelines: pd.DataFrame) -> pd.DataFrame:
@@ -219,8 +216,10 @@ def _spent(found: pd.DataFrame, edges: Ints) -> Floats:
     """Seconds of stretches between successive edges."""
     origin = found["origin_at"].astype("int64").to_numpy(np.int64)
     first = int(edges[0])
-    start, end = ((origin - first) / _SECOND + found[name].to_numpy(dtype=np.float64) for name in ("start_s", "end_s"))
-    at = (edges - first) / _SECOND
+    start, end = (
+        (origin - first) / SECOND_NS + found[name].to_numpy(dtype=np.float64) for name in ("start_s", "end_s")
+    )
+    at = (edges - first) / SECOND_NS
     begun, ended = (_past(values, at) for values in (start, end))
     return np.maximum(np.diff(begun - ended), 0.0)
 

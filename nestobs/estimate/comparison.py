@@ -28,9 +28,11 @@ from numpy.typing import ArrayLike
 from scipy import special
 
 from nestobs.join.flow import Kind
-from nestobs.observation.columns import Flags, Floats, Ints, codes_of, equals, units_of
+from nestobs.observation.arrays import Flags, Floats, Ints
+from nestobs.observation.columns import codes_of, equals, units_of
+from nestobs.observation.duration import SECOND_NS
 from nestobs.observation.schema import Failure, Source
-from nestobs.observation.window import SECOND_NS, Window
+from nestobs.observation.window import Window
 from nestobs.timeline.delays import joinable
 
 Group = Literal["count", "share", "median", "ninth"]

@@ -40,9 +40,8 @@ from nestobs.estimate.npmle import (
     log_likelihood,
     smoothed,
 )
+from nestobs.observation.arrays import Flags, Floats
 
-Floats = NDArray[np.float64]
-Flags = NDArray[np.bool_]
 Curve = Callable[[Floats], Floats]
 Objective = Callable[[Floats], tuple[float, Floats]]
 Name = Literal["lognormal", "weibull", "log-logistic", "two-part lognormal"]

@@ -16,11 +16,10 @@ from dataclasses import dataclass
 from typing import Any, Final, Protocol
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 
 from nestobs.errors import UsageError
-
-Floats = NDArray[np.float64]
+from nestobs.observation.arrays import Floats
 
 # Gauss-Legendre with 8 points: exact to rounding on cells of a grid for smooth laws, and kinks fall on its ends.
 _POINTS, _WEIGHTS = np.polynomial.legendre.leggauss(8)

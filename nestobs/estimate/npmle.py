@@ -30,9 +30,7 @@ from scipy import special
 from nestobs.errors import UsageError
 from nestobs.estimate.law import Law
 from nestobs.estimate.turnbull import GAP, Cells, cells, ends_order, maximise, order_among
-
-Floats = NDArray[np.float64]
-Ints = NDArray[np.int64]
+from nestobs.observation.arrays import Floats, Ints
 
 _INF: Final = math.inf
 LEVEL: Final = 0.95

@@ -23,12 +23,10 @@ from dataclasses import dataclass
 from typing import Final
 
 import numpy as np
-from numpy.typing import NDArray
 from scipy.linalg import lapack
 
-Floats = NDArray[np.float64]
-Ints = NDArray[np.int64]
-Flags = NDArray[np.bool_]
+from nestobs.observation.arrays import Flags, Floats, Ints
+
 Solver = Callable[[Ints, Floats], Floats]
 
 GAP: Final = 1e-6

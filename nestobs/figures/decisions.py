@@ -15,7 +15,6 @@ from typing import TYPE_CHECKING, Any, Final
 import numpy as np
 import pandas as pd
 import plotly.graph_objects as go
-from numpy.typing import NDArray
 
 from nestobs.estimate.npmle import Number, Resampled, smoothed
 from nestobs.figures.canvas import (
@@ -46,6 +45,7 @@ from nestobs.figures.canvas import (
     window,
 )
 from nestobs.figures.text import plain
+from nestobs.observation.arrays import Floats
 from nestobs.tuning.simulation import course
 from nestobs.tuning.threshold import posterior_band, posterior_starting
 
@@ -53,7 +53,6 @@ if TYPE_CHECKING:
     from nestobs.join.policy import Policy
     from nestobs.tuning.recommendation import Recommendation
 
-Floats = NDArray[np.float64]
 
 LINE_POINTS: Final = 240
 CELL_POINTS: Final = 200

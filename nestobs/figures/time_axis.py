@@ -14,9 +14,9 @@ import plotly.graph_objects as go
 
 from nestobs.figures.canvas import GREY, INK, ORANGE, PURPLE, filled, hatched, percent, plain_axis
 from nestobs.figures.text import plain
+from nestobs.observation.duration import SECOND_NS
 from nestobs.timeline.uptime import covered, gaps, together, within
 
-_SECOND: Final = 1_000_000_000
 _MOST_TICKS: Final = 5
 _STEPS_S: Final = (1, 5, 10, 30, 60, 300, 600, 1_800, 3_600, 10_800, 21_600, 43_200, 86_400, 172_800, 604_800)
 _MOST_LANES: Final = 4
@@ -65,19 +65,19 @@ class Collector:
 
     def x(self, instants: pd.Series) -> list[float]:
         """Where instants stand on the axis: seconds since the start."""
-        return [(int(at) - self.start) / _SECOND for at in instants.astype("int64")]
+        return [(int(at) - self.start) / SECOND_NS for at in instants.astype("int64")]
 
 
 def axis(start: int, end: int, **more: Any) -> dict[str, Any]:
     """An axis of seconds since `start`, labelled with UTC times; dates where a day begins, and at the first tick."""
-    length_s = max((end - start) / _SECOND, 1e-6)
+    length_s = max((end - start) / SECOND_NS, 1e-6)
     step = next((s for s in _STEPS_S if length_s / s <= _MOST_TICKS), _STEPS_S[-1])
     step *= max(1, int(length_s / step / _MOST_TICKS))
-    first = -(-start // (step * _SECOND)) * step * _SECOND
-    ticks = [int(at) for at in range(first, end + 1, step * _SECOND)]
+    first = -(-start // (step * SECOND_NS)) * step * SECOND_NS
+    ticks = [int(at) for at in range(first, end + 1, step * SECOND_NS)]
     return plain_axis() | {
         "range": [0, length_s],
-        "tickvals": [(at - start) / _SECOND for at in ticks],
+        "tickvals": [(at - start) / SECOND_NS for at in ticks],
         "ticktext": [_tick(at, step, number == 0) for number, at in enumerate(ticks)],
         "title": {"text": "time, UTC", "font": {"size": 12}, "standoff": 6},
         **more,

@@ -10,7 +10,6 @@ from typing import Any, Final
 import numpy as np
 import pandas as pd
 import plotly.graph_objects as go
-from numpy.typing import NDArray
 
 from nestobs.figures.canvas import (
     BLUE,
@@ -43,9 +42,8 @@ from nestobs.figures.canvas import (
 )
 from nestobs.figures.text import plain
 from nestobs.join.flow import GONE, JOINED, LOADING, RELEASED_FAILED, STARTING, Kind
+from nestobs.observation.arrays import Floats
 from nestobs.timeline.joins import KINDS
-
-Floats = NDArray[np.float64]
 
 _VANTAGES: Final = ((BLUE, "/"), (VERMILLION, "\\"), (GREEN, "x"), (PURPLE, "-"))
 _SYMBOLS: Final[dict[str, tuple[str, str, str]]] = {  # colour, symbol of a mark, hatch of a bar

@@ -17,8 +17,8 @@ from typing import Final
 from urllib.parse import urlsplit
 
 from nestobs.errors import UsageError
+from nestobs.observation.duration import SECOND_NS
 
-SECOND_NS: Final = 1_000_000_000
 SHARE: Final = 0.8
 DEFAULT_REQUESTS: Final = 80
 DEFAULT_WINDOW_S: Final = 900.0

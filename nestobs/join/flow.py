@@ -30,7 +30,8 @@ from enum import StrEnum
 from typing import Any, Final, Literal, TypeAlias
 
 from nestobs.join.policy import Policy, Uniform, growth
-from nestobs.observation.nest import SECOND_NS, Nest
+from nestobs.observation.duration import SECOND_NS
+from nestobs.observation.nest import Nest
 from nestobs.observation.schema import Failure, Outcome
 
 STARTING = "The nest is still starting up. Please wait a moment and try again."

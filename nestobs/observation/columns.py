@@ -9,18 +9,8 @@ from typing import Final
 
 import numpy as np
 import pandas as pd
-from numpy.typing import NDArray
 
-Ints = NDArray[np.int64]
-Floats = NDArray[np.float64]
-Flags = NDArray[np.bool_]
-Texts = NDArray[np.object_]
-
-NONE: Final = np.iinfo(np.int64).max
-"""No instant, where the least is looked for."""
-
-BELOW: Final = np.iinfo(np.int64).min
-"""No instant, where the greatest is looked for; numpy's NaT, too."""
+from nestobs.observation.arrays import Flags, Floats, Ints, Texts, count_of
 
 _DENSE: Final = 4
 """Codes up to so many times their number are counted, others hashed."""
@@ -80,11 +70,6 @@ def paired(first: Ints, second: Ints) -> Ints:
     return ranked((first + 1) * (count_of(second) + 1) + second + 1)
 
 
-def count_of(codes: Ints) -> int:
-    """One more than the greatest code."""
-    return int(codes.max(initial=-1)) + 1
-
-
 def instants_of(values: pd.Series) -> tuple[Ints, Flags]:
     """Instants in ns, 0 where null, and which are not null. Raises TypeError for a column of no integers."""
     known = np.asarray(values.notna(), dtype=bool)
@@ -103,17 +88,3 @@ def reals_of(values: pd.Series) -> Floats:
 def equals(values: pd.Series, word: str) -> Flags:
     """Which are that text; a null is none."""
     return np.asarray(values.isin([str(word)]), dtype=bool)
-
-
-def least_at(values: Ints, at: Ints, size: int) -> Ints:
-    """Per place the least value, NONE where there is none."""
-    least = np.full(size, NONE, dtype=np.int64)
-    np.minimum.at(least, at, values)
-    return least
-
-
-def greatest_at(values: Ints, at: Ints, size: int) -> Ints:
-    """Per place the greatest value, BELOW where there is none."""
-    greatest = np.full(size, BELOW, dtype=np.int64)
-    np.maximum.at(greatest, at, values)
-    return greatest

@@ -13,8 +13,8 @@ from typing import Final
 
 from nestobs.errors import AddressError
 from nestobs.nostr import ROOM_KIND, Address, Event, read_naddr, read_public_key
+from nestobs.observation.duration import SECOND_NS
 
-SECOND_NS: Final = 1_000_000_000
 STATUSES: Final = ("open", "private", "closed")
 _ROOM_ID = re.compile(r"[A-Za-z0-9._~-]{1,255}")
 

@@ -14,8 +14,6 @@ This is the only module that spells column names: `COLUMNS` is the schema of the
 
 from __future__ import annotations
 
-import json
-import math
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
@@ -315,39 +313,3 @@ def from_row(row: Mapping[str, Any]) -> Observation:
     if values["connection_reused"] is not None:
         values["connection_reused"] = bool(values["connection_reused"])
     return Observation(**values)
-
-
-def detail(**facts: object) -> str:
-    """Facts as bounded JSON for the `detail` column: texts are shortened until it fits in `DETAIL_BYTES`.
-
-    None values are left out. Lone surrogates and control characters survive as JSON escapes.
-    """
-    kept = {name: _finite(value) for name, value in facts.items() if value is not None}
-    limit = DETAIL_BYTES // 4
-    text = json.dumps(kept, default=str)
-    while len(text) > DETAIL_BYTES:
-        kept = {name: _shorten(value, limit) for name, value in kept.items()} | {"cut": True}
-        text = json.dumps(kept, default=str)
-        if limit < 8:
-            return json.dumps({"cut": True})
-        limit //= 2
-    return text
-
-
-def _finite(value: object) -> object:
-    """The value with NaN and infinities as text, since JSON has neither."""
-    if isinstance(value, float) and not math.isfinite(value):
-        return str(value)
-    if isinstance(value, Mapping):
-        return {str(key): _finite(inner) for key, inner in value.items()}
-    return [_finite(inner) for inner in value] if isinstance(value, list | tuple) else value
-
-
-def _shorten(value: object, limit: int) -> object:
-    if isinstance(value, str) and len(value) > limit:
-        return value[:limit] + "…"
-    if isinstance(value, Mapping):
-        return {str(key)[:limit]: _shorten(inner, limit) for key, inner in list(value.items())[:limit]}
-    if isinstance(value, list | tuple):
-        return [_shorten(inner, limit) for inner in value[:limit]]
-    return value

@@ -13,11 +13,11 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Final, Self
 
 from nestobs.errors import UsageError
+from nestobs.observation.duration import SECOND_NS
 
 if TYPE_CHECKING:
     import pandas as pd
 
-SECOND_NS: Final = 1_000_000_000
 DAY_S: Final = 86_400
 _UNITS: Final = {"s": 1, "m": 60, "min": 60, "h": 3_600, "d": DAY_S, "w": 7 * DAY_S}
 _DAY, _INSTANT = r"\d{4}-\d\d-\d\d", r"\d{4}-\d\d-\d\dT\d{6}Z"

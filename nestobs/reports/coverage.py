@@ -17,7 +17,8 @@ from numpy.typing import NDArray
 from nestobs.figures import percent, plain
 from nestobs.figures.propagation import collector_strip
 from nestobs.figures.time_axis import Collector
-from nestobs.observation.window import SECOND_NS, Window
+from nestobs.observation.duration import SECOND_NS
+from nestobs.observation.window import Window
 from nestobs.reports.display import Section, Table, Text
 from nestobs.store.store import Store
 from nestobs.timeline.uptime import GAP_S, NEEDED, covered, disturbances, gaps, spans, together

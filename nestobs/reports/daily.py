@@ -21,7 +21,9 @@ from nestobs.estimate.comparison import JOINABLE, Change, Ends, Span
 from nestobs.figures import amount, percent, plain, span
 from nestobs.figures.comparison import difference_words, name_of
 from nestobs.join.policy import MANUAL_RETRY, Policy
-from nestobs.observation.window import DAY_S, SECOND_NS, Window
+from nestobs.observation.detail import finite
+from nestobs.observation.duration import SECOND_NS
+from nestobs.observation.window import DAY_S, Window
 from nestobs.reports.dataset import FOLLOW_S, LEAD_S
 from nestobs.reports.display import Judged, Result, Section, Table, Text
 from nestobs.store.store import Store
@@ -322,20 +324,16 @@ def _facts(daily: Daily, now: Span) -> dict[str, float | str | None]:
     lost, median = lost_share(now), median_delay(now, daily.rules.layer)
     tuned = daily.tuned
     return {
-        "median_delay_low_s": _finite(median.low) if median else None,
-        "median_delay_high_s": _finite(median.high) if median else None,
-        "lost_share": _finite(lost.least) if lost else None,
-        "lost_share_low": _finite(lost.low) if lost else None,
-        "lost_share_high": _finite(lost.high) if lost else None,
-        "message_threshold_s": _finite(tuned.message_threshold_s.value) if tuned else None,
-        "give_up_age_s": _finite(tuned.policy.give_up_age_s) if tuned else None,
+        "median_delay_low_s": finite(median.low) if median else None,
+        "median_delay_high_s": finite(median.high) if median else None,
+        "lost_share": finite(lost.least) if lost else None,
+        "lost_share_low": finite(lost.low) if lost else None,
+        "lost_share_high": finite(lost.high) if lost else None,
+        "message_threshold_s": finite(tuned.message_threshold_s.value) if tuned else None,
+        "give_up_age_s": finite(tuned.policy.give_up_age_s) if tuned else None,
         "changes": float(sum(one.differs for one in daily.found)),
         "changes_among_all": float(sum(one.differs and one.remains for one in daily.found)),
     }
-
-
-def _finite(value: float) -> float | None:
-    return float(value) if math.isfinite(value) else None
 
 
 def changed(daily: Daily) -> Section:

@@ -13,8 +13,9 @@ from typing import Final
 import numpy as np
 import pandas as pd
 
+from nestobs.observation.duration import SECOND_NS
 from nestobs.observation.schema import COLUMNS
-from nestobs.observation.window import SECOND_NS, Window
+from nestobs.observation.window import Window
 from nestobs.store.store import Store
 from nestobs.timeline.intervals import timelines
 from nestobs.timeline.joins import joins

@@ -19,6 +19,7 @@ import pandas as pd
 from nestobs import figures
 from nestobs.errors import UsageError
 from nestobs.figures import plain
+from nestobs.observation.duration import SECOND_NS
 from nestobs.reports.display import Figures, Table, Text
 from nestobs.store.store import Store
 from nestobs.timeline import calibration as calibrate
@@ -29,7 +30,6 @@ if TYPE_CHECKING:
     import plotly.graph_objects as go
 
 MOST_SWIMLANES: Final = 8
-_SECOND: Final = 1_000_000_000
 _STAND_IN: Final = (
     "LiveKit was a stand-in here: it lists rooms and speaks the signalling handshake, but carries no media. What is"
     " said of livekit:media in this report is not about a real LiveKit server."
@@ -142,7 +142,7 @@ def _livekit(observed: pd.DataFrame, facts: Mapping[str, Any]) -> str:
 def _watched(observed: pd.DataFrame, lines: pd.DataFrame) -> dict[str, float]:
     last = observed[observed["trace_id"] != ""].groupby("trace_id")["sent_at"].max()
     origin = lines.dropna(subset=["origin_at"]).groupby("trace_id")["origin_at"].first()
-    return {str(t): (int(last[t]) - origin[t].value) / _SECOND for t in origin.index if t in last.index}
+    return {str(t): (int(last[t]) - origin[t].value) / SECOND_NS for t in origin.index if t in last.index}
 
 
 # tables
@@ -158,7 +158,7 @@ def heading(found: Story) -> Text:
 
 
 def _about(found: Story) -> str:
-    span, places = (found.last_at - found.first_at) / _SECOND, found.timelines["vantage"].nunique()
+    span, places = (found.last_at - found.first_at) / SECOND_NS, found.timelines["vantage"].nunique()
     return (
         f"{_many(_nests(found), 'nest')} watched from {_many(places, 'vantage point')} for {span:.0f} s;"
         f" {_many(len(found.joins), 'join')} came to a verdict."

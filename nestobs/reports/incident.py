@@ -23,9 +23,10 @@ from nestobs import figures
 from nestobs.errors import AddressError
 from nestobs.figures import plain
 from nestobs.nostr import Address, write_naddr
+from nestobs.observation.duration import SECOND_NS
 from nestobs.observation.nest import read_address
 from nestobs.observation.schema import Operation, Source
-from nestobs.observation.window import SECOND_NS, Window
+from nestobs.observation.window import Window
 from nestobs.reports.coverage import part_of
 from nestobs.reports.dataset import FOLLOW_S, LEAD_S
 from nestobs.reports.display import Result, Section, Table, Text

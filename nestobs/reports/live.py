@@ -17,9 +17,10 @@ import pandas as pd
 
 from nestobs import figures
 from nestobs.figures import plain
+from nestobs.observation.duration import SECOND_NS
 from nestobs.observation.window import length
 from nestobs.reports.display import LEFT, Result
-from nestobs.sources.clock import SECOND_NS, Clock
+from nestobs.sources.clock import Clock
 from nestobs.store.follow import BATCH, backlog, opened
 from nestobs.timeline.board import MOST_NESTS, Board, Row, State, View, by_kind, span
 

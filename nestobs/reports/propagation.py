@@ -20,6 +20,7 @@ from nestobs.estimate.proportion import share
 from nestobs.figures import amount, layer_label, layer_order, percent, plain, propagation, span
 from nestobs.figures.proportions import share_lanes
 from nestobs.figures.time_axis import Collector
+from nestobs.observation.detail import finite
 from nestobs.reports import coverage as collectors
 from nestobs.reports.dataset import Observed, read
 from nestobs.reports.display import Result, Section, Table, Text, drawn
@@ -230,9 +231,9 @@ def result(found: Found, most_median_s: float = 0.0, least_nests: int = LEAST_NE
     slowest = max((row["q50_s"] for row in medians.values()), default=math.nan)
     low, high = agreement.total(found.stretches)
     facts = {
-        "median_joinable_s": _finite(slowest),
-        "agreement_least": _finite(low),
-        "agreement_most": _finite(high),
+        "median_joinable_s": finite(slowest),
+        "agreement_least": finite(low),
+        "agreement_most": finite(high),
         "not_seen": float(seen.timelines["right_censored"].sum()),
     }
     shared: dict[str, Any] = {"coverage": part, "rows": seen.counts, "facts": facts}
@@ -252,7 +253,3 @@ def _above(row: dict[str, Any], limit: float) -> str:
         f"From {plain(row['name'], 32)} half of the nests could be joined after {_quantile(row, 'q50')}: more than the"
         f" {limit:g} s that were asked for."
     )
-
-
-def _finite(value: float) -> float | None:
-    return float(value) if math.isfinite(value) else None

@@ -20,6 +20,7 @@ import nestobs
 from nestobs import figures
 from nestobs.errors import StoreError, UsageError
 from nestobs.figures import percent
+from nestobs.observation.detail import finite
 from nestobs.observation.window import Window
 from nestobs.reports import tables
 from nestobs.reports.demo import lab_facts
@@ -350,16 +351,12 @@ def result(tuned: Tuned) -> Result:
     facts: dict[str, float | str | None] = {
         "policy": found.policy.name,
         "kept": str(found.kept).lower(),
-        "message_threshold_s": _finite(threshold.value),
-        "message_threshold_low_s": _finite(threshold.lower),
-        "message_threshold_high_s": _finite(threshold.upper),
-        "give_up_age_s": _finite(found.policy.give_up_age_s),
+        "message_threshold_s": finite(threshold.value),
+        "message_threshold_low_s": finite(threshold.lower),
+        "message_threshold_high_s": finite(threshold.upper),
+        "give_up_age_s": finite(found.policy.give_up_age_s),
     }
     return Result("good", [found.why], None, rows | {"nests": found.nests}, facts)
-
-
-def _finite(value: float) -> float | None:
-    return float(value) if math.isfinite(value) else None
 
 
 def seen_so_far(tuned: Tuned) -> go.Figure | Text:

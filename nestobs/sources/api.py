@@ -26,10 +26,11 @@ import httpx
 from nestobs.errors import UsageError
 from nestobs.join.budget import Limiter, retry_after_s
 from nestobs.nostr import Keys, http_auth
-from nestobs.observation.schema import Failure, FailureLayer, Observation, Operation, Outcome, Role, Source, detail
+from nestobs.observation.detail import detail
+from nestobs.observation.duration import SECOND_NS
+from nestobs.observation.schema import Failure, FailureLayer, Observation, Operation, Outcome, Role, Source
 from nestobs.sources.vantage import NO_TRACE, Trace, Vantage
 
-SECOND_NS: Final = 1_000_000_000
 BODY_BYTES: Final = 262_144
 IN_FLIGHT: Final = 16
 """Polls of one API that may be under way at once from one vantage; further ones wait, and their rows show it by

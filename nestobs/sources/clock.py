@@ -19,7 +19,8 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Final
 
-SECOND_NS: Final = 1_000_000_000
+from nestobs.observation.duration import SECOND_NS
+
 STEP_S: Final = 0.2
 """A departure of wall from anchored time above this is a step."""
 

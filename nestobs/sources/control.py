@@ -11,10 +11,10 @@ import asyncio
 from typing import Final
 
 from nestobs.errors import UsageError
+from nestobs.observation.duration import SECOND_NS
 from nestobs.observation.schema import Failure, FailureLayer, Observation, Operation, Outcome, Source
 from nestobs.sources.vantage import NO_TRACE, Vantage
 
-SECOND_NS: Final = 1_000_000_000
 QUIET_S: Final = 2.0
 TIMEOUT_S: Final = 3.0
 _UNREACHED: Final = frozenset({Failure.DNS, Failure.UNREACHABLE, Failure.TIMEOUT, Failure.RESET, Failure.REFUSED})

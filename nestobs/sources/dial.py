@@ -22,8 +22,9 @@ from websockets.exceptions import InvalidHandshake, InvalidStatus, InvalidURI
 from websockets.uri import WebSocketURI, parse_uri
 
 from nestobs.errors import UsageError
+from nestobs.observation.duration import SECOND_NS
 from nestobs.observation.schema import Failure, FailureLayer, Outcome
-from nestobs.sources.clock import SECOND_NS, Clock
+from nestobs.sources.clock import Clock
 
 FRAME_BYTES: Final = 2 * 1024 * 1024
 """A longer message ends the connection: no honest event is near it."""

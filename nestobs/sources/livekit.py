@@ -25,11 +25,12 @@ import websockets
 from websockets.asyncio.client import ClientConnection
 
 from nestobs.errors import UsageError
-from nestobs.observation.schema import Failure, FailureLayer, Observation, Operation, Outcome, Role, Source, detail
+from nestobs.observation.detail import detail
+from nestobs.observation.duration import SECOND_NS
+from nestobs.observation.schema import Failure, FailureLayer, Observation, Operation, Outcome, Role, Source
 from nestobs.sources.dial import NotOpened, dial, read_url, trust
 from nestobs.sources.vantage import Trace, Vantage
 
-SECOND_NS: Final = 1_000_000_000
 PROTOCOL: Final = 16
 PING_S: Final = 5.0
 RTC_TRIES: Final = 4

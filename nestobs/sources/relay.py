@@ -38,8 +38,9 @@ from websockets.exceptions import ConnectionClosed
 from nestobs import nostr
 from nestobs.errors import NestobsError, UsageError
 from nestobs.nostr import Address, Event, Keys, MalformedEvent
-from nestobs.observation.schema import Failure, FailureLayer, Observation, Operation, Outcome, Role, Source, detail
-from nestobs.sources.clock import SECOND_NS
+from nestobs.observation.detail import detail
+from nestobs.observation.duration import SECOND_NS
+from nestobs.observation.schema import Failure, FailureLayer, Observation, Operation, Outcome, Role, Source
 from nestobs.sources.connection import (
     End,
     Feed,

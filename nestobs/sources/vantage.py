@@ -12,17 +12,10 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
-from nestobs.observation.schema import (
-    HEARTBEAT_S,
-    Failure,
-    FailureLayer,
-    Observation,
-    Operation,
-    Outcome,
-    Source,
-    detail,
-)
-from nestobs.sources.clock import SECOND_NS, Clock, Disturbance, LoopWatch, uuid7
+from nestobs.observation.detail import detail
+from nestobs.observation.duration import SECOND_NS
+from nestobs.observation.schema import HEARTBEAT_S, Failure, FailureLayer, Observation, Operation, Outcome, Source
+from nestobs.sources.clock import Clock, Disturbance, LoopWatch, uuid7
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,7 +116,7 @@ class Vantage:
         }
         self.record(
             NO_TRACE,
-            sent_at=found.at - round(abs(found.size_s) * 1e9) if found.kind != "clock_step" else found.at,
+            sent_at=found.at - round(abs(found.size_s) * SECOND_NS) if found.kind != "clock_step" else found.at,
             received_at=found.at,
             source=Source.CLOCK,
             target="clock:",

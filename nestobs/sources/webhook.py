@@ -17,8 +17,9 @@ from typing import Any, Final, TypeAlias
 from aiohttp import web
 
 from nestobs.errors import NestobsError, UsageError
-from nestobs.observation.schema import Failure, FailureLayer, Observation, Operation, Outcome, Source, detail
-from nestobs.sources.clock import SECOND_NS
+from nestobs.observation.detail import detail
+from nestobs.observation.duration import SECOND_NS
+from nestobs.observation.schema import Failure, FailureLayer, Observation, Operation, Outcome, Source
 from nestobs.sources.vantage import NO_TRACE, Trace, Vantage
 
 BODY_BYTES: Final = 64 * 1024

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Final
 
 from nestobs.errors import ForeignStoreError, StoreError
+from nestobs.observation.duration import SECOND_NS
 from nestobs.observation.schema import Observation
 from nestobs.store.store import Store
 
@@ -46,7 +47,7 @@ def backlog(store: Store, last_s: float = LAST_S) -> tuple[Iterator[list[Observa
     """
     end = _last_row(store)
     newest = _newest_at(store, end)
-    return _parts(store, newest - round(last_s * 1e9), newest) if newest is not None else iter(()), end
+    return _parts(store, newest - round(last_s * SECOND_NS), newest) if newest is not None else iter(()), end
 
 
 def _parts(store: Store, start: int, newest: int) -> Iterator[list[Observation]]:

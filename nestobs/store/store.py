@@ -35,6 +35,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
 from nestobs.errors import ForeignStoreError, NestobsError, StoreError, StoreFullError, UsageError
+from nestobs.observation.duration import SECOND_NS
 from nestobs.observation.schema import COLUMNS, Observation, from_row
 from nestobs.store import parquet as sealed
 from nestobs.store.parquet import AT, ID, NAMES, Filters
@@ -54,7 +55,7 @@ BATCH_S = 0.05
 QUEUE_ROWS = 20_000
 """`append` blocks while this many rows wait for the disk."""
 
-DAY = 86_400 * 10**9
+DAY = 86_400 * SECOND_NS
 _BUSY_S = 30.0
 _CHUNK_ROWS = 50_000
 _INT64 = 2**63 - 1

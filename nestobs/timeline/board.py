@@ -26,13 +26,14 @@ names; a nest that was let go does not come back. No clock is read: `now` is giv
 from __future__ import annotations
 
 import hashlib
-import json
 from collections import OrderedDict
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any, Final
 
+from nestobs.observation.detail import facts_of
+from nestobs.observation.duration import SECOND_NS
 from nestobs.observation.schema import Failure, Observation, Operation, Outcome, Source
 
 MOST_NESTS: Final = 50
@@ -46,8 +47,6 @@ _AHEAD_S: Final = 60
 LONGEST_NAME: Final = 200
 _REMEMBERED: Final = 100
 """So many times `most` nests that were let go are remembered by a hash."""
-
-_SECOND: Final = 1_000_000_000
 
 
 class State(StrEnum):
@@ -82,7 +81,7 @@ class Change:
     def as_dict(self) -> dict[str, Any]:
         """JSON data; `at` in seconds."""
         return {
-            "at": self.at / _SECOND,
+            "at": self.at / SECOND_NS,
             "nest": self.nest,
             "room": self.room,
             "layer": self.layer,
@@ -165,7 +164,7 @@ class Board:
 
     def __init__(self, *, most: int = MOST_NESTS, message_s: float = MESSAGE_S) -> None:
         self._most = max(1, most)
-        self._message_ns = round(message_s * _SECOND)
+        self._message_ns = round(message_s * SECOND_NS)
         self._nests: dict[str, _Nest] = {}
         self._by: dict[str, _Nest] = {}
         self._gone: OrderedDict[str, None] = OrderedDict()
@@ -232,7 +231,7 @@ class Board:
         if begins and row.sent_at == cell.proof_sent:
             return  # folded again: what came of it is known
         cell.asked_at = cell.proof_sent = row.sent_at
-        facts = {} if begins else _facts(row.detail)
+        facts = {} if begins else facts_of(row.detail)
         kind = str(facts.get("verdict", "")).replace("_", " ")
         if begins:
             cell.state, cell.why = State.STARTING, "under way"
@@ -337,7 +336,7 @@ class Board:
     def _row(self, nest: _Nest, now: int) -> Row:
         lanes: dict[str, list[tuple[State, str]]] = {}
         for (layer, _), cell in nest.cells.items():
-            quiet = cell.state is State.STARTING and now - cell.asked_at > QUIET_S * _SECOND
+            quiet = cell.state is State.STARTING and now - cell.asked_at > QUIET_S * SECOND_NS
             told = (State.UNKNOWN, "nothing since") if quiet else (cell.state, cell.why)
             lanes.setdefault(layer, []).append(told)
         made = tuple(_lane(layer, lanes[layer]) for layer in sorted(lanes, key=_order))
@@ -346,11 +345,11 @@ class Board:
             nest=nest.nest,
             room=nest.room,
             state=state,
-            age_s=(now - nest.origin) / _SECOND,
-            asked_s=(now - nest.asked_at) / _SECOND,
+            age_s=(now - nest.origin) / SECOND_NS,
+            asked_s=(now - nest.asked_at) / SECOND_NS,
             lanes=made,
             message=nest.message,
-            message_age_s=(nest.message_at - nest.origin) / _SECOND,
+            message_age_s=(nest.message_at - nest.origin) / SECOND_NS,
         )
 
 
@@ -378,7 +377,7 @@ def _change(nest: _Nest, row: Observation, layer: str, was: State | None, cell: 
         was=was,
         state=cell.state,
         why=cell.why,
-        age_s=(_shared(row) - nest.origin) / _SECOND,
+        age_s=(_shared(row) - nest.origin) / SECOND_NS,
         message=nest.message if layer == JOIN and cell.state is not State.STARTING else "",
     )
 
@@ -396,7 +395,7 @@ def _short(text: str, limit: int = LONGEST_NAME) -> str:
 
 def _shared(row: Observation) -> int:
     """The sending on the reference clock, as far as that is known."""
-    return row.sent_at - round((row.clock_offset_s or 0.0) * _SECOND)
+    return row.sent_at - round((row.clock_offset_s or 0.0) * SECOND_NS)
 
 
 def _refused(row: Observation) -> str:
@@ -406,18 +405,10 @@ def _refused(row: Observation) -> str:
 def _created(detail: str, at: int) -> tuple[int, int]:
     """The rank and instant of an event's created_at; those of a mere row, where it has none that can be (a stranger's
     date in the future would keep its nest on the board for ever)."""
-    facts = _facts(detail)
+    facts = facts_of(detail)
     stamps = [facts.get(name) for name in ("created_at", "first_created_at")]
-    known = [stamp * _SECOND for stamp in stamps if type(stamp) is int and 0 < stamp < 2**33]
-    return (2, min(known)) if known and min(known) <= at + _AHEAD_S * _SECOND else (3, at)
-
-
-def _facts(detail: str) -> dict[str, Any]:
-    try:
-        found = json.loads(detail)
-    except (ValueError, RecursionError):
-        return {}
-    return found if isinstance(found, dict) else {}
+    known = [stamp * SECOND_NS for stamp in stamps if type(stamp) is int and 0 < stamp < 2**33]
+    return (2, min(known)) if known and min(known) <= at + _AHEAD_S * SECOND_NS else (3, at)
 
 
 # for figures and tables

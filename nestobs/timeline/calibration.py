@@ -24,6 +24,7 @@ from typing import Any, Final, TypeAlias, cast
 import numpy as np
 import pandas as pd
 
+from nestobs.observation.duration import SECOND_NS
 from nestobs.observation.schema import Column
 
 SCHEMA: Final[tuple[Column, ...]] = (
@@ -45,7 +46,6 @@ SCHEMA: Final[tuple[Column, ...]] = (
 """The columns of `coverage`, in order; types as in timeline.SCHEMA, flag is pandas' nullable boolean."""
 
 _DTYPES: Final = {"text": "str", "real": "float64", "flag": "boolean"}
-_SECOND: Final = 1_000_000_000
 _INF: Final = math.inf
 Truth: TypeAlias = Mapping[str, Any]
 
@@ -167,7 +167,7 @@ def _judged(row: Mapping[str, Any], layer: str, place: _Place | None) -> dict[st
         "contains": not cause if judged else None,
         "truth_not_yet_s": _since(origin, shown[0]) if shown else math.nan,
         "truth_now_s": _since(origin, shown[1]) if shown else _INF if place else math.nan,
-        "truth_width_s": (shown[1] - shown[0]) / _SECOND if shown else math.nan,
+        "truth_width_s": (shown[1] - shown[0]) / SECOND_NS if shown else math.nan,
         **{name: row[name] for name in ("lower_s", "upper_s", "width_s", "spacing_s")},
         "miss_by_s": miss if judged else math.nan,
         "cause": f"{cause} ({row['marked']})" if cause and row["marked"] else cause,
@@ -200,9 +200,9 @@ def _against(lower: float, upper: float, bracket: tuple[int, int]) -> tuple[str,
     """(lower, upper] against (not_yet, now], ns; a bracket of no width is its one instant."""
     not_yet, now = bracket
     if upper < min(not_yet + 1, now):
-        return "too early", (not_yet - upper) / _SECOND
+        return "too early", (not_yet - upper) / SECOND_NS
     if lower >= now:
-        return "too late", (lower - now) / _SECOND
+        return "too late", (lower - now) / SECOND_NS
     return "", 0.0
 
 
@@ -216,8 +216,8 @@ def _ends(row: Mapping[str, Any], origin: int | None) -> tuple[float, float]:
 
 def _instant(origin: int, seconds: float) -> float:
     """ns as an int, exact to the nanosecond; an infinite end stays infinite."""
-    return seconds if not math.isfinite(seconds) else origin + round(seconds * _SECOND)
+    return seconds if not math.isfinite(seconds) else origin + round(seconds * SECOND_NS)
 
 
 def _since(origin: int | None, instant: int) -> float:
-    return math.nan if origin is None else (instant - origin) / _SECOND
+    return math.nan if origin is None else (instant - origin) / SECOND_NS

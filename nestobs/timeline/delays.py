@@ -23,7 +23,9 @@ from urllib.parse import urlsplit
 import numpy as np
 import pandas as pd
 
-from nestobs.observation.columns import Flags, codes_of, equals
+from nestobs.observation.arrays import Flags
+from nestobs.observation.columns import codes_of, equals
+from nestobs.observation.duration import SECOND_NS
 from nestobs.observation.schema import Operation, Outcome, Source
 
 BlockKind = Literal["day and host", "hour and host", "nest"]
@@ -31,7 +33,6 @@ LEAST_BLOCKS: Final = 20
 """Blocks are made finer until there are so many, or until each nest is one."""
 
 _INF: Final = float("inf")
-_SECOND: Final = 1_000_000_000
 _ASKS: Final = (Operation.INFO, Operation.JOIN, Operation.GUEST)
 _KEY: Final = ["unit", "vantage"]
 _ROUTE_ENDS: Final = ("join_lower_s", "join_upper_s", "guest_lower_s", "guest_upper_s")
@@ -133,7 +134,7 @@ def round_trip_s(observations: pd.DataFrame, host: str | Collection[str] = ()) -
     proven = equals(outcome, Outcome.VISIBLE) | equals(outcome, Outcome.ABSENT)
     proven &= observations["received_at"].notna().to_numpy(bool)
     chosen = observations[asked_at(observations, host) & proven]
-    spent = (chosen["received_at"] - chosen["sent_at"]).astype("float64") / _SECOND
+    spent = (chosen["received_at"] - chosen["sent_at"]).astype("float64") / SECOND_NS
     return float(spent.median()) if len(spent) else 0.0
 
 

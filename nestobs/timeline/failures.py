@@ -10,18 +10,19 @@ Failures are taken to be independent of each other, of the nest and of the time.
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Collection
 from dataclasses import dataclass, field
-from typing import Any, Final
+from typing import Final
 
 import numpy as np
 import pandas as pd
 
 from nestobs.join.flow import Guest, Info, Join, Reply, Signal
-from nestobs.observation.columns import Floats, equals, units_of
-from nestobs.observation.nest import SECOND_NS
+from nestobs.observation.arrays import Floats
+from nestobs.observation.columns import equals, units_of
+from nestobs.observation.detail import facts_of
+from nestobs.observation.duration import SECOND_NS
 from nestobs.observation.schema import Failure, Operation, Outcome, Role, Source
 from nestobs.timeline.delays import asked_at
 
@@ -172,9 +173,8 @@ def _tally(rows: pd.DataFrame) -> Tally:
 
 def _retry_after_s(detail: object) -> float | None:
     try:
-        facts: Any = json.loads(str(detail))
-        wait_s = float(facts["retry-after"])
-    except (ValueError, TypeError, KeyError, RecursionError):
+        wait_s = float(facts_of(detail)["retry-after"])
+    except (ValueError, TypeError, KeyError, OverflowError):
         return None
     return wait_s if math.isfinite(wait_s) and wait_s >= 0 else None
 

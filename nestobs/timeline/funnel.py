@@ -21,12 +21,10 @@ import numpy as np
 import pandas as pd
 from numpy.typing import ArrayLike, NDArray
 
+from nestobs.observation.arrays import Flags, Floats, Ints
+from nestobs.observation.duration import SECOND_NS
 from nestobs.observation.schema import Column, Failure, Operation, Outcome, Role, Source
 from nestobs.timeline.joins import SETTLED_S
-
-Flags = NDArray[np.bool_]
-Floats = NDArray[np.float64]
-Ints = NDArray[np.int64]
 
 SCHEMA: Final[tuple[Column, ...]] = (
     Column("run_id", "text", "UUIDv7", "the run that joined", False),
@@ -75,7 +73,6 @@ _WORDS: Final = {
     Failure.BAD_TOKEN: "bad token",
     Failure.BUDGET: "own budget",
 }
-_SECOND: Final = 1_000_000_000
 
 
 def journeys(observations: pd.DataFrame, made: pd.DataFrame) -> pd.DataFrame:
@@ -179,7 +176,7 @@ def _steps(observations: pd.DataFrame, table: pd.DataFrame) -> pd.DataFrame:
     sent = rows["sent_at"].to_numpy(np.int64)
     waited = np.nan_to_num(_reals(rows["timeout_s"]))
     ended = np.asarray(rows["received_at"].astype("Int64").fillna(0), dtype=np.int64)
-    took = np.where(rows["received_at"].notna(), (ended - sent) / _SECOND, waited)
+    took = np.where(rows["received_at"].notna(), (ended - sent) / SECOND_NS, waited)
     return rows.assign(answer=_answers(rows), took_s=np.maximum(took, 0.0))
 
 
@@ -252,7 +249,7 @@ def _had(observations: pd.DataFrame, table: pd.DataFrame) -> pd.Series:
 
     had = table["joined"].to_numpy(dtype=bool) | (last(Outcome.VISIBLE, "sent_at") >= arrived)
     under_way = last(Outcome.VISIBLE, "received_at") >= arrived
-    watched = last(Outcome.ABSENT, "sent_at") >= arrived + round(SETTLED_S * _SECOND)
+    watched = last(Outcome.ABSENT, "sent_at") >= arrived + round(SETTLED_S * SECOND_NS)
     told = pd.array(had, dtype="boolean")
     told[~had & (under_way | ~watched)] = pd.NA
     return pd.Series(told, index=table.index)
@@ -273,7 +270,7 @@ def _times(steps: pd.DataFrame, table: pd.DataFrame) -> dict[str, Floats]:
     received = np.asarray(steps["received_at"].astype("Int64").fillna(-1), dtype=np.int64)
     np.maximum.at(entered, join[inside], received[inside])
     told = table["joined"].to_numpy(dtype=bool) & (entered >= 0)
-    total = (entered - table["arrived_at"].astype("int64").to_numpy(np.int64)) / _SECOND
+    total = (entered - table["arrived_at"].astype("int64").to_numpy(np.int64)) / SECOND_NS
     times = {"waiting_s": np.maximum(total - sum(spent.values()), 0.0)} | spent | {"total_s": total}
     return {name: np.where(told, values, np.nan) for name, values in times.items()}
 

@@ -15,7 +15,6 @@ was asked; what was never asked is a gap, and no fact.
 from __future__ import annotations
 
 import itertools
-import json
 import math
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -25,19 +24,10 @@ import numpy as np
 import pandas as pd
 
 from nestobs.join.flow import Kind
-from nestobs.observation.columns import (
-    NONE,
-    Flags,
-    Ints,
-    Texts,
-    codes_of,
-    count_of,
-    equals,
-    instants_of,
-    least_at,
-    paired,
-    ranked,
-)
+from nestobs.observation.arrays import NONE, Flags, Ints, Texts, count_of, least_at
+from nestobs.observation.columns import codes_of, equals, instants_of, paired, ranked
+from nestobs.observation.detail import facts_of
+from nestobs.observation.duration import SECOND_NS
 from nestobs.observation.schema import Failure, Operation, Outcome, Role, Source
 from nestobs.timeline.intervals import MARKS, layers_of
 
@@ -65,7 +55,6 @@ _ANSWERS: Final = {
     Outcome.REFUSED: REFUSED,
     Outcome.PROBE_ERROR: OURS,
 }
-_SECOND: Final = 1_000_000_000
 _NEVER_ENDED: Final = "cut off"
 
 REQUESTS: Final = (
@@ -136,10 +125,10 @@ def _asked(number: int, arrival: dict[str, Any], asked: Iterable[dict[str, Any]]
             "step": step,
             "way": step if row["source"] == Source.API else "LiveKit",
             "round": turn,
-            "waited_s": max(0.0, (sent - ready) / _SECOND),
+            "waited_s": max(0.0, (sent - ready) / SECOND_NS),
             "sent_at": sent,
-            "from_s": (sent - arrived) / _SECOND,
-            "to_s": math.nan if received is None else (received - arrived) / _SECOND,
+            "from_s": (sent - arrived) / SECOND_NS,
+            "to_s": math.nan if received is None else (received - arrived) / SECOND_NS,
             "answer": _ANSWERS.get(Outcome(str(row["outcome"])), NOTHING),
             "status": None if pd.isna(row["status"]) else int(row["status"]),
             "failure": "" if pd.isna(row["failure"]) else str(row["failure"]),
@@ -168,7 +157,7 @@ def attempts(observations: pd.DataFrame, joins: pd.DataFrame) -> pd.DataFrame:
 
 
 def _attempt(number: int, arrival: dict[str, Any], mine: pd.DataFrame, row: dict[str, Any]) -> dict[str, Any]:
-    facts = _facts(arrival["detail"])
+    facts = facts_of(arrival["detail"])
     ways = mine.loc[mine["way"] != "LiveKit", ["step", "answer"]].to_numpy().tolist()
     pairs = itertools.pairwise(ways)
     return {
@@ -230,7 +219,7 @@ def _layer(row: dict[str, Any], asked: pd.DataFrame) -> dict[str, Any]:
         "origin_at": origin,
         "first_at": first,
         "last_at": last,
-        "last_s": math.nan if origin is None else (last - origin) / _SECOND,
+        "last_s": math.nan if origin is None else (last - origin) / SECOND_NS,
         "answers": ", ".join(f"{word} x {count}" for word, count in counts.items()),
         "refused": int((asked["outcome"] == Outcome.REFUSED).sum()),
     }
@@ -388,7 +377,7 @@ def _events(observations: pd.DataFrame) -> Iterator[dict[str, Any]]:
     """What visible answers of relays said of the event, each different saying once."""
     told = observations[observations["source"].isin([Source.RELAY, Source.CLIENT])]
     for detail in dict.fromkeys(told.loc[told["outcome"] == Outcome.VISIBLE, "detail"]):
-        yield _facts(detail)
+        yield facts_of(detail)
 
 
 def _joined(attempts: pd.DataFrame) -> Iterator[str]:
@@ -408,7 +397,7 @@ def _joined(attempts: pd.DataFrame) -> Iterator[str]:
 
 def _silences(observations: pd.DataFrame) -> Iterator[str]:
     sent = np.sort(observations["sent_at"].to_numpy(np.int64))
-    gaps = np.diff(sent) / _SECOND
+    gaps = np.diff(sent) / SECOND_NS
     for place in np.flatnonzero(gaps > GAP_S)[:3]:
         yield (
             f"Nothing was asked from {_clock(int(sent[place]))} to {_clock(int(sent[place + 1]))}"
@@ -581,7 +570,7 @@ def ranking(observations: pd.DataFrame) -> pd.DataFrame:
     joins = equals(named["source"], Source.JOIN) & equals(named["operation"], Operation.VERDICT)
     found = found.assign(**_ended(named, about, joins, intent, visible))
     found = found.assign(**_came(named, about, np.where(proven, layer, -1), layers, visible))
-    found["last_s"] = (found.pop("last_at") - found["first_at"]) / _SECOND
+    found["last_s"] = (found.pop("last_at") - found["first_at"]) / SECOND_NS
     order = found.assign(name=about.names).sort_values(
         ["failed", "unseen", "last_s", "first_at", "name"],
         ascending=[False, False, False, True, True],
@@ -671,24 +660,11 @@ def _came(named: pd.DataFrame, about: _About, layer: Ints, layers: Texts, visibl
 # words
 
 
-def _facts(detail: object) -> dict[str, Any]:
-    """A detail's facts; texts less what UTF-8 cannot carry (a lone surrogate)."""
-    try:
-        found = json.loads(str(detail))
-    except (ValueError, RecursionError):
-        return {}
-    facts = found if isinstance(found, dict) else {}
-    return {
-        name: value.encode("utf-8", "replace").decode() if isinstance(value, str) else value
-        for name, value in facts.items()
-    }
-
-
 def latest_event(observations: pd.DataFrame) -> dict[str, Any]:
     """What the newest answer of a relay that had the event says: status, created_at (s), event_id; {} for none."""
     told = observations[observations["source"].isin([Source.RELAY, Source.CLIENT])]
     shown = told[told["outcome"] == Outcome.VISIBLE].sort_values("sent_at", kind="stable")
-    return _facts(shown["detail"].iloc[-1]) if len(shown) else {}
+    return facts_of(shown["detail"].iloc[-1]) if len(shown) else {}
 
 
 def _clock(at: int) -> str:

@@ -21,7 +21,6 @@ Only proof moves a bound. Never seen is right-censored (upper = inf), seen at th
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from typing import Any, Final, Literal, cast, get_args
@@ -29,24 +28,10 @@ from typing import Any, Final, Literal, cast, get_args
 import numpy as np
 import pandas as pd
 
-from nestobs.observation.columns import (
-    BELOW,
-    NONE,
-    Flags,
-    Floats,
-    Ints,
-    Texts,
-    codes_of,
-    count_of,
-    equals,
-    greatest_at,
-    instants_of,
-    least_at,
-    paired,
-    ranked,
-    reals_of,
-    units_of,
-)
+from nestobs.observation.arrays import BELOW, NONE, Flags, Floats, Ints, Texts, count_of, greatest_at, least_at
+from nestobs.observation.columns import codes_of, equals, instants_of, paired, ranked, reals_of, units_of
+from nestobs.observation.detail import facts_of
+from nestobs.observation.duration import SECOND_NS
 from nestobs.observation.schema import Column, Failure, Operation, Outcome, Source, layer_of
 
 Origin = Literal["create", "publish"]
@@ -103,7 +88,6 @@ SCHEMA: Final[tuple[Column, ...]] = (
 datetime64[ns, UTC]. Nullable ones use NaN and NaT."""
 
 _DTYPES: Final = {"text": "str", "int": "int64", "real": "float64", "bool": "bool", "instant": "datetime64[ns, UTC]"}
-_SECOND: Final = 1_000_000_000
 
 
 def timelines(observations: pd.DataFrame, *, origin: Origin = "create") -> pd.DataFrame:
@@ -245,7 +229,7 @@ def _read(observations: pd.DataFrame) -> _Rows:
         places=count_of(place),
         sent=sent,
         received=np.where(answered, received, sent),
-        late=due & ~intent & (sent - planned > round(LATE_S * _SECOND)),
+        late=due & ~intent & (sent - planned > round(LATE_S * SECOND_NS)),
         intent=intent,
         visible=proof & equals(observations["outcome"], Outcome.VISIBLE),
         absent=proof & equals(observations["outcome"], Outcome.ABSENT),
@@ -343,12 +327,9 @@ def _created(observations: pd.DataFrame, rows: _Rows, foreign: Flags) -> Ints:
 
 def _stamp(detail: str) -> int:
     """The lesser of created_at and first_created_at in a detail, in ns; NONE when it holds no whole seconds."""
-    try:
-        facts = json.loads(detail)
-    except (ValueError, RecursionError):
-        return NONE
-    stamps = [facts.get(name) for name in ("created_at", "first_created_at")] if isinstance(facts, dict) else []
-    return min((s * _SECOND for s in stamps if type(s) is int and 0 <= s < NONE // _SECOND), default=NONE)
+    facts = facts_of(detail)
+    stamps = [facts.get(name) for name in ("created_at", "first_created_at")]
+    return min((s * SECOND_NS for s in stamps if type(s) is int and 0 <= s < NONE // SECOND_NS), default=NONE)
 
 
 def _shifts(observations: pd.DataFrame, rows: _Rows, groups: _Groups, origins: _Origins) -> _Shifts:
@@ -364,7 +345,7 @@ def _shifts(observations: pd.DataFrame, rows: _Rows, groups: _Groups, origins: _
     compared &= ~own | known[home]
     worst = np.zeros(len(made))
     np.maximum.at(worst, of, error[place])
-    shift = np.round(np.where(known, offset, 0.0) * _SECOND).astype(np.int64)
+    shift = np.round(np.where(known, offset, 0.0) * SECOND_NS).astype(np.int64)
     row = np.where(member & np.append(compared, False)[groups.of], shift[rows.place], 0)
     home_shift = np.where(compared & own, shift[home], 0)
     put = origins.create[groups.unit]
@@ -406,7 +387,7 @@ def _bounds(rows: _Rows, groups: _Groups, shifts: _Shifts) -> _Bounds:
     after = late & (received > gone_lower[of])
     last_absent, first_visible = early & (sent == lower[of]), visible & (received == upper[of])
     from_sent = greatest_at(sent[first_visible], of[first_visible], size)
-    gap = np.abs(_minus(from_sent, lower)) / _SECOND
+    gap = np.abs(_minus(from_sent, lower)) / SECOND_NS
     return _Bounds(
         lower=lower,
         upper=upper,
@@ -439,13 +420,13 @@ def _delays(bounds: _Bounds, groups: _Groups, origins: _Origins, shifts: _Shifts
     own = (kind == "create") | (kind == "publish")
     known, shown = bounds.lower != BELOW, bounds.upper != NONE
     went = bounds.gone_upper != NONE
-    upper = np.where(shown, _minus(bounds.upper, start) / _SECOND + error, np.inf)
-    lower = _minus(bounds.lower, start) / _SECOND - error
-    floor = _floor(kind, groups.relay, _minus(shifts.create, start) / _SECOND, error)
+    upper = np.where(shown, _minus(bounds.upper, start) / SECOND_NS + error, np.inf)
+    lower = _minus(bounds.lower, start) / SECOND_NS - error
+    floor = _floor(kind, groups.relay, _minus(shifts.create, start) / SECOND_NS, error)
     above = ~(upper <= floor)
     lower = np.where(known, np.where(own & above, np.maximum(lower, floor), lower), np.where(above, floor, -np.inf))
     lower = np.where(np.isnan(upper), np.nan, lower)
-    seen_until = _minus(bounds.gone_lower, start) / _SECOND - error
+    seen_until = _minus(bounds.gone_lower, start) / SECOND_NS - error
     return {
         "origin_at": start,
         "origin_kind": kind,
@@ -457,10 +438,10 @@ def _delays(bounds: _Bounds, groups: _Groups, origins: _Origins, shifts: _Shifts
         "left_censored": shown & ~known,
         "right_censored": ~shown,
         "width_s": np.where(shown, upper - np.where(shown, lower, 0.0), np.inf),
-        "stable_s": _minus(bounds.stable, start) / _SECOND + error,
+        "stable_s": _minus(bounds.stable, start) / SECOND_NS + error,
         "seen_until_s": seen_until,
         "gone_lower_s": np.where(went, seen_until, np.nan),
-        "gone_upper_s": _minus(bounds.gone_upper, start) / _SECOND + error,
+        "gone_upper_s": _minus(bounds.gone_upper, start) / SECOND_NS + error,
         "spacing_s": bounds.spacing_s,
     }
 

@@ -17,7 +17,6 @@ message (unauthorised, rate limited, no answer, …) says something about a requ
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final, cast
@@ -26,21 +25,10 @@ import numpy as np
 import pandas as pd
 
 from nestobs.join.flow import GONE, JOINED, LOADING, RELEASED_FAILED, STARTING, Kind
-from nestobs.observation.columns import (
-    BELOW,
-    Flags,
-    Floats,
-    Ints,
-    Texts,
-    codes_of,
-    count_of,
-    equals,
-    greatest_at,
-    instants_of,
-    paired,
-    ranked,
-    units_of,
-)
+from nestobs.observation.arrays import BELOW, Flags, Floats, Ints, Texts, count_of, greatest_at
+from nestobs.observation.columns import codes_of, equals, instants_of, paired, ranked, units_of
+from nestobs.observation.detail import facts_of
+from nestobs.observation.duration import SECOND_NS
 from nestobs.observation.schema import Column, Failure, Operation, Outcome, Role, Source
 from nestobs.timeline.intervals import clock_offsets
 
@@ -81,7 +69,6 @@ _DTYPES: Final = {
     "flag": "boolean",
     "instant": "datetime64[ns, UTC]",
 }
-_SECOND: Final = 1_000_000_000
 _MOST: Final = 1e15
 _WAYS: Final = (Operation.JOIN, Operation.GUEST)
 """What gives a token; to a guest the last alone."""
@@ -102,16 +89,16 @@ def joins(observations: pd.DataFrame, timelines: pd.DataFrame, *, settled_s: flo
     rows, found = observations.iloc[index], _evidence(observations, timelines, index)
     arrived, ended = (instants_of(rows[name])[0] for name in ("sent_at", "received_at"))
     made: dict[str, Any] = {name: np.asarray(rows[name], dtype=object) for name in _KEPT}
-    made |= _told(rows["detail"], (ended - arrived) / _SECOND)
+    made |= _told(rows["detail"], (ended - arrived) / SECOND_NS)
     made |= {
         "arrived_at": arrived,
-        "arrival_age_s": np.where(found.origin == BELOW, np.nan, (arrived - found.origin) / _SECOND - found.offset_s),
+        "arrival_age_s": np.where(found.origin == BELOW, np.nan, (arrived - found.origin) / SECOND_NS - found.offset_s),
         "joined": [verdict in JOINED for verdict in made["verdict"]],
         "became_joinable": [None if one < 0 else bool(one) for one in found.became.tolist()],
     }
     for one in BASELINES:
         verdict, message = made[f"{one}_verdict"], made[f"{one}_message"]
-        made[f"{one}_true"] = _true(verdict, message, arrived, found, round(settled_s * _SECOND))
+        made[f"{one}_true"] = _true(verdict, message, arrived, found, round(settled_s * SECOND_NS))
     return _frame(made).sort_values(["arrived_at", "trace_id"], ignore_index=True, kind="stable")
 
 
@@ -203,7 +190,7 @@ def _told(details: pd.Series, took_s: Floats) -> dict[str, Any]:
     made: dict[str, Any] = {name: [] for name in ("policy", "verdict", "elapsed_s", "requests")}
     made |= {f"{one}_{what}": [] for one in BASELINES for what in ("verdict", "message")}
     for detail, seconds in zip(details.astype(object), took_s.tolist(), strict=True):
-        facts = _facts(detail)
+        facts = facts_of(detail)
         made["policy"].append(_text(facts.get("policy")))
         made["verdict"].append(_text(facts.get("verdict")))
         made["elapsed_s"].append(_number(facts.get("elapsed_s"), seconds))
@@ -248,14 +235,6 @@ def _verdicts(observations: pd.DataFrame) -> Flags:
 
 def _of(observations: pd.DataFrame, source: Source, operation: Operation) -> Flags:
     return equals(observations["source"], source) & equals(observations["operation"], operation)
-
-
-def _facts(detail: object) -> dict[str, Any]:
-    try:
-        facts = json.loads(str(detail))
-    except (ValueError, RecursionError):
-        return {}
-    return facts if isinstance(facts, dict) else {}
 
 
 def _text(value: object) -> str:

@@ -12,15 +12,17 @@ lacks the time it slept. Both are listed by `disturbances`, to be shown beside t
 
 from __future__ import annotations
 
-import json
 import math
-from typing import Any, Final
+from typing import Final
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from nestobs.observation.columns import Ints, codes_of, equals, instants_of
+from nestobs.observation.arrays import Ints
+from nestobs.observation.columns import codes_of, equals, instants_of
+from nestobs.observation.detail import facts_of
+from nestobs.observation.duration import SECOND_NS
 from nestobs.observation.schema import HEARTBEAT_S, Failure, Operation, Source
 
 GAP_S: Final = 2.5 * HEARTBEAT_S
@@ -29,7 +31,6 @@ GAP_S: Final = 2.5 * HEARTBEAT_S
 NEEDED: Final = ("vantage", "run_id", "source", "operation", "sent_at", "received_at", "failure", "detail")
 """The columns of observations that are read here."""
 
-_SECOND: Final = 1_000_000_000
 _MARKS: Final = (str(Failure.CLOCK_STEP), str(Failure.SUSPENDED))
 
 
@@ -49,7 +50,7 @@ def spans(observations: pd.DataFrame, *, gap_s: float = GAP_S) -> pd.DataFrame:
     of = np.concatenate([clock[~slept], clock[answered]])
     order = np.lexsort((at, of))
     at, of = at[order], of[order]
-    begins = _first_of((np.diff(of) != 0) | (np.diff(at) > round(gap_s * _SECOND)), len(at))
+    begins = _first_of((np.diff(of) != 0) | (np.diff(at) > round(gap_s * SECOND_NS)), len(at))
     ends = np.append(begins[1:], len(at)) - 1 if len(begins) else begins
     return _merged(of[begins] // (len(runs) + 1), at[begins], at[ends], np.array(["", *names], dtype=object))
 
@@ -72,7 +73,7 @@ def covered(found: pd.DataFrame, start: int, end: int) -> dict[str, float]:
     inside = within(found, start, end)
     length = (inside["end_at"] - inside["start_at"]).dt.total_seconds()
     sums = length.groupby(inside["vantage"]).sum()
-    whole = (end - start) / _SECOND
+    whole = (end - start) / SECOND_NS
     return {str(name): _part(float(sums.get(name, 0.0)), whole) for name in sorted(set(found["vantage"]))}
 
 
@@ -128,11 +129,7 @@ def _part(seconds: float, whole: float) -> float:
 
 
 def _size(detail: object) -> float:
-    try:
-        facts: Any = json.loads(str(detail))
-    except (ValueError, RecursionError):
-        return math.nan
-    size = facts.get("size_s") if isinstance(facts, dict) else None
+    size = facts_of(detail).get("size_s")
     return float(size) if isinstance(size, int | float) else math.nan
 
 

@@ -21,6 +21,7 @@ from nestobs.config import Config
 from nestobs.errors import UsageError
 from nestobs.join.budget import Budget
 from nestobs.join.policy import exponential
+from nestobs.observation.duration import SECOND_NS
 from nestobs.reports.tuning import DRAWS
 from nestobs.session import tune
 from nestobs.sources.clock import Clock
@@ -33,7 +34,6 @@ from nestobs.tuning.recommendation import Recommendation, plain
 from nestobs.tuning.threshold import TODAY_S
 from nestobs.tuning.tuner import TooLittleDataError
 
-SECOND_NS: Final = 1_000_000_000
 SHARES: Final = {
     "calm": 0.12,
     "slow-relay": 0.12,

@@ -28,6 +28,8 @@ from nestobs.config import Config
 from nestobs.errors import UsageError
 from nestobs.join.budget import Budget
 from nestobs.join.policy import MANUAL_RETRY, Policy
+from nestobs.observation.detail import finite
+from nestobs.observation.duration import SECOND_NS
 from nestobs.sources.clock import Clock
 from nestobs.store.files import replacing
 from nestobs.store.store import Store
@@ -37,7 +39,6 @@ from nestobs.trial.lab_process import empty, listed, running_lab
 from nestobs.tuning.policy_file import PolicyFile
 from nestobs.tuning.prediction import cells, outcomes, span
 
-SECOND_NS: Final = 1_000_000_000
 ARRIVALS: Final = tuple((number + 0.5) * 30.0 / 32 for number in range(32))
 """Ages evenly from 0 to 30 s, in which today's client retries: what replay takes when nobody said otherwise."""
 
@@ -129,22 +130,18 @@ def _line(row: Mapping[str, Any]) -> str:
 def _told(name: str, rows: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     return {
         "name": name,
-        **{row["metric"]: _finite(row["realised"]) for row in rows},
-        "predicted": {row["metric"]: {end: _finite(row[end]) for end in ("value", "lower", "upper")} for row in rows},
+        **{row["metric"]: finite(row["realised"]) for row in rows},
+        "predicted": {row["metric"]: {end: finite(row[end]) for end in ("value", "lower", "upper")} for row in rows},
         "realised": {
             row["metric"]: {
-                "value": _finite(row["realised"]),
-                "error_s": _finite(row["error_s"]),
+                "value": finite(row["realised"]),
+                "error_s": finite(row["error_s"]),
                 "n": row["n"],
                 "inside": None if pd.isna(row["inside"]) else bool(row["inside"]),
             }
             for row in rows
         },
     }
-
-
-def _finite(value: float) -> float | None:
-    return float(value) if math.isfinite(value) else None
 
 
 def _silent(_: str, __: dict[str, Any]) -> None:

@@ -17,7 +17,7 @@ import numpy as np
 from nestobs.join.budget import Limiter
 from nestobs.join.flow import REQUESTS, Flow, Reply, Step, Verdict, Wait, join_flow
 from nestobs.join.policy import Policy
-from nestobs.observation.nest import SECOND_NS
+from nestobs.observation.duration import SECOND_NS
 from nestobs.observation.schema import Failure, Outcome
 from nestobs.tuning.simulation import answer, nest_at
 

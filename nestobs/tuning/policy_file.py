@@ -25,6 +25,7 @@ from dataclasses import asdict, dataclass, field, fields
 from typing import Any, Final, NoReturn
 
 from nestobs.join.policy import LONGEST_S, Policy, PolicyError, check_name, read_policy
+from nestobs.observation.detail import finite
 
 FORMAT: Final = 1
 FILE_CHARACTERS: Final = 1_000_000
@@ -119,7 +120,7 @@ class PolicyFile:
             raise PolicyError(f"each of the notes is a text of at most {NOTE_CHARACTERS} characters")
         intervals = {name: _interval(name, self.intervals[name]) for name in INTERVALS if name in self.intervals}
         predicted = {
-            name: {part: {key: _finite(cell[key]) for key in CELL} for part, cell in parts.items()}
+            name: {part: {key: finite(cell[key]) for key in CELL} for part, cell in parts.items()}
             for name, parts in self.predicted.items()
         }
         for name, value in (("intervals", intervals), ("predicted", predicted), ("notes", tuple(self.notes))):
@@ -245,10 +246,6 @@ def _is_number(value: object) -> bool:
 
 def _is_seconds(value: object) -> bool:
     return isinstance(value, int | float) and not isinstance(value, bool) and 0 <= value <= LONGEST_S
-
-
-def _finite(value: float | None) -> float | None:
-    return value if value is not None and math.isfinite(value) else None
 
 
 def _layout(value: object, margin: str = "") -> str:

@@ -20,16 +20,17 @@ token took beyond the round trip that was assumed.
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Mapping, Sequence
-from typing import Any, Final
+from typing import Final
 
 import numpy as np
 import pandas as pd
 
 from nestobs.estimate.npmle import Number
 from nestobs.join.flow import JOINED
+from nestobs.observation.detail import facts_of
+from nestobs.observation.duration import SECOND_NS
 from nestobs.observation.schema import Failure, Operation, Outcome, Role, Source
 from nestobs.timeline.delays import joinable
 from nestobs.tuning.replay import predictive
@@ -63,7 +64,6 @@ CELLS: Final = {
 }
 """Columns of `cells` and their dtypes."""
 
-_SECOND: Final = 1_000_000_000
 _EVER: Final = -1e12
 """Before anything, seconds: what stands for a lower end at -inf."""
 
@@ -94,7 +94,7 @@ def _ended(observations: pd.DataFrame) -> pd.Series:
 
 def _verdicts(observations: pd.DataFrame) -> pd.DataFrame:
     rows = observations[_ended(observations)]
-    facts = [_facts(text) for text in rows["detail"]]
+    facts = [facts_of(text) for text in rows["detail"]]
     return pd.DataFrame(
         {
             "unit": rows["trace_id"].where(rows["trace_id"] != "", rows["nest"]).to_numpy(str),
@@ -114,14 +114,6 @@ def span(observations: pd.DataFrame) -> tuple[str, ...]:
     rows = observations[_ended(observations)]
     ends = pd.to_datetime([int(rows["sent_at"].min()), int(rows["received_at"].max())]) if len(rows) else ()
     return tuple(f"{at:%Y-%m-%dT%H:%M:%SZ}" for at in ends)
-
-
-def _facts(detail: object) -> dict[str, Any]:
-    try:
-        facts = json.loads(str(detail))
-    except (ValueError, RecursionError):
-        return {}
-    return facts if isinstance(facts, dict) else {}
 
 
 def _requests(observations: pd.DataFrame) -> pd.DataFrame:
@@ -149,8 +141,8 @@ def _path(part: pd.DataFrame) -> tuple[int, float, float, int]:
     last = given[-1]
     begin = np.flatnonzero(operation[: last + 1] == operation[0])[-1]  # each round begins with the same request
     begin += np.flatnonzero(part["proven"].iloc[begin : last + 1])[0]  # an info that failed took no round trip
-    token_s = (int(part["received_at"].iloc[last]) - sent[0]) / _SECOND
-    return int(sent[0]), float(sent[begin] - sent[0]) / _SECOND, float(token_s), int(last - begin + 1)
+    token_s = (int(part["received_at"].iloc[last]) - sent[0]) / SECOND_NS
+    return int(sent[0]), float(sent[begin] - sent[0]) / SECOND_NS, float(token_s), int(last - begin + 1)
 
 
 def _placed(found: pd.DataFrame, delays: pd.DataFrame) -> pd.DataFrame:
@@ -161,7 +153,7 @@ def _placed(found: pd.DataFrame, delays: pd.DataFrame) -> pd.DataFrame:
 
 def _scored(rows: pd.DataFrame) -> pd.DataFrame:
     origin = rows["origin_at"].astype("int64")
-    asked = ((rows["sent_at"] - origin) / _SECOND).to_numpy(np.float64)
+    asked = ((rows["sent_at"] - origin) / SECOND_NS).to_numpy(np.float64)
     token = asked + rows["token_s"].to_numpy(np.float64)  # NaN where none came
     joined = rows["joined"].to_numpy(bool) & ~np.isnan(token)
     upper = np.where(joined, np.fmin(rows["upper_s"], token), rows["upper_s"])

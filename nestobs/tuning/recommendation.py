@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final
 
-import numpy as np
 import pandas as pd
-from numpy.typing import NDArray
 
 from nestobs.estimate.law import LawError
 from nestobs.estimate.npmle import DelayLaw, Number, Resampled
 from nestobs.join.policy import Policy
+from nestobs.observation.arrays import Floats
+from nestobs.observation.detail import finite
 from nestobs.timeline.delays import BlockKind
 from nestobs.timeline.failures import Failures
 from nestobs.tuning.herd import Crowd
@@ -21,7 +20,6 @@ from nestobs.tuning.policy_file import NOTE_CHARACTERS, PolicyFile, Provenance
 from nestobs.tuning.replay import Replay
 from nestobs.tuning.schedule import Prices
 
-Floats = NDArray[np.float64]
 STRATUM_REGRET: Final = 0.05
 
 
@@ -167,17 +165,17 @@ class Recommendation:
             "policy": self.policy.as_dict(),
             "message_threshold_s": plain(self.message_threshold_s),
             "message_threshold_by_cost_ratio": {str(key): plain(value) for key, value in self.thresholds.items()},
-            "near_best_s": [_finite(end) for end in self.near_best_s],
+            "near_best_s": [finite(end) for end in self.near_best_s],
             "give_up_age_s": plain(self.give_up_age_s),
-            "stop_age_s": _finite(self.stop_age_s),
+            "stop_age_s": finite(self.stop_age_s),
             "sharing_age_s": {str(share): plain(age) for share, age in self.sharing_age_s.items()},
-            "simple_price": _finite(self.simple_price),
-            "jitter_price": _finite(self.jitter_price),
+            "simple_price": finite(self.simple_price),
+            "jitter_price": finite(self.jitter_price),
             "policies": {one.policy.name: predicted(one) for one in self.replays},
             "peaks": {one.policy: one.peak_per_s for one in self.peaks},
             "front": [{name: _plain(value) for name, value in row.items()} for row in self.front.to_dict("records")],
             "strata": [
-                {"kind": one.kind, "name": one.name, "n": one.n, "p": one.p, "threshold_s": _finite(one.threshold_s)}
+                {"kind": one.kind, "name": one.name, "n": one.n, "p": one.p, "threshold_s": finite(one.threshold_s)}
                 | {"give_up_age_s": one.give_up_age_s, "regret": one.regret, "differs": one.differs}
                 for one in self.strata
             ],
@@ -192,12 +190,12 @@ class Recommendation:
 
 def predicted(one: Replay) -> dict[str, dict[str, float | int | None]]:
     """METRICS -> value, lower, upper, sd, n of a replay."""
-    return {name: {**plain(number), "sd": _finite(number.sd), "n": one.n} for name, number in one.numbers.items()}
+    return {name: {**plain(number), "sd": finite(number.sd), "n": one.n} for name, number in one.numbers.items()}
 
 
 def plain(number: Number) -> dict[str, float | None]:
     """value, lower, upper; None for what is not finite."""
-    return {name: _finite(getattr(number, name)) for name in ("value", "lower", "upper")}
+    return {name: finite(getattr(number, name)) for name in ("value", "lower", "upper")}
 
 
 def _cut(note: str) -> str:
@@ -206,12 +204,8 @@ def _cut(note: str) -> str:
 
 
 def _ends(number: Number) -> tuple[float, float | None]:
-    return max(0.0, number.lower), _finite(number.upper)
+    return max(0.0, number.lower), finite(number.upper)
 
 
 def _plain(value: Any) -> Any:
-    return _finite(value) if isinstance(value, float) else value
-
-
-def _finite(value: float) -> float | None:
-    return float(value) if math.isfinite(value) else None
+    return finite(value) if isinstance(value, float) else value

@@ -24,14 +24,12 @@ from scipy import special
 
 from nestobs.estimate.npmle import LEVEL, DataError, DelayLaw, Number, Rows, block_counts, fit, percentile, rows
 from nestobs.join.policy import MANUAL_RETRY, Policy, named_policy
+from nestobs.observation.arrays import Floats, Ints
 from nestobs.timeline.delays import blocks as blocks_of
 from nestobs.timeline.delays import joinable
 from nestobs.timeline.failures import Failures
 from nestobs.tuning.schedule import Prices
 from nestobs.tuning.simulation import Course, Scores, courses, score
-
-Floats = NDArray[np.float64]
-Ints = NDArray[np.int64]
 
 IMPUTATIONS: Final = 10
 DRAWS: Final = 500

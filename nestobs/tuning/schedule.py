@@ -30,10 +30,10 @@ from typing import Final, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from nestobs.estimate.law import SURELY, Floats, Law, LawError, Survival, survival
+from nestobs.estimate.law import SURELY, Law, LawError, Survival, survival
+from nestobs.observation.arrays import Floats, Ints
 
-Ints = NDArray[np.int32]
-Indices = NDArray[np.int64]
+Steps = NDArray[np.int32]
 
 MAX_NODES: Final = 50_000
 RESOLUTION_S: Final = 2e-7
@@ -126,7 +126,7 @@ class PollTable:
     grid: float
     polls: int | None
     nodes: Floats
-    following: Ints
+    following: Steps
     grid_cost: float
 
     @property
@@ -496,7 +496,7 @@ def _curve(truth: Survival, nodes: Floats, fill: Floats | None = None) -> _Curve
     return _Curve(nodes, truth.never, coming[at], rest[at])
 
 
-def _step(curve: _Curve, prices: Prices, start: Indices, end: Indices) -> Floats:
+def _step(curve: _Curve, prices: Prices, start: Ints, end: Ints) -> Floats:
     """Cost of waiting from node `start` for a poll at node `end`."""
     gap, coming = curve.nodes[end] - curve.nodes[start], curve.coming[start]
     delay = gap * coming - (curve.rest[start] - curve.rest[end])
@@ -509,7 +509,7 @@ def _table(truth: Survival, curve: _Curve, prices: Prices, grid: float, polls: i
     return PollTable(truth, prices, grid, polls, curve.nodes, following, cost)
 
 
-def _solve(curve: _Curve, prices: Prices, polls: int | None) -> tuple[Ints, float]:
+def _solve(curve: _Curve, prices: Prices, polls: int | None) -> tuple[Steps, float]:
     """`following` of PollTable, and the cost at age 0. Limited: rows until one more poll left changes nothing."""
     if polls is None:
         values, following = _sweep(curve, prices)
@@ -556,7 +556,7 @@ def _sweep(curve: _Curve, prices: Prices, known: list[float] | None = None) -> t
     return values, following
 
 
-def _path(following: Ints, polls: int | None) -> list[int]:
+def _path(following: Steps, polls: int | None) -> list[int]:
     """Nodes of the polls from age 0."""
     path: list[int] = []
     at, left = 0, len(following) if polls is None else polls

@@ -38,14 +38,12 @@ from nestobs.join.flow import (
 )
 from nestobs.join.policy import Policy
 from nestobs.nostr import ROOM_KIND, Address
-from nestobs.observation.nest import SECOND_NS, Nest
+from nestobs.observation.arrays import Flags, Floats, Ints
+from nestobs.observation.duration import SECOND_NS
+from nestobs.observation.nest import Nest
 from nestobs.observation.schema import Outcome
 from nestobs.timeline.failures import CHANCES, Failures, Network
 from nestobs.tuning.schedule import Prices
-
-Floats = NDArray[np.float64]
-Ints = NDArray[np.int64]
-Flags = NDArray[np.bool_]
 
 SHAPES: Final = 4
 """A policy with jitter is driven so many times from each arrival."""

@@ -25,13 +25,13 @@ from dataclasses import dataclass
 from typing import Final, Literal
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 from scipy import special
 
 from nestobs.estimate.law import SURELY, Law, LawError, survival
 from nestobs.estimate.npmle import LEVEL, DelayLaw, Resampled
+from nestobs.observation.arrays import Floats
 
-Floats = NDArray[np.float64]
 Clock = Literal["joiner", "date"]
 
 TODAY_S: Final = 30.0

@@ -39,6 +39,7 @@ from nestobs.join.policy import (
     fixed,
     full_jitter,
 )
+from nestobs.observation.arrays import Floats
 from nestobs.timeline.delays import BlockKind, blocks, closing, joinable
 from nestobs.timeline.failures import Failures
 from nestobs.tuning.herd import Crowd, crowd
@@ -59,7 +60,6 @@ from nestobs.tuning.threshold import (
     threshold_interval,
 )
 
-Floats = NDArray[np.float64]
 Progress = Callable[[str], None]
 
 LEAST_NESTS: Final = 30

@@ -13,8 +13,9 @@ from scipy import stats
 
 from nestobs.estimate import comparison as changes
 from nestobs.estimate.comparison import JOINABLE, Ends, Quantile, Share, Span, difference, holm, rate_ratio, touching
+from nestobs.observation.duration import SECOND_NS
 from nestobs.observation.schema import Failure
-from nestobs.observation.window import SECOND_NS, Window
+from nestobs.observation.window import Window
 from nestobs.store.store import Store
 from nestobs.timeline.intervals import timelines
 from nestobs.timeline.joins import joins

@@ -9,19 +9,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from nestobs.estimate import comparison as changes
-from nestobs.observation.columns import (
-    BELOW,
-    NONE,
-    codes_of,
-    count_of,
-    equals,
-    greatest_at,
-    instants_of,
-    least_at,
-    paired,
-    ranked,
-    units_of,
-)
+from nestobs.observation.arrays import BELOW, NONE, count_of, greatest_at, least_at
+from nestobs.observation.columns import codes_of, equals, instants_of, paired, ranked, units_of
 from nestobs.observation.schema import COLUMNS
 from nestobs.observation.window import Window
 from nestobs.store.store import Store

@@ -9,6 +9,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
+from nestobs.observation.detail import detail
 from nestobs.observation.schema import (
     COLUMNS,
     DETAIL_BYTES,
@@ -22,7 +23,6 @@ from nestobs.observation.schema import (
     Role,
     Source,
     as_row,
-    detail,
     from_row,
     layer_of,
 )

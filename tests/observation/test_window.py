@@ -7,7 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from nestobs.errors import UsageError
-from nestobs.observation.window import DAY_S, SECOND_NS, Window, latest, length
+from nestobs.observation.duration import SECOND_NS
+from nestobs.observation.window import DAY_S, Window, latest, length
 
 NOON = 1_767_268_800 * SECOND_NS  # 2026-01-01T12:00:00Z
 MIDNIGHT = NOON - 12 * 3600 * SECOND_NS

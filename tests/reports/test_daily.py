@@ -18,8 +18,8 @@ import pytest
 from nestobs.errors import StoreError, UsageError
 from nestobs.estimate import comparison as changes
 from nestobs.join.policy import fixed
+from nestobs.observation.duration import SECOND_NS
 from nestobs.observation.schema import Failure, Observation, Operation, Outcome, Role, Source
-from nestobs.observation.window import SECOND_NS
 from nestobs.reports import daily
 from nestobs.reports.display import RESULT, Result, Section, Table, Text
 from nestobs.reports.publishing.execute import notebook, run

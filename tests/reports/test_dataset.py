@@ -7,7 +7,8 @@ import itertools
 import pytest
 
 from nestobs.errors import UsageError
-from nestobs.observation.window import SECOND_NS, Window
+from nestobs.observation.duration import SECOND_NS
+from nestobs.observation.window import Window
 from nestobs.reports.dataset import read
 from nestobs.store.store import StoreError
 from worlds.stored_nests import NOON, drawn, nest_rows, store_of

@@ -17,7 +17,8 @@ from nestobs.cli.main import _parser
 from nestobs.errors import UsageError
 from nestobs.join.flow import GONE, STARTING
 from nestobs.nostr import Address, Keys, write_naddr
-from nestobs.observation.schema import Failure, Observation, Operation, Outcome, Role, Source, detail
+from nestobs.observation.detail import detail
+from nestobs.observation.schema import Failure, Observation, Operation, Outcome, Role, Source
 from nestobs.reports import incident
 from nestobs.reports.display import RESULT
 from nestobs.reports.incident import Incident, load

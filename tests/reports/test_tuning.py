@@ -16,6 +16,7 @@ import numpy as np
 import pytest
 
 from nestobs.errors import StoreError, UsageError
+from nestobs.observation.duration import SECOND_NS
 from nestobs.observation.schema import Observation, Operation, Outcome, Role, Source
 from nestobs.reports import sliders as sliding
 from nestobs.reports import tables, tuning
@@ -30,8 +31,7 @@ from nestobs.tuning.replay import METRICS
 from nestobs.tuning.whatif import BUDGETS, WhatIf
 from worlds.recommended import hostile, odd, usual
 
-SECOND = 1_000_000_000
-NOON = 1_772_625_600 * SECOND  # 2026-03-04 12:00 UTC
+NOON = 1_772_625_600 * SECOND_NS  # 2026-03-04 12:00 UTC
 HOSTILE = "<script>window.pwned=1</script>{{7*7}}$x$"
 SECTIONS = (tuning.delays, tuning.message, tuning.asking, tuning.proved, tuning.doubts)
 
@@ -56,7 +56,7 @@ def observations(host: str, count: int, *, first: int = 0) -> Iterator[Observati
             seen = Outcome.VISIBLE if age >= delay else Outcome.ABSENT
             polls.append((age, {"operation": Operation.GUEST, "outcome": seen, "role": Role.GUEST}))
         for place, (age, facts) in enumerate(polls):
-            at = NOON + round((number + age) * SECOND)
+            at = NOON + round((number + age) * SECOND_NS)
             yield Observation(
                 observation_id=f"{host}-{number:04}-{place:02}",
                 sent_at=at,

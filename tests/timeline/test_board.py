@@ -21,7 +21,8 @@ import pytest
 
 from nestobs.cli.main import main
 from nestobs.join.flow import GONE
-from nestobs.observation.schema import Failure, Observation, Operation, Outcome, Source, detail
+from nestobs.observation.detail import detail
+from nestobs.observation.schema import Failure, Observation, Operation, Outcome, Source
 from nestobs.store import follow
 from nestobs.store.store import Store
 from nestobs.timeline.board import MOST_CELLS, Board, Lane, Row, State, by_kind, span

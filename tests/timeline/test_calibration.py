@@ -11,11 +11,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from nestobs.observation.duration import SECOND_NS
 from nestobs.timeline.calibration import SCHEMA, coverage, summary, truth_width
 from nestobs.timeline.intervals import SCHEMA as TIMELINES
 
-SECOND = 1_000_000_000
-ORIGIN = 1_750_000_000 * SECOND
+ORIGIN = 1_750_000_000 * SECOND_NS
 NAMES = {"ws://one/": "relay-1", "ws://two/": "relay-2", "ws://b-two/": "relay-2", "ws://b-one/": "relay-1"}
 
 
@@ -33,8 +33,8 @@ def line(layer: str, lower: float, upper: float, **more: Any) -> dict[str, Any]:
         "origin_error_s": 0.0,
         "lower_s": lower,
         "upper_s": upper,
-        "lower_at": pd.Timestamp(ORIGIN + round(lower * SECOND), tz="UTC") if math.isfinite(lower) else pd.NaT,
-        "upper_at": pd.Timestamp(ORIGIN + round(upper * SECOND), tz="UTC") if math.isfinite(upper) else pd.NaT,
+        "lower_at": pd.Timestamp(ORIGIN + round(lower * SECOND_NS), tz="UTC") if math.isfinite(lower) else pd.NaT,
+        "upper_at": pd.Timestamp(ORIGIN + round(upper * SECOND_NS), tz="UTC") if math.isfinite(upper) else pd.NaT,
         "left_censored": False,
         "right_censored": math.isinf(upper),
         "width_s": upper - lower,
@@ -59,8 +59,8 @@ def true(layer: str, not_yet: float | None, now: float | None, change: str = "sh
         "address": "30312:ab:room",
         "layer": layer,
         "change": change,
-        "not_yet_at": None if not_yet is None else ORIGIN + round(not_yet * SECOND),
-        "now_at": None if now is None else ORIGIN + round(now * SECOND),
+        "not_yet_at": None if not_yet is None else ORIGIN + round(not_yet * SECOND_NS),
+        "now_at": None if now is None else ORIGIN + round(now * SECOND_NS),
         "planned_delay_s": now,
     }
     return values | more

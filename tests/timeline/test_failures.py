@@ -12,10 +12,10 @@ from hypothesis import strategies as st
 
 from nestobs.join.flow import Guest, Info, Join, Reply, Signal, Wait, join_flow
 from nestobs.join.policy import fixed
+from nestobs.observation.duration import SECOND_NS
 from nestobs.observation.schema import COLUMNS, Failure, Operation, Outcome, Role, Source
 from nestobs.timeline.failures import LEAST_JOINS, Failures, Network, Tally, failures
 
-SECOND_NS = 1_000_000_000
 API, OTHER = "https://nests.example:8443/api/v1/nests", "https://other.example/api/v1/nests"
 FAILING = Failures(
     info=Tally(200, broken=10, broken_s=(0.1,)),

@@ -12,11 +12,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from nestobs.observation.schema import COLUMNS, Failure, Observation, Operation, Outcome, Role, Source, as_row, detail
+from nestobs.observation.detail import detail
+from nestobs.observation.duration import SECOND_NS
+from nestobs.observation.schema import COLUMNS, Failure, Observation, Operation, Outcome, Role, Source, as_row
 from nestobs.timeline.intervals import LATE_S, MARKS, SCHEMA, STABLE_POLLS, timelines
 
-SECOND = 1_000_000_000
-NOON = 1_750_000_000 * SECOND
+NOON = 1_750_000_000 * SECOND_NS
 NEST = "30312:" + "ab" * 32 + ":room"
 ASKED: dict[str, tuple[Source, Operation, str]] = {
     "relay:wss://one": (Source.RELAY, Operation.QUERY, "wss://one"),
@@ -32,7 +33,7 @@ TEXTS = [column.name for column in SCHEMA if column.type == "text"]
 
 
 def at(seconds: float) -> int:
-    return NOON + round(seconds * SECOND)
+    return NOON + round(seconds * SECOND_NS)
 
 
 def row(
@@ -298,7 +299,10 @@ def test_with_known_offsets_the_widened_interval_holds_the_truth(plan: list[Any]
     for number, (poll, skew, wrong) in enumerate(plan):
         outcome = "visible" if poll.answered >= truth else "absent"
         one = Poll(poll.sent, poll.answered, poll.received).row(outcome, vantage="there", run_id=f"run{number}")
-        late = {"sent_at": one.sent_at + round(skew * SECOND), "received_at": one.received_at + round(skew * SECOND)}
+        late = {
+            "sent_at": one.sent_at + round(skew * SECOND_NS),
+            "received_at": one.received_at + round(skew * SECOND_NS),
+        }
         values = {name: getattr(one, name) for name in (column.name for column in COLUMNS)} | late
         rows.append(Observation(**values | {"clock_offset_s": skew + wrong, "clock_error_s": wrong}))
     line = only(rows)
@@ -598,7 +602,9 @@ def test_before_the_publish_the_api_may_show_the_nest_but_no_relay() -> None:
     assert only([published(2), *table("visible 1 1.5")]).lower_s == -math.inf
 
 
-def foreign(seconds: float, created_at: Any = NOON // SECOND, sent: float | None = None, **fields: Any) -> Observation:
+def foreign(
+    seconds: float, created_at: Any = NOON // SECOND_NS, sent: float | None = None, **fields: Any
+) -> Observation:
     """The nest of a stranger, seen on a relay; created_at is noon."""
     fields = {"trace_id": "", "layer": "relay:wss://one", "detail": detail(created_at=created_at)} | fields
     return row("visible", seconds - 0.1 if sent is None else sent, seconds, **fields)
@@ -634,7 +640,7 @@ def test_a_strangers_nest_seen_at_once_is_left_censored_at_its_error() -> None:
 
 
 def test_an_edit_renews_created_at_and_the_first_one_counts() -> None:
-    noon = NOON // SECOND
+    noon = NOON // SECOND_NS
     line = only([foreign(503, noon + 500), foreign(3, noon), foreign(900, noon + 890)])
     assert (line.origin_at, line.upper_s) == (pd.Timestamp(NOON, tz="UTC"), 4)
     edited = foreign(503, detail=detail(created_at=noon + 500, first_created_at=noon))
@@ -659,7 +665,7 @@ def test_a_detail_without_whole_seconds_gives_no_origin(hostile: str) -> None:
 
 
 def test_a_nest_of_our_own_needs_no_created_at() -> None:
-    rows = [created(1), foreign(3, NOON // SECOND - 7, trace_id="trace")]
+    rows = [created(1), foreign(3, NOON // SECOND_NS - 7, trace_id="trace")]
     assert only(rows).upper_s == 2
 
 
@@ -765,10 +771,10 @@ def test_an_origin_of_another_vantage_marks_nothing_before_the_first_poll() -> N
 
 
 def test_nanoseconds_survive() -> None:
-    rows = [created(), row("absent", 1, 1.1, sent_at=NOON + 1), row("visible", 2, 2, received_at=NOON + SECOND + 3)]
+    rows = [created(), row("absent", 1, 1.1, sent_at=NOON + 1), row("visible", 2, 2, received_at=NOON + SECOND_NS + 3)]
     line = only(rows)
     assert (line.lower_s, line.upper_s) == (1e-9, 1 + 3e-9)
-    assert line.upper_at.value == NOON + SECOND + 3
+    assert line.upper_at.value == NOON + SECOND_NS + 3
 
 
 def test_many_nests_keep_their_own_intervals() -> None:
@@ -778,12 +784,12 @@ def test_many_nests_keep_their_own_intervals() -> None:
     number = np.tile(np.arange(count), len(base))
     parts["trace_id"] = [f"{n:05d}" for n in number]
     for name in ("sent_at", "received_at"):
-        parts[name] += number * SECOND
+        parts[name] += number * SECOND_NS
     result = timelines(parts)
     assert len(result) == count
     assert (result.lower_s == 1).all()
     assert (result.upper_s == 2.1).all()
-    assert (result.origin_at == pd.to_datetime(NOON + np.arange(count) * SECOND, utc=True)).all()
+    assert (result.origin_at == pd.to_datetime(NOON + np.arange(count) * SECOND_NS, utc=True)).all()
 
 
 class TestSignallingOfARoomThatEnded:

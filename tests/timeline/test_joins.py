@@ -11,17 +11,18 @@ import pandas as pd
 import pytest
 
 from nestobs.join.flow import GONE, LOADING, RELEASED_FAILED, SIGN_IN_HINT, STARTING
-from nestobs.observation.schema import COLUMNS, Failure, Observation, Operation, Outcome, Role, Source, as_row, detail
+from nestobs.observation.detail import detail
+from nestobs.observation.duration import SECOND_NS
+from nestobs.observation.schema import COLUMNS, Failure, Observation, Operation, Outcome, Role, Source, as_row
 from nestobs.timeline.intervals import timelines
 from nestobs.timeline.joins import KINDS, SCHEMA, SETTLED_S, joins, open_intents
 
-SECOND = 1_000_000_000
-NOON = 1_750_000_000 * SECOND
+NOON = 1_750_000_000 * SECOND_NS
 NEST = "30312:" + "ab" * 32 + ":room"
 
 
 def at(seconds: float) -> int:
-    return NOON + round(seconds * SECOND)
+    return NOON + round(seconds * SECOND_NS)
 
 
 def api(operation: Operation, outcome: Outcome, sent: float, received: float | None = None, **more: Any) -> Observation:

@@ -12,15 +12,16 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from nestobs.observation.schema import COLUMNS, HEARTBEAT_S, Observation, Operation, Outcome, Source, as_row, detail
+from nestobs.observation.detail import detail
+from nestobs.observation.duration import SECOND_NS
+from nestobs.observation.schema import COLUMNS, HEARTBEAT_S, Observation, Operation, Outcome, Source, as_row
 from nestobs.sources import vantage as vantage_module
 from nestobs.sources.vantage import Vantage
 from nestobs.timeline.intervals import timelines
 from nestobs.timeline.uptime import GAP_S, covered, disturbances, gaps, spans, together, within
 
-SECOND = 1_000_000_000
-NOON = 1_772_625_600 * SECOND
-HOUR = 3_600 * SECOND
+NOON = 1_772_625_600 * SECOND_NS
+HOUR = 3_600 * SECOND_NS
 
 
 def rows(*made: tuple[float, float | None], vantage: str = "A", run: str = "run", **more: Any) -> pd.DataFrame:
@@ -29,8 +30,8 @@ def rows(*made: tuple[float, float | None], vantage: str = "A", run: str = "run"
         [
             {
                 "vantage": vantage, "run_id": run, "source": "clock", "operation": "health", "failure": None,
-                "detail": "{}", "sent_at": NOON + round(sent * SECOND),
-                "received_at": None if received is None else NOON + round(received * SECOND),
+                "detail": "{}", "sent_at": NOON + round(sent * SECOND_NS),
+                "received_at": None if received is None else NOON + round(received * SECOND_NS),
             } | more
             for sent, received in made
         ],
@@ -39,7 +40,7 @@ def rows(*made: tuple[float, float | None], vantage: str = "A", run: str = "run"
 
 
 def told(found: pd.DataFrame) -> list[tuple[str, float, float]]:
-    begin, end = ((found[name].astype("int64") - NOON) / SECOND for name in ("start_at", "end_at"))
+    begin, end = ((found[name].astype("int64") - NOON) / SECOND_NS for name in ("start_at", "end_at"))
     return list(zip(found["vantage"], begin, end, strict=True))
 
 
@@ -88,16 +89,16 @@ def test_no_row_and_a_single_instant_have_no_span() -> None:
 
 def test_coverage_and_gaps_of_a_window() -> None:
     found = spans(pd.concat([rows(*BEATS), rows((3000, 3060), run="next")]))
-    assert covered(found, NOON - 300 * SECOND, NOON + 3300 * SECOND) == {"A": pytest.approx(660 / 3600)}
-    assert covered(found, NOON + 300 * SECOND, NOON + 600 * SECOND) == {"A": 1.0}
+    assert covered(found, NOON - 300 * SECOND_NS, NOON + 3300 * SECOND_NS) == {"A": pytest.approx(660 / 3600)}
+    assert covered(found, NOON + 300 * SECOND_NS, NOON + 600 * SECOND_NS) == {"A": 1.0}
     assert math.isnan(covered(found, NOON, NOON)["A"])
-    off = gaps(found, NOON - 300 * SECOND, NOON + 3300 * SECOND)
+    off = gaps(found, NOON - 300 * SECOND_NS, NOON + 3300 * SECOND_NS)
     assert told(off) == [("A", 600.0, 3000.0), ("A", -300.0, 0.0), ("A", 3060.0, 3300.0)]
     assert list(off["gap_s"]) == [2400.0, 300.0, 240.0]
 
 
 def test_spans_are_cut_to_the_window() -> None:
-    assert told(within(spans(rows(*BEATS)), NOON + 30 * SECOND, NOON + 90 * SECOND)) == [("A", 30.0, 90.0)]
+    assert told(within(spans(rows(*BEATS)), NOON + 30 * SECOND_NS, NOON + 90 * SECOND_NS)) == [("A", 30.0, 90.0)]
     assert told(within(spans(rows(*BEATS)), NOON + HOUR, NOON + 2 * HOUR)) == []
 
 
@@ -108,7 +109,7 @@ def test_a_sleep_and_a_step_are_listed_and_the_time_slept_is_not_claimed() -> No
     found = disturbances(pd.concat([stepped, slept, blocked, rows(*BEATS)]))
     assert list(found["kind"]) == ["suspended", "clock_step"]
     assert list(found["size_s"].fillna(-1)) == [100.0, -1.0]
-    assert list((found["at"].astype("int64") - NOON) / SECOND) == [100.0, 200.0]
+    assert list((found["at"].astype("int64") - NOON) / SECOND_NS) == [100.0, 200.0]
     assert told(spans(slept)) == []
 
 
@@ -131,10 +132,10 @@ def test_spans_are_disjoint_and_with_the_gaps_they_fill_the_window(made: list[tu
 
 def test_a_million_rows_take_seconds() -> None:
     rng = np.random.default_rng(1)
-    sent = NOON + rng.integers(0, 86_400 * SECOND, 1_000_000)
+    sent = NOON + rng.integers(0, 86_400 * SECOND_NS, 1_000_000)
     made = pd.DataFrame({"vantage": rng.choice(["A", "B", "C"], len(sent)), "run_id": "run", "source": "api",
                          "operation": "info", "failure": None, "detail": "{}", "sent_at": sent,
-                         "received_at": pd.array(sent + SECOND, dtype="Int64")})  # fmt: skip
+                         "received_at": pd.array(sent + SECOND_NS, dtype="Int64")})  # fmt: skip
     found = spans(made)
     assert len(found) == 3
 
@@ -182,5 +183,5 @@ async def test_a_heartbeat_that_is_cut_short_still_says_so() -> None:
         await fails()
     assert len(made) == 1
     assert made[0].received_at is not None
-    assert made[0].received_at - made[0].sent_at >= 0.02 * SECOND
+    assert made[0].received_at - made[0].sent_at >= 0.02 * SECOND_NS
     assert made[0].failure is None

@@ -21,11 +21,11 @@ from nestobs.join.policy import (
     full_jitter,
     standard_policies,
 )
+from nestobs.observation.duration import SECOND_NS
 from nestobs.tuning.herd import busiest, crowd
 from nestobs.tuning.simulation import play
 
 INF = math.inf
-SECOND_NS = 1_000_000_000
 TABLE = Policy(
     name="table",
     ask_info=False,

@@ -10,13 +10,13 @@ import pandas as pd
 import pytest
 
 from nestobs.estimate.npmle import Number
+from nestobs.observation.duration import SECOND_NS
 from nestobs.observation.schema import COLUMNS, Failure, Observation, Operation, Outcome, Role, Source, as_row
 from nestobs.timeline.intervals import timelines
 from nestobs.tuning.prediction import CELLS, OUTCOMES, cells, outcomes, realised, slower_s, span
 from nestobs.tuning.replay import METRICS, predictive
 
-SECOND = 1_000_000_000
-NOON = 1_750_000_000 * SECOND
+NOON = 1_750_000_000 * SECOND_NS
 ABSENT, VISIBLE = Outcome.ABSENT, Outcome.VISIBLE
 TRIP = 0.02
 
@@ -32,8 +32,8 @@ def row(trace, operation, sent, received, outcome, **more):
         "source": Source.API,
         "target": "https://nests.example",
         "operation": operation,
-        "sent_at": NOON + round(sent * SECOND),
-        "received_at": None if received is None else NOON + round(received * SECOND),
+        "sent_at": NOON + round(sent * SECOND_NS),
+        "received_at": None if received is None else NOON + round(received * SECOND_NS),
         "outcome": outcome,
     }
     return Observation(**values | more)
@@ -249,7 +249,7 @@ def bounds_by_hand(rows, trace):
     """The interval of `min(join, guest)`, from the rows one by one."""
     ends = []
     for way in (Operation.JOIN, Operation.GUEST):
-        mine = [((r.sent_at - NOON) / SECOND, (r.received_at - NOON) / SECOND, r.outcome) for r in rows
+        mine = [((r.sent_at - NOON) / SECOND_NS, (r.received_at - NOON) / SECOND_NS, r.outcome) for r in rows
                 if r.trace_id == trace and r.operation == way]  # fmt: skip
         upper = min((received for _, received, outcome in mine if outcome is VISIBLE), default=math.inf)
         ends.append(

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from nestobs.join.flow import Guest, Info, Join, Kind, Signal, Wait, join_flow
 from nestobs.join.policy import GUIDE, MANUAL_RETRY, RELEASED, Policy, Schedule, fixed, standard_policies
+from nestobs.observation.duration import SECOND_NS
 from nestobs.timeline.failures import CHANCES, Failures, Network, Tally
 from nestobs.tuning.schedule import Prices
 from nestobs.tuning.simulation import (
@@ -28,7 +29,6 @@ from nestobs.tuning.simulation import (
 )
 
 INF = math.inf
-SECOND_NS = 1_000_000_000
 TABLE = Policy(
     name="table",
     ask_info=False,

@@ -5,7 +5,8 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-from nestobs.observation.window import SECOND_NS, Window
+from nestobs.observation.duration import SECOND_NS
+from nestobs.observation.window import Window
 from nestobs.reports.publishing.archive import Archive
 from nestobs.reports.publishing.manifest import Source, manifest
 from worlds import scheduled_reports as reports

@@ -7,10 +7,11 @@ from itertools import count
 from pathlib import Path
 from typing import Any
 
-from nestobs.observation.schema import Failure, Observation, Operation, Outcome, Role, Source, detail
+from nestobs.observation.detail import detail
+from nestobs.observation.duration import SECOND_NS
+from nestobs.observation.schema import Failure, Observation, Operation, Outcome, Role, Source
 from nestobs.store.store import Store
 
-SECOND_NS = 1_000_000_000
 NOON = 1_772_625_600 * SECOND_NS
 """2026-03-04T12:00:00Z: when the nest is made."""
 

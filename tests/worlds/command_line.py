@@ -23,6 +23,7 @@ from nestobs import nostr
 from nestobs.cli.main import main
 from nestobs.lab import Lab, Scenario
 from nestobs.nostr import ROOM_KIND, Address, Event, Keys, http_auth
+from nestobs.observation.duration import SECOND_NS
 from nestobs.observation.nest import room_tags
 from nestobs.sources.clock import Clock
 
@@ -33,9 +34,6 @@ WRITE_GOLDEN = os.environ.get("NESTOBS_WRITE_GOLDEN") == "1"
 
 
 STARTING = "[api]\nrecord = { kind = 'never' }\n"
-
-
-SECOND_NS = 1_000_000_000
 
 
 class LabBeside:

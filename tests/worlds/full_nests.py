@@ -15,10 +15,11 @@ from typing import Any
 import numpy as np
 
 from nestobs.join.flow import GONE, LOADING, RELEASED_FAILED, STARTING
-from nestobs.observation.schema import Failure, FailureLayer, Observation, Operation, Outcome, Role, Source, detail
+from nestobs.observation.detail import detail
+from nestobs.observation.duration import SECOND_NS
+from nestobs.observation.schema import Failure, FailureLayer, Observation, Operation, Outcome, Role, Source
 from nestobs.store.store import Store
 
-SECOND_NS = 1_000_000_000
 NOON = 1_772_625_600 * SECOND_NS
 """2026-03-04T12:00:00Z: when the first nest is made."""
 

@@ -8,7 +8,8 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-from nestobs.observation.schema import Failure, FailureLayer, Observation, Operation, Outcome, Source, detail
+from nestobs.observation.detail import detail
+from nestobs.observation.schema import Failure, FailureLayer, Observation, Operation, Outcome, Source
 from nestobs.reports.display import Figures, Section
 from nestobs.store.store import Store
 from worlds.full_nests import NOON, SECOND_NS

@@ -11,12 +11,11 @@ from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
-from numpy.typing import NDArray
 from scipy.special import ndtr
 
 from nestobs.collector.polling import Plan
+from nestobs.observation.arrays import Floats
 
-Floats = NDArray[np.float64]
 NEVER = 0.08
 
 

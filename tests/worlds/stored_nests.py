@@ -8,11 +8,11 @@ from pathlib import Path
 
 import numpy as np
 
+from nestobs.observation.duration import SECOND_NS
 from nestobs.observation.schema import Observation, Operation, Outcome, Role, Source
 from nestobs.store.store import Store
 from worlds.simulated import TRUTHS, Floats, Truth, observe
 
-SECOND_NS = 1_000_000_000
 NOON = 1_767_268_800 * SECOND_NS
 """2026-01-01T12:00:00Z: when the first nest is made."""
 

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 from typing import Any
 
-from nestobs.observation.schema import Observation, Operation, Outcome, Role, Source, detail
+from nestobs.observation.detail import detail
+from nestobs.observation.duration import SECOND_NS
+from nestobs.observation.schema import Observation, Operation, Outcome, Role, Source
 
-SECOND = 1_000_000_000
-
-
-NOON = 1_772_625_600 * SECOND  # 2026-03-04 12:00 UTC
+NOON = 1_772_625_600 * SECOND_NS  # 2026-03-04 12:00 UTC
 
 
 RELAY = "wss://relay.example/"
@@ -24,7 +23,7 @@ class Story:
         self.row(Source.API, Operation.CREATE, Outcome.ACCEPTED, 0.0, role=Role.HOST)
 
     def row(self, source: Source, operation: Operation, outcome: Outcome, sent: float, **more: Any) -> None:
-        at = NOON + round(sent * SECOND)
+        at = NOON + round(sent * SECOND_NS)
         values: dict[str, Any] = {
             "observation_id": f"{self.trace}-{len(self.rows):04}",
             "run_id": "run",
@@ -51,5 +50,5 @@ class Story:
         facts = detail(
             verdict=verdict, policy="fixed(1)", requests=2, elapsed_s=2.0, said={"guide": words, "released": words}
         )
-        values: dict[str, Any] = {"received_at": NOON + round((arrived + 2) * SECOND), "attempt_group": str(arrived)}
+        values: dict[str, Any] = {"received_at": NOON + round((arrived + 2) * SECOND_NS), "attempt_group": str(arrived)}
         self.row(Source.JOIN, Operation.VERDICT, Outcome.ABSENT, arrived, **values | {"detail": facts} | more)

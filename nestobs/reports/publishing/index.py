@@ -16,7 +16,8 @@ from typing import Any, Final
 from xml.etree import ElementTree
 
 from nestobs.figures import plain
-from nestobs.observation.window import DAY_S, SECOND_NS, Window
+from nestobs.observation.duration import SECOND_NS
+from nestobs.observation.window import DAY_S, Window
 from nestobs.reports.publishing.archive import PAGE, Archive, Entry
 from nestobs.store.files import replacing
 

@@ -20,7 +20,8 @@ from typing import Any, Final, get_args
 
 from nestobs import __version__
 from nestobs.figures import plain
-from nestobs.observation.window import SECOND_NS, Window
+from nestobs.observation.duration import SECOND_NS
+from nestobs.observation.window import Window
 from nestobs.reports import ReportError
 from nestobs.reports.display import RESULT, Judged
 from nestobs.reports.publishing.archive import SCHEMA, Manifest

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from nestobs.observation.window import SECOND_NS
+from nestobs.observation.duration import SECOND_NS
 from nestobs.reports.publishing import index
 from nestobs.reports.publishing.archive import Archive, Entry, writing
 

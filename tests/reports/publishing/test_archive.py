@@ -15,7 +15,8 @@ from typing import Any
 import pytest
 
 from nestobs.errors import StoreError, UsageError
-from nestobs.observation.window import DAY_S, SECOND_NS, Window
+from nestobs.observation.duration import SECOND_NS
+from nestobs.observation.window import DAY_S, Window
 from nestobs.reports.publishing import retention as prune
 from nestobs.reports.publishing.archive import Archive, Entry, private_name, report_name
 from nestobs.reports.publishing.execute import socket_folder

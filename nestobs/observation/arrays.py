@@ -1,0 +1,38 @@
+"""Kinds of numpy arrays that the columns of many rows become, and the least or greatest of a group."""
+
+from __future__ import annotations
+
+from typing import Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+Ints = NDArray[np.int64]
+Floats = NDArray[np.float64]
+Flags = NDArray[np.bool_]
+Texts = NDArray[np.object_]
+
+NONE: Final = np.iinfo(np.int64).max
+"""No instant, where the least is looked for."""
+
+BELOW: Final = np.iinfo(np.int64).min
+"""No instant, where the greatest is looked for; numpy's NaT, too."""
+
+
+def count_of(codes: Ints) -> int:
+    """One more than the greatest code."""
+    return int(codes.max(initial=-1)) + 1
+
+
+def least_at(values: Ints, at: Ints, size: int) -> Ints:
+    """Per place the least value, NONE where there is none."""
+    least = np.full(size, NONE, dtype=np.int64)
+    np.minimum.at(least, at, values)
+    return least
+
+
+def greatest_at(values: Ints, at: Ints, size: int) -> Ints:
+    """Per place the greatest value, BELOW where there is none."""
+    greatest = np.full(size, BELOW, dtype=np.int64)
+    np.maximum.at(greatest, at, values)
+    return greatest
