@@ -13,7 +13,7 @@ from nestobs.observation.schema import COLUMNS, Failure, Observation, Operation,
 from nestobs.timeline import funnel as worth
 from nestobs.timeline.intervals import timelines
 from nestobs.timeline.joins import SETTLED_S, joins
-from worlds.story import NOON, SECOND, Story
+from worlds.story import NOON, Story
 
 
 def frame(rows: list[Observation]) -> pd.DataFrame:
@@ -30,7 +30,7 @@ class Joins(Story):
 
     def asked(self, group: str, operation: Operation, attempt: int, sent: float, **more: Any) -> None:
         source = Source.LIVEKIT if operation in (Operation.SIGNAL, Operation.MEDIA) else Source.API
-        shared = {"attempt_group": group, "attempt_no": attempt, "received_at": NOON + round((sent + 0.1) * SECOND)}
+        shared = {"attempt_group": group, "attempt_no": attempt, "received_at": NOON + round((sent + 0.1) * SECOND_NS)}
         outcome = more.pop("outcome", Outcome.VISIBLE)
         if outcome is Outcome.ABSENT:
             more = {"status": 404, "failure": Failure.NOT_FOUND, "reason": "Nest not found"} | more
@@ -214,7 +214,7 @@ def test_joins_are_counted_where_they_arrived() -> None:
         made.asked(str(number), Operation.GUEST, 1, arrived)
         made.asked(str(number), Operation.SIGNAL, 1, arrived + 0.2)
         made.ended(str(number), "guest", arrived, role=Role.GUEST)
-    found = worth.by_time(table(made).reset_index(), [NOON + s * SECOND for s in (0, 10, 20, 30)])
+    found = worth.by_time(table(made).reset_index(), [NOON + s * SECOND_NS for s in (0, 10, 20, 30)])
     assert found["joined"].tolist() == [1, 2, 0]
     assert found[["lost", "not_had", "unclear"]].to_numpy().sum() == 0
 
