@@ -15,11 +15,12 @@ import pytest
 
 import nestobs
 from nestobs.join.flow import GONE, STARTING
+from nestobs.observation.duration import SECOND_NS
 from nestobs.observation.schema import Failure, Observation, Operation, Outcome, Role, Source
 from nestobs.reports import ReportError, demo
 from nestobs.reports.publishing.execute import run
 from nestobs.store.store import Store
-from worlds.story import NOON, RELAY, SECOND, Story
+from worlds.story import NOON, RELAY, Story
 
 NOTEBOOKS = sorted((Path(nestobs.__file__).parents[1] / "notebooks").glob("*.ipynb"))
 HOSTILE = "<script>window.pwned=1</script>{{7*7}}$x$\u202e\x07"
@@ -58,7 +59,7 @@ def truth(directory: Path, room: str) -> dict[str, str]:
     shown = {"relay:relay-1": 0.4, "api:info": 1.5, "api:guest": 7.0}
     rows = [
         {"scenario": HOSTILE, "room": room, "address": "", "layer": layer, "change": "shown", "planned_delay_s": at,
-         "not_yet_at": NOON + round(at * SECOND), "now_at": NOON + round(at * SECOND) + 1_000_000}
+         "not_yet_at": NOON + round(at * SECOND_NS), "now_at": NOON + round(at * SECOND_NS) + 1_000_000}
         for layer, at in shown.items()
     ]  # fmt: skip
     never = {"change": "never", "layer": "api:join", "not_yet_at": None, "now_at": None, "planned_delay_s": None}

@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from nestobs.observation.duration import SECOND_NS
 from nestobs.observation.schema import COLUMNS, Failure, Observation, Operation, Outcome, Role, Source, as_row
 from nestobs.timeline import funnel as worth
 from nestobs.timeline.intervals import timelines
