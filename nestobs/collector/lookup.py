@@ -6,7 +6,7 @@ import asyncio
 from dataclasses import dataclass
 
 from nestobs.collector.station import Station
-from nestobs.join.flow import Kind
+from nestobs.join.decision import Kind
 from nestobs.nostr import ROOM_KIND, Address, Event, room_filter
 from nestobs.observation.nest import Nest, read_nest
 from nestobs.observation.schema import Outcome

@@ -13,12 +13,11 @@ from dataclasses import dataclass, field
 from typing import Any, Final
 
 from nestobs.collector.station import Station
+from nestobs.join.decision import JOINED, Kind
 from nestobs.join.flow import (
-    JOINED,
     Guest,
     Info,
     Join,
-    Kind,
     Load,
     Media,
     Reply,

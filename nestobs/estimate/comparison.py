@@ -27,7 +27,7 @@ import pandas as pd
 from numpy.typing import ArrayLike
 from scipy import special
 
-from nestobs.join.flow import Kind
+from nestobs.join.decision import Kind
 from nestobs.observation.arrays import Flags, Floats, Ints
 from nestobs.observation.columns import codes_of, equals, units_of
 from nestobs.observation.duration import SECOND_NS

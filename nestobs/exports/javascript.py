@@ -1,7 +1,7 @@
 """A policy file as an ES module for web clients, and the vectors by which any client can show that it agrees.
 
-The module (policy.js.in, with the policy and the page's words filled in) is join/flow.py's `next_action` once more, in
-the language of the page. Both do the same IEEE 754 operations in the same order, so their numbers agree to the last
+The module (policy.js.in, with the policy and the page's words filled in) is join/decision.py's `next_action` once more,
+in the language of the page. Both do the same IEEE 754 operations in the same order, so their numbers agree to the last
 bit; the vectors, made by the Python one, hold that for whoever runs them.
 
 What a policy file holds may come from a stranger. In the module it is JSON in ASCII, with `<` escaped: it ends neither
@@ -19,7 +19,7 @@ from itertools import product
 from random import Random
 from typing import Any, Final
 
-from nestobs.join.flow import (
+from nestobs.join.decision import (
     MESSAGES,
     RELEASED_FAILED,
     SIGN_IN_HINT,

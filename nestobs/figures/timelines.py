@@ -41,7 +41,7 @@ from nestobs.figures.canvas import (
     window,
 )
 from nestobs.figures.text import plain
-from nestobs.join.flow import GONE, JOINED, LOADING, RELEASED_FAILED, STARTING, Kind
+from nestobs.join.decision import GONE, JOINED, LOADING, RELEASED_FAILED, STARTING, Kind
 from nestobs.observation.arrays import Floats
 from nestobs.timeline.joins import KINDS
 

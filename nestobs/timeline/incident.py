@@ -23,7 +23,7 @@ from typing import Any, Final
 import numpy as np
 import pandas as pd
 
-from nestobs.join.flow import Kind
+from nestobs.join.decision import Kind
 from nestobs.observation.arrays import NONE, Flags, Ints, Texts, count_of, least_at
 from nestobs.observation.columns import codes_of, equals, instants_of, paired, ranked
 from nestobs.observation.detail import facts_of

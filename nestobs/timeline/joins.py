@@ -24,7 +24,7 @@ from typing import Any, Final, cast
 import numpy as np
 import pandas as pd
 
-from nestobs.join.flow import GONE, JOINED, LOADING, RELEASED_FAILED, STARTING, Kind
+from nestobs.join.decision import GONE, JOINED, LOADING, RELEASED_FAILED, STARTING, Kind
 from nestobs.observation.arrays import BELOW, Flags, Floats, Ints, Texts, count_of, greatest_at
 from nestobs.observation.columns import codes_of, equals, instants_of, paired, ranked, units_of
 from nestobs.observation.detail import facts_of
@@ -47,7 +47,7 @@ SCHEMA: Final[tuple[Column, ...]] = (
     Column("policy", "text", "", "the policy the join followed", False),
     Column("arrived_at", "instant", "UTC", "when the joiner arrived, on the vantage's clock", False),
     Column("arrival_age_s", "real", "s", "arrival since the origin of the nest's timelines; NaN without one", True),
-    Column("verdict", "text", "", "how it ended: a nestobs.join.flow.Kind; empty when the row tells none", False),
+    Column("verdict", "text", "", "how it ended: a nestobs.join.decision.Kind; empty when the row tells none", False),
     Column("joined", "bool", "", "whether the joiner got into the room", False),
     Column("elapsed_s", "real", "s", "from arrival to verdict", True),
     Column("requests", "int", "count", "API requests made", False),

@@ -28,7 +28,7 @@ import numpy as np
 import pandas as pd
 
 from nestobs.estimate.npmle import Number
-from nestobs.join.flow import JOINED
+from nestobs.join.decision import JOINED
 from nestobs.observation.detail import facts_of
 from nestobs.observation.duration import SECOND_NS
 from nestobs.observation.schema import Failure, Operation, Outcome, Role, Source

@@ -11,7 +11,7 @@ from dataclasses import replace
 import pytest
 
 from nestobs.collector.prober import join, load
-from nestobs.join.flow import GONE, JOINED_AS_GUEST, LOADING, RELEASED_FAILED, STARTING, Kind
+from nestobs.join.decision import GONE, JOINED_AS_GUEST, LOADING, RELEASED_FAILED, STARTING, Kind
 from nestobs.join.policy import GUIDE, RELEASED, fixed
 from nestobs.lab import ProxyMode
 from nestobs.nostr import Address, Keys

@@ -18,7 +18,8 @@ from dataclasses import replace
 import pytest
 
 from nestobs.exports.javascript import expected, module, random_state, vectors
-from nestobs.join.flow import MESSAGES, Guest, Info, Join, Kind, Load, Media, Reply, Signal, Stay, Wait, join_flow
+from nestobs.join.decision import MESSAGES, Kind
+from nestobs.join.flow import Guest, Info, Join, Load, Media, Reply, Signal, Stay, Wait, join_flow
 from nestobs.join.policy import GUIDE, RELEASED, Policy, Schedule, exponential, fixed, full_jitter, standard_policies
 from nestobs.nostr import Address
 from nestobs.observation.nest import Nest

@@ -15,7 +15,7 @@ import pytest
 
 from nestobs.cli.main import _parser
 from nestobs.errors import UsageError
-from nestobs.join.flow import GONE, STARTING
+from nestobs.join.decision import GONE, STARTING
 from nestobs.nostr import Address, Keys, write_naddr
 from nestobs.observation.detail import detail
 from nestobs.observation.schema import Failure, Observation, Operation, Outcome, Role, Source

@@ -14,7 +14,7 @@ import nbformat
 import pytest
 
 import nestobs
-from nestobs.join.flow import GONE, STARTING
+from nestobs.join.decision import GONE, STARTING
 from nestobs.observation.duration import SECOND_NS
 from nestobs.observation.schema import Failure, Observation, Operation, Outcome, Role, Source
 from nestobs.reports import ReportError, demo

@@ -20,7 +20,7 @@ from typing import Any
 import pytest
 
 from nestobs.cli.main import main
-from nestobs.join.flow import GONE
+from nestobs.join.decision import GONE
 from nestobs.observation.detail import detail
 from nestobs.observation.schema import Failure, Observation, Operation, Outcome, Source
 from nestobs.store import follow

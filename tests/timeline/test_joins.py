@@ -10,7 +10,7 @@ from typing import Any
 import pandas as pd
 import pytest
 
-from nestobs.join.flow import GONE, LOADING, RELEASED_FAILED, SIGN_IN_HINT, STARTING
+from nestobs.join.decision import GONE, LOADING, RELEASED_FAILED, SIGN_IN_HINT, STARTING
 from nestobs.observation.detail import detail
 from nestobs.observation.duration import SECOND_NS
 from nestobs.observation.schema import COLUMNS, Failure, Observation, Operation, Outcome, Role, Source, as_row

@@ -10,7 +10,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from nestobs.join.flow import Guest, Info, Join, Kind, Signal, Wait, join_flow
+from nestobs.join.decision import Kind
+from nestobs.join.flow import Guest, Info, Join, Signal, Wait, join_flow
 from nestobs.join.policy import GUIDE, MANUAL_RETRY, RELEASED, Policy, Schedule, fixed, standard_policies
 from nestobs.observation.duration import SECOND_NS
 from nestobs.timeline.failures import CHANCES, Failures, Network, Tally

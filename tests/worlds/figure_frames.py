@@ -12,7 +12,7 @@ import pandas as pd
 import plotly.graph_objects as go
 
 from nestobs import figures
-from nestobs.join.flow import GONE, LOADING, RELEASED_FAILED, STARTING
+from nestobs.join.decision import GONE, LOADING, RELEASED_FAILED, STARTING
 from nestobs.timeline.calibration import SCHEMA as COVERAGE
 from nestobs.timeline.intervals import SCHEMA as TIMELINES
 from nestobs.timeline.joins import SCHEMA as JOINS

@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from nestobs.join.flow import GONE, LOADING, RELEASED_FAILED, STARTING
+from nestobs.join.decision import GONE, LOADING, RELEASED_FAILED, STARTING
 from nestobs.observation.detail import detail
 from nestobs.observation.duration import SECOND_NS
 from nestobs.observation.schema import Failure, FailureLayer, Observation, Operation, Outcome, Role, Source

@@ -1,0 +1,225 @@
+"""The decision of a joiner: what to do next, what to tell the user meanwhile, and how it ended. Pure and stateless.
+
+    info (optional) -> authenticated join if there is an identity -> guest join where the policy falls back (404)
+        -> connect -> stop                  |  404 everywhere: wait as the schedule says, until the give-up age
+                         |  429: wait as Retry-After says; 5xx, timeout, reset: again, while retries last
+                         '- 401, 403: stop, no fallback, no retry
+
+All of it is one function, `next_action`: from a Situation (ages, counts, what was asked last and what came) to an
+Action. It keeps no state, so that a client in another language can have the same one (exports/javascript.py);
+flow.py keeps the counts. The words are those of the web client.
+
+Two ages: the message and the give-up rule use the age since `created_at` on the joiner's clock, as the web client does.
+Without an event the client counts age 0 for its message; waiting then counts from arrival.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Final, Literal, TypeAlias
+
+from nestobs.join.policy import Policy, Uniform, growth
+from nestobs.observation.duration import SECOND_NS
+
+STARTING = "The nest is still starting up. Please wait a moment and try again."
+GONE = "This nest is no longer available. The audio session may have timed out or been closed."
+RELEASED_FAILED = "Failed to join nest: Nest not found. The room may not be ready yet or has been closed."
+LOADING = "Loading nest..."
+JOINED_AS_GUEST = "Joined as Guest"
+SIGN_IN_HINT = " Sign in to join with your own account."
+
+
+class Kind(StrEnum):
+    """How a join ended. The first three are joins; `not_loaded`: the client never held the event and offers no join."""
+
+    AUTHENTICATED = "authenticated"
+    GUEST = "guest"
+    GUEST_INSTEAD = "guest_instead"
+    STARTING_UP = "starting_up"
+    GONE = "gone"
+    UNAUTHORISED = "unauthorised"
+    FORBIDDEN = "forbidden"
+    RATE_LIMITED = "rate_limited"
+    API_DOWN = "api_down"
+    BAD_TOKEN = "bad_token"
+    LIVEKIT_UNREACHABLE = "livekit_unreachable"
+    NOT_LOADED = "not_loaded"
+
+
+JOINED = frozenset({Kind.AUTHENTICATED, Kind.GUEST, Kind.GUEST_INSTEAD})
+
+MESSAGES: Final = {
+    Kind.AUTHENTICATED: "",
+    Kind.GUEST: "",
+    Kind.GUEST_INSTEAD: JOINED_AS_GUEST,
+    Kind.STARTING_UP: STARTING,
+    Kind.GONE: GONE,
+    Kind.UNAUTHORISED: "The server did not accept your sign-in. Check your clock and sign in again.",
+    Kind.FORBIDDEN: "You are not allowed to join this nest.",
+    Kind.RATE_LIMITED: "Too many requests from your network. Try again {when}.",
+    Kind.API_DOWN: "The nests server does not answer. Try again later.",
+    Kind.BAD_TOKEN: "The server gave no usable token for this nest.",
+    Kind.LIVEKIT_UNREACHABLE: "The audio server cannot be reached from here.",
+    Kind.NOT_LOADED: LOADING,
+}
+"""What the page shows for each kind. {when} is `later` or `in N s`; to a guest SIGN_IN_HINT follows the 404's words."""
+
+
+class Answer(StrEnum):
+    """What the last answer means. After ABSENT the schedule says when to ask again, after LIMITED and UNANSWERED the
+    error retries do, the other refusals end the join."""
+
+    GRANTED = "granted"  # a usable token; to /info: active
+    ABSENT = "absent"
+    UNAUTHORISED = "unauthorised"
+    FORBIDDEN = "forbidden"
+    LIMITED = "limited"
+    SPENT = "spent"  # not asked: our own request budget
+    UNANSWERED = "unanswered"  # a timeout, a reset, a 5xx
+    OTHER = "other"  # an answer that is about something else
+    BAD_TOKEN = "bad_token"
+    UNREACHABLE = "unreachable"  # LiveKit, with a token
+
+
+_KINDS: Final = {
+    Answer.UNAUTHORISED: Kind.UNAUTHORISED,
+    Answer.FORBIDDEN: Kind.FORBIDDEN,
+    Answer.LIMITED: Kind.RATE_LIMITED,
+    Answer.SPENT: Kind.RATE_LIMITED,
+    Answer.UNANSWERED: Kind.API_DOWN,
+    Answer.OTHER: Kind.API_DOWN,
+    Answer.BAD_TOKEN: Kind.BAD_TOKEN,
+    Answer.UNREACHABLE: Kind.LIVEKIT_UNREACHABLE,
+}
+ERRORS: Final = (Answer.LIMITED, Answer.UNANSWERED)
+"""The answers after which a wait is one of the policy's error retries."""
+
+Asked: TypeAlias = Literal["", "info", "join", "guest", "connect"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Situation:
+    """Where a joiner stands: all that a decision needs. Seconds are finite, counts from 0.
+
+    asked: the last thing asked in this round; empty before the first and after each wait; `connect`: a connection that
+    came to nothing. answer: what came of it; unused while `asked` is empty. age_s: since created_at on the joiner's
+    clock, None without an event. elapsed_s: since arrival. polls: rounds begun, this one included. requests: API
+    requests made. errors: waits made after one of ERRORS. retry_after_s: as the last answer said, any number.
+    info_active: /info said active in this round.
+    """
+
+    signed_in: bool
+    age_s: float | None
+    elapsed_s: float = 0.0
+    asked: Asked = ""
+    answer: Answer = Answer.OTHER
+    polls: int = 0
+    requests: int = 0
+    errors: int = 0
+    retry_after_s: float | None = None
+    info_active: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Action:
+    """What to do next. info, join, guest: make that request. connect: with the token that came. wait: for `wait_s`
+    seconds, then a new round. stop: the join has ended.
+
+    kind, message, retry_offered: to stop, how it ended and what the page shows, with a Retry button or without; to
+    wait, the same as if it ended here; to connect, what holds once the joiner is in the room.
+    """
+
+    do: Literal["info", "join", "guest", "connect", "wait", "stop"]
+    wait_s: float = 0.0
+    kind: Kind | None = None
+    message: str = ""
+    retry_offered: bool = False
+
+
+def next_action(policy: Policy, now: Situation, rng: Uniform) -> Action:  # noqa: PLR0911 - one return per rule
+    """The policy's next move. Draws from `rng` only for a wait after a 404: one number for full jitter, then one for
+    `jitter`, whether or not the wait then fits into the policy's bounds."""
+    if not now.asked:
+        if policy.load_cutoff_s is not None and now.age_s is None:
+            return _tell("stop", Kind.NOT_LOADED, policy, now)
+        return Action("info" if policy.ask_info else "join" if now.signed_in else "guest")
+    if now.asked == "info" and now.answer is not Answer.LIMITED:
+        return Action("join" if now.signed_in else "guest")
+    if now.answer is Answer.GRANTED:
+        granted = Kind.AUTHENTICATED if now.asked == "join" else Kind.GUEST_INSTEAD if now.signed_in else Kind.GUEST
+        return _tell("connect", granted, policy, now)
+    if now.answer is Answer.ABSENT and now.asked == "join" and 404 in policy.fallback:
+        return Action("guest")
+    young = (now.age_s or 0.0) < policy.message_threshold_s
+    kind = _KINDS.get(now.answer, Kind.STARTING_UP if young else Kind.GONE)
+    wait_s = _wait_s(policy, now, rng)
+    if wait_s is None:
+        return _tell("stop", kind, policy, now)
+    return _tell("wait", kind, policy, now, wait_s)
+
+
+def answer_to(asked: Asked, status: int | None) -> Answer:
+    """What an HTTP status alone says, to a client that looks at nothing else; 0 or None: no answer came.
+
+    To `connect` it is the status of LiveKit's signalling.
+    """
+    if asked == "connect":
+        refused = {404: Answer.ABSENT, 401: Answer.BAD_TOKEN, 403: Answer.BAD_TOKEN}
+        return refused.get(status or 0, Answer.UNREACHABLE)
+    if not status or status >= 500:
+        return Answer.UNANSWERED
+    if 200 <= status < 300:
+        return Answer.GRANTED
+    known = {404: Answer.ABSENT, 401: Answer.UNAUTHORISED, 403: Answer.FORBIDDEN, 429: Answer.LIMITED}
+    return known.get(status, Answer.OTHER)
+
+
+def round_cost(policy: Policy, signed_in: bool) -> int:
+    """The most requests that one round makes."""
+    return int(policy.ask_info) + int(signed_in) + 1
+
+
+def _wait_s(policy: Policy, now: Situation, rng: Uniform) -> float | None:
+    """Seconds until the next round; None: there is none."""
+    if now.answer is Answer.ABSENT:
+        wait_s = _gap_s(policy, now, rng)
+    elif now.answer in ERRORS and now.errors < policy.error_retries:
+        wait_s = _error_gap_s(policy, now)
+    else:
+        wait_s = None
+    if wait_s is None or now.requests + round_cost(policy, now.signed_in) > policy.max_requests:
+        return None
+    ends_ns = round(now.elapsed_s * SECOND_NS) + round(wait_s * SECOND_NS)
+    return wait_s if ends_ns <= round(policy.horizon_s * SECOND_NS) else None
+
+
+def _gap_s(policy: Policy, now: Situation, rng: Uniform) -> float | None:
+    age_s = now.elapsed_s if now.age_s is None else now.age_s
+    gap_s = None if age_s >= policy.give_up_age_s else policy.schedule.gap_s(now.polls, max(0.0, age_s), rng)
+    return None if gap_s is None else gap_s * (1 - policy.jitter + 2 * policy.jitter * rng.random())
+
+
+def _error_gap_s(policy: Policy, now: Situation) -> float | None:
+    asked_s = now.retry_after_s
+    wait_s = policy.error_gap_s * growth(2.0, min(now.errors, 64)) if asked_s is None else asked_s
+    return max(0.0, wait_s) if wait_s <= policy.horizon_s else None  # NaN and infinity are not
+
+
+def _tell(
+    do: Literal["connect", "wait", "stop"], kind: Kind, policy: Policy, now: Situation, wait_s: float = 0.0
+) -> Action:
+    """The action with the words of its kind."""
+    message = MESSAGES[kind]
+    if kind is Kind.RATE_LIMITED:
+        asked_s = now.retry_after_s
+        message = message.format(
+            when="later" if asked_s is None or not 0 <= asked_s < 1e6 else f"in {round(asked_s)} s"
+        )
+    if kind not in (Kind.STARTING_UP, Kind.GONE):
+        return Action(do, wait_s, kind, message)
+    matches = now.info_active and now.asked != "connect"
+    if policy.wording == "released" and not matches:  # its rule looks for other words than the true race's error
+        return Action(do, wait_s, kind, RELEASED_FAILED)
+    hint = "" if now.signed_in else SIGN_IN_HINT
+    return Action(do, wait_s, kind, message + hint, retry_offered=kind is Kind.STARTING_UP)
