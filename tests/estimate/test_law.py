@@ -11,7 +11,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy import integrate, stats
 
-from nestobs.estimate.families import Family
 from nestobs.estimate.law import LawError, survival
 from nestobs.estimate.npmle import npmle
 
@@ -36,9 +35,6 @@ def test_a_law_of_ours_brings_its_never_share_which_another_may_replace():
     assert survival(law).never == pytest.approx(0.25)
     assert survival(law).at([0, 1, 2, 3, 100]) == pytest.approx([1, 0.75, 0.5, 0.25, 0.25])
     assert survival(law, 0.1).at([0, 1, 2, 3, 100]) == pytest.approx(0.1 + 0.9 * np.array([1, 2 / 3, 1 / 3, 0, 0]))
-    family = Family("lognormal", {"median_s": 4.0, "sigma": 0.9}, 0.08, {}, 0.0, 0)
-    assert survival(family).at(AGES) == pytest.approx(survival(LOGNORMAL, 0.08).at(AGES))
-    assert survival(family, 0.3).at(AGES) == pytest.approx(survival(LOGNORMAL, 0.3).at(AGES))
 
 
 def test_of_a_law_that_never_comes_nothing_is_coming():

@@ -284,6 +284,14 @@ def test_never_is_what_did_not_come_by_the_end_of_watching():
     assert law.censored / law.n == pytest.approx(law.never, abs=0.01)
 
 
+def test_the_share_that_stays_away_and_the_delays_of_the_others_are_recovered_from_many_nests():
+    n, coming, shares = 20_000, stats.lognorm(0.9, scale=4.0), np.array([0.1, 0.5, 0.9])
+    law = law_of(n)
+    away = 0.08 + 0.92 * coming.sf(45.0)
+    assert 1.0 - law.cdf(45.0) == pytest.approx(away, abs=3.0 * math.sqrt(away * (1.0 - away) / n))
+    assert law.smooth(0.1).quantile(0.92 * shares) == pytest.approx(coming.ppf(shares), rel=0.03)
+
+
 # Bounds that assume no law
 
 
