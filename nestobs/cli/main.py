@@ -467,9 +467,13 @@ def _join(commands: Commands) -> None:
 
 
 def _run_join(args: argparse.Namespace) -> int:
-    from nestobs.collector.once import join_once
+    from dataclasses import replace
+
+    from nestobs.collector.prober import join_once
+    from nestobs.join.policy import named_policy
     from nestobs.nostr import Keys
     from nestobs.observation.nest import read_address
+    from nestobs.store.store import Store
 
     config, target = _configured(args)
     keys = None if args.guest else config.keyring(target.name).operator or Keys.generate()
@@ -477,9 +481,8 @@ def _run_join(args: argparse.Namespace) -> int:
         join_once(
             target,
             read_address(args.address),
-            config.store(args.store),
-            policy=args.policy,
-            stay_s=args.stay,
+            Store.open(config.store(args.store)),
+            policy=replace(named_policy(args.policy), stay_s=args.stay),
             keys=keys,
         )
     )
@@ -520,11 +523,13 @@ def _ready(commands: Commands) -> None:
 
 
 def _run_ready(args: argparse.Namespace) -> int:
-    from nestobs.collector.once import ready_once
+    from nestobs.collector.lookup import ready_once
     from nestobs.observation.nest import read_address
+    from nestobs.store.store import Store
 
     config, target = _configured(args)
-    state: Readiness = _interruptible(ready_once(target, read_address(args.address), config.store(args.store)))
+    wanted, store = read_address(args.address), Store.open(config.store(args.store))
+    state: Readiness = _interruptible(ready_once(target, wanted, store))
     word = ("ready", "not yet", "gone or closed", "cannot tell")[state.code]
     _show(args, {"code": state.code, "state": word, "why": state.why}, [f"{word}: {state.why}"])
     return state.code

@@ -12,33 +12,28 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
-from collections.abc import Awaitable, Callable, Sequence
-from contextlib import AsyncExitStack
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import Any, Final
 
 from nestobs.collector import cleanup
 from nestobs.collector.keyring import Keyring
-from nestobs.collector.polling import HORIZON_S, WANTED_POLLS, Plan, fit
+from nestobs.collector.polling import HORIZON_S, WANTED_POLLS, Ask, Plan, fit, poll
 from nestobs.collector.prober import join, load
-from nestobs.collector.station import Station, Target, open_station
-from nestobs.errors import StoreError, UnreachableError
+from nestobs.collector.station import Station, Target, at_work, greet, recording
+from nestobs.errors import StoreError
 from nestobs.join.budget import Budget
 from nestobs.join.policy import Policy, Uniform
 from nestobs.nostr import ROOM_KIND, Address, Event, Keys, room_filter
 from nestobs.observation.duration import SECOND_NS
 from nestobs.observation.nest import Nest, read_nest, room_tags
-from nestobs.observation.schema import Failure, FailureLayer, Operation, Outcome, Role, Source
+from nestobs.observation.schema import Failure, Outcome, Role
 from nestobs.sources.api import Answer
-from nestobs.sources.clock import Clock, uuid7
 from nestobs.sources.livekit import Session
 from nestobs.sources.relay import Relay, Seen
 from nestobs.sources.vantage import Trace
-from nestobs.store.sink import Pen
 from nestobs.store.store import Store, Writer
-
-IN_FLIGHT: Final = 3
-"""Attempts of one layer of one nest that may overlap; further ones are skipped, with a row."""
 
 CLEAN_S, INTERRUPTED_S = 15.0, 1.2
 """How long deleting one nest may take, at the end and when interrupted; then it stays in the ledger."""
@@ -134,29 +129,16 @@ async def run(
     Rows are safe when this returns. Raises UnreachableError when the API does not answer at all, BudgetError when the
     budget is too small, StoreError when the store stops (what was made is deleted first).
     """
-    async with AsyncExitStack() as stack:
-        if writer is None:
-            writer = await stack.enter_async_context(store.writer())
-        pen = Pen(writer)
-        run_id = run_id or uuid7(Clock().now())
-        limiter = budget.of(targets[0].api)  # one process is one address, whatever name a vantage uses
-        stations = [
-            await stack.enter_async_context(
-                open_station(target, run_id=run_id, sink=pen, committed=pen.committed, limiter=limiter)
-            )
-            for target in targets
-        ]
-        crew = _Crew(stations, campaign, writer, rng, progress, Report(run_id))
-        return await pen.during(crew.at_work(store, keyring))
-
-
-async def greet(station: Station) -> None:
-    """Learn the server's limit, and that it is there at all. Raises UnreachableError when nothing answers."""
-    answer = await station.api.health()
-    if answer.row.status is None and answer.row.failure is not Failure.BUDGET:
-        raise UnreachableError(
-            f"the API at {station.api.url} does not answer ({answer.row.reason}): is the address right, the server up?"
+    async with recording(store, targets, budget, run_id=run_id, writer=writer) as (stations, pen):
+        crew = _Crew(
+            stations=stations,
+            campaign=campaign,
+            writer=pen.writer,
+            rng=rng,
+            progress=progress,
+            report=Report(stations[0].vantage.run_id),
         )
+        return await pen.during(at_work(stations, crew.work(store, keyring)))
 
 
 def _plan(stations: Sequence[Station], campaign: Campaign) -> Plan:
@@ -187,13 +169,6 @@ class _Crew:
     traces: dict[str, Trace] = field(default_factory=dict)
     seen: dict[tuple[str, str], Nest] = field(default_factory=dict)
     holders: dict[tuple[str, str], set[str]] = field(default_factory=dict)
-
-    async def at_work(self, store: Store, keyring: Keyring) -> Report:
-        """Work, and say meanwhile of each vantage that it does."""
-        async with AsyncExitStack() as stack:
-            for station in self.stations:
-                await stack.enter_async_context(station.vantage.heartbeat())
-            return await self.work(store, keyring)
 
     async def work(self, store: Store, keyring: Keyring) -> Report:
         """Greet, clean what was left before, plan, perform, and say what is left now."""
@@ -401,22 +376,23 @@ class _Crew:
 
     def _observe(self, group: asyncio.TaskGroup, trace: Trace, origin: int, host_token: str) -> None:
         address = Address(ROOM_KIND, self.keys.public, trace.room)
+        rooms = self.campaign.room_polls
+        room_polls = self.campaign.wanted_polls if rooms is None else rooms
         for station in self.stations:
             watcher = Keys.generate()
-            api, ages = station.api, self.plan.ages_s
-            more = self.campaign.wanted_polls if self.campaign.room_polls is None else self.campaign.room_polls
-            asks: list[tuple[tuple[float, ...], Ask]] = [
-                (ages(self.rng), bind(api.info, trace)),
-                (ages(self.rng), bind(api.guest, trace)),
-                (ages(self.rng), bind(api.join, trace, watcher)),
-                (ages(self.rng, CLIENT_LOADS), bind(load, station, trace, address)),
+            api, livekit = station.api, station.livekit
+            asks: list[tuple[int | None, Ask]] = [
+                (None, partial(api.info, trace)),
+                (None, partial(api.guest, trace)),
+                (None, partial(api.join, trace, watcher)),
+                (CLIENT_LOADS, partial(load, station, trace, address)),
             ]
-            queries = self.campaign.relay_polls
-            asks += [(ages(self.rng, queries), bind(relay.query, trace, address=address)) for relay in station.relays]
-            if station.livekit is not None and station.livekit.lists_rooms:
-                asks.append((ages(self.rng, more), bind(station.livekit.rooms, trace)))
-            for when, ask in asks:
-                group.create_task(poll(station, trace, origin, when, ask))
+            for relay in station.relays:
+                asks.append((self.campaign.relay_polls, partial(relay.query, trace, address=address)))
+            if livekit is not None and livekit.lists_rooms:
+                asks.append((room_polls, partial(livekit.rooms, trace)))
+            for polls, ask in asks:
+                group.create_task(poll(station, trace, origin, self.plan.ages_s(self.rng, polls), ask))
             for number in range(self.campaign.joins):
                 age_s = self._arrival_s()
                 due = origin + round(age_s * SECOND_NS)
@@ -487,52 +463,3 @@ def _room(answer: Answer) -> str:
 
 async def _no() -> bool:
     return False
-
-
-Ask = Callable[[int], Awaitable[object]]
-
-
-def bind(call: Callable[..., Awaitable[object]], *args: Any, **kwargs: Any) -> Ask:
-    """A question as `poll` asks it: told only when it was due."""
-
-    def ask(planned_at: int) -> Awaitable[object]:
-        return call(*args, planned_at=planned_at, **kwargs)
-
-    return ask
-
-
-async def poll(station: Station, trace: Trace, origin: int, ages_s: Sequence[float], ask: Ask) -> None:
-    """Ask at origin + each age, on absolute deadlines; attempts may overlap, at most `IN_FLIGHT` of them.
-
-    A poll that would be one too many is not asked and leaves a row that says so.
-    """
-    async with asyncio.TaskGroup() as group:
-        under_way: set[asyncio.Task[object]] = set()
-        for age_s in ages_s:
-            due = origin + round(age_s * SECOND_NS)
-            await station.clock.until(due)
-            if len(under_way) >= IN_FLIGHT:
-                _skip(station, trace, due)
-                continue
-            task = group.create_task(_awaited(ask(due)))
-            under_way.add(task)
-            task.add_done_callback(under_way.discard)
-
-
-async def _awaited(awaitable: Awaitable[object]) -> object:
-    return await awaitable
-
-
-def _skip(station: Station, trace: Trace, due: int) -> None:
-    station.vantage.record(
-        trace,
-        sent_at=station.clock.now(),
-        planned_at=due,
-        source=Source.CLOCK,
-        target="clock:",
-        operation=Operation.STEP,
-        outcome=Outcome.PROBE_ERROR,
-        failure=Failure.SKIPPED,
-        failure_layer=FailureLayer.PROBER,
-        reason=f"not asked: {IN_FLIGHT} attempts still under way",
-    )

@@ -5,13 +5,15 @@ from __future__ import annotations
 import asyncio
 from dataclasses import dataclass
 
-from nestobs.collector.station import Station
+from nestobs.collector.station import Station, Target, recording
+from nestobs.join.budget import Budget
 from nestobs.join.decision import Kind
 from nestobs.nostr import ROOM_KIND, Address, Event, room_filter
 from nestobs.observation.nest import Nest, read_nest
 from nestobs.observation.schema import Outcome
 from nestobs.sources.relay import Relay
 from nestobs.sources.vantage import Trace
+from nestobs.store.store import Store
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,10 +48,10 @@ async def find(station: Station, wanted: Address | str, *, timeout_s: float = 5.
     for event in events[:-1]:
         nest = nest.renewed(read_nest(event)) if nest else None
     return Found(
-        Trace(trace.trace_id, str(nest.address) if nest else nest_name, room),
-        nest,
-        tuple(url for url, _, event in answers if event in events),
-        tuple(url for url, outcome, _ in answers if outcome not in (Outcome.VISIBLE, Outcome.ABSENT)),
+        trace=Trace(trace.trace_id, str(nest.address) if nest else nest_name, room),
+        nest=nest,
+        relays=tuple(url for url, _, event in answers if event in events),
+        silent=tuple(url for url, outcome, _ in answers if outcome not in (Outcome.VISIBLE, Outcome.ABSENT)),
     )
 
 
@@ -92,3 +94,13 @@ async def readiness(station: Station, found: Found, *, message_threshold_s: floa
     return Readiness(
         GONE, f"the API answers 404 at age {age_s:.0f} s, above the threshold of {message_threshold_s:g} s"
     )
+
+
+async def ready_once(target: Target, wanted: Address | str, store: Store) -> Readiness:
+    """What `nestobs ready` does: look a nest up, and say whether a guest could join it now."""
+    async with recording(store, [target], Budget()) as ([station], pen):
+
+        async def work() -> Readiness:
+            return await readiness(station, await find(station, wanted))
+
+        return await pen.during(work())

@@ -1,4 +1,4 @@
-"""When to poll, fitted to a request budget before anything is sent. Pure.
+"""When to poll, fitted to a request budget before anything is sent, and the polling, which canary and watch share.
 
 Polls of one layer stand at ages a_k = H * ((k - u) / n) ** p, k = 1..n: dense at first, sparse later, one random phase
 u in [0, 1) for each nest and layer, so that over many nests every age is asked about (a fixed phase leaves the
@@ -10,17 +10,26 @@ vantage behind that host.
 
 from __future__ import annotations
 
+import asyncio
+from collections.abc import Callable, Coroutine, Sequence
 from dataclasses import dataclass
-from typing import Final
+from typing import Any, Final
 
+from nestobs.collector.station import Station
 from nestobs.errors import BudgetError
 from nestobs.join.policy import Uniform
+from nestobs.observation.duration import SECOND_NS
+from nestobs.observation.schema import Failure, FailureLayer, Operation, Outcome, Source
+from nestobs.sources.vantage import Trace
 
 EXPONENT: Final = 1.6
 API_LAYERS: Final = 3
 WANTED_POLLS: Final = 40
 LEAST_POLLS: Final = 5
 HORIZON_S: Final = 90.0
+IN_FLIGHT: Final = 3
+"""Attempts of one layer of one nest that may overlap; further ones are skipped, with a row."""
+
 LEAST_JOIN_REQUESTS: Final = 3
 """Requests of one round of a join: info, authenticated, guest."""
 
@@ -81,4 +90,41 @@ def fit(
     raise BudgetError(
         f"{left} requests are left in this host's budget and one nest needs at least {each}: "
         + (f"ask for at most {left // each} nests" if left >= each else "wait until the window has passed")
+    )
+
+
+Ask = Callable[..., Coroutine[Any, Any, object]]
+"""One question to one target: told nothing but `planned_at`, when it was due."""
+
+
+async def poll(station: Station, trace: Trace, origin: int, ages_s: Sequence[float], ask: Ask) -> None:
+    """Ask at origin + each age, on absolute deadlines; attempts may overlap, at most `IN_FLIGHT` of them.
+
+    A poll that would be one too many is not asked and leaves a row that says so.
+    """
+    async with asyncio.TaskGroup() as group:
+        under_way: set[asyncio.Task[object]] = set()
+        for age_s in ages_s:
+            due = origin + round(age_s * SECOND_NS)
+            await station.clock.until(due)
+            if len(under_way) >= IN_FLIGHT:
+                _skip(station, trace, due)
+                continue
+            task = group.create_task(ask(planned_at=due))
+            under_way.add(task)
+            task.add_done_callback(under_way.discard)
+
+
+def _skip(station: Station, trace: Trace, due: int) -> None:
+    station.vantage.record(
+        trace,
+        sent_at=station.clock.now(),
+        planned_at=due,
+        source=Source.CLOCK,
+        target="clock:",
+        operation=Operation.STEP,
+        outcome=Outcome.PROBE_ERROR,
+        failure=Failure.SKIPPED,
+        failure_layer=FailureLayer.PROBER,
+        reason=f"not asked: {IN_FLIGHT} attempts still under way",
     )

@@ -8,11 +8,14 @@ its first round: what would they have told a person who arrived at that instant?
 from __future__ import annotations
 
 import asyncio
+import random
 from collections.abc import Generator
 from dataclasses import dataclass, field
 from typing import Any, Final
 
-from nestobs.collector.station import Station
+from nestobs.collector.lookup import Found, find
+from nestobs.collector.station import Station, Target, recording
+from nestobs.join.budget import Budget
 from nestobs.join.decision import JOINED, Kind
 from nestobs.join.flow import (
     Guest,
@@ -37,6 +40,7 @@ from nestobs.observation.schema import Failure, FailureLayer, Observation, Opera
 from nestobs.sources.api import Answer
 from nestobs.sources.livekit import Session
 from nestobs.sources.vantage import Trace
+from nestobs.store.store import Store
 
 CLIENT_CUTOFF_S = 1.5
 
@@ -212,7 +216,14 @@ async def join(
 ) -> Verdict:
     """One join from arrival to verdict, then leave. Two rows beside the steps': the intent and the verdict."""
     clock, vantage = station.clock, station.vantage
-    joiner = _Joiner(station, trace, address or (nest.address if nest else None), keys, media, vantage.new_id())
+    joiner = _Joiner(
+        station=station,
+        trace=trace,
+        address=address or (nest.address if nest else None),
+        keys=keys,
+        media=media,
+        group=vantage.new_id(),
+    )
     arrived_at = clock.now()
     common: dict[str, Any] = {
         "source": Source.JOIN,
@@ -242,6 +253,31 @@ async def join(
         detail=_facts(joiner, verdict, policy, arrived_at, first),
     )
     return verdict
+
+
+async def join_once(
+    target: Target, wanted: Address | str, store: Store, *, policy: Policy, keys: Keys | None
+) -> tuple[Found, Verdict]:
+    """What `nestobs join` does: look a nest up and join it; with `keys` authenticated first, else as a guest."""
+    async with recording(store, [target], Budget(), keys=keys) as ([station], pen):
+
+        async def work() -> tuple[Found, Verdict]:
+            found = await find(station, wanted)
+            if found.nest is not None:
+                await station.meet_livekit(found.nest.streaming)
+            verdict = await join(
+                station,
+                found.trace,
+                policy,
+                rng=random.Random(),
+                nest=found.nest,
+                address=None if isinstance(wanted, str) else wanted,
+                keys=keys,
+                relays=found.relays,
+            )
+            return found, verdict
+
+        return await pen.during(work())
 
 
 async def _drive(joiner: _Joiner, flow: Generator[Step, Reply, Verdict], first: dict[str, Reply]) -> Verdict:

@@ -7,20 +7,25 @@ that knows which sources there are.
 from __future__ import annotations
 
 import contextlib
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
+from typing import Any, TypeVar
 
-from nestobs.errors import UsageError
-from nestobs.join.budget import Limiter
+from nestobs.errors import UnreachableError, UsageError
+from nestobs.join.budget import Budget, Limiter
 from nestobs.nostr import Keys
-from nestobs.observation.schema import Observation
+from nestobs.observation.schema import Failure, Observation
 from nestobs.sources.api import Api
-from nestobs.sources.clock import Clock
+from nestobs.sources.clock import Clock, uuid7
 from nestobs.sources.control import Control
 from nestobs.sources.livekit import LiveKit
 from nestobs.sources.relay import Relay
 from nestobs.sources.vantage import Trace, Vantage
+from nestobs.store.sink import Pen
+from nestobs.store.store import Store, Writer
+
+Result = TypeVar("Result")
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,4 +121,46 @@ async def open_station(
         livekit = None
         if target.livekit:
             livekit = await stack.enter_async_context(_livekit(vantage, target, target.livekit))
-        yield Station(target, vantage, api, tuple(relays), livekit, stack)
+        yield Station(target=target, vantage=vantage, api=api, relays=tuple(relays), livekit=livekit, _stack=stack)
+
+
+@asynccontextmanager
+async def recording(
+    store: Store,
+    targets: Sequence[Target],
+    budget: Budget,
+    *,
+    run_id: str = "",
+    keys: Keys | None = None,
+    writer: Writer | None = None,
+) -> AsyncIterator[tuple[list[Station], Pen]]:
+    """The stations of one run, in the targets' order, and the pen their rows go through to the store.
+
+    They share the limiter of the first target's API: one process is one address, whatever name a vantage uses. run_id:
+    a fresh one unless given; writer: the store's own, opened for the run, unless given.
+    """
+    async with AsyncExitStack() as stack:
+        if writer is None:
+            writer = await stack.enter_async_context(store.writer())
+        pen = Pen(writer)
+        run_id = run_id or uuid7(Clock().now())
+        shared: dict[str, Any] = {"sink": pen, "committed": pen.committed, "limiter": budget.of(targets[0].api)}
+        opening = [open_station(target, run_id=run_id, keys=keys, **shared) for target in targets]
+        yield [await stack.enter_async_context(each) for each in opening], pen
+
+
+async def at_work(stations: Sequence[Station], work: Awaitable[Result]) -> Result:
+    """The result of `work`; meanwhile each vantage says once a minute that it is at work."""
+    async with AsyncExitStack() as stack:
+        for station in stations:
+            await stack.enter_async_context(station.vantage.heartbeat())
+        return await work
+
+
+async def greet(station: Station) -> None:
+    """Learn the server's limit, and that it is there at all. Raises UnreachableError when nothing answers."""
+    answer = await station.api.health()
+    if answer.row.status is None and answer.row.failure is not Failure.BUDGET:
+        raise UnreachableError(
+            f"the API at {station.api.url} does not answer ({answer.row.reason}): is the address right, the server up?"
+        )

@@ -10,24 +10,23 @@ from __future__ import annotations
 
 import asyncio
 from collections import OrderedDict
-from contextlib import AsyncExitStack
 from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import Any, Final
 from urllib.parse import urlsplit
 
-from nestobs.collector.canary import Ask, Progress, bind, greet, poll
-from nestobs.collector.polling import Plan
+from nestobs.collector.canary import Progress
+from nestobs.collector.polling import Ask, Plan, poll
 from nestobs.collector.prober import join
-from nestobs.collector.station import Station, Target, open_station
+from nestobs.collector.station import Station, Target, at_work, greet, recording
 from nestobs.join.budget import Budget
 from nestobs.join.policy import Policy, Uniform
 from nestobs.nostr import Event, room_filter
 from nestobs.observation.duration import SECOND_NS
 from nestobs.observation.nest import Nest, read_nest
-from nestobs.sources.clock import Clock, uuid7
+from nestobs.sources.clock import Clock
 from nestobs.sources.relay import Seen
 from nestobs.sources.vantage import Trace
-from nestobs.store.sink import Pen
 from nestobs.store.store import Store
 
 FOLLOW_S: Final = 180.0
@@ -74,17 +73,12 @@ async def run(
     webhook_port: int | None = None,
 ) -> Watched:
     """Watch until `for_s` seconds have passed, or until cancelled. Rows are safe when this returns."""
-    async with AsyncExitStack() as stack:
-        pen = Pen(await stack.enter_async_context(store.writer()))
-        run_id = uuid7(Clock().now())
-        station = await stack.enter_async_context(
-            open_station(target, run_id=run_id, sink=pen, committed=pen.committed, limiter=budget.of(target.api))
-        )
-        watcher = _Watcher(station, rng, progress, joins, Watched(run_id))
+    async with recording(store, [target], budget) as ([station], pen):
+        watcher = _Watcher(station, rng, progress, joins, Watched(station.vantage.run_id))
         if webhook_port is not None:
             await station.hear_webhooks(watcher.trace_of_room, webhook_port)
         try:
-            await pen.during(watcher.at_work(for_s))
+            await pen.during(at_work([station], watcher.work(for_s)))
         except asyncio.CancelledError:
             said = f"interrupted: saw {watcher.watched.nests} nests, wrote {pen.written} observations"
             progress("interrupted", {"said": said})
@@ -103,11 +97,6 @@ class _Watcher:
     watched: Watched
     known: OrderedDict[str, Trace] = field(default_factory=OrderedDict)
     arrived: asyncio.Queue[tuple[Trace, Nest]] = field(default_factory=lambda: asyncio.Queue(1_000))
-
-    async def at_work(self, for_s: float | None) -> None:
-        """Watch, and say meanwhile that it is done."""
-        async with self.station.vantage.heartbeat():
-            await self.work(for_s)
 
     async def work(self, for_s: float | None) -> None:
         clock = self.station.clock
@@ -159,17 +148,17 @@ class _Watcher:
         station, origin = self.station, nest.created_at
         gentle = Plan(RELAY_POLLS, FOLLOW_S, 3)
         asks: list[tuple[tuple[float, ...], Ask]] = [
-            (gentle.ages_s(self.rng), bind(relay.query, trace, address=nest.address)) for relay in station.relays
+            (gentle.ages_s(self.rng), partial(relay.query, trace, address=nest.address)) for relay in station.relays
         ]
         polls = self._polls(nest)
         if polls:
             self.watched.followed += 1
             await station.meet_livekit(nest.streaming)
             plan = Plan(polls, FOLLOW_S, 3)
-            asks.append((plan.ages_s(self.rng), bind(station.api.info, trace)))
-            asks.append((plan.ages_s(self.rng), bind(station.api.guest, trace)))
+            asks.append((plan.ages_s(self.rng), partial(station.api.info, trace)))
+            asks.append((plan.ages_s(self.rng), partial(station.api.guest, trace)))
             if station.livekit is not None and station.livekit.lists_rooms:
-                asks.append((Plan(30, FOLLOW_S, 3).ages_s(self.rng), bind(station.livekit.rooms, trace)))
+                asks.append((Plan(30, FOLLOW_S, 3).ages_s(self.rng), partial(station.livekit.rooms, trace)))
         async with asyncio.TaskGroup() as group:
             for ages_s, ask in asks:
                 later = [age for age in ages_s if origin + round(age * SECOND_NS) >= station.clock.now()]

@@ -17,7 +17,7 @@ class Pen:
     """A sink of rows. Its first failure is kept and told; later rows are dropped, so that cleaning up can go on."""
 
     def __init__(self, writer: Writer) -> None:
-        self._writer = writer
+        self.writer = writer
         self.failed: StoreError | None = None
         self.written = 0
         self._stopped = asyncio.Event()
@@ -26,7 +26,7 @@ class Pen:
         """Queue one row. Never raises."""
         if self.failed is None:
             try:
-                self._writer.append([row])
+                self.writer.append([row])
                 self.written += 1
             except StoreError as error:
                 self._fail(error)
@@ -35,7 +35,7 @@ class Pen:
         """Wait until the rows so far are safe, or the store has failed. Never raises."""
         if self.failed is None:
             try:
-                await self._writer.flushed()
+                await self.writer.flushed()
             except StoreError as error:
                 self._fail(error)
 
