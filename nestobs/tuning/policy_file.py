@@ -120,7 +120,10 @@ class PolicyFile:
             raise PolicyError(f"each of the notes is a text of at most {NOTE_CHARACTERS} characters")
         intervals = {name: _interval(name, self.intervals[name]) for name in INTERVALS if name in self.intervals}
         predicted = {
-            name: {part: {key: finite(cell[key]) for key in CELL} for part, cell in parts.items()}
+            name: {
+                part: {key: cell[key] if key == "n" else finite(cell[key]) for key in CELL}
+                for part, cell in parts.items()
+            }
             for name, parts in self.predicted.items()
         }
         for name, value in (("intervals", intervals), ("predicted", predicted), ("notes", tuple(self.notes))):
