@@ -7,13 +7,14 @@ import argparse
 import io
 import json
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
-from nestobs.cli.terminal import harmless, plain
+from nestobs.cli.arguments import Command, count, duration_s, store_folder, with_store
+from nestobs.cli.terminal import harmless, interruptible, plain
 from nestobs.observation.duration import SECOND_NS
 from nestobs.timeline.board import MOST_NESTS, Board, Change, Lane, Row, State, View, by_kind, span
 
@@ -32,29 +33,33 @@ _PLAIN_SIGNS: Final = {State.READY: "+", State.STARTING: ".", State.FAILED: "x",
 _COLOURS: Final = {State.READY: "green", State.STARTING: "yellow", State.FAILED: "red", State.UNKNOWN: "dim"}
 
 
-def add_live(parser: argparse.ArgumentParser, duration: Callable[[str], float], count: Callable[[str], int]) -> None:
-    """The words of `nestobs live`."""
-    parser.add_argument("--store", metavar="DIR", help="folder of observations (default ./nestobs-data)")
-    parser.add_argument("--config", metavar="FILE", type=Path, help="configuration (default ./nestobs.toml)")
+def _add_live(parser: argparse.ArgumentParser) -> None:
+    with_store(parser)
     parser.add_argument(
-        "--last", metavar="DURATION", type=duration, default=900.0, help="begin so long before the newest row (15m)"
+        "--last", metavar="DURATION", type=duration_s, default=900.0, help="begin so long before the newest row (15m)"
     )
     parser.add_argument(
         "--most", metavar="N", type=count, default=MOST_NESTS, help=f"keep the newest N nests ({MOST_NESTS})"
     )
-    parser.add_argument("--for", dest="for_s", metavar="DURATION", type=duration, help="stop after (default: Ctrl-C)")
+    parser.add_argument("--for", dest="for_s", metavar="DURATION", type=duration_s, help="stop after (default: Ctrl-C)")
     parser.add_argument("--once", action="store_true", help="show how it stands now, and end")
     parser.add_argument("--json", action="store_true", help="a line of JSON per change; with --once, per nest")
 
 
-async def run_live(args: argparse.Namespace) -> int:
+def _run_live(args: argparse.Namespace) -> int:
+    try:
+        return interruptible(_live(args))
+    except KeyboardInterrupt:  # the usual way to end it
+        return 0
+
+
+async def _live(args: argparse.Namespace) -> int:
     """Show a store's nests until told to stop."""
-    from nestobs.config import Config
     from nestobs.sources.clock import Clock
 
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(errors="replace")  # strangers choose the names, and not every terminal is UTF-8
-    directory, clock = Config(args.config).store(args.store), Clock()
+    directory, clock = store_folder(args), Clock()
     if args.once:
         return _once(args, directory, clock)
     reader = Reader(directory, Board(most=args.most), args.last)
@@ -283,3 +288,6 @@ def _summary(view: View, now: int, shown: int) -> str:
     left = f"  {more} more do not fit" if more > 0 else ""
     gone = f"  {view.let_go} older let go" if view.let_go else ""
     return f"{counts}  {newest}  {view.folded:,} rows read{left}{gone}"
+
+
+COMMAND: Final = Command("live", "Show how far each nest is, as another process observes them.", _add_live, _run_live)

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import argparse
 import contextlib
-import json
 import signal
-import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
+from nestobs.cli.arguments import Command, add_commands, store_folder, whole_between, with_json, with_store
+from nestobs.cli.terminal import harmless, note, show
 from nestobs.errors import UsageError
 from nestobs.observation.duration import SECOND_NS
 
@@ -29,33 +29,6 @@ _QUIET_S, _PAUSE_S = 2.0, 10.0
 _BREACHED: Final = "breached"
 
 
-def add_report(parser: argparse.ArgumentParser) -> None:
-    """The words of `nestobs report`."""
-    inner = parser.add_subparsers(title="commands", required=True, metavar="COMMAND")
-    for name, run, add, text in (
-        ("run", _run, _add_run, "Make the report of one window, unless it is made already."),
-        ("catch-up", _catch_up, _add_catch_up, "Make the reports of windows that are missing or failed, oldest first."),
-        ("index", _index, _with_out, "Write index.html and feed.xml anew from what is published."),
-        ("prune", _prune, _add_prune, "Remove old reports: shows which, and with --yes does it."),
-    ):
-        made = inner.add_parser(
-            name,
-            help=text,
-            description=text,
-            epilog=parser.epilog,
-            formatter_class=argparse.RawDescriptionHelpFormatter,
-        )
-        made.set_defaults(report=run)
-        add(made)
-        made.add_argument("--json", action="store_true", help="print the result as JSON on standard output")
-
-
-def run_report(args: argparse.Namespace) -> int:
-    """One of the four."""
-    command: Callable[[argparse.Namespace], int] = args.report
-    return command(args)
-
-
 def _add_run(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("name", metavar="NAME", help="a report (a notebook of nestobs), or the path of an .ipynb")
     which = parser.add_mutually_exclusive_group(required=True)
@@ -70,14 +43,13 @@ def _add_catch_up(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("name", metavar="NAME", nargs="+", help="reports, or paths of .ipynb files")
     parser.add_argument("--since", metavar="WHEN", required=True, help="from an instant, or so long ago: 7d")
     parser.add_argument("--every", metavar="LENGTH", default="1d", help="length of the windows (1d)")
-    parser.add_argument("--jobs", metavar="N", type=_whole(1, 64), default=1, help="so many at a time (1)")
-    parser.add_argument("--most", metavar="N", type=_whole(1, 100_000), default=100, help="make at most N (100)")
+    parser.add_argument("--jobs", metavar="N", type=whole_between(1, 64), default=1, help="so many at a time (1)")
+    parser.add_argument("--most", metavar="N", type=whole_between(1, 100_000), default=100, help="make at most N (100)")
     _with_making(parser)
 
 
 def _with_making(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--store", metavar="DIR", help="folder of observations (default ./nestobs-data)")
-    parser.add_argument("--config", metavar="FILE", type=Path, help="configuration (default ./nestobs.toml)")
+    with_store(parser)
     _with_out(parser)
     parser.add_argument(
         "--parameter", metavar="NAME=VALUE", action="append", default=[], help="of the notebook, may be repeated"
@@ -100,29 +72,35 @@ def _with_making(parser: argparse.ArgumentParser) -> None:
         help="run this (no shell) with the manifest on its standard input, one minute at most; its failure is told, and"
         " does not change the exit code",
     )
+    with_json(parser)
 
 
 def _with_out(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--out", metavar="DIR", type=Path, default=OUT, help=f"folder of the reports (default {OUT})")
 
 
+def _add_index(parser: argparse.ArgumentParser) -> None:
+    _with_out(parser)
+    with_json(parser)
+
+
 def _add_prune(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--keep", metavar="LENGTH", required=True, help="keep windows that ended within it: 30d")
     parser.add_argument("--keep-failed", metavar="LENGTH", help="the same for failed reports (default: as --keep)")
     parser.add_argument("--yes", action="store_true", help="do it; else only show what would go")
-    _with_out(parser)
+    _add_index(parser)
 
 
 # run, catch-up
 
 
-def _run(args: argparse.Namespace) -> int:
+def _run_one(args: argparse.Namespace) -> int:
     order = _order(args, args.name)
     window = _window(args)
     return _made(args, [(order, window)], jobs=1)
 
 
-def _catch_up(args: argparse.Namespace) -> int:
+def _run_catch_up(args: argparse.Namespace) -> int:
     from nestobs.reports.publishing.archive import Archive
     from nestobs.reports.publishing.schedule import due
 
@@ -132,21 +110,20 @@ def _catch_up(args: argparse.Namespace) -> int:
     windows = _since(args.since, args.every)
     wanted = due(Archive(args.out), orders, windows)
     if len(wanted) > args.most:
-        _note(f"{len(wanted)} are missing or failed; making the oldest {args.most} (--most)")
+        note(f"{len(wanted)} are missing or failed; making the oldest {args.most} (--most)")
     return _made(args, wanted[: args.most], jobs=args.jobs)
 
 
 def _order(args: argparse.Namespace, name: str) -> Order:
     import shlex
 
-    from nestobs.config import Config
     from nestobs.reports.publishing.execute import notebook
     from nestobs.reports.publishing.parameters import read
     from nestobs.reports.publishing.schedule import Order, checked
     from nestobs.store.store import Store
 
     path = Path(name) if name.endswith(".ipynb") else notebook(name)
-    store = Config(args.config).store(args.store)
+    store = store_folder(args)
     try:
         on_result = shlex.split(args.on_result or "")
     except ValueError as error:
@@ -203,12 +180,12 @@ def _made(args: argparse.Namespace, wanted: Sequence[tuple[Order, Window]], *, j
     archive, stop, teller = Archive.open(args.out), Stop(), _Teller(quiet=args.json, many=len(wanted) > 1)
     done: list[Made] = []
     with _stopped_by_signals(stop):
-        for made in catch_up(archive, wanted, jobs=jobs, stop=stop, tell=_note, progress=teller.cells):
+        for made in catch_up(archive, wanted, jobs=jobs, stop=stop, tell=note, progress=teller.cells):
             done.append(made)
             if not args.json and made.state != "interrupted":
                 print(_sentence(made), flush=True)
             elif made.state == "busy":
-                _note(_sentence(made))
+                note(_sentence(made))
     with writing(args.out):
         index.refresh(archive)
     if args.json:
@@ -217,7 +194,7 @@ def _made(args: argparse.Namespace, wanted: Sequence[tuple[Order, Window]], *, j
     elif not wanted:
         print("nothing is missing")
     if stop.stopped:
-        _note("interrupted: what was not finished is not published; the next catch-up makes it")
+        note("interrupted: what was not finished is not published; the next catch-up makes it")
         raise KeyboardInterrupt
     return _code(done, args.fail_on)
 
@@ -231,8 +208,6 @@ def _sentence(made: Made) -> str:
     before = " (made before; --force makes it again)" if made.state == "already" else ""
     if made.manifest["made_at"] < made.manifest["window"]["end"]:  # both in ISO 8601, UTC
         before = " (its window is not over yet, so it will be made again)"
-    from nestobs.cli.terminal import harmless
-
     return f"{what}: {harmless(said, 600)}{before}\n  {harmless(str(made.place))}/report.html"
 
 
@@ -259,7 +234,7 @@ class _Teller:
             now = _now()
             if not self._quiet and now - told >= _PAUSE_S * SECOND_NS:
                 told = now
-                _note(f"{order.name} {window.name}: cell {cell} of {cells}, {(now - began) / SECOND_NS:.0f} s")
+                note(f"{order.name} {window.name}: cell {cell} of {cells}, {(now - began) / SECOND_NS:.0f} s")
 
         return tell
 
@@ -278,7 +253,7 @@ def _stopped_by_signals(stop: Stop) -> Iterator[None]:
 # index, prune
 
 
-def _index(args: argparse.Namespace) -> int:
+def _run_index(args: argparse.Namespace) -> int:
     from nestobs.reports.publishing import index
     from nestobs.reports.publishing.archive import Archive, writing
 
@@ -286,12 +261,12 @@ def _index(args: argparse.Namespace) -> int:
     with writing(args.out):
         index.refresh(archive)
     count = len(archive.entries())
-    _show(args, {"reports": count, "index": str(args.out / index.INDEX), "feed": str(args.out / index.FEED)},
+    show(args, {"reports": count, "index": str(args.out / index.INDEX), "feed": str(args.out / index.FEED)},
           [f"{count} reports: {args.out / index.INDEX}"])  # fmt: skip
     return 0
 
 
-def _prune(args: argparse.Namespace) -> int:
+def _run_prune(args: argparse.Namespace) -> int:
     from nestobs.observation.window import length
     from nestobs.reports.publishing import retention as prune
     from nestobs.reports.publishing.archive import Archive
@@ -303,7 +278,7 @@ def _prune(args: argparse.Namespace) -> int:
     archive = Archive.open(args.out) if args.yes else Archive(args.out)
     going = prune.going(archive, now=_now(), keep_s=keep_s, keep_failed_s=keep_failed_s)
     gone = prune.remove(archive, going) if args.yes else going
-    _show(args, {"removed": args.yes, "bytes": sum(each.bytes for each in gone),
+    show(args, {"removed": args.yes, "bytes": sum(each.bytes for each in gone),
                  "reports": [each.as_dict() for each in gone]}, list(_told(gone, args.yes)))  # fmt: skip
     return 0
 
@@ -317,17 +292,6 @@ def _told(gone: Sequence[Gone], done: bool) -> Iterator[str]:
 
 
 # shared
-
-
-def _whole(least: int, most: int) -> Callable[[str], int]:
-    """For argparse: reads a whole number in these bounds."""
-
-    def read(text: str) -> int:
-        if text.isascii() and text.isdigit() and len(text) < 20 and least <= int(text) <= most:
-            return int(text)
-        raise argparse.ArgumentTypeError(f"{text[:40]!r} is no whole number from {least} to {most}")
-
-    return read
 
 
 def _seconds(text: str) -> int:
@@ -345,16 +309,20 @@ def _now() -> int:
     return Clock().now()
 
 
-def _note(text: str) -> None:
-    from nestobs.cli.terminal import harmless
+_COMMANDS: Final = (
+    Command("run", "Make the report of one window, unless it is made already.", _add_run, _run_one),
+    Command(
+        "catch-up",
+        "Make the reports of windows that are missing or failed, oldest first.",
+        _add_catch_up,
+        _run_catch_up,
+    ),
+    Command("index", "Write index.html and feed.xml anew from what is published.", _add_index, _run_index),
+    Command("prune", "Remove old reports: shows which, and with --yes does it.", _add_prune, _run_prune),
+)
 
-    print(f"nestobs: {harmless(text)}", file=sys.stderr, flush=True)
-
-
-def _show(args: argparse.Namespace, data: dict[str, Any], lines: Sequence[str]) -> None:
-    if args.json:
-        print(json.dumps(data, indent=2))
-    else:
-        from nestobs.cli.terminal import harmless
-
-        print("\n".join(harmless(line) for line in lines))
+COMMAND: Final = Command(
+    "report",
+    "Make reports on a schedule: each window once, published whole.",
+    lambda parser: add_commands(parser, _COMMANDS),
+)

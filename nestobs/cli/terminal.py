@@ -1,14 +1,19 @@
-"""What the terminal shows: progress while something runs, and tables. Text of others is escaped."""
+"""What the terminal shows: results, progress, tables, with text of others escaped; and what Ctrl-C there does."""
 
 from __future__ import annotations
 
+import argparse
+import json
 import shutil
 import sys
 import unicodedata
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable, Coroutine, Sequence
+from typing import TYPE_CHECKING, Any, TypeVar
 
 if TYPE_CHECKING:
     import pandas as pd
+
+T = TypeVar("T")
 
 
 def harmless(text: str, most: int = 2_000) -> str:
@@ -22,6 +27,39 @@ def plain(text: str, most: int = 60) -> str:
     from rich.markup import escape
 
     return escape(harmless(text, most))
+
+
+def show(args: argparse.Namespace, data: dict[str, Any], lines: Sequence[str]) -> None:
+    """A command's result on standard output: as JSON with --json, else in words."""
+    print(json.dumps(data, indent=2, default=str) if args.json else "\n".join(harmless(line) for line in lines))
+
+
+def note(text: str) -> None:
+    """A sentence on stderr, at once."""
+    print(f"nestobs: {harmless(text)}", file=sys.stderr, flush=True)
+
+
+def interruptible(work: Coroutine[Any, Any, T]) -> T:
+    """The result of a coroutine. Ctrl-C and SIGTERM cancel it once; it cleans up and KeyboardInterrupt is raised."""
+    import asyncio
+    import signal
+
+    async def supervised() -> T:
+        task = asyncio.ensure_future(work)
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGINT, signal.SIGTERM):
+            loop.add_signal_handler(number, task.cancel)
+        try:
+            return await task
+        except asyncio.CancelledError:
+            raise KeyboardInterrupt from None
+
+    return asyncio.run(supervised())
+
+
+def teller(args: argparse.Namespace) -> Callable[[str, dict[str, Any]], None]:
+    """Progress on stderr, so that standard output stays the result's."""
+    return Teller(quiet=args.json).tell
 
 
 class Teller:

@@ -1,21 +1,30 @@
-"""The commands that tune: tune, replay, prove, policy. Words in, one call, an exit code out, as in main.py."""
+"""The commands that tune: tune, replay, prove, policy. Words in, one call, an exit code out."""
 
 from __future__ import annotations
 
 import argparse
-import contextlib
 import json
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Final
 
 from nestobs import __version__
+from nestobs.cli.arguments import (
+    Command,
+    add_commands,
+    check_file,
+    number_between,
+    open_store,
+    whole_between,
+    with_json,
+    with_store,
+)
+from nestobs.cli.pool import processes
+from nestobs.cli.terminal import interruptible, show, teller
 from nestobs.errors import StoreError, UsageError
 from nestobs.observation.duration import SECOND_NS
 
 if TYPE_CHECKING:
-    from concurrent.futures import Executor
-
     import pandas as pd
 
     from nestobs.estimate.npmle import Number
@@ -23,12 +32,8 @@ if TYPE_CHECKING:
     from nestobs.tuning.recommendation import Recommendation
     from nestobs.tuning.replay import Replay
 
-MANY_ROWS = 1_000
-"""From so many nests on, resamples are fitted by as many processes as there are processors."""
 
-
-def add_tune(parser: argparse.ArgumentParser) -> None:
-    """The words of `nestobs tune`."""
+def _add_tune(parser: argparse.ArgumentParser) -> None:
     _with_nests(parser)
     parser.add_argument("--out", metavar="FILE", type=Path, help="write the policy here (policy.json)")
     parser.add_argument(
@@ -40,18 +45,26 @@ def add_tune(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--cost-ratio",
         metavar="R",
-        type=_number(1e-6, 1e6),
+        type=number_between(1e-6, 1e6),
         default=0.25,
         help='cost of a false "starting" over a false "gone" (0.25)',
     )
-    price = _number(0.0, 1e6)
+    price = number_between(0.0, 1e6)
     parser.add_argument("--lost", metavar="S", type=price, default=60.0, help="seconds that a lost join is worth (60)")
     parser.add_argument("--vain", metavar="X", type=price, default=0.05, help="cost of a second waited in vain (0.05)")
     parser.add_argument(
-        "--requests", metavar="N", type=_whole(1, 10**6), default=100, help="requests the API allows a window (100)"
+        "--requests",
+        metavar="N",
+        type=whole_between(1, 10**6),
+        default=100,
+        help="requests the API allows a window (100)",
     )
     parser.add_argument(
-        "--request-window", metavar="S", type=_number(1.0, 1e6), default=900.0, help="length of it, seconds (900)"
+        "--request-window",
+        metavar="S",
+        type=number_between(1.0, 1e6),
+        default=900.0,
+        help="length of it, seconds (900)",
     )
     parser.add_argument(
         "--arrivals",
@@ -60,28 +73,24 @@ def add_tune(parser: argparse.ArgumentParser) -> None:
         help="ages at which people ask, seconds, a number a line (0 to 30 evenly)",
     )
     parser.add_argument(
-        "--joins", metavar="N", type=_number(1e-6, 1e6), default=10.0, help="joins expected in a window (10)"
+        "--joins", metavar="N", type=number_between(1e-6, 1e6), default=10.0, help="joins expected in a window (10)"
     )
-    parser.add_argument("--draws", metavar="N", type=_whole(100, 10_000), default=500, help="resamples (500)")
+    parser.add_argument("--draws", metavar="N", type=whole_between(100, 10_000), default=500, help="resamples (500)")
 
 
-def run_tune(args: argparse.Namespace) -> int:
-    """Tune, say what came of it, and write the policy."""
+def _run_tune(args: argparse.Namespace) -> int:
     import numpy as np
 
-    from nestobs.cli.terminal import Teller
-    from nestobs.config import Config
     from nestobs.session import tune
-    from nestobs.store.store import Store
     from nestobs.tuning.policy_file import dumps
     from nestobs.tuning.recommendation import Allowance
     from nestobs.tuning.schedule import Prices
 
     if args.out is not None:
-        _check(args.out)  # before the work, not after it
-    store = Store.open(Config(args.config).store(args.store), create=False)
-    teller = Teller(quiet=args.json)
-    with _processes(store.count()) as executor:
+        check_file(args.out)  # before the work, not after it
+    store = open_store(args)
+    tell = teller(args)
+    with processes(store.count()) as executor:
         found = tune(
             store,
             window=_window(args.window),
@@ -94,13 +103,13 @@ def run_tune(args: argparse.Namespace) -> int:
             rng=np.random.default_rng(args.seed),
             draws=args.draws,
             executor=executor,
-            progress=lambda said: teller.tell("tune", {"said": said}),
+            progress=lambda said: tell("tune", {"said": said}),
         )
     if args.out is not None:
         policy = found.candidates()[args.candidate]
         file = found.file(policy, store_digest=store.digest(), made_at=_now(), nestobs=__version__)
         write(args.out, dumps(file))
-    _show(args, found.as_dict(), [*_words(found), *([f"policy: {args.out}"] if args.out else [])])
+    show(args, found.as_dict(), [*_words(found), *([f"policy: {args.out}"] if args.out else [])])
     return 0
 
 
@@ -158,28 +167,24 @@ def _seconds(number: Number) -> str:
 # replay
 
 
-def add_replay(parser: argparse.ArgumentParser) -> None:
-    """The words of `nestobs replay`."""
+def _add_replay(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--policy", metavar="FILE|NAME", nargs="+", required=True, help="policy files, or names such as fixed(2)"
     )
     _with_nests(parser)
 
 
-def run_replay(args: argparse.Namespace) -> int:
-    """Policies over the nests of the store."""
+def _run_replay(args: argparse.Namespace) -> int:
     import numpy as np
 
-    from nestobs.config import Config
     from nestobs.join.policy import MANUAL_RETRY
-    from nestobs.store.store import Store
     from nestobs.timeline.delays import among, round_trip_s
     from nestobs.timeline.failures import failures
     from nestobs.timeline.intervals import timelines
     from nestobs.tuning.replay import frame, replay
 
     policies = [policy_of(word).policy for word in args.policy]
-    observations = Store.open(Config(args.config).store(args.store), create=False).frame(categories=True)
+    observations = open_store(args).frame(categories=True)
     found = replay(
         policies,
         among(timelines(observations), window=_window(args.window), host=args.host),
@@ -199,24 +204,20 @@ def run_replay(args: argparse.Namespace) -> int:
             f"{one.policy.name} less {found[0].policy.name}: delay {_apart(gain[0])} s, "
             f"lost {_apart(gain[1], 100.0)} %, requests {_apart(gain[2])}; {one.ambiguous:.1%} of joins ambiguous"
         )
-    _show(args, {"replays": json.loads(frame(found).to_json(orient="records"))}, lines)
+    show(args, {"replays": json.loads(frame(found).to_json(orient="records"))}, lines)
     return 0
 
 
 # policy
 
 
-def add_policy(parser: argparse.ArgumentParser) -> None:
-    """The words of `nestobs policy export`."""
-    inner = parser.add_subparsers(title="commands", required=True, metavar="COMMAND")
-    export = inner.add_parser("export", help="as a module for web clients, as conformance vectors, or as a policy file")
-    export.add_argument("policy", metavar="FILE|NAME", help="a policy file, or a name such as fixed(2)")
-    export.add_argument("--format", choices=("js", "vectors", "json"), required=True, help="what to write")
-    export.add_argument("--out", metavar="FILE", type=Path, help="where to (default: standard output)")
+def _add_policy_export(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("policy", metavar="FILE|NAME", help="a policy file, or a name such as fixed(2)")
+    parser.add_argument("--format", choices=("js", "vectors", "json"), required=True, help="what to write")
+    parser.add_argument("--out", metavar="FILE", type=Path, help="where to (default: standard output)")
 
 
-def run_policy(args: argparse.Namespace) -> int:
-    """Write a policy in another form."""
+def _run_policy_export(args: argparse.Namespace) -> int:
     from nestobs.exports import javascript
     from nestobs.tuning.policy_file import dumps
 
@@ -232,56 +233,47 @@ def run_policy(args: argparse.Namespace) -> int:
 # prove
 
 
-def add_prove(parser: argparse.ArgumentParser) -> None:
-    """The words of `nestobs prove`."""
+def _add_prove(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--policy", metavar="FILE", required=True, help="the policy file that tune wrote")
     parser.add_argument("--scenario", metavar="NAME", required=True, help="a scenario of the lab (nestobs lab --list)")
     parser.add_argument(
-        "--nests", metavar="N", type=_whole(1, 100_000), required=True, help="nests, each joined once by each policy"
+        "--nests",
+        metavar="N",
+        type=whole_between(1, 100_000),
+        required=True,
+        help="nests, each joined once by each policy",
     )
     parser.add_argument("--out", metavar="DIR", type=Path, default=Path("runs/proof"), help="default runs/proof")
     parser.add_argument(
-        "--seed", metavar="N", type=_whole(0, 2**63), default=2, help="seed of delays and arrivals (default 2)"
+        "--seed", metavar="N", type=whole_between(0, 2**63), default=2, help="seed of delays and arrivals (default 2)"
     )
-    parser.add_argument("--json", action="store_true", help="print the result as JSON on standard output")
+    with_json(parser)
+
+
+def _run_prove(args: argparse.Namespace) -> int:
+    from nestobs.trial.prove import prove
+
+    proof = interruptible(
+        prove(policy_of(args.policy), args.scenario, args.nests, args.out, seed=args.seed, progress=teller(args))
+    )
+    show(args, proof.as_dict(), [*proof.lines(), f"proof: {args.out / 'proof.json'}"])
+    return 1 if proof.left else 0
 
 
 # shared
 
 
 def _with_nests(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--store", metavar="DIR", help="folder of observations (default ./nestobs-data)")
-    parser.add_argument("--config", metavar="FILE", type=Path, help="configuration (default ./nestobs.toml)")
+    with_store(parser)
     parser.add_argument(
         "--window", metavar="A/B", help="only nests made from A to before B, ISO 8601, UTC; or on a day"
     )
     parser.add_argument("--host", metavar="HOST", action="append", default=[], help="only nests of this API host")
     parser.add_argument("--guest", action="store_true", help="for guests; default: for those who are signed in")
-    parser.add_argument("--seed", metavar="N", type=_whole(0, 2**63), default=0, help="seed of resamples (default 0)")
-    parser.add_argument("--json", action="store_true", help="print the result as JSON on standard output")
-
-
-def _number(least: float, most: float) -> Callable[[str], float]:
-    """For argparse: reads a number in these bounds."""
-
-    def read(text: str) -> float:
-        with contextlib.suppress(ValueError):
-            if least <= (found := float(text)) <= most:
-                return found
-        raise argparse.ArgumentTypeError(f"{text[:40]!r} is no number from {least:g} to {most:g}")
-
-    return read
-
-
-def _whole(least: int, most: int) -> Callable[[str], int]:
-    """For argparse: reads a whole number in these bounds."""
-
-    def read(text: str) -> int:
-        if text.isascii() and text.isdigit() and len(text) < 20 and least <= int(text) <= most:
-            return int(text)
-        raise argparse.ArgumentTypeError(f"{text[:40]!r} is no whole number from {least} to {most}")
-
-    return read
+    parser.add_argument(
+        "--seed", metavar="N", type=whole_between(0, 2**63), default=0, help="seed of resamples (default 0)"
+    )
+    with_json(parser)
 
 
 def policy_of(word: str) -> PolicyFile:
@@ -324,18 +316,11 @@ def ages_in(path: Path) -> list[float]:
     return ages
 
 
-def _check(path: Path) -> None:
-    """Raise UsageError for what cannot be the file to write."""
-    with contextlib.suppress(OSError):  # a name that no file can have: writing says so
-        if path.is_dir():
-            raise UsageError(f"{path} is a folder: name the file to write")
-
-
 def write(path: Path, text: str) -> None:
     """Put text in place at once, never half. Raises UsageError or StoreError in a sentence."""
     from nestobs.store.files import replacing
 
-    _check(path)
+    check_file(path)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         with replacing(path) as temporary:
@@ -353,60 +338,6 @@ def _window(text: str | None) -> tuple[pd.Timestamp, pd.Timestamp] | None:
         raise UsageError(f"--window: {error}") from None
 
 
-@contextlib.contextmanager
-def _processes(rows: int) -> Iterator[Executor | None]:
-    """A pool where it pays. Workers start afresh: this process has threads. After Ctrl-C they end their fits first."""
-    if rows < 100 * MANY_ROWS:
-        yield None
-        return
-    import multiprocessing
-    import os
-    from concurrent.futures import ProcessPoolExecutor
-    from multiprocessing import resource_tracker
-
-    workers = os.cpu_count() or 1
-    resource_tracker.ensure_running()  # when it starts it lets Ctrl-C through again: so not within
-    with _held_back():
-        pool = ProcessPoolExecutor(workers, multiprocessing.get_context("forkserver"), initializer=_serve)
-        for _ in range(workers):
-            pool.submit(os.getpid)  # half a pool would never end
-    try:
-        yield pool
-    finally:
-        pool.shutdown(cancel_futures=True)
-
-
-@contextlib.contextmanager
-def _held_back() -> Iterator[None]:
-    """Ctrl-C comes after it; to a process started within it, never: a terminal sends it to all of them."""
-    import signal
-
-    came: list[int] = []
-    handler = signal.signal(signal.SIGINT, lambda number, _: came.append(number))
-    mask = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
-    try:
-        yield
-    finally:
-        signal.pthread_sigmask(signal.SIG_SETMASK, mask)
-        signal.signal(signal.SIGINT, handler)
-        for number in came:
-            signal.raise_signal(number)
-
-
-def _serve() -> None:
-    """A worker ends when the process it works for does, however that ended."""
-    import multiprocessing
-    import os
-    import threading
-
-    def end_with_it() -> None:
-        if (served := multiprocessing.parent_process()) is not None:
-            served.join()
-            os._exit(1)
-
-    threading.Thread(target=end_with_it, daemon=True).start()
-
-
 def _now() -> str:
     from datetime import UTC, datetime
 
@@ -415,10 +346,14 @@ def _now() -> str:
     return datetime.fromtimestamp(Clock().now() / SECOND_NS, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
-def _show(args: argparse.Namespace, data: dict[str, Any], lines: Sequence[str]) -> None:
-    if args.json:
-        print(json.dumps(data, indent=2, default=str))
-    else:
-        from nestobs.cli.terminal import harmless
+def _add_policy(parser: argparse.ArgumentParser) -> None:
+    text = "as a module for web clients, as conformance vectors, or as a policy file"
+    add_commands(parser, [Command("export", text, _add_policy_export, _run_policy_export)])
 
-        print("\n".join(harmless(line) for line in lines))
+
+COMMANDS: Final = (
+    Command("tune", "A defended threshold and polling policy from what was seen.", _add_tune, _run_tune),
+    Command("replay", "What policies would have done on the nests observed.", _add_replay, _run_replay),
+    Command("prove", "A policy and today's rule in a fresh lab, predicted beside realised.", _add_prove, _run_prove),
+    Command("policy", "Write a policy for web clients.", _add_policy),
+)

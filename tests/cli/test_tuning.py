@@ -38,10 +38,10 @@ HOSTILE = "\x1b[2J\u202egone\x07"
 
 DRIVER = """
 import sys
-from nestobs.cli import tuning as cli_tuning
+from nestobs.cli import pool
 from nestobs.cli.main import main
 
-cli_tuning.MANY_ROWS = 0  # a pool for any store
+pool.MANY_ROWS = 0  # a pool for any store
 if __name__ == "__main__":
     sys.exit(main(sys.argv[1:]))
 """
