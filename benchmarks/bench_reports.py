@@ -23,8 +23,8 @@ from nbformat.v4 import new_code_cell, new_notebook
 
 from nestobs.observation.schema import Observation
 from nestobs.reports.publishing.html import page, shared_name
-from nestobs.store.store import DAY as DAY_NS
-from nestobs.store.store import Store
+from nestobs.store.reader import Store
+from nestobs.store.sql import DAY as DAY_NS
 from worlds.browser import Browser, find_chromium
 from worlds.full_nests import DAY, NOON, SECOND_NS, all_rows, store_of
 

@@ -28,7 +28,9 @@ from nestobs.observation.schema import (
     Source,
     as_row,
 )
-from nestobs.store.store import BATCH_ROWS, Store, _connect
+from nestobs.store.reader import Store
+from nestobs.store.sql import connect
+from nestobs.store.writer import BATCH_ROWS
 
 ROWS, ROUNDS, COMMITS, COMMIT_ROWS = 50_000, 5, 400, 100
 INSERT = f"INSERT INTO observations ({', '.join(c.name for c in COLUMNS)}) VALUES ({', '.join('?' * len(COLUMNS))})"
@@ -75,7 +77,7 @@ def through_writer(directory: Path, rows: list[Observation]) -> float:
 def bare(directory: Path, rows: list[Any]) -> float:
     """Durable rows a second by sqlite3 alone, of ready tuples or of observations by as_row."""
     Store.open(directory)
-    connection = _connect(directory, write=True)
+    connection = connect(directory, write=True)
     began = perf_counter()
     for at in range(0, len(rows), BATCH_ROWS):
         connection.execute("BEGIN IMMEDIATE")
@@ -121,10 +123,8 @@ def commits(store: Store, first: int) -> dict[str, float]:
 
 def with_a_reader(store: Store, first: int) -> dict[str, float]:
     """`commits`, while another process reads the whole store over and over."""
-    code = (
-        "import sys\nfrom nestobs.store.store import Store\ns = Store.open(sys.argv[1])\ns.frame()\nprint(flush=True)\n"
-    )
-    code += "while True: s.frame()"
+    code = "import sys\nfrom nestobs.store.reader import Store\ns = Store.open(sys.argv[1])\n"
+    code += "s.frame()\nprint(flush=True)\nwhile True: s.frame()"
     with subprocess.Popen([sys.executable, "-c", code, str(store.directory)], stdout=subprocess.PIPE) as reader:
         assert reader.stdout is not None
         reader.stdout.readline()

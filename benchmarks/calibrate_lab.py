@@ -19,7 +19,7 @@ from nestobs.config import Config
 from nestobs.join.budget import Budget
 from nestobs.join.policy import exponential
 from nestobs.sources.clock import Clock
-from nestobs.store.store import Store
+from nestobs.store.reader import Store
 from nestobs.timeline.calibration import coverage, summary
 from nestobs.timeline.intervals import timelines
 from nestobs.trial.demo import read_truth, relay_names, running_lab

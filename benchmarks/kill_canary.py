@@ -16,7 +16,7 @@ import tempfile
 from pathlib import Path
 
 from nestobs.lab import Lab
-from nestobs.store.store import Store
+from nestobs.store.reader import Store
 
 WORDS = ["--count", "8", "--horizon", "10s", "--every", "500ms"]
 

@@ -19,7 +19,7 @@ from nestobs.collector.canary import Campaign, run
 from nestobs.config import Config
 from nestobs.join.budget import Budget
 from nestobs.join.policy import exponential
-from nestobs.store.store import Store
+from nestobs.store.reader import Store
 from nestobs.timeline.delays import round_trip_s
 from nestobs.timeline.failures import failures
 from nestobs.timeline.intervals import timelines

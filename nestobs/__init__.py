@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from nestobs.session import open as open
     from nestobs.session import timelines as timelines
     from nestobs.session import tune as tune
-    from nestobs.store.store import Store as Store
+    from nestobs.store.reader import Store as Store
     from nestobs.tuning.recommendation import Recommendation as Recommendation
     from nestobs.tuning.replay import replay as replay
     from nestobs.tuning.schedule import PollTable as PollTable
@@ -38,7 +38,7 @@ _HOMES = {
     "Policy": "join.policy",
     "PollTable": "tuning.schedule",
     "Recommendation": "tuning.recommendation",
-    "Store": "store.store",
+    "Store": "store.reader",
     "Target": "collector.station",
     "canary": "session",
     "message_threshold": "tuning.threshold",

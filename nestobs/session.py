@@ -27,7 +27,7 @@ from nestobs.config import Config
 from nestobs.join.budget import Budget
 from nestobs.join.policy import Policy, exponential
 from nestobs.observation.schema import INSTANTS
-from nestobs.store.store import Store
+from nestobs.store.reader import Store
 from nestobs.timeline import intervals as timeline
 from nestobs.timeline.delays import among, round_trip_s
 from nestobs.timeline.failures import failures

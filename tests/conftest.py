@@ -26,7 +26,7 @@ from nestobs.lab.livekit.server import find_binary
 from nestobs.lab.scenario import read_scenario
 from nestobs.observation.schema import Failure, Observation
 from nestobs.sources.vantage import Vantage
-from nestobs.store.store import Store
+from nestobs.store.reader import Store
 
 # How fast examples are drawn says something of the machine, and nothing of the code.
 settings.register_profile("here", suppress_health_check=[HealthCheck.too_slow], deadline=None)

@@ -16,7 +16,7 @@ from nestobs.errors import UsageError
 if TYPE_CHECKING:
     from nestobs.collector.station import Target
     from nestobs.config import Config
-    from nestobs.store.store import Store
+    from nestobs.store.reader import Store
 
 
 class Command(NamedTuple):
@@ -157,7 +157,7 @@ def store_folder(args: argparse.Namespace) -> Path:
 
 def open_store(args: argparse.Namespace) -> Store:
     """The store there is. Raises StoreError where there is none."""
-    from nestobs.store.store import Store
+    from nestobs.store.reader import Store
 
     return Store.open(store_folder(args), create=False)
 

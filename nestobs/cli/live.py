@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from rich.text import Text
 
     from nestobs.sources.clock import Clock
-    from nestobs.store.store import Store
+    from nestobs.store.reader import Store
 
 PERIOD_S: Final = 0.5
 """Between two drawings, from deadline to deadline."""
@@ -116,7 +116,7 @@ class Reader:
 
 def _once(args: argparse.Namespace, directory: Path, clock: Clock) -> int:
     from nestobs.store.follow import backlog
-    from nestobs.store.store import Store
+    from nestobs.store.reader import Store
 
     reader = Reader(directory, Board(most=args.most), args.last, Store.open(directory, create=False))
     assert reader.store is not None

@@ -168,7 +168,7 @@ def _run_canary(args: argparse.Namespace) -> int:
     from nestobs.collector.canary import Campaign, run
     from nestobs.join.budget import Budget
     from nestobs.join.policy import named_policy
-    from nestobs.store.store import Store
+    from nestobs.store.reader import Store
 
     config, target = configured(args)
     targets = [target, *(config.target(name) for name in args.also)]
@@ -213,7 +213,7 @@ def _run_watch(args: argparse.Namespace) -> int:
     from nestobs.collector.watch import run
     from nestobs.join.budget import Budget
     from nestobs.join.policy import named_policy
-    from nestobs.store.store import Store
+    from nestobs.store.reader import Store
 
     config, target = configured(args)
     watched = interruptible(
@@ -254,7 +254,7 @@ def _run_join(args: argparse.Namespace) -> int:
     from nestobs.join.policy import named_policy
     from nestobs.nostr import Keys
     from nestobs.observation.nest import read_address
-    from nestobs.store.store import Store
+    from nestobs.store.reader import Store
 
     config, target = configured(args)
     keys = None if args.guest else config.keyring(target.name).operator or Keys.generate()
@@ -303,7 +303,7 @@ def _add_ready(parser: argparse.ArgumentParser) -> None:
 def _run_ready(args: argparse.Namespace) -> int:
     from nestobs.collector.lookup import ready_once
     from nestobs.observation.nest import read_address
-    from nestobs.store.store import Store
+    from nestobs.store.reader import Store
 
     config, target = configured(args)
     wanted, store = read_address(args.address), Store.open(config.store(args.store))

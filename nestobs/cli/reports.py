@@ -120,7 +120,7 @@ def _order(args: argparse.Namespace, name: str) -> Order:
     from nestobs.reports.publishing.execute import notebook
     from nestobs.reports.publishing.parameters import read
     from nestobs.reports.publishing.schedule import Order, checked
-    from nestobs.store.store import Store
+    from nestobs.store.reader import Store
 
     path = Path(name) if name.endswith(".ipynb") else notebook(name)
     store = store_folder(args)

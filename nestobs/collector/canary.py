@@ -33,7 +33,8 @@ from nestobs.sources.api import Answer
 from nestobs.sources.livekit import Session
 from nestobs.sources.relay import Relay, Seen
 from nestobs.sources.vantage import Trace
-from nestobs.store.store import Store, Writer
+from nestobs.store.reader import Store
+from nestobs.store.writer import Writer
 
 CLEAN_S, INTERRUPTED_S = 15.0, 1.2
 """How long deleting one nest may take, at the end and when interrupted; then it stays in the ledger."""

@@ -23,7 +23,8 @@ from nestobs.observation.schema import Failure, Outcome, Role
 from nestobs.sources.livekit import LiveKit
 from nestobs.sources.relay import Relay
 from nestobs.sources.vantage import Trace
-from nestobs.store.store import Entry, Writer
+from nestobs.store.ledger import Entry
+from nestobs.store.writer import Writer
 
 SEARCH_S: Final = 120.0
 """LiveKit's stamp of a room may be this far from our own of the PUT: clocks differ, and rooms may come late."""

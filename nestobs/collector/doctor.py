@@ -17,7 +17,7 @@ from nestobs.observation.duration import SECOND_NS
 from nestobs.observation.schema import Failure, Observation, Outcome
 from nestobs.sources.clock import Clock, uuid7
 from nestobs.sources.vantage import Trace
-from nestobs.store.store import Store
+from nestobs.store.reader import Store
 
 
 @dataclass(frozen=True, slots=True)

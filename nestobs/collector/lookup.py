@@ -13,7 +13,7 @@ from nestobs.observation.nest import Nest, read_nest
 from nestobs.observation.schema import Outcome
 from nestobs.sources.relay import Relay
 from nestobs.sources.vantage import Trace
-from nestobs.store.store import Store
+from nestobs.store.reader import Store
 
 
 @dataclass(frozen=True, slots=True)

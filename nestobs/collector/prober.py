@@ -40,7 +40,7 @@ from nestobs.observation.schema import Failure, FailureLayer, Observation, Opera
 from nestobs.sources.api import Answer
 from nestobs.sources.livekit import Session
 from nestobs.sources.vantage import Trace
-from nestobs.store.store import Store
+from nestobs.store.reader import Store
 
 CLIENT_CUTOFF_S = 1.5
 

@@ -22,8 +22,9 @@ from nestobs.sources.control import Control
 from nestobs.sources.livekit import LiveKit
 from nestobs.sources.relay import Relay
 from nestobs.sources.vantage import Trace, Vantage
+from nestobs.store.reader import Store
 from nestobs.store.sink import Pen
-from nestobs.store.store import Store, Writer
+from nestobs.store.writer import Writer
 
 Result = TypeVar("Result")
 

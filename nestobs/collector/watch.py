@@ -27,7 +27,7 @@ from nestobs.observation.nest import Nest, read_nest
 from nestobs.sources.clock import Clock
 from nestobs.sources.relay import Seen
 from nestobs.sources.vantage import Trace
-from nestobs.store.store import Store
+from nestobs.store.reader import Store
 
 FOLLOW_S: Final = 180.0
 RELAY_POLLS: Final = 8

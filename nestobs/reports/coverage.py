@@ -20,7 +20,7 @@ from nestobs.figures.time_axis import Collector
 from nestobs.observation.duration import SECOND_NS
 from nestobs.observation.window import Window
 from nestobs.reports.display import Section, Table, Text
-from nestobs.store.store import Store
+from nestobs.store.reader import Store
 from nestobs.timeline.uptime import GAP_S, NEEDED, covered, disturbances, gaps, spans, together
 
 if TYPE_CHECKING:

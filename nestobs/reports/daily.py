@@ -26,7 +26,7 @@ from nestobs.observation.duration import SECOND_NS
 from nestobs.observation.window import DAY_S, Window
 from nestobs.reports.dataset import FOLLOW_S, LEAD_S
 from nestobs.reports.display import Judged, Result, Section, Table, Text
-from nestobs.store.store import Store
+from nestobs.store.reader import Store
 from nestobs.timeline import uptime
 from nestobs.timeline.delays import round_trip_s
 from nestobs.timeline.intervals import timelines

@@ -16,7 +16,7 @@ import pandas as pd
 from nestobs.observation.duration import SECOND_NS
 from nestobs.observation.schema import COLUMNS
 from nestobs.observation.window import Window
-from nestobs.store.store import Store
+from nestobs.store.reader import Store
 from nestobs.timeline.intervals import timelines
 from nestobs.timeline.joins import joins
 

@@ -21,7 +21,7 @@ from nestobs.errors import UsageError
 from nestobs.figures import plain
 from nestobs.observation.duration import SECOND_NS
 from nestobs.reports.display import Figures, Table, Text
-from nestobs.store.store import Store
+from nestobs.store.reader import Store
 from nestobs.timeline import calibration as calibrate
 from nestobs.timeline.intervals import timelines
 from nestobs.timeline.joins import KINDS, joins, open_intents

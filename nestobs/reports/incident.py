@@ -30,7 +30,7 @@ from nestobs.observation.window import Window
 from nestobs.reports.coverage import part_of
 from nestobs.reports.dataset import FOLLOW_S, LEAD_S
 from nestobs.reports.display import Result, Section, Table, Text
-from nestobs.store.store import Store
+from nestobs.store.reader import Store
 from nestobs.timeline import incident
 from nestobs.timeline.intervals import timelines
 from nestobs.timeline.joins import joins

@@ -27,7 +27,7 @@ from nestobs.timeline.board import MOST_NESTS, Board, Row, State, View, by_kind,
 if TYPE_CHECKING:
     import plotly.graph_objects as go
 
-    from nestobs.store.store import Store
+    from nestobs.store.reader import Store
 
 PERIOD_S: Final = 1.0
 """Between two looks, from deadline to deadline."""

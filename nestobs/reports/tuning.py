@@ -29,7 +29,7 @@ from nestobs.reports.sliders import Slider, budget, cost_ratio
 from nestobs.session import tune
 from nestobs.sources.clock import Clock
 from nestobs.store.files import replacing
-from nestobs.store.store import Store
+from nestobs.store.reader import Store
 from nestobs.timeline.intervals import timelines
 from nestobs.tuning.policy_file import dumps
 from nestobs.tuning.prediction import CELLS

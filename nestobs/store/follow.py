@@ -16,7 +16,7 @@ from typing import Final
 from nestobs.errors import ForeignStoreError, StoreError
 from nestobs.observation.duration import SECOND_NS
 from nestobs.observation.schema import Observation
-from nestobs.store.store import Store
+from nestobs.store.reader import Store
 
 BATCH: Final = 2_000
 """Rows read at once."""

@@ -20,8 +20,8 @@ if TYPE_CHECKING:
 NAMES: Final = tuple(column.name for column in COLUMNS)
 AT, ID = (NAMES[NAMES.index(name)] for name in ("sent_at", "observation_id"))  # a renamed column fails here
 
-Filters: TypeAlias = "list[tuple[str, str, int | str]] | None"
-"""Conditions (column, sign, value), all of which hold; None: none."""
+Filters: TypeAlias = "list[tuple[str, str, int | str]]"
+"""Conditions (column, sign, value), all of which hold."""
 
 
 def schema_of(names: Iterable[str], *, encoded: bool = False) -> pa.Schema:
@@ -96,7 +96,9 @@ def read(path: Path, schema: pa.Schema, filters: Filters) -> pa.Table:
 
     try:
         encoded = [field.name for field in schema if pa.types.is_dictionary(field.type)]
-        table = pq.read_table(path, columns=schema.names, filters=filters, read_dictionary=encoded, partitioning=None)
+        table = pq.read_table(
+            path, columns=schema.names, filters=filters or None, read_dictionary=encoded, partitioning=None
+        )
         return table.select(schema.names).cast(schema)
     except (OSError, pa.ArrowInvalid) as error:
         raise StoreError(f"the sealed file {path} is gone or damaged: bring it back from a copy") from error

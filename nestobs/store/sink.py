@@ -8,7 +8,7 @@ from typing import Any, TypeVar
 
 from nestobs.errors import NestobsError, StoreError
 from nestobs.observation.schema import Observation
-from nestobs.store.store import Writer
+from nestobs.store.writer import Writer
 
 Result = TypeVar("Result")
 

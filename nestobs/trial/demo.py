@@ -26,7 +26,8 @@ from nestobs.reports.tuning import DRAWS
 from nestobs.session import tune
 from nestobs.sources.clock import Clock
 from nestobs.store.files import replacing
-from nestobs.store.store import Store, Writer
+from nestobs.store.reader import Store
+from nestobs.store.writer import Writer
 from nestobs.trial.lab_process import empty, listed, running_lab
 from nestobs.trial.prove import Proof, prove
 from nestobs.tuning.policy_file import dumps

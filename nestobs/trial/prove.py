@@ -32,7 +32,7 @@ from nestobs.observation.detail import finite
 from nestobs.observation.duration import SECOND_NS
 from nestobs.sources.clock import Clock
 from nestobs.store.files import replacing
-from nestobs.store.store import Store
+from nestobs.store.reader import Store
 from nestobs.timeline.delays import round_trip_s
 from nestobs.timeline.intervals import timelines
 from nestobs.trial.lab_process import empty, listed, running_lab

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from nestobs.observation.schema import Failure, Operation
-from nestobs.store.store import Store
+from nestobs.store.reader import Store
 from worlds.command_line import LabBeside, Said, clear_environment, is_one_sentence, process
 
 LIMIT_S = 5.0

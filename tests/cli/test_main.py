@@ -22,7 +22,7 @@ import nestobs
 from nestobs.lab.scenario import read_scenario
 from nestobs.nostr import ROOM_KIND, Address, Keys, write_naddr
 from nestobs.observation.schema import Observation, Operation, Outcome, Source
-from nestobs.store.store import Store
+from nestobs.store.reader import Store
 from nestobs.timeline.intervals import SCHEMA
 from worlds.command_line import (
     GOLDEN,

@@ -21,7 +21,7 @@ from nestobs.cli import tuning as cli_tuning
 from nestobs.exports import javascript
 from nestobs.join.policy import Policy, fixed, read_policy, standard_policies
 from nestobs.observation.schema import Failure, Operation, Outcome, Role
-from nestobs.store.store import Store
+from nestobs.store.reader import Store
 from nestobs.timeline.delays import joinable
 from nestobs.tuning.policy_file import PolicyFile, dumps, loads
 from nestobs.tuning.recommendation import Allowance

@@ -20,7 +20,7 @@ from nestobs.errors import BudgetError, StoreError, UnreachableError
 from nestobs.join.policy import GUIDE, fixed
 from nestobs.lab import ProxyMode
 from nestobs.observation.schema import Failure, Operation, Outcome, Role, Source
-from nestobs.store.store import Writer
+from nestobs.store.writer import Writer
 from nestobs.timeline.intervals import timelines
 
 
@@ -362,7 +362,7 @@ from nestobs.collector.canary import Campaign, run
 from nestobs.collector.keyring import Keyring
 from nestobs.join.policy import fixed
 from nestobs.collector.station import Target
-from nestobs.store.store import Store
+from nestobs.store.reader import Store
 
 told = json.load(sys.stdin)
 asyncio.run(run(

@@ -17,7 +17,7 @@ from nestobs.observation.nest import room_tags
 from nestobs.observation.schema import Operation, Outcome
 from nestobs.sources.api import Api
 from nestobs.sources.vantage import NO_TRACE, Trace
-from nestobs.store.store import Store
+from nestobs.store.reader import Store
 
 S = 1_000_000_000
 RUN = "0190a5c2-7b1e-7000-8000-0123456789ab"

@@ -9,7 +9,7 @@ import pytest
 
 from nestobs.collector.doctor import examine
 from nestobs.lab import ProxyMode
-from nestobs.store.store import Store
+from nestobs.store.reader import Store
 
 
 @pytest.fixture

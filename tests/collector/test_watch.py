@@ -20,7 +20,7 @@ from nestobs.join.policy import GUIDE
 from nestobs.nostr import ROOM_KIND, Address, Keys, http_auth
 from nestobs.observation.nest import room_tags
 from nestobs.observation.schema import Operation, Outcome, Role, Source
-from nestobs.store.store import Store
+from nestobs.store.reader import Store
 from worlds.command_line import Host, LabBeside, clear_environment, here, now_s, process, publish, raw_controls
 
 

@@ -16,7 +16,7 @@ from nestobs.estimate.comparison import JOINABLE, Ends, Quantile, Share, Span, d
 from nestobs.observation.duration import SECOND_NS
 from nestobs.observation.schema import Failure
 from nestobs.observation.window import Window
-from nestobs.store.store import Store
+from nestobs.store.reader import Store
 from nestobs.timeline.intervals import timelines
 from nestobs.timeline.joins import joins
 from worlds.full_nests import NOON, all_rows, store_of

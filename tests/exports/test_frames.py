@@ -7,7 +7,7 @@ import pytest
 
 from nestobs.errors import StoreError
 from nestobs.exports.frames import write_csv, write_parquet
-from nestobs.store.store import Store
+from nestobs.store.reader import Store
 from worlds.hostile import MEGABYTE, TEXTS, hostile_rows, names
 
 FRAME = pd.DataFrame(

@@ -13,7 +13,7 @@ from nestobs.observation.arrays import BELOW, NONE, count_of, greatest_at, least
 from nestobs.observation.columns import codes_of, equals, instants_of, paired, ranked, units_of
 from nestobs.observation.schema import COLUMNS
 from nestobs.observation.window import Window
-from nestobs.store.store import Store
+from nestobs.store.reader import Store
 from nestobs.timeline import uptime
 from nestobs.timeline.incident import _place, ranking
 from nestobs.timeline.intervals import timelines

@@ -6,11 +6,10 @@ import itertools
 
 import pytest
 
-from nestobs.errors import UsageError
+from nestobs.errors import StoreError, UsageError
 from nestobs.observation.duration import SECOND_NS
 from nestobs.observation.window import Window
 from nestobs.reports.dataset import read
-from nestobs.store.store import StoreError
 from worlds.stored_nests import NOON, drawn, nest_rows, store_of
 
 MINUTE = 60 * SECOND_NS

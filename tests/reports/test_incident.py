@@ -14,7 +14,7 @@ import nbformat
 import pytest
 
 from nestobs.cli.main import _parser
-from nestobs.errors import UsageError
+from nestobs.errors import StoreError, UsageError
 from nestobs.join.decision import GONE, STARTING
 from nestobs.nostr import Address, Keys, write_naddr
 from nestobs.observation.detail import detail
@@ -24,7 +24,7 @@ from nestobs.reports.display import RESULT
 from nestobs.reports.incident import Incident, load
 from nestobs.reports.publishing.execute import notebook, run
 from nestobs.reports.publishing.notebook_copy import main as open_notebook
-from nestobs.store.store import Store, StoreError
+from nestobs.store.reader import Store
 from worlds.asked import NOON, SECOND_NS, join, made, polls, row, store_of
 from worlds.full_nests import all_rows, nest_rows
 from worlds.hostile import TEXTS, hostile_rows

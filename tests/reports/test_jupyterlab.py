@@ -21,7 +21,7 @@ import pytest
 
 from nestobs.observation.schema import Operation, Outcome, Source
 from nestobs.reports.publishing.notebook_copy import open_copy
-from nestobs.store.store import Store
+from nestobs.store.reader import Store
 from worlds.asked import row
 from worlds.browser import Browser, Page, need_chromium
 

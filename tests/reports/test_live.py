@@ -13,7 +13,7 @@ from nestobs.observation.schema import Operation, Outcome, Source
 from nestobs.reports import live
 from nestobs.reports.display import RESULT
 from nestobs.reports.publishing.execute import notebook, run
-from nestobs.store.store import Store
+from nestobs.store.reader import Store
 from worlds.asked import made, polls, row, store_of
 from worlds.hostile import hostile_rows
 

@@ -19,7 +19,7 @@ from nestobs.observation.duration import SECOND_NS
 from nestobs.observation.schema import Failure, Observation, Operation, Outcome, Role, Source
 from nestobs.reports import ReportError, demo
 from nestobs.reports.publishing.execute import run
-from nestobs.store.store import Store
+from nestobs.store.reader import Store
 from worlds.story import NOON, RELAY, Story
 
 NOTEBOOKS = sorted((Path(nestobs.__file__).parents[1] / "notebooks").glob("*.ipynb"))

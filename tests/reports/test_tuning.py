@@ -24,7 +24,7 @@ from nestobs.reports.display import RESULT, Section, Table, Text
 from nestobs.reports.publishing.execute import notebook, run
 from nestobs.reports.publishing.html import plotly_js
 from nestobs.reports.tuning import Tuned
-from nestobs.store.store import Store
+from nestobs.store.reader import Store
 from nestobs.tuning.policy_file import loads
 from nestobs.tuning.recommendation import Recommendation
 from nestobs.tuning.replay import METRICS

@@ -17,7 +17,7 @@ from nestobs.nostr import Keys
 from nestobs.observation.schema import Failure, FailureLayer, Outcome
 from nestobs.sources.control import Control
 from nestobs.sources.vantage import Trace
-from nestobs.store.store import Store
+from nestobs.store.reader import Store
 from nestobs.timeline.intervals import timelines
 
 

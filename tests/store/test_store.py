@@ -23,7 +23,9 @@ from nestobs.errors import ForeignStoreError, StoreError, UsageError
 from nestobs.observation.schema import COLUMNS, Failure, FailureLayer, Observation, Operation, Outcome, Role, Source
 from nestobs.store import parquet as sealed
 from nestobs.store.files import replacing
-from nestobs.store.store import BATCH_ROWS, DAY, QUEUE_ROWS, Store
+from nestobs.store.reader import Store
+from nestobs.store.sql import DAY
+from nestobs.store.writer import BATCH_ROWS, QUEUE_ROWS
 
 NOON = 20_000 * DAY + DAY // 2
 
@@ -54,12 +56,13 @@ CHILD = (
     f"NOON = {NOON}"
     + """
 import os, resource, signal, sys
-import nestobs.store.store as store_module
+import nestobs.store.sql as sql_module
 from nestobs.store import files
 from nestobs.store import parquet as sealed
 from nestobs.errors import StoreError, StoreFullError
 from nestobs.observation.schema import *
-from nestobs.store.store import DAY, Store
+from nestobs.store.reader import Store
+from nestobs.store.sql import DAY
 def row(number):
     return Observation(observation_id=f"id-{number:09d}", run_id="run", vantage="here", source=Source.RELAY,
                        target="wss://relay.example", operation=Operation.QUERY, sent_at=NOON + number,
@@ -352,7 +355,7 @@ with Store.open(directory).writer() as writer:
     assert store.count() == len(found) + 1
 
 
-@pytest.mark.parametrize("where", ["files.sync", "store_module._record", "sealed.batch_of"])
+@pytest.mark.parametrize("where", ["files.sync", "sql_module.record", "sealed.batch_of"])
 def test_a_sealing_that_dies_half_way_loses_and_doubles_nothing(store, where):
     with store.writer() as writer:
         writer.append(rows(*range(2000)))
@@ -673,7 +676,7 @@ def test_a_folder_with_a_difficult_name_holds_a_store(tmp_path):
 
 
 def test_importing_the_store_does_not_load_pandas_or_pyarrow():
-    code = "import sys, nestobs.store.store; assert not {'pandas', 'pyarrow', 'asyncio', 'numpy'} & set(sys.modules)"
+    code = "import sys, nestobs.store.reader; assert not {'pandas', 'pyarrow', 'asyncio', 'numpy'} & set(sys.modules)"
     root = str(Path(nestobs.__file__).parents[1])
     subprocess.run([sys.executable, "-c", code], check=True, env=os.environ | {"PYTHONPATH": root})
 

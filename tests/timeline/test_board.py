@@ -24,7 +24,7 @@ from nestobs.join.decision import GONE
 from nestobs.observation.detail import detail
 from nestobs.observation.schema import Failure, Observation, Operation, Outcome, Source
 from nestobs.store import follow
-from nestobs.store.store import Store
+from nestobs.store.reader import Store
 from nestobs.timeline.board import MOST_CELLS, Board, Lane, Row, State, by_kind, span
 from worlds.asked import NOON, SECOND_NS, join, made, polls, row, store_of
 from worlds.hostile import hostile_rows
@@ -268,7 +268,7 @@ WRITER = """
 import sys
 from worlds.asked import row
 from nestobs.observation.schema import Operation, Outcome, Source
-from nestobs.store.store import Store
+from nestobs.store.reader import Store
 store = Store.open(sys.argv[1])
 with store.writer() as writer:
     for number in range(int(sys.argv[2])):

@@ -13,7 +13,7 @@ import pytest
 from nestobs.errors import BudgetError, UsageError
 from nestobs.join.policy import GUIDE, MANUAL_RETRY, Policy, Schedule, exponential, fixed, full_jitter
 from nestobs.observation.schema import Failure, Operation, Role, Source
-from nestobs.store.store import Store
+from nestobs.store.reader import Store
 from nestobs.trial.lab_process import LabFailedError
 from nestobs.trial.prove import ARRIVALS, Proof, beside, ends_s, prove
 from nestobs.tuning.policy_file import PolicyFile, Provenance

@@ -10,7 +10,7 @@ from typing import Any
 from nestobs.observation.detail import detail
 from nestobs.observation.duration import SECOND_NS
 from nestobs.observation.schema import Failure, Observation, Operation, Outcome, Role, Source
-from nestobs.store.store import Store
+from nestobs.store.reader import Store
 
 NOON = 1_772_625_600 * SECOND_NS
 """2026-03-04T12:00:00Z: when the nest is made."""

@@ -11,7 +11,7 @@ from typing import Any
 from nestobs.observation.detail import detail
 from nestobs.observation.schema import Failure, FailureLayer, Observation, Operation, Outcome, Source
 from nestobs.reports.display import Figures, Section
-from nestobs.store.store import Store
+from nestobs.store.reader import Store
 from worlds.full_nests import NOON, SECOND_NS
 
 HOUR_S = 3_600

@@ -10,7 +10,7 @@ import numpy as np
 
 from nestobs.observation.duration import SECOND_NS
 from nestobs.observation.schema import Observation, Operation, Outcome, Role, Source
-from nestobs.store.store import Store
+from nestobs.store.reader import Store
 from worlds.simulated import TRUTHS, Floats, Truth, observe
 
 NOON = 1_767_268_800 * SECOND_NS

@@ -25,7 +25,7 @@ from nestobs.observation.window import Window
 from nestobs.reports import ReportError
 from nestobs.reports.display import RESULT, Judged
 from nestobs.reports.publishing.archive import SCHEMA, Manifest
-from nestobs.store.store import Store
+from nestobs.store.reader import Store
 
 MOST_REASONS, MOST_FACTS = 50, 200
 _MOST_TEXT: Final = 2_000

@@ -16,7 +16,7 @@ from pathlib import Path
 from nestobs.errors import NestobsError, UsageError
 from nestobs.reports.publishing.execute import notebook
 from nestobs.reports.publishing.parameters import check
-from nestobs.store.store import Store
+from nestobs.store.reader import Store
 from nestobs.timeline.incident import RANKED_BY, ranking
 
 

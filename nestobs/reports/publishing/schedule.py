@@ -44,7 +44,7 @@ from nestobs.reports.publishing.manifest import Source, manifest, redacted, resu
 from nestobs.reports.publishing.parameters import check
 from nestobs.sources.clock import Clock
 from nestobs.store.files import replacing
-from nestobs.store.store import Store
+from nestobs.store.reader import Store
 
 TIMEOUT_S: Final = 3_600
 ON_RESULT_TIMEOUT_S: Final = 60.0

@@ -307,7 +307,7 @@ def test_no_place_of_this_machine_is_published(make: Making, folder: Path, monke
     elsewhere = folder / "elsewhere"
     elsewhere.mkdir()
     monkeypatch.chdir(elsewhere)
-    cell = "from nestobs.store.store import Store\nStore.open(store + '-of-none', create=False)"
+    cell = "from nestobs.store.reader import Store\nStore.open(store + '-of-none', create=False)"
     notebook = reports.write(folder / "daily.ipynb", "print(store, __import__('os').getcwd())", cell)
     assert make(Order(notebook=notebook, store=folder / "store")).verdict == "failed"
     for name in reports.FILES:

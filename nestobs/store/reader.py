@@ -1,0 +1,234 @@
+"""A store: what was observed and what was made, on disk; one writer, any number of readers, no row lost or doubled.
+
+A store is a folder. `journal.sqlite` takes every row first; whole UTC days (by the instant of sending) later move to
+`observations/<day>-<row>.parquet`. A row is in the journal or in one sealed file, never in both: the journal's table
+`sealed` names the files that count, and one SQLite transaction both enters a file there and deletes its rows. Readers
+take that list and the journal's rows from one snapshot, so a crash at any point changes nothing they see; a file that
+the table does not name is ignored.
+
+It reads no clock. pandas and pyarrow are imported where they are used.
+"""
+
+from __future__ import annotations
+
+import re
+import threading
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from datetime import date, timedelta
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+from nestobs.errors import StoreError, UsageError
+from nestobs.observation.schema import COLUMNS, Observation, from_row
+from nestobs.store import parquet as sealed
+from nestobs.store import sql
+from nestobs.store.ledger import Entry, entry_of
+from nestobs.store.parquet import AT, ID, NAMES
+from nestobs.store.sql import DAY, Window, explained
+from nestobs.store.writer import BATCH_ROWS, Writer
+
+if TYPE_CHECKING:
+    import pandas as pd
+    import pyarrow as pa
+
+_SEALED: Final = "observations"
+_SEALED_NAME: Final = re.compile(r"\.?(\d+-\d\d-\d\d)-(\d{12,})\.parquet(\.\d+\.tmp)?")
+
+
+class Store:
+    """A folder of observations and the ledger. Reading locks nobody; each call reads one snapshot and lets go of it."""
+
+    def __init__(self, directory: Path) -> None:
+        self.directory = directory
+        self._writer: Writer | None = None
+        self._sealing = threading.Lock()
+
+    @classmethod
+    def open(cls, directory: Path | str, *, create: bool = True) -> Store:
+        """The store in `directory`, made when it is not there and `create` is true. Cheap; holds nothing open.
+
+        Raises StoreError when there is none (`create=False`) or the folder cannot be used, ForeignStoreError when its
+        journal is another program's or a newer nestobs'.
+        """
+        store = cls(Path(directory).expanduser().absolute())
+        if store.directory.exists() and not store.directory.is_dir():
+            raise StoreError(f"{store.directory} is a file, not a folder: give --store a folder")
+        if create and not (store.directory / sql.JOURNAL).exists():
+            sql.make(store.directory)
+        with sql.reading(store.directory):
+            return store
+
+    # writing
+
+    def writer(self) -> Writer:
+        """The one writer, its lock taken. Raises StoreError naming the process that holds the lock, if one does."""
+        self._writer = Writer(self.directory)
+        return self._writer
+
+    def seal(self, *, before: int) -> list[Path]:
+        """Move the UTC days that end at or before `before` (ns) from the journal to Parquet; the new files, by day.
+
+        Uses this store's open writer, else takes the lock for the while. Rows of a day that come after its sealing
+        go to another file of that day at the next sealing. No such day gives []. Raises StoreError, StoreFullError.
+        """
+        with self._sealing, self._borrowed() as writer:
+            writer.flush()
+            folder = self.directory / _SEALED
+            try:
+                folder.mkdir(exist_ok=True)
+                return [self._seal_day(writer, day, top) for day, top in self._days(before)]
+            except OSError as error:
+                raise explained(error, self.directory) from error
+
+    @contextmanager
+    def _borrowed(self) -> Iterator[Writer]:
+        if self._writer is not None and self._writer.alive:
+            yield self._writer
+        else:
+            with self.writer() as writer:
+                yield writer
+
+    def _days(self, before: int) -> list[tuple[int, int]]:
+        with sql.reading(self.directory) as connection:
+            return sql.days(connection, before)
+
+    def _seal_day(self, writer: Writer, day: int, top: int) -> Path:
+        name = f"{_date(day)}-{top:012d}.parquet"
+        path = self.directory / _SEALED / name
+        start, end = max(day * DAY, -sql.INT64 - 1), (day + 1) * DAY
+        sealed.write(path, self._pages(start, end, top))
+        writer.perform(lambda connection: sql.record(connection, name, start, end, top))
+        self._sweep(_date(day), top)
+        return path
+
+    def _pages(self, start: int, end: int, top: int) -> Iterator[pa.RecordBatch]:
+        """The rows up to row `top` sent in [start, end), a page a transaction: nothing but sealing removes them."""
+        schema = sealed.schema_of(NAMES)
+        at, row = start, -1
+        while True:
+            with sql.reading(self.directory) as connection:
+                page = sql.page(connection, (at, row), end, top)
+            if not page:
+                return
+            yield sealed.batch_of([values[:-2] for values in page], schema)
+            at, row = page[-1][-2:]
+
+    def _sweep(self, day: date, top: int) -> None:
+        """Remove what an earlier, crashed sealing of the same rows left; files of any other origin stay."""
+        with sql.reading(self.directory) as connection:
+            listed = sql.sealed_names(connection)
+        for path in (self.directory / _SEALED).iterdir():
+            other = _SEALED_NAME.fullmatch(path.name)
+            if path.name not in listed and other and other[1] == str(day) and int(other[2]) <= top:
+                path.unlink(missing_ok=True)
+
+    # reading
+
+    def frame(
+        self,
+        *,
+        start: int | None = None,
+        end: int | None = None,
+        trace_id: str | None = None,
+        nest: str | None = None,
+        room: str | None = None,
+        run_id: str | None = None,
+        columns: Sequence[str] | None = None,
+        categories: bool = False,
+    ) -> pd.DataFrame:
+        """The rows sent in [start, end) ns UTC that match, by instant of sending, then by id.
+
+        Columns stand in the order of `COLUMNS` whatever the order asked; instants are int64 or Int64 ns, nullable
+        columns have pandas' nullable types, other text is `str`. categories: all text but the ids is categorical,
+        which takes a fraction of the time and memory where rows are many. No row gives an empty frame with the same
+        columns and types. Raises UsageError for a column there is none of, StoreError for a sealed file that is gone
+        or damaged.
+        """
+        import pandas as pd
+
+        unknown = set(columns or ()) - set(NAMES)
+        if unknown:
+            raise UsageError(f"observations have no column {sorted(unknown)[0]!r}: see nestobs.observation.COLUMNS")
+        wanted = [column for column in COLUMNS if columns is None or column.name in columns]
+        window = Window(start, end, _equal(trace_id, nest, room, run_id))
+        table = self._table(window, [c.name for c in wanted], encoded=categories)
+        dtypes = {c.name: sealed.pandas_type(c, categories=categories) for c in wanted}
+        return pd.DataFrame(
+            {name: table[name].to_pandas(types_mapper=lambda _, d=dtype: d) for name, dtype in dtypes.items()},
+            index=pd.RangeIndex(table.num_rows),
+        )
+
+    def observations(
+        self,
+        *,
+        start: int | None = None,
+        end: int | None = None,
+        trace_id: str | None = None,
+        nest: str | None = None,
+        room: str | None = None,
+        run_id: str | None = None,
+    ) -> Iterator[Observation]:
+        """The rows of `frame`, as values. All are read at the call, so a slow consumer holds no transaction open."""
+        table = self._table(Window(start, end, _equal(trace_id, nest, room, run_id)), NAMES)
+        return (from_row(row) for batch in table.to_batches(BATCH_ROWS) for row in batch.to_pylist())
+
+    def tail(self, after: int, limit: int) -> tuple[list[Observation], int]:
+        """At most `limit` journal rows written after row number `after`, and the number to go on from.
+
+        Row numbers only grow, over sealing too; rows sealed meanwhile are passed over. Start from 0. Nothing new gives
+        ([], after).
+        """
+        with sql.reading(self.directory) as connection:
+            rows = sql.rows_after(connection, after, limit)
+        found = [from_row(dict(zip(NAMES, values, strict=True))) for _, *values in rows]
+        return found, rows[-1][0] if rows else after
+
+    def count(self) -> int:
+        """How many observations there are, sealed or not."""
+        with sql.reading(self.directory) as connection:
+            return sql.count(connection)
+
+    def digest(self, *, start: int | None = None, end: int | None = None) -> str:
+        """SHA-256 in hex over the ids sent in [start, end), sorted as bytes, a newline after each: what a result was
+        made from.
+
+        The same before and after sealing and in whatever order rows came. No row gives the hash of nothing.
+        """
+        return sealed.digest_of(self._table(Window(start, end), [ID], ordered=False)[ID])
+
+    def ledger(self, *, open_only: bool = True) -> list[Entry]:
+        """What was made in the world, oldest first; only what is not closed, unless asked for all."""
+        with sql.reading(self.directory) as connection:
+            return [entry_of(row) for row in sql.entries(connection, open_only=open_only)]
+
+    def _table(self, window: Window, names: Sequence[str], *, encoded: bool = False, ordered: bool = True) -> pa.Table:
+        """The rows of the window as Arrow, by instant of sending and then by id if `ordered`; that instant is always
+        among the columns. encoded: text as dictionaries, one a column."""
+        import pyarrow as pa
+
+        schema = sealed.schema_of(dict.fromkeys([*names, AT]), encoded=encoded)
+        whole = sealed.schema_of(dict.fromkeys([*schema.names, ID]), encoded=encoded)
+        with sql.reading(self.directory) as connection:
+            files = sql.sealed_in(connection, window)
+            batches = [sealed.batch_of(rows, whole) for rows in sql.rows_in(connection, window, whole.names)]
+        journal = pa.Table.from_batches(batches, whole)
+
+        def read(columns: pa.Schema) -> pa.Table:
+            folder = self.directory / _SEALED
+            tables = [sealed.read(folder / name, columns, window.within(*span).conditions()) for name, *span in files]
+            return pa.concat_tables([*tables, journal.select(columns.names)]).unify_dictionaries()
+
+        table = read(schema)
+        if not ordered:
+            return table
+        order = sealed.order_of(table[AT], lambda: read(sealed.schema_of([ID]))[ID])
+        return table if order is None else table.take(order)
+
+
+def _date(day: int) -> date:
+    return date(1970, 1, 1) + timedelta(days=day)
+
+
+def _equal(trace_id: str | None, nest: str | None, room: str | None, run_id: str | None) -> dict[str, str | None]:
+    return {"trace_id": trace_id, "nest": nest, "room": room, "run_id": run_id}

@@ -1,0 +1,346 @@
+"""The journal: an SQLite database. Only this module spells its tables, transactions and errors.
+
+    observations   `row`, which only grows, over sealing too, and the columns of `COLUMNS`: what is not sealed
+    sealed         the Parquet files that count
+    ledger         what was made in the world
+
+It is in WAL mode. Rows are committed with synchronous=NORMAL, the ledger and the list of files with FULL.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import sqlite3
+import threading
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, replace
+from operator import attrgetter
+from pathlib import Path
+from typing import Any, Final, TypeAlias
+
+from nestobs.errors import ForeignStoreError, StoreError, StoreFullError
+from nestobs.observation.duration import SECOND_NS
+from nestobs.observation.schema import COLUMNS, Observation
+from nestobs.store.ledger import FIELDS
+from nestobs.store.parquet import AT, NAMES
+
+Connection: TypeAlias = sqlite3.Connection
+Row: TypeAlias = tuple[Any, ...]
+
+APPLICATION: Final = 0x6E4F6273
+"""SQLite's application_id of a journal of ours: "nObs"."""
+
+SCHEMA: Final = 1
+"""SQLite's user_version: which schema a journal has."""
+
+DAY: Final = 86_400 * SECOND_NS
+INT64: Final = 2**63 - 1
+CHUNK_ROWS: Final = 50_000
+_BUSY_S: Final = 30.0
+
+JOURNAL: Final = "journal.sqlite"
+
+_STORED: Final = {"text": "TEXT", "int": "INTEGER", "real": "REAL", "bool": "INTEGER"}
+_CREATE: Final = f"""
+PRAGMA journal_mode = WAL;
+BEGIN;
+PRAGMA application_id = {APPLICATION};
+PRAGMA user_version = {SCHEMA};
+CREATE TABLE observations (
+    row INTEGER PRIMARY KEY AUTOINCREMENT,
+    {", ".join(f"{c.name} {_STORED[c.type]}{'' if c.nullable else ' NOT NULL'}" for c in COLUMNS)}
+);
+CREATE INDEX observations_in_time ON observations ({AT});
+CREATE TABLE sealed (name TEXT PRIMARY KEY, rows INTEGER NOT NULL, first_at INTEGER NOT NULL, last_at INTEGER NOT NULL);
+CREATE TABLE ledger (
+    entry_id INTEGER PRIMARY KEY AUTOINCREMENT,
+    {", ".join(f"{name} {'INTEGER' if name.endswith('_at') else 'TEXT NOT NULL'}" for name in FIELDS[1:])}
+);
+COMMIT;
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Window:
+    """Which rows are wanted: [start, end) on the instant of sending, and columns that must equal a value."""
+
+    start: int | None = None
+    end: int | None = None
+    equal: Mapping[str, str | None] | None = None
+
+    def conditions(self) -> list[tuple[str, str, int | str]]:
+        """(column, sign, value), all of which hold."""
+        made: list[tuple[str, str, int | str]] = []
+        if self.start is not None:
+            made.append((AT, ">=", self.start))
+        if self.end is not None:
+            made.append((AT, "<", self.end))
+        return made + [(name, "==", value) for name, value in (self.equal or {}).items() if value is not None]
+
+    def within(self, first: int, last: int) -> Window:
+        """The same for rows that were sent from `first` to `last`: less what holds for all of them."""
+        start = self.start if self.start is not None and self.start > first else None
+        end = self.end if self.end is not None and self.end <= last else None
+        return replace(self, start=start, end=end)
+
+
+# opening
+
+
+def make(directory: Path) -> None:
+    """An empty journal in `directory`, there whole or not at all, though several processes make it at once."""
+    draft = directory / f".{JOURNAL}.{os.getpid()}-{threading.get_ident()}"
+    try:
+        directory.mkdir(parents=True, exist_ok=True)
+        connection = sqlite3.connect(draft, isolation_level=None)
+        try:
+            connection.executescript(_CREATE)
+        finally:
+            connection.close()
+        with suppress(FileExistsError):  # another process was faster, and its journal is as good
+            os.link(draft, directory / JOURNAL)
+    except (OSError, sqlite3.Error) as error:
+        raise explained(error, directory) from error
+    finally:
+        with suppress(OSError):
+            draft.unlink()
+
+
+def connect(directory: Path, *, write: bool) -> Connection:
+    """A connection to the journal, checked to be ours. Raises StoreError, ForeignStoreError."""
+    journal = directory / JOURNAL
+    if not journal.exists():
+        raise StoreError(f"no store at {directory}: run nestobs canary first, or give --store")
+    mode = "mode=rw" if write else "mode=ro"
+    if not write and not os.access(directory, os.W_OK) and not journal.with_name(f"{JOURNAL}-wal").exists():
+        mode += "&immutable=1"  # an archive on a read-only disk: SQLite could not make its shared memory there
+    connection = None
+    try:
+        connection = sqlite3.connect(
+            f"{journal.as_uri()}?{mode}", uri=True, isolation_level=None, timeout=_BUSY_S, check_same_thread=False
+        )
+        _check(connection, directory)
+        if write:
+            for pragma in ("journal_mode=WAL", "synchronous=NORMAL", "wal_autocheckpoint=1000"):
+                connection.execute(f"PRAGMA {pragma}")
+            connection.execute(f"PRAGMA journal_size_limit={64 * 2**20}")
+    except (sqlite3.Error, StoreError) as error:
+        if connection is not None:
+            connection.close()
+        raise explained(error, directory) from error
+    return connection
+
+
+def _check(connection: Connection, directory: Path) -> None:
+    (application,) = connection.execute("PRAGMA application_id").fetchone()
+    (schema,) = connection.execute("PRAGMA user_version").fetchone()
+    if application != APPLICATION:
+        raise ForeignStoreError(f"{directory / JOURNAL} is not a journal of nestobs: give --store another folder")
+    if schema > SCHEMA:
+        raise ForeignStoreError(
+            f"the store in {directory} was written by a newer nestobs (schema {schema}, this one knows {SCHEMA}):"
+            " upgrade nestobs, or give --store another folder"
+        )
+
+
+@contextmanager
+def reading(directory: Path) -> Iterator[Connection]:
+    """A connection inside one read transaction, closed at the end; SQLite's words become a StoreError."""
+    try:
+        connection = connect(directory, write=False)
+        try:
+            connection.execute("BEGIN")
+            yield connection
+        finally:
+            connection.close()
+    except sqlite3.Error as error:
+        raise explained(error, directory) from error
+
+
+def close(connection: Connection) -> None:
+    """Fold the WAL into the journal and let go of it. Readers may hold it up, the disk may be full: it then stays."""
+    with suppress(sqlite3.Error):
+        connection.execute("PRAGMA busy_timeout = 1000")
+        connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+    with suppress(sqlite3.Error):
+        connection.close()
+
+
+_NO_ROOM: Final = frozenset({"SQLITE_FULL", "SQLITE_IOERR_WRITE", "SQLITE_IOERR_SHMSIZE", "SQLITE_IOERR_TRUNCATE"})
+_NO_ROOM_ERRNO: Final = frozenset({errno.ENOSPC, errno.EFBIG, errno.EDQUOT})
+
+
+def explained(error: BaseException, directory: Path) -> StoreError:
+    """The error as one sentence with the remedy. A StoreError stays itself."""
+    if isinstance(error, StoreError):
+        return error
+    name = getattr(error, "sqlite_errorname", "")
+    if name in _NO_ROOM or getattr(error, "errno", None) in _NO_ROOM_ERRNO:
+        return StoreFullError(
+            f"no room to write in {directory} ({error}): everything acknowledged is safe and can be read;"
+            " free space there, or raise the quota or file size limit, and start again"
+        )
+    if name == "SQLITE_NOTADB":
+        return ForeignStoreError(f"{directory / JOURNAL} is not a database: give --store another folder")
+    if name.startswith("SQLITE_CORRUPT"):
+        return StoreError(
+            f"{directory / JOURNAL} is damaged ({error}): copy the folder away, then mend the copy with"
+            " `sqlite3 journal.sqlite .recover`, or give --store another folder"
+        )
+    if isinstance(error, OSError | sqlite3.OperationalError):
+        said = getattr(error, "strerror", None) or error
+        return StoreError(f"the store in {directory} cannot be used ({said}): give --store a folder you may write")
+    return StoreError(f"the writer of {directory} stopped ({error!r}): please report it; acknowledged rows are safe")
+
+
+# rows
+
+
+def rows_in(connection: Connection, window: Window, names: Sequence[str]) -> Iterator[list[Row]]:
+    """The journal's rows of a window, so many at a time."""
+    conditions = window.conditions()
+    where = " AND ".join(f"{name} {sign} ?" for name, sign, _ in conditions) or "1"
+    cursor = connection.execute(
+        f"SELECT {', '.join(names)} FROM observations WHERE {where}", [value for _, _, value in conditions]
+    )
+    return iter(lambda: cursor.fetchmany(CHUNK_ROWS), [])
+
+
+def rows_after(connection: Connection, after: int, limit: int) -> list[Row]:
+    """(row, the columns of `NAMES`) of at most `limit` journal rows written after that one, in order."""
+    return connection.execute(
+        f"SELECT row, {', '.join(NAMES)} FROM observations WHERE row > ? ORDER BY row LIMIT ?", [after, limit]
+    ).fetchall()
+
+
+def count(connection: Connection) -> int:
+    """How many observations there are, sealed or not."""
+    sql = "SELECT (SELECT count(*) FROM observations) + (SELECT coalesce(sum(rows), 0) FROM sealed)"
+    return int(connection.execute(sql).fetchone()[0])
+
+
+_values: Final = attrgetter(*NAMES)  # ten times as fast as as_row; SQLite stores a StrEnum as its text
+_INSERTS: Final = {
+    size: f"INSERT INTO observations ({', '.join(NAMES)}) VALUES "
+    + ", ".join([f"({', '.join('?' * len(NAMES))})"] * size)
+    for size in (250, 25, 1)
+}
+
+
+def commit(connection: Connection, batch: Sequence[Observation]) -> None:
+    """The batch in one transaction; values that SQLite cannot bind are mended first, only when there are some."""
+    with _transaction(connection):
+        try:
+            _insert(connection, [_values(observation) for observation in batch])
+            return
+        except (UnicodeEncodeError, OverflowError):
+            connection.execute("ROLLBACK")
+            connection.execute("BEGIN IMMEDIATE")
+        _insert(connection, [tuple(map(_mended, _values(observation))) for observation in batch])
+
+
+def _insert(connection: Connection, rows: Sequence[Row]) -> None:
+    """Many rows a statement: SQLite lets go of the GIL at each one, and a busy thread gives it back 5 ms later."""
+    at = 0
+    for size, statement in _INSERTS.items():
+        while len(rows) - at >= size:
+            connection.execute(statement, [value for row in rows[at : at + size] for value in row])
+            at += size
+
+
+def _mended(value: Any) -> Any:
+    if isinstance(value, str):
+        return value.encode("utf-8", "backslashreplace").decode()
+    if isinstance(value, int):
+        return max(-INT64 - 1, min(value, INT64))
+    return value
+
+
+def synced(connection: Connection, job: Callable[[Connection], Any]) -> Any:
+    """What `job` returns, in one transaction that is on the disk when this returns."""
+    connection.execute("PRAGMA synchronous = FULL")
+    try:
+        with _transaction(connection):
+            return job(connection)
+    finally:
+        connection.execute("PRAGMA synchronous = NORMAL")
+
+
+@contextmanager
+def _transaction(connection: Connection) -> Iterator[None]:
+    connection.execute("BEGIN IMMEDIATE")
+    try:
+        yield
+        connection.execute("COMMIT")
+    except BaseException:
+        if connection.in_transaction:
+            with suppress(sqlite3.Error):
+                connection.execute("ROLLBACK")
+        raise
+
+
+# sealing
+
+
+def days(connection: Connection, before: int) -> list[tuple[int, int]]:
+    """Days since the epoch that end by `before`, each with its highest journal row."""
+    day = f"{AT} / {DAY} - ({AT} % {DAY} < 0)"  # SQLite truncates towards zero
+    return connection.execute(
+        f"SELECT {day} AS day, max(row) FROM observations WHERE {AT} < ? GROUP BY day ORDER BY day",
+        [before - before % DAY],
+    ).fetchall()
+
+
+def page(connection: Connection, after: tuple[int, int], end: int, top: int) -> list[Row]:
+    """Rows up to row `top` sent before `end`, in the order of sending, behind (instant, row); those two at the end."""
+    return connection.execute(
+        f"SELECT {', '.join(NAMES)}, {AT}, row FROM observations"
+        f" WHERE ({AT}, row) > (?, ?) AND {AT} < ? AND row <= ? ORDER BY {AT}, row LIMIT {CHUNK_ROWS}",
+        [*after, end, top],
+    ).fetchall()
+
+
+def record(connection: Connection, name: str, start: int, end: int, top: int) -> None:
+    """Enter a sealed file and delete its rows: the moment from which the file counts."""
+    rows = f"FROM observations WHERE {AT} >= ? AND {AT} < ? AND row <= ?"
+    connection.execute(f"INSERT INTO sealed SELECT ?, count(*), min({AT}), max({AT}) {rows}", [name, start, end, top])
+    connection.execute(f"DELETE {rows}", [start, end, top])
+
+
+def sealed_names(connection: Connection) -> set[str]:
+    """The sealed files that count."""
+    return {name for (name,) in connection.execute("SELECT name FROM sealed")}
+
+
+def sealed_in(connection: Connection, window: Window) -> list[tuple[str, int, int]]:
+    """(name, first, last instant) of the sealed files that may have rows of a window."""
+    return connection.execute(
+        "SELECT name, first_at, last_at FROM sealed WHERE last_at >= coalesce(?, last_at)"
+        " AND first_at < coalesce(?, first_at + 1) ORDER BY name",
+        [window.start, window.end],
+    ).fetchall()
+
+
+# the ledger
+
+
+def entries(connection: Connection, *, open_only: bool) -> list[Row]:
+    """What the ledger holds, in the order of `FIELDS`, oldest first."""
+    where = "closed_at IS NULL" if open_only else "1"
+    return connection.execute(f"SELECT {', '.join(FIELDS)} FROM ledger WHERE {where} ORDER BY entry_id").fetchall()
+
+
+def add_entry(connection: Connection, values: Mapping[str, Any]) -> int:
+    """The number of a new entry."""
+    sql = f"INSERT INTO ledger ({', '.join(values)}) VALUES ({', '.join('?' * len(values))})"
+    return int(connection.execute(sql, [_mended(value) for value in values.values()]).lastrowid or 0)
+
+
+def change_entry(connection: Connection, entry: int, values: Mapping[str, Any], *, open_only: bool) -> bool:
+    """Whether there is that entry; its values are changed, if `open_only` only while it is open."""
+    only = "closed_at IS NULL" if open_only else "1"
+    sql = f"UPDATE ledger SET {', '.join(f'{name} = ?' for name in values)} WHERE entry_id = ? AND {only}"
+    connection.execute(sql, [*(_mended(value) for value in values.values()), entry])
+    return connection.execute("SELECT 1 FROM ledger WHERE entry_id = ?", [entry]).fetchone() is not None
