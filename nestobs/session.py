@@ -31,9 +31,9 @@ from nestobs.store.reader import Store
 from nestobs.timeline import intervals as timeline
 from nestobs.timeline.delays import among, round_trip_s
 from nestobs.timeline.failures import failures
+from nestobs.tuning.costs import Prices
 from nestobs.tuning.recommendation import Allowance, Recommendation
 from nestobs.tuning.replay import DRAWS, PRICES
-from nestobs.tuning.schedule import Prices
 from nestobs.tuning.threshold import COST_RATIO
 
 if TYPE_CHECKING:

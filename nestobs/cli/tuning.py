@@ -82,9 +82,9 @@ def _run_tune(args: argparse.Namespace) -> int:
     import numpy as np
 
     from nestobs.session import tune
+    from nestobs.tuning.costs import Prices
     from nestobs.tuning.policy_file import dumps
     from nestobs.tuning.recommendation import Allowance
-    from nestobs.tuning.schedule import Prices
 
     if args.out is not None:
         check_file(args.out)  # before the work, not after it

@@ -15,10 +15,10 @@ from nestobs.observation.arrays import Floats
 from nestobs.observation.detail import finite
 from nestobs.timeline.delays import BlockKind
 from nestobs.timeline.failures import Failures
+from nestobs.tuning.costs import Prices
 from nestobs.tuning.herd import Crowd
 from nestobs.tuning.policy_file import NOTE_CHARACTERS, PolicyFile, Provenance
 from nestobs.tuning.replay import Replay
-from nestobs.tuning.schedule import Prices
 
 STRATUM_REGRET: Final = 0.05
 

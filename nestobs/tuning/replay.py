@@ -28,7 +28,7 @@ from nestobs.observation.arrays import Floats, Ints
 from nestobs.timeline.delays import blocks as blocks_of
 from nestobs.timeline.delays import joinable
 from nestobs.timeline.failures import Failures
-from nestobs.tuning.schedule import Prices
+from nestobs.tuning.costs import Prices
 from nestobs.tuning.simulation import Course, Scores, courses, score
 
 IMPUTATIONS: Final = 10

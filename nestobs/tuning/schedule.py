@@ -1,14 +1,6 @@
 """When to poll: the schedule of least expected cost, by an exact dynamic program. Pure.
 
-Somebody gets a 404 at age 0 and polls again at ages x_1 < x_2 < ... < x_n <= horizon, all in seconds, x_0 = 0. With the
-share c that never comes, H(t) = (1 - c) (1 - G(t)) still to come and S = c + H still answered 404 at t (estimate.law):
-
-    cost = sum over k of [c_r S(x_{k-1}) + w ((x_k - x_{k-1}) H(x_{k-1}) - integral of H over the gap)]
-           + V H(x_n) + w0 c x_n
-
-c_r: a request, paid by all still at 404. w: a second between coming and the poll that sees it; the bracket is the
-integral of (x_k - t) dF(t), the never-share cancels. V: one who comes but is not seen. w0: a second of waiting of one
-who never gets in. These are inspection schedules (Barlow & Proschan 1963, with a choice to stop).
+What polls cost is said in costs.py. These are inspection schedules (Barlow & Proschan 1963, with a choice to stop).
 
 On ascending nodes t_i the state is (i, polls left). A poll at j ties state i to its future by the product w H_i t_j
 alone: the rest of the step is a function of i plus one of j. H falls and t rises, so (t_j - t_j') (H_i - H_i') <= 0:
@@ -21,21 +13,21 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import cached_property
 from itertools import combinations, product
-from numbers import Integral, Real
+from numbers import Integral
 from typing import Final, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from nestobs.estimate.law import SURELY, Law, LawError, Survival, survival
-from nestobs.observation.arrays import Floats, Ints
+from nestobs.estimate.law import Law, LawError, Survival, survival
+from nestobs.observation.arrays import Floats
+from nestobs.tuning.costs import MAX_NODES, Curve, Prices, grid_nodes, seen
 
 Steps = NDArray[np.int32]
 
-MAX_NODES: Final = 50_000
 RESOLUTION_S: Final = 2e-7
 """How fine `PollTable.times` are searched. The cost is flat there: rounding leaves them good to about 1e-6 s."""
 
@@ -71,48 +63,7 @@ class Jittered(NamedTuple):
     error: float
 
 
-@dataclass(frozen=True, slots=True)
-class Prices:
-    """What things cost, in one unit: a request, a second of delay, one lost, a second of one who never gets in.
-
-    Finite numbers from 0; `lost_value` may be inf. Raises LawError for others.
-    """
-
-    request_cost: float
-    delay_cost: float
-    lost_value: float
-    never_cost: float = 0.0
-
-    def __post_init__(self) -> None:
-        for name in ("request_cost", "delay_cost", "lost_value", "never_cost"):
-            _number(name, getattr(self, name), infinite=name == "lost_value")
-
-    def stop(self, curve: _Curve) -> Floats:
-        """Cost of polling no more, at each node. An infinite value is charged until SURELY all have come."""
-        if math.isfinite(self.lost_value):
-            return self.lost_value * curve.coming
-        over = curve.coming <= (1.0 - SURELY) * (1.0 - curve.never)
-        over[-1] = True  # the horizon ends it
-        return np.where(over, 0.0, math.inf)
-
-    def total(self, seen: tuple[Floats, Floats, Floats], never: float, last: Floats) -> Floats:
-        """Cost of (requests, delay, lost) with the last poll at `last`. An infinite value charges nothing more."""
-        requests, delay, lost = seen
-        value = self.lost_value if math.isfinite(self.lost_value) else 0.0
-        return self.request_cost * requests + self.delay_cost * delay + value * lost + self.never_cost * never * last
-
-
-@dataclass(frozen=True, slots=True)
-class _Curve:
-    """A survival function on ascending nodes: what is still to come, and the integral of that to the last node."""
-
-    nodes: Floats
-    never: float
-    coming: Floats
-    rest: Floats
-
-
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, kw_only=True)
 class PollTable:
     """The next poll for every age of the last 404 and every number of polls left; immutable, made by `optimal_polls`.
 
@@ -213,15 +164,9 @@ class PollTable:
         """`expected`, of `grid_times`: for many tables, since it does not refine."""
         return self._expected(survival(law, never), self.grid_times)
 
-    def expected_from(self, age: float, law: Law, never: float | None = None) -> Expected:
-        """What `next` brings one who got a 404 at `age` (below 0: as 0), given that 404; NaN where nobody gets one."""
-        truth, age = survival(law, never), max(age, 0.0)
-        found = self._expected(truth, self.follow(age), age)
-        share = float(truth.at([age])[0])
-        return Expected(*(part / share if share > 0.0 else math.nan for part in found))
-
-    def _expected(self, truth: Survival, times: Sequence[float], start: float = 0.0) -> Expected:
-        return Expected(*(float(part) for part in _seen(truth, np.array([start, *times]), self.nodes)))
+    def _expected(self, truth: Survival, times: Sequence[float]) -> Expected:
+        requests, delay, lost = (float(part) for part in seen(truth, np.array([0.0, *times]), self.nodes))
+        return Expected(requests, delay, lost)
 
 
 def optimal_polls(
@@ -248,83 +193,18 @@ def optimal_polls(
     the horizon, more than MAX_NODES nodes, polls below 1, and as `survival`. Source: Barlow & Proschan (1963).
     """
     prices = Prices(request_cost, delay_cost, lost_value, never_cost)
-    truth = survival(law, never)
-    return _table(truth, _curve(truth, _grid(horizon, grid)), prices, grid, _polls(polls))
-
-
-def front(
-    law: Law,
-    never: float | None = None,
-    *,
-    request_costs: Sequence[float],
-    delay_cost: float,
-    lost_value: float,
-    horizon: float,
-    polls: int | None = None,
-    grid: float = 0.25,
-    never_cost: float = 0.0,
-) -> tuple[PollTable, ...]:
-    """The optimal table of each price of a request, in their order: along rising prices the requests fall.
-
-    Each is a point (requests, delay, lost) that no schedule on the grid beats in all three. The rest is as for
-    `optimal_polls`.
-    """
     truth, limit = survival(law, never), _polls(polls)
-    curve = _curve(truth, _grid(horizon, grid))
-    prices = [Prices(price, delay_cost, lost_value, never_cost) for price in request_costs]
-    return tuple(_table(truth, curve, price, grid, limit) for price in prices)
-
-
-def budgeted(
-    law: Law,
-    never: float | None = None,
-    *,
-    requests: float,
-    delay_cost: float,
-    lost_value: float,
-    horizon: float,
-    polls: int | None = None,
-    grid: float = 0.25,
-    never_cost: float = 0.0,
-) -> PollTable:
-    """The optimal table at the least price of a request at which at most `requests` are expected per joiner of age 0.
-
-    The price is the budget's multiplier: expected requests fall as it rises. It is found to one part in a million
-    for the grid's schedule and raised by half a percent at a time while the refined `times` are still above. Requests
-    come in jumps, since a poll more is all or nothing: some of the budget may be left. Where even free requests stay
-    within it, the price is 0. Where not even the first poll fits, which all pay (below S(0), mostly 1), the table has
-    no poll; with an infinite lost_value there must be one: LawError. The rest is as for `optimal_polls`.
-    """
-    _number("requests", requests)
-    truth, limit = survival(law, never), _polls(polls)
-    curve = _curve(truth, _grid(horizon, grid))
-    prices = Prices(0.0, delay_cost, lost_value, never_cost)
-    if math.isinf(lost_value) and requests < curve.never + curve.coming[0]:
-        raise LawError(f"{requests:g} requests are less than one poll: give more, or a finite lost_value")
-
-    def table(price: float) -> PollTable:
-        return _table(truth, curve, replace(prices, request_cost=price), grid, limit)
-
-    def fits(price: float) -> bool:
-        asked = [0, *_path(table(price).following, limit)][:-1]
-        return float((curve.never + curve.coming[asked]).sum()) <= requests
-
-    if fits(0.0):
-        return table(0.0)
-    most = delay_cost * horizon + (lost_value if math.isfinite(lost_value) else 0.0) or 1.0
-    while not fits(most):
-        most *= 8.0
-    least = most / 8.0
-    while fits(least) and least > 1e-300:
-        most, least = least, least / 8.0
-    while most > least * (1.0 + 1e-6):
-        middle = math.sqrt(least * most)
-        least, most = (least, middle) if fits(middle) else (middle, most)
-    found = table(most)
-    while found._expected(truth, found.times).requests > requests:
-        most *= 1.005
-        found = table(most)
-    return found
+    curve = Curve.of(truth, grid_nodes(horizon, grid))
+    following, cost = _solve(curve, prices, limit)
+    return PollTable(
+        truth=truth,
+        prices=prices,
+        grid=grid,
+        polls=limit,
+        nodes=curve.nodes,
+        following=following,
+        grid_cost=cost,
+    )
 
 
 def jittered(
@@ -358,21 +238,20 @@ def jittered(
     return Jittered(mean, mean / plain - 1.0, error / plain) if plain > 0.0 else Jittered(mean, 0.0, 0.0)
 
 
-def rows(table: PollTable, *, tolerance: float = 0.0) -> tuple[tuple[float, float], ...]:
+def rows(table: PollTable) -> tuple[tuple[float, float], ...]:
     """Rows (age_s, gap_s) for policy.Schedule("table"), ages ascending from 0, at most MAX_ROWS.
 
-    A row holds from its age to the next row's; there is one wherever the gap differs from the last row's by more than
-    `tolerance` seconds, which is doubled until the rows are few enough. At every grid age below `stop_age`, the
-    policy's give-up age, age + gap is what `next` says. Where the table stops for a while only, and in the one row of
+    A row holds from its age to the next row's; there is one wherever the gap differs from the last row's, and where
+    those would be too many, wherever it differs by enough. At every grid age below `stop_age`, the policy's give-up
+    age, age + gap is then what `next` says, to that much. Where the table stops for a while only, and in the one row of
     a table that stops at once, the gap is the horizon: such a wait ends after it. Raises LawError for a table of
     limited polls, whose gaps depend on how many are left.
     """
     if table.polls is not None:
         raise LawError("rows have no number of polls left: give a table made with polls=None")
-    _number("tolerance", tolerance)
     following = table.following[-1][table.nodes < table.stop_age]
     gaps = np.where(following < 0, table.horizon, table.nodes[following] - table.nodes[: len(following)])
-    slack = max(tolerance, table.grid * 1e-6)
+    slack = table.grid * 1e-6
     while len(found := _changes(gaps, slack)) > MAX_ROWS:
         slack *= 2.0
     return tuple((float(table.nodes[at]), float(gaps[at])) for at in found) or ((0.0, table.horizon),)
@@ -411,7 +290,7 @@ def simple(table: PollTable) -> SimplePolls:
     if table.polls is not None:
         raise LawError("a simple schedule has no number of polls left: give a table made with polls=None")
     unit = ROUND_GAPS_S[0]
-    curve = _curve(table.truth, _grid(table.horizon, min(unit, table.horizon)), table.nodes)
+    curve = Curve.of(table.truth, grid_nodes(table.horizon, min(unit, table.horizon)), table.nodes)
     ahead = np.array(_sweep(curve, table.prices)[0])
     found: list[_Cheapest] = []
     for count in (1, 2, 3):
@@ -429,7 +308,7 @@ def simple(table: PollTable) -> SimplePolls:
 _Cheapest = tuple[float, tuple[tuple[float, float], ...], float]
 
 
-def _cheapest(curve: _Curve, prices: Prices, count: int, ahead: Floats, known: _Cheapest | None) -> _Cheapest:
+def _cheapest(curve: Curve, prices: Prices, count: int, ahead: Floats, known: _Cheapest | None) -> _Cheapest:
     """Cost, rows and give-up age of the best of all schedules with `count` rows, walked side by side; `known`, that of
     fewer rows, where none of them is better.
 
@@ -444,7 +323,7 @@ def _cheapest(curve: _Curve, prices: Prices, count: int, ahead: Floats, known: _
     while len(at):
         row = (ages <= curve.nodes[at, None]).sum(axis=1)
         to = np.minimum(at + jumps[np.arange(len(at)), row], last)
-        spent = spent + _step(curve, prices, at, to)
+        spent = spent + prices.step(curve, at, to)
         stop = np.where(to < last, curve.nodes[to] // ROUND_STOP_S, np.ceil(curve.nodes[to] / ROUND_STOP_S))
         total = np.where(stop * ROUND_STOP_S > curve.nodes[at], spent + over[to], math.inf)
         if total.min() < best[0]:
@@ -460,56 +339,13 @@ def _both(first: Sequence[Sequence[float]], second: Sequence[Sequence[float]]) -
     return np.repeat(np.array(first), len(second), axis=0), np.tile(np.array(second, dtype=np.float64), (len(first), 1))
 
 
-def _number(name: str, value: float, *, infinite: bool = False) -> None:
-    if not isinstance(value, Real) or math.isnan(value) or value < 0.0 or (math.isinf(value) and not infinite):
-        raise LawError(f"give {name} as a {'' if infinite else 'finite '}number from 0, not {value!r}")
-
-
 def _polls(polls: int | None) -> int | None:
     if polls is not None and (isinstance(polls, bool) or not isinstance(polls, Integral) or polls < 1):
         raise LawError(f"give polls as a whole number from 1, or None for no limit, not {polls!r}")
     return None if polls is None else int(polls)
 
 
-def _grid(horizon: float, grid: float) -> Floats:
-    """0, grid, 2 grid, ... and the horizon."""
-    _number("horizon", horizon)
-    _number("grid", grid)
-    if not 0.0 < grid <= horizon:
-        raise LawError(f"give a grid above 0 and a horizon of at least one grid step, not {grid:g} and {horizon:g} s")
-    if horizon / grid > MAX_NODES:
-        raise LawError(
-            f"{horizon:g} s on a grid of {grid:g} s are too many nodes: give at least {horizon / MAX_NODES:g}"
-        )
-    return np.append(np.arange(math.ceil(horizon / grid - 1e-6)) * grid, horizon)
-
-
-def _curve(truth: Survival, nodes: Floats, fill: Floats | None = None) -> _Curve:
-    """The law on `nodes`; the ages of `fill` between them only make the integral exact."""
-    every = nodes if fill is None else np.union1d(nodes, fill)
-    coming = np.minimum.accumulate(truth.coming(every))
-    # summed from the far end, where next to nothing is left: so rounding does not look like a gain there
-    rest = np.append(np.cumsum(np.diff(truth.area(every))[::-1])[::-1], 0.0)
-    if not (np.isfinite(coming).all() and np.isfinite(rest).all()):
-        raise LawError("the law's cdf is not a number at some ages up to the horizon: give a law that has one at each")
-    at = np.searchsorted(every, nodes)
-    return _Curve(nodes, truth.never, coming[at], rest[at])
-
-
-def _step(curve: _Curve, prices: Prices, start: Ints, end: Ints) -> Floats:
-    """Cost of waiting from node `start` for a poll at node `end`."""
-    gap, coming = curve.nodes[end] - curve.nodes[start], curve.coming[start]
-    delay = gap * coming - (curve.rest[start] - curve.rest[end])
-    waiting = prices.never_cost * curve.never * gap
-    return prices.request_cost * (curve.never + coming) + prices.delay_cost * delay + waiting
-
-
-def _table(truth: Survival, curve: _Curve, prices: Prices, grid: float, polls: int | None) -> PollTable:
-    following, cost = _solve(curve, prices, polls)
-    return PollTable(truth, prices, grid, polls, curve.nodes, following, cost)
-
-
-def _solve(curve: _Curve, prices: Prices, polls: int | None) -> tuple[Steps, float]:
+def _solve(curve: Curve, prices: Prices, polls: int | None) -> tuple[Steps, float]:
     """`following` of PollTable, and the cost at age 0. Limited: rows until one more poll left changes nothing."""
     if polls is None:
         values, following = _sweep(curve, prices)
@@ -524,7 +360,7 @@ def _solve(curve: _Curve, prices: Prices, polls: int | None) -> tuple[Steps, flo
     return np.array(found), values[0]
 
 
-def _sweep(curve: _Curve, prices: Prices, known: list[float] | None = None) -> tuple[list[float], list[int]]:
+def _sweep(curve: Curve, prices: Prices, known: list[float] | None = None) -> tuple[list[float], list[int]]:
     """Least cost from each node on and its next poll (-1: stop), given the cost after that poll; None: the same.
 
     hull: the lines that are lowest somewhere, by rising begin, the q from which each is below the one before it.
@@ -574,7 +410,7 @@ def _refined(table: PollTable) -> tuple[float, ...]:
             nodes = _windows(times, step, table.horizon)
             if len(nodes) + len(table.nodes) > MAX_NODES:
                 return tuple(times.tolist())
-            curve, centres = _curve(table.truth, nodes, table.nodes), times
+            curve, centres = Curve.of(table.truth, nodes, table.nodes), times
             times = _least(curve, table.prices, table.polls, centres)
             if len(times) == len(centres) and (np.abs(times - centres) < (REACH - 0.5) * step).all():
                 break
@@ -587,7 +423,7 @@ def _windows(times: Floats, step: float, horizon: float) -> Floats:
     return np.concatenate([[0.0], near[(near > 0.0) & (near < horizon - step / 2.0)], [horizon]])
 
 
-def _least(curve: _Curve, prices: Prices, polls: int | None, known: Floats) -> Floats:
+def _least(curve: Curve, prices: Prices, polls: int | None, known: Floats) -> Floats:
     """Ages of the best polls; those `known`, each on a node, unless beaten by more than rounding."""
     following, cost = _solve(curve, prices, None)
     path = _path(following, None)
@@ -595,23 +431,10 @@ def _least(curve: _Curve, prices: Prices, polls: int | None, known: Floats) -> F
         following, cost = _solve(curve, prices, polls)
         path = _path(following, polls)
     held = np.searchsorted(curve.nodes, np.append(0.0, known) - RESOLUTION_S / 10.0)
-    before = _step(curve, prices, held[:-1], held[1:]).sum() + prices.stop(curve)[held[-1]]
+    before = prices.step(curve, held[:-1], held[1:]).sum() + prices.stop(curve)[held[-1]]
     return known if before - cost <= 1e-14 * cost else curve.nodes[path]
-
-
-def _seen(truth: Survival, walk: Floats, fill: Floats) -> tuple[Floats, Floats, Floats]:
-    """Requests, delay and lost of polls at walk[1:] after a 404 at walk[0], per joiner of age 0; by column.
-
-    An age that repeats the one before it is no poll.
-    """
-    ages, at = np.unique(walk, return_inverse=True)
-    curve = _curve(truth, ages, fill)
-    coming, rest = curve.coming[at], curve.rest[at]
-    gap, before = np.diff(walk, axis=0), coming[:-1]
-    requests = ((gap > 0.0) * (truth.never + before)).sum(axis=0)
-    return requests, (gap * before + np.diff(rest, axis=0)).sum(axis=0), coming[-1]
 
 
 def _costs(table: PollTable, truth: Survival, walk: Floats) -> Floats:
     """Cost of the polls at walk[1:] after age 0, by column."""
-    return table.prices.total(_seen(truth, walk, table.nodes), truth.never, walk[-1])
+    return table.prices.total(seen(truth, walk, table.nodes), truth.never, walk[-1])

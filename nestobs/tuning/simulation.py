@@ -43,7 +43,7 @@ from nestobs.observation.duration import SECOND_NS
 from nestobs.observation.nest import Nest
 from nestobs.observation.schema import Outcome
 from nestobs.timeline.failures import CHANCES, Failures, Network
-from nestobs.tuning.schedule import Prices
+from nestobs.tuning.costs import Prices
 
 SHAPES: Final = 4
 """A policy with jitter is driven so many times from each arrival."""

@@ -42,10 +42,11 @@ from nestobs.join.policy import (
 from nestobs.observation.arrays import Floats
 from nestobs.timeline.delays import BlockKind, blocks, closing, joinable
 from nestobs.timeline.failures import Failures
+from nestobs.tuning.costs import Prices
 from nestobs.tuning.herd import Crowd, crowd
 from nestobs.tuning.recommendation import Allowance, Recommendation, Stratum
 from nestobs.tuning.replay import PRICES, Arena, Played, Replay, middles, recorded
-from nestobs.tuning.schedule import PollTable, Prices, jittered, optimal_polls, simple
+from nestobs.tuning.schedule import PollTable, jittered, optimal_polls, simple
 from nestobs.tuning.schedule import rows as table_rows
 from nestobs.tuning.simulation import GRAIN_S
 from nestobs.tuning.threshold import (

@@ -13,13 +13,12 @@ from scipy import stats
 from nestobs.estimate.law import LawError, survival
 from nestobs.join.policy import Schedule
 from nestobs.tuning import schedule
+from nestobs.tuning.costs import Curve, Prices
 from nestobs.tuning.schedule import (
     CHANGE_AGES_S,
     ROUND_GAPS_S,
     SIMPLE_ENOUGH,
     Expected,
-    budgeted,
-    front,
     jittered,
     optimal_polls,
     rows,
@@ -184,7 +183,7 @@ def plain_program(curve, prices, polls=None):
         known = values if polls is None else values.copy()
         for i in range(len(stop) - 2, -1, -1):
             later = np.arange(i + 1, len(stop))
-            values[i] = min(stop[i], (schedule._step(curve, prices, i, later) + known[later]).min())
+            values[i] = min(stop[i], (prices.step(curve, i, later) + known[later]).min())
     return values
 
 
@@ -195,8 +194,8 @@ def test_the_lines_give_what_trying_every_pair_gives(seed, polls):
     law = [LOGNORMAL, stats.weibull_min(0.6, scale=3.0), stats.gamma(4.0), histogram(rng.random(9), np.arange(10.0))]
     truth = survival(law[seed % 4], float(rng.choice([0.0, 0.3])))
     nodes = np.concatenate([[0.0], np.cumsum(rng.random(150) ** 4 + 1e-6)])
-    prices = schedule.Prices(*rng.choice([0.0, 0.02, 0.3, 2.0], 2), float(rng.choice([1.0, 40.0, np.inf])), 0.01)
-    curve = schedule._curve(truth, nodes)
+    prices = Prices(*rng.choice([0.0, 0.02, 0.3, 2.0], 2), float(rng.choice([1.0, 40.0, np.inf])), 0.01)
+    curve = Curve.of(truth, nodes)
     expected = plain_program(curve, prices, polls)
     known = prices.stop(curve).tolist()
     for _ in range(polls or 1):
@@ -217,7 +216,7 @@ class Wavering:
 def test_a_law_that_wavers_is_read_as_one_that_never_falls():
     truth = survival(Wavering())
     table = optimal_polls(Wavering(), horizon=30.0, request_cost=0.05, delay_cost=1.0, lost_value=10.0)
-    curve = schedule._curve(truth, table.nodes)
+    curve = Curve.of(truth, table.nodes)
     assert (np.diff(truth.coming(table.nodes)) > 0.0).any()
     assert (np.diff(curve.coming) <= 0.0).all()
     assert table.grid_cost == pytest.approx(plain_program(curve, table.prices)[0], abs=1e-12)
@@ -384,12 +383,12 @@ def test_what_is_expected_times_its_price_is_the_cost(never_cost):
         assert paid == pytest.approx(cost, abs=1e-12)
 
 
-def simulated(times, delays, start=0.0):
-    """Requests, delay and lost of joiners with these delays (inf: never) that got a 404 at `start`."""
+def simulated(times, delays):
+    """Requests, delay and lost of joiners with these delays (inf: never) that got a 404 at age 0."""
     polls = np.array(times)
     seen = np.searchsorted(polls, delays, "left")
     got = seen < len(polls)
-    requests = np.minimum(seen + 1, len(polls)) * (delays > start)
+    requests = np.minimum(seen + 1, len(polls)) * (delays > 0.0)
     waited = np.where(got, polls[np.minimum(seen, len(polls) - 1)] - delays, 0.0)
     return Expected(requests.mean(), waited[got].sum() / len(delays), (np.isfinite(delays) & ~got).mean())
 
@@ -403,23 +402,13 @@ def test_expectations_agree_with_simulated_joiners_of_another_law():
         (table.grid_expected(law, 0.3), table.grid_times, delays),
     ):
         assert tuple(found) == pytest.approx(tuple(simulated(at, those)), rel=0.01, abs=2e-4)
-    late = delays[delays > 7.1]
-    found = table.expected_from(7.1, law, 0.3)
-    assert tuple(found) == pytest.approx(tuple(simulated(table.follow(7.1), late, 7.1)), rel=0.01, abs=3e-4)
 
 
-def test_a_memoryless_law_costs_the_same_at_every_age():
+def test_a_memoryless_law_is_polled_at_the_same_gaps_from_every_age():
     law = stats.expon(scale=4.0)
     table = optimal_polls(law, request_cost=0.5, delay_cost=1.0, lost_value=1e3, horizon=200.0)
-    first, later = table.expected_from(0.0, law), table.expected_from(20.0, law)
-    assert first == table.grid_expected(law) == table.expected_from(-1.0, law)
-    assert tuple(later) == pytest.approx(tuple(first), rel=1e-3, abs=1e-9)
-
-
-def test_where_nobody_gets_a_404_nothing_can_be_expected():
-    law = stats.uniform(0.0, 10.0)
-    assert np.isnan(table_of().expected_from(11.0, law)).all()
-    assert table_of().expected_from(119.99, law, 0.5).requests <= 1.0
+    for age in (3.25, 20.0):
+        assert np.diff([age, *table.follow(age)])[:12] == pytest.approx(np.diff([0.0, *table.grid_times])[:12])
 
 
 # rows of a policy
@@ -452,7 +441,6 @@ def test_rows_are_few_however_many_gaps_there_are(monkeypatch):
     assert rows(table)[0] == every[0]
     monkeypatch.setattr(schedule, "MAX_ROWS", 3)
     assert 1 <= len(rows(table)) <= 3
-    assert len(rows(table, tolerance=1e3)) == 1
 
 
 def test_a_table_that_stops_at_once_makes_a_row_that_never_ends_in_a_poll():
@@ -508,55 +496,21 @@ def test_jitter_where_nothing_costs_anything_has_no_price():
     assert jittered(table, LOGNORMAL, 0.08, rng=np.random.default_rng(1)) == (0.0, 0.0, 0.0)
 
 
-# budget and front
+# along prices
 
 LIMITS = {"delay_cost": 1.0, "lost_value": 100.0, "horizon": 120.0}
 
 
-@pytest.mark.parametrize("requests", [1.5, 3.0, 6.0, 25.0])
-def test_a_budget_is_kept_at_the_least_price(requests):
-    table = budgeted(LOGNORMAL, 0.08, requests=requests, **LIMITS)
-    assert table.expected(LOGNORMAL, 0.08).requests <= requests
-    assert table.grid_expected(LOGNORMAL, 0.08).requests <= requests
-    cheaper = optimal_polls(LOGNORMAL, 0.08, request_cost=table.request_cost * 0.99, **LIMITS)
-    asked = [cheaper.expected(LOGNORMAL, 0.08).requests, cheaper.grid_expected(LOGNORMAL, 0.08).requests]
-    assert max(asked) > requests
-
-
-def test_a_budget_that_even_free_requests_keep_has_price_0():
-    table = budgeted(LOGNORMAL, 0.08, requests=1e4, **LIMITS)
-    assert table.request_cost == 0.0
-    assert len(table.times) == 480
-
-
-def test_below_one_request_there_is_no_poll_and_with_an_infinite_value_no_answer():
-    assert budgeted(LOGNORMAL, 0.08, requests=0.99, **LIMITS).times == ()
-    forever = LIMITS | {"lost_value": math.inf}
-    assert budgeted(LOGNORMAL, 0.08, requests=1.0, **forever).times == (120.0,)
-    with pytest.raises(LawError, match="less than one poll: give more"):
-        budgeted(LOGNORMAL, 0.08, requests=0.99, **forever)
-
-
-def test_a_budget_within_a_limit_of_polls_keeps_both():
-    table = budgeted(LOGNORMAL, 0.08, requests=3.0, polls=5, **LIMITS)
-    assert table.polls == 5
-    assert len(table.times) <= 5
-    assert table.expected(LOGNORMAL, 0.08).requests <= 3.0
-
-
 def test_along_the_front_requests_fall_and_no_point_beats_another():
-    tables = front(LOGNORMAL, 0.08, request_costs=np.geomspace(0.01, 200.0, 12), **LIMITS)
+    prices = np.geomspace(0.01, 200.0, 12)
+    tables = [optimal_polls(LOGNORMAL, 0.08, request_cost=price, **LIMITS) for price in prices]
     points = [table.grid_expected(LOGNORMAL, 0.08) for table in tables]
-    assert [table.request_cost for table in tables] == pytest.approx(np.geomspace(0.01, 200.0, 12))
     requests = [point.requests for point in points]
     assert requests == sorted(requests, reverse=True)
     assert requests[0] > 20.0
     assert requests[-1] == 0.0
     for one, other in itertools.permutations(points, 2):
         assert one == other or not all(a <= b for a, b in zip(one, other, strict=True))
-    assert (
-        tables[3].grid_cost == optimal_polls(LOGNORMAL, 0.08, request_cost=tables[3].request_cost, **LIMITS).grid_cost
-    )
 
 
 # a schedule a person would type
@@ -594,12 +548,12 @@ def test_the_simple_neighbour_is_round_and_states_its_true_price(changed):
 @pytest.mark.parametrize("lost_value", [1.0, 2.0, 5.0, 100.0, math.inf])
 def test_the_search_for_a_simple_schedule_equals_trying_all_of_them(lost_value):
     table = table_of(horizon=22.0, request_cost=0.1, lost_value=lost_value)
-    curve = schedule._curve(table.truth, np.append(np.arange(0.0, 22.0, 0.5), 22.0), table.nodes)
+    curve = Curve.of(table.truth, np.append(np.arange(0.0, 22.0, 0.5), 22.0), table.nodes)
     over = table.prices.stop(curve)
 
     def cost_of(kept, stop):
         at = np.searchsorted(curve.nodes, [0.0, *as_typed(kept, stop, 22.0)])
-        return schedule._step(curve, table.prices, at[:-1], at[1:]).sum() + over[at[-1]]
+        return table.prices.step(curve, at[:-1], at[1:]).sum() + over[at[-1]]
 
     one = [((0.0, gap),) for gap in ROUND_GAPS_S]
     two = [(*first, (age, gap)) for first in one for age in CHANGE_AGES_S[:3] for gap in ROUND_GAPS_S]
@@ -655,7 +609,7 @@ WRONG = [
     ({"polls": True}, "give polls as a whole number from 1"),
     ({"never": 1.5}, "never is a share from 0 to 1"),
     ({"law": "fast"}, "it has a cdf"),
-    ({"law": Jumps([math.nan], [math.nan])}, "the law's cdf is not a number"),
+    ({"law": Jumps([math.nan], [math.nan])}, "the law's cdf is no number"),
 ]
 
 
@@ -672,12 +626,6 @@ def test_other_questions_refuse_what_they_cannot_use():
         rows(limited)
     with pytest.raises(LawError, match="polls=None"):
         simple(limited)
-    with pytest.raises(LawError, match="give tolerance"):
-        rows(table_of(), tolerance=math.nan)
     for wrong in ({"jitter": 1.1}, {"jitter": math.nan}, {"draws": 1}):
         with pytest.raises(LawError, match="jitter as a share"):
             jittered(limited, LOGNORMAL, rng=rng, **wrong)
-    with pytest.raises(LawError, match="give requests"):
-        budgeted(LOGNORMAL, requests=math.nan, **LIMITS)
-    with pytest.raises(LawError, match="give request_cost"):
-        front(LOGNORMAL, request_costs=[1.0, -1.0], **LIMITS)

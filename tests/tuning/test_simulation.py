@@ -15,7 +15,7 @@ from nestobs.join.flow import Guest, Info, Join, Signal, Wait, join_flow
 from nestobs.join.policy import GUIDE, MANUAL_RETRY, RELEASED, Policy, Schedule, fixed, standard_policies
 from nestobs.observation.duration import SECOND_NS
 from nestobs.timeline.failures import CHANCES, Failures, Network, Tally
-from nestobs.tuning.schedule import Prices
+from nestobs.tuning.costs import Prices
 from nestobs.tuning.simulation import (
     SHAPES,
     STRATIFIED,

@@ -18,9 +18,9 @@ from nestobs.estimate.npmle import DataError, Number, npmle
 from nestobs.join.policy import GUIDE, LONGEST_S, MANUAL_RETRY, Policy, fixed
 from nestobs.timeline.delays import joinable
 from nestobs.timeline.failures import Failures, Tally
+from nestobs.tuning.costs import Prices
 from nestobs.tuning.recommendation import Allowance
 from nestobs.tuning.replay import METRICS, PRICES, Arena, middles, recorded
-from nestobs.tuning.schedule import Prices
 from nestobs.tuning.simulation import course, courses, score
 from nestobs.tuning.tuner import (
     JITTER,
