@@ -13,13 +13,15 @@ Every figure carries its alt text and its data as a table (`described`): a repor
 Whatever others wrote (names, rooms, URLs) passes through `plain` first: plotly reads some HTML in labels.
 
 text          foreign text, made safe
-canvas        what all share: palette, text, the age axis, an empty figure
-timelines     timelines and joins as they were observed
+canvas        what all share: palette, text, axes, an empty figure
+marks         what all draw with: bars, stacks, bands, panels
+timelines     one nest on its lanes, many nests as bands
+messages      what people were told, and how their joins ended
 decisions     what tuning made of the delays, on the age axis
 policies      policies side by side: what they would cost, and what was predicted of them beside what came
 propagation   delay laws side by side, which layer is last, whether all places agree
 funnel        joins on their way: when they came, what answered them, where the time went
-proportions   shares of things counted, a lane each, with their intervals
+proportions   shares of things counted, a lane each, with their intervals; how many intervals contain the truth
 time_axis     the axis of wall time, and the strip under it that shows when the collector was at work
 sliders       what a decision would be if costs were other, by sliders
 comparison    what differs between two spans of time, and successive days
@@ -50,16 +52,16 @@ if TYPE_CHECKING:
     from nestobs.figures.decisions import delay_law as delay_law
     from nestobs.figures.decisions import polls as polls
     from nestobs.figures.decisions import posterior as posterior
+    from nestobs.figures.messages import message_lanes as message_lanes
+    from nestobs.figures.messages import verdicts as verdicts
     from nestobs.figures.policies import frontier as frontier
     from nestobs.figures.policies import proof as proof
+    from nestobs.figures.proportions import coverage as coverage
     from nestobs.figures.requests import request_lanes as request_lanes
     from nestobs.figures.sliders import polls_moved as polls_moved
     from nestobs.figures.sliders import threshold_moved as threshold_moved
-    from nestobs.figures.timelines import coverage as coverage
     from nestobs.figures.timelines import first_visible as first_visible
-    from nestobs.figures.timelines import messages as messages
     from nestobs.figures.timelines import swimlanes as swimlanes
-    from nestobs.figures.timelines import verdicts as verdicts
 
 _HOMES = {
     "amount": "canvas",
@@ -73,12 +75,12 @@ _HOMES = {
     "span": "canvas",
     "window": "canvas",
     "changes": "comparison",
-    "coverage": "timelines",
+    "coverage": "proportions",
     "days": "comparison",
     "delay_law": "decisions",
     "first_visible": "timelines",
     "frontier": "policies",
-    "messages": "timelines",
+    "message_lanes": "messages",
     "polls": "decisions",
     "polls_moved": "sliders",
     "posterior": "decisions",
@@ -87,7 +89,7 @@ _HOMES = {
     "states": "board",
     "swimlanes": "timelines",
     "threshold_moved": "sliders",
-    "verdicts": "timelines",
+    "verdicts": "messages",
 }
 """Imported when first used: a report of one nest does not wait for what tuning needs, nor its maker for pandas."""
 

@@ -7,7 +7,19 @@ from typing import Any, Final
 import pandas as pd
 import plotly.graph_objects as go
 
-from nestobs.figures.canvas import CLEAR, GREEN, GREY, INK, VERMILLION, YELLOW, blank, described, nothing, plain_axis
+from nestobs.figures.canvas import (
+    CLEAR,
+    GREEN,
+    GREY,
+    VERMILLION,
+    YELLOW,
+    blank,
+    described,
+    lane_axis,
+    nothing,
+    plain_axis,
+)
+from nestobs.figures.marks import outlined, points
 from nestobs.figures.text import plain
 from nestobs.timeline.board import KINDS, State
 
@@ -54,8 +66,7 @@ def states(cells: pd.DataFrame, when: str) -> go.Figure:
             "title": {"text": "layer", "font": {"size": 12}},
             "showgrid": False,
         },
-        yaxis=plain_axis()
-        | {"tickvals": [*range(len(labels))], "ticktext": labels, "range": [len(labels) - 0.4, -0.6]},
+        yaxis=lane_axis(labels, showgrid=True),
         margin={"b": figure.layout.margin.b + 44},
         legend={"y": -94 / max(_LANE_PX * len(labels) + 6, 1)},
         plot_bgcolor=CLEAR,
@@ -65,15 +76,9 @@ def states(cells: pd.DataFrame, when: str) -> go.Figure:
 
 def _marks(mine: pd.DataFrame, kinds: list[str], name: str, color: str, symbol: str) -> go.Scatter:
     nowhere: list[Any] = [None]  # so that its key stays in the legend
-    return go.Scatter(
-        x=[*map(kinds.index, mine["kind"])] or nowhere,
-        y=[*mine["place"]] or nowhere,
-        mode="markers",
-        name=name,
-        marker={"symbol": symbol, "size": 11, "color": color, "line": {"color": INK, "width": 1}},
-        hovertext=[_text(row) for row in mine.to_dict("records")],
-        hoverinfo="text",
-    )
+    x, y = [*map(kinds.index, mine["kind"])] or nowhere, [*mine["place"]] or nowhere
+    texts = [_text(row) for row in mine.to_dict("records")]
+    return points(x, y, texts, outlined(symbol, color, 11), name=name)
 
 
 def _text(row: dict[Any, Any]) -> str:

@@ -9,6 +9,7 @@ from collections.abc import Iterable, Sequence
 from typing import Any, Final
 from urllib.parse import urlsplit
 
+import numpy as np
 import pandas as pd
 import plotly.graph_objects as go
 
@@ -110,17 +111,43 @@ def at(age_s: float) -> float:
     return math.asinh(age_s / 0.3)
 
 
+def reach(*values: Any) -> tuple[float, float]:
+    """The least and the greatest of what is finite in these arrays, 0 and 1 among it."""
+    every = np.concatenate([np.asarray(each, dtype=float) for each in values])
+    known = every[np.isfinite(every)]
+    return float(np.min(known, initial=0.0)), float(np.max(known, initial=1.0))
+
+
 def delay_axis(low: float, high: float, **more: Any) -> dict[str, Any]:
     """An axis of compressed seconds that shows [low, high] and the message threshold."""
     first, last = at(min(low, 0.0)), at(max(high, MESSAGE_S * 1.25))
-    shown = [tick for tick in _TICKS if first - 1e-9 <= at(tick) <= last]
-    return plain_axis() | {
-        "range": [first - 0.04 * (last - first), last],
-        "tickvals": [at(tick) for tick in shown],
-        "ticktext": [f"{tick:g}" for tick in shown],
-        "title": {"text": "age of the nest, s (compressed)", "font": {"size": 12}, "standoff": 6},
-        **more,
-    }
+    shown = compressed(tick for tick in _TICKS if first - 1e-9 <= at(tick) <= last)
+    limits = {"range": [first - 0.04 * (last - first), last]}
+    return plain_axis() | shown | limits | titled("age of the nest, s (compressed)") | more
+
+
+def compressed(ticks: Iterable[float]) -> dict[str, Any]:
+    """Ticks of these seconds on a compressed axis."""
+    shown = list(ticks)
+    return {"tickvals": [at(tick) for tick in shown], "ticktext": [f"{tick:g}" for tick in shown]}
+
+
+def share_axis(low: float, high: float, *, parts: int = 4) -> dict[str, Any]:
+    """An axis of shares from 0 to 1 in percent, a tick each of so many parts."""
+    shown = [part / parts for part in range(parts + 1)]
+    ticks = {"tickvals": shown, "ticktext": [f"{100 * share:g} %" for share in shown]}
+    return plain_axis() | ticks | {"range": [low, high]}
+
+
+def lane_axis(labels: Sequence[str], *, above: float = 0.6, **more: Any) -> dict[str, Any]:
+    """An axis of lanes from the top, numbered from 0; above: room over the first, in lanes."""
+    ticks = {"tickvals": [*range(len(labels))], "ticktext": [*labels], "showgrid": False}
+    return plain_axis() | ticks | {"range": [len(labels) - (1.0 - above), -above]} | more
+
+
+def titled(text: str) -> dict[str, Any]:
+    """The title of an axis."""
+    return {"title": {"text": text, "font": {"size": 12}, "standoff": 6}}
 
 
 def plain_axis() -> dict[str, Any]:
@@ -217,24 +244,6 @@ def nothing(question: str, why: str) -> go.Figure:
     figure = blank(question, why, plot_px=10)
     figure.update_layout(xaxis={"visible": False}, yaxis={"visible": False}, margin={"b": 10})
     return described(figure, f"{question} {why}", pd.DataFrame())
-
-
-def hatched(color: str, shape: str, *, opacity: float = 1.0) -> dict[str, Any]:
-    """The marker of a bar drawn by its hatch alone: an interval."""
-    pattern = {"shape": shape, "fgcolor": color, "bgcolor": CLEAR, "size": 5, "solidity": 0.45}
-    return {"color": color, "pattern": pattern, "line": {"color": color, "width": 1}, "opacity": opacity}
-
-
-def filled(color: str, shape: str = "") -> dict[str, Any]:
-    """The marker of a bar drawn full, with a hatch over it to tell it without its colour."""
-    pattern = {"shape": shape, "fgcolor": "rgba(255,255,255,.85)", "size": 6, "solidity": 0.3, "fillmode": "overlay"}
-    return {"color": color, "pattern": pattern, "line": {"color": color, "width": 1}}
-
-
-def legend_key(name: str, color: str, symbol: str) -> go.Scatter:
-    """A legend entry alone."""
-    marker = {"symbol": symbol, "size": 10, "color": color, "line": {"color": INK, "width": 1}}
-    return go.Scatter(x=[None], y=[None], mode="markers", marker=marker, name=name)
 
 
 def today_line(figure: go.Figure) -> None:

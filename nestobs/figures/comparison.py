@@ -22,15 +22,17 @@ from nestobs.figures.canvas import (
     amount,
     at,
     blank,
+    compressed,
     described,
-    filled,
-    hatched,
     layer_label,
     nothing,
     panel_label,
     percent,
     plain_axis,
+    share_axis,
 )
+from nestobs.figures.marks import axes, axis, bars, filled, hatched, panel, points
+from nestobs.observation.columns import records
 
 NAMES: Final = {
     "nests": "nests seen",
@@ -50,7 +52,6 @@ _ROW_PX, _HEAD_PX, _FOOT_PX, _STRIP_PX = 24, 26, 40, 78
 _COMPRESSED: Final = (-600, -100, -30, -10, -3, -1, 0, 1, 3, 10, 30, 100, 600)
 _RATIOS: Final = (0.01, 0.03, 0.1, 0.25, 0.5, 1, 2, 4, 10, 30, 100)
 _POINTS: Final = (-100, -30, -10, -3, -1, 0, 1, 3, 10, 30, 100)
-_PERCENT: Final = {"tickvals": [0, 0.5, 1], "ticktext": ["0 %", "50 %", "100 %"], "range": [0, 1.08]}
 
 
 def name_of(measure: str) -> str:
@@ -58,25 +59,29 @@ def name_of(measure: str) -> str:
     return NAMES.get(measure) or layer_label(measure)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class _Panel:
     """Comparisons of one unit. place: where a value stands on the axis; ticks: values that may be marked."""
 
     title: str
-    null: float
-    place: Callable[[float], float]
-    ticks: Sequence[float]
-    unit: str
+    null: float = 0.0
+    place: Callable[[float], float] = at
+    ticks: Sequence[float] = _COMPRESSED
+    unit: str = " s"
     scale: float = 1.0
 
 
 _PANELS: Final = {
-    "count": _Panel("how many times as many an hour", 1.0, math.log, _RATIOS, "×"),
+    "count": _Panel(title="how many times as many an hour", null=1.0, place=math.log, ticks=_RATIOS, unit="×"),
     "share": _Panel(
-        "shares: difference in points of percent", 0.0, lambda points: at(points / 3.0), _POINTS, "", 100.0
+        title="shares: difference in points of percent",
+        place=lambda points: at(points / 3.0),
+        ticks=_POINTS,
+        unit="",
+        scale=100.0,
     ),
-    "median": _Panel("median delay: difference, s", 0.0, at, _COMPRESSED, " s"),
-    "ninth": _Panel("90 % delay: difference, s", 0.0, at, _COMPRESSED, " s"),
+    "median": _Panel(title="median delay: difference, s"),
+    "ninth": _Panel(title="90 % delay: difference, s"),
 }
 _KEYS: Final = {
     "cannot be told from none": hatched(GREY, "/"),
@@ -116,33 +121,31 @@ def changes(frame: pd.DataFrame, *, note: str) -> go.Figure:
 
 def _panel(figure: go.Figure, group: str, rows: pd.DataFrame, number: int, stand: tuple[int, int, int]) -> None:
     """One unit: a row a comparison. stand: pixels above it, of it, and of all panels."""
-    panel, suffix = _PANELS[group], str(number + 1) if number else ""
+    kind = _PANELS[group]
     above, height, whole = stand
-    ends = [panel.scale * end for name in ("low", "high") for end in rows[name] if math.isfinite(end)]
-    places = [panel.place(end) for end in ends if group != "count" or end > 0]
-    reach = 1.12 * max([abs(place) for place in places if math.isfinite(place)] or [0.0], default=0.0)
-    reach = max(reach, panel.place(panel.ticks[len(panel.ticks) // 2 + 1]))
-    axes = {"xaxis": f"x{suffix}", "yaxis": f"y{suffix}"}
-    for place, row in enumerate(_records(rows)):
-        figure.add_traces(_bar(panel, row, place, reach, axes))
-    inside = [(panel.place(tick), tick) for tick in panel.ticks]
-    ticks = _thinned([(place, tick) for place, tick in inside if abs(place) <= reach], reach)
-    domain = [1 - (above + height - _FOOT_PX) / whole, 1 - (above + _HEAD_PX) / whole]
-    across = {"range": [-reach, reach], "anchor": axes["yaxis"], "tickvals": [place for place, _ in ticks]}
+    ends = [kind.scale * end for name in ("low", "high") for end in rows[name] if math.isfinite(end)]
+    places = [kind.place(end) for end in ends if group != "count" or end > 0]
+    edge = 1.12 * max([abs(place) for place in places if math.isfinite(place)] or [0.0], default=0.0)
+    edge = max(edge, kind.place(kind.ticks[len(kind.ticks) // 2 + 1]))
+    mine = axes(number)
+    for place, row in enumerate(records(rows)):
+        figure.add_traces(_bar(kind, row, place, edge, mine))
+    inside = [(kind.place(tick), tick) for tick in kind.ticks]
+    ticks = _thinned([(place, tick) for place, tick in inside if abs(place) <= edge], edge)
+    across: dict[str, Any] = {"range": [-edge, edge], "tickvals": [place for place, _ in ticks]}
     across |= {"ticktext": [_tick(group, tick) for _, tick in ticks]}
-    down = {"domain": domain, "anchor": axes["xaxis"], "range": [len(rows) - 0.5, -0.5], "showgrid": False}
-    down |= {"tickvals": [*range(len(rows))], "ticktext": [name_of(name) for name in rows["name"]]}
-    figure.update_layout({f"xaxis{suffix}": plain_axis() | across, f"yaxis{suffix}": plain_axis() | down})
-    figure.add_shape(type="line", x0=0, x1=0, y0=-0.5, y1=len(rows) - 0.5, xref=axes["xaxis"], yref=axes["yaxis"],
-                     line={"color": INK, "width": 1.5})  # fmt: skip
-    panel_label(figure, f"<b>{panel.title}</b>", y=1 - above / whole)
+    domain = [1 - (above + height - _FOOT_PX) / whole, 1 - (above + _HEAD_PX) / whole]
+    labels = [name_of(name) for name in rows["name"]]
+    refs = {"xref": mine["xaxis"], "yref": mine["yaxis"], "line": {"color": INK, "width": 1.5}}
+    figure.add_shape(type="line", x0=0, x1=0, y0=-0.5, y1=len(rows) - 0.5, **refs)
+    panel(figure, number, kind.title, across, labels, top=1 - above / whole, domain=domain)
 
 
-def _thinned(ticks: Sequence[tuple[float, float]], reach: float) -> list[tuple[float, float]]:
+def _thinned(ticks: Sequence[tuple[float, float]], edge: float) -> list[tuple[float, float]]:
     """Ticks that leave each other room on a narrow screen, the middle one first."""
     kept: list[tuple[float, float]] = []
     for place, tick in sorted(ticks, key=lambda one: abs(one[0])):
-        if all(abs(place - other) > 0.36 * reach for other, _ in kept):
+        if all(abs(place - other) > 0.36 * edge for other, _ in kept):
             kept.append((place, tick))
     return sorted(kept)
 
@@ -151,45 +154,26 @@ def _tick(group: str, tick: float) -> str:
     return f"{tick:g}×" if group == "count" else f"{tick:+g}" if tick else "0"
 
 
-def _bar(panel: _Panel, row: Any, place: int, reach: float, axes: dict[str, str]) -> list[Any]:
+def _bar(panel: _Panel, row: Any, place: int, edge: float, axes: dict[str, str]) -> list[Any]:
     """The interval; an end beyond the axis is an arrow at its edge."""
-    low, high = (_placed(panel, end, reach) for end in (row.low, row.high))
-    middle, least = (low + high) / 2.0, _HAIR * reach
+    low, high = (_placed(panel, end, edge) for end in (row.low, row.high))
+    middle, least = (low + high) / 2.0, _HAIR * edge
     low, high = min(low, middle - least), max(high, middle + least)
     text = f"{name_of(row.name)}<br>{_words(panel, row)}<br>{_key(row)}"
-    bar = go.Bar(
-        orientation="h",
-        base=[low],
-        x=[high - low],
-        y=[place],
-        width=0.5,
-        marker=_KEYS[_key(row)],
-        hoverinfo="text",
-        hovertext=[text],
-        showlegend=False,
-        **axes,
-    )
-    arrows = [(-reach, "triangle-left")] if low <= -reach else []
-    arrows += [(reach, "triangle-right")] if high >= reach else []
+    more: dict[str, Any] = {"showlegend": False, **axes}
+    bar = bars([place], [high - low], [text], _KEYS[_key(row)], base=[low], width=0.5, **more)
+    arrows = [(-edge, "triangle-left")] if low <= -edge else []
+    arrows += [(edge, "triangle-right")] if high >= edge else []
     marks = {"color": INK, "size": 10, "symbol": [symbol for _, symbol in arrows]}
-    edge = go.Scatter(
-        x=[0.98 * x for x, _ in arrows],
-        y=[place] * len(arrows),
-        mode="markers",
-        marker=marks,
-        hoverinfo="text",
-        hovertext=[text] * len(arrows),
-        showlegend=False,
-        **axes,
-    )
-    return [bar, edge] if arrows else [bar]
+    x, count = [0.98 * x for x, _ in arrows], len(arrows)
+    return [bar, points(x, [place] * count, [text] * count, marks, **more)] if arrows else [bar]
 
 
-def _placed(panel: _Panel, end: float, reach: float) -> float:
+def _placed(panel: _Panel, end: float, edge: float) -> float:
     value = panel.scale * end
     if math.isinf(value) or (panel.null == 1.0 and value <= 0.0):
-        return reach if value > panel.null else -reach
-    return max(-reach, min(reach, panel.place(value)))
+        return edge if value > panel.null else -edge
+    return max(-edge, min(edge, panel.place(value)))
 
 
 def _words(panel: _Panel, row: Any) -> str:
@@ -209,27 +193,8 @@ def difference_words(row: Any) -> str:
     return _words(_PANELS[row.group], row)
 
 
-def _records(frame: pd.DataFrame) -> list[Any]:
-    made: list[Any] = []
-    for record in frame.to_dict("records"):
-        made.append(_Row(**{str(key): value for key, value in record.items() if key in _Row.__slots__}))
-    return made
-
-
-@dataclass(frozen=True, slots=True)
-class _Row:
-    """What is drawn of a comparison."""
-
-    group: str
-    name: str
-    low: float
-    high: float
-    differs: bool
-    remains: bool
-
-
 def _alt(frame: pd.DataFrame) -> str:
-    rows = _records(frame)
+    rows = records(frame)
     apart = [row for row in rows if row.differs]
     held = [row for row in apart if row.remains]
     first = "; ".join(f"{name_of(row.name)} ({row.group}) {difference_words(row)}" for row in (held or apart)[:4])
@@ -269,67 +234,53 @@ def days(frame: pd.DataFrame, *, note: str, least_coverage: float = 0.0) -> go.F
     question = "How were the days?"
     if frame.empty or not (frame["nests"].any() or frame["joins"].any() or frame["covered"].any()):
         return nothing(question, f"Nothing was observed on any of them, so there is nothing to draw. {note}")
-    strips = 4
-    figure = blank(question, note, plot_px=strips * (_HEAD_PX + _STRIP_PX), keys=["interval, 95 %"], labels=["100 %"])
+    figure = blank(question, note, plot_px=4 * (_HEAD_PX + _STRIP_PX), keys=["interval, 95 %"], labels=["100 %"])
     x = list(range(len(frame)))
     count = [f"{n} joins, {m} nests" for n, m in zip(frame["joins"], frame["nests"], strict=True)]
-    figure.add_trace(_columns(x, frame["joins"], count, filled(SKY), ""))
+    figure.add_trace(_columns(x, frame["joins"], count, filled(SKY), "y"))
     share = [f"{percent(one)} of the time covered" for one in frame["covered"]]
     marker = filled(GREEN) | {"pattern": {"shape": ["" if c >= least_coverage else "x" for c in frame["covered"]]}}
-    figure.add_trace(_columns(x, frame["covered"], share, marker, "2"))
-    highest = _highest(frame["median_high_s"], frame["median_low_s"])
-    figure.add_traces(_floating(frame, "median_low_s", "median_high_s", at, highest, BLUE, "3"))
-    figure.add_traces(_floating(frame, "lost_low", "lost_high", float, 1.0, VERMILLION, "4"))
+    figure.add_trace(_columns(x, frame["covered"], share, marker, "y2"))
+    known = [float(end) for end in (*frame["median_high_s"], *frame["median_low_s"]) if math.isfinite(end)]
+    highest = max(1.0, 1.15 * max(known, default=1.0))
+    medians, lost = (frame[["median_low_s", "median_high_s"]], frame[["lost_low", "lost_high"]])
+    figure.add_traces(_floating(medians, place=at, top=highest, color=BLUE, yaxis="y3"))
+    figure.add_traces(_floating(lost, place=float, top=1.0, color=VERMILLION, yaxis="y4"))
     most = max(1, int(frame["joins"].max()))
-    ticks = [tick for tick in (0, 1, 10, 100, 1000) if tick <= highest]
-    axes = (
+    delays = compressed(tick for tick in (0, 1, 10, 100, 1000) if tick <= highest)
+    strips = (
         ("joins", {"range": [0, 1.1 * most], "tickvals": [0, most], "ticktext": ["0", f"{most:,}"]}),
-        ("share of the time the collector worked", _PERCENT),
-        (
-            "median delay until a join succeeds, s",
-            {
-                "range": [0, 1.08 * at(highest)],
-                "tickvals": [at(t) for t in ticks],
-                "ticktext": [f"{t:g}" for t in ticks],
-            },
-        ),
-        ("joins lost, of those known", _PERCENT),
+        ("share of the time the collector worked", share_axis(0, 1.08, parts=2)),
+        ("median delay until a join succeeds, s", {"range": [0, 1.08 * at(highest)]} | delays),
+        ("joins lost, of those known", share_axis(0, 1.08, parts=2)),
     )
-    for number, (title, layout) in enumerate(axes):
-        top = 1 - number / strips
-        share_px = (_HEAD_PX + _STRIP_PX) * strips
+    share_px = (_HEAD_PX + _STRIP_PX) * len(strips)
+    for number, (title, layout) in enumerate(strips):
+        top = 1 - number / len(strips)
         domain = [top - (_HEAD_PX + _STRIP_PX - 12) / share_px, top - _HEAD_PX / share_px]
-        name = f"yaxis{number + 1}" if number else "yaxis"
-        figure.update_layout({name: plain_axis() | layout | {"domain": domain, "anchor": "x"}})
+        figure.update_layout({axis("y", number)[1]: plain_axis() | layout | {"domain": domain, "anchor": "x"}})
         panel_label(figure, f"<b>{title}</b>", y=top)
     labels = {"tickvals": x, "ticktext": _day_labels(frame["start"]), "range": [-0.6, len(x) - 0.4]}
     figure.update_layout(xaxis=plain_axis() | labels | {"anchor": "y4", "showgrid": False}, barmode="overlay")
     return described(figure, _days_alt(frame), _days_table(frame))
 
 
-def _highest(high: pd.Series, low: pd.Series) -> float:
-    """Of the ends that are finite: where the axis ends."""
-    known = [float(end) for end in (*high, *low) if math.isfinite(end)]
-    return max(1.0, 1.15 * max(known, default=1.0))
+def _columns(x: Sequence[int], values: pd.Series, text: Sequence[str], marker: dict[str, Any], yaxis: str) -> go.Bar:
+    shown = {"marker": marker, "hovertext": list(text), "hoverinfo": "text", "showlegend": False}
+    return go.Bar(x=list(x), y=[float(v) for v in values], width=0.7, yaxis=yaxis, **shown)
 
 
-def _columns(x: Sequence[int], values: pd.Series, text: Sequence[str], marker: dict[str, Any], axis: str) -> go.Bar:
-    return go.Bar(x=list(x), y=[float(v) for v in values], width=0.7, marker=marker, hovertext=list(text),
-                  hoverinfo="text", yaxis=f"y{axis}", showlegend=False)  # fmt: skip
-
-
-def _floating(  # noqa: PLR0917 - called twice, above
-    frame: pd.DataFrame, low: str, high: str, place: Callable[[float], float], top: float, color: str, axis: str
-) -> list[Any]:
-    """Bars from end to end; one without an upper end is crowned by an arrow, days without an interval are empty."""
-    ends = enumerate(zip(frame[low], frame[high], strict=True))
+def _floating(frame: pd.DataFrame, *, place: Callable[[float], float], top: float, color: str, yaxis: str) -> list[Any]:
+    """Bars from end to end of its two columns; one without an upper end is crowned by an arrow, days without an
+    interval are empty."""
+    ends = enumerate(frame.itertuples(index=False))
     some = [(x, max(0.0, lo), hi) for x, (lo, hi) in ends if not math.isnan(hi)]
     texts = [
         f"{amount(lo)} to {amount(hi)} s" if place is at else f"{percent(lo)} to {percent(hi)}" for _, lo, hi in some
     ]
     starts = [place(lo) for _, lo, _ in some]
     least = 0.02 * place(top)
-    bars = go.Bar(
+    made = go.Bar(
         x=[x for x, _, _ in some],
         base=starts,
         y=[max(least, place(min(hi, top)) - start) for (_, _, hi), start in zip(some, starts, strict=True)],
@@ -337,15 +288,15 @@ def _floating(  # noqa: PLR0917 - called twice, above
         marker=hatched(color, "/"),
         hovertext=texts,
         hoverinfo="text",
-        yaxis=f"y{axis}",
+        yaxis=yaxis,
         name="interval, 95 %",
-        showlegend=axis == "3",
+        showlegend=yaxis == "y3",
     )
     endless = [x for x, _, hi in some if math.isinf(hi)]
     marker = {"symbol": "triangle-up", "size": 10, "color": color, "line": {"color": CLEAR}}
-    crown = go.Scatter(x=endless, y=[place(top)] * len(endless), mode="markers", marker=marker, hoverinfo="skip",
-                       yaxis=f"y{axis}", showlegend=False)  # fmt: skip
-    return [bars, crown] if endless else [bars]
+    places = {"x": endless, "y": [place(top)] * len(endless), "yaxis": yaxis}
+    crown = go.Scatter(mode="markers", marker=marker, hoverinfo="skip", showlegend=False, **places)
+    return [made, crown] if endless else [made]
 
 
 def _day_labels(starts: pd.Series) -> list[str]:

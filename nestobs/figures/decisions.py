@@ -33,17 +33,17 @@ from nestobs.figures.canvas import (
     blank,
     delay_axis,
     described,
-    filled,
-    hatched,
-    legend_key,
+    lane_axis,
     panel_label,
     percent,
-    plain_axis,
+    reach,
     seconds,
+    share_axis,
     span,
     today_line,
     window,
 )
+from nestobs.figures.marks import area, bars, filled, hatched, keys_of, legend_key, outlined, points, struck
 from nestobs.figures.text import plain
 from nestobs.observation.arrays import Floats
 from nestobs.tuning.simulation import course
@@ -59,11 +59,6 @@ CELL_POINTS: Final = 200
 """Beyond so many ends of cells, only every so manieth is drawn: a narrow figure shows no more."""
 
 _HEAD_PX, _CURVE_PX, _GAP_PX, _LANE_PX = 24, 230, 16, 26
-_PERCENT: Final[dict[str, Any]] = {
-    "tickvals": [0, 0.25, 0.5, 0.75, 1],
-    "ticktext": ["0 %", "25 %", "50 %", "75 %", "100 %"],
-    "range": [-0.02, 1.04],
-}
 _RATIOS: Final = ((PURPLE, "circle"), (GREEN, "square"), (ORANGE, "diamond"), (SKY, "triangle-up"))
 """Of the cost ratios: colour and symbol."""
 
@@ -75,15 +70,13 @@ _ARROW: Final = 0.018
 # the age axis
 
 
+def proven(rec: Recommendation) -> tuple[float, float]:
+    """The first and the last age at which anything was proven, seconds; 0 and 1 s are always within."""
+    return reach(rec.law.rows.lower, rec.law.rows.upper)
+
+
 def _watched(rec: Recommendation) -> float:
-    """The last age at which anything was proven, seconds."""
-    ends = np.concatenate([rec.law.rows.lower, rec.law.rows.upper])
-    return float(np.max(ends[np.isfinite(ends)], initial=1.0))
-
-
-def _first(rec: Recommendation) -> float:
-    ends = np.concatenate([rec.law.rows.lower, rec.law.rows.upper])
-    return float(np.min(ends[np.isfinite(ends)], initial=0.0))
+    return proven(rec)[1]
 
 
 def _end(rec: Recommendation) -> float:
@@ -95,7 +88,7 @@ def _end(rec: Recommendation) -> float:
 
 def _ages(rec: Recommendation, last: float) -> Floats:
     """Ages along the axis up to `last`, ends of cells among them."""
-    even = 0.3 * np.sinh(np.linspace(at(_first(rec)), at(last), LINE_POINTS))
+    even = 0.3 * np.sinh(np.linspace(at(proven(rec)[0]), at(last), LINE_POINTS))
     edges = np.unique(rec.law.edges[np.isfinite(rec.law.edges)])
     edges = edges[:: max(1, math.ceil(len(edges) / CELL_POINTS))]
     jumps = np.nextafter(edges, -math.inf)  # an exact delay is a step
@@ -114,7 +107,8 @@ def _ys(shares: Floats) -> list[float]:
 # traces
 
 
-def _curve(ages: Floats, shares: Floats, name: str, *, color: str = BLUE, dash: str = "solid") -> go.Scatter:
+def curve(ages: Floats, shares: Floats, name: str, *, color: str = BLUE, dash: str | None = None) -> go.Scatter:
+    """Shares by age as a line."""
     return go.Scatter(
         x=_xs(ages),
         y=_ys(shares),
@@ -130,16 +124,8 @@ def _band(
     ages: Floats, low: Floats, high: Floats, name: str, *, color: str = BLUE, tint: str = _TINT, hatch: str = "/"
 ) -> go.Scatter:
     """A band as one closed outline, told by its hatch as well."""
-    return go.Scatter(
-        x=_xs(ages) + _xs(ages[::-1]),
-        y=_ys(low) + _ys(high[::-1]),
-        mode="lines",
-        line={"color": color, "width": 0.5},
-        fill="toself",
-        fillpattern={"shape": hatch, "fgcolor": color, "bgcolor": tint, "size": 8, "solidity": 0.12},
-        hoverinfo="skip",
-        name=name,
-    )
+    x, y = _xs(ages) + _xs(ages[::-1]), _ys(low) + _ys(high[::-1])
+    return area(x, y, color, hatch, solidity=0.12, tint=tint, hoverinfo="skip", name=name)
 
 
 def _edges(ages: Floats, low: Floats, high: Floats, name: str) -> go.Scatter:
@@ -160,38 +146,25 @@ def _interval(number: Number, y: float, end: float, *, color: str, symbol: str, 
     arrow = at(end) - _ARROW * (at(end) - at(0.0))
     ends = [at(max(number.lower, 0.0)), arrow if is_open else at(number.upper)]
     marks = ["line-ns-open", "triangle-right" if is_open else "line-ns-open"]
-    shared = {"yaxis": axis, "hoverinfo": "text", "showlegend": False, "cliponaxis": False}
+    shared = {"yaxis": axis, "showlegend": False, "cliponaxis": False}
     bar = go.Scatter(
         x=ends,
         y=[y, y],
         mode="lines+markers",
         line={"color": color, "width": 4},
-        marker={"symbol": marks, "size": 13, "color": color, "opacity": 1, "line": {"color": color, "width": 2.5}},
+        marker=struck(marks, color, 13, 2.5) | {"opacity": 1},
         hovertext=[text, text],
+        hoverinfo="text",
         **shared,
     )
-    marker = {"symbol": symbol, "size": 11, "color": color, "line": {"color": INK, "width": 1.5}}
-    value = go.Scatter(
-        x=[min(at(number.value), arrow)], y=[y], mode="markers", marker=marker, hovertext=[text], **shared
-    )
+    value = points([min(at(number.value), arrow)], [y], [text], outlined(symbol, color, 11, 1.5), **shared)
     return [bar, value]
 
 
 def _lane(lane: float, start: float, end: float, name: str, marker: dict[str, Any], *, key: bool) -> go.Bar:
-    return go.Bar(
-        orientation="h",
-        y=[lane],
-        base=[at(start)],
-        x=[at(end) - at(start)],
-        width=0.62,
-        marker=marker,
-        name=name,
-        hovertext=[f"{name}: {seconds(start)} to {seconds(end)}"],
-        hoverinfo="text",
-        yaxis="y2",
-        legendgroup=name,
-        showlegend=key,
-    )
+    texts = [f"{name}: {seconds(start)} to {seconds(end)}"]
+    shared = {"base": [at(start)], "width": 0.62, "name": name, "yaxis": "y2", "legendgroup": name}
+    return bars([lane], [at(end) - at(start)], texts, marker, showlegend=key, **shared)
 
 
 # layout
@@ -201,15 +174,13 @@ def _words(number: Number) -> str:
     return f"{amount(number.value)} s ({span(number.lower, number.upper, unit='s')})"
 
 
-def _note(rec: Recommendation, *sentences: str) -> str:
+def note_of(rec: Recommendation, *sentences: str) -> str:
+    """The note of a figure about a recommendation: n, how many are censored, the sentences, the window."""
     counted = (
         f"n = {rec.law.n} intervals of {rec.nests} nests, {rec.law.censored} not seen by the end (right-censored)."
     )
-    return " ".join([counted, *sentences, _window(rec)])
-
-
-def _window(rec: Recommendation) -> str:
-    return window(pd.Series(pd.to_datetime(list(rec.window), utc=True)))
+    when = window(pd.Series(pd.to_datetime(list(rec.window), utc=True)))
+    return " ".join(part for part in (counted, *sentences, when) if part)
 
 
 def _band_words(rec: Recommendation) -> str:
@@ -222,11 +193,9 @@ def _two_panels(figure: go.Figure, rec: Recommendation, lanes: Sequence[str], *,
     top = 1 - _HEAD_PX / whole
     figure.update_layout(
         barmode="overlay",
-        xaxis=delay_axis(_first(rec), _end(rec), anchor="y2"),
-        yaxis=plain_axis() | _PERCENT | {"domain": [top - _CURVE_PX / whole, top]},
-        yaxis2=plain_axis()
-        | {"domain": [0, below / whole], "anchor": "x", "range": [len(lanes) - 0.5, -0.5], "showgrid": False}
-        | {"tickvals": [*range(len(lanes))], "ticktext": list(lanes)},
+        xaxis=delay_axis(proven(rec)[0], _end(rec), anchor="y2"),
+        yaxis=share_axis(-0.02, 1.04) | {"domain": [top - _CURVE_PX / whole, top]},
+        yaxis2=lane_axis(lanes, above=0.5, domain=[0, below / whole], anchor="x"),
     )
     panel_label(figure, f"<b>{what}</b>", y=1)
     today_line(figure)
@@ -249,13 +218,13 @@ def delay_law(rec: Recommendation) -> go.Figure:
     traces = [
         _band(ages, *band, "95 % band"),
         _edges(ages, *sure, "bounds that assume nothing"),
-        _curve(ages, rec.law.cdf(ages), "estimate"),
-        _curve(ages, rec.smooth.cdf(ages), "smoothed, for decisions", color=ORANGE, dash="dash"),
+        curve(ages, rec.law.cdf(ages), "estimate"),
+        curve(ages, rec.smooth.cdf(ages), "smoothed, for decisions", color=ORANGE, dash="dash"),
         *_never(rec, watched, end),
         *_interval(threshold, 0, end, color=VERMILLION, symbol="diamond", text=_words(threshold), axis="y2"),
         legend_key("message threshold, 95 %", VERMILLION, "diamond"),
     ]
-    note = _note(rec, f"Message threshold {_words(threshold)}; {_never_words(rec)}.", _band_words(rec))
+    note = note_of(rec, f"Message threshold {_words(threshold)}; {_never_words(rec)}.", _band_words(rec))
     figure = _drawn("When can a nest be joined, and who never?", note, traces, lanes)
     _two_panels(figure, rec, lanes, what="can be joined, of all nests")
     return described(figure, _delay_alt(rec), _delay_table(rec, ages))
@@ -292,8 +261,8 @@ def _delay_table(rec: Recommendation, ages: Floats) -> pd.DataFrame:
 
 
 def _drawn(question: str, note: str, traces: Sequence[Any], lanes: Sequence[str]) -> go.Figure:
-    keys = [trace.name for trace in traces if trace.showlegend is not False]
-    figure = blank(question, note, plot_px=_height(len(lanes)), keys=keys, labels=["100 %", *lanes])
+    labels = ["100 %", *lanes]
+    figure = blank(question, note, plot_px=_height(len(lanes)), keys=keys_of(traces), labels=labels)
     figure.add_traces(traces)
     return figure
 
@@ -324,12 +293,12 @@ def posterior(rec: Recommendation) -> go.Figure:
     ages = ages[ages >= 0]
     traces: list[Any] = [_band(ages, *posterior_band(decided(rec), ages), "95 % band")] if known else []
     shares = posterior_starting(rec.smooth, never_share(rec), ages)
-    traces.append(_curve(ages, shares, "still starting"))
+    traces.append(curve(ages, shares, "still starting"))
     for number, (ratio, threshold) in enumerate(rec.thresholds.items()):
         traces += _level(ratio, threshold, end, *_RATIOS[number % len(_RATIOS)])
     traces += _told(rec, end)
     doubt = _band_words(rec) if known else "None stayed away: half a nest was taken for it, and there is no band."
-    note = _note(rec, doubt, "ρ: cost of a false “starting up” over that of a false “gone”; bars: 95 % thresholds.")
+    note = note_of(rec, doubt, "ρ: cost of a false “starting up” over that of a false “gone”; bars: 95 % thresholds.")
     figure = _drawn("Answered 404: is it still starting?", note, traces, lanes)
     _two_panels(figure, rec, lanes, what="still starting, if answered 404")
     return described(figure, _posterior_alt(rec), _posterior_table(rec, ages, known=known))
@@ -401,13 +370,13 @@ def polls(rec: Recommendation) -> go.Figure:
     low, high = rec.resampled.cdf(ages)
     traces: list[Any] = [
         _band(ages, 1.0 - high, 1.0 - low, "95 % band"),
-        _curve(ages, 1.0 - rec.smooth.cdf(ages), "still answered 404"),
+        curve(ages, 1.0 - rec.smooth.cdf(ages), "still answered 404"),
     ]
     asked = {name: _asked(policy) for name, policy in shown.items()}
     for lane, (name, policy) in enumerate(shown.items()):
         traces += _polled(lane, policy, asked[name], _give_up(rec, policy), end, key=lane == 0)
     counts = ", ".join(f"{name} {len(each)}" for name, each in asked.items())
-    note = _note(
+    note = note_of(
         rec,
         f"Rounds of who arrives at once and is not let in: {counts}. Advised: {_advised(rec)}.",
         f"Gaps of the tuned vary by ±{rec.tuned.jitter:.0%}. Gives up at {_words(rec.give_up_age_s)}.",
@@ -451,22 +420,10 @@ def _give_up(rec: Recommendation, policy: Policy) -> Number:
 
 
 def _polled(lane: int, policy: Policy, asked: Floats, ends: Number, end: float, *, key: bool) -> list[Any]:
-    ticks = go.Scatter(
-        x=_xs(asked),
-        y=[lane] * len(asked),
-        mode="markers",
-        marker={"symbol": "line-ns-open", "size": 14, "color": INK, "line": {"color": INK, "width": 1.5}},
-        name="asks",
-        legendgroup="asks",
-        showlegend=key,
-        hoverinfo="text",
-        hovertext=[f"{plain(policy.name, 24)} asks at {seconds(float(age))}" for age in asked],
-        yaxis="y2",
-    )
+    texts = [f"{plain(policy.name, 24)} asks at {seconds(float(age))}" for age in asked]
+    shared = {"name": "asks", "legendgroup": "asks", "showlegend": key, "yaxis": "y2"}
+    ticks = points(_xs(asked), [lane] * len(asked), texts, struck("line-ns-open", INK, 14, 1.5), **shared)
     text = f"{plain(policy.name, 24)} gives up at {amount(ends.value)} s"
     gives_up = _interval(ends, lane, end, color=VERMILLION, symbol="x", text=text, axis="y2")
-    return [ticks, *gives_up[0 if ends.upper > ends.lower else 1 :], *([_given_up_key()] if key else [])]
-
-
-def _given_up_key() -> go.Scatter:
-    return legend_key("gives up (bar: 95 %)", VERMILLION, "x")
+    keys = [legend_key("gives up (bar: 95 %)", VERMILLION, "x")] if key else []
+    return [ticks, *gives_up[0 if ends.upper > ends.lower else 1 :], *keys]

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Any, Final
+from typing import Final
 
 import pandas as pd
 import plotly.graph_objects as go
@@ -11,7 +10,6 @@ import plotly.graph_objects as go
 from nestobs.figures import time_axis as wall
 from nestobs.figures.canvas import (
     BLUE,
-    CLEAR,
     GREEN,
     GREY,
     ORANGE,
@@ -21,12 +19,12 @@ from nestobs.figures.canvas import (
     YELLOW,
     blank,
     described,
-    filled,
     host,
     nothing,
     plain_axis,
     seconds,
 )
+from nestobs.figures.marks import filled, stack, stacked
 from nestobs.figures.text import plain
 
 _LANE_PX: Final = 34
@@ -72,24 +70,19 @@ def over_time(bins: pd.DataFrame, collector: wall.Collector, *, when: str) -> go
     drawn = [fate for fate in _FATES if bins[fate[0]].any()]
     counts = {word: int(bins[name].sum()) for name, word, *_ in drawn}
     plot_px = 180
-    keys = [*counts, *collector.keys]
-    note = f"n = {total} joins in steps of {_length(bins)}: {_counted(counts)}. {when}"
-    labels = ["1000", *collector.labels]
-    figure = blank(question, note, plot_px=plot_px + collector.height_px, keys=keys, labels=labels)
-    starts, ends = collector.x(bins["start_at"]), collector.x(bins["end_at"])
+    figure = blank(
+        question,
+        f"n = {total} joins in steps of {wall.step_words(bins)}: {_counted(counts)}. {when}",
+        plot_px=plot_px + collector.height_px,
+        keys=[*counts, *collector.keys],
+        labels=["1000", *collector.labels],
+    )
     for name, word, color, hatch in drawn:
+        stamps = zip(bins["start_at"], bins[name], strict=True)
+        texts = [f"{at:%Y-%m-%d %H:%M:%S} UTC<br>{word}: {count}" for at, count in stamps]
         figure.add_trace(
-            go.Bar(
-                x=[(a + b) / 2 for a, b in zip(starts, ends, strict=True)],
-                width=[b - a for a, b in zip(starts, ends, strict=True)],
-                y=bins[name].tolist(),
-                marker=filled(color, hatch),
-                name=word,
-                hovertext=[f"{at:%Y-%m-%d %H:%M:%S} UTC<br>{word}: {count}"
-                           for at, count in zip(bins["start_at"], bins[name], strict=True)],
-                hoverinfo="text",
-            )
-        )  # fmt: skip
+            wall.columns(collector, bins, bins[name], marker=filled(color, hatch), name=word, hovertext=texts)
+        )
     figure.update_layout(yaxis=plain_axis() | {"rangemode": "tozero", "tickformat": "d"})
     wall.under(figure, collector, plot_px=plot_px)
     names = {"start_at": "from, UTC", "end_at": "to, UTC"} | {name: word for name, word, *_ in drawn}
@@ -103,20 +96,13 @@ def _counted(counts: dict[str, int]) -> str:
     return ", ".join(f"{count:,} {word}" for word, count in counts.items())
 
 
-def _length(bins: pd.DataFrame) -> str:
-    length = (bins["end_at"].iloc[0] - bins["start_at"].iloc[0]).total_seconds()
-    return f"{length:g} s" if length < 120 else f"{length / 60:g} min" if length < 7_200 else f"{length / 3600:g} h"
-
-
 def answers(counted: pd.DataFrame, *, when: str) -> go.Figure:
     """What came of each kind of request at each target. counted: as nestobs.timeline.funnel.answers gives it."""
     question = "What were the joins answered on their way?"
     if counted.empty:
         return nothing(question, "No join's own request is known, so there is nothing to draw.")
-    rows = counted.assign(
-        lane=[f"{plain(operation, 10)}<br>{plain(host(target), 20)}"
-              for operation, target in zip(counted["operation"], counted["target"], strict=True)]
-    )  # fmt: skip
+    asked = zip(counted["operation"], counted["target"], strict=True)
+    rows = counted.assign(lane=[f"{plain(operation, 10)}<br>{plain(host(target), 20)}" for operation, target in asked])
     lanes = list(dict.fromkeys(rows["lane"]))
     most = set(rows.groupby("lane")["n"].sum().sort_values(ascending=False, kind="stable").index[:MOST_LANES])
     shown = [lane for lane in lanes if lane in most]
@@ -126,20 +112,10 @@ def answers(counted: pd.DataFrame, *, when: str) -> go.Figure:
     note = f"n = {int(rows['n'].sum()):,} requests of joins: {_counted(counts)}.{more} {when}"
     figure = blank(question, note, plot_px=_LANE_PX * len(shown) + 10, keys=kinds, labels=shown)
     for kind in kinds:
-        mine = rows[rows["answer"] == kind].groupby("lane")["n"].sum()
-        values = [int(mine.get(lane, 0)) for lane in shown]
-        color, hatch = _ANSWERS[kind]
-        figure.add_trace(
-            _stack(
-                values,
-                kind,
-                filled(color, hatch),
-                [f"{lane}<br>{kind}: {v}" for lane, v in zip(shown, values, strict=True)],
-            )
-        )
-    _lanes(
-        figure, shown, {"title": {"text": "number of requests", "font": {"size": 12}, "standoff": 6}, "tickformat": "d"}
-    )
+        mine = rows[rows["answer"] == kind].groupby("lane")["n"].sum().reindex(shown, fill_value=0)
+        figure.add_trace(stack(mine.tolist(), shown, kind, filled(*_ANSWERS[kind])))
+    stacked(figure, shown, "number of requests", tickformat="d")
+    figure.update_layout(showlegend=True)
     table = pd.DataFrame(
         {
             "vantage": [plain(name, 40) for name in counted["vantage"]],
@@ -163,44 +139,23 @@ def time_spent(parts: pd.DataFrame, *, when: str) -> go.Figure:
     lanes = [plain(name, 16) for name in parts["vantage"]][:MOST_LANES]
     drawn = [part for part in _PARTS if parts[part[0]].any()] or [_PARTS[0]]
     whole = parts[[name for name, *_ in _PARTS]].sum(axis=1)
-    mean = float((whole * parts["n"]).sum() / parts["n"].sum())
+    mean = _mean(whole, parts["n"])
     note = (
         f"n = {int(parts['n'].sum())} joins that came into the room, in {seconds(mean)} on average. Means, so that the"
         f" parts add up; measured on one clock each. {when}"
     )
-    figure = blank(
-        question, note, plot_px=_LANE_PX * len(lanes) + 10, keys=[word for _, word, *_ in drawn], labels=lanes
-    )
+    keys = [word for _, word, *_ in drawn]
+    figure = blank(question, note, plot_px=_LANE_PX * len(lanes) + 10, keys=keys, labels=lanes)
     for name, word, color, hatch in drawn:
         values = parts[name].tolist()[:MOST_LANES]
-        texts = [f"{lane}<br>{word}: {seconds(value)} on average" for lane, value in zip(lanes, values, strict=True)]
-        figure.add_trace(_stack(values, word, filled(color, hatch), texts))
-    _lanes(figure, lanes, {"title": {"text": "mean time from arrival, s", "font": {"size": 12}, "standoff": 6}})
-    said = ", ".join(
-        f"{word} {seconds(float((parts[name] * parts['n']).sum() / parts['n'].sum()))}" for name, word, *_ in drawn
-    )
+        figure.add_trace(stack(values, lanes, word, filled(color, hatch), lambda value: f"{seconds(value)} on average"))
+    stacked(figure, lanes, "mean time from arrival, s")
+    figure.update_layout(showlegend=True)
+    said = ", ".join(f"{word} {seconds(_mean(parts[name], parts['n']))}" for name, word, *_ in drawn)
     names = {"vantage": "vantage", "n": "n"} | {name: f"{word}, mean s" for name, word, *_ in _PARTS}
     table = parts[list(names)].assign(vantage=[plain(name, 40) for name in parts["vantage"]]).rename(columns=names)
     return described(figure, f"{question} On average {seconds(mean)}: {said}.", table)
 
 
-def _stack(values: Sequence[float], name: str, marker: dict[str, Any], texts: list[str]) -> go.Bar:
-    return go.Bar(
-        orientation="h",
-        y=[*range(len(values))],
-        x=list(values),
-        width=0.7,
-        name=name,
-        marker=marker,
-        hovertext=texts,
-        hoverinfo="text",
-    )
-
-
-def _lanes(figure: go.Figure, lanes: Sequence[str], axis: dict[str, Any]) -> None:
-    labels = {"tickvals": [*range(len(lanes))], "ticktext": list(lanes), "range": [len(lanes) - 0.4, -0.6]}
-    figure.update_layout(
-        showlegend=True,
-        xaxis=plain_axis() | {"rangemode": "tozero"} | axis,
-        yaxis=plain_axis() | labels | {"showgrid": False, "ticks": "outside", "ticklen": 5, "tickcolor": CLEAR},
-    )
+def _mean(values: pd.Series, counts: pd.Series) -> float:
+    return float((values * counts).sum() / counts.sum())

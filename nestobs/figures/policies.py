@@ -21,18 +21,20 @@ from nestobs.figures.canvas import (
     amount,
     at,
     blank,
+    compressed,
     described,
-    hatched,
-    legend_key,
     nothing,
     panel_label,
     percent,
     plain_axis,
     seconds,
     span,
-    window,
+    titled,
 )
+from nestobs.figures.decisions import note_of
+from nestobs.figures.marks import axes, bars, hatched, keys_of, legend_key, outlined, panel, points
 from nestobs.figures.text import plain
+from nestobs.observation.columns import records
 
 if TYPE_CHECKING:
     from nestobs.estimate.npmle import Number
@@ -69,6 +71,7 @@ _COLUMNS: Final = {
 }
 """Of each metric of the front: its column in the table, and by what it is multiplied."""
 
+_PREDICTED: Final = hatched(BLUE, "/")
 _NUMBERS: Final = ["value", "lower", "upper", "realised", "error_s"]
 _FRONT_PX, _ROW_PX, _HEAD_PX, _FOOT_PX = 340, 28, 24, 34
 
@@ -85,7 +88,7 @@ def frontier(rec: Recommendation) -> go.Figure:
         "What does less waiting cost in requests?",
         _front_note(rec, [one for group in groups for one in group]),
         plot_px=_FRONT_PX,
-        keys=[trace.name for trace in traces if trace.showlegend is not False],
+        keys=keys_of(traces),
     )
     figure.add_traces(traces)
     requests = [edge for group in groups for edge in _ends(group[0].numbers["requests_per_join"])]
@@ -129,7 +132,7 @@ def _front_table(rec: Recommendation) -> pd.DataFrame:
                 f"{words}: to": scale * number.upper,
             }
         rows.append(row)
-    for point in _records(rec.front):
+    for point in records(rec.front):
         row = {"what": f"optimal, a request costs {amount(point.request_cost)} s{' (chosen)' if point.chosen else ''}"}
         row |= {words: scale * getattr(point, metric) for metric, (words, scale) in _COLUMNS.items()}
         rows.append(row)
@@ -166,25 +169,19 @@ def _front(front: pd.DataFrame) -> list[go.Scatter]:
         showlegend=False,
     )
     sizes = [round(5 + 28 * math.sqrt(share), 1) for share in drawn["lost_share"]]
-    points = go.Scatter(
-        x=_xs(drawn),
-        y=_ys(drawn),
-        mode="markers",
-        marker={"color": GREY, "size": sizes, "line": {"color": INK, "width": 1}},
-        hoverinfo="text",
-        hovertext=[_front_text(point) for point in _records(drawn)],
-        name="optimal, by price; larger: more lost",
-    )
+    marker = {"color": GREY, "size": sizes, "line": {"color": INK, "width": 1}}
+    texts = [_front_text(point) for point in records(drawn)]
+    prices = points(_xs(drawn), _ys(drawn), texts, marker, name="optimal, by price; larger: more lost")
     chosen = drawn[drawn["chosen"]]
     ring = go.Scatter(
         x=_xs(chosen),
         y=_ys(chosen),
         mode="markers",
-        marker={"symbol": "circle-open", "size": 20, "color": INK, "line": {"color": INK, "width": 3}},
+        marker=outlined("circle-open", INK, 20, 3),
         hoverinfo="skip",
         name="optimal at the chosen price",
     )
-    return [line, points, ring]
+    return [line, prices, ring]
 
 
 def _xs(front: pd.DataFrame) -> list[float]:
@@ -193,10 +190,6 @@ def _xs(front: pd.DataFrame) -> list[float]:
 
 def _ys(front: pd.DataFrame) -> list[float]:
     return [round(at(float(delay)), 4) for delay in front["mean_delay_s"]]
-
-
-def _records(frame: pd.DataFrame) -> list[Any]:
-    return list(frame.itertuples())
 
 
 def _front_text(point: Any) -> str:
@@ -215,17 +208,12 @@ def _cross(rec: Recommendation, group: Sequence[Replay], number: int) -> go.Scat
     color, symbol, width, size = _look(rec, names, number)
     bar = {"type": "data", "symmetric": False, "color": color, "thickness": width, "width": 4}
     name = f"{_joined_names(rec, names)}: {_lost(group[0].numbers['lost_share'])}"
-    return go.Scatter(
-        x=[requests],
-        y=[delay],
-        error_x=bar | {"array": [high - requests], "arrayminus": [requests - low]},
-        error_y=bar | {"array": [most - delay], "arrayminus": [delay - least]},
-        mode="markers",
-        marker={"symbol": symbol, "size": size, "color": color, "line": {"color": INK, "width": 1}},
-        hoverinfo="text",
-        hovertext=[_cross_text(name, group[0])],
-        name=name,
-    )
+    errors = {
+        "error_x": bar | {"array": [high - requests], "arrayminus": [requests - low]},
+        "error_y": bar | {"array": [most - delay], "arrayminus": [delay - least]},
+    }
+    text = _cross_text(name, group[0])
+    return points([requests], [delay], [text], outlined(symbol, color, size), name=name, **errors)
 
 
 def _look(rec: Recommendation, names: Sequence[str], number: int) -> tuple[str, str, float, int]:
@@ -258,46 +246,42 @@ def _cross_text(name: str, one: Replay) -> str:
 
 def _front_note(rec: Recommendation, drawn: Sequence[Replay]) -> str:
     undrawn = [plain(one.policy.name, 24) for one in rec.replays if one not in drawn]
-    said = [
-        f"n = {rec.law.n} intervals of {rec.nests} nests, {rec.law.censored} not seen by the end (right-censored).",
+    return note_of(
+        rec,
         f"Crosses: 95 % intervals of each policy replayed, {rec.replays[0].joiners} joiners a nest; today is"
         f" {plain(rec.today.name, 24)}.",
         "Line: under the smoothed law, without error of its own.",
         f"Not drawn, nobody joins: {', '.join(undrawn)}." if undrawn else "",
-        window(pd.Series(pd.to_datetime(list(rec.window), utc=True))),
-    ]
-    return " ".join(one for one in said if one)
+    )
 
 
 def _request_axis(values: Sequence[float]) -> dict[str, Any]:
     low, high = 0.92 * max(0.5, min(values)), 1.08 * max(values)
     shown = [tick for tick in _REQUESTS if low <= tick <= high]
-    return plain_axis() | {
-        "type": "log",
-        "range": [math.log10(low), math.log10(high)],
-        "tickvals": shown,
-        "ticktext": [f"{tick:g}" for tick in shown],
-        "title": {"text": "API requests per join (compressed)", "font": {"size": 12}, "standoff": 6},
-    }
+    return (
+        plain_axis()
+        | {
+            "type": "log",
+            "range": [math.log10(low), math.log10(high)],
+            "tickvals": shown,
+            "ticktext": [f"{tick:g}" for tick in shown],
+        }
+        | titled("API requests per join (compressed)")
+    )
 
 
 def _wait_axis(values: Sequence[float]) -> dict[str, Any]:
     high = max(1.15 * max(values), 0.3)
-    shown = [tick for tick in _DELAYS if tick <= high]
-    return plain_axis() | {
-        "range": [-0.07 * at(high), at(high)],
-        "tickvals": [at(tick) for tick in shown],
-        "ticktext": [f"{tick:g}" for tick in shown],
-        "domain": [0, 1 - _HEAD_PX / _FRONT_PX],
-    }
+    limits = {"range": [-0.07 * at(high), at(high)], "domain": [0, 1 - _HEAD_PX / _FRONT_PX]}
+    return plain_axis() | compressed(tick for tick in _DELAYS if tick <= high) | limits
 
 
 def _lost_labels(figure: go.Figure, front: pd.DataFrame) -> None:
     """What is lost, beside the dearest point that asks again, and beside asking once."""
     drawn = front.dropna(subset=["mean_delay_s"]).sort_values("lost_share")
     asks_on = drawn["give_up_age_s"] > 0
-    for words, points in (("", drawn[asks_on]), ("asks once: ", drawn[~asks_on])):
-        for point in _records(points.tail(1)):
+    for words, some in (("", drawn[asks_on]), ("asks once: ", drawn[~asks_on])):
+        for point in records(some.tail(1)):
             if point.lost_share >= _SHOWN_LOST:
                 place, text = (point.requests_per_join, point.mean_delay_s), f"{words}{percent(point.lost_share)} lost"
                 _write(figure, *place, text, xanchor="left", xshift=4, yshift=15)
@@ -348,7 +332,8 @@ def proof(cells: pd.DataFrame, *, when: str = "") -> go.Figure:
         keys=["predicted, 95 %", *looks],
         labels=[plain(policy, 14) for policy in policies],
     )
-    figure.add_trace(_predicted([], 0, 1, "", name="predicted, 95 %", showlegend=True, x=[None], y=[None]))
+    key = {"name": "predicted, 95 %", "showlegend": True, "width": 0.6}
+    figure.add_trace(bars([None], [None], [], _PREDICTED, base=[], **key))
     figure.add_traces([legend_key(word, color, symbol) for word, (color, symbol) in looks.items()])
     for number, metric in enumerate(shown):
         _panel(figure, cells[cells["metric"] == metric], number, len(shown), policies)
@@ -359,7 +344,7 @@ def proof(cells: pd.DataFrame, *, when: str = "") -> go.Figure:
 def _proof_alt(cells: pd.DataFrame) -> str:
     judged = cells["inside"].dropna().astype(bool)
     outside = cells[cells["inside"].isin([False])]
-    names = ", ".join(f"{plain(one.policy, 24)} {_PANELS[one.metric][0]}" for one in _records(outside.head(4)))
+    names = ", ".join(f"{plain(one.policy, 24)} {_PANELS[one.metric][0]}" for one in records(outside.head(4)))
     missed = f" Outside: {names}." if names else ""
     return f"{int(judged.sum())} of {len(judged)} numbers came inside their 95 % predictive interval.{missed}"
 
@@ -413,17 +398,13 @@ def _panel(figure: go.Figure, cells: pd.DataFrame, number: int, count: int, poli
     cells = cells.assign(**{column: scale * cells[column].astype(float) for column in _NUMBERS})
     top, panel_px = 1 - number / count, _panel_px(len(policies))
     domain = [top - (panel_px - _FOOT_PX) / panel_px / count, top - _HEAD_PX / panel_px / count]
-    suffix = str(number + 1) if number else ""
-    axes = {"xaxis": f"x{suffix}", "yaxis": f"y{suffix}"}
+    mine = axes(number)
     low, high = _reach(cells)
-    for cell in _records(cells):
+    for cell in records(cells):
         row = policies.index(cell.policy)
-        figure.add_traces([_predicted([(row, cell)], low, high, unit, **axes), *_came(row, cell, unit, **axes)])
-    rows = {"tickvals": [*range(len(policies))], "ticktext": [plain(policy, 14) for policy in policies]}
-    here = {"domain": domain, "anchor": axes["xaxis"], "showgrid": False, "range": [len(policies) - 0.5, -0.5]}
-    across = {"range": [low, high], "anchor": axes["yaxis"], "nticks": 6, "ticksuffix": unit}
-    figure.update_layout({f"xaxis{suffix}": plain_axis() | across, f"yaxis{suffix}": plain_axis() | here | rows})
-    panel_label(figure, f"<b>{name}</b>", y=top)
+        figure.add_traces([_predicted(row, cell, low, high, unit, **mine), *_came(row, cell, unit, **mine)])
+    across = {"range": [low, high], "nticks": 6, "ticksuffix": unit}
+    panel(figure, number, name, across, [plain(policy, 14) for policy in policies], top=top, domain=domain)
 
 
 def _panel_px(policies: int) -> int:
@@ -441,18 +422,11 @@ def _reach(cells: pd.DataFrame) -> tuple[float, float]:
     return low - margin, high + margin
 
 
-def _predicted(rows: Sequence[tuple[int, Any]], low: float, high: float, unit: str, **more: Any) -> go.Bar:
+def _predicted(row: int, cell: Any, low: float, high: float, unit: str, **axes: Any) -> go.Bar:
     """The predictive interval; an end that is not known is the axis's."""
-    starts = [max(cell.lower, low) for _, cell in rows]
-    stops = [min(cell.upper, high) for _, cell in rows]
-    places = {
-        "base": starts,
-        "x": [stop - start for start, stop in zip(starts, stops, strict=True)],
-        "y": [row for row, _ in rows],
-        "hovertext": [_predicted_text(cell, unit) for _, cell in rows],
-        "showlegend": False,
-    }
-    return go.Bar(orientation="h", width=0.6, marker=hatched(BLUE, "/"), hoverinfo="text", **places | more)
+    start, stop = max(cell.lower, low), min(cell.upper, high)
+    texts = [_predicted_text(cell, unit)]
+    return bars([row], [stop - start], texts, _PREDICTED, base=[start], width=0.6, showlegend=False, **axes)
 
 
 def _predicted_text(cell: Any, unit: str) -> str:
@@ -470,16 +444,6 @@ def _came(row: int, cell: Any, unit: str, **axes: Any) -> list[go.Scatter]:
     error = cell.error_s if math.isfinite(cell.error_s) else 0.0
     doubt = f" ± {amount(error)}" if error else ""
     bar = {"type": "data", "array": [error], "visible": error > 0, "color": color, "thickness": 3, "width": 5}
-    return [
-        go.Scatter(
-            x=[cell.realised],
-            y=[row],
-            error_x=bar,
-            mode="markers",
-            marker={"symbol": symbol, "size": 12, "color": color, "line": {"color": INK, "width": 1.5}},
-            hoverinfo="text",
-            hovertext=[f"{plain(cell.policy, 24)}: came {amount(cell.realised)}{doubt}{unit}, n = {cell.n}"],
-            showlegend=False,
-            **axes,
-        )
-    ]
+    texts = [f"{plain(cell.policy, 24)}: came {amount(cell.realised)}{doubt}{unit}, n = {cell.n}"]
+    marker = outlined(symbol, color, 12, 1.5)
+    return [points([cell.realised], [row], texts, marker, error_x=bar, showlegend=False, **axes)]

@@ -6,14 +6,12 @@ import math
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, Final
 
-import numpy as np
 import pandas as pd
 import plotly.graph_objects as go
 
 from nestobs.figures import time_axis as wall
 from nestobs.figures.canvas import (
     BLUE,
-    CLEAR,
     GREEN,
     ORANGE,
     PURPLE,
@@ -22,19 +20,22 @@ from nestobs.figures.canvas import (
     blank,
     delay_axis,
     described,
-    filled,
-    hatched,
     layer_label,
     layer_order,
     nothing,
     panel_label,
     percent,
     plain_axis,
+    reach,
     seconds,
+    share_axis,
+    titled,
     today_line,
 )
+from nestobs.figures.marks import area, facet, filled, hatched
 from nestobs.figures.proportions import share_lanes
 from nestobs.figures.text import plain
+from nestobs.observation.columns import records
 from nestobs.timeline.uptime import within
 
 if TYPE_CHECKING:
@@ -46,12 +47,6 @@ MOST_FACETS: Final = 12
 MOST_LANES: Final = 24
 MOST_VANTAGES: Final = len(_LOOKS)
 _FACET_PX, _HEAD_PX = 104, 24
-_HALF: Final[dict[str, Any]] = {"tickvals": [0, 0.5, 1], "ticktext": ["0 %", "50 %", "100 %"], "range": [-0.04, 1.06]}
-_PERCENT: Final[dict[str, Any]] = {
-    "tickvals": [0, 0.25, 0.5, 0.75, 1],
-    "ticktext": ["0 %", "25 %", "50 %", "75 %", "100 %"],
-    "range": [-0.02, 1.04],
-}
 
 
 # delay laws
@@ -76,23 +71,18 @@ def laws(curves: pd.DataFrame, *, question: str, when: str) -> go.Figure:
         f" Line: estimate; band: 95 %, assumes nothing but the intervals.{left_out} {when}"
     )
     figure = blank(question, note, plot_px=_FACET_PX * len(drawn), keys=keys)
+    axis = "y"
     for number, name in enumerate(drawn):
-        facet = _Facet(number, len(drawn))
         rows = curves[curves["name"] == name]
+        axis = facet(figure, number, len(drawn), _facet_label(rows, name, shown), bottom=0.80)
         for place, vantage in enumerate(shown):
             mine = rows[rows["vantage"] == vantage]
             if len(mine):
-                figure.add_traces(_law(mine, keys[place], place, facet.axis, key=not _keyed(figure, keys[place])))
-        figure.update_layout({facet.name: facet.layout})
-        panel_label(figure, _facet_label(rows, name, shown), y=1 - number / len(drawn))
+                figure.add_traces(_law(mine, keys[place], place, axis, key=not _keyed(figure, keys[place])))
     first, last = float(curves["age_s"].min()), float(curves["age_s"].max())
-    figure.update_layout(xaxis=delay_axis(first, last, anchor=_Facet(len(drawn) - 1, len(drawn)).axis))
+    figure.update_layout(xaxis=delay_axis(first, last, anchor=axis))
     today_line(figure)
     return described(figure, _laws_alt(question, curves), _laws_table(curves))
-
-
-def _records(frame: pd.DataFrame) -> list[Any]:
-    return list(frame.itertuples())
 
 
 def _left_out(count: int, what: str) -> str:
@@ -109,34 +99,17 @@ def _keyed(figure: go.Figure, key: str) -> bool:
     return any(trace.name == key and trace.showlegend is not False for trace in figure.data)
 
 
-class _Facet:
-    """One of several panels stacked on one age axis."""
-
-    def __init__(self, number: int, count: int) -> None:
-        self.axis = "y" if number == 0 else f"y{number + 1}"
-        self.name = "yaxis" if number == 0 else f"yaxis{number + 1}"
-        top = 1 - number / count
-        self.layout = plain_axis() | _HALF | {"domain": [top - 0.80 / count, top - 0.22 / count], "anchor": "x"}
-
-
 def _law(rows: pd.DataFrame, name: str, place: int, axis: str, *, key: bool) -> list[go.Scatter]:
     color, hatch, dash = _LOOKS[place]
     x = [round(at(age), 4) for age in rows["age_s"]]
     low, high, share = ([round(float(y), 4) for y in rows[column]] for column in ("low", "high", "share"))
-    shared = {"yaxis": axis, "mode": "lines", "legendgroup": str(place)}
-    band = go.Scatter(
-        x=x + x[::-1],
-        y=low + high[::-1],
-        line={"color": color, "width": 0.5},
-        fill="toself",
-        fillpattern={"shape": hatch, "fgcolor": color, "bgcolor": CLEAR, "size": 8, "solidity": 0.16},
-        hoverinfo="skip",
-        showlegend=False,
-        **shared,
-    )
+    shared: dict[str, Any] = {"yaxis": axis, "legendgroup": str(place)}
+    hidden = {"hoverinfo": "skip", "showlegend": False}
+    band = area(x + x[::-1], low + high[::-1], color, hatch, solidity=0.16, **shared | hidden)
     line = go.Scatter(
         x=x,
         y=share,
+        mode="lines",
         line={"color": color, "width": 2, "dash": dash},
         hoverinfo="text",
         hovertext=[
@@ -160,8 +133,8 @@ def _facet_label(rows: pd.DataFrame, name: str, vantages: Sequence[str]) -> str:
 def _laws_alt(question: str, curves: pd.DataFrame) -> str:
     last = curves.groupby(["name", "vantage"], sort=False).last().reset_index()
     said = [
-        f"{layer_label(row.name_)} {plain(row.vantage, 18)}".strip() + f": {percent(row.share)} by {seconds(row.age_s)}"
-        for row in _records(last.rename(columns={"name": "name_"}).head(6))
+        f"{layer_label(row.name)} {plain(row.vantage, 18)}".strip() + f": {percent(row.share)} by {seconds(row.age_s)}"
+        for row in records(last.head(6))
     ]
     return f"{question} Share of nests that showed it: {'; '.join(said)}."
 
@@ -191,9 +164,7 @@ def by_hour(summary: pd.DataFrame, *, when: str) -> go.Figure:
     if summary.empty:
         return nothing(question, "No nest's joins were proven absent or visible, so there is nothing to draw.")
     looks = (("q50", "median", BLUE, "/", -0.2), ("q90", "90 %", ORANGE, "\\", 0.2))
-    ends = summary[[f"{q}_{end}_s" for q, *_ in looks for end in ("low", "high")]].to_numpy(dtype=float)
-    finite = ends[np.isfinite(ends)]
-    low, high = float(np.min(finite, initial=0.0)), float(np.max(finite, initial=1.0))
+    low, high = reach(*(summary[f"{q}_{end}_s"] for q, *_ in looks for end in ("low", "high")))
     vertical = delay_axis(low, high)
     hours = f"{len(summary)} hour{'' if len(summary) == 1 else 's'}"
     note = (
@@ -206,9 +177,8 @@ def by_hour(summary: pd.DataFrame, *, when: str) -> go.Figure:
         base = [at(max(value, low) if math.isfinite(value) else low) for value in summary[f"{name}_low_s"]]
         top = [at(value) if math.isfinite(value) else vertical["range"][1] for value in summary[f"{name}_high_s"]]
         texts = [
-            f"{row.name_}:00 UTC, n = {row.n}<br>{word}: {seconds(getattr(row, f'{name}_s'))}"
-            f" ({seconds(getattr(row, f'{name}_low_s'))} to {seconds(getattr(row, f'{name}_high_s'))})"
-            for row in _records(summary.rename(columns={"name": "name_"}))
+            f"{row['name']}:00 UTC, n = {row['n']}<br>{word}: {_interval(row, name)}"
+            for row in summary.to_dict("records")
         ]
         figure.add_trace(
             go.Bar(
@@ -228,19 +198,23 @@ def by_hour(summary: pd.DataFrame, *, when: str) -> go.Figure:
         yaxis=vertical,
         xaxis=plain_axis()
         | {"range": [-0.6, 23.6], "tickvals": [0, 6, 12, 18, 23], "ticktext": ["00", "06", "12", "18", "23"]}
-        | {"title": {"text": "hour of day of the nest's origin, UTC", "font": {"size": 12}, "standoff": 6}},
+        | titled("hour of day of the nest's origin, UTC"),
     )
     panel_label(figure, "<b>age at which it could be joined, s (compressed)</b>", y=1)
     worst: Any = summary.iloc[int(summary["q50_s"].to_numpy(dtype=float).argmax())]
     alt = (
         f"{question} Of the {len(summary)} hours seen the median age at which a nest could be joined is greatest at"
-        f" {worst['name']}:00 UTC: {seconds(float(worst['q50_s']))}"
-        f" ({seconds(float(worst['q50_low_s']))} to {seconds(float(worst['q50_high_s']))}, n = {int(worst['n'])})."
+        f" {worst['name']}:00 UTC: {_interval(worst, 'q50').removesuffix(')')}, n = {int(worst['n'])})."
     )
     names = {"name": "hour, UTC", "n": "n", "censored": "not by the end"}
-    names |= {f"{q}_{end}": f"{word}{more}, s" for q, word, *_ in looks
-              for end, more in (("s", ""), ("low_s", " 95 % from"), ("high_s", " to"))}  # fmt: skip
+    for name, word, *_ in looks:
+        names |= {f"{name}_s": f"{word}, s", f"{name}_low_s": f"{word} 95 % from, s", f"{name}_high_s": f"{word} to, s"}
     return described(figure, alt, summary[list(names)].rename(columns=names))
+
+
+def _interval(row: Any, name: str) -> str:
+    value, low, high = (seconds(float(row[f"{name}{end}"])) for end in ("_s", "_low_s", "_high_s"))
+    return f"{value} ({low} to {high})"
 
 
 # who is last
@@ -295,21 +269,11 @@ def agreement_by_age(curve: pd.DataFrame, *, nests: int, when: str) -> go.Figure
     )
     plot_px = 220 + _HEAD_PX
     figure = blank(question, note, plot_px=plot_px, keys=["between the bounds"])
-    figure.add_trace(
-        go.Scatter(
-            x=x + x[::-1],
-            y=low + high[::-1],
-            mode="lines",
-            line={"color": BLUE, "width": 1.5},
-            fill="toself",
-            fillpattern={"shape": "/", "fgcolor": BLUE, "bgcolor": CLEAR, "size": 7, "solidity": 0.25},
-            hoverinfo="text",
-            hovertext=(texts := _agree_texts(known)) + texts[::-1],
-            name="between the bounds",
-        )
-    )
+    texts = _agree_texts(known)
+    said: dict[str, Any] = {"hoverinfo": "text", "hovertext": texts + texts[::-1], "name": "between the bounds"}
+    figure.add_trace(area(x + x[::-1], low + high[::-1], BLUE, "/", size=7, solidity=0.25, width=1.5, **said))
     first, last = float(known["age_s"].min()), float(known["age_s"].max())
-    vertical = plain_axis() | _PERCENT | {"domain": [0, 1 - _HEAD_PX / plot_px]}
+    vertical = share_axis(-0.02, 1.04) | {"domain": [0, 1 - _HEAD_PX / plot_px]}
     figure.update_layout(xaxis=delay_axis(first, last), yaxis=vertical, showlegend=True)
     panel_label(figure, "<b>nests of which all places say the same</b>", y=1)
     today_line(figure)
@@ -323,7 +287,7 @@ def agreement_by_age(curve: pd.DataFrame, *, nests: int, when: str) -> go.Figure
 def _agree_texts(rows: pd.DataFrame) -> list[str]:
     return [
         f"{percent(row.low)} to {percent(row.high)} agree<br>at {seconds(row.age_s)}, n = {row.n}"
-        for row in _records(rows)
+        for row in records(rows)
     ]
 
 
@@ -343,23 +307,21 @@ def agreement_by_time(bins: pd.DataFrame, collector: wall.Collector, *, when: st
     low, high = (float(known[name].sum()) / watched for name in ("sure_s", "possible_s"))
     note = (
         f"n = {watched / 60:,.0f} min of nests watched, in {len(known)} of {len(bins)} steps of"
-        f" {_length(bins)}; of them {percent(low)} to {percent(high)} in agreement. No bar: no nest was watched. {when}"
+        f" {wall.step_words(bins)}; of them {percent(low)} to {percent(high)} in agreement. No bar: no nest was"
+        f" watched. {when}"
     )
     figure = blank(question, note, plot_px=plot_px + collector.height_px, keys=keys, labels=labels)
-    starts, ends = collector.x(known["start_at"]), collector.x(known["end_at"])
-    middle = [(a + b) / 2 for a, b in zip(starts, ends, strict=True)]
-    width = [b - a for a, b in zip(starts, ends, strict=True)]
     texts = [
         f"{row.start_at:%Y-%m-%d %H:%M:%S} UTC<br>{percent(row.low)} to {percent(row.high)} agree"
-        for row in _records(known)
+        for row in records(known)
     ]
     for name, base, top, marker in (
         (keys[0], 0.0 * known["low"], known["low"], filled(BLUE)),
         (keys[1], known["low"], known["high"], hatched(BLUE, "/")),
     ):
-        shared = {"hovertext": texts, "hoverinfo": "text", "marker": marker | {"line": {"width": 0}}}
-        figure.add_trace(go.Bar(x=middle, width=width, y=list(top - base), base=list(base), name=name, **shared))
-    figure.update_layout(barmode="overlay", yaxis=plain_axis() | _PERCENT)
+        shared = {"hovertext": texts, "marker": marker | {"line": {"width": 0}}, "base": list(base), "name": name}
+        figure.add_trace(wall.columns(collector, known, top - base, **shared))
+    figure.update_layout(barmode="overlay", yaxis=share_axis(-0.02, 1.04))
     wall.under(figure, collector, plot_px=plot_px)
     alt = (
         f"{question} Of {watched / 60:,.0f} minutes that nests were watched, {percent(low)} to {percent(high)} in"
@@ -370,16 +332,11 @@ def agreement_by_time(bins: pd.DataFrame, collector: wall.Collector, *, when: st
     return described(figure, alt, known[list(names)].rename(columns=names))
 
 
-def _length(bins: pd.DataFrame) -> str:
-    length = (bins["end_at"].iloc[0] - bins["start_at"].iloc[0]).total_seconds()
-    return f"{length:g} s" if length < 120 else f"{length / 60:g} min" if length < 7_200 else f"{length / 3600:g} h"
-
-
 def collector_strip(collector: wall.Collector, *, when: str) -> go.Figure:
     """When the collector was at work, by itself."""
     question = "When did anybody look?"
-    figure = blank(question, f"n = {len(collector.spans)} spans at work. {when}", plot_px=collector.height_px + 4,
-                   keys=collector.keys, labels=collector.labels)  # fmt: skip
+    note = f"n = {len(collector.spans)} spans at work. {when}"
+    figure = blank(question, note, plot_px=collector.height_px + 4, keys=collector.keys, labels=collector.labels)
     wall.under(figure, collector, plot_px=4)
     figure.update_layout(barmode="overlay", yaxis={"visible": False})
     spans = within(collector.spans, collector.start, collector.end)

@@ -1,14 +1,34 @@
-"""Shares of things counted, a lane each: what surely counts, what may, and the exact interval around both."""
+"""Shares of things counted, a lane each: what surely counts, what may, and the exact interval around both; and how
+many measured intervals contain the truth."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import math
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Final
 
+import numpy as np
 import pandas as pd
 import plotly.graph_objects as go
 
-from nestobs.figures.canvas import BLUE, INK, blank, described, filled, hatched, nothing, percent, plain_axis
+from nestobs.figures.canvas import (
+    BLUE,
+    GREEN,
+    GREY,
+    INK,
+    VERMILLION,
+    blank,
+    described,
+    lane_axis,
+    layer_label,
+    layer_order,
+    nothing,
+    percent,
+    seconds,
+    share_axis,
+    titled,
+)
+from nestobs.figures.marks import bars, filled, hatched, stack, stacked, struck
 from nestobs.figures.text import plain
 
 if TYPE_CHECKING:
@@ -31,23 +51,19 @@ def share_lanes(question: str, note: str, lanes: Mapping[str, Share], *, of: str
     names, values = list(known), list(known.values())
     figure = blank(question, note, plot_px=_LANE_PX * len(names) + 10, keys=keys, labels=names)
     texts = [f"{name}<br>{_words(one)}" for name, one in known.items()]
-    figure.add_trace(_bar([one.value for one in values], [0.0] * len(values), sure, filled(BLUE), texts))
+    shared = {"width": 0.66, "base": [0.0] * len(values)}
+    sizes = [one.value for one in values]
+    figure.add_trace(bars(range(len(values)), sizes, texts, filled(BLUE), name=sure, **shared))
     if doubt:
-        bases = [one.value for one in values]
-        figure.add_trace(_bar([one.doubt for one in values], bases, MAYBE, hatched(BLUE, "/"), texts))
+        doubts, more = [one.doubt for one in values], shared | {"base": sizes}
+        figure.add_trace(bars(range(len(values)), doubts, texts, hatched(BLUE, "/"), name=MAYBE, **more))
     figure.add_trace(_ends(values, texts))
     figure.update_layout(
-        barmode="overlay",
-        xaxis=plain_axis()
-        | {"range": [-0.01, 1.02], "tickvals": [0, 0.25, 0.5, 0.75, 1]}
-        | {"ticktext": ["0 %", "25 %", "50 %", "75 %", "100 %"]}
-        | {"title": {"text": f"share of {of}", "font": {"size": 12}, "standoff": 6}},
-        yaxis=plain_axis()
-        | {"range": [len(names) - 0.4, -0.6], "tickvals": [*range(len(names))], "ticktext": names, "showgrid": False},
+        barmode="overlay", xaxis=share_axis(-0.01, 1.02) | titled(f"share of {of}"), yaxis=lane_axis(names)
     )
     said = "; ".join(f"{_bare(name)} {_words(one)}" for name, one in list(known.items())[:6])
-    more = "" if len(known) <= 6 else f"; and {len(known) - 6} more"
-    return described(figure, f"{question} {said}{more}.", _table(known, doubt))
+    rest = "" if len(known) <= 6 else f"; and {len(known) - 6} more"
+    return described(figure, f"{question} {said}{rest}.", _table(known, doubt))
 
 
 def _bare(name: str) -> str:
@@ -73,20 +89,6 @@ def _table(lanes: Mapping[str, Share], doubt: bool) -> pd.DataFrame:
     return pd.DataFrame(columns)
 
 
-def _bar(lengths: list[float], bases: list[float], name: str, marker: dict[str, Any], texts: list[str]) -> go.Bar:
-    return go.Bar(
-        orientation="h",
-        y=[*range(len(lengths))],
-        x=lengths,
-        base=bases,
-        width=0.66,
-        marker=marker,
-        name=name,
-        hovertext=texts,
-        hoverinfo="text",
-    )
-
-
 def _ends(values: list[Share], texts: list[str]) -> go.Scatter:
     """One line from end to end of each interval, with ticks at its ends."""
     x: list[float | None] = []
@@ -101,8 +103,56 @@ def _ends(values: list[Share], texts: list[str]) -> go.Scatter:
         y=y,
         mode="lines+markers",
         line={"color": INK, "width": 2},
-        marker={"symbol": "line-ns-open", "size": 10, "color": INK, "line": {"color": INK, "width": 2}},
+        marker=struck("line-ns-open", INK, 10, 2),
         name=ENDS,
         hovertext=hover,
         hoverinfo="text",
     )
+
+
+# calibration
+
+_JUDGED: Final = (
+    ("contains it", "contain it", filled(GREEN)),
+    ("misses it", "miss it", filled(VERMILLION, "x")),
+    ("cannot be judged", "cannot be judged", filled(GREY, ".")),
+)
+_WIDTH: Final = "median width, s"
+
+
+def coverage(judged: pd.DataFrame) -> go.Figure:
+    """By layer: how many intervals contain the lab's truth, and how wide they are."""
+    question = "Do the measured intervals contain the truth?"
+    known = judged[judged["contains"].notna()]
+    if known.empty:
+        return nothing(question, "No interval has a truth to be judged by, so there is nothing to draw.")
+    table = _judged_table(judged, layer_order(judged["layer"]))
+    lanes = table["layer"].tolist()
+    inside, missed, unjudged = (int(table[column].sum()) for _, column, _ in _JUDGED)
+    note = (
+        f"n = {len(known)} intervals: {inside} contain it, {missed} miss it; {unjudged} more cannot be judged."
+        f" {int(np.isinf(known['upper_s']).sum())} right-censored. To the right the median width of those with two"
+        " ends."
+    )
+    figure = blank(question, note, plot_px=26 * len(lanes) + 10, keys=[name for name, *_ in _JUDGED], labels=lanes)
+    for name, column, marker in _JUDGED:
+        if table[column].any():
+            figure.add_trace(stack(table[column].tolist(), lanes, name, marker))
+    stacked(figure, lanes, "number of intervals", tickformat="d")
+    figure.update_layout(margin={"r": 66}, showlegend=True)
+    for number, width in enumerate(table[_WIDTH]):
+        text = "no width" if math.isnan(width) else seconds(width)
+        figure.add_annotation(x=1.01, xref="paper", xanchor="left", y=number, yref="y", text=text, showarrow=False)
+    alt = f"{question} {inside} of {len(known)} intervals contain it, {missed} miss it; {unjudged} cannot be judged."
+    return described(figure, alt, table)
+
+
+def _judged_table(judged: pd.DataFrame, layers: Sequence[str]) -> pd.DataFrame:
+    rows = []
+    for layer in layers:
+        mine = judged[judged["layer"] == layer]
+        known = mine[mine["contains"].notna()]
+        inside = int(known["contains"].sum())
+        width = known.loc[np.isfinite(known["width_s"]), "width_s"].median()
+        rows.append((layer_label(layer), inside, len(known) - inside, len(mine) - len(known), float(width)))
+    return pd.DataFrame(rows, columns=["layer", *(column for _, column, _ in _JUDGED), _WIDTH])

@@ -17,15 +17,18 @@ from nestobs.figures.canvas import (
     VERMILLION,
     at,
     blank,
+    compressed,
     described,
-    filled,
-    hatched,
+    lane_axis,
     nothing,
     plain_axis,
     seconds,
+    titled,
     window,
 )
+from nestobs.figures.marks import bars, filled, hatched
 from nestobs.figures.text import plain
+from nestobs.observation.columns import records
 from nestobs.timeline.incident import ABSENT, GRANTED, NOTHING, OURS, REFUSED
 
 MOST_JOINS: Final = 12
@@ -63,29 +66,22 @@ def request_lanes(asked: pd.DataFrame, attempts: pd.DataFrame) -> go.Figure:
     shown = asked[asked["join"] <= MOST_JOINS]
     if shown.empty:
         return nothing(question, "No join asked anything of this nest, so there is nothing to draw.")
-    lanes = _lanes(shown, attempts)
-    bars = _bars(shown)
-    end = max(float(bars["until_s"].max()), 1.0)
+    lanes, asked_until = _lanes(shown), _until(shown)
+    end = max(float(asked_until["until_s"].max()), 1.0)
     labels = [label for _, label in lanes.values()]
     keys = [_WORDS[answer] for answer in _STYLES if (shown["answer"] == answer).any()]
     figure = blank(question, _note(asked, attempts), plot_px=_LANE_PX * len(lanes) + 8, keys=keys, labels=labels)
     for answer, style in _STYLES.items():
-        mine = bars[bars["answer"] == answer]
+        mine = asked_until[asked_until["answer"] == answer]
         if len(mine):
             figure.add_trace(_trace(mine, lanes, answer, style, at(end)))
-    _waiting(figure, bars, lanes)
-    figure.update_layout(
-        barmode="overlay",
-        showlegend=True,
-        xaxis=_axis(end),
-        yaxis=plain_axis()
-        | {"range": [len(lanes) - 0.4, -0.6], "tickvals": [*range(len(lanes))], "ticktext": labels, "showgrid": False},
-    )
+    _waiting(figure, asked_until, lanes)
+    figure.update_layout(barmode="overlay", showlegend=True, xaxis=_axis(end), yaxis=lane_axis(labels))
     _between(figure, lanes)
-    return described(figure, _alt(asked, attempts), _table(bars))
+    return described(figure, _alt(asked, attempts), _table(asked_until))
 
 
-def _lanes(shown: pd.DataFrame, attempts: pd.DataFrame) -> dict[tuple[int, str], tuple[int, str]]:
+def _lanes(shown: pd.DataFrame) -> dict[tuple[int, str], tuple[int, str]]:
     """(join, way) -> its place from the top, and its label; the first of a join says who joined."""
     found: dict[tuple[int, str], tuple[int, str]] = {}
     for number, mine in shown.groupby("join"):
@@ -100,7 +96,7 @@ def _short(way: str) -> str:
     return {"join": "own", "info": "info", "guest": "as guest"}.get(way, way)
 
 
-def _bars(shown: pd.DataFrame) -> pd.DataFrame:
+def _until(shown: pd.DataFrame) -> pd.DataFrame:
     """The rows with the end of each bar: the answer, else the next request of that join, else 1 s later."""
     following = shown.groupby("join")["from_s"].shift(-1)
     return shown.assign(until_s=shown["to_s"].fillna(following).fillna(shown["from_s"] + 1.0))
@@ -111,17 +107,10 @@ def _trace(
 ) -> go.Bar:
     starts = [at(start) for start in mine["from_s"]]
     ends = [at(end) for end in mine["until_s"]]
-    return go.Bar(
-        orientation="h",
-        y=[lanes[key][0] for key in zip(mine["join"], mine["way"], strict=True)],
-        base=starts,
-        x=[max(end - start, _HAIR * width) for start, end in zip(starts, ends, strict=True)],
-        width=0.74,
-        name=_WORDS[answer],
-        marker=style,
-        hovertext=[_text(row) for row in mine.itertuples()],
-        hoverinfo="text",
-    )
+    places = [lanes[key][0] for key in zip(mine["join"], mine["way"], strict=True)]
+    lengths = [max(end - start, _HAIR * width) for start, end in zip(starts, ends, strict=True)]
+    texts = [_text(row) for row in records(mine)]
+    return bars(places, lengths, texts, style, base=starts, width=0.74, name=_WORDS[answer])
 
 
 def _text(row: Any) -> str:
@@ -131,12 +120,12 @@ def _text(row: Any) -> str:
     return f"join {row.join}, round {row.round}: {plain(row.step)}{status}<br>sent {seconds(row.from_s)}, {came}{why}"
 
 
-def _waiting(figure: go.Figure, bars: pd.DataFrame, lanes: dict[tuple[int, str], tuple[int, str]]) -> None:
+def _waiting(figure: go.Figure, shown: pd.DataFrame, lanes: dict[tuple[int, str], tuple[int, str]]) -> None:
     """A thin line on each lane from its first to its last request: what is bare of bars on it was waited."""
     x: list[float | None] = []
     y: list[float | None] = []
     for (number, way), (place, _) in lanes.items():
-        mine = bars[(bars["join"] == number) & (bars["way"] == way)]
+        mine = shown[(shown["join"] == number) & (shown["way"] == way)]
         x += [at(float(mine["from_s"].min())), at(float(mine["until_s"].max())), None]
         y += [place, place, None]
     line = {"color": INK, "width": 1, "dash": "dot"}
@@ -154,12 +143,8 @@ def _between(figure: go.Figure, lanes: dict[tuple[int, str], tuple[int, str]]) -
 
 def _axis(end: float) -> dict[str, Any]:
     ticks = [tick for tick in _TICKS if tick <= end * 1.05 and (tick != 0.1 or end < 5)]  # they would touch
-    return plain_axis() | {
-        "range": [-0.02 * at(end), 1.03 * at(end)],
-        "tickvals": [at(tick) for tick in ticks],
-        "ticktext": [f"{tick:g}" for tick in ticks],
-        "title": {"text": "since arrival, s (compressed)", "font": {"size": 12}, "standoff": 6},
-    }
+    limits = {"range": [-0.02 * at(end), 1.03 * at(end)]}
+    return plain_axis() | compressed(ticks) | limits | titled("since arrival, s (compressed)")
 
 
 def _note(asked: pd.DataFrame, attempts: pd.DataFrame) -> str:
@@ -181,16 +166,16 @@ def _alt(asked: pd.DataFrame, attempts: pd.DataFrame) -> str:
     return f"What each of {len(attempts)} joins asked and got. Requests: {came}. Joins: {verdicts}."
 
 
-def _table(bars: pd.DataFrame) -> pd.DataFrame:
+def _table(shown: pd.DataFrame) -> pd.DataFrame:
     return pd.DataFrame(
         {
-            "join": bars["join"],
-            "round": bars["round"],
-            "asked": bars["step"],
-            "sent after arrival, s": bars["from_s"],
-            "answered after arrival, s": bars["to_s"],
-            "waited before, s": bars["waited_s"],
-            "came": [_WORDS[answer] for answer in bars["answer"]],
-            "status": ["" if pd.isna(status) else str(int(status)) for status in bars["status"]],
+            "join": shown["join"],
+            "round": shown["round"],
+            "asked": shown["step"],
+            "sent after arrival, s": shown["from_s"],
+            "answered after arrival, s": shown["to_s"],
+            "waited before, s": shown["waited_s"],
+            "came": [_WORDS[answer] for answer in shown["answer"]],
+            "status": ["" if pd.isna(status) else str(int(status)) for status in shown["status"]],
         }
     )

@@ -15,7 +15,6 @@ import pandas as pd
 import plotly.graph_objects as go
 
 from nestobs.figures.canvas import (
-    BLUE,
     GREEN,
     INK,
     MESSAGE_S,
@@ -28,11 +27,11 @@ from nestobs.figures.canvas import (
     panel_label,
     percent,
     plain_axis,
-    seconds,
+    share_axis,
     span,
-    window,
 )
-from nestobs.figures.decisions import never_share
+from nestobs.figures.decisions import curve, never_share, note_of, proven
+from nestobs.figures.marks import outlined, struck
 from nestobs.tuning.threshold import posterior_starting
 
 if TYPE_CHECKING:
@@ -41,7 +40,6 @@ if TYPE_CHECKING:
 
 _PLOT_PX, _LANE_PX, _SLIDER_PX, _HEAD_PX = 210, 34, 96, 44
 _POINTS: Final = 160
-_SHARES: Final = {"tickvals": [0, 0.5, 1], "ticktext": ["0 %", "50 %", "100 %"], "range": [-0.03, 1.06]}
 
 
 def threshold_moved(rec: Recommendation, answers: Sequence[Answer], *, chosen: int = 0) -> go.Figure:
@@ -60,12 +58,12 @@ def threshold_moved(rec: Recommendation, answers: Sequence[Answer], *, chosen: i
         plot_px=_PLOT_PX,
         slider=len(answers) > 1,
     )
-    figure.add_trace(_line(ages, shares, "still starting, if answered 404"))
+    figure.add_trace(curve(ages, shares, "still starting, if answered 404"))
     frames = [_threshold_frame(one, end) for one in answers]
     figure.add_traces(_threshold_marks(frames[chosen]))
     figure.update_layout(
         xaxis=delay_axis(0.0, end, anchor="y"),
-        yaxis=plain_axis() | _SHARES | {"domain": [0, _top(_PLOT_PX)]},
+        yaxis=share_axis(-0.03, 1.06, parts=2) | {"domain": [0, _top(_PLOT_PX)]},
     )
     _today(figure, _top(_PLOT_PX))
     _told(figure, [_threshold_words(one) for one in answers], chosen)
@@ -92,14 +90,14 @@ def polls_moved(rec: Recommendation, answers: Sequence[Answer], *, chosen: int =
         slider=len(answers) > 1,
         labels=["asks"],
     )
-    figure.add_trace(_line(ages, 1.0 - rec.smooth.cdf(ages), "still answered 404"))
+    figure.add_trace(curve(ages, 1.0 - rec.smooth.cdf(ages), "still answered 404"))
     frames = [_polls_frame(one, end) for one in answers]
     figure.add_traces(_polls_marks(frames[chosen]))
     top = _top(whole)
     split = _LANE_PX / whole
     figure.update_layout(
         xaxis=delay_axis(0.0, end, anchor="y2"),
-        yaxis=plain_axis() | _SHARES | {"domain": [split + 0.04, top]},
+        yaxis=share_axis(-0.03, 1.06, parts=2) | {"domain": [split + 0.04, top]},
         yaxis2=plain_axis()
         | {"domain": [0, split], "range": [-0.5, 0.5], "tickvals": [0], "ticktext": ["asks"], "showgrid": False},
     )
@@ -113,9 +111,7 @@ def polls_moved(rec: Recommendation, answers: Sequence[Answer], *, chosen: int =
 
 
 def _end(rec: Recommendation, ages: Sequence[float]) -> float:
-    ends = np.concatenate([rec.law.rows.lower, rec.law.rows.upper])
-    watched = float(np.max(ends[np.isfinite(ends)], initial=1.0))
-    return max(watched, 1.3 * MESSAGE_S, *(1.1 * age for age in ages if math.isfinite(age)))
+    return max(proven(rec)[1], 1.3 * MESSAGE_S, *(1.1 * age for age in ages if math.isfinite(age)))
 
 
 def _figure(
@@ -128,11 +124,7 @@ def _figure(
     slider: bool,
     labels: Sequence[str] = (),
 ) -> go.Figure:
-    note = (
-        f"n = {rec.law.n} intervals of {rec.nests} nests, {rec.law.censored} not seen by the end (right-censored)."
-        f" {words} {window(pd.Series(pd.to_datetime(list(rec.window), utc=True)))}"
-    )
-    figure = blank(question, note, plot_px=plot_px + _HEAD_PX, keys=keys, labels=["100 %", *labels])
+    figure = blank(question, note_of(rec, words), plot_px=plot_px + _HEAD_PX, keys=keys, labels=["100 %", *labels])
     if slider:
         figure.update_layout(
             height=figure.layout.height + _SLIDER_PX, margin={"b": figure.layout.margin.b + _SLIDER_PX}
@@ -156,18 +148,6 @@ def _today(figure: go.Figure, top: float) -> None:
     figure.add_shape(type="line", xref="x", yref="paper", x0=x, x1=x, y0=0, y1=top, line={"color": INK, "dash": "dash"})
     figure.add_annotation(
         x=x, xref="x", y=top, yref="paper", yanchor="top", xanchor="right", showarrow=False, text="30 s"
-    )
-
-
-def _line(ages: Any, shares: Any, name: str) -> go.Scatter:
-    return go.Scatter(
-        x=[round(at(float(age)), 4) for age in ages],
-        y=[round(float(share), 4) for share in shares],
-        mode="lines",
-        line={"color": BLUE, "width": 2.5},
-        hoverinfo="text",
-        hovertext=[f"{name}: {percent(float(y))} at {seconds(float(x))}" for x, y in zip(ages, shares, strict=True)],
-        name=name,
     )
 
 
@@ -229,13 +209,14 @@ def _threshold_frame(one: Answer, end: float) -> list[dict[str, list[Any]]]:
 
 def _threshold_marks(frame: Sequence[dict[str, list[Any]]]) -> list[go.Scatter]:
     level, bar = frame[0], {key: frame[1][key] for key in ("x", "y")}
+    stroke = struck(frame[1]["symbol"], VERMILLION, [13, 12, 13], 2.5) | {"opacity": 1}
+    shared = {"hoverinfo": "skip"}
+    dotted = {"color": INK, "width": 1, "dash": "dot"}
+    thick = {"color": VERMILLION, "width": 4}
     return [
-        go.Scatter(**level, mode="lines", line={"color": INK, "width": 1, "dash": "dot"}, hoverinfo="skip",
-                   showlegend=False),
-        go.Scatter(**bar, mode="lines+markers", line={"color": VERMILLION, "width": 4}, hoverinfo="skip",
-                   marker={"symbol": frame[1]["symbol"], "size": [13, 12, 13], "opacity": 1,
-                           "color": VERMILLION, "line": {"color": VERMILLION, "width": 2.5}}, name="threshold, 95 %"),
-    ]  # fmt: skip
+        go.Scatter(**level, mode="lines", line=dotted, showlegend=False, **shared),
+        go.Scatter(**bar, mode="lines+markers", line=thick, marker=stroke, name="threshold, 95 %", **shared),
+    ]
 
 
 def _ends(number: Any) -> str:
@@ -254,10 +235,12 @@ def _threshold_words(one: Answer) -> str:
 def _threshold_alt(answers: Sequence[Answer], chosen: int) -> str:
     one = answers[chosen]
     first, last = answers[0], answers[-1]
-    along = "" if len(answers) == 1 else (
+    along = (
         f" From ρ = {first.cost_ratio:g} to {last.cost_ratio:g} it goes from {_ends(first.threshold_s)} to"
         f" {_ends(last.threshold_s)}."
-    )  # fmt: skip
+        if len(answers) > 1
+        else ""
+    )
     return f"At a cost ratio of {one.cost_ratio:g} the message turns at {_ends(one.threshold_s)}.{along}"
 
 
@@ -286,8 +269,7 @@ def _polls_frame(one: Answer, end: float) -> list[dict[str, list[Any]]]:
 
 def _polls_marks(frame: Sequence[dict[str, list[Any]]]) -> list[go.Scatter]:
     asked, gives_up = frame[:2]
-    tick = {"symbol": "line-ns-open", "size": 16, "color": GREEN, "line": {"color": GREEN, "width": 2}}
-    cross = {"symbol": "x", "size": 11, "color": VERMILLION, "line": {"color": INK, "width": 1}}
+    tick, cross = struck("line-ns-open", GREEN, 16, 2), outlined("x", VERMILLION, 11)
     shared = {"mode": "markers", "yaxis": "y2", "hoverinfo": "skip", "cliponaxis": False}
     return [
         go.Scatter(**asked, marker=tick, name="asks", **shared),

@@ -5,14 +5,15 @@ Without the strip an hour in which nobody looked would read as an hour in which 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
 import pandas as pd
 import plotly.graph_objects as go
 
-from nestobs.figures.canvas import GREY, INK, ORANGE, PURPLE, filled, hatched, percent, plain_axis
+from nestobs.figures.canvas import GREY, ORANGE, PURPLE, lane_axis, percent, plain_axis, titled
+from nestobs.figures.marks import bars, filled, hatched, outlined, points
 from nestobs.figures.text import plain
 from nestobs.observation.duration import SECOND_NS
 from nestobs.timeline.uptime import covered, gaps, together, within
@@ -75,13 +76,12 @@ def axis(start: int, end: int, **more: Any) -> dict[str, Any]:
     step *= max(1, int(length_s / step / _MOST_TICKS))
     first = -(-start // (step * SECOND_NS)) * step * SECOND_NS
     ticks = [int(at) for at in range(first, end + 1, step * SECOND_NS)]
-    return plain_axis() | {
+    shown = {
         "range": [0, length_s],
         "tickvals": [(at - start) / SECOND_NS for at in ticks],
         "ticktext": [_tick(at, step, number == 0) for number, at in enumerate(ticks)],
-        "title": {"text": "time, UTC", "font": {"size": 12}, "standoff": 6},
-        **more,
     }
+    return plain_axis() | shown | titled("time, UTC") | more
 
 
 def _tick(at: int, step: int, first: bool) -> str:
@@ -99,9 +99,7 @@ def under(figure: go.Figure, collector: Collector, *, plot_px: int) -> None:
     figure.update_layout(
         xaxis=axis(collector.start, collector.end, anchor="y2"),
         yaxis={"domain": [1 - plot_px / whole, 1]},
-        yaxis2=plain_axis()
-        | {"domain": [0, _LANE_PX * len(names) / whole], "anchor": "x", "range": [len(names) - 0.4, -0.6]}
-        | {"tickvals": [*range(len(names))], "ticktext": collector.labels, "showgrid": False},
+        yaxis2=lane_axis(collector.labels, domain=[0, _LANE_PX * len(names) / whole], anchor="x"),
     )
     on = within(collector.lanes, collector.start, collector.end)
     off = _all_off(collector) if on.empty else gaps(collector.lanes, collector.start, collector.end)
@@ -112,12 +110,28 @@ def under(figure: go.Figure, collector: Collector, *, plot_px: int) -> None:
 _OFF: Final = hatched(GREY, "x")
 
 
+def columns(collector: Collector, bins: pd.DataFrame, heights: Iterable[float], **more: Any) -> go.Bar:
+    """Upright bars over the steps of time from `start_at` to `end_at`."""
+    starts, ends = collector.x(bins["start_at"]), collector.x(bins["end_at"])
+    pairs = list(zip(starts, ends, strict=True))
+    return go.Bar(
+        x=[(a + b) / 2 for a, b in pairs], width=[b - a for a, b in pairs], y=[*heights], hoverinfo="text", **more
+    )
+
+
+def step_words(bins: pd.DataFrame) -> str:
+    """How long such steps are."""
+    length = (bins["end_at"].iloc[0] - bins["start_at"].iloc[0]).total_seconds()
+    return f"{length:g} s" if length < 120 else f"{length / 60:g} min" if length < 7_200 else f"{length / 3600:g} h"
+
+
 def _all_off(collector: Collector) -> pd.DataFrame:
     start, end = (pd.Timestamp(at, tz="UTC") for at in (collector.start, collector.end))
     return pd.DataFrame([{"vantage": name, "start_at": start, "end_at": end} for name in collector.names])
 
 
-def _times(count: int) -> str:
+def times(count: int) -> str:
+    """How often, in words."""
     return "once" if count == 1 else f"{count} times"
 
 
@@ -128,26 +142,23 @@ def said(collector: Collector) -> str:
         return "The collector is not known to have been at work at any time."
     each = ", ".join(f"{plain(name, 24)} {percent(share)}" for name, share in list(shares.items())[:6])
     off = len(gaps(collector.lanes, collector.start, collector.end))
-    marks = [f"{name} {_times(count)}" for kind, (name, _, _) in _MARKS.items()
-             if (count := int((collector.disturbances["kind"] == kind).sum()))]  # fmt: skip
-    return f"At work: {each}; off {_times(off) if off else 'never'}" + "".join(f"; {mark}" for mark in marks) + "."
+    marks = "".join(
+        f"; {name} {times(count)}"
+        for kind, (name, _, _) in _MARKS.items()
+        if (count := int((collector.disturbances["kind"] == kind).sum()))
+    )
+    return f"At work: {each}; off {times(off) if off else 'never'}{marks}."
 
 
 def _bars(collector: Collector, names: Sequence[str], spans: pd.DataFrame, name: str, marker: dict[str, Any]) -> go.Bar:
     starts, ends = collector.x(spans["start_at"]), collector.x(spans["end_at"])
-    return go.Bar(
-        orientation="h",
-        y=[names.index(each) for each in spans["vantage"]],
-        base=starts,
-        x=[end - start for start, end in zip(starts, ends, strict=True)],
-        width=0.7,
-        marker=marker,
-        name=name,
-        hovertext=[f"{name}<br>{a:%Y-%m-%d %H:%M:%S} to<br>{b:%Y-%m-%d %H:%M:%S} UTC"
-                   for a, b in zip(spans["start_at"], spans["end_at"], strict=True)],
-        hoverinfo="text",
-        yaxis="y2",
-    )  # fmt: skip
+    texts = [
+        f"{name}<br>{begun:%Y-%m-%d %H:%M:%S} to<br>{ended:%Y-%m-%d %H:%M:%S} UTC"
+        for begun, ended in zip(spans["start_at"], spans["end_at"], strict=True)
+    ]
+    lengths = [end - start for start, end in zip(starts, ends, strict=True)]
+    lanes = [names.index(each) for each in spans["vantage"]]
+    return bars(lanes, lengths, texts, marker, base=starts, width=0.7, name=name, yaxis="y2")
 
 
 def _marks(collector: Collector, names: Sequence[str]) -> list[go.Scatter]:
@@ -158,19 +169,10 @@ def _marks(collector: Collector, names: Sequence[str]) -> list[go.Scatter]:
         if mine.empty:
             continue
         lanes = [names.index(each) if each in names else 0 for each in mine["vantage"]]
-        texts = [f"{name} by {size:+.1f} s<br>{at:%Y-%m-%d %H:%M:%S} UTC"
-                 for at, size in zip(mine["at"], mine["size_s"], strict=True)]  # fmt: skip
-        marker = {"symbol": symbol, "size": 11, "color": color, "line": {"color": INK, "width": 1.5}}
-        made.append(
-            go.Scatter(
-                x=collector.x(mine["at"]),
-                y=lanes,
-                mode="markers",
-                marker=marker,
-                name=name,
-                hovertext=texts,
-                hoverinfo="text",
-                yaxis="y2",
-            )
-        )
+        texts = [
+            f"{name} by {size:+.1f} s<br>{at:%Y-%m-%d %H:%M:%S} UTC"
+            for at, size in zip(mine["at"], mine["size_s"], strict=True)
+        ]
+        marker = outlined(symbol, color, 11, 1.5)
+        made.append(points(collector.x(mine["at"]), lanes, texts, marker, name=name, yaxis="y2"))
     return made

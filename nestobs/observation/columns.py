@@ -5,7 +5,7 @@ A code stands for a text: 0, 1, … in the order of the texts, -1 for none. What
 
 from __future__ import annotations
 
-from typing import Final
+from typing import Any, Final
 
 import numpy as np
 import pandas as pd
@@ -88,3 +88,8 @@ def reals_of(values: pd.Series) -> Floats:
 def equals(values: pd.Series, word: str) -> Flags:
     """Which are that text; a null is none."""
     return np.asarray(values.isin([str(word)]), dtype=bool)
+
+
+def records(frame: pd.DataFrame) -> list[Any]:
+    """The rows in order, each with its columns as attributes."""
+    return list(frame.itertuples(index=False))

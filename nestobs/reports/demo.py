@@ -318,7 +318,7 @@ def first_visible(found: Story) -> go.Figure:
 
 def messages(found: Story) -> go.Figure:
     """What the two clients would have said, and whether it was true."""
-    return figures.messages(found.joins)
+    return figures.message_lanes(found.joins)
 
 
 def verdicts(found: Story) -> go.Figure:

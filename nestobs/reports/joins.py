@@ -276,7 +276,7 @@ def _quantile(values: pd.Series, p: float) -> str:
 def told(found: Found) -> Section:
     """What today's message would have said, by vantage, and how much of it was untrue."""
     made = found.journeys
-    figure = figures.messages(made.assign(scenario=made["vantage"]))
+    figure = figures.message_lanes(made.assign(scenario=made["vantage"]))
     rows = []
     for baseline in ("guide", "released"):
         said = made[f"{baseline}_message"].where(made[f"{baseline}_message"] != "", "(in the room, nothing to say)")

@@ -183,7 +183,7 @@ def test_no_figure_holds_hostile_text_as_markup(text: str) -> None:
 def observed_of(text: str) -> list[go.Figure]:
     rows = LINES.assign(vantage=text, room=text)
     made = MADE.assign(vantage=text, policy=text, scenario=text, verdict="gone", role=text)
-    return [figures.swimlanes(rows, made, title=""), figures.messages(made), figures.verdicts(made),
+    return [figures.swimlanes(rows, made, title=""), figures.message_lanes(made), figures.verdicts(made),
             figures.coverage(JUDGED.assign(layer=text)), figures.first_visible(rows)]  # fmt: skip
 
 

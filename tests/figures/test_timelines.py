@@ -142,7 +142,7 @@ def test_the_band_says_n_and_the_censored_of_each_layer_and_leaves_out_what_prov
 
 
 def test_statements_are_split_by_whether_they_were_true() -> None:
-    names = {trace.name: trace for trace in figures.messages(MADE).data}
+    names = {trace.name: trace for trace in figures.message_lanes(MADE).data}
     assert set(names) == {
         "in the room", "“starting up”: true", "“no longer”: false", "“Failed”: unclear", "“Loading”: false",
         "other answer",
@@ -154,7 +154,7 @@ def test_statements_are_split_by_whether_they_were_true() -> None:
 def test_scenarios_are_rows_where_they_are_given() -> None:
     made = MADE.assign(scenario=["calm", "never"] * 3)
     assert list(figures.verdicts(made).layout.yaxis.ticktext) == ["calm", "never"]
-    assert len(figures.messages(made).layout.yaxis.ticktext) == 4
+    assert len(figures.message_lanes(made).layout.yaxis.ticktext) == 4
 
 
 def test_coverage_counts_hits_misses_and_what_cannot_be_judged() -> None:
@@ -188,7 +188,7 @@ def test_no_figure_holds_hostile_text_as_markup(text: str) -> None:
     shown = [
         figures.swimlanes(lines, made, title=figures.plain(text)),
         figures.first_visible(lines),
-        figures.messages(made),
+        figures.message_lanes(made),
         figures.verdicts(made),
         figures.coverage(JUDGED.assign(layer=text)),
     ]

@@ -115,7 +115,7 @@ def drawn() -> dict[str, go.Figure]:
     return {
         "swimlanes": figures.swimlanes(LINES, MADE, title="calm"),
         "first_visible": figures.first_visible(LINES),
-        "messages": figures.messages(MADE),
+        "messages": figures.message_lanes(MADE),
         "verdicts": figures.verdicts(MADE),
         "coverage": figures.coverage(JUDGED),
     }
@@ -126,7 +126,7 @@ def empty() -> dict[str, go.Figure]:
     return {
         "swimlanes": figures.swimlanes(lines, made, title="calm"),
         "first_visible": figures.first_visible(lines),
-        "messages": figures.messages(made),
+        "messages": figures.message_lanes(made),
         "verdicts": figures.verdicts(made),
         "coverage": figures.coverage(JUDGED.iloc[:0]),
     }
