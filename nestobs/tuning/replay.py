@@ -29,6 +29,7 @@ from nestobs.timeline.delays import blocks as blocks_of
 from nestobs.timeline.delays import joinable
 from nestobs.timeline.failures import Failures
 from nestobs.tuning.costs import Prices
+from nestobs.tuning.network import drawn_shares
 from nestobs.tuning.simulation import Course, Scores, courses, score
 
 IMPUTATIONS: Final = 10
@@ -331,7 +332,7 @@ class Arena:
         self.failures = failures if failures is not None and failures.seen else None
         self.shares: Floats | None = None
         if self.failures is not None:
-            self.shares = self.failures.drawn(rng, len(nests.times))
+            self.shares = drawn_shares(self.failures, rng, len(nests.times))
         self._ways: dict[Policy, list[list[Course]]] = {}
 
     def courses(self, policy: Policy) -> list[list[Course]]:

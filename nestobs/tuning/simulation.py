@@ -3,7 +3,7 @@
 That a nest becomes joinable does not depend on our asking. So all that a policy does with a nest that is not there is
 its *course*: the ages at which it asks, found by driving `join_flow` once through a world where nothing ever comes. A
 nest that becomes joinable at T is then joined by the first attempt of the course at or after T. A course is driven once
-and scored against any number of nests by a search in sorted ages; `play` goes the long way, step by step.
+and scored against any number of nests by a search in sorted ages.
 
 Nor does it depend on the nest whether a request fails (timeline/failures.py). Where requests fail by chance, a course
 is driven through a world of 404s and failures: an attempt that failed in it fails in any, and what the join core then
@@ -42,8 +42,9 @@ from nestobs.observation.arrays import Flags, Floats, Ints
 from nestobs.observation.duration import SECOND_NS
 from nestobs.observation.nest import Nest
 from nestobs.observation.schema import Outcome
-from nestobs.timeline.failures import CHANCES, Failures, Network
+from nestobs.timeline.failures import Failures
 from nestobs.tuning.costs import Prices
+from nestobs.tuning.network import CHANCES, Network
 
 SHAPES: Final = 4
 """A policy with jitter is driven so many times from each arrival."""
@@ -193,41 +194,6 @@ def _absent(step: Step, at: int) -> Reply:
     if isinstance(step, Load):
         return Reply(at, Outcome.VISIBLE, nest=nest_at(_ORIGIN))
     return Reply(at, Outcome.VISIBLE if isinstance(step, Wait) else Outcome.ABSENT, status=404)
-
-
-def play(
-    policy: Policy,
-    joinable_s: float,
-    arrival_s: float,
-    rng: np.random.Generator,
-    *,
-    gone_s: float = _INF,
-    signed_in: bool = True,
-    round_trip_s: float = 0.0,
-    network: Network | None = None,
-) -> Verdict:
-    """One join of a nest that is joinable from `joinable_s` until `gone_s`, step by step: what courses shorten."""
-    late = round(round_trip_s * SECOND_NS)
-    now = arrived = _ORIGIN + round(arrival_s * SECOND_NS)
-    flow = join_flow("replayed", signed_in, policy, arrived_at=arrived, rng=rng, nest=nest_at(_ORIGIN))
-    try:
-        step = next(flow)
-        while True:
-            there = joinable_s <= (now - _ORIGIN) / SECOND_NS < gone_s
-            failed = None
-            if network is not None and isinstance(step, REQUESTS):
-                failed = network.request(step, now, late)
-            elif network is not None and isinstance(step, Signal):
-                failed = network.connect(step, now)
-            if failed is not None:
-                now = failed.at
-            elif isinstance(step, REQUESTS):
-                now += late
-            now = max(now, step.until) if isinstance(step, Wait) else now
-            step = flow.send(failed or answer(step, now, there=there))
-    except StopIteration as ended:
-        verdict: Verdict = ended.value
-        return verdict
 
 
 def answer(step: Step, at: int, *, there: bool) -> Reply:

@@ -23,7 +23,7 @@ from nestobs.join.policy import (
 )
 from nestobs.observation.duration import SECOND_NS
 from nestobs.tuning.herd import busiest, crowd
-from nestobs.tuning.simulation import play
+from worlds.played import play
 
 INF = math.inf
 TABLE = Policy(

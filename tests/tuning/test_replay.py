@@ -15,8 +15,9 @@ from hypothesis import strategies as st
 from nestobs.estimate.npmle import DataError, Number, npmle, rows
 from nestobs.join.policy import GUIDE, MANUAL_RETRY, RELEASED, Policy, PolicyError, Schedule, fixed, standard_policies
 from nestobs.timeline.delays import joinable
-from nestobs.timeline.failures import Failures, Network, Tally
+from nestobs.timeline.failures import Failures, Tally
 from nestobs.timeline.intervals import SCHEMA
+from nestobs.tuning.network import Network
 from nestobs.tuning.replay import (
     ARRIVALS,
     METRICS,
@@ -32,7 +33,8 @@ from nestobs.tuning.replay import (
     recorded,
     replay,
 )
-from nestobs.tuning.simulation import GRAIN_S, play
+from nestobs.tuning.simulation import GRAIN_S
+from worlds.played import play
 from worlds.simulated import TRUTHS, observe, timelines
 
 INF = math.inf

@@ -14,8 +14,9 @@ from nestobs.join.decision import Kind
 from nestobs.join.flow import Guest, Info, Join, Signal, Wait, join_flow
 from nestobs.join.policy import GUIDE, MANUAL_RETRY, RELEASED, Policy, Schedule, fixed, standard_policies
 from nestobs.observation.duration import SECOND_NS
-from nestobs.timeline.failures import CHANCES, Failures, Network, Tally
+from nestobs.timeline.failures import Failures, Tally
 from nestobs.tuning.costs import Prices
+from nestobs.tuning.network import CHANCES, Network
 from nestobs.tuning.simulation import (
     SHAPES,
     STRATIFIED,
@@ -24,10 +25,10 @@ from nestobs.tuning.simulation import (
     course,
     courses,
     nest_at,
-    play,
     score,
     stratified,
 )
+from worlds.played import play
 
 INF = math.inf
 TABLE = Policy(
