@@ -2,6 +2,8 @@
 
 incident, propagation, joins, tuning, daily, live, demo   what the notebook of that name calls
 display       what a cell shows: tables, paragraphs, figures, sections, the result
+evidence      what a store knows of one nest, or of the worst of a window
+commands      what to ask next of a nest, as commands to copy
 dataset       the observations, timelines and joins of a window of a store
 coverage      when the collector was at work, for every report over wall time
 tables        a recommendation's numbers in words, each with its interval

@@ -48,6 +48,22 @@ LEFT: Final = "<style>.nestobs-table :is(th, td) { text-align: left !important }
 
 
 @dataclass(frozen=True, slots=True, repr=False)
+class Folded:
+    """A table that is one click away."""
+
+    summary: str
+    table: Table
+
+    def __repr__(self) -> str:
+        return f"<{self.summary}>"
+
+    def _repr_html_(self) -> str:
+        return (
+            f'<details class="data"><summary>{plain(self.summary, 200)}</summary>{self.table._repr_html_()}</details>'
+        )
+
+
+@dataclass(frozen=True, slots=True, repr=False)
 class Text:
     """Paragraphs under a heading of that level; each is escaped. A warning stands out."""
 

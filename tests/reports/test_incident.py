@@ -21,7 +21,8 @@ from nestobs.observation.detail import detail
 from nestobs.observation.schema import Failure, Observation, Operation, Outcome, Role, Source
 from nestobs.reports import incident
 from nestobs.reports.display import RESULT
-from nestobs.reports.incident import Incident, load
+from nestobs.reports.evidence import Incident
+from nestobs.reports.incident import load
 from nestobs.reports.publishing.execute import notebook, run
 from nestobs.reports.publishing.notebook_copy import main as open_notebook
 from nestobs.store.reader import Store
