@@ -22,7 +22,8 @@ from threadpoolctl import threadpool_limits
 from nestobs.estimate.npmle import Resampled, block_counts, npmle, refit
 from nestobs.join.policy import MANUAL_RETRY
 from nestobs.timeline.delays import joinable
-from nestobs.tuning.replay import PRICES, Arena, middles, recorded
+from nestobs.tuning.imputation import recorded
+from nestobs.tuning.replay import PRICES, Arena, middles
 from nestobs.tuning.simulation import score
 from nestobs.tuning.threshold import COST_RATIO, threshold_interval
 from nestobs.tuning.tuner import Allowance, Tuner
@@ -61,7 +62,15 @@ def cost_place(truth: Truth, delays: object, law: object, labels: object, draws:
     tuner = Tuner(delays, ages, True, PRICES, Allowance(), COST_RATIO, 0.0, MANUAL_RETRY, rng, draws, None)
     smooth = law.smooth(blocks=labels)
     plan = tuner.decide(smooth, "tuned", 30.0)
-    arena = Arena(recorded(delays, rng, law=smooth), ages, PRICES, True, 0.0, draws, rng)
+    arena = Arena(
+        recorded(delays, rng, law=smooth),
+        arrivals=ages,
+        prices=PRICES,
+        signed_in=True,
+        round_trip_s=0.0,
+        draws=draws,
+        rng=rng,
+    )
     tuned, _ = tuner.crossfit(arena, smooth, labels)
     predicted = arena.cost(tuned.scores)
     shares = (np.arange(20_000) + 0.5) / 20_000

@@ -13,7 +13,7 @@ would give is the error of that. A join's own answer bounds its nest's interval 
 somebody who waited is no wider than the wait.
 
 A prediction is a value with its error and the spread between joiners (estimate.Number). So many fresh joins should
-fall into replaying.predictive's interval, in 95 of 100 cells. How fast requests are answered is no part of a policy:
+fall into the interval of `predictive`, in 95 of 100 cells. How fast requests are answered is no part of a policy:
 the delay is predicted for the requests as fast as they were answered this time, moved by what those that led to the
 token took beyond the round trip that was assumed.
 """
@@ -26,14 +26,14 @@ from typing import Final
 
 import numpy as np
 import pandas as pd
+from scipy import special
 
-from nestobs.estimate.npmle import Number
+from nestobs.estimate.npmle import LEVEL, Number
 from nestobs.join.decision import JOINED
 from nestobs.observation.detail import facts_of
 from nestobs.observation.duration import SECOND_NS
 from nestobs.observation.schema import Failure, Operation, Outcome, Role, Source
 from nestobs.timeline.delays import joinable
-from nestobs.tuning.replay import predictive
 
 OUTCOMES: Final = {
     "unit": "str",
@@ -221,6 +221,32 @@ def cells(
             inside = lower <= value <= upper if math.isfinite(upper) else None
             rows.append((name, metric, number.value, lower, upper, value, error, n, inside))
     return pd.DataFrame(rows, columns=list(CELLS)).astype(CELLS)
+
+
+def predictive(name: str, number: Number, joins: int, nests: int = 0, *, level: float = LEVEL) -> tuple[float, float]:
+    """Where METRICS[name] of `joins` fresh joins, one a nest, will be with probability `level`.
+
+    The error of the estimate and that of the sample: for shares a beta-binomial law whose beta has the estimate's mean
+    and spread (with Jeffreys' half an event), for means a normal one. joins: for mean_delay_s, those that joined.
+    nests: that the estimate rests on; what a share is worth that less than one of them would make, where resampling
+    knows nothing. Without a value, an interval or, of a mean, an sd: (-inf, inf).
+    """
+    tail = (1.0 - level) / 2.0
+    error = (number.upper - number.lower) / (2.0 * float(special.ndtri(0.975)))
+    if joins < 1 or not math.isfinite(number.value) or not math.isfinite(error):
+        return -math.inf, math.inf
+    if name.endswith("_share"):
+        known = number.value * (1.0 - number.value) / max(error**2, 1e-9)
+        if min(number.value, 1.0 - number.value) * nests < 1.0:
+            known = nests
+        from scipy import stats  # .6 s at import, and nothing else here needs it
+
+        law = stats.betabinom(joins, number.value * known + 0.5, (1.0 - number.value) * known + 0.5)
+        return float(law.ppf(tail)) / joins, float(law.ppf(1.0 - tail)) / joins
+    if not math.isfinite(number.sd):
+        return -math.inf, math.inf
+    reach = float(special.ndtri(1.0 - tail)) * math.hypot(error, number.sd / math.sqrt(joins))
+    return max(0.0, number.value - reach), number.value + reach
 
 
 def _number(cell: Mapping[str, float | int | None], moved: float) -> tuple[Number, int]:

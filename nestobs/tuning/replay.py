@@ -4,7 +4,7 @@ One recorded interval (lower, upper] answers for every policy: an attempt at or 
 `upper` succeeds, and between them it is ambiguous. Ambiguity is treated twice: the *bounds* take every instant at its
 latest and at its earliest; *imputation* draws it from the smoothed law within its interval, several times. Error comes
 from a bootstrap of blocks in which each resample also takes another imputation. Policies are compared on the same
-nests, joiners, imputations and resamples. "Never" means not by the last age at which anything was seen to come.
+nests, joiners, imputations and resamples.
 
 Requests fail as often as they were measured to (timeline/failures.py). That share is imputed, too: each imputation
 draws its own from what the counts leave open.
@@ -20,19 +20,17 @@ from typing import Final
 import numpy as np
 import pandas as pd
 from numpy.typing import ArrayLike, NDArray
-from scipy import special
 
-from nestobs.estimate.npmle import LEVEL, DataError, DelayLaw, Number, Rows, block_counts, fit, percentile, rows
+from nestobs.estimate.npmle import LEVEL, DataError, Number, block_counts, percentile
 from nestobs.join.policy import MANUAL_RETRY, Policy, named_policy
-from nestobs.observation.arrays import Floats, Ints
-from nestobs.timeline.delays import blocks as blocks_of
+from nestobs.observation.arrays import Floats
 from nestobs.timeline.delays import joinable
 from nestobs.timeline.failures import Failures
 from nestobs.tuning.costs import Prices
+from nestobs.tuning.imputation import Recorded, recorded
 from nestobs.tuning.network import drawn_shares
 from nestobs.tuning.simulation import Course, Scores, courses, score
 
-IMPUTATIONS: Final = 10
 DRAWS: Final = 500
 ARRIVALS: Final = 32
 """So many ages of arrival stand for all: the middles of as many equal parts of their distribution."""
@@ -42,113 +40,6 @@ PRICES: Final = Prices(request_cost=0.1, delay_cost=1.0, lost_value=60.0, never_
 second waited in vain counts a twentieth."""
 
 METRICS: Final = ("joined_share", "lost_share", "mean_delay_s", "requests_per_join")
-_INF: Final = math.inf
-
-
-@dataclass(frozen=True)
-class Recorded:
-    """Nests to replay on, one row a nest and vantage.
-
-    rows: intervals in which they became joinable. gone: shape (n,), the age from which they are gone again, inf for
-    never. nests: how many different ones. blocks: shape (n,), labels. law: the smoothed law that ambiguous rows are
-    drawn from. times: shape (m, n), imputed instants, inf for never. extremes: shape (3, n), as `extremes` gives them.
-    own: shape (m, n), from when the authenticated join itself succeeds, not before `times`. own_ends: shape (3, n), the
-    same of `extremes`.
-    """
-
-    rows: Rows
-    gone: Floats
-    nests: int
-    blocks: Ints
-    law: DelayLaw = field(repr=False)
-    times: Floats = field(repr=False)
-    extremes: Floats = field(repr=False)
-    own: Floats = field(repr=False)
-    own_ends: Floats = field(repr=False)
-
-    @property
-    def n(self) -> int:
-        """Rows."""
-        return len(self.gone)
-
-    def take(self, keeps: NDArray[np.bool_]) -> Recorded:
-        """Some of the nests, as they were imputed."""
-        some = (self.rows.take(keeps), self.gone[keeps], self.nests, self.blocks[keeps])
-        each = (one[:, keeps] for one in (self.times, self.extremes, self.own, self.own_ends))
-        return Recorded(*some, self.law, *each)
-
-
-def recorded(
-    delays: pd.DataFrame, rng: np.random.Generator, *, law: DelayLaw | None = None, imputations: int = IMPUTATIONS
-) -> Recorded:
-    """`delays` as delays.joinable gives them, imputed from `law` (None: the smoothed law of these very rows)."""
-    data = rows(delays["lower_s"].to_numpy(), delays["upper_s"].to_numpy())
-    labels, _ = blocks_of(delays)
-    smooth = fit(data).smooth(blocks=labels) if law is None else law
-    gone = delays["gone_lower_s"].fillna(_INF).to_numpy(np.float64)
-    nests = int(delays["unit"].nunique())
-    times, ends = impute(smooth, data, rng, imputations), extremes(data)
-    own = by_own(delays, times, rng.spawn(1)[0])
-    latest = np.maximum(delays["join_upper_s"].fillna(-_INF).to_numpy(np.float64), ends[:2])
-    return Recorded(data, gone, nests, labels, smooth, times, ends, own, np.stack([*latest, ends[2]]))
-
-
-def by_own(delays: pd.DataFrame, times: Floats, rng: np.random.Generator) -> Floats:
-    """From when the authenticated join itself succeeds, where some join does from `times` on: shape (m, n).
-
-    Which route came first is drawn evenly from the intervals of both, the later one from what is left of its own. A
-    nest of which only one route was asked is joined by that.
-    """
-    ends = [
-        delays[f"{route}_{end}_s"].to_numpy(np.float64) for route in ("join", "guest") for end in ("lower", "upper")
-    ]
-    low, high, guest_low, guest_high = ends
-    first = ~(_even(low, high, rng.random(times.shape)) > _even(guest_low, guest_high, rng.random(times.shape)))
-    later = _even(np.fmax(low, times), np.fmax(high, times), rng.random(times.shape))
-    return np.where(first, times, later)
-
-
-def _even(low: Floats, high: Floats, u: Floats) -> Floats:
-    """Evenly in (low, high]; inf where that has no end, NaN where it is not known."""
-    from_s = np.where(np.isfinite(low), low, np.minimum(high, 0.0))
-    with np.errstate(invalid="ignore"):
-        even = high - u * (high - from_s)
-    return np.where(np.isinf(high), _INF, even)
-
-
-def impute(law: DelayLaw, data: Rows, rng: np.random.Generator, imputations: int = IMPUTATIONS) -> Floats:
-    """Instants drawn from `law` within each row's (lower, upper]: shape (imputations, n); inf for never.
-
-    A row to which the law gives no mass is drawn evenly in its interval. What a row never seen would draw later than
-    anything was seen is never: the smoothed law reaches beyond the end of watching, of which nothing is known.
-    """
-    low = law.cdf(data.below)
-    mass = law.cdf(data.upper) - low
-    u = rng.random((imputations, len(low)))
-    drawn = np.asarray(law.quantile(np.minimum(low + u * mass, 1.0)))
-    drawn = np.clip(drawn, np.nextafter(data.lower, _INF), data.upper)
-    from_s = np.where(np.isfinite(data.lower), data.lower, np.minimum(data.upper, 0.0))
-    with np.errstate(invalid="ignore"):
-        even = data.upper - u * (data.upper - from_s)
-    found = np.where(mass > 1e-9, drawn, np.where(np.isinf(data.upper), _INF, even))
-    return np.where(np.isinf(data.upper) & (found > last_seen(data)), _INF, found)
-
-
-def last_seen(data: Rows) -> float:
-    """The latest age by which anything was seen to come, seconds; -inf when nothing was."""
-    return float(data.upper[np.isfinite(data.upper)].max(initial=-_INF))
-
-
-def extremes(data: Rows) -> Floats:
-    """The instants that the rows allow at their latest, the latest that come at all, and the earliest: shape (3, n).
-
-    A row never seen may have come after its lower end where others were seen later; else it is never.
-    """
-    last = last_seen(data)
-    comes = np.isfinite(data.upper) | (data.lower < last)
-    coming = np.where(np.isfinite(data.upper), data.upper, np.where(comes, last, _INF))
-    earliest = np.where(comes, np.minimum(np.nextafter(data.lower, _INF), coming), _INF)
-    return np.stack([data.upper, coming, np.maximum(earliest, -1e12)])
 
 
 def drawn_sums(values: Floats, counts: Floats) -> Floats:
@@ -237,7 +128,7 @@ def _by_course(values: Floats) -> Floats:
     return values.reshape(3, -1, values.shape[1])
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Replay:
     """What a policy would have done on recorded nests.
 
@@ -289,7 +180,16 @@ def replay(
     wanted = [policy] if isinstance(policy, Policy | str) else list(policy)
     chosen = [named_policy(one) if isinstance(one, str) else one for one in wanted]
     ages = middles(np.linspace(0.0, 30.0, 31) if arrivals is None else np.asarray(arrivals, dtype=np.float64))
-    arena = Arena(recorded(delays, rng), ages, prices or PRICES, signed_in, round_trip_s, draws, rng, failures)
+    arena = Arena(
+        recorded(delays, rng),
+        arrivals=ages,
+        prices=prices or PRICES,
+        signed_in=signed_in,
+        round_trip_s=round_trip_s,
+        draws=draws,
+        rng=rng,
+        failures=failures,
+    )
     return arena.compare([baseline, *(one for one in chosen if one != baseline)])
 
 
@@ -312,9 +212,10 @@ class Arena:
     by courses of its own: since draw d takes imputation d modulo m, intervals hold that error, too.
     """
 
-    def __init__(  # noqa: PLR0917 - one place makes it, with all it has
+    def __init__(
         self,
         nests: Recorded,
+        *,
         arrivals: Floats,
         prices: Prices,
         signed_in: bool,
@@ -378,17 +279,17 @@ class Arena:
         """What came of a policy, against another's scores."""
         scores = played.scores
         return Replay(
-            policy,
-            self.numbers(scores, self.courses(policy)),
-            played.bounds(),
-            self.differences(scores, base) if base else {},
-            self.cost(scores),
-            self.of(lambda one: one.cost(self.prices) - self._clairvoyant(), scores),
-            played.ambiguous,
-            self.nests.n,
-            len(np.unique(self.nests.blocks)),
-            len(self.arrivals),
-            scores,
+            policy=policy,
+            numbers=self.numbers(scores, self.courses(policy)),
+            bounds=played.bounds(),
+            against=self.differences(scores, base) if base else {},
+            cost=self.cost(scores),
+            regret=self.of(lambda one: one.cost(self.prices) - self._clairvoyant(), scores),
+            ambiguous=played.ambiguous,
+            n=self.nests.n,
+            blocks=self.blocks,
+            joiners=len(self.arrivals),
+            scores=scores,
         )
 
     def numbers(self, scores: Scores, ways: Sequence[Sequence[Course]]) -> dict[str, Number]:
@@ -450,32 +351,6 @@ def _one_round_more(ways: Sequence[Sequence[Course]]) -> dict[str, float]:
             rounds.append((np.diff(way.answered[first])[0], np.diff(way.requests[first])[0]))
     delay, requests = np.max([np.mean(rounds[1:] or rounds, axis=0), (ways[0][0].round_trip_s, 1.0)], axis=0)
     return {"mean_delay_s": float(delay), "requests_per_join": float(requests)}
-
-
-def predictive(name: str, number: Number, joins: int, nests: int = 0, *, level: float = LEVEL) -> tuple[float, float]:
-    """Where METRICS[name] of `joins` fresh joins, one a nest, will be with probability `level`.
-
-    The error of the estimate and that of the sample: for shares a beta-binomial law whose beta has the estimate's mean
-    and spread (with Jeffreys' half an event), for means a normal one. joins: for mean_delay_s, those that joined.
-    nests: that the estimate rests on; what a share is worth that less than one of them would make, where resampling
-    knows nothing. Without a value, an interval or, of a mean, an sd: (-inf, inf).
-    """
-    tail = (1.0 - level) / 2.0
-    error = (number.upper - number.lower) / (2.0 * float(special.ndtri(0.975)))
-    if joins < 1 or not math.isfinite(number.value) or not math.isfinite(error):
-        return -_INF, _INF
-    if name.endswith("_share"):
-        known = number.value * (1.0 - number.value) / max(error**2, 1e-9)
-        if min(number.value, 1.0 - number.value) * nests < 1.0:
-            known = nests
-        from scipy import stats  # .6 s at import, and nothing else here needs it
-
-        law = stats.betabinom(joins, number.value * known + 0.5, (1.0 - number.value) * known + 0.5)
-        return float(law.ppf(tail)) / joins, float(law.ppf(1.0 - tail)) / joins
-    if not math.isfinite(number.sd):
-        return -_INF, _INF
-    reach = float(special.ndtri(1.0 - tail)) * math.hypot(error, number.sd / math.sqrt(joins))
-    return max(0.0, number.value - reach), number.value + reach
 
 
 def frame(replays: Iterable[Replay]) -> pd.DataFrame:

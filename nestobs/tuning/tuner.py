@@ -44,8 +44,9 @@ from nestobs.timeline.delays import BlockKind, blocks, closing, joinable
 from nestobs.timeline.failures import Failures
 from nestobs.tuning.costs import Prices
 from nestobs.tuning.herd import Crowd, crowd
+from nestobs.tuning.imputation import recorded
 from nestobs.tuning.recommendation import Allowance, Recommendation, Stratum
-from nestobs.tuning.replay import PRICES, Arena, Played, Replay, middles, recorded
+from nestobs.tuning.replay import PRICES, Arena, Played, Replay, middles
 from nestobs.tuning.schedule import PollTable, jittered, optimal_polls, simple
 from nestobs.tuning.schedule import rows as table_rows
 from nestobs.tuning.simulation import GRAIN_S
@@ -381,8 +382,16 @@ class Tuner:
         self, smooth: DelayLaw, plan: Decisions, plain: Policy, labels: NDArray[np.int64]
     ) -> tuple[Arena, list[Replay]]:
         nests = recorded(self.delays, self.rng, law=smooth)
-        given = (self.arrivals, self.prices, self.signed_in, self.round_trip_s, self.draws, self.rng, self.failures)
-        arena = Arena(nests, *given)
+        arena = Arena(
+            nests,
+            arrivals=self.arrivals,
+            prices=self.prices,
+            signed_in=self.signed_in,
+            round_trip_s=self.round_trip_s,
+            draws=self.draws,
+            rng=self.rng,
+            failures=self.failures,
+        )
         found = arena.compare([self.today, *(one for one in self.baselines if one.name != self.today.name)])
         tuned, simpler = self.crossfit(arena, smooth, labels)
         base = found[0].scores

@@ -9,28 +9,23 @@ from dataclasses import replace
 import numpy as np
 import pandas as pd
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
-from nestobs.estimate.npmle import DataError, Number, npmle, rows
+from nestobs.estimate.npmle import DataError, rows
 from nestobs.join.policy import GUIDE, MANUAL_RETRY, RELEASED, Policy, PolicyError, Schedule, fixed, standard_policies
 from nestobs.timeline.delays import joinable
 from nestobs.timeline.failures import Failures, Tally
 from nestobs.timeline.intervals import SCHEMA
+from nestobs.tuning.imputation import extremes, recorded
 from nestobs.tuning.network import Network
+from nestobs.tuning.prediction import predictive
 from nestobs.tuning.replay import (
     ARRIVALS,
     METRICS,
     PRICES,
     Arena,
-    by_own,
-    extremes,
     frame,
-    impute,
     metrics,
     middles,
-    predictive,
-    recorded,
     replay,
 )
 from nestobs.tuning.simulation import GRAIN_S
@@ -78,13 +73,13 @@ def arena(table, *, arrivals=(0.0, 30.0), round_trip_s=0.0, draws=50, seed=7, fa
     draw = rng(seed)
     return Arena(
         recorded(joinable(table), draw),
-        middles(np.asarray(arrivals)),
-        PRICES,
-        True,
-        round_trip_s,
-        draws,
-        draw,
-        failures,
+        arrivals=middles(np.asarray(arrivals)),
+        prices=PRICES,
+        signed_in=True,
+        round_trip_s=round_trip_s,
+        draws=draws,
+        rng=draw,
+        failures=failures,
     )
 
 
@@ -155,53 +150,6 @@ class TestWhatTheIntervalsAllow:
         [found] = replay([], nests((90.0, INF), (90.0, INF)), baseline=GUIDE, draws=20)
         assert all(math.isnan(end) for end in found.bounds["mean_delay_s"])
         assert math.isnan(found.numbers["mean_delay_s"].value)
-
-
-class TestImputed:
-    @settings(max_examples=60, deadline=None)
-    @given(
-        st.lists(
-            st.tuples(st.sampled_from([-INF, 0.0, 1.0, 2.5, 30.0]), st.sampled_from([0.0, 1e-9, 0.7, 20.0, INF])),
-            min_size=1,
-            max_size=12,
-        ),
-        st.integers(0, 99),
-    )
-    def test_instants_lie_inside_their_intervals(self, ends, seed):
-        """Above the lower end, at most the upper; an exact one is itself."""
-        lower = np.array([low for low, _ in ends])
-        upper = np.array([max(low, 0.0) + width for low, width in ends])
-        data = rows(lower, upper)
-        law = npmle(lower, upper).smooth(0.3)
-        drawn = impute(law, data, rng(seed), 20)
-        exact = lower == upper
-        assert ((drawn > lower) | exact).all()
-        assert (drawn <= upper).all()
-        assert (drawn[:, exact] == lower[exact]).all()
-        assert np.isfinite(drawn[:, np.isfinite(upper)]).all()
-
-    def test_instants_follow_the_law_within_an_interval(self):
-        law = npmle(*observe(TRUTHS[0].draw(400, rng()), rng())).smooth()
-        drawn = impute(law, rows(np.full(4000, 2.0), np.full(4000, 12.0)), rng(), 1)[0]
-        at = np.array([3.0, 4.0, 6.0, 9.0])
-        wanted = (law.cdf(at) - law.cdf(2.0)) / (law.cdf(12.0) - law.cdf(2.0))
-        assert (drawn[:, None] <= at).mean(axis=0) == pytest.approx(wanted, abs=0.03)
-
-    def test_instants_where_the_law_has_no_mass_are_even(self):
-        law = npmle(np.full(40, 1.0), np.full(40, 2.0)).smooth(0.02)
-        drawn = impute(law, rows([50.0] * 2000, [60.0] * 2000), rng(), 1)[0]
-        assert np.mean(drawn) == pytest.approx(55.0, abs=0.3)
-        assert drawn.min() > 50.0
-        assert drawn.max() <= 60.0
-
-    def test_nests_never_seen_stay_away_unless_others_came_later(self):
-        """Of one watched to the end nothing is known beyond; one given up at 2 s may have come like the others."""
-        low, high = np.array([0.0, 3.0, 20.0, 90.0, 2.0]), np.array([1.0, 8.0, 30.0, INF, INF])
-        drawn = impute(npmle(low, high).smooth(0.5), rows(low, high), rng(), 400)
-        assert np.isinf(drawn[:, 3]).all()
-        came = np.isfinite(drawn[:, 4])
-        assert 0.4 < came.mean() < 0.9
-        assert drawn[came, 4].max() <= 30.0
 
 
 class TestComparison:
@@ -291,7 +239,9 @@ class TestError:
             data = rows(np.where(came, 0.0, 90.0), np.where(came, 1e-6, INF))
             times, ends = np.tile(data.upper, (10, 1)), extremes(data)
             some = replace(made, rows=data, times=times, own=times, extremes=ends, own_ends=ends)
-            judge = Arena(some, np.array([1.0]), PRICES, True, 0.0, 200, draw)
+            judge = Arena(
+                some, arrivals=np.array([1.0]), prices=PRICES, signed_in=True, round_trip_s=0.0, draws=200, rng=draw
+            )
             share = judge.compare([GUIDE])[0].numbers["joined_share"]
             held += share.lower <= 0.4 <= share.upper
         assert 0.90 <= held / 150 <= 0.99
@@ -366,58 +316,6 @@ class TestError:
             unit = factor if name == "mean_delay_s" else 1.0
             for part in ("value", "lower", "upper", "sd"):
                 assert getattr(other[name], part) == pytest.approx(unit * getattr(one[name], part), rel=1e-5), name
-
-
-class TestWhatTheNextJoinsBring:
-    def test_of_a_share_falls_into_the_prediction(self):
-        """An estimate of 150 nests, then 80 joins: in 93 to 99.5 % of sets."""
-        draws = rng()
-        held = 0
-        for _ in range(400):
-            share = draws.binomial(150, 0.2) / 150
-            reach = 1.96 * math.sqrt(share * (1 - share) / 150)
-            low, high = predictive("joined_share", Number(share, share - reach, share + reach), 80, 150)
-            held += low <= draws.binomial(80, 0.2) / 80 <= high
-        assert 0.93 <= held / 400 <= 0.995
-
-    def test_of_a_mean_falls_into_the_prediction(self):
-        draws = rng()
-        held = 0
-        for _ in range(1000):
-            sample = draws.exponential(2.0, 200)
-            mean, sd = float(sample.mean()), float(sample.std())
-            reach = 1.96 * sd / math.sqrt(200)
-            low, high = predictive("mean_delay_s", Number(mean, mean - reach, mean + reach, sd), 60)
-            held += low <= draws.exponential(2.0, 60).mean() <= high
-        assert 0.93 <= held / 1000 <= 0.97
-
-    @pytest.mark.parametrize(("share", "truth"), [(0.0, 0.002), (1.0, 0.998)])
-    def test_of_a_share_that_was_never_otherwise_is_not_sure(self, share, truth):
-        """None of 300 nests, and still 100 joins may lose one or two."""
-        low, high = predictive("lost_share", Number(share, share, share), 100, 300)
-        held = np.mean([low <= one / 100 <= high for one in rng().binomial(100, truth, 2000)])
-        assert held > 0.95
-        assert high - low == pytest.approx(0.02, abs=0.011)
-
-    def test_widens_with_fewer_joins_and_a_higher_level(self):
-        number = Number(0.3, 0.25, 0.35, 0.46)
-        for name in ("joined_share", "mean_delay_s"):
-            widths = [np.ptp(predictive(name, number, joins)) for joins in (10, 40, 1000)]
-            assert widths == sorted(widths, reverse=True)
-            assert np.ptp(predictive(name, number, 40, level=0.5)) < np.ptp(predictive(name, number, 40))
-        assert np.ptp(predictive("mean_delay_s", number, 10**9)) == pytest.approx(0.1, rel=1e-3)
-
-    @pytest.mark.parametrize(
-        ("name", "number", "joins"),
-        [
-            ("joined_share", Number(0.5, 0.4, 0.6), 0),
-            ("joined_share", Number(0.5, 0.4, INF), 10),
-            ("mean_delay_s", Number(math.nan, math.nan, math.nan), 10),
-            ("mean_delay_s", Number(1.0, 0.9, 1.1), 10),
-        ],
-    )
-    def test_is_anything_where_nothing_is_known(self, name, number, joins):
-        assert predictive(name, number, joins) == (-INF, INF)
 
 
 def failing(token=25, signal=0, asked=250, took_s=0.01):
@@ -576,45 +474,14 @@ def test_middles_stand_for_a_sample_by_equal_parts():
     assert middles(np.array([3.0, 1.0, 2.0]), 1).tolist() == [2.0]
 
 
-class TestTheRouteThatCame:
-    """Where the guest's join came first, the authenticated one follows by itself, later."""
-
-    def drawn(self, *ends, joinable_s):
-        columns = ("join_lower_s", "join_upper_s", "guest_lower_s", "guest_upper_s")
-        return by_own(pd.DataFrame([ends], columns=columns), np.full((400, 1), joinable_s), rng())[:, 0]
-
-    def test_is_the_authenticated_one_at_once_where_that_came_first(self):
-        assert set(self.drawn(1.0, 2.0, 3.0, 4.0, joinable_s=1.5)) == {1.5}
-        assert set(self.drawn(1.0, 2.0, 3.0, INF, joinable_s=1.5)) == {1.5}
-
-    def test_is_the_authenticated_one_in_its_own_interval_where_the_guest_s_came_first(self):
-        later = self.drawn(5.0, 6.0, 1.0, 2.0, joinable_s=1.5)
-        assert later.min() > 5.0
-        assert later.max() <= 6.0
-        assert later.mean() == pytest.approx(5.5, abs=0.05)
-        assert set(self.drawn(5.0, INF, 1.0, 2.0, joinable_s=1.5)) == {INF}
-
-    def test_is_either_where_nothing_tells_and_never_before_a_join_succeeds(self):
-        found = self.drawn(1.0, 2.0, 1.0, 2.0, joinable_s=1.5)
-        assert 0.4 < np.mean(found == 1.5) < 0.6
-        assert found.min() == 1.5
-        assert found.max() <= 2.0
-
-    @pytest.mark.parametrize("ends", [(1.0, 2.0, math.nan, math.nan), (math.nan, math.nan, 1.0, 2.0)])
-    def test_is_the_only_one_that_was_asked(self, ends):
-        assert set(self.drawn(*ends, joinable_s=1.5)) == {1.5}
-
-    def test_that_never_came_stays_away(self):
-        assert set(self.drawn(9.0, INF, 9.0, INF, joinable_s=INF)) == {INF}
-
-    def test_costs_the_guest_one_request_more_in_replay(self):
-        """Everybody comes at 5 s, when only the guest's join works."""
-        joint = nests(*[(1.0, 1.001)] * 50)
-        both = pd.concat([joint.assign(layer="api:guest"), joint.assign(layer="api:join", lower_s=8.0, upper_s=9.0)])
-        [first] = replay([], joint, baseline=GUIDE, arrivals=[5.0], draws=20)
-        [second] = replay([], both.reset_index(drop=True), baseline=GUIDE, arrivals=[5.0], draws=20)
-        assert second.numbers["requests_per_join"].value == first.numbers["requests_per_join"].value + 1.0
-        assert second.numbers["joined_share"].value == 1.0
+def test_the_route_of_the_guest_costs_one_request_more():
+    """Everybody comes at 5 s, when only the guest's join works."""
+    joint = nests(*[(1.0, 1.001)] * 50)
+    both = pd.concat([joint.assign(layer="api:guest"), joint.assign(layer="api:join", lower_s=8.0, upper_s=9.0)])
+    [first] = replay([], joint, baseline=GUIDE, arrivals=[5.0], draws=20)
+    [second] = replay([], both.reset_index(drop=True), baseline=GUIDE, arrivals=[5.0], draws=20)
+    assert second.numbers["requests_per_join"].value == first.numbers["requests_per_join"].value + 1.0
+    assert second.numbers["joined_share"].value == 1.0
 
 
 def test_no_second_round_seen_is_no_proof_of_none():

@@ -19,8 +19,9 @@ from nestobs.join.policy import GUIDE, LONGEST_S, MANUAL_RETRY, Policy, fixed
 from nestobs.timeline.delays import joinable
 from nestobs.timeline.failures import Failures, Tally
 from nestobs.tuning.costs import Prices
+from nestobs.tuning.imputation import recorded
 from nestobs.tuning.recommendation import Allowance
-from nestobs.tuning.replay import METRICS, PRICES, Arena, middles, recorded
+from nestobs.tuning.replay import METRICS, PRICES, Arena, middles
 from nestobs.tuning.simulation import course, courses, score
 from nestobs.tuning.tuner import (
     JITTER,
@@ -569,7 +570,15 @@ class TestJudging:
             )
             made = tuner(table)
             smooth = made_law(tuner(seen(100)))
-            arena = Watched(recorded(made.delays, rng(), law=smooth), EVENLY, PRICES, True, 0.0, 20, rng())
+            arena = Watched(
+                recorded(made.delays, rng(), law=smooth),
+                arrivals=EVENLY,
+                prices=PRICES,
+                signed_in=True,
+                round_trip_s=0.0,
+                draws=20,
+                rng=rng(),
+            )
             made.crossfit(arena, smooth, np.arange(100))
             used.append(arena.used)
         first, other = used
