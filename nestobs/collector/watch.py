@@ -25,7 +25,7 @@ from nestobs.nostr import Event, room_filter
 from nestobs.observation.duration import SECOND_NS
 from nestobs.observation.nest import Nest, read_nest
 from nestobs.sources.clock import Clock
-from nestobs.sources.relay import Seen
+from nestobs.sources.connection import Seen
 from nestobs.sources.vantage import Trace
 from nestobs.store.reader import Store
 

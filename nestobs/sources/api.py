@@ -13,8 +13,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
-import socket
-import ssl
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from email.utils import parsedate_to_datetime
@@ -29,6 +27,8 @@ from nestobs.nostr import Keys, http_auth
 from nestobs.observation.detail import detail
 from nestobs.observation.duration import SECOND_NS
 from nestobs.observation.schema import Failure, FailureLayer, Observation, Operation, Outcome, Role, Source
+from nestobs.sources.clock import Clock
+from nestobs.sources.failures import Judgement, answered, intended, named
 from nestobs.sources.vantage import NO_TRACE, Trace, Vantage
 
 BODY_BYTES: Final = 262_144
@@ -58,12 +58,37 @@ class Answer:
 class _Phases:
     """Instants (ns) collected from httpx's trace events, by name."""
 
+    clock: Clock
     at: dict[str, int] = field(default_factory=dict)
 
-    def span_s(self, first: str, last: str) -> float | None:
-        if first not in self.at or last not in self.at:
-            return None
-        return round((self.at[last] - self.at[first]) / SECOND_NS, 6)
+    async def note(self, name: str, _: Mapping[str, Any]) -> None:
+        """httpx's trace extension."""
+        self.at[name.split(".", 1)[1]] = self.clock.now()
+
+    def stage(self) -> FailureLayer:
+        """How far the request has come."""
+        if "start_tls.failed" in self.at:
+            return FailureLayer.TLS
+        connected = "connect_tcp.complete" in self.at or "connect_tcp.started" not in self.at
+        return FailureLayer.HTTP if connected else FailureLayer.TCP
+
+    def spans_s(self) -> dict[str, float]:
+        """Seconds that each phase took which began and ended."""
+        ends = {name: (self.at.get(first), self.at.get(last)) for name, (first, last) in _SPANS.items()}
+        return {
+            name: round((end - begin) / SECOND_NS, 6)
+            for name, (begin, end) in ends.items()
+            if begin is not None and end is not None
+        }
+
+
+_SPANS: Final = {
+    "tcp_s": ("connect_tcp.started", "connect_tcp.complete"),
+    "tls_s": ("start_tls.started", "start_tls.complete"),
+    "send_s": ("send_request_headers.started", "send_request_body.complete"),
+    "wait_s": ("send_request_body.complete", "receive_response_headers.complete"),
+    "body_s": ("receive_response_headers.complete", "receive_response_body.complete"),
+}
 
 
 class Api:
@@ -139,99 +164,65 @@ class Api:
         keys: Keys | None = None,
         body: bytes | None = None,
         role: Role = Role.OBSERVER,
-        planned_at: int | None = None,
         timeout_s: float | None = None,
         attempt_group: str = "",
-        attempt_no: int = 1,
+        **options: Any,
     ) -> Answer:
         common: dict[str, Any] = {
             "source": Source.API,
             "target": self.url,
             "operation": operation,
             "role": role,
-            "planned_at": planned_at,
             "timeout_s": self.timeout_s if timeout_s is None else timeout_s,
             "attempt_group": attempt_group or self._vantage.new_id(),
-            "attempt_no": attempt_no,
+            **options,
         }
         waiting = self._places if role is Role.OBSERVER else contextlib.nullcontext()
         async with waiting:
-            return await self._once(operation, method, url, trace, keys, body, common)
+            vantage, now = self._vantage, self._vantage.clock.now()
+            if not self.limiter.take(now, urgent=operation is Operation.DELETE):
+                return Answer(vantage.record(trace, sent_at=now, **common, **_OVER_BUDGET._asdict()))
+            if operation in _DEEDS:
+                vantage.record(trace, sent_at=now, **common, **intended("ask")._asdict())
+                await vantage.committed()
+            headers = {} if body is None else {"content-type": "application/json"}
+            if keys is not None:
+                created_at = vantage.clock.now() // SECOND_NS
+                headers["authorization"] = http_auth(keys, url=url, method=method, created_at=created_at, body=body)
+            return await self._once(trace, common, method=method, url=url, headers=headers, content=body)
 
-    async def _once(  # noqa: PLR0917 - the second half of `_ask`
-        self,
-        operation: Operation,
-        method: str,
-        url: str,
-        trace: Trace,
-        keys: Keys | None,
-        body: bytes | None,
-        common: dict[str, Any],
-    ) -> Answer:
+    async def _once(self, trace: Trace, common: dict[str, Any], *, headers: dict[str, str], **request: Any) -> Answer:
+        """One request, whose row bears the id it goes out under."""
         vantage, clock, timeout_s = self._vantage, self._vantage.clock, float(common["timeout_s"])
-        if not self.limiter.take(clock.now(), urgent=operation is Operation.DELETE):
-            return Answer(vantage.record(trace, sent_at=clock.now(), **common, **_OVER_BUDGET))
-        if operation in _DEEDS:
-            vantage.record(trace, sent_at=clock.now(), **common, **_INTENT)
-            await vantage.committed()
-        request_id = vantage.new_id()
-        headers = {"x-request-id": request_id}
-        if body is not None:
-            headers["content-type"] = "application/json"
-        if keys is not None:
-            created_at = clock.now() // SECOND_NS
-            headers["authorization"] = http_auth(keys, url=url, method=method, created_at=created_at, body=body)
-        phases = _Phases()
-
-        async def trace_event(name: str, _: Mapping[str, Any]) -> None:
-            phases.at[name.split(".", 1)[1]] = clock.now()
-
+        request_id, phases = vantage.new_id(), _Phases(clock)
+        headers["x-request-id"] = request_id
         started_at = clock.now()
+        decoded, facts, columns, wait_s = None, {}, {}, None
         try:
-            request = self._client.build_request(
-                method, url, headers=headers, content=body, timeout=timeout_s, extensions={"trace": trace_event}
-            )
-            response, content = await self._exchange(request, timeout_s)
-        except (httpx.HTTPError, TimeoutError, httpx.InvalidURL, UnicodeError) as error:  # UnicodeError: IDNA's
-            sent_at = phases.at.get("send_request_headers.started", started_at)
-            failure, layer, reason = _transport_failure(error, phases, timeout_s)
-            row = vantage.record(
-                trace,
-                observation_id=request_id,
-                sent_at=sent_at,
-                received_at=clock.now(),
-                outcome=Outcome.UNKNOWN,
-                failure=failure,
-                failure_layer=layer,
-                reason=reason,
-                detail=detail(phases=_spans(phases)),
-                **common,
-            )
-            return Answer(row)
-        received_at = clock.now()
-        self.limiter.learn(response.headers, response.status_code, received_at)
-        decoded = _decoded(content)
-        outcome, why, layer_, reason = judge(operation, response.status_code, response.headers, decoded)
-        remote_at = _date(response.headers.get("date"))
+            request |= {"headers": headers, "timeout": timeout_s, "extensions": {"trace": phases.note}}
+            response, content = await self._exchange(self._client.build_request(**request), timeout_s)
+        except Exception as error:  # whatever it is, it has a name
+            received_at = clock.now()
+            judgement = named(error, stage=phases.stage(), timeout_s=timeout_s)
+        else:
+            received_at = clock.now()
+            self.limiter.learn(response.headers, response.status_code, received_at)
+            decoded = _decoded(content)
+            judgement = judge(common["operation"], response.status_code, response.headers, decoded)
+            facts = _facts(common["operation"], response.headers, decoded)
+            columns = _columns(response) | {"connection_reused": "connect_tcp.started" not in phases.at}
+            wait_s = retry_after_s(response.headers) if response.status_code == 429 else None
         row = vantage.record(
             trace,
             observation_id=request_id,
             sent_at=phases.at.get("send_request_headers.started", started_at),
             received_at=received_at,
-            outcome=outcome,
-            status=response.status_code,
-            failure=why,
-            failure_layer=layer_,
-            reason=reason,
-            remote_at=remote_at,
-            remote_grain_s=None if remote_at is None else 1.0,
-            connection_reused="connect_tcp.started" not in phases.at,
-            cache=_cache(response.headers),
-            software=response.headers.get("server", "")[:80] or response.headers.get("x-powered-by", "")[:80],
-            detail=detail(phases=_spans(phases), **_facts(operation, response.headers, decoded)),
+            detail=detail(phases=phases.spans_s(), **facts),
+            **judgement._asdict(),
+            **columns,
             **common,
         )
-        return Answer(row, decoded, retry_after_s(response.headers) if response.status_code == 429 else None)
+        return Answer(row, decoded, wait_s)
 
     async def _exchange(self, request: httpx.Request, timeout_s: float) -> tuple[httpx.Response, bytes]:
         async with asyncio.timeout(timeout_s):  # one deadline for the whole exchange; httpx counts each phase anew
@@ -261,20 +252,9 @@ def _check(url: str) -> None:
         raise UsageError(f"the API address {url[:80]!r} is not a URL: {remedy}")
 
 
-_OVER_BUDGET: Final[dict[str, Any]] = {
-    "outcome": Outcome.PROBE_ERROR,
-    "failure": Failure.BUDGET,
-    "failure_layer": FailureLayer.PROBER,
-    "reason": "not asked: the request budget of this host is spent",
-}
-_INTENT: Final[dict[str, Any]] = {
-    "outcome": Outcome.UNKNOWN,
-    "failure": Failure.INTENT,
-    "failure_layer": FailureLayer.PROBER,
-    "reason": "about to ask",
-}
-
-Judgement = tuple[Outcome, Failure | None, FailureLayer | None, str]
+_OVER_BUDGET: Final = Judgement(
+    Outcome.PROBE_ERROR, Failure.BUDGET, FailureLayer.PROBER, "not asked: the request budget of this host is spent"
+)
 
 
 def judge(operation: Operation, status: int, headers: Mapping[str, str], body: Mapping[str, Any] | None) -> Judgement:
@@ -284,43 +264,38 @@ def judge(operation: Operation, status: int, headers: Mapping[str, str], body: M
         return _judge_404(operation, headers, body, said)
     if 200 <= status < 300:
         return _judge_2xx(operation, body)
-    refusals = {401: Failure.UNAUTHORISED, 403: Failure.FORBIDDEN, 429: Failure.RATE_LIMITED}
-    if status in refusals:
-        return Outcome.REFUSED, refusals[status], FailureLayer.API, said or f"HTTP {status}"
-    failure = Failure.SERVER_ERROR if status >= 500 else Failure.UNEXPECTED
-    return Outcome.UNKNOWN, failure, FailureLayer.API, said or f"HTTP {status}"
+    return answered(status, said)
 
 
 def _judge_404(
     operation: Operation, headers: Mapping[str, str], body: Mapping[str, Any] | None, said: str
 ) -> Judgement:
     if _from_cache(headers):
-        return Outcome.UNKNOWN, Failure.CACHED, FailureLayer.HTTP, f"a cache's copy: {said or 'HTTP 404'}"
+        return _unknown(Failure.CACHED, f"a cache's copy: {said or 'HTTP 404'}", FailureLayer.HTTP)
     if said == "Endpoint not found" or operation is Operation.HEALTH:
-        return Outcome.UNKNOWN, Failure.WRONG_PATH, FailureLayer.API, f"{said or 'no such path'}: check the API address"
+        return _unknown(Failure.WRONG_PATH, f"{said or 'no such path'}: check the API address")
     if body is None and "html" in headers.get("content-type", ""):
-        return (
-            Outcome.UNKNOWN,
-            Failure.UNEXPECTED,
-            FailureLayer.HTTP,
-            "a 404 page of a web server, not of the Nests API",
-        )
-    return Outcome.ABSENT, Failure.NOT_FOUND, FailureLayer.API, said or "HTTP 404"
+        return _unknown(Failure.UNEXPECTED, "a 404 page of a web server, not of the Nests API", FailureLayer.HTTP)
+    return Judgement(Outcome.ABSENT, Failure.NOT_FOUND, FailureLayer.API, said or "HTTP 404")
 
 
 def _judge_2xx(operation: Operation, body: Mapping[str, Any] | None) -> Judgement:
     if operation in (Operation.DELETE, Operation.HEALTH):
-        return Outcome.ACCEPTED, None, None, ""
+        return Judgement(Outcome.ACCEPTED)
     if body is None:
-        return Outcome.UNKNOWN, Failure.UNEXPECTED, FailureLayer.API, "the answer is not a JSON object"
+        return _unknown(Failure.UNEXPECTED, "the answer is not a JSON object")
     if operation in (Operation.CREATE, Operation.RESTART):
         if isinstance(body.get("roomId"), str) and body["roomId"]:
-            return Outcome.ACCEPTED, None, None, ""
-        return Outcome.UNKNOWN, Failure.UNEXPECTED, FailureLayer.API, "the answer names no roomId"
+            return Judgement(Outcome.ACCEPTED)
+        return _unknown(Failure.UNEXPECTED, "the answer names no roomId")
     token = body.get("token")
     if operation in (Operation.JOIN, Operation.GUEST) and not (isinstance(token, str) and token):
-        return Outcome.UNKNOWN, Failure.BAD_TOKEN, FailureLayer.API, f"the token is {_kind(token)}, not a string"
-    return Outcome.VISIBLE, None, None, ""
+        return _unknown(Failure.BAD_TOKEN, f"the token is {_kind(token)}, not a string")
+    return Judgement(Outcome.VISIBLE)
+
+
+def _unknown(failure: Failure, reason: str, layer: FailureLayer = FailureLayer.API) -> Judgement:
+    return Judgement(Outcome.UNKNOWN, failure, layer, reason)
 
 
 def _kind(value: object) -> str:
@@ -361,9 +336,18 @@ def _facts(operation: Operation, headers: Mapping[str, str], body: Mapping[str, 
     return facts
 
 
-def _cache(headers: Mapping[str, str]) -> str:
-    found = {name: headers[name][:100] for name in _CACHE_HEADERS if name in headers}
-    return json.dumps(found) if found else ""
+def _columns(response: httpx.Response) -> dict[str, Any]:
+    """What a row says of an answer besides what it proves."""
+    headers = response.headers
+    remote_at = _date(headers.get("date"))
+    cached = {name: headers[name][:100] for name in _CACHE_HEADERS if name in headers}
+    return {
+        "status": response.status_code,
+        "remote_at": remote_at,
+        "remote_grain_s": None if remote_at is None else 1.0,
+        "cache": json.dumps(cached) if cached else "",
+        "software": headers.get("server", "")[:80] or headers.get("x-powered-by", "")[:80],
+    }
 
 
 def _date(text: str | None) -> int | None:
@@ -373,50 +357,3 @@ def _date(text: str | None) -> int | None:
         return round(parsedate_to_datetime(text).timestamp()) * SECOND_NS
     except (ValueError, TypeError, OverflowError):
         return None
-
-
-def _spans(phases: _Phases) -> dict[str, float]:
-    spans = {
-        "tcp_s": phases.span_s("connect_tcp.started", "connect_tcp.complete"),
-        "tls_s": phases.span_s("start_tls.started", "start_tls.complete"),
-        "send_s": phases.span_s("send_request_headers.started", "send_request_body.complete"),
-        "wait_s": phases.span_s("send_request_body.complete", "receive_response_headers.complete"),
-        "body_s": phases.span_s("receive_response_headers.complete", "receive_response_body.complete"),
-    }
-    return {name: span for name, span in spans.items() if span is not None}
-
-
-def _transport_failure(  # noqa: PLR0911 - one return per place of failure
-    error: BaseException, phases: _Phases, timeout_s: float
-) -> tuple[Failure, FailureLayer, str]:
-    """Where a request without an answer failed. The text of the library's error is kept only where it names no URL."""
-    chain = _chain(error)
-    if any(isinstance(found, socket.gaierror | UnicodeError | httpx.InvalidURL) for found in chain):
-        return Failure.DNS, FailureLayer.DNS, "the host name does not resolve"
-    if any(isinstance(found, ssl.SSLError) for found in chain) or "start_tls.failed" in phases.at:
-        words = next((str(found.reason) for found in chain if isinstance(found, ssl.SSLError)), "")
-        return Failure.TLS, FailureLayer.TLS, f"TLS failed {words}: is the scheme right?"
-    connected = "connect_tcp.complete" in phases.at or "connect_tcp.started" not in phases.at
-    layer = FailureLayer.HTTP if connected else FailureLayer.TCP
-    if isinstance(error, httpx.TimeoutException | TimeoutError):
-        return Failure.TIMEOUT, layer, f"no answer within {timeout_s:g} s"
-    if any(isinstance(found, ConnectionRefusedError) for found in chain):
-        return Failure.REFUSED, FailureLayer.TCP, "connection refused: is the server running?"
-    if isinstance(error, httpx.ConnectError):
-        return Failure.UNREACHABLE, FailureLayer.TCP, "the host cannot be reached"
-    if isinstance(error, httpx.ReadError | httpx.WriteError) or any(
-        isinstance(found, ConnectionResetError) for found in chain
-    ):
-        return Failure.RESET, layer, "the connection was reset"
-    if isinstance(error, httpx.RemoteProtocolError):
-        return Failure.CLOSED, FailureLayer.HTTP, "the server closed the connection without an answer"
-    words = str(error)[:100] if isinstance(error, httpx.DecodingError) else ""
-    return Failure.PROTOCOL, FailureLayer.HTTP, words or type(error).__name__
-
-
-def _chain(error: BaseException | None) -> list[BaseException]:
-    found: list[BaseException] = []
-    while error is not None and len(found) < 10:
-        found.append(error)
-        error = error.__cause__ or error.__context__
-    return found

@@ -1,9 +1,9 @@
 """One open connection to a relay: what is in flight on it, and what each frame that comes ends.
 
 A connection carries many things at once: questions (a REQ each, until the event, EOSE or CLOSED), feeds (a REQ that
-stays), deeds (an EVENT or AUTH, until its OK) and our own pings. Here is the bookkeeping and the verdicts; sending,
-waiting and writing rows is relay.py's. An ended question takes no second end, and a deed whose timer has run out gets
-its OK as a late one.
+stays), deeds (an EVENT or AUTH, until its OK) and our own pings. Here are the socket, the bookkeeping and the verdicts;
+when to ask, and writing rows, is relay.py's. An ended question takes no second end, and a deed whose timer has run out
+gets its OK as a late one.
 """
 
 from __future__ import annotations
@@ -20,31 +20,38 @@ from websockets.exceptions import ConnectionClosed
 
 from nestobs import nostr
 from nestobs.nostr import Address, Event, MalformedEvent
+from nestobs.observation.duration import SECOND_NS
 from nestobs.observation.schema import Failure, FailureLayer, Outcome
+from nestobs.sources.clock import Clock
+from nestobs.sources.failures import Judgement, closed, timed_out
+from nestobs.sources.vantage import Trace
 
 _SAY_TIMEOUT_S: Final = 1.0
 _NOTICES: Final = 3
 _OPEN_DEEDS: Final = 1_000
+REMEMBERED_IDS: Final = 10_000
 
 
 @dataclass(frozen=True, slots=True)
 class End:
-    """How something asked of a relay ended. `at`: receipt of the answer, None when none came."""
+    """How something asked of a relay ended. `at`: receipt of the answer, None when none came; status: a close code."""
 
-    outcome: Outcome
+    judgement: Judgement
     at: int | None = None
-    failure: Failure | None = None
-    layer: FailureLayer | None = None
-    reason: str = ""
     status: int | None = None
     event: Event | None = None
+
+    @property
+    def outcome(self) -> Outcome:
+        """What it proves."""
+        return self.judgement.outcome
 
 
 class Lost(Exception):
     """The connection is gone; `end` says how, for the connection's row and for everything in flight on it."""
 
     def __init__(self, end: End) -> None:
-        super().__init__(end.reason)
+        super().__init__(end.judgement.reason)
         self.end = end
 
 
@@ -110,17 +117,16 @@ class Question:
             self.false_event = str(error) or "no event"
             return
         if self.wanted.is_it(event):
-            self.end(End(Outcome.VISIBLE, at, event=event))
+            self.end(End(Judgement(Outcome.VISIBLE), at, event=event))
         else:
             self.unasked += 1
 
     def eose(self, at: int) -> None:
         """All that is stored has come: proof of absence, unless the relay lied on the way."""
         if self.false_event:
-            reason = f"the relay sent a false event: {self.false_event}"
-            self.end(End(Outcome.UNKNOWN, at, Failure.BAD_EVENT, FailureLayer.NOSTR, reason))
+            self.end(End(false_event(f"sent a false event: {self.false_event}"), at))
         else:
-            self.end(End(Outcome.ABSENT, at))
+            self.end(End(Judgement(Outcome.ABSENT), at))
 
     def heard(self) -> dict[str, object]:
         """What goes into the row's detail."""
@@ -150,6 +156,39 @@ class Feed:
     false_event: bool = False
 
 
+@dataclass(frozen=True, slots=True)
+class Seen:
+    """A verified 30312 event that a subscription brought, new to it.
+
+    `alive_at`: the last instant at which the socket was known alive and silent, 0 when there is none since subscribing
+    (the event was stored before, or no answered ping lies in between). `received_at`: its receipt. Both ns UTC.
+    """
+
+    event: Event
+    alive_at: int
+    received_at: int
+
+
+@dataclass(slots=True)
+class Subscription:
+    """What is followed on every connection, and the ids already seen."""
+
+    filters: Mapping[str, Any]
+    trace_of: Callable[[Event], Trace | None]
+    on_seen: Callable[[Seen], None] | None
+    seen: OrderedDict[str, None] = field(default_factory=OrderedDict)
+
+    def knows(self, event_id: object) -> bool:
+        """Whether it brought this event before."""
+        return isinstance(event_id, str) and event_id in self.seen  # a relay can send anything
+
+    def remember(self, event_id: str) -> None:
+        """Know an event from now on, at the cost of the oldest."""
+        self.seen[event_id] = None
+        if len(self.seen) > REMEMBERED_IDS:
+            self.seen.popitem(last=False)
+
+
 @dataclass(slots=True)
 class Ping:
     """One of our pings, both instants ns UTC; `answered_at` None while no pong came."""
@@ -160,9 +199,10 @@ class Ping:
 
 @dataclass(slots=True)
 class Link:
-    """One open connection and everything in flight on it."""
+    """One open connection and everything in flight on it. `heard_at`: the last sign of life, ns UTC."""
 
     ws: ClientConnection
+    clock: Clock
     opened_at: int
     heard_at: int
     used: bool = False
@@ -200,16 +240,25 @@ class Link:
         else:
             deed.ended.set_result(end)
 
-    def oldest_unanswered(self) -> Ping | None:
-        """The ping that has waited longest for its pong."""
-        return next((ping for ping in self.pings if ping.answered_at is None), None)
-
     def alive_before(self, at: int, since: int) -> Ping | None:
         """The latest answered ping sent after `since` and not after `at`."""
         for ping in reversed(self.pings):
             if ping.answered_at is not None and since < ping.sent_at <= at:
                 return ping
         return None
+
+    async def exchange(self, text: str, ended: asyncio.Future[End], timeout_s: float) -> tuple[int, End | None]:
+        """Send and wait: when it left, and how it ended, None when our timer did. `ended` is done or cancelled then."""
+        sent_at = self.clock.now()
+        try:
+            with suppress(TimeoutError, ConnectionClosed):  # closed: the reader ends everything in flight and says why
+                async with asyncio.timeout(timeout_s):
+                    await self.ws.send(text)
+            left = timeout_s - (self.clock.now() - sent_at) / SECOND_NS
+            await asyncio.wait([ended], timeout=max(0.0, left))
+            return sent_at, ended.result() if ended.done() else None
+        finally:
+            ended.cancel()  # from now on an OK is late, also when we are being cancelled
 
     async def say(self, text: str) -> None:
         """Send something that asks for no answer; a connection that does not take it is the reader's business."""
@@ -224,6 +273,44 @@ class Link:
                 await self.ws.close()
         self.ws.transport.abort()
         await self.ws.wait_closed()
+
+    async def read(self) -> None:
+        """Hear whatever comes, until the connection is lost: raises Lost."""
+        while True:
+            try:
+                data = await self.ws.recv(decode=False)
+            except ConnectionClosed as error:
+                judgement, code = closed(error)
+                raise Lost(End(judgement, status=code)) from None
+            at = self.heard_at = self.clock.now()
+            self.hear(at, nostr.read_frame(data))
+
+    async def keep_pinging(self, every_s: float, pong_timeout_s: float) -> None:
+        """Ping at once and then every `every_s`. Raises Lost when one stays unanswered for `pong_timeout_s`."""
+        due, patience = self.clock.now(), round(pong_timeout_s * SECOND_NS)
+        while True:
+            if self.clock.now() >= due:
+                due = self.clock.now() + round(every_s * SECOND_NS)
+                await self._ping(pong_timeout_s)
+            oldest = next((ping for ping in self.pings if ping.answered_at is None), None)
+            await self.clock.until(min(due, oldest.sent_at + patience) if oldest else due)
+            if oldest and oldest.answered_at is None and self.clock.now() >= oldest.sent_at + patience:
+                await asyncio.sleep(0.05)  # after a blocked loop the pong may lie in the socket, unread
+                if oldest.answered_at is None:
+                    raise Lost(End(timed_out(pong_timeout_s, FailureLayer.WS, "pong")))
+
+    async def _ping(self, pong_timeout_s: float) -> None:
+        ping = Ping(self.clock.now())
+
+        def answered(pong: asyncio.Future[float]) -> None:
+            if not pong.cancelled() and pong.exception() is None:
+                ping.answered_at = self.heard_at = self.clock.now()
+
+        self.pings.append(ping)
+        with suppress(ConnectionClosed, TimeoutError):  # closed: the reader says how; full: no pong will say it
+            async with asyncio.timeout(pong_timeout_s):
+                pong = asyncio.ensure_future(await self.ws.ping())
+                pong.add_done_callback(answered)
 
     def hear(self, at: int, frame: nostr.RelayFrame) -> None:
         """Let a frame received at `at` end or feed what it speaks of. A frame about nothing we asked is passed over."""
@@ -274,36 +361,25 @@ class Link:
 
 def _ok_end(at: int, frame: nostr.Ok) -> End:
     if frame.accepted:
-        return End(Outcome.ACCEPTED, at, reason=frame.reason)
-    failure = Failure.AUTH_REQUIRED if asks_auth(frame.reason) else Failure.RELAY_REFUSED
-    return End(Outcome.REFUSED, at, failure, FailureLayer.NOSTR, frame.reason or "OK false, no reason given")
+        return End(Judgement(Outcome.ACCEPTED, reason=frame.reason), at)
+    return _refused(at, Failure.RELAY_REFUSED, frame.reason or "OK false, no reason given")
 
 
 def closed_end(at: int, reason: str) -> End:
     """CLOSED: refused, in the relay's words."""
-    failure = Failure.AUTH_REQUIRED if asks_auth(reason) else Failure.RELAY_CLOSED
-    return End(Outcome.REFUSED, at, failure, FailureLayer.NOSTR, reason or "CLOSED, no reason given")
+    return _refused(at, Failure.RELAY_CLOSED, reason or "CLOSED, no reason given")
+
+
+def _refused(at: int, failure: Failure, reason: str) -> End:
+    named = Failure.AUTH_REQUIRED if asks_auth(reason) else failure
+    return End(Judgement(Outcome.REFUSED, named, FailureLayer.NOSTR, reason), at)
+
+
+def false_event(what: str) -> Judgement:
+    """A relay that lies proves nothing."""
+    return Judgement(Outcome.UNKNOWN, Failure.BAD_EVENT, FailureLayer.NOSTR, f"the relay {what}")
 
 
 def asks_auth(reason: str) -> bool:
     """Whether a CLOSED or OK false wants NIP-42 first."""
     return reason.startswith("auth-required")
-
-
-def own_timer(timeout_s: float, awaited: str) -> End:
-    """Our patience ended, which proves nothing."""
-    reason = f"no {awaited} within {timeout_s:g} s by our own timer"
-    return End(Outcome.UNKNOWN, None, Failure.TIMEOUT, FailureLayer.NOSTR, reason)
-
-
-def lost_end(error: ConnectionClosed) -> End:
-    """How a connection was lost; `status` is the close code, 1006 where none was sent (RFC 6455, 7.1.5)."""
-    if error.rcvd is not None:
-        code, failure, reason = error.rcvd.code, Failure.CLOSED, f"closed by the relay: {error.rcvd}"
-    elif error.sent is not None:
-        code, failure, reason = error.sent.code, Failure.PROTOCOL, f"closed by us: {error.sent}"
-    elif isinstance(error.__cause__, ConnectionResetError):
-        code, failure, reason = 1006, Failure.RESET, "the connection was reset"
-    else:
-        code, failure, reason = 1006, Failure.CLOSED, "closed without a close frame"
-    return End(Outcome.UNKNOWN, None, failure, FailureLayer.WS, reason, code)

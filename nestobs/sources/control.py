@@ -2,7 +2,8 @@
 
 The control is a TCP address that has nothing to do with the deployment (`control = "host:port"` of a target). It is
 tried when an attempt fails before any answer came, at most once in `QUIET_S`. A control that cannot be reached either
-leaves a `probe_error` row, which marks the intervals around it; the attempt's own row stays `unknown`.
+leaves a `probe_error` row, which marks the intervals around it; the attempt's own row stays `unknown`. A control that
+could not even be tried (no file descriptor left) says so, and nothing of the network.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ from typing import Final
 from nestobs.errors import UsageError
 from nestobs.observation.duration import SECOND_NS
 from nestobs.observation.schema import Failure, FailureLayer, Observation, Operation, Outcome, Source
+from nestobs.sources.failures import Judgement, named
 from nestobs.sources.vantage import NO_TRACE, Vantage
 
 QUIET_S: Final = 2.0
@@ -53,7 +55,8 @@ class Control:
             async with asyncio.timeout(TIMEOUT_S):
                 _, writer = await asyncio.open_connection(self._host, self._port)
             writer.close()
-        except (OSError, TimeoutError):
+        except Exception as error:  # whatever it is, it has a name
+            why = named(error, stage=FailureLayer.TCP, timeout_s=TIMEOUT_S)
             self._vantage.record(
                 NO_TRACE,
                 sent_at=sent_at,
@@ -61,9 +64,14 @@ class Control:
                 source=Source.CLOCK,
                 target=f"tcp://{self._host}:{self._port}",
                 operation=Operation.STEP,
-                outcome=Outcome.PROBE_ERROR,
-                failure=Failure.NO_NETWORK,
-                failure_layer=FailureLayer.PROBER,
-                reason="the control target cannot be reached either: our own network failed",
                 timeout_s=TIMEOUT_S,
+                **(why if why.outcome is Outcome.PROBE_ERROR else _NO_NETWORK)._asdict(),
             )
+
+
+_NO_NETWORK: Final = Judgement(
+    Outcome.PROBE_ERROR,
+    Failure.NO_NETWORK,
+    FailureLayer.PROBER,
+    "the control target cannot be reached either: our own network failed",
+)

@@ -3,13 +3,12 @@
 One attempt per call, no redirect followed, no proxy, no keepalive by the library. The name is resolved anew each time;
 addresses of both families are tried as RFC 8305 says (Happy Eyeballs), so a dead IPv6 route does not pass for a dead
 relay. The stages are dns, tcp, tls and ws; whatever fails while TLS is being set up is `tls_failed`, a plain-text
-server behind a wss:// address included.
+server behind a wss:// address included (failures.py).
 """
 
 from __future__ import annotations
 
 import asyncio
-import errno
 import socket
 import ssl
 from dataclasses import dataclass, field
@@ -18,18 +17,17 @@ from typing import Any, Final
 
 import aiohappyeyeballs
 from websockets.asyncio.client import ClientConnection, connect
-from websockets.exceptions import InvalidHandshake, InvalidStatus, InvalidURI
+from websockets.exceptions import InvalidStatus, InvalidURI
 from websockets.uri import WebSocketURI, parse_uri
 
 from nestobs.errors import UsageError
 from nestobs.observation.duration import SECOND_NS
-from nestobs.observation.schema import Failure, FailureLayer, Outcome
+from nestobs.observation.schema import FailureLayer
 from nestobs.sources.clock import Clock
+from nestobs.sources.failures import Judgement, answered, named
 
 FRAME_BYTES: Final = 2 * 1024 * 1024
 """A longer message ends the connection: no honest event is near it."""
-
-_OUR_FAULT = (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM)
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,12 +41,9 @@ class Opened:
 
 @dataclass(frozen=True, slots=True)
 class NotOpened:
-    """Why a websocket could not be opened, in an observation's words. `status`, `body`: of an HTTP answer instead."""
+    """Why a websocket could not be opened. `status`, `body`: of an HTTP answer instead."""
 
-    outcome: Outcome
-    failure: Failure
-    layer: FailureLayer
-    reason: str
+    judgement: Judgement
     status: int | None = None
     body: str = ""
 
@@ -121,19 +116,26 @@ def trust(parts: WebSocketURI) -> ssl.SSLContext | None:
 async def dial(
     url: str, *, tls: ssl.SSLContext | None, clock: Clock, timeout_s: float, close_timeout_s: float = 0.5
 ) -> Opened | NotOpened:
-    """One attempt to open `url`, within `timeout_s` over all stages. Never raises for a failure of the world."""
-    progress = _Progress(clock)
+    """One attempt to open `url`, within `timeout_s` over all stages. Raises UsageError for a URL that is none, and
+    nothing for a failure of the world."""
+    progress, parts = _Progress(clock), read_url(url)
     try:
         async with asyncio.timeout(timeout_s):
-            ws = await _open(url, tls, progress, close_timeout_s)
-    except (OSError, InvalidHandshake, ValueError) as error:  # ValueError: a redirect, a name that is no name
-        return _named(error, progress, timeout_s)
+            ws = await _open(url, parts, tls, progress, close_timeout_s)
+    except InvalidStatus as error:
+        status, body = error.response.status_code, bytes(error.response.body or b"")[:160].decode("utf-8", "replace")
+        reason = f"HTTP {status} instead of a websocket"
+        return NotOpened(answered(status, reason, layer=FailureLayer.HTTP), status, " ".join(body.split()))
+    except Exception as error:  # whatever it is, it has a name
+        stage = progress.stage
+        return NotOpened(named(error, progress.broke, stage=stage, timeout_s=timeout_s, awaited="open websocket"))
     host, port, *_ = ws.remote_address or ("", 0)
     return Opened(ws, f"[{host}]:{port}" if ":" in host else f"{host}:{port}", progress.seconds())
 
 
-async def _open(url: str, tls: ssl.SSLContext | None, progress: _Progress, close_timeout_s: float) -> ClientConnection:
-    parts = read_url(url)
+async def _open(
+    url: str, parts: WebSocketURI, tls: ssl.SSLContext | None, progress: _Progress, close_timeout_s: float
+) -> ClientConnection:
     progress.enter(FailureLayer.DNS)
     loop = asyncio.get_running_loop()
     found = await loop.getaddrinfo(parts.host, parts.port, type=socket.SOCK_STREAM)
@@ -154,52 +156,3 @@ async def _open(url: str, tls: ssl.SSLContext | None, progress: _Progress, close
         close_timeout=close_timeout_s,
         max_size=FRAME_BYTES,
     )
-
-
-def _named(error: Exception, progress: _Progress, timeout_s: float) -> NotOpened:  # noqa: PLR0911 - a table
-    """The failure in the closed vocabulary. The order matters: the stage decides before the kind of exception."""
-    stage, root, words = progress.stage, progress.broke or _root(error), _words(error)
-    if isinstance(error, OSError) and error.errno in _OUR_FAULT:
-        return NotOpened(Outcome.PROBE_ERROR, Failure.INTERNAL, FailureLayer.PROBER, f"our own limit: {words}")
-    if isinstance(error, TimeoutError) and stage is not FailureLayer.TLS:
-        return NotOpened(Outcome.UNKNOWN, Failure.TIMEOUT, stage, f"not open within {timeout_s:g} s, stuck in {stage}")
-    if stage is FailureLayer.DNS:
-        return NotOpened(Outcome.UNKNOWN, Failure.DNS, stage, f"the name does not resolve: {words}")
-    if stage is FailureLayer.TLS or isinstance(error, ssl.SSLError):
-        slow = f"not finished within {timeout_s:g} s" if isinstance(error, TimeoutError) else words
-        hint = " (does it speak plain ws:// there?)" if not isinstance(error, ssl.SSLCertVerificationError) else ""
-        return NotOpened(Outcome.UNKNOWN, Failure.TLS, FailureLayer.TLS, f"TLS failed: {slow}{hint}")
-    if isinstance(error, InvalidStatus):
-        return _answered(error)
-    if isinstance(error, ConnectionRefusedError):
-        return NotOpened(Outcome.UNKNOWN, Failure.REFUSED, stage, f"connection refused: {words}")
-    if isinstance(root, ConnectionResetError | ConnectionAbortedError | BrokenPipeError):
-        return NotOpened(Outcome.UNKNOWN, Failure.RESET, stage, f"connection reset: {words}")
-    if isinstance(root, EOFError):
-        return NotOpened(Outcome.UNKNOWN, Failure.CLOSED, stage, f"closed before it was open: {words}")
-    if isinstance(error, OSError):
-        return NotOpened(Outcome.UNKNOWN, Failure.UNREACHABLE, stage, f"unreachable: {words}")
-    return NotOpened(Outcome.UNKNOWN, Failure.PROTOCOL, stage, f"no websocket there: {words}")
-
-
-_REFUSALS = {401: Failure.UNAUTHORISED, 403: Failure.FORBIDDEN, 429: Failure.RATE_LIMITED}
-
-
-def _answered(error: InvalidStatus) -> NotOpened:
-    status = error.response.status_code
-    reason = f"HTTP {status} instead of a websocket"
-    body = " ".join(bytes(error.response.body or b"")[:160].decode("utf-8", "replace").split())
-    if status in _REFUSALS:
-        return NotOpened(Outcome.REFUSED, _REFUSALS[status], FailureLayer.HTTP, reason, status, body)
-    failure = Failure.SERVER_ERROR if status >= 500 else Failure.UNEXPECTED
-    return NotOpened(Outcome.UNKNOWN, failure, FailureLayer.HTTP, reason, status, body)
-
-
-def _root(error: BaseException) -> BaseException:
-    while error.__cause__ is not None:
-        error = error.__cause__
-    return error
-
-
-def _words(error: Exception) -> str:
-    return " ".join(str(error).split()) or type(error).__name__

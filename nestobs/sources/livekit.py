@@ -15,8 +15,7 @@ import asyncio
 import contextlib
 import logging
 import os
-import socket
-import ssl
+from collections.abc import Callable
 from types import TracebackType
 from typing import Any, Final
 from urllib.parse import quote, urlsplit
@@ -27,8 +26,9 @@ from websockets.asyncio.client import ClientConnection
 from nestobs.errors import UsageError
 from nestobs.observation.detail import detail
 from nestobs.observation.duration import SECOND_NS
-from nestobs.observation.schema import Failure, FailureLayer, Observation, Operation, Outcome, Role, Source
+from nestobs.observation.schema import Failure, FailureLayer, Observation, Operation, Outcome, Source
 from nestobs.sources.dial import NotOpened, dial, read_url, trust
+from nestobs.sources.failures import REFUSALS, Judgement, answered, closed, named, timed_out
 from nestobs.sources.vantage import Trace, Vantage
 
 PROTOCOL: Final = 16
@@ -170,13 +170,13 @@ class LiveKit:
         def proof(answer: Any) -> dict[str, Any]:
             found = next((room for room in answer.rooms if room.name == trace.room), None)
             if found is None:
-                return {"outcome": Outcome.ABSENT, "failure": Failure.NOT_FOUND, "reason": "not in the room list"}
-            facts = detail(sid=found.sid, participants=found.num_participants)
+                missing = Judgement(Outcome.ABSENT, Failure.NOT_FOUND, FailureLayer.API, "not in the room list")
+                return missing._asdict()
             return {
                 "outcome": Outcome.VISIBLE,
                 "remote_at": found.creation_time * SECOND_NS or None,
                 "remote_grain_s": 1.0,
-                "detail": facts,
+                "detail": detail(sid=found.sid, participants=found.num_participants),
             }
 
         call = self._api.room.list_rooms(api.ListRoomsRequest(names=[trace.room]))
@@ -187,7 +187,6 @@ class LiveKit:
 
         For cleaning up; writes no row.
         """
-        import aiohttp
         from livekit import api
 
         if self._api is None:
@@ -195,7 +194,7 @@ class LiveKit:
         try:
             async with asyncio.timeout(self.timeout_s):
                 answer = await self._api.room.list_rooms(api.ListRoomsRequest())
-        except (TimeoutError, OSError, ValueError, aiohttp.ClientError, api.TwirpError):
+        except Exception:  # of what it fails with there is no row
             return None
         return {room.name: room.creation_time * SECOND_NS for room in answer.rooms}
 
@@ -207,82 +206,49 @@ class LiveKit:
         return await self._twirp(trace, Operation.DELETE, call, lambda _: {"outcome": Outcome.ACCEPTED}, **options)
 
     async def _twirp(
-        self, trace: Trace, operation: Operation, call: Any, proof: Any, *, planned_at: int | None = None
+        self, trace: Trace, operation: Operation, call: Any, proof: Callable[[Any], dict[str, Any]], **options: Any
     ) -> Observation:
-        import aiohttp
         from livekit import api
 
-        clock = self._vantage.clock
-        sent_at = clock.now()
+        sent_at = self._vantage.clock.now()
         try:
             async with asyncio.timeout(self.timeout_s):
                 found = proof(await call)
         except api.TwirpError as error:
-            refusal = _REFUSALS.get(error.status)
-            found = {
-                "outcome": Outcome.REFUSED if refusal else Outcome.UNKNOWN,
-                "status": error.status,
-                "failure": refusal or Failure.SERVER_ERROR,
-                "failure_layer": FailureLayer.API,
-                "reason": f"{error.code}: LiveKit refused the call; is the key right?"
-                if refusal
-                else f"{error.code}"[:200],
-            }
-        except TimeoutError:
-            found = _unknown(Failure.TIMEOUT, FailureLayer.HTTP, f"no answer within {self.timeout_s:g} s")
-        except (aiohttp.ClientError, OSError, ValueError) as error:  # ValueError: a name that no resolver takes
-            found = _connection_failure(error)
-        if "failure" in found and "failure_layer" not in found:
-            found["failure_layer"] = FailureLayer.API
+            wrong_key = ": LiveKit refused the call; is the key right?" if error.status in REFUSALS else ""
+            found = answered(error.status, f"{error.code}{wrong_key}"[:200])._asdict() | {"status": error.status}
+        except Exception as error:  # whatever it is, it has a name
+            found = named(error, stage=FailureLayer.HTTP, timeout_s=self.timeout_s)._asdict()
+        return self._row(trace, operation, sent_at, found, **options)
+
+    def _row(
+        self, trace: Trace, operation: Operation, sent_at: int, found: dict[str, Any], **options: Any
+    ) -> Observation:
+        """Write what was found now. `options`: other fields of the row, `timeout_s` where it is not the usual one."""
         return self._vantage.record(
             trace,
             source=Source.LIVEKIT,
             target=self.url,
             operation=operation,
-            planned_at=planned_at,
             sent_at=sent_at,
-            received_at=clock.now(),
-            timeout_s=self.timeout_s,
-            **found,
+            received_at=self._vantage.clock.now(),
+            **{"timeout_s": self.timeout_s, **options, **found},
         )
 
     async def signal(
-        self,
-        trace: Trace,
-        token: str,
-        *,
-        role: Role = Role.OBSERVER,
-        planned_at: int | None = None,
-        timeout_s: float | None = None,
-        attempt_group: str = "",
-        attempt_no: int = 1,
+        self, trace: Trace, token: str, *, timeout_s: float | None = None, **options: Any
     ) -> tuple[Observation, Session | None]:
         """Open the signalling socket with `token`. The session, still open, is None unless `visible`."""
         timeout_s = self.timeout_s if timeout_s is None else timeout_s
-        clock = self._vantage.clock
-        sent_at = clock.now()
+        sent_at = self._vantage.clock.now()
         session: Session | None = None
         try:
             async with asyncio.timeout(timeout_s):
                 found, socket = await self._handshake(token, timeout_s)
             session = None if socket is None else Session(socket)
         except TimeoutError:
-            found = _unknown(Failure.TIMEOUT, FailureLayer.SIGNAL, f"no JoinResponse within {timeout_s:g} s")
-        row = self._vantage.record(
-            trace,
-            source=Source.LIVEKIT,
-            target=self.url,
-            operation=Operation.SIGNAL,
-            role=role,
-            planned_at=planned_at,
-            sent_at=sent_at,
-            received_at=clock.now(),
-            timeout_s=timeout_s,
-            attempt_group=attempt_group,
-            attempt_no=attempt_no,
-            **found,
-        )
-        return row, session
+            found = timed_out(timeout_s, FailureLayer.SIGNAL, "JoinResponse")._asdict()
+        return self._row(trace, Operation.SIGNAL, sent_at, found, timeout_s=timeout_s, **options), session
 
     async def _handshake(self, token: str, timeout_s: float) -> tuple[dict[str, Any], ClientConnection | None]:
         from livekit.protocol.rtc import SignalResponse
@@ -295,14 +261,11 @@ class LiveKit:
         try:
             message = await socket.recv()
             answer = SignalResponse.FromString(message if isinstance(message, bytes) else message.encode())
-        except (websockets.WebSocketException, OSError):
+        except Exception as error:  # whatever it is, it has a name
             await socket.close()
-            return _unknown(Failure.CLOSED, FailureLayer.SIGNAL, "closed before the JoinResponse"), None
-        except Exception as error:  # protobuf's DecodeError has no one importable name in all its backends
-            await socket.close()
-            return _unknown(
-                Failure.PROTOCOL, FailureLayer.SIGNAL, f"not a signal message ({type(error).__name__})"
-            ), None
+            layer = FailureLayer.SIGNAL
+            why = closed(error)[0] if isinstance(error, websockets.ConnectionClosed) else named(error, stage=layer)
+            return why._replace(failure_layer=layer)._asdict(), None
         except asyncio.CancelledError:
             await asyncio.shield(socket.close())
             raise
@@ -316,14 +279,7 @@ class LiveKit:
         return {"outcome": Outcome.VISIBLE, "software": f"livekit {version}"[:80], "detail": facts}, socket
 
     async def media(
-        self,
-        trace: Trace,
-        token: str,
-        *,
-        role: Role = Role.OBSERVER,
-        timeout_s: float | None = None,
-        attempt_group: str = "",
-        attempt_no: int = 1,
+        self, trace: Trace, token: str, *, timeout_s: float | None = None, **options: Any
     ) -> tuple[Observation, Session | None]:
         """Connect media with the RTC library. The session, still open, is None unless `visible`."""
         os.putenv("RUST_LOG", "off")  # what the library says by itself while Python is ending
@@ -331,9 +287,8 @@ class LiveKit:
 
         logging.getLogger("livekit").disabled = True  # its own words may hold the URL with the token
         timeout_s = self.timeout_s if timeout_s is None else timeout_s
-        clock = self._vantage.clock
         room = rtc.Room()
-        sent_at = clock.now()
+        sent_at = self._vantage.clock.now()
         connecting = asyncio.ensure_future(room.connect(self.url, token, rtc.RoomOptions(auto_subscribe=False)))
         session: Session | None = None
         try:
@@ -342,27 +297,15 @@ class LiveKit:
             found: dict[str, Any] = {"outcome": Outcome.VISIBLE}
             session = Session(None, room)
         except TimeoutError:
-            found = _unknown(Failure.TIMEOUT, FailureLayer.ICE, f"media not connected within {timeout_s:g} s")
+            found = timed_out(timeout_s, FailureLayer.ICE, "media")._asdict()
             self._give_up(connecting, room)
         except asyncio.CancelledError:
             self._give_up(connecting, room)
             raise
         except rtc.ConnectError as error:
             found = _media_failure(str(error))
-        row = self._vantage.record(
-            trace,
-            source=Source.LIVEKIT,
-            target=self.url,
-            operation=Operation.MEDIA,
-            role=role,
-            sent_at=sent_at,
-            received_at=clock.now(),
-            timeout_s=timeout_s,
-            attempt_group=attempt_group,
-            attempt_no=attempt_no,
-            **found | {"detail": detail(tries_inside_at_most=RTC_TRIES)},
-        )
-        return row, session
+        found["detail"] = detail(tries_inside_at_most=RTC_TRIES)
+        return self._row(trace, Operation.MEDIA, sent_at, found, timeout_s=timeout_s, **options), session
 
     def _give_up(self, connecting: asyncio.Future[None], room: Any) -> None:
         """The RTC library goes on by itself after we have stopped waiting: when it gets in, it leaves at once."""
@@ -378,7 +321,7 @@ class LiveKit:
 
 
 def _unknown(failure: Failure, layer: FailureLayer, reason: str) -> dict[str, Any]:
-    return {"outcome": Outcome.UNKNOWN, "failure": failure, "failure_layer": layer, "reason": reason}
+    return Judgement(Outcome.UNKNOWN, failure, layer, reason)._asdict()
 
 
 def _media_failure(said: str) -> dict[str, Any]:
@@ -389,34 +332,12 @@ def _media_failure(said: str) -> dict[str, Any]:
     return _unknown(Failure.ICE, FailureLayer.ICE, f"media failed: {words}")
 
 
-_REFUSALS: Final = {401: Failure.UNAUTHORISED, 403: Failure.FORBIDDEN, 429: Failure.RATE_LIMITED}
-
-
 def _signal_failure(failed: NotOpened) -> dict[str, Any]:
+    judgement = failed.judgement
     if failed.status == 404:
         gone = "room" in failed.body
         outcome, failure = (Outcome.ABSENT, Failure.NOT_FOUND) if gone else (Outcome.UNKNOWN, Failure.WRONG_PATH)
-    else:
-        outcome, failure = failed.outcome, failed.failure
-    layer = FailureLayer.SIGNAL if failed.status is not None or failure is Failure.TIMEOUT else failed.layer
-    return {
-        "outcome": outcome,
-        "status": failed.status,
-        "failure": failure,
-        "failure_layer": layer,
-        "reason": failed.body or failed.reason,
-    }
-
-
-def _connection_failure(error: BaseException) -> dict[str, Any]:
-    """The failure of a call that never got an answer. The library's text is left out: it may hold the URL."""
-    chain = [error, error.__cause__, error.__context__, getattr(error, "os_error", None)]
-    if any(isinstance(found, socket.gaierror | UnicodeError) for found in chain):
-        return _unknown(Failure.DNS, FailureLayer.DNS, "the host name does not resolve")
-    if any(isinstance(found, ssl.SSLError) for found in chain):
-        return _unknown(Failure.TLS, FailureLayer.TLS, "TLS failed: does it speak plain ws? give --livekit ws://…")
-    if any(isinstance(found, ConnectionRefusedError) for found in chain):
-        return _unknown(Failure.REFUSED, FailureLayer.TCP, "connection refused: is the server running?")
-    if any(isinstance(found, ConnectionResetError) for found in chain):
-        return _unknown(Failure.RESET, FailureLayer.TCP, "the connection was reset")
-    return _unknown(Failure.UNREACHABLE, FailureLayer.TCP, "the host cannot be reached")
+        judgement = judgement._replace(outcome=outcome, failure=failure)
+    if failed.status is not None or judgement.failure is Failure.TIMEOUT:
+        judgement = judgement._replace(failure_layer=FailureLayer.SIGNAL)
+    return judgement._replace(reason=failed.body or judgement.reason)._asdict() | {"status": failed.status}

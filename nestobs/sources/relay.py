@@ -25,10 +25,9 @@ from __future__ import annotations
 import asyncio
 import json
 import random
-from collections import OrderedDict
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from functools import partial
 from types import TracebackType
 from typing import Any, Final
@@ -48,19 +47,20 @@ from nestobs.sources.connection import (
     Lost,
     Ping,
     Question,
+    Seen,
+    Subscription,
     Wanted,
     asks_auth,
     closed_end,
-    lost_end,
-    own_timer,
+    false_event,
 )
 from nestobs.sources.dial import NotOpened, Opened, dial, read_url, trust
+from nestobs.sources.failures import Judgement, intended, ours, timed_out
 from nestobs.sources.vantage import NO_TRACE, Trace, Vantage
 
 PUSH_MARGIN_S: Final = 1.0
 """How long a relay may take to push a new event over a living socket: the assumption under every pushed lower bound."""
 
-REMEMBERED_IDS: Final = 10_000
 FIRST_PAUSE_S: Final = 0.25
 LONGEST_PAUSE_S: Final = 10.0
 SETTLED_S: Final = 10.0
@@ -72,39 +72,8 @@ _AUTH_TIMEOUT_S: Final = 2.0
 _LAST_SECOND: Final = 2**63 // SECOND_NS  # a stamp beyond it is no ns in 64 bits, and no honest one
 
 
-@dataclass(frozen=True, slots=True)
-class Seen:
-    """A verified 30312 event that a subscription brought, new to it.
-
-    `alive_at`: the last instant at which the socket was known alive and silent, 0 when there is none since subscribing
-    (the event was stored before, or no ping fits PUSH_MARGIN_S). `received_at`: its receipt. Both ns UTC.
-    """
-
-    event: Event
-    alive_at: int
-    received_at: int
-
-
-@dataclass(slots=True)
-class _Subscription:
-    """What is followed on every connection, and the ids already seen."""
-
-    filters: Mapping[str, Any]
-    trace_of: Callable[[Event], Trace | None]
-    on_seen: Callable[[Seen], None] | None
-    seen: OrderedDict[str, None] = field(default_factory=OrderedDict)
-
-    def knows(self, event_id: object) -> bool:
-        return isinstance(event_id, str) and event_id in self.seen  # a relay can send anything
-
-    def remember(self, event_id: str) -> None:
-        self.seen[event_id] = None
-        if len(self.seen) > REMEMBERED_IDS:
-            self.seen.popitem(last=False)
-
-
-_OURS = End(Outcome.PROBE_ERROR, None, Failure.CLOSED, FailureLayer.PROBER, "we ended the connection ourselves")
-_NOT_YET = End(Outcome.UNKNOWN, None, Failure.CLOSED, FailureLayer.WS, "not connected yet")
+_OURS = End(Judgement(Outcome.PROBE_ERROR, Failure.CLOSED, FailureLayer.PROBER, "we ended the connection ourselves"))
+_NOT_YET = End(Judgement(Outcome.UNKNOWN, Failure.CLOSED, FailureLayer.WS, "not connected yet"))
 
 
 def _pauses() -> Iterator[float]:
@@ -140,8 +109,8 @@ class Relay:
         self._link: Link | None = None
         self._up = asyncio.Event()
         self._down = _NOT_YET
-        self._subscriptions: list[_Subscription] = []
-        self._unfollowed: asyncio.Queue[_Subscription] = asyncio.Queue()  # of the present connection
+        self._subscriptions: list[Subscription] = []
+        self._unfollowed: asyncio.Queue[Subscription] = asyncio.Queue()  # of the present connection
         self._task: asyncio.Task[None] | None = None
 
     async def __aenter__(self) -> Relay:
@@ -224,10 +193,8 @@ class Relay:
         link.questions[name] = question
         end: End | None = None
         try:
-            sent_at, end = await self._exchange(
-                link, nostr.req(name, wanted.asked()), question.ended, fields["timeout_s"]
-            )
-            end = end or own_timer(fields["timeout_s"], "answer")
+            sent_at, end = await link.exchange(nostr.req(name, wanted.asked()), question.ended, fields["timeout_s"])
+            end = end or End(timed_out(fields["timeout_s"], FailureLayer.NOSTR))
             row = self._row(
                 trace,
                 _read_back_end(end) if fields["operation"] is Operation.READ_BACK else end,
@@ -243,21 +210,6 @@ class Relay:
                 await link.say(nostr.close(name))
         return row, end.event
 
-    async def _exchange(
-        self, link: Link, text: str, ended: asyncio.Future[End], timeout_s: float
-    ) -> tuple[int, End | None]:
-        """Send and wait: when it left, and how it ended, None when our timer did."""
-        sent_at = self._clock.now()
-        try:
-            with suppress(TimeoutError, ConnectionClosed):  # closed: the reader ends everything in flight and says why
-                async with asyncio.timeout(timeout_s):
-                    await link.ws.send(text)
-            left = timeout_s - (self._clock.now() - sent_at) / SECOND_NS
-            await asyncio.wait([ended], timeout=max(0.0, left))
-            return sent_at, ended.result() if ended.done() else None
-        finally:
-            ended.cancel()  # from now on an OK is late, also when we are being cancelled
-
     def _row(self, trace: Trace, end: End, fields: Mapping[str, Any], **more: Any) -> Observation:
         """Write the row of something that ended."""
         stamp = {}
@@ -267,19 +219,15 @@ class Relay:
             trace,
             target=self.url,
             received_at=end.at,
-            outcome=end.outcome,
             status=end.status,
-            failure=end.failure,
-            failure_layer=end.layer,
-            reason=end.reason,
-            **{"source": Source.RELAY, **stamp, **fields, **more},
+            **{"source": Source.RELAY, **end.judgement._asdict(), **stamp, **fields, **more},
         )
 
     def _not_connected(self) -> End:
-        down = self._down
+        down = self._down.judgement
         outcome = Outcome.PROBE_ERROR if down.outcome is Outcome.PROBE_ERROR else Outcome.UNKNOWN
-        reason = down.reason if down is _NOT_YET else f"not connected: {down.reason}"
-        return replace(down, outcome=outcome, at=None, status=None, reason=reason)
+        reason = down.reason if self._down is _NOT_YET else f"not connected: {down.reason}"
+        return End(down._replace(outcome=outcome, reason=reason))
 
     async def _authenticate(self, link: Link | None) -> bool:
         """Answer the relay's challenge, once per challenge; whether it may now be asked again (NIP-42)."""
@@ -291,7 +239,7 @@ class Relay:
             now_s = self._clock.now() // SECOND_NS
             text = nostr.relay_auth(self._keys, relay=self.url, challenge=link.challenge, created_at=now_s)
             ended = link.expect_ok(json.loads(text)[1]["id"], late=lambda end: None)
-            _, end = await self._exchange(link, text, ended, _AUTH_TIMEOUT_S)
+            _, end = await link.exchange(text, ended, _AUTH_TIMEOUT_S)
             link.authenticated = end is None or end.outcome is Outcome.ACCEPTED  # not every relay says OK to AUTH
             link.challenge = ""
             return link.authenticated
@@ -325,8 +273,7 @@ class Relay:
             "attempt_no": attempt_no,
             "timeout_s": timeout_s,
         }
-        intent = End(Outcome.UNKNOWN, None, Failure.INTENT, FailureLayer.PROBER, "about to publish")
-        self._row(trace, intent, fields, sent_at=self._clock.now(), detail=detail(**_facts(event)))
+        self._row(trace, End(intended("publish")), fields, sent_at=self._clock.now(), detail=detail(**_facts(event)))
         row = await self._hand_over(trace, event, fields)
         if row.failure is Failure.AUTH_REQUIRED:
             await self._authenticate(self._link)
@@ -345,8 +292,8 @@ class Relay:
             self._row(trace, end, fields, sent_at=sent_at, detail=detail(**facts, late=True))
 
         ended = link.expect_ok(event.id, late)
-        sent_at, end = await self._exchange(link, nostr.publish(event), ended, fields["timeout_s"])
-        end = end or own_timer(fields["timeout_s"], "OK")
+        sent_at, end = await link.exchange(nostr.publish(event), ended, fields["timeout_s"])
+        end = end or End(timed_out(fields["timeout_s"], FailureLayer.NOSTR, "OK"))
         return self._row(trace, end, fields, sent_at=sent_at, detail=detail(**facts))
 
     async def _read_back(self, trace: Trace, event: Event, published: str, timeout_s: float) -> None:
@@ -381,7 +328,7 @@ class Relay:
         edit is a new id. CLOSED is a row and the subscription is asked for again, after AUTH or a growing pause. An
         error in either callback is a `probe_error` row; the watching goes on.
         """
-        subscription = _Subscription(dict(filters), trace_of, on_seen)
+        subscription = Subscription(dict(filters), trace_of, on_seen)
         self._subscriptions.append(subscription)
         self._unfollowed.put_nowait(subscription)
 
@@ -390,7 +337,7 @@ class Relay:
         while True:
             tasks.create_task(self._follow(link, await unfollowed.get()))
 
-    async def _follow(self, link: Link, subscription: _Subscription) -> None:
+    async def _follow(self, link: Link, subscription: Subscription) -> None:
         pauses = _pauses()
         push = partial(self._pushed, link, subscription)
         group, attempt_no = self._vantage.new_id(), 1
@@ -411,7 +358,7 @@ class Relay:
             if not (asks_auth(reason) and not link.authenticated and await self._authenticate(link)):
                 await self._clock.until(self._clock.now() + round(next(pauses) * SECOND_NS))
 
-    def _pushed(self, link: Link, subscription: _Subscription, feed: Feed, at: int, raw: Mapping[str, Any]) -> None:
+    def _pushed(self, link: Link, subscription: Subscription, feed: Feed, at: int, raw: Mapping[str, Any]) -> None:
         if subscription.knows(raw.get("id")):
             return
         try:
@@ -438,20 +385,21 @@ class Relay:
         fields = {"operation": Operation.SUBSCRIBE, "connection_reused": True}
         if ping is not None:
             known = detail(known_by="answered ping, then silence", push_margin_s=PUSH_MARGIN_S, event_id=event.id)
-            self._row(trace, End(Outcome.ABSENT, ping.answered_at), fields, sent_at=ping.sent_at, detail=known)
-        self._row(trace, End(Outcome.VISIBLE, at, event=event), fields, sent_at=at, detail=detail(**_facts(event)))
+            self._row(
+                trace, End(Judgement(Outcome.ABSENT), ping.answered_at), fields, sent_at=ping.sent_at, detail=known
+            )
+        seen = End(Judgement(Outcome.VISIBLE), at, event=event)
+        self._row(trace, seen, fields, sent_at=at, detail=detail(**_facts(event)))
 
     def _false_push(self, feed: Feed, at: int, error: MalformedEvent) -> None:
         """One row per subscription and connection: a relay that lies does so as often as it likes."""
         if not feed.false_event:
             feed.false_event = True
-            reason = f"the relay pushed a false event: {error}"
-            end = End(Outcome.UNKNOWN, at, Failure.BAD_EVENT, FailureLayer.NOSTR, reason)
+            end = End(false_event(f"pushed a false event: {error}"), at)
             self._row(NO_TRACE, end, {"operation": Operation.SUBSCRIBE}, sent_at=at)
 
     def _callback_failed(self, event: Event, at: int, error: Exception) -> None:
-        reason = f"our own callback failed: {type(error).__name__}: {error}"
-        end = End(Outcome.PROBE_ERROR, at, Failure.INTERNAL, FailureLayer.PROBER, reason)
+        end = End(ours("our own callback failed", error), at)
         self._row(NO_TRACE, end, {"operation": Operation.SUBSCRIBE}, sent_at=at, detail=detail(**_facts(event)))
 
     # The connection
@@ -462,7 +410,8 @@ class Relay:
             opened = await self._connect(group, attempt_no)
             attempt_no += 1
             if isinstance(opened, Opened):
-                link = Link(opened.ws, self._clock.now(), self._clock.now())
+                now = self._clock.now()
+                link = Link(opened.ws, self._clock, opened_at=now, heard_at=now)
                 await self._serve(link)
                 group, attempt_no = self._vantage.new_id(), 1
                 if self._clock.now() - link.opened_at > SETTLED_S * SECOND_NS:
@@ -483,13 +432,13 @@ class Relay:
         }
         if isinstance(found, NotOpened):
             answered = at if found.status is not None else None
-            self._down = End(found.outcome, answered, found.failure, found.layer, found.reason, found.status)
+            self._down = End(found.judgement, answered, found.status)
             self._row(NO_TRACE, self._down, fields)
         else:
             headers = found.ws.response.headers if found.ws.response else {}
             fields["software"] = str(headers.get("Server", ""))[:100]
             fields["detail"] = detail(address=found.address, **found.stages)
-            self._row(NO_TRACE, End(Outcome.ACCEPTED, at), fields)
+            self._row(NO_TRACE, End(Judgement(Outcome.ACCEPTED), at), fields)
         return found
 
     async def _serve(self, link: Link) -> None:
@@ -502,8 +451,8 @@ class Relay:
         self._up.set()
         try:
             async with asyncio.TaskGroup() as tasks:
-                tasks.create_task(self._read(link))
-                tasks.create_task(self._ping(link))
+                tasks.create_task(link.read())
+                tasks.create_task(link.keep_pinging(self._ping_s, self._pong_timeout_s))
                 tasks.create_task(self._follow_all(link, tasks))
         except* Lost as lost:
             end = _first(lost).end
@@ -520,43 +469,6 @@ class Relay:
         fields = {"operation": Operation.CONNECT, "connection_reused": True}
         lived = detail(lived_s=(now - link.opened_at) / SECOND_NS, lost=True)
         self._row(NO_TRACE, replace(end, at=now), fields, sent_at=link.heard_at, detail=lived)
-
-    async def _read(self, link: Link) -> None:
-        while True:
-            try:
-                data = await link.ws.recv(decode=False)
-            except ConnectionClosed as error:
-                raise Lost(lost_end(error)) from None
-            at = link.heard_at = self._clock.now()
-            link.hear(at, nostr.read_frame(data))
-
-    async def _ping(self, link: Link) -> None:
-        """Ping every `ping_s`; the connection is lost when one stays unanswered for `pong_timeout_s`."""
-        due, patience = self._clock.now(), round(self._pong_timeout_s * SECOND_NS)
-        while True:
-            if self._clock.now() >= due:
-                due = self._clock.now() + round(self._ping_s * SECOND_NS)
-                await self._send_ping(link)
-            oldest = link.oldest_unanswered()
-            await self._clock.until(min(due, oldest.sent_at + patience) if oldest else due)
-            if oldest and oldest.answered_at is None and self._clock.now() >= oldest.sent_at + patience:
-                await asyncio.sleep(0.05)  # after a blocked loop the pong may lie in the socket, unread
-                if oldest.answered_at is None:
-                    reason = f"no pong within {self._pong_timeout_s:g} s"
-                    raise Lost(End(Outcome.UNKNOWN, None, Failure.TIMEOUT, FailureLayer.WS, reason))
-
-    async def _send_ping(self, link: Link) -> None:
-        ping = Ping(self._clock.now())
-
-        def answered(pong: asyncio.Future[float]) -> None:
-            if not pong.cancelled() and pong.exception() is None:
-                ping.answered_at = link.heard_at = self._clock.now()
-
-        link.pings.append(ping)
-        with suppress(ConnectionClosed, TimeoutError):  # closed: the reader says how; full: no pong will say it
-            async with asyncio.timeout(self._pong_timeout_s):
-                pong = asyncio.ensure_future(await link.ws.ping())
-                pong.add_done_callback(answered)
 
     def _raise_if_dead(self) -> None:
         if self._task is None or not self._task.done() or self._task.cancelled():
@@ -582,5 +494,5 @@ def _facts(event: Event | None) -> dict[str, object]:
 def _read_back_end(end: End) -> End:
     if end.outcome is not Outcome.ABSENT:
         return end
-    reason = "OK but not there when read back"
-    return replace(end, failure=Failure.NOT_STORED, layer=FailureLayer.NOSTR, reason=reason)
+    missing = Judgement(end.outcome, Failure.NOT_STORED, FailureLayer.NOSTR, "OK but not there when read back")
+    return replace(end, judgement=missing)

@@ -20,6 +20,7 @@ from nestobs.errors import NestobsError, UsageError
 from nestobs.observation.detail import detail
 from nestobs.observation.duration import SECOND_NS
 from nestobs.observation.schema import Failure, FailureLayer, Observation, Operation, Outcome, Source
+from nestobs.sources.failures import Judgement, ours, words_of
 from nestobs.sources.vantage import NO_TRACE, Trace, Vantage
 
 BODY_BYTES: Final = 64 * 1024
@@ -98,7 +99,7 @@ class Webhooks:
         except (OSError, OverflowError, UnicodeError) as error:
             await runner.cleanup()
             raise UsageError(
-                f"webhooks cannot be received at {self._host}:{self._port} ({_words(error)}): "
+                f"webhooks cannot be received at {self._host}:{self._port} ({words_of(error)}): "
                 "give a port that is free, or 0 to take any, and an address of this machine"
             ) from None
         self._runner = runner
@@ -161,7 +162,7 @@ class Webhooks:
         trace = self._guarded(at, lambda: self._trace_of(said.room)) if said.room else NO_TRACE
         trace = trace or Trace(room=said.room)
         facts = detail(event=said.event, event_id=said.event_id, **said.facts)
-        self._row(trace, when, Outcome.ACCEPTED, status=200, detail=facts, **stamp)
+        self._row(trace, when, outcome=Outcome.ACCEPTED, status=200, detail=facts, **stamp)
         if (call := self._on_event) is not None:
             self._guarded(at, lambda: call(said.event, said.room, at))
 
@@ -178,16 +179,14 @@ class Webhooks:
         except NestobsError:
             raise
         except Exception as error:
-            reason = f"our own callback failed: {type(error).__name__}: {error}"
-            why = {"failure": Failure.INTERNAL, "failure_layer": FailureLayer.PROBER, "reason": reason}
-            self._row(NO_TRACE, (at, at), Outcome.PROBE_ERROR, **why)
+            self._row(NO_TRACE, (at, at), **ours("our own callback failed", error)._asdict())
             return None
 
     def _refused(self, when: _Span, status: int, failure: Failure, reason: str) -> None:
-        why = {"status": status, "failure": failure, "failure_layer": FailureLayer.HTTP, "reason": reason}
-        self._row(NO_TRACE, when, Outcome.REFUSED, **why)
+        why = Judgement(Outcome.REFUSED, failure, FailureLayer.HTTP, reason)
+        self._row(NO_TRACE, when, status=status, **why._asdict())
 
-    def _row(self, trace: Trace, when: _Span, outcome: Outcome, **fields: Any) -> Observation:
+    def _row(self, trace: Trace, when: _Span, **fields: Any) -> Observation:
         return self._vantage.record(
             trace,
             source=Source.WEBHOOK,
@@ -195,7 +194,6 @@ class Webhooks:
             operation=Operation.RECEIVE,
             sent_at=when[0],
             received_at=when[1],
-            outcome=outcome,
             **fields,
         )
 
@@ -218,7 +216,3 @@ def _read(found: Any) -> _Said:
             "dropped_before": found.num_dropped or None,
         },
     )
-
-
-def _words(error: Exception) -> str:
-    return error.strerror if isinstance(error, OSError) and error.strerror else str(error)

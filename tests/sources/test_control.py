@@ -155,14 +155,32 @@ async def test_an_interval_without_such_a_failure_is_not_marked(open_lab, target
     assert {mark for marks in frame["marked"] for mark in marks.split(",")} & {"no_network"} == set()
 
 
+def timed_out(vantage):
+    """A row that asks for a try."""
+    return vantage.record(
+        Trace(),
+        sent_at=vantage.clock.now(),
+        source="api",
+        target="x",
+        operation="guest",
+        outcome=Outcome.UNKNOWN,
+        failure=Failure.TIMEOUT,
+        failure_layer=FailureLayer.TCP,
+        reason="timeout",
+    )
+
+
+async def test_a_control_whose_name_cannot_be_is_our_own_network_too(rows, vantage, until):
+    control = Control(vantage, f"{'a' * 70}.invalid:443")
+    control.consider(timed_out(vantage))
+    await until(lambda: no_network(rows))
+    await control.close()
+
+
 async def test_closing_a_station_ends_a_try_that_hangs(rows, vantage):
     """A control that swallows the connection attempt must not hold up the end."""
     control = Control(vantage, "192.0.2.1:9")  # TEST-NET-1 (RFC 5737): nobody is there
-    row = vantage.record(
-        Trace(), sent_at=vantage.clock.now(), source="api", target="x", operation="guest", outcome=Outcome.UNKNOWN,
-        failure=Failure.TIMEOUT, failure_layer=FailureLayer.TCP, reason="timeout",
-    )  # fmt: skip
-    control.consider(row)
+    control.consider(timed_out(vantage))
     await asyncio.sleep(0)
     async with asyncio.timeout(2):
         await control.close()

@@ -885,7 +885,7 @@ async def test_a_callback_that_fails_is_a_probe_error_and_the_watching_goes_on()
 
 
 async def test_a_flood_leaves_a_bounded_memory(monkeypatch):
-    monkeypatch.setattr("nestobs.sources.relay.REMEMBERED_IDS", 5)
+    monkeypatch.setattr("nestobs.sources.connection.REMEMBERED_IDS", 5)
     events, seen = [room(f"r{number}") for number in range(20)], []
 
     async def answer(peer, verb, *rest):
