@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 from nestobs.errors import UsageError
+from nestobs.observation.duration import duration_words, read_duration
 
 if TYPE_CHECKING:
     from nestobs.collector.station import Target
@@ -92,20 +93,24 @@ def with_webhooks(parser: argparse.ArgumentParser) -> None:
 
 
 def duration_s(text: str) -> float:
-    """A duration, in seconds."""
-    units = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
-    number, unit = text, 1.0
-    for name in sorted(units, key=len, reverse=True):
-        if text.endswith(name):
-            number, unit = text.removesuffix(name), units[name]
-            break
+    """A duration above 0, in seconds."""
     try:
-        found = float(number) * unit
-    except ValueError:
-        found = -1.0
-    if not 0 < found < 1e9:
-        raise argparse.ArgumentTypeError(f"{text!r} is no duration: write 90s, 5m or 2h")
-    return found
+        return read_duration(text)
+    except UsageError as error:
+        raise argparse.ArgumentTypeError(str(error)) from None
+
+
+def duration_between(least_s: float, most_s: float) -> Callable[[str], float]:
+    """For a duration within these, both included; in seconds."""
+
+    def read(text: str) -> float:
+        with contextlib.suppress(UsageError):
+            if least_s <= (found := read_duration(text, zero=True)) <= most_s:
+                return found
+        ends = f"from {duration_words(least_s)} to {duration_words(most_s)}"
+        raise argparse.ArgumentTypeError(f"{text[:40]!r} is no duration {ends}: write 90s, 15min or 2h30m")
+
+    return read
 
 
 def count(text: str) -> int:

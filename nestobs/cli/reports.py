@@ -4,15 +4,25 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import math
 import signal
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-from nestobs.cli.arguments import Command, add_commands, store_folder, whole_between, with_json, with_store
+from nestobs.cli.arguments import (
+    Command,
+    add_commands,
+    duration_s,
+    store_folder,
+    whole_between,
+    with_json,
+    with_store,
+)
 from nestobs.cli.terminal import harmless, note, show
 from nestobs.errors import UsageError
-from nestobs.observation.duration import SECOND_NS
+from nestobs.observation.duration import SECOND_NS, duration_words, read_duration
+from nestobs.observation.window import DAY_S
 
 if TYPE_CHECKING:
     from nestobs.observation.window import Window
@@ -26,6 +36,9 @@ BUSY: Final = 75
 _QUIET_S, _PAUSE_S = 2.0, 10.0
 """Progress is told of what takes longer than the one, and not more often than the other."""
 
+_LEAST_KEPT_S: Final = 3_600.0
+"""`--keep 30` means thirty seconds: nobody who prunes does."""
+
 _BREACHED: Final = "breached"
 
 
@@ -34,7 +47,12 @@ def _add_run(parser: argparse.ArgumentParser) -> None:
     which = parser.add_mutually_exclusive_group(required=True)
     which.add_argument("--window", metavar="START/END", help="ISO 8601, UTC, half-open; or one day, as 2026-01-01")
     which.add_argument("--yesterday", action="store_true", help="the last whole UTC day")
-    which.add_argument("--last", metavar="LENGTH", help="the last aligned window of that length that is over: 6h, 1d")
+    which.add_argument(
+        "--last",
+        metavar="DURATION",
+        type=duration_s,
+        help="the last aligned window of that length that is over: 6h, 1d",
+    )
     parser.add_argument("--force", action="store_true", help="make it again although it is made")
     _with_making(parser)
 
@@ -42,7 +60,9 @@ def _add_run(parser: argparse.ArgumentParser) -> None:
 def _add_catch_up(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("name", metavar="NAME", nargs="+", help="reports, or paths of .ipynb files")
     parser.add_argument("--since", metavar="WHEN", required=True, help="from an instant, or so long ago: 7d")
-    parser.add_argument("--every", metavar="LENGTH", default="1d", help="length of the windows (1d)")
+    parser.add_argument(
+        "--every", metavar="DURATION", type=duration_s, default=float(DAY_S), help="length of the windows (1d)"
+    )
     parser.add_argument("--jobs", metavar="N", type=whole_between(1, 64), default=1, help="so many at a time (1)")
     parser.add_argument("--most", metavar="N", type=whole_between(1, 100_000), default=100, help="make at most N (100)")
     _with_making(parser)
@@ -55,10 +75,10 @@ def _with_making(parser: argparse.ArgumentParser) -> None:
         "--parameter", metavar="NAME=VALUE", action="append", default=[], help="of the notebook, may be repeated"
     )
     parser.add_argument(
-        "--cell-timeout", metavar="LENGTH", type=_seconds, default=600, help="longest time of a cell (10m)"
+        "--cell-timeout", metavar="DURATION", type=duration_s, default=600.0, help="longest time of a cell (10m)"
     )
     parser.add_argument(
-        "--timeout", metavar="LENGTH", type=_seconds, default=3_600, help="longest time of a report in all (1h)"
+        "--timeout", metavar="DURATION", type=duration_s, default=3_600.0, help="longest time of a report in all (1h)"
     )
     parser.add_argument(
         "--shared-js", action="store_true", help="one plotly.js for all reports, in place of one in each"
@@ -85,8 +105,12 @@ def _add_index(parser: argparse.ArgumentParser) -> None:
 
 
 def _add_prune(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--keep", metavar="LENGTH", required=True, help="keep windows that ended within it: 30d")
-    parser.add_argument("--keep-failed", metavar="LENGTH", help="the same for failed reports (default: as --keep)")
+    parser.add_argument(
+        "--keep", metavar="DURATION", type=duration_s, required=True, help="keep windows that ended within it: 30d"
+    )
+    parser.add_argument(
+        "--keep-failed", metavar="DURATION", type=duration_s, help="the same for failed reports (default: as --keep)"
+    )
     parser.add_argument("--yes", action="store_true", help="do it; else only show what would go")
     _add_index(parser)
 
@@ -133,7 +157,7 @@ def _order(args: argparse.Namespace, name: str) -> Order:
             notebook=path,
             store=store,
             parameters=read(path, args.parameter),
-            cell_timeout_s=args.cell_timeout,
+            cell_timeout_s=math.ceil(args.cell_timeout),
             timeout_s=args.timeout,
             force=getattr(args, "force", False),
             shared_js=args.shared_js,
@@ -145,29 +169,26 @@ def _order(args: argparse.Namespace, name: str) -> Order:
 
 
 def _window(args: argparse.Namespace) -> Window:
-    from nestobs.observation.window import Window, latest, length
+    from nestobs.observation.window import Window, latest
 
     if args.window:
         return Window.parse(args.window)
-    return latest(_now(), length("1d" if args.yesterday else args.last))
+    return latest(_now(), DAY_S if args.yesterday else args.last)
 
 
-def _since(text: str, every: str) -> list[Window]:
+def _since(text: str, length_s: float) -> list[Window]:
     """The aligned windows from then on that are over: of "7d" with days the last seven."""
-    from nestobs.observation.window import Window, latest, length
+    from nestobs.observation.window import Window, latest
 
-    length_s = length(every)
     newest = latest(_now(), length_s)
     try:
-        start = newest.end - length(text) * SECOND_NS
+        day = len(text.strip()) == 10
+        start = Window.parse(text if day else f"{text}/9999-01-01").start
     except UsageError:
         try:
-            day = len(text.strip()) == 10
-            start = Window.parse(text if day else f"{text}/9999-01-01").start
-        except UsageError:
-            raise UsageError(
-                f"--since {text[:80]!r}: write an instant as 2026-01-01T00:00, or a length as 7d"
-            ) from None
+            start = newest.end - round(read_duration(text)) * SECOND_NS
+        except UsageError as error:
+            raise UsageError(f"--since: write an instant as 2026-01-01T00:00, or a duration; {error}") from None
     return list(Window(start, newest.end).parts(length_s)) if start < newest.end else []
 
 
@@ -267,16 +288,17 @@ def _run_index(args: argparse.Namespace) -> int:
 
 
 def _run_prune(args: argparse.Namespace) -> int:
-    from nestobs.observation.window import length
     from nestobs.reports.publishing import retention as prune
     from nestobs.reports.publishing.archive import Archive
 
-    keep_s = length(args.keep)
-    keep_failed_s = length(args.keep_failed) if args.keep_failed else keep_s
+    keep_failed_s = args.keep_failed or args.keep
+    if min(args.keep, keep_failed_s) < _LEAST_KEPT_S:
+        kept = duration_words(min(args.keep, keep_failed_s))
+        raise UsageError(f"to keep the reports of the last {kept} is to keep next to none: write days, as 30d")
     if not args.out.is_dir():
         raise UsageError(f"there are no reports in {args.out}: give --out their folder")
     archive = Archive.open(args.out) if args.yes else Archive(args.out)
-    going = prune.going(archive, now=_now(), keep_s=keep_s, keep_failed_s=keep_failed_s)
+    going = prune.going(archive, now=_now(), keep_s=args.keep, keep_failed_s=keep_failed_s)
     gone = prune.remove(archive, going) if args.yes else going
     show(args, {"removed": args.yes, "bytes": sum(each.bytes for each in gone),
                  "reports": [each.as_dict() for each in gone]}, list(_told(gone, args.yes)))  # fmt: skip
@@ -292,15 +314,6 @@ def _told(gone: Sequence[Gone], done: bool) -> Iterator[str]:
 
 
 # shared
-
-
-def _seconds(text: str) -> int:
-    from nestobs.observation.window import length
-
-    try:
-        return length(text)
-    except UsageError as error:
-        raise argparse.ArgumentTypeError(str(error)) from None
 
 
 def _now() -> int:

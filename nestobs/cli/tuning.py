@@ -13,6 +13,7 @@ from nestobs.cli.arguments import (
     Command,
     add_commands,
     check_file,
+    duration_between,
     number_between,
     open_store,
     whole_between,
@@ -22,7 +23,7 @@ from nestobs.cli.arguments import (
 from nestobs.cli.pool import processes
 from nestobs.cli.terminal import interruptible, show, teller
 from nestobs.errors import StoreError, UsageError
-from nestobs.observation.duration import SECOND_NS
+from nestobs.observation.duration import SECOND_NS, duration_words, read_duration
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -49,9 +50,20 @@ def _add_tune(parser: argparse.ArgumentParser) -> None:
         default=0.25,
         help='cost of a false "starting" over a false "gone" (0.25)',
     )
-    price = number_between(0.0, 1e6)
-    parser.add_argument("--lost", metavar="S", type=price, default=60.0, help="seconds that a lost join is worth (60)")
-    parser.add_argument("--vain", metavar="X", type=price, default=0.05, help="cost of a second waited in vain (0.05)")
+    parser.add_argument(
+        "--lost",
+        metavar="DURATION",
+        type=duration_between(0.0, 1e6),
+        default=60.0,
+        help="waiting that a lost join is worth (60s)",
+    )
+    parser.add_argument(
+        "--vain",
+        metavar="X",
+        type=number_between(0.0, 1e6),
+        default=0.05,
+        help="cost of a second waited in vain (0.05)",
+    )
     parser.add_argument(
         "--requests",
         metavar="N",
@@ -61,10 +73,10 @@ def _add_tune(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument(
         "--request-window",
-        metavar="S",
-        type=number_between(1.0, 1e6),
+        metavar="DURATION",
+        type=duration_between(0.001, 1e6),
         default=900.0,
-        help="length of it, seconds (900)",
+        help="length of that window (15min)",
     )
     parser.add_argument(
         "--arrivals",
@@ -304,15 +316,17 @@ def _is_file(path: Path) -> bool:
 
 
 def ages_in(path: Path) -> list[float]:
-    """The numbers in a text file, separated by white space. Raises UsageError in a sentence."""
+    """The durations in a text file, separated by white space. Raises UsageError in a sentence."""
     try:
-        ages = [float(word) for word in path.read_text("utf-8").split()]
+        ages = [read_duration(word, zero=True) for word in path.read_text("utf-8").split()]
     except OSError as error:
         raise UsageError(f"{path}: it cannot be read ({error.strerror})") from None
+    except UsageError as error:
+        raise UsageError(f"{path}: write one age a line; {error}") from None
     except ValueError:
-        raise UsageError(f"{path}: it holds something that is no number: write one age in seconds a line") from None
-    if not ages or not all(0 <= age < 1e6 for age in ages):
-        raise UsageError(f"{path}: ages are seconds from 0, at least one, none infinite")
+        raise UsageError(f"{path}: it is not text in UTF-8: write one age in seconds a line") from None
+    if not ages or max(ages) >= 1e6:
+        raise UsageError(f"{path}: ages are from 0 to {duration_words(1e6)}, at least one")
     return ages
 
 

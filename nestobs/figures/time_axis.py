@@ -15,7 +15,7 @@ import plotly.graph_objects as go
 from nestobs.figures.canvas import GREY, ORANGE, PURPLE, lane_axis, percent, plain_axis, titled
 from nestobs.figures.marks import bars, filled, hatched, outlined, points
 from nestobs.figures.text import plain
-from nestobs.observation.duration import SECOND_NS
+from nestobs.observation.duration import SECOND_NS, duration_words
 from nestobs.timeline.uptime import covered, gaps, together, within
 
 _MOST_TICKS: Final = 5
@@ -121,8 +121,7 @@ def columns(collector: Collector, bins: pd.DataFrame, heights: Iterable[float], 
 
 def step_words(bins: pd.DataFrame) -> str:
     """How long such steps are."""
-    length = (bins["end_at"].iloc[0] - bins["start_at"].iloc[0]).total_seconds()
-    return f"{length:g} s" if length < 120 else f"{length / 60:g} min" if length < 7_200 else f"{length / 3600:g} h"
+    return duration_words((bins["end_at"].iloc[0] - bins["start_at"].iloc[0]).total_seconds())
 
 
 def _all_off(collector: Collector) -> pd.DataFrame:

@@ -21,6 +21,7 @@ from operator import itemgetter
 from typing import Any, Final, Literal, Protocol
 
 from nestobs.errors import UsageError
+from nestobs.observation.duration import read_duration
 
 ScheduleKind = Literal["none", "fixed", "exponential", "full_jitter", "table"]
 _KINDS: Final = ("none", "fixed", "exponential", "full_jitter", "table")
@@ -250,7 +251,7 @@ def standard_policies() -> dict[str, Policy]:
 
 
 def named_policy(text: str) -> Policy:
-    """The policy of a name such as `guide`, `fixed(2)` or `full_jitter(0.5)`. Raises PolicyError with what is known."""
+    """The policy of a name such as `guide`, `fixed(2)` or `full_jitter(500ms)`. Raises PolicyError."""
     known = standard_policies()
     if text in known:
         return known[text]
@@ -262,7 +263,7 @@ def named_policy(text: str) -> Policy:
     }
     try:
         if name in makers and (text == name or text.endswith(")")):
-            return makers[name](float(rest.removesuffix(")")) if rest else 1.0)
-    except ValueError:
-        pass
-    raise PolicyError(f"policy {text[:40]!r} is unknown: use one of {', '.join(known)}, or fixed(SECONDS)")
+            return makers[name](read_duration(rest.removesuffix(")")) if rest else 1.0)
+    except UsageError as error:
+        raise PolicyError(f"policy {text[:40]!r}: {error}") from None
+    raise PolicyError(f"policy {text[:40]!r} is unknown: use one of {', '.join(known)}, or fixed(DURATION)")

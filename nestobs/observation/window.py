@@ -13,13 +13,12 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Final, Self
 
 from nestobs.errors import UsageError
-from nestobs.observation.duration import SECOND_NS
+from nestobs.observation.duration import SECOND_NS, read_duration
 
 if TYPE_CHECKING:
     import pandas as pd
 
 DAY_S: Final = 86_400
-_UNITS: Final = {"s": 1, "m": 60, "min": 60, "h": 3_600, "d": DAY_S, "w": 7 * DAY_S}
 _DAY, _INSTANT = r"\d{4}-\d\d-\d\d", r"\d{4}-\d\d-\d\dT\d{6}Z"
 
 
@@ -38,14 +37,15 @@ class Window:
 
     @classmethod
     def parse(cls, text: str) -> Self:
-        """START/END in ISO 8601 (UTC where no offset is given), a day, or a `name`."""
+        """START/END in ISO 8601 (UTC where no offset is given), START and a duration, a day, or a `name`."""
         try:
-            return cls(*_ends(text.strip()))
-        except (ValueError, OverflowError):
+            ends = _ends(text.strip())
+        except (ValueError, OverflowError, UsageError):
             said = text if len(text) < 80 else text[:79] + "…"
             raise UsageError(
                 f"{said!r} is no window: write START/END in ISO 8601, as 2026-01-01/2026-01-02T12:00"
             ) from None
+        return cls(*ends)
 
     @property
     def seconds(self) -> float:
@@ -81,27 +81,28 @@ class Window:
         """The window of as many of its own lengths just before it: for a day and 7, the week before."""
         return Window(self.start - lengths * (self.end - self.start), self.start)
 
-    def parts(self, length_s: int) -> Iterator[Window]:
-        """The aligned windows of that length that lie wholly in it, oldest first."""
-        step = length_s * SECOND_NS
+    def parts(self, length_s: float) -> Iterator[Window]:
+        """The aligned windows of that length that lie wholly in it, oldest first. Raises UsageError as `latest`."""
+        step = _step(length_s)
         first = -(-self.start // step) * step
         for start in range(first, self.end - step + 1, step):
             yield Window(start, start + step)
 
 
-def latest(now: int, length_s: int) -> Window:
-    """The last aligned window of that length that is over at `now`, ns UTC. Of a day: yesterday."""
-    step = length_s * SECOND_NS
+def latest(now: int, length_s: float) -> Window:
+    """The last aligned window of that length that is over at `now`, ns UTC. Of a day: yesterday.
+
+    Raises UsageError for a length that is not of whole seconds.
+    """
+    step = _step(length_s)
     end = now // step * step
     return Window(end - step, end)
 
 
-def length(text: str) -> int:
-    """Seconds in "90s", "15m", "6h", "1d", "1w". Raises UsageError for anything else."""
-    found = re.fullmatch(r"(\d{1,9})\s*(s|m|min|h|d|w)", text.strip())
-    if found is None or not int(found[1]):
-        raise UsageError(f"{text[:40]!r} is no length of time: write as 15m, 6h, 1d or 1w")
-    return int(found[1]) * _UNITS[found[2]]
+def _step(length_s: float) -> int:
+    if length_s < 1 or length_s % 1:
+        raise UsageError(f"a window of {length_s:g} s has parts of a second: write whole seconds, as 15m, 6h or 1d")
+    return int(length_s) * SECOND_NS
 
 
 def _ends(text: str) -> tuple[int, int]:
@@ -111,7 +112,11 @@ def _ends(text: str) -> tuple[int, int]:
     if re.fullmatch(f"{_INSTANT}--{_INSTANT}", text):
         text = text.replace("--", "/")
     start_text, end_text = text.split("/")
-    return _read(start_text), _read(end_text)
+    start = _read(start_text)
+    try:
+        return start, _read(end_text)
+    except ValueError:
+        return start, start + round(read_duration(end_text) * SECOND_NS)
 
 
 def _read(text: str) -> int:

@@ -17,8 +17,7 @@ import pandas as pd
 
 from nestobs import figures
 from nestobs.figures import plain
-from nestobs.observation.duration import SECOND_NS
-from nestobs.observation.window import length
+from nestobs.observation.duration import SECOND_NS, read_duration
 from nestobs.reports.display import LEFT, Result
 from nestobs.sources.clock import Clock
 from nestobs.store.follow import BATCH, backlog, opened
@@ -119,9 +118,9 @@ def _row(row: Row) -> str:
 
 def load(store: str, *, last: str = "15m", most: int = MOST_NESTS, title: str = "") -> Live:
     """The nests of the last minutes before the newest row of a store; at most so many, the newest. A store that is not
-    there yet is waited for. Raises StoreError for a folder that is none, UsageError for a length of time that is none.
+    there yet is waited for. Raises StoreError for a folder that is none, UsageError for a duration that is none.
     """
-    found = Live(store, title, float(length(last)), Board(most=most))
+    found = Live(store, title, read_duration(last), Board(most=most))
     found.catch_up(3_600.0)
     return found
 

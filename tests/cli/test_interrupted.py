@@ -13,18 +13,12 @@ import pytest
 
 from nestobs.observation.schema import Failure, Operation
 from nestobs.store.reader import Store
-from worlds.command_line import LabBeside, Said, clear_environment, is_one_sentence, process
+from worlds.command_line import LabBeside, Said, is_one_sentence, process
 
 LIMIT_S = 5.0
 """What is promised is 3 s on an idle machine; each test prints what it took."""
 
 LONG = ("--horizon", "60s", "--every", "100ms")
-
-
-@pytest.fixture(autouse=True)
-def home(tmp_path, monkeypatch) -> Path:
-    clear_environment(monkeypatch, tmp_path)
-    return tmp_path
 
 
 @pytest.fixture(scope="module")

@@ -99,7 +99,8 @@ def test_the_exit_code_is_the_verdicts(run: Any, home: Path, words: tuple[str, .
         (("run", "demo", "--yesterday"), 2, "no parameter 'window'"),
         (("run", "daily.ipynb", "--window", "2026-01-02/2026-01-01"), 2, "ends before it begins"),
         (("run", "daily.ipynb", "--window", "../../etc"), 2, "is no window"),
-        (("run", "daily.ipynb", "--last", "soon"), 2, "no length of time"),
+        (("run", "daily.ipynb", "--last", "1.5s"), 2, "whole seconds"),
+        (("run", "daily.ipynb", "--last", "500ms"), 2, "whole seconds"),
         ((*DAILY, "--parameter", "m=3"), 2, "it knows store, window, verdict, n, share, fail, title, many"),
         ((*DAILY, "--parameter", "n=many"), 2, "is no whole number"),
         ((*DAILY, "--parameter", "store=x"), 2, "passed by nestobs"),
@@ -108,8 +109,10 @@ def test_the_exit_code_is_the_verdicts(run: Any, home: Path, words: tuple[str, .
         ((*DAILY, "--out", "daily.ipynb"), 5, "give --out a folder"),
         (("catch-up", "daily.ipynb", "--since", "then"), 2, "--since"),
         (("catch-up", "daily.ipynb", "./daily.ipynb", "--since", "7d"), 2, "the same name"),
-        (("catch-up", "daily.ipynb", "--since", "7d", "--every", "0d"), 2, "no length of time"),
-        (("prune", "--keep", "30"), 2, "no length of time"),
+        (("catch-up", "daily.ipynb", "--since", "7d", "--every", "90.5"), 2, "whole seconds"),
+        (("catch-up", "daily.ipynb", "--since", "7 daze"), 2, "is no duration"),
+        (("prune", "--keep", "30"), 2, "the last 30 s"),
+        (("prune", "--keep", "30d", "--keep-failed", "30"), 2, "the last 30 s"),
         (("prune", "--keep", "30d"), 2, "there are no reports"),
     ],
 )
@@ -123,7 +126,8 @@ def test_a_mistake_is_one_sentence_and_makes_nothing(
 @pytest.mark.parametrize(
     "words",
     [(), ("run", "x"), ("run", "x", "--yesterday", "--last", "6h"), ("run", "x", "--yesterday", "--timeout", "never"),
-     ("run", "x", "--yesterday", "--fail-on", "good"), ("catch-up", "x"), ("catch-up", "x", "--jobs", "0")],
+     ("run", "x", "--yesterday", "--fail-on", "good"), ("run", "x", "--last", "soon"), ("prune", "--keep", "-1"),
+     ("catch-up", "x"), ("catch-up", "x", "--jobs", "0"), ("catch-up", "x", "--since", "7d", "--every", "0d")],
 )  # fmt: skip
 def test_words_that_do_not_parse_are_usage_errors(run: Any, words: tuple[str, ...]) -> None:
     assert run(*words).code == 2

@@ -10,7 +10,6 @@ import subprocess
 import sys
 import time
 from dataclasses import replace
-from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -27,7 +26,7 @@ from nestobs.tuning.policy_file import PolicyFile, dumps, loads
 from nestobs.tuning.recommendation import Allowance
 from nestobs.tuning.replay import DRAWS, METRICS, PRICES
 from nestobs.tuning.threshold import COST_RATIO
-from worlds.command_line import Said, clear_environment, here, is_one_sentence, raw_controls
+from worlds.command_line import Said, clear_environment, is_one_sentence, raw_controls
 from worlds.recommended import usual
 from worlds.stored_nests import API, drawn, nest_rows, store_of
 
@@ -53,19 +52,6 @@ def store(tmp_path_factory):
     directory = tmp_path_factory.mktemp("observed") / "store"
     other = nest_rows(*drawn(10, 3), name="other", api=OTHER)
     return str(store_of(directory, nest_rows(*drawn(40)), other).directory)
-
-
-@pytest.fixture(autouse=True)
-def home(tmp_path, monkeypatch):
-    """An empty folder to work in, and no variable of the developer's own."""
-    clear_environment(monkeypatch, tmp_path)
-    return tmp_path
-
-
-@pytest.fixture
-def run(capsys):
-    """`run("tune", …)`: the command in this process."""
-    return partial(here, capsys)
 
 
 @pytest.fixture(scope="module")
@@ -231,7 +217,7 @@ class TestTuneRefuses:
     @pytest.mark.parametrize("number", ["nan", "inf", "-inf", "-1", "1e999", "1e300", "x", "", "1,5", HOSTILE])
     def test_a_number_that_is_none(self, flag, number, run):
         said = run("tune", f"{flag}={number}")
-        refused(said, flag, "is no number from")
+        refused(said, flag, "is no duration from" if flag in ("--lost", "--request-window") else "is no number from")
         assert raw_controls(said.err) == []
 
     @pytest.mark.parametrize("flag", ["--requests", "--draws", "--seed"])

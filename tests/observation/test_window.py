@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from nestobs.errors import UsageError
 from nestobs.observation.duration import SECOND_NS
-from nestobs.observation.window import DAY_S, Window, latest, length
+from nestobs.observation.window import DAY_S, Window, latest
 
 NOON = 1_767_268_800 * SECOND_NS  # 2026-01-01T12:00:00Z
 MIDNIGHT = NOON - 12 * 3600 * SECOND_NS
@@ -83,14 +83,20 @@ def test_parts_are_whole_ones():
     assert found == ["2026-01-02"]
 
 
-@pytest.mark.parametrize(
-    ("text", "seconds"), [("90s", 90), ("15m", 900), ("6h", 21_600), ("1d", 86_400), ("2w", 1_209_600)]
-)
-def test_lengths(text, seconds):
-    assert length(text) == seconds
+@pytest.mark.parametrize("length_s", [0.5, 0.0, 1.5, 86_400.001])
+def test_aligned_windows_are_of_whole_seconds(length_s):
+    with pytest.raises(UsageError, match="whole seconds"):
+        latest(NOON, length_s)
+    with pytest.raises(UsageError, match="whole seconds"):
+        list(Window.parse("2026-01-01").parts(length_s))
 
 
-@pytest.mark.parametrize("text", ["", "6", "h", "-6h", "0h", "6 hours", "1.5h", "6h6h"])
-def test_no_length(text):
-    with pytest.raises(UsageError, match="no length of time"):
-        length(text)
+@pytest.mark.parametrize("text", ["6h", "360min", "21600", "5h60m"])
+def test_a_window_is_a_start_and_a_duration_too(text):
+    assert Window.parse(f"2026-01-01T06:00/{text}") == Window.parse("2026-01-01T06:00/2026-01-01T12:00")
+
+
+@pytest.mark.parametrize("text", ["", "-6h", "0", "6 hours", "inf", "9999999999w"])
+def test_a_start_and_what_is_no_duration_is_no_window(text):
+    with pytest.raises(UsageError, match="is no window"):
+        Window.parse(f"2026-01-01T06:00/{text}")

@@ -33,6 +33,10 @@ GOLDEN = Path(__file__).parents[1] / "cli" / "golden"
 WRITE_GOLDEN = os.environ.get("NESTOBS_WRITE_GOLDEN") == "1"
 
 
+NOBODY = ("--api", "http://127.0.0.1:9/api/v1/nests", "--relay", "ws://127.0.0.1:9")
+"""A target where nobody listens."""
+
+
 STARTING = "[api]\nrecord = { kind = 'never' }\n"
 
 

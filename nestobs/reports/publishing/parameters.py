@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from nestobs.errors import UsageError
+from nestobs.observation.duration import read_duration
 
 _TRUTH: Final = {"true": True, "yes": True, "1": True, "false": False, "no": False, "0": False}
 
@@ -83,9 +84,14 @@ def read(notebook: Path, words: Iterable[str]) -> dict[str, object]:
 
 
 def typed(name: str, text: str, default: object) -> object:
-    """The text as a value of the default's type: a list is JSON, true and false are said so. Raises UsageError."""
+    """The text as a value of the default's type: a list is JSON, true and false are said so; the number of a name that
+    ends with _s is a duration, in seconds. Raises UsageError."""
     try:
+        if name.endswith("_s") and type(default) in (int, float):
+            return _seconds(text, default)
         return _read(text, default)
+    except UsageError as error:
+        raise UsageError(f"--parameter {name}: {error}") from None
     except (ValueError, RecursionError):
         kind = _KINDS.get(type(default), "text")
         raise UsageError(f"--parameter {name}={text[:80]!r} is no {kind}, as its default {default!r} is") from None
@@ -109,6 +115,15 @@ def _read(text: str, default: object) -> object:
     if isinstance(default, list):
         return _list(text, default)
     return text
+
+
+def _seconds(text: str, default: object) -> float:
+    found = read_duration(text, zero=True)
+    if not isinstance(default, int):
+        return found
+    if found % 1:
+        raise ValueError(found)
+    return int(found)
 
 
 def _truth(text: str) -> bool:

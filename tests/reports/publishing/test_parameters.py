@@ -11,6 +11,7 @@ from nestobs.reports.publishing.parameters import defaults, read
 from worlds import scheduled_reports as reports
 
 CELL = 'text = ""\nwhole = 3\nnumber = 0.5\nyes = False\nmany = [1.5]\nnames = []\nnone = None\nmade = 2 * 3\n'
+CELL += "wait_s = 0.0\nwindow_s = 900\n"
 
 
 @pytest.fixture
@@ -22,7 +23,8 @@ def notebook(tmp_path: Path) -> Path:
     ("word", "value"),
     [("text=a=b", "a=b"), ("text=", ""), ("text=3", "3"), ("whole=-7", -7), ("number=2", 2.0), ("number=1e-3", 0.001),
      ("yes=true", True), ("yes=No", False), ("many=[1, 2.5]", [1, 2.5]), ("names=[\"a\"]", ["a"]), ("many=[]", []),
-     ("none=x", "x"), ("made=7", "7")],
+     ("none=x", "x"), ("made=7", "7"), ("wait_s=500ms", 0.5), ("wait_s=0", 0.0), ("window_s=15min", 900),
+     ("window_s=90", 90)],
 )  # fmt: skip
 def test_a_value_has_the_type_of_the_default(notebook: Path, word: str, value: object) -> None:
     found = read(notebook, [word])[word.partition("=")[0]]
@@ -35,7 +37,8 @@ def test_a_value_has_the_type_of_the_default(notebook: Path, word: str, value: o
     [("whole=3.5", "no whole number"), ("whole=", "no whole number"), ("number=many", "no number"),
      ("number=inf", "no number"), ("number=nan", "no number"), ("yes=maybe", "no truth value"), ("many=1", "no list"),
      ('many=["a"]', "no list"), ("many=[" * 100_000, "no list"), ("text", "write NAME=VALUE"),
-     ("txet=a", "it knows text, whole, number, yes, many, names, none, made")],
+     ("txet=a", "it knows text, whole, number, yes, many, names, none, made"), ("window_s=1.5", "no whole number"),
+     ("wait_s=-1", "wait_s: '-1' is no duration"), ("window_s=soon", "is no duration")],
 )  # fmt: skip
 def test_a_value_of_another_type_is_a_usage_error(notebook: Path, word: str, said: str) -> None:
     with pytest.raises(UsageError, match=said):
@@ -45,7 +48,7 @@ def test_a_value_of_another_type_is_a_usage_error(notebook: Path, word: str, sai
 def test_the_defaults_come_in_their_order_and_what_is_no_literal_is_none(notebook: Path) -> None:
     assert list(defaults(notebook).items()) == [
         ("text", ""), ("whole", 3), ("number", 0.5), ("yes", False), ("many", [1.5]), ("names", []), ("none", None),
-        ("made", None),
+        ("made", None), ("wait_s", 0.0), ("window_s", 900),
     ]  # fmt: skip
 
 

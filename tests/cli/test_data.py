@@ -1,0 +1,119 @@
+"""timeline and export: what was observed, by any name of a nest, whole in a file."""
+
+from __future__ import annotations
+
+import re
+
+import pandas as pd
+import pytest
+
+import nestobs
+from nestobs.nostr import ROOM_KIND, Address, Keys, write_naddr
+from nestobs.store.reader import Store
+from nestobs.timeline.intervals import SCHEMA
+from worlds.command_line import is_one_sentence
+
+# words that are wrong
+
+
+def test_a_malformed_address_of_a_timeline_is_refused(stored, run):
+    is_one_sentence(run("timeline", "a room"), 2, "naddr")
+
+
+# timeline
+
+
+def test_timelines_of_all_nests_are_json(observed, run):
+    said = run("timeline", "--store", str(observed[1]), "--json")
+    assert said.code == 0
+    rows = [row for row in said.data if row["room"] in observed[0].data["rooms"]]
+    assert {row["room"] for row in rows} == set(observed[0].data["rooms"])
+    assert {row["vantage"] for row in rows} == {"Computer A", "Computer B"}
+    layers = {row["layer"].partition(":")[0] for row in rows}
+    assert layers == {"relay", "api", "livekit", "client"}
+    assert set(rows[0]) == {column.name for column in SCHEMA}
+
+
+def test_timelines_as_json_are_the_frames_of_python(observed, run):
+    frame = nestobs.timelines(observed[1])
+    rows = run("timeline", "--store", str(observed[1]), "--json").data
+    assert len(rows) == len(frame)
+    finite = frame[~frame["right_censored"]].iloc[0]
+    row = next(r for r in rows if all(r[name] == finite[name] for name in ("room", "layer", "vantage")))
+    assert row["upper_s"] == pytest.approx(finite["upper_s"])
+    assert pd.Timestamp(row["origin_at"]) == pytest.approx(finite["origin_at"], abs=pd.Timedelta("1ms"))
+
+
+def test_one_nest_is_asked_for_by_any_of_its_names(observed, run):
+    store, room = str(observed[1]), observed[0].data["rooms"][0]
+    nest = next(row["nest"] for row in run("timeline", "--store", store, "--json").data if row["room"] == room)
+    _, pubkey, _ = nest.split(":")
+    names = [room, nest, write_naddr(Address(ROOM_KIND, pubkey, room))]
+    answers = [run("timeline", name, "--store", store, "--json").data for name in names]
+    assert {row["room"] for row in answers[0]} == {room}
+    assert answers[0] == answers[1] == answers[2]
+
+
+def test_the_address_of_somebody_elses_nest_with_the_same_room_is_another_nest(observed, run):
+    stranger = Keys.generate().public
+    said = run("timeline", f"30312:{stranger}:{observed[0].data['rooms'][0]}", "--store", str(observed[1]), "--json")
+    assert said.data == []
+
+
+def test_timelines_in_words_tell_relays_apart_in_a_narrow_terminal(observed, lab, run, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "80")
+    said = run("timeline", observed[0].data["rooms"][0], "--store", str(observed[1]))
+    assert said.code == 0
+    ports = {relay.rstrip("/").rpartition(":")[2] for relay in lab.way("calm")["relays"]}
+    assert [port for port in ports if port not in said.out] == []
+
+
+def test_timelines_in_words_show_each_layer_and_interval(observed, run):
+    said = run("timeline", observed[0].data["rooms"][0], "--store", str(observed[1]))
+    assert said.code == 0
+    assert said.out.count("api:info") == 2
+    assert re.search(r"\(\d+\.\d\d, \d+\.\d\d\]", said.out)
+    assert observed[0].data["rooms"][1] not in said.out
+
+
+def test_a_nest_that_the_store_does_not_know_is_told_so(observed, run):
+    said = run("timeline", "no-such-room", "--store", str(observed[1]))
+    assert said.code in (0, 1)
+    assert "no-such-room" in said.out + said.err
+    assert "the store holds no observation of a nest" not in said.out
+
+
+def test_an_empty_store_has_no_timelines(home, run):
+    Store.open(home / "nestobs-data")
+    assert run("timeline", "--json").data == []
+    assert "no timelines" in run("timeline").out
+
+
+# export
+
+
+def test_observations_go_to_parquet_and_come_back_whole(observed, run, home):
+    said = run("export", "--parquet", "x.parquet", "--store", str(observed[1]), "--json")
+    assert said.code == 0
+    frame = Store.open(observed[1]).frame()
+    assert said.data == {"file": "x.parquet", "rows": len(frame)}
+    pd.testing.assert_frame_equal(pd.read_parquet(home / "x.parquet"), frame, check_dtype=False)
+
+
+def test_observations_go_to_csv_with_every_row_and_column(observed, run, home):
+    assert run("export", "--csv", "x.csv", "--store", str(observed[1])).code == 0
+    frame, back = Store.open(observed[1]).frame(), pd.read_csv(home / "x.csv")
+    assert list(back.columns) == list(frame.columns)
+    assert list(back["observation_id"]) == list(frame["observation_id"])
+
+
+def test_timelines_are_exported_too(observed, run, home):
+    for flag, read in (("--csv", pd.read_csv), ("--parquet", pd.read_parquet)):
+        assert run("export", "--timelines", flag, "x", "--store", str(observed[1])).code == 0
+        back = read(home / "x")
+        assert list(back["layer"]) == list(nestobs.timelines(observed[1])["layer"])
+
+
+def test_an_export_needs_exactly_one_kind(stored, run):
+    assert run("export").code == 2
+    assert run("export", "--csv", "a", "--parquet", "b").code == 2
