@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
 import numpy as np
 import pandas as pd
@@ -16,7 +16,8 @@ from numpy.typing import NDArray
 
 from nestobs.figures import percent, plain
 from nestobs.figures.propagation import collector_strip
-from nestobs.figures.time_axis import Collector
+from nestobs.figures.time_axis import Collector, times
+from nestobs.observation.columns import records
 from nestobs.observation.duration import SECOND_NS
 from nestobs.observation.window import Window
 from nestobs.reports.display import Section, Table, Text
@@ -104,13 +105,13 @@ def words(collector: Collector) -> str:
         longest = off.iloc[0]
         whose = f" of {plain(longest['vantage'], 24)}" if len(shares) > 1 else ""
         said.append(
-            f"It was off {_times(len(off))}; the longest gap{whose} took {_length(float(longest['gap_s']))}, from"
+            f"It was off {times(len(off))}; the longest gap{whose} took {_length(float(longest['gap_s']))}, from"
             f" {longest['start_at']:%Y-%m-%d %H:%M:%S} to {longest['end_at']:%Y-%m-%d %H:%M:%S} UTC. What lies in a gap"
             " was not looked at: it is no outage."
         )
     for kind, text in _MARKS.items():
         if count := int((collector.disturbances["kind"] == kind).sum()):
-            said.append(f"In between {text} {_times(count)}.")
+            said.append(f"In between {text} {times(count)}.")
     return " ".join(said)
 
 
@@ -118,10 +119,6 @@ def _each(shares: Mapping[str, float]) -> str:
     if len(shares) == 1:
         return percent(next(iter(shares.values())))
     return ", ".join(f"{percent(part)} ({plain(name, 24)})" for name, part in list(shares.items())[:6])
-
-
-def _times(count: int) -> str:
-    return "once" if count == 1 else f"{count} times"
 
 
 def _length(seconds: float) -> str:
@@ -137,22 +134,14 @@ def _gaps(collector: Collector) -> pd.DataFrame:
 
 
 def _listed(collector: Collector) -> pd.DataFrame:
-    off = _gaps(collector).head(MOST_GAPS)
     rows = [
-        {"vantage": gap.vantage, "from, UTC": f"{gap.start_at:%Y-%m-%d %H:%M:%S}", "what": "off",
-         "for": _length(gap.gap_s)}
-        for gap in _records(off)
-    ]  # fmt: skip
-    rows += [
-        {"vantage": one.vantage, "from, UTC": f"{one.at:%Y-%m-%d %H:%M:%S}", "what": _MARKS[str(one.kind)],
-         "for": "" if math.isnan(one.size_s) else f"{one.size_s:+.1f} s"}
-        for one in _records(collector.disturbances.head(MOST_GAPS))
-    ]  # fmt: skip
-    return pd.DataFrame(rows)
-
-
-def _records(frame: pd.DataFrame) -> list[Any]:
-    return list(frame.itertuples())
+        (gap.vantage, gap.start_at, "off", _length(gap.gap_s)) for gap in records(_gaps(collector).head(MOST_GAPS))
+    ] + [
+        (one.vantage, one.at, _MARKS[str(one.kind)], "" if math.isnan(one.size_s) else f"{one.size_s:+.1f} s")
+        for one in records(collector.disturbances.head(MOST_GAPS))
+    ]
+    told = [(vantage, f"{at:%Y-%m-%d %H:%M:%S}", what, size) for vantage, at, what, size in rows]
+    return pd.DataFrame(told, columns=["vantage", "from, UTC", "what", "for"])
 
 
 def _whole_seconds(collector: Collector) -> tuple[int, int]:

@@ -20,7 +20,7 @@ from nestobs import figures
 from nestobs.errors import UsageError
 from nestobs.figures import plain
 from nestobs.observation.duration import SECOND_NS
-from nestobs.reports.display import Figures, Table, Text
+from nestobs.reports.display import Figures, Table, Text, many, nothing_there, numbers
 from nestobs.store.reader import Store
 from nestobs.timeline import calibration as calibrate
 from nestobs.timeline.intervals import timelines
@@ -151,8 +151,7 @@ def _watched(observed: pd.DataFrame, lines: pd.DataFrame) -> dict[str, float]:
 def heading(found: Story) -> Text:
     """The title and what came out, in a few sentences."""
     if not found.observations:
-        return Text(["This store holds no observation, so there is nothing to report. Run a canary or a watch first."],
-                    heading=found.title)  # fmt: skip
+        return nothing_there(found.title)
     said = [_about(found), _outcomes(found), *_untrue(found), _calibrated(found)]
     return Text([text for text in said if text], heading=found.title, warning=found.note)
 
@@ -160,13 +159,9 @@ def heading(found: Story) -> Text:
 def _about(found: Story) -> str:
     span, places = (found.last_at - found.first_at) / SECOND_NS, found.timelines["vantage"].nunique()
     return (
-        f"{_many(_nests(found), 'nest')} watched from {_many(places, 'vantage point')} for {span:.0f} s;"
-        f" {_many(len(found.joins), 'join')} came to a verdict."
+        f"{many(_nests(found), 'nest')} watched from {many(places, 'vantage point')} for {span:.0f} s;"
+        f" {many(len(found.joins), 'join')} came to a verdict."
     )
-
-
-def _many(count: int, what: str) -> str:
-    return f"{count:,} {what}{'' if count == 1 else 's'}"
 
 
 def _outcomes(found: Story) -> str:
@@ -244,7 +239,7 @@ def by_scenario(found: Story) -> Table:
             mine = lines[(lines["layer"] == layer) & (lines["scenario"] == scenario)]
             row[f"{scenario} (n = {usual})"] = _median(mine, usual)
         rows.append(row)
-    return Table(pd.DataFrame(rows), style="nestobs-numbers")
+    return numbers(rows)
 
 
 def _median(rows: pd.DataFrame, usual: int) -> str:
@@ -347,9 +342,3 @@ def coverage(found: Story) -> go.Figure | Text:
     if found.coverage is None:
         return Text([])
     return figures.coverage(found.coverage)
-
-
-__all__ = [
-    "Figures", "Story", "Table", "Text", "by_scenario", "chosen", "coverage", "first_visible", "heading",
-    "lab_facts", "load", "measured", "messages", "not_covered", "swimlanes", "untrue", "verdicts",
-]  # fmt: skip

@@ -3,7 +3,7 @@ escaped."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Any, Final, Literal
 
@@ -43,6 +43,13 @@ class Table:
         return f'{LEFT}<div class="{f"nestobs-table {self.style}".strip()}">{body}</div>'
 
 
+def numbers(rows: Iterable[Mapping[str, object]]) -> Table:
+    """A table of numbers, a row a mapping by column: its cells are not wrapped."""
+    import pandas as pd
+
+    return Table(pd.DataFrame(list(rows)), style="nestobs-numbers")
+
+
 LEFT: Final = "<style>.nestobs-table :is(th, td) { text-align: left !important }</style>"
 """JupyterLab sets all cells to the right."""
 
@@ -79,6 +86,17 @@ class Text:
         parts = [f"<h{self.level}>{plain(self.heading, 120)}</h{self.level}>"] if self.heading else []
         parts += [f'<p class="nestobs-warning">{plain(self.warning, 600)}</p>'] if self.warning else []
         return "".join(parts + [f"<p>{plain(text, 600)}</p>" for text in self.paragraphs])
+
+
+def many(count: int, what: str) -> str:
+    """So many of them, in words: "1 nest", "1,200 nests"."""
+    return f"{count:,} {what}{'' if count == 1 else 's'}"
+
+
+def nothing_there(title: str, where: str = "") -> Text:
+    """The head of a page about an empty store; where: " in ..." for a window of it."""
+    said = f"This store holds no observation{where}, so there is nothing to report. Run a canary or a watch first."
+    return Text([said], heading=title)
 
 
 @dataclass(frozen=True, slots=True)

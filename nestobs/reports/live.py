@@ -21,7 +21,7 @@ from nestobs.observation.duration import SECOND_NS, read_duration
 from nestobs.reports.display import LEFT, Result
 from nestobs.sources.clock import Clock
 from nestobs.store.follow import BATCH, backlog, opened
-from nestobs.timeline.board import MOST_NESTS, Board, Row, State, View, by_kind, span
+from nestobs.timeline.board import MOST_NESTS, Board, Lane, Row, State, View, by_kind, span
 
 if TYPE_CHECKING:
     import plotly.graph_objects as go
@@ -33,12 +33,6 @@ PERIOD_S: Final = 1.0
 
 _READ_S: Final = 0.2
 _SIGNS: Final = {State.READY: "●", State.STARTING: "◌", State.FAILED: "✗", State.UNKNOWN: "?"}
-_WORDS: Final = {
-    State.READY: "Ready",
-    State.STARTING: "Starting",
-    State.FAILED: "Failed",
-    State.UNKNOWN: "Unknown",
-}
 
 
 @dataclass(slots=True)
@@ -87,7 +81,7 @@ class Panel:
         return f"<live view of {len(self.view.rows)} nests>"
 
     def _repr_html_(self) -> str:
-        counts = ", ".join(f"{_WORDS[state]} {self.view.counts[state]}" for state in _WORDS)
+        counts = ", ".join(f"{state.capitalize()} {self.view.counts[state]}" for state in _SIGNS)
         head = f"<p><strong>{counts}</strong></p><p>{plain(self.said, 300)}</p>"
         rows = "".join(_row(row) for row in self.view.rows)
         names = "".join(f"<th>{name}</th>" for name in ("nest", "age", "state", "not ready", "ready", "last message"))
@@ -98,22 +92,23 @@ class Panel:
 
 def _row(row: Row) -> str:
     lanes = by_kind(row)
-    waiting = [
-        f"{_SIGNS[lane.state]} {plain(kind, 24)} {_WORDS[lane.state]}{f' ({plain(lane.why, 40)})' if lane.why else ''}"
-        for kind, lane in lanes.items()
-        if lane.state is not State.READY
-    ]
+    waiting = [_waiting(kind, lane) for kind, lane in lanes.items() if lane.state is not State.READY]
     ready = [plain(kind, 24) for kind, lane in lanes.items() if lane.state is State.READY]
     message = f"{plain(row.message, 120)} (at {span(row.message_age_s)})" if row.message else ""
     cells = [
         plain(row.room or row.nest or "no name yet", 40),
         span(row.age_s),
-        f"{_SIGNS[row.state]} {_WORDS[row.state]}",
+        f"{_SIGNS[row.state]} {row.state.capitalize()}",
         "<br>".join(waiting),
         ", ".join(ready),
         message,
     ]
     return "<tr>" + "".join(f"<td>{cell}</td>" for cell in cells) + "</tr>"
+
+
+def _waiting(kind: str, lane: Lane) -> str:
+    why = f" ({plain(lane.why, 40)})" if lane.why else ""
+    return f"{_SIGNS[lane.state]} {plain(kind, 24)} {lane.state.capitalize()}{why}"
 
 
 def load(store: str, *, last: str = "15m", most: int = MOST_NESTS, title: str = "") -> Live:

@@ -23,7 +23,7 @@ from nestobs.figures.time_axis import Collector
 from nestobs.observation.detail import finite
 from nestobs.reports import coverage as collectors
 from nestobs.reports.dataset import Observed, read
-from nestobs.reports.display import Result, Section, Table, Text, drawn
+from nestobs.reports.display import Result, Section, Table, Text, drawn, many, nothing_there, numbers
 
 LEAST_NESTS: Final = 10
 """With fewer nests the report says "too little data": a 95 % interval of a share then spans a third or more."""
@@ -71,25 +71,19 @@ def heading(found: Found) -> Text:
     """What was measured, in sentences."""
     seen = found.observed
     if seen.empty:
-        where = f" in {seen.window.words}" if seen.window else ""
-        said = f"This store holds no observation{where}, so there is nothing to report. Run a canary or a watch first."
-        return Text([said], heading=found.title)
+        return nothing_there(found.title, f" in {seen.window.words}" if seen.window else "")
     if not seen.nests:
-        said = f"{_many(len(seen.rows), 'observation')}, but of no nest. {found.when}"
+        said = f"{many(len(seen.rows), 'observation')}, but of no nest. {found.when}"
         return Text([said, collectors.words(found.collector)], heading=found.title)
     lines = seen.timelines
     proven = lines[lines["polls"] > 0]
     places, layers = lines["vantage"].nunique(), lines["layer"].nunique()
     said = (
-        f"{_many(seen.nests, 'nest')} watched on {_many(layers, 'layer')} from {_many(places, 'vantage point')}:"
-        f" {_many(len(seen.rows), 'observation')}, {_many(len(proven), 'interval')}, of which"
+        f"{many(seen.nests, 'nest')} watched on {many(layers, 'layer')} from {many(places, 'vantage point')}:"
+        f" {many(len(seen.rows), 'observation')}, {many(len(proven), 'interval')}, of which"
         f" {int(proven['right_censored'].sum())} not seen by the end of watching. {found.when}"
     )
     return Text([said, *_medians(found), *_agreed(found), collectors.words(found.collector)], heading=found.title)
-
-
-def _many(count: int, what: str) -> str:
-    return f"{count:,} {what}{'' if count == 1 else 's'}"
 
 
 def _medians(found: Found) -> list[str]:
@@ -184,7 +178,7 @@ def _quantiles(groups: Sequence[Group]) -> Table:
         }
         for row in _rows(groups)
     ]
-    return Table(pd.DataFrame(rows), style="nestobs-numbers")
+    return numbers(rows)
 
 
 def last(found: Found) -> Section:
@@ -239,13 +233,13 @@ def result(found: Found, most_median_s: float = 0.0, least_nests: int = LEAST_NE
     shared: dict[str, Any] = {"coverage": part, "rows": seen.counts, "facts": facts}
     if seen.nests < least_nests:
         return Result(
-            "too little data", [f"{_many(seen.nests, 'nest')}; from {least_nests} on this says something."], **shared
+            "too little data", [f"{many(seen.nests, 'nest')}; from {least_nests} on this says something."], **shared
         )
     above = [name for name, row in medians.items() if row["q50_low_s"] > most_median_s > 0]
     if above:
         return Result("breached", [_above(medians[name], most_median_s) for name in above], **shared)
     limit = f" No vantage's median is proven above {most_median_s:g} s." if most_median_s > 0 else ""
-    return Result("good", [f"{_many(seen.nests, 'nest')} were measured.{limit}"], **shared)
+    return Result("good", [f"{many(seen.nests, 'nest')} were measured.{limit}"], **shared)
 
 
 def _above(row: dict[str, Any], limit: float) -> str:

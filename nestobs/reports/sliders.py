@@ -82,19 +82,16 @@ def box(slider: Slider) -> Any:
 
 def cost_ratio(found: Recommendation) -> Slider:
     """Moves the message threshold."""
-    whatif, values = WhatIf.of(found), _with(COST_RATIOS, found.cost_ratio)
-    return _slider(
-        "ρ", values, found.cost_ratio, lambda ratio: whatif.at(cost_ratio=ratio), _drawn(found, figures.threshold_moved)
-    )
+    whatif, used = WhatIf.of(found), found.cost_ratio
+    values, draw = _with(COST_RATIOS, used), _drawn(found, figures.threshold_moved)
+    return _slider("ρ", values, used, lambda ratio: whatif.at(cost_ratio=ratio), draw)
 
 
 def budget(found: Recommendation) -> Slider:
     """Moves the poll table."""
     whatif, allowed = WhatIf.of(found), found.allowance.requests
-    return _slider(
-        "requests", _with(BUDGETS, allowed), allowed, lambda many: whatif.at(allowed=int(many)),
-        _drawn(found, figures.polls_moved),
-    )  # fmt: skip
+    values, draw = _with(BUDGETS, allowed), _drawn(found, figures.polls_moved)
+    return _slider("requests", values, allowed, lambda many: whatif.at(allowed=int(many)), draw)
 
 
 Draw = Callable[[Sequence[Answer], int], "go.Figure"]

@@ -9,7 +9,8 @@ import pandas as pd
 
 from nestobs.figures import amount, percent, span
 from nestobs.figures.decisions import decided, never_share
-from nestobs.reports.display import Table
+from nestobs.observation.columns import records
+from nestobs.reports.display import Table, numbers
 from nestobs.tuning.replay import METRICS
 from nestobs.tuning.threshold import Clock, Joiners, message_errors, near_best
 
@@ -22,17 +23,9 @@ SKEWS_S: Final = (0.0, 1.0, -1.0, 5.0, -5.0, 30.0, -30.0)
 _NAMES: Final = dict(zip(METRICS, ("joined", "lost", "mean delay, s", "requests per join"), strict=True))
 
 
-def _table(rows: list[dict[str, str]]) -> Table:
-    return Table(pd.DataFrame(rows), style="nestobs-numbers")
-
-
-def _records(frame: pd.DataFrame) -> list[Any]:
-    return list(frame.itertuples())
-
-
 def policies(found: Recommendation) -> Table:
     """What each policy would have done: each metric and the cost with their intervals."""
-    return _table([_policy_row(found, one) for one in found.replays])
+    return numbers([_policy_row(found, one) for one in found.replays])
 
 
 def _policy_row(found: Recommendation, one: Replay) -> dict[str, str]:
@@ -47,7 +40,7 @@ def _role(found: Recommendation, name: str) -> str:
 
 def differences(found: Recommendation) -> Table:
     """What each policy would have done, less what today's rule would have."""
-    return _table([_difference_row(found, one) for one in found.replays if one.against])
+    return numbers([_difference_row(found, one) for one in found.replays if one.against])
 
 
 def _difference_row(found: Recommendation, one: Replay) -> dict[str, str]:
@@ -71,7 +64,7 @@ def thresholds(found: Recommendation) -> Table:
                 "within 5 % of the least cost, s": _near(*near),
             }
         )
-    return _table(rows)
+    return numbers(rows)
 
 
 def _near(low: float, high: float) -> str:
@@ -90,7 +83,7 @@ def errors(found: Recommendation) -> Table:
         for turn in turns:
             row |= _wrong(found, resampled, turn, skew_s, clock)
         rows.append(row)
-    return _table(rows)
+    return numbers(rows)
 
 
 def _skew(skew_s: float) -> str:
@@ -115,7 +108,7 @@ def _wrong(found: Recommendation, resampled: Resampled, turn: float, skew_s: flo
 
 def sharing(found: Recommendation) -> Table:
     """From which age so many joiners succeed at once, at the slowest vantage."""
-    return _table(
+    return numbers(
         [
             {"joiners who succeed at once": percent(share), "if shared at age, s (95 %)": _plain(number)}
             for share, number in found.sharing_age_s.items()
@@ -125,7 +118,7 @@ def sharing(found: Recommendation) -> Table:
 
 def strata(found: Recommendation) -> Table:
     """Nests that differ from the others, and what the common policy costs them."""
-    return _table(
+    return numbers(
         [
             {
                 "same": f"{one.kind}: {one.name or 'none'}",
@@ -142,7 +135,7 @@ def strata(found: Recommendation) -> Table:
 
 def peaks(found: Recommendation) -> Table:
     """What a server sees of a crowd, in one virtual run of each policy."""
-    return _table(
+    return numbers(
         [
             {
                 "policy": _role(found, one.policy),
@@ -167,9 +160,9 @@ def proof(cells: pd.DataFrame) -> Table:
             "joins": str(cell.n),
             "inside": "not judged" if pd.isna(cell.inside) else "yes" if cell.inside else "no",
         }
-        for cell in _records(cells)
+        for cell in records(cells)
     ]
-    return _table(rows)
+    return numbers(rows)
 
 
 def _predicted(cell: Any) -> str:

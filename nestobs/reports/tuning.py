@@ -24,7 +24,7 @@ from nestobs.observation.detail import finite
 from nestobs.observation.window import Window
 from nestobs.reports import tables
 from nestobs.reports.demo import lab_facts
-from nestobs.reports.display import Result, Section, Table, Text
+from nestobs.reports.display import Result, Section, Table, Text, many, numbers
 from nestobs.reports.sliders import Slider, budget, cost_ratio
 from nestobs.session import tune
 from nestobs.sources.clock import Clock
@@ -172,15 +172,11 @@ def _proof_words(told: dict[str, Any], cells: pd.DataFrame) -> str:
     names = " and ".join(dict.fromkeys(cells["policy"]))
     kind = str(told.get("livekit", {}).get("kind", ""))
     return (
-        f"{_many(int(told['nests']), 'fresh nest')} of {told['scenario']} (seed {told['seed']}), each joined for real"
+        f"{many(int(told['nests']), 'fresh nest')} of {told['scenario']} (seed {told['seed']}), each joined for real"
         f" under {names}, strangers to each other, without media: {int(judged.sum())} of {len(judged)} numbers came"
         f" inside the interval that was predicted for so many joins."
         + (" LiveKit was a stand-in." if kind == "stand-in" else "")
     )
-
-
-def _many(count: int, what: str) -> str:
-    return f"{count:,} {what}{'' if count == 1 else 's'}"
 
 
 # sections
@@ -221,7 +217,7 @@ def _asking(policy: Policy) -> str:
 def _basis(found: Recommendation) -> str:
     prices, allowed = found.prices, found.allowance
     return (
-        f"Tuned on {_many(found.law.n, 'interval')} of {_many(found.nests, 'nest')},"
+        f"Tuned on {many(found.law.n, 'interval')} of {many(found.nests, 'nest')},"
         f" {found.law.censored} not seen by the end. In seconds of waiting a lost join costs {prices.lost_value:g}, a"
         f" request {prices.request_cost:g}, a second waited in vain {prices.never_cost:g}; a join may make"
         f" {allowed.per_join:g} requests ({allowed.requests} in {allowed.window_s:g} s for {allowed.joins:g} joins,"
@@ -338,7 +334,7 @@ def heading(tuned: Tuned) -> Text:
     if not tuned.observations:
         words = "This store holds no observation, so there is nothing to tune on. Run a canary or a watch first."
         return Text([words], heading=tuned.title)
-    return Text([f"{_many(tuned.observations, 'observation')} are in the store."], heading=tuned.title)
+    return Text([f"{many(tuned.observations, 'observation')} are in the store."], heading=tuned.title)
 
 
 def result(tuned: Tuned) -> Result:
@@ -447,7 +443,7 @@ def _lost_values(whatif: WhatIf) -> Table:
                 "lost": percent(one.lost),
             }
         )
-    return Table(pd.DataFrame(rows), style="nestobs-numbers")
+    return numbers(rows)
 
 
 def written(tuned: Tuned, out: str) -> Text:
