@@ -19,14 +19,15 @@ import numpy as np
 from scipy.optimize import brentq
 from threadpoolctl import threadpool_limits
 
-from nestobs.estimate.npmle import Resampled, block_counts, npmle, refit
+from nestobs.estimate.npmle import npmle
 from nestobs.join.policy import MANUAL_RETRY
 from nestobs.timeline.delays import joinable
+from nestobs.tuning.decisions import Allowance, Terms
 from nestobs.tuning.imputation import recorded
 from nestobs.tuning.replay import PRICES, Arena, middles
 from nestobs.tuning.simulation import score
 from nestobs.tuning.threshold import COST_RATIO, threshold_interval
-from nestobs.tuning.tuner import Allowance, Tuner
+from nestobs.tuning.tuner import Tuner
 from worlds.simulated import NEVER, TRUTHS, Truth, observe, timelines
 
 AGES = (2.0, 5.0, 10.0, 30.0)
@@ -47,8 +48,7 @@ def one(task: tuple[int, int, int, int]) -> list[int]:
         delays = joinable(timelines(*observe(truth.draw(n, rng), rng)))
         labels = np.arange(n)
         law = npmle(delays["lower_s"].to_numpy(), delays["upper_s"].to_numpy())
-        counts = block_counts(labels, draws, rng)
-        found = Resampled(law, refit(law, counts), counts, n)
+        found = law.bootstrap(labels, rng, draws=draws)
         low, high = found.cdf(AGES)
         places = [below_inside_above(*each) for each in zip(low, high, truth.cdf(AGES), strict=True)]
         edge = brentq(lambda t: 1.0 - truth.cdf(t) - NEVER * (1.0 + COST_RATIO), 0.1, 1000.0)
@@ -59,9 +59,10 @@ def one(task: tuple[int, int, int, int]) -> list[int]:
 def cost_place(truth: Truth, delays: object, law: object, labels: object, draws: int, rng: np.random.Generator) -> int:
     """Predicted cost of the tuned policy against its true one."""
     ages = middles(np.linspace(0.0, 30.0, 31))
-    tuner = Tuner(delays, ages, True, PRICES, Allowance(), COST_RATIO, 0.0, MANUAL_RETRY, rng, draws, None)
+    terms = Terms(arrivals=ages, signed_in=True, prices=PRICES, allowance=Allowance(), cost_ratio=COST_RATIO)
+    tuner = Tuner(delays=delays, terms=terms, round_trip_s=0.0, today=MANUAL_RETRY, rng=rng, draws=draws)
     smooth = law.smooth(blocks=labels)
-    plan = tuner.decide(smooth, "tuned", 30.0)
+    plan = terms.decide(smooth, 30.0)
     arena = Arena(
         recorded(delays, rng, law=smooth),
         arrivals=ages,

@@ -32,7 +32,8 @@ from nestobs.timeline import intervals as timeline
 from nestobs.timeline.delays import among, round_trip_s
 from nestobs.timeline.failures import failures
 from nestobs.tuning.costs import Prices
-from nestobs.tuning.recommendation import Allowance, Recommendation
+from nestobs.tuning.decisions import Allowance
+from nestobs.tuning.recommendation import Recommendation
 from nestobs.tuning.replay import DRAWS, PRICES
 from nestobs.tuning.threshold import COST_RATIO
 

@@ -95,8 +95,8 @@ def _run_tune(args: argparse.Namespace) -> int:
 
     from nestobs.session import tune
     from nestobs.tuning.costs import Prices
+    from nestobs.tuning.decisions import Allowance
     from nestobs.tuning.policy_file import dumps
-    from nestobs.tuning.recommendation import Allowance
 
     if args.out is not None:
         check_file(args.out)  # before the work, not after it

@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import re
 from bisect import bisect_right
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields
 from operator import itemgetter
 from typing import Any, Final, Literal, Protocol
@@ -91,9 +91,14 @@ class Schedule:
         if self.kind == "fixed":
             return self.interval_s
         if self.kind == "table":
-            return self.table[max(0, bisect_right(self.table, age_s, key=_AGE) - 1)][1]
+            return gap_at(self.table, age_s)
         ceiling = min(self.cap_s, self.interval_s * growth(self.factor, polls - 1))
         return ceiling * rng.random() if self.kind == "full_jitter" else ceiling
+
+
+def gap_at(table: Sequence[tuple[float, float]], age_s: float) -> float:
+    """The gap of the row of a table that holds at an age; before the first row's age, the first one's."""
+    return table[max(0, bisect_right(table, age_s, key=_AGE) - 1)][1]
 
 
 def growth(factor: float, power: int) -> float:

@@ -31,9 +31,9 @@ from nestobs.sources.clock import Clock
 from nestobs.store.files import replacing
 from nestobs.store.reader import Store
 from nestobs.timeline.intervals import timelines
+from nestobs.tuning.decisions import Allowance
 from nestobs.tuning.policy_file import dumps
 from nestobs.tuning.prediction import CELLS
-from nestobs.tuning.recommendation import Allowance
 from nestobs.tuning.replay import METRICS
 from nestobs.tuning.threshold import COST_RATIO
 from nestobs.tuning.tuner import TooLittleDataError

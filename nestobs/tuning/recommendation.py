@@ -8,7 +8,6 @@ from typing import Any, Final
 
 import pandas as pd
 
-from nestobs.estimate.law import LawError
 from nestobs.estimate.npmle import DelayLaw, Number, Resampled
 from nestobs.join.policy import Policy
 from nestobs.observation.arrays import Floats
@@ -16,6 +15,7 @@ from nestobs.observation.detail import finite
 from nestobs.timeline.delays import BlockKind
 from nestobs.timeline.failures import Failures
 from nestobs.tuning.costs import Prices
+from nestobs.tuning.decisions import Allowance
 from nestobs.tuning.herd import Crowd
 from nestobs.tuning.policy_file import NOTE_CHARACTERS, PolicyFile, Provenance
 from nestobs.tuning.replay import Replay
@@ -23,34 +23,7 @@ from nestobs.tuning.replay import Replay
 STRATUM_REGRET: Final = 0.05
 
 
-@dataclass(frozen=True, slots=True)
-class Allowance:
-    """What an API lets one address do, and how many people join from behind it.
-
-    requests in window_s seconds; reserve: share kept back; joins: expected in a window.
-    """
-
-    requests: int = 100
-    window_s: float = 900.0
-    reserve: float = 0.2
-    joins: float = 10.0
-
-    def __post_init__(self) -> None:
-        if self.requests < 1 or not self.window_s > 0 or not 0 <= self.reserve < 1 or not self.joins > 0:
-            raise LawError("an allowance has requests, a window and joins above 0, and a reserve from 0 to below 1")
-
-    @property
-    def per_window(self) -> int:
-        """Requests that may be planned in a window."""
-        return int(self.requests * (1.0 - self.reserve) + 1e-9)
-
-    @property
-    def per_join(self) -> float:
-        """Requests that a join may make on average."""
-        return self.per_window / self.joins
-
-
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Stratum:
     """Nests that share a relay set, hour or host, when delays differ by it.
 
@@ -73,7 +46,7 @@ class Stratum:
         return self.regret > STRATUM_REGRET
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Recommendation:
     """What to do, how sure that is, and of what it was made.
 
@@ -107,18 +80,18 @@ class Recommendation:
     front: pd.DataFrame = field(repr=False)
     strata: tuple[Stratum, ...] = ()
     notes: tuple[str, ...] = ()
-    law: DelayLaw = field(repr=False, kw_only=True)
-    smooth: DelayLaw = field(repr=False, kw_only=True)
-    resampled: Resampled = field(repr=False, kw_only=True)
-    prices: Prices = field(kw_only=True)
-    allowance: Allowance = field(kw_only=True)
-    cost_ratio: float = field(kw_only=True)
-    arrivals: Floats = field(repr=False, kw_only=True)
-    nests: int = field(kw_only=True)
-    block_kind: BlockKind = field(kw_only=True)
-    window: tuple[str, str] = field(kw_only=True)
-    round_trip_s: float = field(default=0.0, kw_only=True)
-    failures: Failures | None = field(default=None, kw_only=True)
+    law: DelayLaw = field(repr=False)
+    smooth: DelayLaw = field(repr=False)
+    resampled: Resampled = field(repr=False)
+    prices: Prices
+    allowance: Allowance
+    cost_ratio: float
+    arrivals: Floats = field(repr=False)
+    nests: int
+    block_kind: BlockKind
+    window: tuple[str, str]
+    round_trip_s: float = 0.0
+    failures: Failures | None = None
 
     def replayed(self, name: str) -> Replay:
         """The replay of a policy by its name. Raises KeyError."""

@@ -23,6 +23,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nestobs.estimate.law import Law, LawError, Survival, survival
+from nestobs.join.policy import gap_at
 from nestobs.observation.arrays import Floats
 from nestobs.tuning.costs import MAX_NODES, Curve, Prices, grid_nodes, seen
 
@@ -299,8 +300,7 @@ def simple(table: PollTable) -> SimplePolls:
     _, kept, stop = next(one for one in found if one[0] <= enough)
     times = [0.0]
     while times[-1] < min(stop, table.horizon):
-        gap = [gap for age, gap in kept if age <= times[-1]][-1]
-        times.append(min(times[-1] + gap, table.horizon))
+        times.append(min(times[-1] + gap_at(kept, times[-1]), table.horizon))
     cost = float(_costs(table, table.truth, np.array(times)))
     return SimplePolls(kept, stop, tuple(times[1:]), cost, cost / table.cost - 1.0 if table.cost > 0.0 else 0.0)
 

@@ -26,30 +26,26 @@ from scipy import special
 from threadpoolctl import threadpool_limits
 
 from nestobs.errors import NestobsError
-from nestobs.estimate.law import LawError, Survival, survival
-from nestobs.estimate.npmle import DelayLaw, Number, Resampled, block_counts, fit, npmle, percentile, refit, smoothed
+from nestobs.estimate.law import survival
+from nestobs.estimate.npmle import DelayLaw, Number, fit, npmle, smoothed
 from nestobs.join.policy import (
     GUIDE,
-    LONGEST_S,
     MANUAL_RETRY,
     RELEASED,
     Policy,
-    Schedule,
     exponential,
     fixed,
     full_jitter,
 )
-from nestobs.observation.arrays import Floats
 from nestobs.timeline.delays import BlockKind, blocks, closing, joinable
 from nestobs.timeline.failures import Failures
 from nestobs.tuning.costs import Prices
+from nestobs.tuning.decisions import JITTER, Allowance, Decisions, Terms, never_share, whole
 from nestobs.tuning.herd import Crowd, crowd
 from nestobs.tuning.imputation import recorded
-from nestobs.tuning.recommendation import Allowance, Recommendation, Stratum
+from nestobs.tuning.recommendation import Recommendation, Stratum
 from nestobs.tuning.replay import PRICES, Arena, Played, Replay, middles
-from nestobs.tuning.schedule import PollTable, jittered, optimal_polls, simple
-from nestobs.tuning.schedule import rows as table_rows
-from nestobs.tuning.simulation import GRAIN_S
+from nestobs.tuning.schedule import jittered
 from nestobs.tuning.threshold import (
     COST_RATIO,
     COST_RATIOS,
@@ -59,7 +55,6 @@ from nestobs.tuning.threshold import (
     near_best,
     sharing_age,
     stop_age,
-    threshold_interval,
 )
 
 Progress = Callable[[str], None]
@@ -71,20 +66,6 @@ LEAST_WATCH_S: Final = 45.0
 
 PARTS: Final = 5
 DRAWS: Final = 500
-GRID_S: Final = 0.25
-LEAST_HORIZON_S: Final = 120.0
-JITTER: Final = 0.2
-JITTERS: Final = 8
-"""A budget is counted over so many courses from each age of arrival."""
-
-FRONT_PRICES: Final = tuple(float(price) for price in np.geomspace(0.02, 50.0, 12))
-MOST_PRICE: Final = 1e5
-"""At such a price of a request nobody asks twice: a budget that is not kept then cannot be kept."""
-
-ERROR_RETRIES: Final = 5
-MOST_FAILING: Final = 0.9
-"""Of requests; a budget is planned for no more."""
-
 CROWD: Final = 50
 CROWD_S: Final = 5.0
 STRATUM_ROWS: Final = 20
@@ -132,25 +113,27 @@ def recommend(
     """
     if today.name in ("tuned", "simple"):
         today = replace(today, name="today")  # last time's: its name is wanted for this time's
-    if not math.isfinite(prices.lost_value):
-        raise LawError("a lost join has a finite value here: say how many seconds of waiting it is worth")
+    ages = np.linspace(0.0, TODAY_S, 31) if arrivals is None else np.asarray(arrivals, dtype=np.float64)
+    terms = Terms(
+        arrivals=middles(ages),
+        signed_in=signed_in,
+        prices=prices,
+        allowance=allowance or Allowance(),
+        cost_ratio=cost_ratio,
+        failures=failures,
+    )
     delays = joinable(timelines, signed_in=signed_in)
     _enough(delays)
     with threadpool_limits(1, "blas"):  # matrices are small: threads would only wait for each other
         tuner = Tuner(
-            delays,
-            middles(np.linspace(0.0, TODAY_S, 31) if arrivals is None else np.asarray(arrivals, dtype=np.float64)),
-            signed_in,
-            prices,
-            allowance or Allowance(),
-            cost_ratio,
-            round_trip_s,
-            today,
-            np.random.default_rng(0) if rng is None else rng,
-            draws,
-            executor,
-            failures,
-            baselines,
+            delays=delays,
+            terms=terms,
+            round_trip_s=round_trip_s,
+            today=today,
+            rng=np.random.default_rng(0) if rng is None else rng,
+            draws=draws,
+            executor=executor,
+            baselines=baselines,
         )
         found = tuner.run(progress)
     assumed = () if arrivals is not None else ("Nobody said when people ask: evenly from 0 to 30 s was assumed.",)
@@ -174,206 +157,71 @@ def _enough(delays: pd.DataFrame) -> None:
         )
 
 
-@dataclass(frozen=True, slots=True)
-class Decisions:
-    """A law's decisions: the poll table at the price that the budget asks for, and the policy it makes."""
-
-    table: PollTable
-    price: float
-    requests: float
-    policy: Policy
-
-
-@dataclass
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Tuner:
     """One tuning: what it is of, and its steps."""
 
     delays: pd.DataFrame
-    arrivals: Floats
-    signed_in: bool
-    prices: Prices
-    allowance: Allowance
-    cost_ratio: float
+    terms: Terms
     round_trip_s: float
     today: Policy
     rng: np.random.Generator
     draws: int
-    executor: Executor | None
-    failures: Failures | None = None
+    executor: Executor | None = None
     baselines: Sequence[Policy] = BASELINES
 
     def run(self, progress: Progress) -> Recommendation:
         """All of it; `progress` is told each step."""
+        terms = self.terms
         progress("estimating the delay law")
         labels, block_kind = blocks(self.delays)
         law = npmle(self.delays["lower_s"].to_numpy(), self.delays["upper_s"].to_numpy())
         smooth = law.smooth(blocks=labels)
         progress(f"resampling it {self.draws} times")
-        counts = block_counts(labels, self.draws, self.rng)
-        resampled = Resampled(law, refit(law, counts, self.executor), counts, len(np.unique(labels)))
+        resampled = law.bootstrap(labels, self.rng, draws=self.draws, executor=self.executor)
         progress("choosing threshold and polls")
-        thresholds = {ratio: self.threshold(smooth, resampled, ratio) for ratio in {*COST_RATIOS, self.cost_ratio}}
-        message = thresholds[self.cost_ratio]
-        plan = self.decide(smooth, "tuned", message.value)
-        plain, simple_price = self._plain(smooth, plan, message.value)
+        ratios = sorted({*COST_RATIOS, terms.cost_ratio})
+        thresholds = {ratio: terms.threshold(smooth, resampled, ratio) for ratio in ratios}
+        message = thresholds[terms.cost_ratio]
+        plan = terms.decide(smooth, message.value)
+        plain, simple_price = terms.simplify(smooth, plan, message.value)
         progress("replaying policies on nests they were not tuned on")
         arena, replays = self._replays(smooth, plan, plain, labels)
         progress("looking for what is not identifiable")
         chosen, kept, why = self._choice(arena, replays, plan.policy, plain, message)
         strata = self._strata(law, smooth, plan)
         return Recommendation(
-            chosen,
-            kept,
-            why,
-            self.today,
-            plan.policy,
-            plain,
-            simple_price,
-            message,
-            dict(sorted(thresholds.items())),
-            near_best(smooth, self.never(smooth), self._joiners(), self.cost_ratio),
-            self._give_up(plan, resampled, smooth.width),
-            stop_age(smooth, None, self.prices.never_cost, self.prices.lost_value),
-            self._sharing(),
-            tuple(replays),
-            jittered(plan.table, smooth, jitter=JITTER, rng=self.rng).price,
-            tuple(self._crowd(policy, smooth) for policy in (self.today, plan.policy, plain, full_jitter())),
-            self._front(smooth, plan),
-            strata,
-            tuple(self._notes(law, plan, message, strata, block_kind, replays[0])),
+            policy=chosen,
+            kept=kept,
+            why=why,
+            today=self.today,
+            tuned=plan.policy,
+            simple=plain,
+            simple_price=simple_price,
+            message_threshold_s=message,
+            thresholds=thresholds,
+            near_best_s=near_best(smooth, never_share(smooth), self._joiners(), terms.cost_ratio),
+            give_up_age_s=terms.give_up(plan, resampled, smooth.width),
+            stop_age_s=stop_age(smooth, None, terms.prices.never_cost, terms.prices.lost_value),
+            sharing_age_s=self._sharing(),
+            replays=tuple(replays),
+            jitter_price=jittered(plan.table, smooth, jitter=JITTER, rng=self.rng).price,
+            peaks=tuple(self._crowd(policy, smooth) for policy in (self.today, plan.policy, plain, full_jitter())),
+            front=terms.front(smooth, plan),
+            strata=strata,
+            notes=tuple(self._notes(law, plan, message, strata, block_kind, replays[0])),
             law=law,
             smooth=smooth,
             resampled=resampled,
-            prices=self.prices,
-            allowance=self.allowance,
-            cost_ratio=self.cost_ratio,
-            arrivals=self.arrivals,
+            prices=terms.prices,
+            allowance=terms.allowance,
+            cost_ratio=terms.cost_ratio,
+            arrivals=terms.arrivals,
             nests=int(self.delays["unit"].nunique()),
             block_kind=block_kind,
             window=_window(self.delays),
             round_trip_s=self.round_trip_s,
-            failures=self.failures,
-        )
-
-    @property
-    def failing(self) -> float:
-        """The share of requests for a token that fail."""
-        return 0.0 if self.failures is None else min(self.failures.token.share, MOST_FAILING)
-
-    @property
-    def per_round(self) -> int:
-        """Requests of a round that fails: /info tells nothing that the joins do not, and is not asked."""
-        return 2 if self.signed_in else 1
-
-    # One law's decisions
-
-    def never(self, law: DelayLaw) -> float:
-        """The law's never-share; where none stayed away, half a nest of one more (Jeffreys)."""
-        return law.never if law.never > 0 else 0.5 / (law.n + 1.0)
-
-    def threshold(self, smooth: DelayLaw, resampled: Resampled, ratio: float) -> Number:
-        """The message threshold at a cost ratio, seconds, with its interval."""
-        value = message_threshold(smooth, self.never(smooth), ratio)
-        low, high = threshold_interval(resampled, ratio)
-        return Number(value, min(low, value), max(high, value))
-
-    def decide(self, law: DelayLaw, name: str, threshold_s: float) -> Decisions:
-        """The best poll table that keeps to the budget, found by raising the price of a request until it does."""
-        held = survival(law, self.never(law))
-        horizon = float(np.clip(3.0 * held.age_of(0.99), LEAST_HORIZON_S, 5.0 * LEAST_HORIZON_S))
-
-        def at(price: float) -> Decisions:
-            table = self._table(law, price, horizon)
-            policy = self._policy(name, _gaps(table), table.stop_age, threshold_s)
-            return Decisions(table, price, self._requests(policy, held), policy)
-
-        low = self.prices.request_cost
-        plan = at(low)
-        while plan.requests > self.allowance.per_join and plan.price < MOST_PRICE:
-            low = plan.price
-            plan = at(max(4.0 * low, 0.01))
-        while plan.price > low * 1.02 and low > 0:
-            tried = at(math.sqrt(low * plan.price))
-            if tried.requests > self.allowance.per_join:
-                low = tried.price
-            else:
-                plan = tried
-        return plan
-
-    def _plain(self, law: DelayLaw, plan: Decisions, threshold_s: float) -> tuple[Policy, float]:
-        """The simple policy, at a price at which it keeps to the budget, too; and what it costs more than the table."""
-        held, price, easy = survival(law, self.never(law)), plan.price, simple(plan.table)
-        while True:
-            policy = self._policy("simple", easy.rows, easy.give_up_age, threshold_s)
-            if price >= MOST_PRICE or self._requests(policy, held) <= max(self.allowance.per_join, plan.requests):
-                return policy, easy.price
-            price = max(1.25 * price, 0.01)
-            easy = simple(self._table(law, price, plan.table.horizon))
-
-    def _table(self, law: DelayLaw, price: float, horizon: float) -> PollTable:
-        return optimal_polls(
-            law,
-            self.never(law),
-            request_cost=price * self.per_round,
-            delay_cost=self.prices.delay_cost,
-            lost_value=self.prices.lost_value,
-            horizon=horizon,
-            grid=GRID_S,
-            never_cost=self.prices.never_cost,
-        )
-
-    def _requests(self, policy: Policy, held: Survival) -> float:
-        """API requests of a joiner under a policy with a table: one where it succeeds, else a whole round.
-
-        Where some fail, each round is taken to be begun again at once until it is answered: a little more than are
-        made, since waits after errors stand in the place of others.
-
-        Over ages of arrival and jitter, the same chances each time.
-        """
-        answered = 1.0 - self.failing
-        once = 1.0 / answered
-        whole = once if self.per_round == 1 else (1.0 + answered) * once**2  # begun again until both are answered
-        rng = np.random.default_rng(0)
-        begins, gaps = np.array(policy.schedule.table).T
-        ages = np.repeat(self.arrivals, JITTERS)
-        ends, missed = ages + policy.horizon_s, held.at(ages)
-        asked = once + (whole - once) * missed
-        going = ages + GRAIN_S < policy.give_up_age_s
-        while going.any():
-            gap = gaps[np.maximum(np.searchsorted(begins, ages + GRAIN_S, "right") - 1, 0)]
-            ages = ages + gap * (1.0 - JITTER + 2.0 * JITTER * rng.random(len(ages)))
-            going &= ages <= ends
-            still = held.at(ages)
-            asked += np.where(going, once * missed + (whole - once) * still, 0.0)
-            missed = still
-            going &= ages + GRAIN_S < policy.give_up_age_s
-        return float(asked.mean())
-
-    def course(self, table: PollTable, held: Survival, age: float) -> tuple[float, float, float, float]:
-        """Requests, seconds of delay, share joined and share lost of a joiner who arrives at `age`."""
-        times = np.array([age, *table.follow(age)])
-        missed = held.at(times)
-        rest = held.coming(times)
-        area = held.area(times)
-        requests = 1.0 - float(missed[-1]) + self.per_round * float(missed.sum())
-        delay = float((np.diff(times) * rest[:-1]).sum() - area[-1])
-        return requests, delay, float(1.0 - missed[-1]), float(rest[-1])
-
-    def _policy(self, name: str, gaps: tuple[tuple[float, float], ...], give_up_s: float, threshold_s: float) -> Policy:
-        polls = _polls(gaps, give_up_s)
-        longest = max((gap for begin, gap in gaps if begin < give_up_s and gap < LONGEST_S), default=0.0)
-        rounds = math.ceil(1.25 * polls) + 2 + (ERROR_RETRIES if self.failing else 0)
-        return Policy(
-            name=name,
-            ask_info=False,
-            schedule=Schedule("table", table=gaps),
-            jitter=JITTER,
-            message_threshold_s=_whole(threshold_s),
-            give_up_age_s=give_up_s,
-            horizon_s=give_up_s + float(max(30, math.ceil((1.0 + JITTER) * longest))),
-            max_requests=max(3, min(self.allowance.per_window, self.per_round * rounds)),
-            error_retries=ERROR_RETRIES,
-            connect_attempts=3,
+            failures=terms.failures,
         )
 
     # What policies would have done
@@ -384,13 +232,13 @@ class Tuner:
         nests = recorded(self.delays, self.rng, law=smooth)
         arena = Arena(
             nests,
-            arrivals=self.arrivals,
-            prices=self.prices,
-            signed_in=self.signed_in,
+            arrivals=self.terms.arrivals,
+            prices=self.terms.prices,
+            signed_in=self.terms.signed_in,
             round_trip_s=self.round_trip_s,
             draws=self.draws,
             rng=self.rng,
-            failures=self.failures,
+            failures=self.terms.failures,
         )
         found = arena.compare([self.today, *(one for one in self.baselines if one.name != self.today.name)])
         tuned, simpler = self.crossfit(arena, smooth, labels)
@@ -405,8 +253,8 @@ class Tuner:
         for number in range(int(part.max()) + 1):
             out = part == number
             law = smoothed(fit(nests.rows.take(~out)), smooth.width)
-            plan = self.decide(law, "tuned", TODAY_S)
-            plain, _ = self._plain(law, plan, TODAY_S)
+            plan = self.terms.decide(law, TODAY_S)
+            plain, _ = self.terms.simplify(law, plan, TODAY_S)
             for parts, policy in zip(both, (plan.policy, plain), strict=True):
                 parts.append((out, arena.play(policy, nests.take(out))))
         return Played.joint(both[0]), Played.joint(both[1])
@@ -435,44 +283,15 @@ class Tuner:
         now = self.today.message_threshold_s
         if message.lower <= now <= message.upper:
             return now, f"{now:g} s as message threshold cannot be told from the best one and stays"
-        threshold_s = _whole(message.value)
+        threshold_s = whole(message.value)
         return threshold_s, f"The message threshold moves from {now:g} s to {threshold_s:g} s"
-
-    def _front(self, smooth: DelayLaw, plan: Decisions) -> pd.DataFrame:
-        """Along prices of a request: request_cost, requests_per_join, mean_delay_s (of those who join), lost_share,
-        give_up_age_s, chosen (the price that the budget asks for). Under the smoothed law, for the joiners' ages."""
-        held, horizon = survival(smooth), plan.table.horizon
-        made = []
-        for price in sorted({*FRONT_PRICES, plan.price}):
-            table = plan.table if price == plan.price else self._table(smooth, price, horizon)
-            each = np.array([self.course(table, held, age) for age in self.arrivals]).mean(axis=0)
-            requests, delay, joined, lost = (float(one) for one in each)
-            made.append(
-                {
-                    "request_cost": price,
-                    "requests_per_join": requests,
-                    "mean_delay_s": delay / joined if joined > 0 else math.nan,
-                    "lost_share": lost,
-                    "give_up_age_s": table.stop_age,
-                    "chosen": price == plan.price,
-                }
-            )
-        return pd.DataFrame(made)
-
-    def _give_up(self, plan: Decisions, resampled: Resampled, width: float) -> Number:
-        chosen = resampled.laws[: min(len(resampled.laws), 200)]
-        horizon = plan.table.horizon
-        drawn = np.array([self._table(smoothed(law, width), plan.price, horizon).stop_age for law in chosen])
-        low, high = percentile(drawn, blocks=resampled.blocks)
-        value = plan.table.stop_age
-        return Number(value, min(float(low), value), max(float(high), value))
 
     def _crowd(self, policy: Policy, smooth: DelayLaw) -> Crowd:
         """CROWD joiners who arrive within CROWD_S seconds of a nest that takes as long as one in ten does."""
         late = survival(smooth).age_of(0.9)
         arrivals = np.linspace(0.0, CROWD_S, CROWD)
         rng = np.random.default_rng(0)
-        return crowd(policy, joinable_s=late, arrivals=arrivals.tolist(), rng=rng, signed_in=self.signed_in)
+        return crowd(policy, joinable_s=late, arrivals=arrivals.tolist(), rng=rng, signed_in=self.terms.signed_in)
 
     def _sharing(self) -> dict[float, Number]:
         """Sharing ages, with the intervals that assume no law: the latest of any vantage's ends."""
@@ -489,7 +308,7 @@ class Tuner:
     def _joiners(self) -> Joiners:
         lower, upper = closing(self.delays)
         went = bool(np.isfinite(upper.to_numpy(np.float64)).any())
-        return Joiners.of(self.arrivals, closed=npmle(lower, upper) if went else None)
+        return Joiners.of(self.terms.arrivals, closed=npmle(lower, upper) if went else None)
 
     # Doubts
 
@@ -515,7 +334,7 @@ class Tuner:
         self, kind: str, name: str, among: NDArray[np.bool_], p: float, law: DelayLaw, smooth: DelayLaw, plan: Decisions
     ) -> Stratum:
         own = smoothed(fit(law.rows.take(among)), smooth.width)
-        table = self._table(own, plan.price, plan.table.horizon)
+        table = self.terms.table(own, plan.price, plan.table.horizon)
         costs = []
         for one in (table, plan.table):
             seen = one.grid_expected(own)
@@ -527,13 +346,13 @@ class Tuner:
             )
         regret = costs[1] / costs[0] - 1.0 if costs[0] > 0 else 0.0
         return Stratum(
-            kind,
-            name,
-            int(among.sum()),
-            p,
-            message_threshold(own, self.never(own), self.cost_ratio),
-            table.stop_age,
-            max(0.0, regret),
+            kind=kind,
+            name=name,
+            n=int(among.sum()),
+            p=p,
+            threshold_s=message_threshold(own, never_share(own), self.terms.cost_ratio),
+            give_up_age_s=table.stop_age,
+            regret=max(0.0, regret),
         )
 
     def _notes(  # noqa: PLR0917 - called once, above
@@ -558,14 +377,14 @@ class Tuner:
             notes.append(
                 f"Too few days and hosts to resample by: the blocks are {block_kind}s; intervals may be narrow."
             )
-        if plan.price > self.prices.request_cost:
+        if plan.price > self.terms.prices.request_cost:
             notes.append(
-                f"The budget binds: at {self.allowance.per_join:g} requests a join, one costs {plan.price:.2g} s."
+                f"The budget binds: at {self.terms.allowance.per_join:g} requests a join, one costs {plan.price:.2g} s."
             )
-        if plan.requests > self.allowance.per_join:
+        if plan.requests > self.terms.allowance.per_join:
             notes.append("The budget does not even pay the first attempts: fewer joins can be expected in a window.")
         asks = base.numbers["requests_per_join"].value
-        if asks > self.allowance.per_join:
+        if asks > self.terms.allowance.per_join:
             notes.append(f"{self.today.name} itself makes {asks:.1f} requests a join, more than the budget allows.")
         if any(one.differs for one in strata):
             names = ", ".join(f"{one.kind} {one.name}" for one in strata if one.differs)
@@ -574,9 +393,9 @@ class Tuner:
 
     def _failed(self, tuned: Policy) -> list[str]:
         """What failed, and what policies make of it."""
-        if self.failures is None:
+        if self.terms.failures is None:
             return ["How often requests fail is not known: what is predicted holds for a network that always answers."]
-        token, signal = self.failures.token, self.failures.signal
+        token, signal = self.terms.failures.token, self.terms.failures.signal
         told = [
             f"one {what} in {1.0 / tally.share:.1f} failed ({tally.failed} of {tally.asked})"
             for what, tally in (("request for a token", token), ("connection to LiveKit", signal))
@@ -592,9 +411,9 @@ class Tuner:
 
     def _more(self, law: DelayLaw, message: Number) -> list[str]:
         """How many more nests the threshold wants."""
-        n, never = law.n, self.never(law)
+        n, never = law.n, never_share(law)
         if not math.isfinite(message.upper):
-            least = math.ceil(1.5 * special.ndtri(0.975) ** 2 / (self.cost_ratio * never))
+            least = math.ceil(1.5 * special.ndtri(0.975) ** 2 / (self.terms.cost_ratio * never))
             return [
                 f"The message threshold has no upper end yet: about {max(least - n, n)} more nests would give it one."
             ]
@@ -635,25 +454,6 @@ def differ(law: DelayLaw, units: NDArray[Any], label: NDArray[Any], among: NDArr
         return 1.0
     apart = float((groups["size"] * (groups["mean"] - each["score"].mean()) ** 2).sum()) / spread
     return float(special.chdtrc(len(groups) - 1, apart))
-
-
-def _whole(threshold_s: float) -> float:
-    """A message threshold in whole seconds, from 1 s to an hour: `created_at` tells no finer."""
-    return float(round(min(max(threshold_s, 1.0), 3600.0)))
-
-
-def _gaps(table: PollTable) -> tuple[tuple[float, float], ...]:
-    """Rows of the table for a policy; where it stops, though it would go on later, the gap is beyond any horizon."""
-    return tuple((age, LONGEST_S if table.next(age) is None else gap) for age, gap in table_rows(table))
-
-
-def _polls(gaps: tuple[tuple[float, float], ...], give_up_s: float) -> int:
-    """Polls from age 0 to the give-up age."""
-    age, polls = 0.0, 0
-    while age < give_up_s:
-        age += [gap for begin, gap in gaps if begin <= age][-1]
-        polls += 1
-    return polls
 
 
 def _window(delays: pd.DataFrame) -> tuple[str, str]:

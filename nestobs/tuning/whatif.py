@@ -2,7 +2,7 @@
 
 The two knobs move different things. The cost ratio (of a false "starting up" over a false "no longer available") moves
 the message threshold and its rates of error, the budget the price of a request and with it the poll table. Everything
-is computed from the smoothed law, whose size does not depend on how many nests it rests on, by the tuner's own steps:
+is computed from the smoothed law, whose size does not depend on how many nests it rests on, on terms (decisions.py):
 at the point that was tuned it is what tuning said. What a policy would have done is replayed by tuning alone.
 """
 
@@ -14,14 +14,12 @@ from dataclasses import dataclass, replace
 from typing import Final
 
 import numpy as np
-import pandas as pd
 
-from nestobs.estimate.law import LawError, survival
 from nestobs.estimate.npmle import Number
-from nestobs.join.policy import Policy
+from nestobs.join.policy import Policy, gap_at
+from nestobs.tuning.decisions import Terms, never_share
 from nestobs.tuning.recommendation import Recommendation
-from nestobs.tuning.threshold import Joiners, message_errors
-from nestobs.tuning.tuner import Tuner
+from nestobs.tuning.threshold import TODAY_S, Joiners, message_errors
 
 COST_RATIOS: Final = tuple(round(float(ratio), 3) for ratio in np.geomspace(0.05, 2.0, 17))
 """A grid of cost ratios: a false "starting" costs from a twentieth of a false "gone" to twice as much."""
@@ -33,7 +31,7 @@ LOST_VALUES: Final = (10.0, 20.0, 30.0, 60.0, 120.0, 300.0)
 """A grid of what a lost join is worth, seconds of waiting."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Answer:
     """What would be recommended. threshold_s: with its interval; false_starting, false_gone: shares of joiners answered
     404 who are told so wrongly at that threshold.
@@ -65,7 +63,7 @@ class Answer:
         """Ages at which a joiner who arrives at once and is never let in asks, seconds, gaps at their middle."""
         rows, ages = self.policy.schedule.table, [0.0]
         while ages[-1] < self.give_up_age_s and len(ages) < 1_000:
-            gap = [gap for begin, gap in rows if begin <= ages[-1]][-1]
+            gap = gap_at(rows, ages[-1])
             if ages[-1] + gap > self.policy.horizon_s:
                 break
             ages.append(ages[-1] + gap)
@@ -77,67 +75,55 @@ class WhatIf:
     """A recommendation whose costs can be moved."""
 
     found: Recommendation
-    tuner: Tuner
+    terms: Terms
 
     @classmethod
     def of(cls, found: Recommendation, *, signed_in: bool = True) -> WhatIf:
         """signed_in: of the joiners, as it was tuned for."""
-        tuner = Tuner(
-            delays=pd.DataFrame(),
+        terms = Terms(
             arrivals=found.arrivals,
             signed_in=signed_in,
             prices=found.prices,
             allowance=found.allowance,
             cost_ratio=found.cost_ratio,
-            round_trip_s=found.round_trip_s,
-            today=found.today,
-            rng=np.random.default_rng(0),
-            draws=0,
-            executor=None,
             failures=found.failures,
         )
-        return cls(found, tuner)
+        return cls(found, terms)
 
     def at(
         self, cost_ratio: float | None = None, allowed: int | None = None, *, lost_value: float | None = None
     ) -> Answer:
         """The answer at a cost ratio, a budget of requests in a window, and a value of a lost join in seconds of
         waiting; None: as it was tuned. Raises LawError for what is none of these."""
-        found, ratio = self.found, self.found.cost_ratio if cost_ratio is None else cost_ratio
-        value = found.prices.lost_value if lost_value is None else lost_value
-        if not math.isfinite(value):
-            raise LawError("a lost join has a finite value here: say how many seconds of waiting it is worth")
-        tuner = replace(
-            self.tuner,
-            allowance=found.allowance if allowed is None else replace(found.allowance, requests=allowed),
-            prices=replace(found.prices, lost_value=value),
+        found, given = self.found, self.terms
+        terms = replace(
+            given,
+            cost_ratio=given.cost_ratio if cost_ratio is None else cost_ratio,
+            allowance=given.allowance if allowed is None else replace(given.allowance, requests=allowed),
+            prices=given.prices if lost_value is None else replace(given.prices, lost_value=lost_value),
         )
-        threshold = self.threshold(ratio)
-        errors = message_errors(
-            found.smooth, self.tuner.never(found.smooth), threshold.value, Joiners.of(found.arrivals)
-        )
-        plan = tuner.decide(found.smooth, "tuned", threshold.value)
-        held = survival(found.smooth)
-        courses = np.array([tuner.course(plan.table, held, age) for age in found.arrivals])
-        requests, delay, joined, lost = (float(one) for one in courses.mean(axis=0))
+        threshold = terms.threshold(found.smooth, found.resampled)
+        errors = message_errors(found.smooth, never_share(found.smooth), threshold.value, Joiners.of(found.arrivals))
+        plan = terms.decide(found.smooth, threshold.value)
+        requests, delay, lost = terms.expected(found.smooth, plan.table)
         return Answer(
-            ratio,
-            tuner.allowance.requests,
-            threshold,
-            errors.false_starting,
-            errors.false_gone,
-            plan.policy,
-            plan.price,
-            plan.price > tuner.prices.request_cost,
-            requests,
-            delay / joined if joined > 0 else math.nan,
-            lost,
-            plan.table.stop_age,
+            cost_ratio=terms.cost_ratio,
+            allowed=terms.allowance.requests,
+            threshold_s=threshold,
+            false_starting=errors.false_starting,
+            false_gone=errors.false_gone,
+            policy=plan.policy,
+            price=plan.price,
+            binds=plan.price > terms.prices.request_cost,
+            requests=requests,
+            delay_s=delay,
+            lost=lost,
+            give_up_age_s=plan.table.stop_age,
         )
 
     def threshold(self, cost_ratio: float) -> Number:
         """The message threshold of a cost ratio, with its interval."""
-        return self.tuner.threshold(self.found.smooth, self.found.resampled, cost_ratio)
+        return self.terms.threshold(self.found.smooth, self.found.resampled, cost_ratio)
 
     # what would change the answer
 
@@ -159,8 +145,8 @@ class WhatIf:
     def enough(self) -> int:
         """The requests in a window from which on more change nothing: the budget no longer binds."""
         allowance = self.found.allowance
-        free = replace(self.tuner, allowance=replace(allowance, requests=10**9))
-        per_join = free.decide(self.found.smooth, "tuned", 30.0).requests
+        free = replace(self.terms, allowance=replace(allowance, requests=10**9))
+        per_join = free.decide(self.found.smooth, TODAY_S).requests
         wanted = max(1, math.ceil(per_join * allowance.joins / (1.0 - allowance.reserve) - 1e-9))
         while replace(allowance, requests=wanted).per_join < per_join:
             wanted += 1

@@ -22,8 +22,8 @@ from nestobs.join.policy import Policy, fixed, read_policy, standard_policies
 from nestobs.observation.schema import Failure, Operation, Outcome, Role
 from nestobs.store.reader import Store
 from nestobs.timeline.delays import joinable
+from nestobs.tuning.decisions import Allowance
 from nestobs.tuning.policy_file import PolicyFile, dumps, loads
-from nestobs.tuning.recommendation import Allowance
 from nestobs.tuning.replay import DRAWS, METRICS, PRICES
 from nestobs.tuning.threshold import COST_RATIO
 from worlds.command_line import Said, clear_environment, is_one_sentence, raw_controls

@@ -16,12 +16,13 @@ from nestobs.estimate.law import LawError
 from nestobs.estimate.npmle import Number
 from nestobs.join.policy import read_policy
 from nestobs.timeline.failures import Failures, Tally
+from nestobs.tuning.decisions import Allowance
 from nestobs.tuning.policy_file import NOTE_CHARACTERS, dumps, loads
-from nestobs.tuning.recommendation import STRATUM_REGRET, Allowance, Stratum, plain, predicted
+from nestobs.tuning.recommendation import STRATUM_REGRET, plain, predicted
 from nestobs.tuning.replay import METRICS
 from nestobs.tuning.tuner import recommend
 from worlds.policy_schema import SCHEMA
-from worlds.recommended import nests
+from worlds.recommended import nests, stratum
 
 INF = math.inf
 PROVENANCE = {"store_digest": "ab" * 32, "made_at": "2026-03-05T00:00:00Z", "nestobs": "0.1.0"}
@@ -164,7 +165,7 @@ class TestAsJson:
             simple_price=math.nan,
             jitter_price=INF,
             front=pd.DataFrame({"request_cost": [0.5], "mean_delay_s": [math.nan], "chosen": [True]}),
-            strata=(Stratum("host", "a", 30, 0.001, INF, 20.0, 0.2),),
+            strata=(stratum("host", "a", threshold_s=INF),),
         )
         data = strict(json.dumps(odd.as_dict(), allow_nan=False))
         assert data["message_threshold_s"] == {"value": None, "lower": 3.0, "upper": None}
@@ -186,6 +187,6 @@ def test_a_replay_is_found_by_its_name():
 
 
 def test_a_stratum_differs_when_a_policy_of_its_own_would_pay():
-    stratum = Stratum("host", "a", 30, 0.001, 8.0, 20.0, STRATUM_REGRET)
-    assert not stratum.differs
-    assert replace(stratum, regret=STRATUM_REGRET + 0.001).differs
+    enough = stratum("host", "a", regret=STRATUM_REGRET)
+    assert not enough.differs
+    assert replace(enough, regret=STRATUM_REGRET + 0.001).differs

@@ -19,8 +19,8 @@ from nestobs.join.policy import GUIDE, LONGEST_S, MANUAL_RETRY, Policy, fixed
 from nestobs.timeline.delays import joinable
 from nestobs.timeline.failures import Failures, Tally
 from nestobs.tuning.costs import Prices
+from nestobs.tuning.decisions import Allowance, Terms
 from nestobs.tuning.imputation import recorded
-from nestobs.tuning.recommendation import Allowance
 from nestobs.tuning.replay import METRICS, PRICES, Arena, middles
 from nestobs.tuning.simulation import course, courses, score
 from nestobs.tuning.tuner import (
@@ -97,9 +97,9 @@ def large():
 
 def tuner(table, *, today=MANUAL_RETRY, **changed):
     """The parts of a tuning, to be taken one by one."""
-    ways = {"arrivals": EVENLY, "signed_in": True, "prices": PRICES, "allowance": Allowance(), "cost_ratio": 0.25}
-    ways |= {"round_trip_s": 0.0, "today": today, "rng": rng(), "draws": 30, "executor": None}
-    return Tuner(joinable(table), **ways | changed)
+    usual = {"arrivals": EVENLY, "signed_in": True, "prices": PRICES, "allowance": Allowance(), "cost_ratio": 0.25}
+    terms = Terms(**usual | changed)
+    return Tuner(delays=joinable(table), terms=terms, round_trip_s=0.0, today=today, rng=rng(), draws=30)
 
 
 def many(law, n=4000):
@@ -179,8 +179,8 @@ class TestWhatIsGiven:
     def test_any_prices_give_policies(self, prices):
         made = tuner(seen(40), prices=prices)
         law = made_law(made)
-        plan = made.decide(law, "tuned", 30.0)
-        for policy in (plan.policy, made._plain(law, plan, 30.0)[0]):
+        plan = made.terms.decide(law, 30.0)
+        for policy in (plan.policy, made.terms.simplify(law, plan, 30.0)[0]):
             assert isinstance(policy, Policy)
             assert math.isfinite(fresh(policy, law, prices=prices)[0])
 
@@ -202,7 +202,7 @@ class TestPolicies:
         """Sparse tables, too: neither the horizon nor the count of requests cuts a wait that the table asks for."""
         made = tuner(seen(60), prices=prices, signed_in=signed_in)
         law = made_law(made)
-        policy = made.decide(law, "tuned", 30.0).policy
+        policy = made.terms.decide(law, 30.0).policy
         free = replace(policy, horizon_s=policy.horizon_s + 1000.0, max_requests=10_000)
         for age in EVENLY:
             one, other = (course(each, float(age), rng(), signed_in=signed_in) for each in (policy, free))
@@ -211,7 +211,7 @@ class TestPolicies:
     def test_tuned_stop_where_asking_on_is_not_worth_it_though_later_it_would_be(self):
         """Between two modes, where a lost join is cheap: who is answered 404 at 3 s leaves, who comes at 10 s stays."""
         cheap = Prices(0.1, 1.0, 5.0, 1.0)
-        policy = tuner(seen(40), prices=cheap).decide(BIMODAL, "tuned", 30.0).policy
+        policy = tuner(seen(40), prices=cheap).terms.decide(BIMODAL, 30.0).policy
         gaps = dict(policy.schedule.table)
         stops = [age for age, gap in gaps.items() if gap == LONGEST_S]
         assert stops
@@ -240,7 +240,7 @@ class TestPolicies:
         odd = replace(fixed(5), give_up_age_s=0.0)
         table = seen(30)
         made = tuner(table, today=odd)
-        plan = made.decide(made_law(made), "tuned", 30.0)
+        plan = made.terms.decide(made_law(made), 30.0)
         _, replays = made._replays(made_law(made), plan, plan.policy, np.arange(30))
         assert [one.policy for one in replays if one.policy.name == "fixed(5)"] == [odd]
 
@@ -294,14 +294,14 @@ class TestAgainstTheTruth:
     @pytest.mark.parametrize("truth", TRUTHS, ids=lambda truth: truth.name)
     def test_tuned_and_simple_beat_todays_rule_and_come_near_the_optimum(self, truth):
         """On fresh nests, of six sets of 300: the optimum is tuned on the truth itself."""
-        best, _ = fresh(tuner(seen(40)).decide(truth, "best", 30.0).policy, truth)
+        best, _ = fresh(tuner(seen(40)).terms.decide(truth, 30.0).policy, truth)
         today, _ = fresh(MANUAL_RETRY, truth)
         regrets = []
         for seed in range(6):
             made = tuner(seen(300, truth, seed))
             law = made_law(made)
-            plan = made.decide(law, "tuned", 30.0)
-            policies = (plan.policy, made._plain(law, plan, 30.0)[0])
+            plan = made.terms.decide(law, 30.0)
+            policies = (plan.policy, made.terms.simplify(law, plan, 30.0)[0])
             regrets.append([fresh(policy, truth)[0] / best - 1.0 for policy in policies])
         tuned, simple = np.array(regrets).T
         assert max(tuned.max(), simple.max()) < 0.8 * today / best - 1.0
@@ -377,7 +377,7 @@ class TestPoorNests:
 
     def test_for_guests_are_those_that_guests_were_let_into(self):
         table = seen(40).assign(layer="api:guest")
-        plans = [tuner(table, signed_in=way).decide(made_law(tuner(table)), "tuned", 30.0) for way in (False, True)]
+        plans = [tuner(table, signed_in=way).terms.decide(made_law(tuner(table)), 30.0) for way in (False, True)]
         assert plans[0].requests < plans[1].requests
         with pytest.raises(TooLittleDataError, match="0 nests"):
             recommend(seen(40), signed_in=False)
@@ -391,11 +391,11 @@ class TestTheBudget:
         for joins in (5.0, 20.0, 30.0, 45.0):
             made = tuner(seen(100, truth), allowance=Allowance(joins=joins), signed_in=signed_in)
             law = made_law(made)
-            plan = made.decide(law, "tuned", 30.0)
-            plain, _ = made._plain(law, plan, 30.0)
+            plan = made.terms.decide(law, 30.0)
+            plain, _ = made.terms.simplify(law, plan, 30.0)
             for policy in (plan.policy, plain):
                 _, requests = fresh(policy, law, signed_in=signed_in)
-                assert requests <= 1.01 * made.allowance.per_join, (joins, policy.name)
+                assert requests <= 1.01 * made.terms.allowance.per_join, (joins, policy.name)
 
     def test_that_binds_raises_the_price_of_a_request_and_says_so(self):
         notes = [" ".join(tight(joins).notes) for joins in (1.0, 30.0, 45.0)]
@@ -429,7 +429,7 @@ def strata(table):
     made = tuner(table)
     law = npmle(made.delays["lower_s"].to_numpy(), made.delays["upper_s"].to_numpy())
     smooth = law.smooth()
-    return made._strata(law, smooth, made.decide(smooth, "tuned", 30.0))
+    return made._strata(law, smooth, made.terms.decide(smooth, 30.0))
 
 
 class TestFailures:
@@ -461,7 +461,7 @@ class TestFailures:
         assert calm < more <= lossy().allowance.per_window
         small = Allowance(requests=6, reserve=0.0, joins=0.01)
         made = tuner(seen(60), allowance=small, failures=LOSSY)
-        policy = made.decide(made_law(made), "tuned", 30.0).policy
+        policy = made.terms.decide(made_law(made), 30.0).policy
         assert policy.max_requests == 6
 
     @pytest.mark.parametrize("signed_in", [True, False])
@@ -470,11 +470,11 @@ class TestFailures:
         for joins in (5.0, 20.0, 30.0):
             made = tuner(seen(100), allowance=Allowance(joins=joins), signed_in=signed_in, failures=LOSSY)
             law = made_law(made)
-            plan = made.decide(law, "tuned", 30.0)
+            plan = made.terms.decide(law, 30.0)
             ways = courses(plan.policy, EVENLY, rng(), signed_in=signed_in, failures=LOSSY, shapes=16)
             times = np.tile(many(law, 500)[0], (16, 1))
             requests = float(score(ways, times, np.full(times.shape[1], INF)).requests.mean())
-            assert 0.8 * plan.requests < requests < 1.01 * plan.requests <= 1.01 * made.allowance.per_join, joins
+            assert 0.8 * plan.requests < requests < 1.01 * plan.requests <= 1.01 * made.terms.allowance.per_join, joins
 
 
 class TestStrata:

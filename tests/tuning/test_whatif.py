@@ -10,7 +10,8 @@ import numpy as np
 import pytest
 
 from nestobs.estimate.law import LawError
-from nestobs.tuning.recommendation import Allowance, Recommendation
+from nestobs.tuning.decisions import Allowance
+from nestobs.tuning.recommendation import Recommendation
 from nestobs.tuning.replay import PRICES
 from nestobs.tuning.tuner import recommend
 from nestobs.tuning.whatif import BUDGETS, COST_RATIOS, WhatIf

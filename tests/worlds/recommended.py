@@ -56,6 +56,11 @@ def usual() -> Recommendation:
     return recommend(nests(), draws=DRAWS)
 
 
+def stratum(kind: str, name: str, *, threshold_s: float = 8.0, regret: float = 0.2) -> Stratum:
+    """Nests of a kind, for which a policy of their own would pay unless `regret` is small."""
+    return Stratum(kind=kind, name=name, n=30, p=0.001, threshold_s=threshold_s, give_up_age_s=20.0, regret=regret)
+
+
 def hostile(name: str) -> Recommendation:
     """Today's rule has a stranger's name, the tuned and the simple one too, and so has every sentence."""
     found = usual()
@@ -68,7 +73,7 @@ def hostile(name: str) -> Recommendation:
         simple=_renamed(found.simple, others),
         replays=tuple(replace(one, policy=_renamed(one.policy, others)) for one in found.replays),
         peaks=tuple(replace(one, policy=name) for one in found.peaks),
-        strata=(Stratum("host", name, 30, 0.001, 8.0, 20.0, 0.2),),
+        strata=(stratum("host", name),),
         notes=(name, *found.notes),
         why=name,
     )
@@ -98,7 +103,7 @@ def odd() -> dict[str, Recommendation]:
     found = usual()
     endless = Number(26.0, 19.0, np.inf)
     unknown = Number(np.inf, 40.0, np.inf)
-    strata = (Stratum("host", "a<b>", 30, 0.001, 8.0, 20.0, 0.2), Stratum("relays", "", 30, 0.001, np.inf, 20.0, 0.01))
+    strata = (stratum("host", "a<b>"), stratum("relays", "", threshold_s=np.inf, regret=0.01))
     nobody = {name: Number(np.nan, np.nan, np.nan) for name in found.replays[1].numbers}
     idle = replace(found.replays[1], numbers=nobody, against=nobody)
     return {
