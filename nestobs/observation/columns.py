@@ -5,12 +5,14 @@ A code stands for a text: 0, 1, … in the order of the texts, -1 for none. What
 
 from __future__ import annotations
 
-from typing import Any, Final
+from collections.abc import Iterable, Mapping
+from typing import Any, Final, cast
 
 import numpy as np
 import pandas as pd
 
-from nestobs.observation.arrays import Flags, Floats, Ints, Texts, count_of
+from nestobs.observation.arrays import BELOW, NONE, Flags, Floats, Ints, Texts, count_of
+from nestobs.observation.schema import Column
 
 _DENSE: Final = 4
 """Codes up to so many times their number are counted, others hashed."""
@@ -93,3 +95,26 @@ def equals(values: pd.Series, word: str) -> Flags:
 def records(frame: pd.DataFrame) -> list[Any]:
     """The rows in order, each with its columns as attributes."""
     return list(frame.itertuples(index=False))
+
+
+DTYPES: Final = {
+    "text": "str",
+    "int": "int64",
+    "real": "float64",
+    "bool": "bool",
+    "flag": "boolean",
+    "instant": "datetime64[ns, UTC]",
+}
+"""Of a column's type, the dtype in frames. Nullable ones use NaN, NA and NaT."""
+
+
+def framed(schema: Iterable[Column], values: Mapping[str, Any]) -> pd.DataFrame:
+    """The values under the names and dtypes of these columns. Instants are whole ns UTC, NaT for NONE and BELOW."""
+    made = {}
+    for column in schema:
+        value = values[column.name]
+        if column.type == "instant":
+            stamps = np.asarray(value, dtype=np.int64)
+            value = pd.Series(np.where(stamps == NONE, BELOW, stamps).view("M8[ns]")).dt.tz_localize("UTC")
+        made[column.name] = pd.Series(value).astype(cast(Any, DTYPES[column.type]))
+    return pd.DataFrame(made)

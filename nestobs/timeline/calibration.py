@@ -24,6 +24,7 @@ from typing import Any, Final, TypeAlias, cast
 import numpy as np
 import pandas as pd
 
+from nestobs.observation.columns import framed
 from nestobs.observation.duration import SECOND_NS
 from nestobs.observation.schema import Column
 
@@ -43,9 +44,8 @@ SCHEMA: Final[tuple[Column, ...]] = (
     Column("miss_by_s", "real", "s", "between interval and truth; 0 when contained, inf when there is no truth", True),
     Column("cause", "text", "", "why it is missed or not judged, with the interval's marks; else empty", False),
 )
-"""The columns of `coverage`, in order; types as in timeline.SCHEMA, flag is pandas' nullable boolean."""
+"""The columns of `coverage`, in order; their types are those of observation.columns.DTYPES."""
 
-_DTYPES: Final = {"text": "str", "real": "float64", "flag": "boolean"}
 _INF: Final = math.inf
 Truth: TypeAlias = Mapping[str, Any]
 
@@ -65,8 +65,7 @@ def coverage(timelines: pd.DataFrame, truth_rows: Iterable[Truth], relay_names: 
     for row in records:
         name = _truth_layer(row["layer"], relay_names, selected.get((row["room"], row["vantage"]), ""))
         rows.append(_judged(row, _shown_as(row["layer"], name), truth.get((row["room"], name))))
-    columns = {c.name: pd.Series([row[c.name] for row in rows], dtype=cast(Any, _DTYPES[c.type])) for c in SCHEMA}
-    return pd.DataFrame(columns)
+    return framed(SCHEMA, {column.name: [row[column.name] for row in rows] for column in SCHEMA})
 
 
 def summary(judged: pd.DataFrame) -> dict[str, Any]:

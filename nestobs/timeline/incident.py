@@ -29,7 +29,8 @@ from nestobs.observation.columns import codes_of, equals, instants_of, paired, r
 from nestobs.observation.detail import facts_of
 from nestobs.observation.duration import SECOND_NS
 from nestobs.observation.schema import Failure, Operation, Outcome, Role, Source
-from nestobs.timeline.intervals import MARKS, layers_of
+from nestobs.timeline.intervals import MARKS
+from nestobs.timeline.polls import layers_of
 
 GAP_S: Final = 300.0
 """A silence longer than this, between two questions about a nest, is told."""

@@ -22,22 +22,20 @@ Only proof moves a bound. Never seen is right-censored (upper = inf), seen at th
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any, Final, Literal, cast, get_args
 
 import numpy as np
 import pandas as pd
 
 from nestobs.observation.arrays import BELOW, NONE, Flags, Floats, Ints, Texts, count_of, greatest_at, least_at
-from nestobs.observation.columns import codes_of, equals, instants_of, paired, ranked, reals_of, units_of
+from nestobs.observation.columns import codes_of, equals, framed, reals_of
 from nestobs.observation.detail import facts_of
 from nestobs.observation.duration import SECOND_NS
-from nestobs.observation.schema import Column, Failure, Operation, Outcome, Source, layer_of
+from nestobs.observation.schema import Column, Failure, Operation, Outcome, Source
+from nestobs.timeline.polls import LATE_S, Groups, Rows, grouped, read, without_ended
 
 Origin = Literal["create", "publish"]
-
-LATE_S: Final = 0.1
-"""A poll sent later than this after it was planned is late."""
 
 STABLE_POLLS: Final = 3
 """So many successive visible answers make a layer stable."""
@@ -84,10 +82,7 @@ SCHEMA: Final[tuple[Column, ...]] = (
     Column("spacing_s", "real", "s", "gap between the sent_at of the bracketing polls; see timelines", True),
     Column("marked", "text", "", "comma list of disturbances while the bracketing polls ran; see MARKS", False),
 )
-"""The columns of `timelines`, in order. text is str, int is int64, real is float64, bool is bool, instant is
-datetime64[ns, UTC]. Nullable ones use NaN and NaT."""
-
-_DTYPES: Final = {"text": "str", "int": "int64", "real": "float64", "bool": "bool", "instant": "datetime64[ns, UTC]"}
+"""The columns of `timelines`, in order; their types are those of observation.columns.DTYPES."""
 
 
 def timelines(observations: pd.DataFrame, *, origin: Origin = "create") -> pd.DataFrame:
@@ -103,7 +98,7 @@ def timelines(observations: pd.DataFrame, *, origin: Origin = "create") -> pd.Da
     dropped: a layer that was asked and only failed has a row with polls = 0, a layer never asked has none. An absent of
     a subscription says that up to its `sent_at` the living connection had brought nothing: it bounds the first visible,
     but is no flap and no going, since relays push an event once (NIP-01) and an edit is pushed after silence, too.
-    An absent of signalling proves nothing where it may speak of a room that had ended: see `_without_ended`.
+    An absent of signalling proves nothing where it may speak of a room that had ended: see `polls.without_ended`.
 
     Origin: `sent_at` of the accepted PUT ("create"), or of the first publish of the event ("publish"), whichever
     vantage wrote it; when that one is missing, the other. A PUT without an answer counts only if the trace was seen
@@ -129,50 +124,17 @@ def timelines(observations: pd.DataFrame, *, origin: Origin = "create") -> pd.Da
     """
     if origin not in get_args(Origin):
         raise ValueError(f"origin is create or publish, not {origin!r}")
-    rows = _without_ended(observations, _read(observations))
-    groups = _group(observations, rows)
+    rows = without_ended(observations, read(observations))
+    groups = grouped(observations, rows)
     if not len(groups.unit):
-        return _frame({column.name: np.empty(0, dtype=object) for column in SCHEMA})
+        return framed(SCHEMA, {column.name: [] for column in SCHEMA})
     origins = _origins(observations, rows, origin)
     shifts = _shifts(observations, rows, groups, origins)
     bounds = _bounds(rows, groups, shifts)
     found = _names(observations, rows, groups) | _delays(bounds, groups, origins, shifts)
     found |= _counts(rows, groups, bounds)
     found["marked"] = _marked(observations, rows, groups, origins, bounds)
-    table = _frame(found)
-    return table.sort_values(["nest", "trace_id", "layer", "vantage"], ignore_index=True)
-
-
-@dataclass(frozen=True, slots=True)
-class _Rows:
-    """All rows as arrays. unit: nest under observation, -1 for none; clock: (vantage, run); place: (unit, clock)."""
-
-    unit: Ints
-    vantage: Ints
-    clock: Ints
-    place: Ints
-    places: int
-    sent: Ints
-    received: Ints
-    late: Flags
-    intent: Flags
-    visible: Flags
-    absent: Flags
-    pushed: Flags
-
-
-@dataclass(frozen=True, slots=True)
-class _Groups:
-    """The rows of the result. of: the group of each observation, -1 for none; the rest per group."""
-
-    of: Ints
-    unit: Ints
-    vantage: Ints
-    layer: Texts
-
-    @property
-    def relay(self) -> Flags:
-        return np.array([name.startswith("relay:") for name in self.layer], dtype=bool)
+    return framed(SCHEMA, found).sort_values(["nest", "trace_id", "layer", "vantage"], ignore_index=True)
 
 
 @dataclass(frozen=True, slots=True)
@@ -210,76 +172,7 @@ class _Bounds:
     flap: Flags
 
 
-def _read(observations: pd.DataFrame) -> _Rows:
-    sent, _ = instants_of(observations["sent_at"])
-    received, answered = instants_of(observations["received_at"])
-    planned, due = instants_of(observations["planned_at"])
-    intent = equals(observations["failure"], Failure.INTENT)
-    proof = answered & ~intent
-    vantage, _ = codes_of(observations["vantage"])
-    run, _ = codes_of(observations["run_id"])
-    clock = paired(vantage, run)
-    unit, _ = units_of(observations)
-    place = paired(unit, clock)
-    return _Rows(
-        unit=unit,
-        vantage=vantage,
-        clock=clock,
-        place=place,
-        places=count_of(place),
-        sent=sent,
-        received=np.where(answered, received, sent),
-        late=due & ~intent & (sent - planned > round(LATE_S * SECOND_NS)),
-        intent=intent,
-        visible=proof & equals(observations["outcome"], Outcome.VISIBLE),
-        absent=proof & equals(observations["outcome"], Outcome.ABSENT),
-        pushed=equals(observations["operation"], Operation.SUBSCRIBE),
-    )
-
-
-def _without_ended(observations: pd.DataFrame, rows: _Rows) -> _Rows:
-    """The rows, less absents of LiveKit's signalling that may speak of a room that had ended.
-
-    Signalling is tried only with a token, seldom and late. Where the same vantage saw the room listed and then not, an
-    absent sent after the last listing tells nothing of when signalling began; unless it had been seen before, when it
-    bounds the going as any other.
-    """
-    operation, known = observations["operation"], rows.unit >= 0
-    rooms, signal = (equals(operation, name) & known for name in (Operation.ROOMS, Operation.SIGNAL))
-    listed = rooms & rows.visible
-    last = greatest_at(rows.sent[listed], rows.place[listed], rows.places)
-    missing = rooms & rows.absent & (rows.sent > last[rows.place]) & (last[rows.place] != BELOW)
-    ended = np.bincount(rows.place[missing], minlength=rows.places) > 0
-    shown = signal & rows.visible
-    first = least_at(rows.received[shown], rows.place[shown], rows.places)
-    late = ended[rows.place] & (rows.sent >= last[rows.place]) & (rows.sent < first[rows.place])
-    return replace(rows, absent=rows.absent & ~(signal & rows.absent & late))
-
-
-def _group(observations: pd.DataFrame, rows: _Rows) -> _Groups:
-    asked, names = layers_of(observations)
-    code = np.where((rows.unit >= 0) & (asked >= 0), paired(paired(rows.unit, asked), rows.vantage), -1)
-    code = ranked(code)
-    first = np.full(count_of(code), -1, dtype=np.int64)
-    first[code[code >= 0]] = np.flatnonzero(code >= 0)  # any row of the group: all agree on what is read here
-    return _Groups(of=code, unit=rows.unit[first], vantage=rows.vantage[first], layer=names[asked[first]])
-
-
-def layers_of(observations: pd.DataFrame) -> tuple[Ints, Texts]:
-    """Per observation (source, operation, target) the code of its layer, -1 for none; and the sorted layers' names."""
-    asked = [codes_of(observations[name]) for name in ("source", "operation", "target")]
-    (source, sources), (operation, operations), (target, targets) = asked
-    kind = paired(paired(source, operation), target)
-    first = np.zeros(count_of(kind), dtype=np.int64)
-    first[kind] = np.arange(len(kind))
-    text = [
-        layer_of(_name(sources, source[i]), _name(operations, operation[i]), _name(targets, target[i])) for i in first
-    ]
-    code, names = codes_of(pd.Series(text, dtype=object))
-    return code[kind] if len(kind) else kind, names
-
-
-def _origins(observations: pd.DataFrame, rows: _Rows, wanted: Origin) -> _Origins:
+def _origins(observations: pd.DataFrame, rows: Rows, wanted: Origin) -> _Origins:
     source, operation, outcome = observations["source"], observations["operation"], observations["outcome"]
     units = count_of(rows.unit)
     seen = np.zeros(units + 1, dtype=bool)
@@ -299,7 +192,7 @@ def _origins(observations: pd.DataFrame, rows: _Rows, wanted: Origin) -> _Origin
     return _Origins(row=np.where(row >= 0, row, other), create=create, kind=kinds, created=created)
 
 
-def _earliest(rows: _Rows, among: Flags, rank: Ints) -> Ints:
+def _earliest(rows: Rows, among: Flags, rank: Ints) -> Ints:
     """Per unit the row of least rank, of these the first sent; -1 for none."""
     index = np.flatnonzero(among & (rows.unit >= 0))
     index = index[np.lexsort((rows.place[index], rows.sent[index], rank[index]))][::-1]
@@ -308,7 +201,7 @@ def _earliest(rows: _Rows, among: Flags, rank: Ints) -> Ints:
     return first
 
 
-def _created(observations: pd.DataFrame, rows: _Rows, foreign: Flags) -> Ints:
+def _created(observations: pd.DataFrame, rows: Rows, foreign: Flags) -> Ints:
     """Per foreign unit the least `created_at` seen of its nest by any vantage, in ns; NONE when none was."""
     nest, nests = codes_of(observations["nest"])
     told = rows.visible & equals(observations["source"], Source.RELAY) & (nest >= 0)
@@ -332,7 +225,7 @@ def _stamp(detail: str) -> int:
     return min((s * SECOND_NS for s in stamps if type(s) is int and 0 <= s < NONE // SECOND_NS), default=NONE)
 
 
-def _shifts(observations: pd.DataFrame, rows: _Rows, groups: _Groups, origins: _Origins) -> _Shifts:
+def _shifts(observations: pd.DataFrame, rows: Rows, groups: Groups, origins: _Origins) -> _Shifts:
     offset, error = clock_offsets(observations, rows.sent, rows.place)
     known = ~np.isnan(offset)
     made = origins.row[groups.unit]  # -1 is masked by `own` wherever it is used
@@ -375,7 +268,7 @@ def clock_offsets(observations: pd.DataFrame, sent: Ints, place: Ints) -> tuple[
     return offset, error
 
 
-def _bounds(rows: _Rows, groups: _Groups, shifts: _Shifts) -> _Bounds:
+def _bounds(rows: Rows, groups: Groups, shifts: _Shifts) -> _Bounds:
     size = len(groups.unit)
     of, sent, received = groups.of, rows.sent - shifts.row, rows.received - shifts.row
     visible, absent = rows.visible & (of >= 0), rows.absent & (of >= 0)
@@ -414,7 +307,7 @@ def _stable(of: Ints, sent: Ints, received: Ints, visible: Flags, late: Flags, *
     return least_at(received[start], of[start], size)
 
 
-def _delays(bounds: _Bounds, groups: _Groups, origins: _Origins, shifts: _Shifts) -> dict[str, Any]:
+def _delays(bounds: _Bounds, groups: Groups, origins: _Origins, shifts: _Shifts) -> dict[str, Any]:
     error, start = shifts.error_s, shifts.origin
     kind = origins.kind[groups.unit]
     own = (kind == "create") | (kind == "publish")
@@ -455,14 +348,14 @@ def _floor(kind: Texts, relay: Flags, create_s: Floats, error: Floats) -> Floats
     return np.where(by_event, np.where(relay, event, other), 0.0)
 
 
-def _counts(rows: _Rows, groups: _Groups, bounds: _Bounds) -> dict[str, Any]:
+def _counts(rows: Rows, groups: Groups, bounds: _Bounds) -> dict[str, Any]:
     proof = rows.visible | rows.absent
     counted = {"polls": proof, "unknown": ~proof & ~rows.intent, "late": rows.late, "flaps": bounds.flap}
     size, member = len(groups.unit), groups.of >= 0
     return {name: np.bincount(groups.of[which & member], minlength=size) for name, which in counted.items()}
 
 
-def _names(observations: pd.DataFrame, rows: _Rows, groups: _Groups) -> dict[str, Any]:
+def _names(observations: pd.DataFrame, rows: Rows, groups: Groups) -> dict[str, Any]:
     found: dict[str, Any] = {"layer": groups.layer}
     for name in ("nest", "room", "trace_id"):  # a trace knows its nest and room from whichever row knew them
         code, names = codes_of(observations[name])
@@ -477,7 +370,7 @@ def _names(observations: pd.DataFrame, rows: _Rows, groups: _Groups) -> dict[str
     return found | {"vantage": np.append(vantages, "")[groups.vantage], "target": np.append(targets, "")[asked]}
 
 
-def _marked(observations: pd.DataFrame, rows: _Rows, groups: _Groups, origins: _Origins, bounds: _Bounds) -> Texts:
+def _marked(observations: pd.DataFrame, rows: Rows, groups: Groups, origins: _Origins, bounds: _Bounds) -> Texts:
     """Per group the disturbances that overlap the bracketing polls, by the vantage's own clock."""
     size, of = len(groups.unit), groups.of
     bracket = bounds.last_absent | bounds.first_visible
@@ -498,29 +391,12 @@ def _marked(observations: pd.DataFrame, rows: _Rows, groups: _Groups, origins: _
     return cast(Texts, np.array(texts, dtype=object)[code])
 
 
-def _by_clock(rows: _Rows, index: Ints) -> Iterator[tuple[int, Ints, Ints]]:
+def _by_clock(rows: Rows, index: Ints) -> Iterator[tuple[int, Ints, Ints]]:
     """Each clock of these rows with its sorted starts and its sorted ends."""
     index = index[np.argsort(rows.clock[index], kind="stable")]
     for part in np.split(index, np.flatnonzero(np.diff(rows.clock[index])) + 1) if len(index) else ():
         begun = rows.sent[part]
         yield int(rows.clock[part[0]]), np.sort(begun), np.sort(np.maximum(begun, rows.received[part]))
-
-
-def _frame(values: dict[str, Any]) -> pd.DataFrame:
-    """The values under the columns and dtypes of SCHEMA; NONE and BELOW become NaT."""
-    made = {}
-    for column in SCHEMA:
-        value = np.asarray(values[column.name])
-        if column.type == "instant":
-            stamps = value.astype(np.int64)
-            made[column.name] = pd.Series(np.where(stamps == NONE, BELOW, stamps).view("M8[ns]")).dt.tz_localize("UTC")
-        else:
-            made[column.name] = pd.Series(value).astype(cast(Any, _DTYPES[column.type]))
-    return pd.DataFrame(made)
-
-
-def _name(names: Texts, code: int) -> str:
-    return str(names[code]) if code >= 0 else ""
 
 
 def _minus(first: Ints, second: Ints) -> Floats:

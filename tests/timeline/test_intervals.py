@@ -15,7 +15,8 @@ from hypothesis import strategies as st
 from nestobs.observation.detail import detail
 from nestobs.observation.duration import SECOND_NS
 from nestobs.observation.schema import COLUMNS, Failure, Observation, Operation, Outcome, Role, Source, as_row
-from nestobs.timeline.intervals import LATE_S, MARKS, SCHEMA, STABLE_POLLS, timelines
+from nestobs.timeline.intervals import MARKS, SCHEMA, STABLE_POLLS, timelines
+from nestobs.timeline.polls import LATE_S
 
 NOON = 1_750_000_000 * SECOND_NS
 NEST = "30312:" + "ab" * 32 + ":room"
