@@ -112,7 +112,7 @@ class Reply:
     body: Mapping[str, Any] | None = None
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Attempt:
     """One line of the debug panel: which step, when (ns UTC), at which age (s, None without an event), what came."""
 
@@ -124,7 +124,7 @@ class Attempt:
     failure: Failure | None
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Verdict:
     """How a join ended, what a user should see, and what a person debugging needs.
 
@@ -155,7 +155,7 @@ class Verdict:
 Flow: TypeAlias = Generator[Step, Reply, Verdict]
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, kw_only=True)
 class _Run:
     """What one flow remembers."""
 
@@ -202,7 +202,15 @@ class _Run:
         self.now = max(self.now, reply.at)
         if not isinstance(step, Wait):
             name = type(step).__name__.lower()
-            self.attempts.append(Attempt(name, self.now, self.age_s(), reply.outcome, reply.status, reply.failure))
+            made = Attempt(
+                step=name,
+                at=self.now,
+                age_s=self.age_s(),
+                outcome=reply.outcome,
+                status=reply.status,
+                failure=reply.failure,
+            )
+            self.attempts.append(made)
         return reply
 
     def heard(self, asked: Asked, answer: Answer, reply: Reply) -> None:
@@ -223,8 +231,16 @@ def join_flow(
 
     signed_in: there is an identity, so the authenticated join is tried first. nest: the event, if the joiner holds it.
     """
-    nothing = Reply(arrived_at, Outcome.UNKNOWN)
-    run = _Run(room, signed_in, policy, nest, tuple(relays), arrived_at, arrived_at, nothing)
+    run = _Run(
+        room=room,
+        signed_in=signed_in,
+        policy=policy,
+        nest=nest,
+        relays=tuple(relays),
+        arrived_at=arrived_at,
+        now=arrived_at,
+        last=Reply(arrived_at, Outcome.UNKNOWN),
+    )
     if policy.load_cutoff_s is not None:
         run.last = yield from run.ask(Load(policy.load_cutoff_s))
         run.nest = run.last.nest

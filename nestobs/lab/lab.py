@@ -122,7 +122,15 @@ class Lab:
         rooms = self._rooms = LivekitRooms(livekit.url, self._keys)
         self._stack.push_async_callback(rooms.close)
         relay_urls = [await self._start_relay() for _ in range(self._relays)]
-        world = World(self.clock, truth, stamps, self._keys, rooms, tuple(relay_urls), livekit.port)
+        world = World(
+            clock=self.clock,
+            truth=truth,
+            stamps=stamps,
+            keys=self._keys,
+            rooms=rooms,
+            relay_urls=tuple(relay_urls),
+            livekit_port=livekit.port,
+        )
         stages = [await self._start_stage(scenario, world) for scenario in self.scenarios]
         self.info = self._describe(livekit, stages)
         self._write_files(stages)

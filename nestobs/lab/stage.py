@@ -26,7 +26,7 @@ VANTAGES = ("Computer A", "Computer B")
 HOST = "127.0.0.1"
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class World:
     """What all stages of a lab share."""
 
@@ -39,7 +39,7 @@ class World:
     livekit_port: int
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Way:
     """How one vantage reaches one scenario."""
 

@@ -353,9 +353,7 @@ class TestTheGuide:
 
     def test_its_words(self):
         assert STARTING == "The nest is still starting up. Please wait a moment and try again."
-        assert GONE == (
-            "This nest is no longer available. The audio session may have timed out or been closed."
-        )  # fmt: skip
+        assert GONE == ("This nest is no longer available. The audio session may have timed out or been closed.")
         assert JOINED_AS_GUEST == "Joined as Guest"
 
     def test_a_guest_is_told_to_sign_in(self):
