@@ -17,23 +17,26 @@ import enum
 import json
 import logging
 import secrets
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Any, TypeAlias, TypeVar
+from typing import Any, TypeAlias
 
 from websockets.asyncio.client import ClientConnection, connect
 from websockets.asyncio.server import Server, ServerConnection, serve
 from websockets.exceptions import ConnectionClosed
 
 from nestobs import nostr
+from nestobs.lab.background import Background
 from nestobs.lab.clock import LabClock
 from nestobs.lab.plan import Plan
 from nestobs.lab.truth import Bracket, JsonLines, TruthLog
 
 MAX_FRAME = 4 << 20
+_WIRE: dict[str, Any] = {"compression": None, "ping_interval": None, "max_size": None, "close_timeout": 0.5}
+"""How websockets are opened here: nothing is done behind the scenario's back."""
+
 QUERIES_A_LINE = 400
 
-T = TypeVar("T")
 Verdict: TypeAlias = tuple[bool, str]
 """A relay's word on an event: accepted or not, and the reason."""
 
@@ -88,7 +91,7 @@ class Gate:
         self._visitors: set[_Visitor] = set()
         self._first: dict[str, asyncio.Task[Verdict]] = {}
         self._newest: dict[str, str] = {}
-        self._tasks: set[asyncio.Task[Any]] = set()
+        self.background = Background()
 
     @property
     def fault(self) -> GateFault:
@@ -112,17 +115,13 @@ class Gate:
     async def start(self) -> None:
         """Connect to the relay and listen on a free loopback port."""
         self._store = await _Store.open(self.relay_url)
-        self._server = await serve(
-            self._visit, "127.0.0.1", 0, compression=None, ping_interval=None, max_size=MAX_FRAME, close_timeout=0.5,
-            logger=_log, server_header=None,
-        )  # fmt: skip
+        options: dict[str, Any] = _WIRE | {"max_size": MAX_FRAME, "logger": _log, "server_header": None}
+        self._server = await serve(self._visit, "127.0.0.1", 0, **options)
         self.url = f"ws://127.0.0.1:{self.port}/"
 
     async def close(self) -> None:
         """Drop held events, visitors and the connection to the relay."""
-        for task in list(self._tasks):
-            task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
+        await self.background.close()
         if self._fault is GateFault.STALL:
             self.cut()
             self.fault = GateFault.PASS
@@ -185,14 +184,14 @@ class Gate:
                 return await self._hold(address, event)
         held = [self._first[target] for target in self._targets(event)]
         if any(not task.done() for task in held):
-            self.later(self._behind(held, event))
+            self.background.start(self._behind(held, event))
             return True, ""
         return await self._pass(event)
 
     async def _hold(self, address: str, event: dict[str, Any]) -> Verdict:
         delay_s = self._plan_of(address.split(":", 2)[2]).relays[self._index]
         waits = delay_s == 0.0 or (self._fault is GateFault.LATE_OK and delay_s is not None)
-        self._first[address] = task = self.later(self._release(address, event, delay_s, promised=not waits))
+        self._first[address] = task = self.background.start(self._release(address, event, delay_s, promised=not waits))
         return await asyncio.shield(task) if waits else (True, "")
 
     async def _release(self, address: str, event: dict[str, Any], delay_s: float | None, *, promised: bool) -> Verdict:
@@ -243,13 +242,6 @@ class Gate:
     def _note(self, address: str, change: Any, bracket: Bracket | None, planned_delay_s: float | None) -> None:
         layer = f"relay:{self.name}"
         self._truth.note(layer, change, bracket, planned_delay_s, scenario=self._scenario, address=address)
-
-    def later(self, work: Coroutine[Any, Any, T]) -> asyncio.Task[T]:
-        """Run this in the background; it is cancelled when the gate closes."""
-        task = asyncio.get_running_loop().create_task(work)
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
-        return task
 
 
 def _address(event: dict[str, Any]) -> str | None:
@@ -313,10 +305,7 @@ class _Visitor:
                 await self._end_line(line)
 
     async def _new_line(self) -> _Line:
-        relay = await connect(
-            self._gate.relay_url, compression=None, ping_interval=None, max_size=None, close_timeout=0.5
-        )
-        line = _Line(relay)
+        line = _Line(await connect(self._gate.relay_url, **_WIRE))
         self._lines.append(line)
         line.down = asyncio.create_task(self._down(line))
         return line
@@ -372,7 +361,7 @@ class _Visitor:
         if await self._must_auth():
             await self._say("OK", event_id, False, "auth-required: the lab wants to know who writes")
         elif self._gate.fault is GateFault.LATE_OK:
-            self._gate.later(self._answer_late(event_id, event))
+            self._gate.background.start(self._answer_late(event_id, event))
         else:
             await self._say("OK", event_id, *await self._gate.take(event))
 
@@ -454,7 +443,7 @@ class _Store:
 
     @classmethod
     async def open(cls, url: str) -> _Store:
-        return cls(await connect(url, compression=None, ping_interval=None, max_size=None, close_timeout=0.5))
+        return cls(await connect(url, **_WIRE))
 
     async def put(self, event: dict[str, Any]) -> Verdict:
         """Send an event and wait for the relay's OK: what it said. (False, reason) when the relay is gone."""

@@ -98,9 +98,19 @@ async def test_health_and_the_headers_every_answer_has(open_lab, scenario):
 
 @pytest.mark.parametrize(
     "body",
-    [b"", b"[]", b"{", b"{}", b'{"relays":[]}', b'{"relays":["http://a.example"]}', b'{"relays":"wss://a.example"}',
-     json.dumps({"relays": ["wss://a.example"] * 11}).encode(), b'{"relays":["wss://"]}', b'{"relays":[1]}'],
-)  # fmt: skip
+    [
+        b"",
+        b"[]",
+        b"{",
+        b"{}",
+        b'{"relays":[]}',
+        b'{"relays":["http://a.example"]}',
+        b'{"relays":"wss://a.example"}',
+        json.dumps({"relays": ["wss://a.example"] * 11}).encode(),
+        b'{"relays":["wss://"]}',
+        b'{"relays":[1]}',
+    ],
+)
 async def test_a_bad_body_is_400(open_lab, scenario, body):
     async with open_lab(scenario()) as (_, host):
         auth = nostr.http_auth(host.keys, url=host.base, method="PUT", created_at=int(time.time()), body=body)

@@ -29,9 +29,12 @@ async def test_its_files_say_where_everything_is(open_lab):
         assert set(targets) == {"calm", "calm-b", "slow-relay", "slow-relay-b"}
         a, b = lab.info["scenarios"]["slow-relay"]["vantages"]
         assert targets["slow-relay"] == {
-            "vantage": "Computer A", "api": a["api"], "relays": a["relays"], "livekit": a["livekit"],
+            "vantage": "Computer A",
+            "api": a["api"],
+            "relays": a["relays"],
+            "livekit": a["livekit"],
             "livekit_keys_file": files["livekit_keys"],
-        }  # fmt: skip
+        }
         assert targets["slow-relay-b"]["vantage"] == b["name"] == "Computer B"
         names = lab.info["scenarios"]["slow-relay"]["truth_names"]
         assert [names[url] for url in a["relays"]] == ["relay-1", "relay-2", "relay-3", "relay-4"]

@@ -139,8 +139,12 @@ async def test_a_room_ended_behind_the_apis_back_is_known_by_webhook(open_lab, s
         now_at = lab.clock.now_at()
         rows = await until(lambda: [row for row in lab.truth() if row["change"] == "gone"])
         assert {row["layer"] for row in rows} == {
-            "livekit:room", "livekit:signal", "livekit:media", "api:join", "api:guest",
-        }  # fmt: skip
+            "livekit:room",
+            "livekit:signal",
+            "livekit:media",
+            "api:join",
+            "api:guest",
+        }
         assert all(row["not_yet_at"] < now_at and not_yet_at < row["now_at"] for row in rows)
         assert (await host.http.get(f"{host.base}/{room}/info")).json()["status"] == "active"
 

@@ -13,9 +13,17 @@ from nestobs.lab.plan import Planner
 
 def test_the_scenarios_that_ship_all_load_and_say_what_they_are():
     assert set(scenario_names()) == {
-        "api-join-fault", "calm", "expired-room", "flapping-replicas", "lossy-network", "never", "rate-limited",
-        "skewed-clocks", "slow-api", "slow-relay",
-    }  # fmt: skip
+        "api-join-fault",
+        "calm",
+        "expired-room",
+        "flapping-replicas",
+        "lossy-network",
+        "never",
+        "rate-limited",
+        "skewed-clocks",
+        "slow-api",
+        "slow-relay",
+    }
     assert all(load_scenario(name).description for name in scenario_names())
 
 

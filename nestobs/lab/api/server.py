@@ -12,16 +12,13 @@ import contextlib
 import json
 import logging
 import uuid
-from collections.abc import Coroutine
 from email.utils import formatdate
 from functools import partial
 from typing import Any
 from urllib.parse import urlsplit
 
-import aiohttp
 import numpy as np
 from aiohttp import web
-from livekit import api as livekit_api
 
 from nestobs import nostr
 from nestobs.errors import AddressError
@@ -42,8 +39,9 @@ from nestobs.lab.api.answers import (
 from nestobs.lab.api.http_auth import NotAuthorized, check_http_auth
 from nestobs.lab.api.rate_limiter import RateLimiter
 from nestobs.lab.api.record import Nest
-from nestobs.lab.clock import LabClock
-from nestobs.lab.livekit.rooms import LivekitRooms
+from nestobs.lab.background import Background
+from nestobs.lab.clock import SECOND_NS, LabClock
+from nestobs.lab.livekit.rooms import FAILED, LivekitRooms
 from nestobs.lab.livekit.tokens import LivekitKeys
 from nestobs.lab.plan import Plan, Planner
 from nestobs.lab.scenario import Scenario
@@ -86,7 +84,7 @@ class NestsApi:
         self._turn = 0
         self._rng = np.random.default_rng([planner.seed, 2])
         self._cache: dict[str, tuple[float, Answer]] = {}
-        self._tasks: set[asyncio.Task[None]] = set()
+        self._background = Background()
         self._runner: web.ServerRunner | None = None
         self.port = 0
 
@@ -102,9 +100,7 @@ class NestsApi:
         """Stop answering; nothing that was planned happens any more."""
         for nest in self.nests.values():
             nest.cancel()
-        for task in list(self._tasks):
-            task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
+        await self._background.close()
         if self._runner is not None:
             await self._runner.cleanup()
 
@@ -246,12 +242,12 @@ class NestsApi:
         if nest.plan.livekit_s == 0.0:
             try:
                 await self._open_room(nest)
-            except (livekit_api.TwirpError, aiohttp.ClientError, TimeoutError) as error:
+            except FAILED as error:
                 _log.warning("LiveKit did not make the room: %s", error)
                 return refusal(500, "Failed to create nest")
         self.nests[nest.room] = nest
         if nest.plan.livekit_s:
-            self._later(self._open_room_after(nest, nest.plan.livekit_s))
+            self._background.start(self._open_room_after(nest, nest.plan.livekit_s))
         nest.open_record()
         return self._created(nest, asked.get("hls_stream"))
 
@@ -289,7 +285,7 @@ class NestsApi:
             return
         try:
             await self._open_room(nest)
-        except (livekit_api.TwirpError, aiohttp.ClientError, TimeoutError) as error:
+        except FAILED as error:
             _log.warning("LiveKit did not make the room: %s", error)
 
     async def _open_room(self, nest: Nest) -> None:
@@ -306,12 +302,12 @@ class NestsApi:
         if nest.deleted:
             await self._close_room(nest)
         elif nest.plan.expires_s is not None:
-            self._later(self._expire(nest, sid, nest.plan.expires_s))
+            self._background.start(self._expire(nest, sid, nest.plan.expires_s))
 
     async def _expire(self, nest: Nest, sid: str, after_s: float) -> None:
         await asyncio.sleep(after_s)
         if nest.room_sid == sid:
-            with contextlib.suppress(livekit_api.TwirpError, aiohttp.ClientError, TimeoutError):
+            with contextlib.suppress(*FAILED):
                 await self._close_room(nest)
 
     async def _close_room(self, nest: Nest, *, for_good: bool = True) -> None:
@@ -337,7 +333,7 @@ class NestsApi:
         nest, replica = self.nests.get(room), self._replica()
         if nest is None:
             return refusal(404, NO_RECORD)
-        if self.fault.server_error_s and self._clock.now_at() - nest.created_at < self.fault.server_error_s * 1e9:
+        if self.fault.server_error_s and self._clock.now_at() - nest.created_at < self.fault.server_error_s * SECOND_NS:
             return refusal(500, "Internal server error")
         if not nest.shows(route, replica) or (route != "info" and (nest.join_fault or self.fault.join == "404")):
             return refusal(404, NO_RECORD)
@@ -404,7 +400,7 @@ class NestsApi:
                 await self._close_room(nest, for_good=False)
                 await asyncio.sleep(RESTART_PAUSE_S)
             await self._open_room(nest)
-        except (livekit_api.TwirpError, aiohttp.ClientError, TimeoutError):
+        except FAILED:
             return refusal(500, "Failed to restart nest")
         return self._created(nest)
 
@@ -415,11 +411,6 @@ class NestsApi:
         nest.delete(self._clock.now_at())
         try:
             await self._close_room(nest)
-        except (livekit_api.TwirpError, aiohttp.ClientError, TimeoutError):
+        except FAILED:
             return refusal(500, "Failed to delete nest")
         return Answer(204)
-
-    def _later(self, work: Coroutine[Any, Any, None]) -> None:
-        task = asyncio.get_running_loop().create_task(work)
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)

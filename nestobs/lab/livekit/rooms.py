@@ -7,6 +7,9 @@ from livekit import api
 
 from nestobs.lab.livekit.tokens import LivekitKeys
 
+FAILED = (api.TwirpError, aiohttp.ClientError, TimeoutError)
+"""What a call raises when LiveKit does not do it."""
+
 
 class LivekitRooms:
     """RoomService on one URL, with the SDK's fail-over off."""

@@ -8,7 +8,6 @@ JoinResponse no offer comes. Rooms do not time out; there is no auto_create.
 
 from __future__ import annotations
 
-import asyncio
 import base64
 import contextlib
 import hashlib
@@ -24,6 +23,7 @@ from google.protobuf.json_format import MessageToJson
 from google.protobuf.message import DecodeError, Message
 from livekit.protocol import models, room, rtc, webhook
 
+from nestobs.lab.background import Background
 from nestobs.lab.clock import LabClock
 from nestobs.lab.livekit.tokens import LivekitKeys
 
@@ -56,7 +56,7 @@ class LivekitStandIn:
         self._rooms: dict[str, _Room] = {}
         self._runner: web.AppRunner | None = None
         self._session: aiohttp.ClientSession | None = None
-        self._posts: set[asyncio.Task[None]] = set()
+        self._background = Background()
 
     async def start(self) -> None:
         """Listen."""
@@ -77,9 +77,7 @@ class LivekitStandIn:
         for each in self._rooms.values():
             for _, socket in list(each.joined.values()):
                 await socket.close()
-        for post in list(self._posts):
-            post.cancel()
-        await asyncio.gather(*self._posts, return_exceptions=True)
+        await self._background.close()
         if self._runner is not None:
             await self._runner.cleanup()
         if self._session is not None:
@@ -146,7 +144,7 @@ class LivekitStandIn:
         if found is None:
             return None
         for _, socket in list(found.joined.values()):
-            self._later(_dismiss(socket))
+            self._background.start(_dismiss(socket))
         self._tell("room_finished", found.info)
         return room.DeleteRoomResponse()
 
@@ -185,7 +183,7 @@ class LivekitStandIn:
         info = _participant(claims)
         others = [other for other, _ in where.joined.values()]
         if (earlier := where.joined.get(info.identity)) is not None:
-            self._later(_dismiss(earlier[1]))
+            self._background.start(_dismiss(earlier[1]))
         where.joined[info.identity] = (info, socket)
         where.info.num_participants = len(where.joined)
         try:
@@ -204,9 +202,13 @@ class LivekitStandIn:
     def _claims(self, token: str) -> dict[str, Any] | None:
         try:
             claims: dict[str, Any] = jwt.decode(
-                token, self._keys.secret, algorithms=["HS256"], issuer=self._keys.key, leeway=60,
+                token,
+                self._keys.secret,
+                algorithms=["HS256"],
+                issuer=self._keys.key,
+                leeway=60,
                 options={"require": ["exp"]},
-            )  # fmt: skip
+            )
         except jwt.PyJWTError:
             return None
         return claims if isinstance(claims.get("video", {}), dict) else None
@@ -217,7 +219,7 @@ class LivekitStandIn:
             event.participant.CopyFrom(who)
         body = MessageToJson(event, indent=None).encode()
         for url in self._webhooks:
-            self._later(self._post(url, body))
+            self._background.start(self._post(url, body))
 
     async def _post(self, url: str, body: bytes) -> None:
         """One signed webhook, tried once: JWT with the body's sha256, as LiveKit signs."""
@@ -236,11 +238,6 @@ class LivekitStandIn:
         with contextlib.suppress(aiohttp.ClientError, TimeoutError):
             async with self._session.post(url, data=body, headers=headers):
                 pass
-
-    def _later(self, work: Any) -> None:
-        task: asyncio.Task[None] = asyncio.get_running_loop().create_task(work)
-        self._posts.add(task)
-        task.add_done_callback(self._posts.discard)
 
 
 def _participant(claims: dict[str, Any]) -> models.ParticipantInfo:

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from aiohttp import web
 from livekit import api
 
-from nestobs.lab.clock import LabClock
+from nestobs.lab.clock import SECOND_NS, LabClock
 from nestobs.lab.livekit.tokens import LivekitKeys
 from nestobs.lab.truth import Bracket
 
@@ -52,7 +52,7 @@ class WebhookSink:
             return web.Response(status=401)
         match event.event:
             case "room_finished":
-                begun_at = min((event.created_at - 1) * 1_000_000_000, now_at)
+                begun_at = min((event.created_at - 1) * SECOND_NS, now_at)
                 self._finished(event.room.name, event.room.sid, Bracket(begun_at, now_at))
             case "participant_joined":
                 self._moved(event.room.name, 1)
