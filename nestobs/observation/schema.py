@@ -15,9 +15,10 @@ This is the only module that spells column names: `COLUMNS` is the schema of the
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, fields
 from enum import StrEnum
+from operator import attrgetter
 from types import UnionType
 from typing import Any, get_args, get_type_hints
 
@@ -296,12 +297,8 @@ _ENUMS = {
 }
 _NAMES = tuple(column.name for column in COLUMNS)
 
-
-def as_row(observation: Observation) -> tuple[Any, ...]:
-    """The observation's values in the order of `COLUMNS`, enums as plain text."""
-    return tuple(
-        str(value) if isinstance(value, StrEnum) else value for value in (getattr(observation, name) for name in _NAMES)
-    )
+as_row: Callable[[Observation], tuple[Any, ...]] = attrgetter(*_NAMES)
+"""The observation's values in the order of `COLUMNS`. Enums are StrEnum, which SQLite and frames take as their text."""
 
 
 def from_row(row: Mapping[str, Any]) -> Observation:

@@ -89,8 +89,11 @@ def store(tmp_path_factory):
 @given(st.integers(0, 1000))
 def test_categories_in_whatever_order_of_rows_change_nothing(store, seed):
     text, encoded = store.frame(), store.frame(categories=True).sample(frac=1.0, random_state=seed)
-    assert all(isinstance(encoded[one.name].dtype, pd.CategoricalDtype) for one in COLUMNS if one.type == "text"
-               and one.name != "observation_id")  # fmt: skip
+    assert all(
+        isinstance(encoded[one.name].dtype, pd.CategoricalDtype)
+        for one in COLUMNS
+        if one.type == "text" and one.name != "observation_id"
+    )
     lines = timelines(text)
     pd.testing.assert_frame_equal(timelines(encoded), lines)
     pd.testing.assert_frame_equal(uptime.spans(encoded), uptime.spans(text))

@@ -33,9 +33,20 @@ def test_reads_what_people_and_paths_say(text, start_s, end_s):
 
 @pytest.mark.parametrize(
     "text",
-    ["", "/", "yesterday", "2026-01-01/", "2026-13-01", "2026-01-02/2026-01-01", "2026-01-01/2026-01-01", "a/b/c",
-     "2026-01-01T00:00:00.5/2026-01-02", "../../etc/passwd", "9" * 500],
-)  # fmt: skip
+    [
+        "",
+        "/",
+        "yesterday",
+        "2026-01-01/",
+        "2026-13-01",
+        "2026-01-02/2026-01-01",
+        "2026-01-01/2026-01-01",
+        "a/b/c",
+        "2026-01-01T00:00:00.5/2026-01-02",
+        "../../etc/passwd",
+        "9" * 500,
+    ],
+)
 def test_refuses_anything_else_in_a_sentence(text):
     with pytest.raises(UsageError, match="write START/END") as said:
         Window.parse(text)
