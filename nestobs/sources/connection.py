@@ -158,14 +158,9 @@ class Feed:
 
 @dataclass(frozen=True, slots=True)
 class Seen:
-    """A verified 30312 event that a subscription brought, new to it.
-
-    `alive_at`: the last instant at which the socket was known alive and silent, 0 when there is none since subscribing
-    (the event was stored before, or no answered ping lies in between). `received_at`: its receipt. Both ns UTC.
-    """
+    """A verified 30312 event that a subscription brought, new to it, and its receipt, ns UTC."""
 
     event: Event
-    alive_at: int
     received_at: int
 
 

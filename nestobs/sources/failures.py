@@ -71,9 +71,7 @@ RULES: Final = (
         words="our own limit: {said}",
     ),
     Rule(raised=("ssl.SSLCertVerificationError",), failure=Failure.TLS, layer=FailureLayer.TLS, words=_NO_TLS),
-    Rule(
-        raised=("TimeoutError",), stage=FailureLayer.TLS, failure=Failure.TLS, words="TLS not set up {within}" + _SCHEME
-    ),
+    Rule(raised=("TimeoutError",), stage=FailureLayer.TLS, failure=Failure.TLS, words=_SLOW_TLS),
     Rule(raised=("ssl.SSLError",), failure=Failure.TLS, layer=FailureLayer.TLS, words=_NO_TLS + _SCHEME),
     Rule(raised=_PEER, stage=FailureLayer.TLS, failure=Failure.TLS, words=_NO_TLS + _SCHEME),
     Rule(

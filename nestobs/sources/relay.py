@@ -375,7 +375,7 @@ class Relay:
             if trace is not None:
                 self._pushed_rows(trace, event, ping, at)
             if subscription.on_seen is not None:
-                subscription.on_seen(Seen(event, ping.sent_at if ping else 0, at))
+                subscription.on_seen(Seen(event, at))
         except NestobsError:
             raise
         except Exception as error:

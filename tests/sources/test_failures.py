@@ -155,8 +155,15 @@ def test_what_nobody_foresaw_is_our_own_fault_by_its_type_alone(error):
     assert found.reason == f"our own fault: {type(error).__name__}"
 
 
-STATUSES = {401: Failure.UNAUTHORISED, 403: Failure.FORBIDDEN, 429: Failure.RATE_LIMITED, 500: Failure.SERVER_ERROR,
-            503: Failure.SERVER_ERROR, 302: Failure.UNEXPECTED, 418: Failure.UNEXPECTED}  # fmt: skip  # a table
+STATUSES = {
+    401: Failure.UNAUTHORISED,
+    403: Failure.FORBIDDEN,
+    429: Failure.RATE_LIMITED,
+    500: Failure.SERVER_ERROR,
+    503: Failure.SERVER_ERROR,
+    302: Failure.UNEXPECTED,
+    418: Failure.UNEXPECTED,
+}
 
 
 @pytest.mark.parametrize(("status", "failure"), STATUSES.items())
