@@ -418,7 +418,7 @@ class TestTheBudget:
 
     def test_of_a_window_bounds_a_single_join(self):
         small = Allowance(requests=6, reserve=0.0, joins=0.01)
-        policy = tuner(seen(60), allowance=small).decide(made_law(tuner(seen(60))), "tuned", 30.0).policy
+        policy = tuner(seen(60), allowance=small).terms.decide(made_law(tuner(seen(60))), 30.0).policy
         assert policy.max_requests == 6
         for age in EVENLY:
             assert course(policy, float(age), rng()).total <= 6
