@@ -19,7 +19,7 @@ STATUSES: Final = ("open", "private", "closed")
 _ROOM_ID = re.compile(r"[A-Za-z0-9._~-]{1,255}")
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Nest:
     """What a 30312 event says. Instants are ns UTC on the host's clock, whole seconds.
 

@@ -24,7 +24,7 @@ from nestobs.tuning.simulation import answer, nest_at
 _ORIGIN: Final = 1_000_000_000 * SECOND_NS
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Crowd:
     """What a server sees of a crowd. requests: in all; peak_per_s: in the busiest second; peak_in_window: in the
     busiest window of the budget; refused: kept back by it; joined_share: of the joiners."""
@@ -83,13 +83,13 @@ def crowd(
         else:
             go_on(flow, number, Reply(now, Outcome.PROBE_ERROR, failure=Failure.BUDGET))
     return Crowd(
-        policy.name,
-        len(begins),
-        len(sent),
-        busiest(sent, 1.0),
-        busiest(sent, window_s),
-        0 if limiter is None else limiter.refused,
-        sum(verdict.joined for verdict in verdicts) / max(1, len(begins)),
+        policy=policy.name,
+        joiners=len(begins),
+        requests=len(sent),
+        peak_per_s=busiest(sent, 1.0),
+        peak_in_window=busiest(sent, window_s),
+        refused=0 if limiter is None else limiter.refused,
+        joined_share=sum(verdict.joined for verdict in verdicts) / max(1, len(begins)),
     )
 
 

@@ -16,6 +16,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Final
 
 import numpy as np
@@ -61,7 +62,7 @@ GRAIN_S: Final = 0.5
 _ADDRESS: Final = Address(ROOM_KIND, "0" * 64, "replayed")
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Course:
     """What a policy does from one arrival while it is answered 404. Ages in seconds since the nest was made.
 
@@ -108,7 +109,18 @@ class Seats:
 def nest_at(origin: int) -> Nest:
     """A nest made at `origin` (ns UTC), for joins in virtual time; its event says so in whole seconds."""
     said = origin - round(GRAIN_S * SECOND_NS)
-    return Nest(_ADDRESS, "", said, said, "", "open", "", "", "", ())
+    return Nest(
+        address=_ADDRESS,
+        event_id="",
+        created_at=said,
+        first_created_at=said,
+        name="",
+        status="open",
+        service="",
+        streaming="",
+        host="",
+        relays=(),
+    )
 
 
 def course(
@@ -138,7 +150,7 @@ def course(
                 now, requests = now + late if failed is None else failed.at, requests + 1
             if failed is None and isinstance(step, _TOKENS):
                 if network is not None:
-                    seats.append(_seat(policy, signed_in, arrived, now, rng, network))
+                    seats.append(_seat(policy, network, rng, signed_in=signed_in, arrived=arrived, granted=now))
                 if network is not None or not asked or asked[-1][0] < sent:
                     asked.append((sent, now, requests, isinstance(step, Join)))
             step = flow.send(failed or _absent(step, now))
@@ -146,16 +158,16 @@ def course(
         pass
     begun, ended, made, own = zip(*asked, strict=True) if asked else ((), (), (), ())
     return Course(
-        arrival_s,
-        _ages(begun),
-        _ages(ended),
-        np.array(made, dtype=np.int64),
-        requests,
-        (now - _ORIGIN) / SECOND_NS,
-        np.array(own, dtype=np.bool_),
-        404 in policy.fallback or not signed_in,
-        round_trip_s,
-        None if network is None else _seats(seats, own),
+        arrival_s=arrival_s,
+        asked=_ages(begun),
+        answered=_ages(ended),
+        requests=np.array(made, dtype=np.int64),
+        total=requests,
+        ended=(now - _ORIGIN) / SECOND_NS,
+        own=np.array(own, dtype=np.bool_),
+        falls_back=404 in policy.fallback or not signed_in,
+        round_trip_s=round_trip_s,
+        seats=None if network is None else _seats(seats, own),
     )
 
 
@@ -166,8 +178,8 @@ def _seats(found: Sequence[tuple[bool, int]], own: Sequence[bool]) -> Seats:
     return Seats(taken, _ages([at for _, at in found]), by_own, by_guest)
 
 
-def _seat(  # noqa: PLR0917 - called once, above
-    policy: Policy, signed_in: bool, arrived: int, granted: int, rng: np.random.Generator, network: Network
+def _seat(
+    policy: Policy, network: Network, rng: np.random.Generator, *, signed_in: bool, arrived: int, granted: int
 ) -> tuple[bool, int]:
     """Whether a token that came at `granted` leads into the room, and when that is known: by the join core, which is
     given it for its first request."""
@@ -207,7 +219,7 @@ def answer(step: Step, at: int, *, there: bool) -> Reply:
     return _absent(step, at)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Scores:
     """What came of each row: shape (m, n), m imputations or bounds, means over the row's joiners.
 
@@ -229,13 +241,11 @@ class Scores:
     def joint(cls, parts: Sequence[tuple[NDArray[np.bool_], Scores]]) -> Scores:
         """Scores of some rows each, put together: (which rows of all, their scores)."""
         size = len(parts[0][0])
-        fields = []
-        for name in cls.__slots__:
-            whole = np.zeros((len(parts[0][1].joined), size))
+        fields = {name: np.zeros((len(parts[0][1].joined), size)) for name in cls.__slots__}
+        for name, whole in fields.items():
             for rows, part in parts:
                 whole[:, rows] = getattr(part, name)
-            fields.append(whole)
-        return cls(*fields)
+        return cls(**fields)
 
     def cost(self, prices: Prices) -> Floats:
         """Per joiner."""
@@ -260,43 +270,19 @@ def courses(
     failures.KINDS in each course of an arrival; None: as much as was measured. The chances of all courses together are
     stratified (a Latin hypercube): each course by itself is as any, and in all of them as much fails as should.
     """
-    if failures is not None and failures.seen:
-        each = np.tile(failures.shares(), (shapes, 1)) if shares is None else shares
-        return _troubled(policy, arrivals, rng, signed_in, round_trip_s, failures, each)
-    chance = policy.jitter > 0 or policy.schedule.kind == "full_jitter"
+    driven = partial(course, policy, rng=rng, signed_in=signed_in, round_trip_s=round_trip_s)
+    if failures is None or not failures.seen:
+        chance = policy.jitter > 0 or policy.schedule.kind == "full_jitter"
+        return [[driven(float(age)) for _ in range(shapes if chance else 1)] for age in arrivals]
+    each = np.tile(failures.shares(), (shapes, 1)) if shares is None else shares
+    luck = rng.spawn(1)[0]
     return [
         [
-            course(policy, float(age), rng, signed_in=signed_in, round_trip_s=round_trip_s)
-            for _ in range(shapes if chance else 1)
+            driven(float(age), network=Network(failures, luck, shares=tuple(share.tolist()), first=first))
+            for share, first in zip(each, chances, strict=True)
         ]
-        for age in arrivals
+        for age, chances in zip(arrivals, stratified(len(arrivals), len(each), luck), strict=True)
     ]
-
-
-def _troubled(  # noqa: PLR0917 - called once, above
-    policy: Policy,
-    arrivals: Floats,
-    rng: np.random.Generator,
-    signed_in: bool,
-    round_trip_s: float,
-    failures: Failures,
-    shares: Floats,
-) -> list[list[Course]]:
-    """`courses` where requests fail."""
-    luck = rng.spawn(1)[0]
-    found = []
-    for age, chances in zip(arrivals, stratified(len(arrivals), len(shares), luck), strict=True):
-        networks = [
-            Network(failures, luck, shares=tuple(share.tolist()), first=first)
-            for share, first in zip(shares, chances, strict=True)
-        ]
-        found.append(
-            [
-                course(policy, float(age), rng, signed_in=signed_in, round_trip_s=round_trip_s, network=network)
-                for network in networks
-            ]
-        )
-    return found
 
 
 def stratified(arrivals: int, shapes: int, rng: np.random.Generator) -> Floats:
@@ -319,15 +305,15 @@ def score(found: Sequence[Sequence[Course]], times: Floats, gone: Floats, own: F
     that follows it does, for one request more. None: both from `times` on.
     """
     own = times if own is None else own
-    sums = np.zeros((7, *times.shape))
+    sums = np.zeros((len(Scores.__slots__), *times.shape))
     for shapes in found:
         for row, (at, by_own) in enumerate(zip(times, own, strict=True)):
             sums[:, row] += _one(shapes[row % len(shapes)], at, by_own, gone)
-    return Scores(*(sums / len(found)))
+    return Scores(**dict(zip(Scores.__slots__, sums / len(found), strict=True)))
 
 
 def _one(way: Course, at: Floats, own: Floats, gone: Floats) -> Floats:
-    """The fields of Scores for one course against times of shape (n,)."""
+    """The fields of Scores, in order, for one course against times of shape (n,)."""
     at = at if way.falls_back else own
     attempts = len(way.asked)
     if not attempts:

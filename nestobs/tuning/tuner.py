@@ -209,7 +209,9 @@ class Tuner:
             peaks=tuple(self._crowd(policy, smooth) for policy in (self.today, plan.policy, plain, full_jitter())),
             front=terms.front(smooth, plan),
             strata=strata,
-            notes=tuple(self._notes(law, plan, message, strata, block_kind, replays[0])),
+            notes=tuple(
+                self._notes(law=law, plan=plan, message=message, strata=strata, block_kind=block_kind, base=replays[0])
+            ),
             law=law,
             smooth=smooth,
             resampled=resampled,
@@ -327,13 +329,13 @@ class Tuner:
             held = min(1.0, p * (len(tests) - rank))
             if held >= STRATUM_P:
                 break
-            found += [self._stratum(kind, str(name), label == name, held, law, smooth, plan) for name in big]
+            for name in big:
+                own = smoothed(fit(law.rows.take(label == name)), smooth.width)
+                found.append(self._stratum(kind, str(name), own, held, plan))
         return tuple(found)
 
-    def _stratum(  # noqa: PLR0917 - called once, above
-        self, kind: str, name: str, among: NDArray[np.bool_], p: float, law: DelayLaw, smooth: DelayLaw, plan: Decisions
-    ) -> Stratum:
-        own = smoothed(fit(law.rows.take(among)), smooth.width)
+    def _stratum(self, kind: str, name: str, own: DelayLaw, p: float, plan: Decisions) -> Stratum:
+        """own: the law of these nests, smoothed."""
         table = self.terms.table(own, plan.price, plan.table.horizon)
         costs = []
         for one in (table, plan.table):
@@ -348,15 +350,16 @@ class Tuner:
         return Stratum(
             kind=kind,
             name=name,
-            n=int(among.sum()),
+            n=own.n,
             p=p,
             threshold_s=message_threshold(own, never_share(own), self.terms.cost_ratio),
             give_up_age_s=table.stop_age,
             regret=max(0.0, regret),
         )
 
-    def _notes(  # noqa: PLR0917 - called once, above
+    def _notes(
         self,
+        *,
         law: DelayLaw,
         plan: Decisions,
         message: Number,
