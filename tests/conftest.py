@@ -18,6 +18,7 @@ from hypothesis import HealthCheck, settings
 from nestobs.collector.canary import Campaign, Report
 from nestobs.collector.canary import run as run_canary
 from nestobs.collector.keyring import Keyring
+from nestobs.collector.pace import Pace
 from nestobs.collector.station import Station, Target, open_station
 from nestobs.join.budget import Budget, Limiter
 from nestobs.join.policy import Policy, fixed
@@ -136,7 +137,9 @@ class Canary:
         self.store = Store.open(self.directory / "store")
         self.keyring = Keyring(self.directory / "keys")
 
-    async def run(self, lab: Lab, count: int, *, policy: Policy = POLICY, **options: Any) -> Report:
+    async def run(
+        self, lab: Lab, count: int, *, policy: Policy = POLICY, pace: Pace | None = None, **options: Any
+    ) -> Report:
         """Run a campaign on the lab's first scenario; `count=0` only cleans up what was left."""
         shape = {"horizon_s": 4.0, "stagger_s": 0.1, "media": 0, "wanted_polls": 8, **options}
         return await run_canary(
@@ -147,6 +150,7 @@ class Canary:
             budget=Budget(100_000),
             rng=random.Random(1),
             progress=self._tell,
+            pace=pace,
         )
 
     def _tell(self, what: str, _: dict[str, Any]) -> None:

@@ -19,6 +19,7 @@ from typing import Any, Final
 
 from nestobs.collector import cleanup
 from nestobs.collector.keyring import Keyring
+from nestobs.collector.pace import Pace
 from nestobs.collector.polling import HORIZON_S, WANTED_POLLS, Ask, Plan, fit, poll
 from nestobs.collector.prober import join, load
 from nestobs.collector.station import Station, Target, at_work, greet, recording
@@ -133,9 +134,13 @@ async def run(
     """
     async with recording(store, targets, budget, run_id=run_id, writer=writer) as (stations, pen):
         crew = _Crew(
+    pace: Pace | None = None,
             stations=stations,
             campaign=campaign,
             writer=pen.writer,
+    A nest begins when it is due, or later where the machine cannot carry as many at a time. pace: one of its own unless
+    given; campaigns that run beside each other share one, and may share a writer.
+
             rng=rng,
             progress=progress,
             report=Report(stations[0].vantage.run_id),
@@ -147,6 +152,7 @@ def _plan(stations: Sequence[Station], campaign: Campaign) -> Plan:
     return fit(
         stations[0].api.limiter.left(stations[0].clock.now()),
         campaign.count,
+            pace=pace or Pace(),
         vantages=len(stations),
         joins=campaign.joins * len(campaign.policies),
         horizon_s=campaign.horizon_s,
@@ -172,6 +178,7 @@ class _Crew:
     seen: dict[tuple[str, str], Nest] = field(default_factory=dict)
     holders: dict[tuple[str, str], set[str]] = field(default_factory=dict)
 
+    pace: Pace
     async def work(self, store: Store, keyring: Keyring) -> Report:
         """Greet, clean what was left before, plan, perform, and say what is left now."""
         host, report = self.stations[0], self.report
@@ -223,7 +230,7 @@ class _Crew:
         async with asyncio.TaskGroup() as group:
             for number in range(self.campaign.count):
                 due = start + round(number * self.campaign.stagger_s * SECOND_NS)
-                group.create_task(self._nest(due, number), name=f"nest-{number}")
+                group.create_task(self._begin(due, number), name=f"nest-{number}")
 
     def _subscribe(self, station: Station, relay: Relay, *, selected: bool) -> None:
         def trace_of(event: Event) -> Trace | None:
@@ -240,9 +247,15 @@ class _Crew:
 
     # one nest
 
-    async def _nest(self, due: int, number: int) -> None:
+    async def _begin(self, due: int, number: int) -> None:
+        """One nest, as soon as it is due and the machine can carry it."""
+        vantage = self.stations[0].vantage
+        await vantage.clock.until(due)
+        async with self.pace.place(vantage):
+            await self._nest(number)
+
+    async def _nest(self, number: int) -> None:
         host = self.stations[0]
-        await host.clock.until(due)
         trace = Trace(trace_id=host.vantage.new_id())
         entry = await self._enter("room", trace)
         asking = host.api.create(trace, self.keys, self._write_relays(), role=Role.HOST)
