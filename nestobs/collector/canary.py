@@ -23,7 +23,6 @@ from nestobs.collector.pace import Pace
 from nestobs.collector.polling import HORIZON_S, WANTED_POLLS, Ask, Plan, fit, poll
 from nestobs.collector.prober import join, load
 from nestobs.collector.station import Station, Target, at_work, greet, recording
-from nestobs.errors import StoreError
 from nestobs.join.budget import Budget
 from nestobs.join.policy import Policy, Uniform
 from nestobs.nostr import ROOM_KIND, Address, Event, Keys, room_filter
@@ -79,7 +78,8 @@ class Campaign:
 
 @dataclass(slots=True)
 class Report:
-    """What came of a run. `verdicts` by kind, over all vantages; `left`: sentences about what could not be deleted."""
+    """What came of a run. `verdicts` by kind, over all vantages; `refusals`: why PUTs made no nest that we know of;
+    `left`: sentences about what could not be deleted."""
 
     run_id: str
     plan: str = ""
@@ -88,9 +88,17 @@ class Report:
     refused: int = 0
     joined: int = 0
     verdicts: Counter[str] = field(default_factory=Counter)
+    refusals: Counter[str] = field(default_factory=Counter)
     rooms: list[str] = field(default_factory=list)
     earlier: cleanup.Cleaned = field(default_factory=cleanup.Cleaned)
     left: list[str] = field(default_factory=list)
+
+    def problem(self) -> str:
+        """Why the run is not as it should be, in a sentence; "" when it is."""
+        said = [f"{len(self.left)} left behind: {self.left[0]}"] if self.left else []
+        if self.refused and not self.made:
+            said.append(f"none of {self.refused} nests was made: {self.refusals.most_common(1)[0][0]}")
+        return "; ".join(said)
 
     def as_dict(self) -> dict[str, Any]:
         """JSON data."""
@@ -126,24 +134,25 @@ async def run(
     progress: Progress = _silent,
     run_id: str = "",
     writer: Writer | None = None,
+    pace: Pace | None = None,
 ) -> Report:
     """Run a campaign; the first target is the host's, each target a vantage. Returns when all is deleted.
+
+    A nest begins when it is due, or later where the machine cannot carry as many at a time. pace: one of its own unless
+    given; campaigns that run beside each other share one, and may share a writer.
 
     Rows are safe when this returns. Raises UnreachableError when the API does not answer at all, BudgetError when the
     budget is too small, StoreError when the store stops (what was made is deleted first).
     """
     async with recording(store, targets, budget, run_id=run_id, writer=writer) as (stations, pen):
         crew = _Crew(
-    pace: Pace | None = None,
             stations=stations,
             campaign=campaign,
             writer=pen.writer,
-    A nest begins when it is due, or later where the machine cannot carry as many at a time. pace: one of its own unless
-    given; campaigns that run beside each other share one, and may share a writer.
-
             rng=rng,
             progress=progress,
             report=Report(stations[0].vantage.run_id),
+            pace=pace or Pace(),
         )
         return await pen.during(at_work(stations, crew.work(store, keyring)))
 
@@ -152,7 +161,6 @@ def _plan(stations: Sequence[Station], campaign: Campaign) -> Plan:
     return fit(
         stations[0].api.limiter.left(stations[0].clock.now()),
         campaign.count,
-            pace=pace or Pace(),
         vantages=len(stations),
         joins=campaign.joins * len(campaign.policies),
         horizon_s=campaign.horizon_s,
@@ -162,7 +170,7 @@ def _plan(stations: Sequence[Station], campaign: Campaign) -> Plan:
 
 @dataclass(slots=True)
 class _Crew:
-    """Everything the tasks of one campaign share. `plan`, `keys` and `key_ref` are set when the work begins."""
+    """Everything the tasks of one campaign share. `plan`, `keys` and `deeds` are set when the work begins."""
 
     stations: list[Station]
     campaign: Campaign
@@ -170,15 +178,14 @@ class _Crew:
     rng: Uniform
     progress: Progress
     report: Report
+    pace: Pace
     plan: Plan = field(init=False)
     keys: Keys = field(init=False)
-    key_ref: str = ""
-    entering: set[asyncio.Future[int]] = field(default_factory=set)
+    deeds: cleanup.Deeds = field(init=False)
     traces: dict[str, Trace] = field(default_factory=dict)
     seen: dict[tuple[str, str], Nest] = field(default_factory=dict)
     holders: dict[tuple[str, str], set[str]] = field(default_factory=dict)
 
-    pace: Pace
     async def work(self, store: Store, keyring: Keyring) -> Report:
         """Greet, clean what was left before, plan, perform, and say what is left now."""
         host, report = self.stations[0], self.report
@@ -195,22 +202,22 @@ class _Crew:
         self.plan = _plan(self.stations, self.campaign)
         report.plan = self.plan.resolution()
         self.progress("plan", {"said": report.plan})
-        self.keys, self.key_ref = keyring.host(report.run_id)
+        self.keys, key_ref = keyring.host(report.run_id)
+        self.deeds = cleanup.Deeds(host, self.writer, key_ref)
         interrupted = False
         try:
             await self.perform()
-            mine = [entry for entry in store.ledger() if entry.run_id == report.run_id]
-            if mine:  # a PUT whose answer never came, a DELETE that failed: once more, in peace
-                await cleanup.clean_up(host, self.writer, keyring, mine)
+            if count := sum(entry.run_id == report.run_id for entry in store.ledger()):
+                self.progress("settling", {"said": f"looking up {count} rooms and events that no answer settled"})
+            report.left = await cleanup.settle(host, self.writer, keyring, store, report.run_id, traces=self.traces)
         except asyncio.CancelledError:
             interrupted = True
             raise
         finally:
-            await asyncio.gather(*self.entering, return_exceptions=True)  # an entry on its way keeps the key
+            await asyncio.gather(*self.deeds.entering, return_exceptions=True)  # an entry on its way keeps the key
             mine = [entry for entry in store.ledger() if entry.run_id == report.run_id]
-            report.left = [f"{entry.room or 'a room'}: {entry.note or 'still there'}" for entry in mine]
             if not mine:
-                keyring.forget(self.key_ref)
+                keyring.forget(key_ref)
             if interrupted and self.writer.failed is None:
                 left = f"{len(mine)} left for the next start" if mine else "nothing left"
                 said = f"interrupted: made {report.made} nests, deleted {report.deleted}, {left}"
@@ -257,7 +264,7 @@ class _Crew:
     async def _nest(self, number: int) -> None:
         host = self.stations[0]
         trace = Trace(trace_id=host.vantage.new_id())
-        entry = await self._enter("room", trace)
+        entry = await self.deeds.enter("room", trace)
         asking = host.api.create(trace, self.keys, self._write_relays(), role=Role.HOST)
         creating = asyncio.create_task(asking)
         try:
@@ -272,7 +279,7 @@ class _Crew:
         trace = replace(trace, room=room, nest=self._address(room))
         events: list[int] = []
         try:
-            await self._update(entry, room=room, nest=trace.nest)
+            await self.deeds.update(entry, room=room, nest=trace.nest)
             self.report.made += 1
             self.report.rooms.append(room)
             self.progress("created", {"room": room, "n": self.report.made})
@@ -281,7 +288,6 @@ class _Crew:
             task = asyncio.current_task()
             patience_s = INTERRUPTED_S if task is not None and task.cancelling() else CLEAN_S
             await asyncio.shield(self._undo(trace, entry, events, patience_s))
-            self.traces.pop(room, None)
             for station in self.stations:
                 self.seen.pop((station.vantage.name, room), None)
                 self.holders.pop((station.vantage.name, room), None)
@@ -301,10 +307,11 @@ class _Crew:
         """No room, or none we know of: only the server's own refusal closes the entry."""
         row = answer.row
         self.report.refused += 1
+        self.report.refusals[row.reason or "the answer names no room"] += 1
         if row.status is not None and 400 <= row.status < 500:
-            await self._close(entry, f"refused: HTTP {row.status}")
+            await self.deeds.close(entry, f"refused: HTTP {row.status}")
         elif row.failure is Failure.BUDGET:
-            await self._close(entry, "not asked: budget spent")
+            await self.deeds.close(entry, "not asked: budget spent")
         self.progress("refused", {"reason": row.reason})
 
     async def _live(self, trace: Trace, answer: Answer, number: int, events: list[int]) -> None:
@@ -312,7 +319,7 @@ class _Crew:
         body = answer.body or {}
         self.traces[trace.room] = trace
         event = self._event(trace.room, body, number)
-        events.append(await self._enter("event", trace))
+        events.append(await self.deeds.enter("event", trace))
         await self._meet(body)
         async with asyncio.TaskGroup() as group:
             for relay in self.stations[0].relays:
@@ -341,51 +348,11 @@ class _Crew:
             await station.meet_livekit(streaming)
 
     async def _undo(self, trace: Trace, entry: int, events: list[int], patience_s: float) -> None:
-        host = self.stations[0]
-        try:
-            async with asyncio.timeout(patience_s):
-                problem, withdrawn = await asyncio.gather(
-                    cleanup.delete_room(host, trace, self.keys),
-                    cleanup.withdraw(host, trace, self.keys) if events else _no(),
-                )
-                if problem:
-                    await self._update(entry, note=problem)
-                else:
-                    await self._close(entry, "deleted")
-                    self.report.deleted += 1
-                for event_entry in events if withdrawn else ():
-                    await self._close(event_entry, "deletion requested")
-        except (TimeoutError, StoreError):
-            return  # it stays open in the ledger for the next start
-        self.progress("deleted", {"room": trace.room, "left": problem})
-
-    # the ledger, off the loop: each call waits for the disk
-
-    async def _enter(self, kind: str, trace: Trace) -> int:
-        host = self.stations[0]
-        entering = asyncio.ensure_future(
-            asyncio.to_thread(
-                self.writer.open_entry,
-                kind=kind,
-                run_id=self.report.run_id,
-                vantage=host.vantage.name,
-                api=host.api.url,
-                room=trace.room,
-                nest=trace.nest,
-                relays=[relay.url for relay in host.relays],
-                key_ref=self.key_ref,
-                at=host.clock.now(),
-            )
-        )
-        self.entering.add(entering)
-        entering.add_done_callback(self.entering.discard)
-        return await asyncio.shield(entering)
-
-    async def _update(self, entry: int, **changes: str) -> None:
-        await asyncio.to_thread(self.writer.update_entry, entry, **changes)
-
-    async def _close(self, entry: int, how: str) -> None:
-        await asyncio.to_thread(self.writer.close_entry, entry, at=self.stations[0].clock.now(), how=how)
+        left = await self.deeds.undo(trace, self.keys, entry, events, patience_s)
+        if left is None:
+            self.report.deleted += 1
+            self.traces.pop(trace.room, None)
+        self.progress("deleted", {"room": trace.room, "left": "" if left is None else left.why})
 
     # observers and joiners
 
@@ -474,7 +441,3 @@ def _room(answer: Answer) -> str:
     if answer.row.outcome is not Outcome.ACCEPTED or answer.body is None:
         return ""
     return str(answer.body.get("roomId") or "")
-
-
-async def _no() -> bool:
-    return False

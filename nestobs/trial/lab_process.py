@@ -17,10 +17,12 @@ from typing import Any, Final
 
 from nestobs.collector.station import Target
 from nestobs.errors import NestobsError, UsageError
+from nestobs.observation.duration import SECOND_NS
 from nestobs.sources.livekit import LiveKit
 from nestobs.sources.vantage import Vantage
 
-READY_S: Final = 30.0
+READY_S: Final = 60.0
+LISTED_S: Final = 10.0
 OURS: Final = (Path("lab", "lab.json"), Path("store", "journal.sqlite"))
 """A folder that holds one of these is of an earlier run."""
 
@@ -89,7 +91,16 @@ async def _ended(process: asyncio.subprocess.Process, patience_s: float) -> None
 
 
 async def listed(target: Target, made: Collection[str]) -> list[str]:
-    """Which of these rooms LiveKit still lists, sorted."""
+    """A sentence for each of these rooms that LiveKit still lists, sorted; asked again until it answers and lists none,
+    `LISTED_S` at most."""
     vantage = Vantage("leaks", "", lambda _: None)
+    clock = vantage.clock
+    end = clock.now() + round(LISTED_S * SECOND_NS)
     async with LiveKit(vantage, target.livekit, key=target.livekit_key, secret=target.livekit_secret) as livekit:
-        return sorted(set(made) & set(await livekit.all_rooms() or ()))
+        while (rooms := await livekit.all_rooms()) is None or set(made) & set(rooms):
+            if clock.now() >= end:
+                break
+            await clock.until(clock.now() + SECOND_NS)
+    if rooms is None:
+        return ["LiveKit's room list is not answered, so what is left is not known"]
+    return [f"LiveKit lists {room}" for room in sorted(set(made) & set(rooms))]

@@ -16,6 +16,7 @@ from dataclasses import replace
 import pytest
 from aiohttp import ClientSession, web
 
+from nestobs.collector import cleanup
 from nestobs.errors import BudgetError, StoreError, UnreachableError
 from nestobs.join.policy import GUIDE, fixed
 from nestobs.lab import ProxyMode
@@ -230,6 +231,14 @@ async def test_a_store_that_stops_ends_the_run_and_what_was_made_is_deleted(open
 # Nothing stays behind
 
 
+@pytest.fixture
+def hasty(monkeypatch):
+    """What is not answered is given a second to come, and not minutes."""
+    monkeypatch.setattr(cleanup, "GRACE_S", 0.5)
+    monkeypatch.setattr(cleanup, "SETTLE_S", 2.0)
+    monkeypatch.setattr(cleanup, "PAUSE_S", 0.2)
+
+
 @pytest.mark.parametrize("moment", ["plan", "created", "verdict"])
 async def test_an_interrupted_run_cleans_up(open_lab, canary, moment):
     async with open_lab("calm", delay_scale=0.1) as lab:
@@ -295,7 +304,7 @@ async def test_a_put_that_is_never_answered_is_found_by_the_next_start(open_lab,
         await nothing_left(lab, canary)
 
 
-async def test_a_put_whose_answer_is_lost_is_found_at_the_end_of_the_same_run(open_lab, canary, monkeypatch):
+async def test_a_put_whose_answer_is_lost_is_found_at_the_end_of_the_same_run(open_lab, canary, monkeypatch, hasty):
     monkeypatch.setattr("nestobs.sources.api.Api.create", impatient("create"))
     async with open_lab("calm", delay_scale=0.0) as lab:
         canary.when["plan"] = lambda: setattr(lab.api_proxy["calm"], "mode", ProxyMode.BLACKHOLE)
@@ -303,6 +312,7 @@ async def test_a_put_whose_answer_is_lost_is_found_at_the_end_of_the_same_run(op
         report = await canary.run(lab, 1)
         await nothing_left(lab, canary)
     assert (report.made, report.refused, report.left) == (0, 1, [])
+    assert report.problem() == "none of 1 nests was made: no answer within 0.5 s"
     [row] = canary.rows().of(Operation.CREATE)
     assert (row.outcome, row.failure) == (Outcome.UNKNOWN, Failure.TIMEOUT)
 
@@ -319,7 +329,7 @@ def impatient(name):
     return called
 
 
-async def test_a_put_answered_with_something_unreadable_leaves_no_room(open_lab, canary, serving):
+async def test_a_put_answered_with_something_unreadable_leaves_no_room(open_lab, canary, serving, hasty):
     """A reverse proxy's page instead of the answer: the room was made all the same."""
 
     async def forward(request):
@@ -340,7 +350,47 @@ async def test_a_put_answered_with_something_unreadable_leaves_no_room(open_lab,
         await nothing_left(lab, canary)
 
 
-async def test_a_delete_that_fails_is_told_and_done_by_the_next_start(open_lab, canary):
+@pytest.fixture
+def unanswered(monkeypatch, hasty):
+    """DELETEs are given half a second."""
+    monkeypatch.setattr("nestobs.sources.api.Api.delete", impatient("delete"))
+
+
+async def test_a_delete_that_is_not_answered_is_settled_at_the_end_of_the_same_run(open_lab, canary, unanswered):
+    async with open_lab("calm", delay_scale=0.1) as lab:
+        canary.when["verdict"] = lambda: setattr(lab.api_proxy["calm"], "mode", ProxyMode.BLACKHOLE)
+        canary.when["settling"] = lambda: setattr(lab.api_proxy["calm"], "mode", ProxyMode.PASS)
+        report = await canary.run(lab, 2, horizon_s=2.0, joins=1)
+        await nothing_left(lab, canary)
+    assert (report.made, report.left, report.problem()) == (2, [], "")
+    assert canary.told.count("settling") == 1
+    deletes = canary.rows().of(Operation.DELETE)
+    assert Failure.TIMEOUT in {row.failure for row in deletes}
+    made = {row.trace_id for row in canary.rows().of(Operation.PUBLISH)}
+    assert {row.trace_id for row in deletes} <= made, "a row about a nest bears its trace, at the end, too"
+
+
+async def test_a_room_that_is_gone_is_not_left_behind_though_its_delete_is_never_answered(open_lab, canary, unanswered):
+    async with open_lab("calm", delay_scale=0.1) as lab:
+        canary.when["verdict"] = lambda: setattr(lab.api_proxy["calm"], "mode", ProxyMode.BLACKHOLE)
+        report = await canary.run(lab, 1, horizon_s=2.0, joins=1)
+        assert await lab.rooms() == [] == report.left
+        assert [entry.room for entry in canary.store.ledger()] == report.rooms, "of its record nothing is proven"
+
+
+async def test_only_what_is_there_is_left_behind_and_it_is_said_how_that_is_known(open_lab, canary, unanswered):
+    async with open_lab("calm", delay_scale=0.1) as lab:
+        canary.when["verdict"] = lambda: setattr(lab.api_proxy["calm"], "mode", ProxyMode.STALL)
+        report = await canary.run(lab, 1, horizon_s=2.0, joins=1)
+        assert report.left == [f"{report.rooms[0]}: DELETE: no answer within 0.5 s; LiveKit lists the room"]
+        assert report.problem() == f"1 left behind: {report.left[0]}"
+        canary.when.clear()
+        lab.api_proxy["calm"].mode = ProxyMode.PASS
+        await canary.run(lab, 0)
+        await nothing_left(lab, canary)
+
+
+async def test_a_delete_that_fails_is_told_and_done_by_the_next_start(open_lab, canary, hasty):
     async with open_lab("calm", delay_scale=0.1) as lab:
         canary.when["verdict"] = lambda: setattr(lab.api["calm"].fault, "status", 503)
         report = await canary.run(lab, 1, horizon_s=2.0)

@@ -8,7 +8,8 @@ from contextlib import asynccontextmanager
 import pytest
 from aiohttp import web
 
-from nestobs.collector.cleanup import Cleaned, clean_up, delete_room, withdraw
+from nestobs.collector import cleanup
+from nestobs.collector.cleanup import Cleaned, clean_up, delete_room, settle, withdraw
 from nestobs.collector.keyring import OPERATOR, Keyring
 from nestobs.join.budget import Limiter
 from nestobs.lab import GateFault, ProxyMode
@@ -182,7 +183,7 @@ async def test_where_the_api_cannot_delete_livekit_does(after_a_crash, serving):
             without_key = await delete_room(left.station, Trace(room=room), left.keys)
         assert await left.lab.rooms() == []
     assert cleaned.rooms == 1
-    assert "empty timeout" in without_key
+    assert "empty timeout" in without_key.why
 
 
 async def test_a_room_whose_record_is_gone_is_ended_in_livekit(after_a_crash, serving):
@@ -266,6 +267,40 @@ class TestUnansweredPut:
             await left.clean()
             assert await left.lab.rooms() == [] or left.left() == [("room", "")]
 
+    @pytest.mark.parametrize("told", [True, False])
+    async def test_is_not_to_blame_for_a_room_that_another_api_made_for_another_entry(
+        self, after_a_crash, serving, monkeypatch, told
+    ):
+        async def no_record(request):
+            return web.json_response({"error": "Nest not found"}, status=404)
+
+        for name, value in {"GRACE_S": 0.0, "SETTLE_S": 0.5, "PAUSE_S": 0.1}.items():
+            monkeypatch.setattr(cleanup, name, value)
+        async with after_a_crash() as left, serving(no_record) as port:
+            room = await left.nest()
+            if told:
+                left.enter("room", room, run_id="another run")
+            url = f"http://127.0.0.1:{port}/api/v1/nests"
+            async with Api(left.station.vantage, url, Limiter(1_000)) as left.station.api:
+                left.enter()
+                said = await settle(left.station, left.writer, left.ring, left.store, RUN, traces={})
+            assert await left.lab.rooms() == [room]
+        if told:
+            assert said == []
+            assert left.how() == ["", "never made"]
+        else:
+            assert f"whose room {room} is the API does not say yet" in said[0]
+
+    async def test_that_is_still_being_answered_is_waited_for(self, after_a_crash, monkeypatch):
+        monkeypatch.setattr(cleanup, "GRACE_S", 1.0)
+        async with after_a_crash() as left:
+            left.enter()
+            settling = asyncio.create_task(settle(left.station, left.writer, left.ring, left.store, RUN, traces={}))
+            await asyncio.sleep(0.3)
+            await left.nest()  # a slow server makes it only now
+            assert await settling == []
+            assert await left.lab.rooms() == []
+
 
 class TestEvents:
     async def test_stay_in_the_ledger_when_no_relay_takes_the_request(self, after_a_crash):
@@ -283,7 +318,8 @@ class TestEvents:
         async with after_a_crash() as left:
             room = await left.nest()
             left.lab.gates["made"][0].fault = GateFault.REFUSE
-            assert await withdraw(left.station, Trace(nest=f"30312:{left.keys.public}:{room}", room=room), left.keys)
+            trace = Trace(nest=f"30312:{left.keys.public}:{room}", room=room)
+            assert await withdraw(left.station, trace, left.keys) is None
         outcomes = [row.outcome for row in rows.of(Operation.PUBLISH)[-2:]]
         assert sorted(outcomes) == [Outcome.ACCEPTED, Outcome.REFUSED]
 
