@@ -9,10 +9,13 @@
     │   ├── StoreFullError       the disk is full; rows before are safe
     │   └── ForeignStoreError    the folder or file is somebody else's
     ├── UnreachableError         a target that must answer does not       exit 3
-    └── BudgetError              the plan does not fit the request budget exit 4
+    ├── BudgetError              the plan does not fit the request budget exit 4
+    └── FailedError              a run came to its end, and not to what it should; exit 1
 
 Failures of the world while observing it (a timeout, a 404, a refused event) are data and never exceptions.
 """
+
+from __future__ import annotations
 
 
 class NestobsError(Exception):
@@ -51,6 +54,10 @@ class BudgetError(NestobsError):
     exit_code = 4
 
 
+class FailedError(NestobsError):
+    """A run came to its end, but not to what it should: the sentence says what is not as it must be."""
+
+
 class StoreError(NestobsError):
     """The store cannot be opened or written."""
 
@@ -63,3 +70,12 @@ class StoreFullError(StoreError):
 
 class ForeignStoreError(StoreError):
     """The folder or database belongs to another program or a newer nestobs."""
+
+
+def mistake_in(group: BaseExceptionGroup[BaseException]) -> NestobsError | None:
+    """The first operator's mistake in a group of failures, however deep; None where there is none."""
+    for error in group.exceptions:
+        found = mistake_in(error) if isinstance(error, BaseExceptionGroup) else error
+        if isinstance(found, NestobsError):
+            return found
+    return None

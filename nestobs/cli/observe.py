@@ -19,7 +19,7 @@ from nestobs.cli.arguments import (
     with_target,
     with_webhooks,
 )
-from nestobs.cli.terminal import interruptible, show, teller
+from nestobs.cli.terminal import check, interruptible, show, teller
 
 if TYPE_CHECKING:
     from nestobs.collector.lookup import Readiness
@@ -43,11 +43,12 @@ def _run_demo(args: argparse.Namespace) -> int:
         [
             f"{summary['observations']} observations of {summary['leaks']['made']} nests; "
             f"{intervals['contain_truth']} of {intervals['n']} intervals contain the truth",
+            f"the observer was held up in {summary['held_up']:.1%} of its polls",
             f"report: {report}",
             f"summary: {args.out / 'summary.json'}",
         ],
     )
-    return 1 if summary["leaks"]["left"] else 0
+    return check("; ".join(summary["failed"]))
 
 
 def _add_lab(parser: argparse.ArgumentParser) -> None:
@@ -195,7 +196,7 @@ def _run_canary(args: argparse.Namespace) -> int:
     lines += [f"before that: {report.earlier.sentence()}"] if report.earlier.rooms or report.earlier.left else []
     lines += [f"left behind: {sentence}" for sentence in report.left]
     show(args, report.as_dict(), lines)
-    return 1 if report.left or (args.count and not report.made) else 0
+    return check(report.problem())
 
 
 def _add_watch(parser: argparse.ArgumentParser) -> None:

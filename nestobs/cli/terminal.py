@@ -10,6 +10,8 @@ import unicodedata
 from collections.abc import Callable, Coroutine, Sequence
 from typing import TYPE_CHECKING, Any, TypeVar
 
+from nestobs.errors import FailedError
+
 if TYPE_CHECKING:
     import pandas as pd
 
@@ -30,8 +32,16 @@ def plain(text: str, most: int = 60) -> str:
 
 
 def show(args: argparse.Namespace, data: dict[str, Any], lines: Sequence[str]) -> None:
-    """A command's result on standard output: as JSON with --json, else in words."""
-    print(json.dumps(data, indent=2, default=str) if args.json else "\n".join(harmless(line) for line in lines))
+    """A command's result on standard output, at once: as JSON with --json, else in words."""
+    said = json.dumps(data, indent=2, default=str) if args.json else "\n".join(harmless(line) for line in lines)
+    print(said, flush=True)
+
+
+def check(problem: str) -> int:
+    """0 where there is no problem. Raises FailedError with it, the last thing that is said."""
+    if problem:
+        raise FailedError(problem)
+    return 0
 
 
 def note(text: str) -> None:

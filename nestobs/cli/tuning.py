@@ -21,7 +21,7 @@ from nestobs.cli.arguments import (
     with_store,
 )
 from nestobs.cli.pool import processes
-from nestobs.cli.terminal import interruptible, show, teller
+from nestobs.cli.terminal import check, interruptible, show, teller
 from nestobs.errors import StoreError, UsageError
 from nestobs.observation.duration import SECOND_NS, duration_words, read_duration
 
@@ -269,7 +269,7 @@ def _run_prove(args: argparse.Namespace) -> int:
         prove(policy_of(args.policy), args.scenario, args.nests, args.out, seed=args.seed, progress=teller(args))
     )
     show(args, proof.as_dict(), [*proof.lines(), f"proof: {args.out / 'proof.json'}"])
-    return 1 if proof.left else 0
+    return check(proof.problem)
 
 
 # shared

@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import Coroutine
 from typing import Any, TypeVar
 
-from nestobs.errors import NestobsError, StoreError
+from nestobs.errors import StoreError, mistake_in
 from nestobs.observation.schema import Observation
 from nestobs.store.writer import Writer
 
@@ -57,17 +57,8 @@ class Pen:
         try:
             return task.result()
         except BaseExceptionGroup as group:
-            raise _mistake(group) or group from None
+            raise mistake_in(group) or group from None
 
     def _fail(self, error: StoreError) -> None:
         self.failed = error
         self._stopped.set()
-
-
-def _mistake(group: BaseExceptionGroup[BaseException]) -> NestobsError | None:
-    for error in group.exceptions:
-        if isinstance(error, NestobsError):
-            return error
-        if isinstance(error, BaseExceptionGroup) and (found := _mistake(error)) is not None:
-            return found
-    return None

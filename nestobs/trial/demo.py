@@ -17,8 +17,9 @@ from urllib.parse import urlsplit
 
 from nestobs import __version__
 from nestobs.collector.canary import Campaign, Progress, Report, run
+from nestobs.collector.pace import Pace
 from nestobs.config import Config
-from nestobs.errors import UsageError
+from nestobs.errors import UsageError, mistake_in
 from nestobs.join.budget import Budget
 from nestobs.join.policy import exponential
 from nestobs.observation.duration import SECOND_NS
@@ -28,6 +29,7 @@ from nestobs.sources.clock import Clock
 from nestobs.store.files import replacing
 from nestobs.store.reader import Store
 from nestobs.store.writer import Writer
+from nestobs.trial.held_up import contradictions, held_up
 from nestobs.trial.lab_process import empty, listed, running_lab
 from nestobs.trial.prove import Proof, prove
 from nestobs.tuning.policy_file import dumps
@@ -72,6 +74,7 @@ async def demo(out: Path, *, nests: int = 66, seed: int = 1, progress: Progress)
         raise UsageError(f"the demo has {len(SHARES)} scenarios: ask for at least {len(SHARES)} nests")
     started_at = Clock().now()
     empty(out, MADE, "an earlier demo")
+    pace = Pace()
     async with running_lab(out / "lab", list(SHARES), seed=seed, vantages=2) as info:
         livekit = info["livekit"]
         progress(
@@ -79,9 +82,12 @@ async def demo(out: Path, *, nests: int = 66, seed: int = 1, progress: Progress)
         )
         store = Store.open(out / "store")
         config = Config(out / "lab" / "nestobs.toml")
-        async with store.writer() as writer, asyncio.TaskGroup() as group:
-            campaigns = _campaigns(group, store, writer, config, spread(nests), seed, progress)
-            proving = group.create_task(_prove(out, store, config, campaigns[TUNED], seed, progress))
+        try:
+            async with store.writer() as writer, asyncio.TaskGroup() as group:
+                campaigns = _campaigns(group, store, writer, config, spread(nests), seed, pace, progress)
+                proving = group.create_task(_prove(out, store, config, campaigns[TUNED], seed, pace, progress))
+        except BaseExceptionGroup as failures:
+            raise mistake_in(failures) or failures from None
         reports = {scenario: task.result() for scenario, task in campaigns.items()}
         left = await _left(out, reports)
     progress("report", {"said": "the lab has ended; making the report"})
@@ -89,6 +95,7 @@ async def demo(out: Path, *, nests: int = 66, seed: int = 1, progress: Progress)
     left += [] if proof is None else proof.left
     summary = await asyncio.to_thread(_report, out, store, info, reports, left, proof is not None)
     summary |= _told(found, proof)
+    summary["failed"] += _failed(reports, left)
     summary["wall_s"] = round((Clock().now() - started_at) / SECOND_NS, 1)
     (out / "summary.json").write_text(json.dumps(summary, indent=2) + "\n")
     return summary
@@ -101,6 +108,7 @@ def _campaigns(  # noqa: PLR0917 - called once, above
     config: Config,
     counts: Mapping[str, int],
     seed: int,
+    pace: Pace,
     progress: Progress,
 ) -> dict[str, asyncio.Task[Report]]:
     """One campaign a scenario, all at once, into one store."""
@@ -129,6 +137,7 @@ def _campaigns(  # noqa: PLR0917 - called once, above
             rng=random.Random(f"{seed}/{scenario}"),
             progress=tell,
             writer=writer,
+            pace=pace,
         )
 
     words = ", ".join(f"{count} {scenario}" for scenario, count in counts.items())
@@ -137,7 +146,7 @@ def _campaigns(  # noqa: PLR0917 - called once, above
 
 
 async def _prove(  # noqa: PLR0917 - called once, above
-    out: Path, store: Store, config: Config, observed: asyncio.Task[Report], seed: int, progress: Progress
+    out: Path, store: Store, config: Config, observed: asyncio.Task[Report], seed: int, pace: Pace, progress: Progress
 ) -> tuple[Recommendation | None, Proof | None]:
     """Tune on what was observed of TUNED, and prove that on fresh nests; neither where there is too little."""
     await observed
@@ -151,7 +160,10 @@ async def _prove(  # noqa: PLR0917 - called once, above
     file = found.file(found.tuned if found.kept else found.policy, nestobs=__version__)
     with replacing(out / "policy.json") as temporary:
         temporary.write_text(dumps(file), encoding="utf-8")
-    return found, await prove(file, TUNED, PROVEN, out / "proof", seed=seed + 1, horizon_s=HORIZON_S, progress=progress)
+    proof = await prove(
+        file, TUNED, PROVEN, out / "proof", seed=seed + 1, horizon_s=HORIZON_S, progress=progress, pace=pace
+    )
+    return found, proof
 
 
 def _told(found: Recommendation | None, proof: Proof | None) -> dict[str, Any]:
@@ -184,6 +196,12 @@ async def _left(out: Path, reports: Mapping[str, Report]) -> list[str]:
     return rooms + said
 
 
+def _failed(reports: Mapping[str, Report], left: Sequence[str]) -> list[str]:
+    """What is not as it must be, a sentence each."""
+    said = [f"{scenario}: {report.problem()}" for scenario, report in reports.items() if not report.made]
+    return said + ([f"{len(left)} left behind: {left[0]}"] if left else [])
+
+
 def _report(  # noqa: PLR0917 - called once, above
     out: Path, store: Store, info: Mapping[str, Any], reports: Mapping[str, Report], left: Sequence[str], proven: bool
 ) -> dict[str, Any]:
@@ -192,8 +210,10 @@ def _report(  # noqa: PLR0917 - called once, above
     from nestobs.timeline.calibration import coverage, summary, truth_width
     from nestobs.timeline.intervals import timelines
 
-    observations = store.frame()
-    judged = coverage(timelines(observations), read_truth(out / "lab"), relay_names(info))
+    observations, truth = store.frame(), read_truth(out / "lab")
+    judged = coverage(timelines(observations), truth, relay_names(info))
+    untrue = contradictions(judged, truth, observations)
+    first = next((f"{row.layer} of {row.room} at {row.vantage}: {row.cause}" for row in untrue.itertuples()), "")
     parts = {"store": "store", "lab": "lab/lab.json", "truth": "lab/truth.jsonl"}
     if proven:
         parts["proof"] = "proof/proof.json"
@@ -216,6 +236,8 @@ def _report(  # noqa: PLR0917 - called once, above
         "intervals": summary(judged),
         "truth_width_s": truth_width(judged),
         "leaks": {"made": made, "left": len(left), "which": list(left)},
+        "held_up": held_up(observations),
+        "failed": [f"{len(untrue)} of {len(judged)} intervals contradict the truth: {first}"] if first else [],
         "report": "report.html",
     }
 

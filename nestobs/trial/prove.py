@@ -22,6 +22,7 @@ from typing import Any, Final, cast
 import pandas as pd
 
 from nestobs.collector.canary import Campaign, Progress, Report, run
+from nestobs.collector.pace import Pace
 from nestobs.collector.polling import HORIZON_S
 from nestobs.collector.station import Target
 from nestobs.config import Config
@@ -35,6 +36,7 @@ from nestobs.store.files import replacing
 from nestobs.store.reader import Store
 from nestobs.timeline.delays import round_trip_s
 from nestobs.timeline.intervals import timelines
+from nestobs.trial.held_up import MUCH, held_up
 from nestobs.trial.lab_process import empty, listed, running_lab
 from nestobs.tuning.policy_file import PolicyFile
 from nestobs.tuning.prediction import cells, outcomes, span
@@ -62,8 +64,10 @@ MADE: Final = frozenset({"lab", "store", "proof.json"})
 class Proof:
     """What was predicted and what came. nests: those made. livekit: kind and version. policies: today's rule first.
     verdicts: of all joins, by kind. round_trip_s: of the joins' API requests; a lab much slower than what was tuned on
-    delays joins by as much. left: sentences about what was not deleted. wall_s: how long it took. cells: as
-    realised.cells. window: when the first join began and the last one ended, ISO 8601, UTC; empty: none did."""
+    delays joins by as much. left: sentences about what was not deleted. problem: why it is not as it should be, in a
+    sentence. wall_s: how long it took. held_up: share of the polls in which the observer was; above MUCH no cell is
+    judged. cells: as realised.cells. window: when the first join began and the last one ended, ISO 8601, UTC; empty:
+    none did."""
 
     scenario: str
     seed: int
@@ -75,6 +79,8 @@ class Proof:
     left: tuple[str, ...]
     wall_s: float
     cells: pd.DataFrame = field(repr=False)
+    held_up: float = 0.0
+    problem: str = ""
     window: tuple[str, ...] = ()
 
     @property
@@ -97,6 +103,7 @@ class Proof:
             "policies": [_told(policy.name, self._rows(policy)) for policy in self.policies],
             "share_inside": self.share_inside,
             "leaks": {"left": len(self.left), "which": list(self.left)},
+            "held_up": self.held_up,
             "wall_s": self.wall_s,
         }
 
@@ -108,6 +115,8 @@ class Proof:
         head = f"{'policy':<18}{'metric':<20}{'predicted':>10}{'95 % of so many':>19}{'realised':>10}{'n':>6}"
         judged = self.cells["inside"].dropna()
         said = f"{int(judged.sum())} of {len(judged)} cells inside" if len(judged) else "the file predicts nothing"
+        if self.held_up > MUCH:
+            said = f"not judged: the observer was held up in {self.held_up:.0%} of its polls"
         kind = "a stand-in for LiveKit" if self.livekit["kind"] == "stand-in" else f"LiveKit {self.livekit['version']}"
         joined = f"{self.nests} fresh nests of {self.scenario}, real joins without media, {kind}"
         left = [f"left behind: {sentence}" for sentence in self.left]
@@ -159,14 +168,15 @@ async def prove(
     arrivals: Sequence[float] | None = None,
     horizon_s: float = HORIZON_S,
     progress: Progress = _silent,
+    pace: Pace | None = None,
 ) -> Proof:
     """Run the file's policy and today's rule on `nests` fresh nests of a lab's scenario, one join each; the proof.
 
     What was observed is kept in `out/store`, the proof in `out/proof.json`; `out` is made anew. seed: of delays,
     arrivals and jitter; not that of the nests it was tuned on. arrivals: ages at which people come, each as likely;
     None: those that the file was tuned for, or ARRIVALS where it does not say. horizon_s: how long each nest is
-    watched, as long as those it was tuned on, and longer where a policy takes longer. Interrupted, what was made is
-    deleted.
+    watched, as long as those it was tuned on, and longer where a policy takes longer. pace: shared with what else runs
+    in this event loop. Interrupted, what was made is deleted.
 
     Raises UsageError for words it cannot use, LabFailedError with what the lab says of an unknown scenario.
     """
@@ -181,10 +191,14 @@ async def prove(
     async with running_lab(out / "lab", [scenario], seed=seed, vantages=1) as info:
         name = next(iter(info["scenarios"]))
         progress("lab", {"said": _words(info, name, policies)})
-        report, left = await _campaign(Config(out / "lab" / "nestobs.toml"), name, campaign, store, seed, progress)
+        config = Config(out / "lab" / "nestobs.toml")
+        report = await _campaign(config, name, campaign, store, seed, pace or Pace(), progress)
     progress("proof", {"said": "the lab has ended; setting predicted beside realised"})
     observations = await asyncio.to_thread(store.frame)
     joins = outcomes(observations, await asyncio.to_thread(timelines, observations))
+    compared = cells(joins, predicted, [one.name for one in policies], round_trip_s=file.provenance.round_trip_s)
+    if (held := held_up(observations)) > MUCH:
+        compared = compared.assign(inside=None).astype({"inside": "boolean"})
     proof = Proof(
         scenario=name,
         seed=seed,
@@ -193,9 +207,11 @@ async def prove(
         policies=policies,
         verdicts=dict(report.verdicts),
         round_trip_s=round_trip_s(observations),
-        left=tuple(left),
+        left=tuple(report.left),
+        problem=report.problem(),
         wall_s=round((clock.now() - started_at) / SECOND_NS, 1),
-        cells=cells(joins, predicted, [one.name for one in policies], round_trip_s=file.provenance.round_trip_s),
+        cells=compared,
+        held_up=held,
         window=span(observations),
     )
     with replacing(out / "proof.json") as temporary:
@@ -230,9 +246,9 @@ def _planned(nests: int, policies: Sequence[Policy], arrivals: Sequence[float], 
 
 
 async def _campaign(  # noqa: PLR0917 - called once, above
-    config: Config, name: str, campaign: Campaign, store: Store, seed: int, progress: Progress
-) -> tuple[Report, list[str]]:
-    """What came of it, and what is left."""
+    config: Config, name: str, campaign: Campaign, store: Store, seed: int, pace: Pace, progress: Progress
+) -> Report:
+    """What came of it; what LiveKit lists is left, too."""
     target = config.target(name)
     report = await run(
         [bare(target)],
@@ -242,8 +258,10 @@ async def _campaign(  # noqa: PLR0917 - called once, above
         budget=Budget(),
         rng=random.Random(f"{seed}/{name}"),
         progress=progress,
+        pace=pace,
     )
-    return report, [f"LiveKit lists {room}" for room in await listed(target, report.rooms)] + report.left
+    report.left[:0] = await listed(target, report.rooms)
+    return report
 
 
 def bare(target: Target) -> Target:

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from nestobs.collector import cleanup
 from nestobs.nostr import ROOM_KIND, Address, Keys, write_naddr
 from nestobs.store.reader import Store
 from worlds.command_line import NOBODY, Host, is_one_sentence, raw_controls
@@ -193,7 +194,8 @@ def test_a_canary_of_none_only_cleans_up(lab, run):
     assert lab.made() == before
 
 
-def test_a_canary_whose_nests_are_all_refused_says_no(lab, run):
+def test_a_canary_whose_nests_are_all_refused_says_no_and_why_in_its_last_line(lab, run, monkeypatch):
+    monkeypatch.setattr(cleanup, "GRACE_S", 0.0)
     fault = lab._lab.api["calm"].fault
     fault.status = 503
     try:
@@ -203,6 +205,7 @@ def test_a_canary_whose_nests_are_all_refused_says_no(lab, run):
     assert said.code == 1
     assert said.data["nests"] == 0
     assert said.data["refused"] == 1
+    assert said.err.splitlines()[-1] == "nestobs: none of 1 nests was made: The lab answers so"
 
 
 # join, ready

@@ -2,11 +2,13 @@
 
 import json
 import os
+from collections import Counter
 
 import numpy as np
 import pytest
 
-from nestobs.errors import UsageError
+from nestobs.collector.canary import Report
+from nestobs.errors import UnreachableError, UsageError
 from nestobs.lab.livekit.server import find_binary
 from nestobs.trial import demo
 from nestobs.tuning.tuner import recommend
@@ -48,7 +50,7 @@ async def test_its_summary_has_the_shape_it_promises_and_holds(short, tmp_path):
     assert summary == json.loads((tmp_path / "demo" / "summary.json").read_text())
     assert set(summary) == {
         "nestobs", "wall_s", "livekit", "relays", "observations", "scenarios", "intervals", "truth_width_s", "leaks",
-        "report", "message_threshold", "recommendation", "policies", "proof",
+        "report", "message_threshold", "recommendation", "policies", "proof", "held_up", "failed",
     }  # fmt: skip
     assert summary["message_threshold"] == {"today_s": 30.0, "tuned_s": None, "interval_s": None}, "6 nests are too few"
     assert summary["policies"] == []
@@ -62,6 +64,8 @@ async def test_its_summary_has_the_shape_it_promises_and_holds(short, tmp_path):
     assert intervals["median_width_s"] > 0
     assert {"api:info", "api:join", "api:guest", "client", "relay:relay-1"} <= set(intervals["by_layer"])
     assert summary["leaks"]["left"] == 0
+    assert summary["failed"] == []
+    assert 0 <= summary["held_up"] < 0.5
     assert "<html" in (tmp_path / "demo" / summary["report"]).read_text()[:2_000]
 
 
@@ -106,3 +110,21 @@ def test_the_nests_are_spread_whole(nests):
     counts = demo.spread(nests)
     assert sum(counts.values()) == nests
     assert min(counts.values()) >= 1
+
+
+def test_a_demo_that_failed_says_what_of():
+    good, bad = Report("a", made=3), Report("b", refused=2, refusals=Counter({"no answer within 10 s": 2}))
+    assert demo._failed({"calm": good}, []) == []
+    assert demo._failed({"calm": good, "never": bad}, ["LiveKit lists x"]) == [
+        "never: none of 2 nests was made: no answer within 10 s",
+        "1 left behind: LiveKit lists x",
+    ]
+
+
+async def test_a_mistake_inside_one_of_its_tasks_comes_out_as_itself(tmp_path, monkeypatch):
+    async def unreachable(*_, **__):
+        raise UnreachableError("the API does not answer")
+
+    monkeypatch.setattr(demo, "run", unreachable)
+    with pytest.raises(UnreachableError, match="does not answer"):
+        await demo.demo(tmp_path / "demo", nests=7, progress=lambda *_: None)
