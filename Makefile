@@ -65,10 +65,11 @@ browser:  ## install Chromium, which draws the reports in the tests, where apt i
 		|| { echo "make browser needs Debian's apt-get, and root or sudo: install Chromium or Google Chrome so that" \
 			"chromium or google-chrome is on PATH, or run the tests without it" >&2; exit 1; }
 
-notebook: $(STAMP)  ## JupyterLab on one nest of the demo: what happened to it, and what to ask next
-	test -d runs/demo/store || $(MAKE) demo
-	$(BIN)/python -m nestobs.reports.publishing.notebook_copy incident --store runs/demo/store --out runs/demo/incident.ipynb
-	$(BIN)/jupyter lab $$([ "$$(id -u)" != 0 ] || echo --allow-root) runs/demo/incident.ipynb
+notebook: $(STAMP)  ## JupyterLab on one nest of the demo: what happened to it, and what to ask next (LAB=--no-browser)
+	test -f runs/demo/summary.json || $(MAKE) demo
+	copy=runs/notebook/incident-$$(date -r runs/demo/summary.json +%Y%m%d-%H%M%S).ipynb \
+		&& $(BIN)/python -m nestobs.reports.publishing.notebook_copy incident --store runs/demo/store --out $$copy \
+		&& $(BIN)/jupyter lab $$([ "$$(id -u)" != 0 ] || echo --allow-root) $(LAB) $$copy
 
 environment: $(STAMP)  ## write environment.yml from pyproject.toml
 	$(BIN)/pyproject2conda yaml --extra dev --name nestobs --python-include infer --no-header --output environment.yml

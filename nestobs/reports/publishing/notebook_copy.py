@@ -1,6 +1,6 @@
 """A notebook of the project to work in: a copy with parameters set and nothing run, for JupyterLab.
 
-    python -m nestobs.reports.publishing.notebook_copy incident --store runs/demo/store --out runs/demo/incident.ipynb
+    python -m nestobs.reports.publishing.notebook_copy incident --store runs/demo/store --out runs/incident.ipynb
 
 The copy opens on the nest that was asked for, else on the worst one of the store. What is there already stays as it is:
 somebody may have worked in it. No output and no secret is written, only the parameters.
