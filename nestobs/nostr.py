@@ -157,6 +157,15 @@ class Keys:
         return _shape(json.loads(event.as_json()))
 
 
+def json_object(text: str | bytes) -> dict[str, Any] | None:
+    """The JSON object that a stranger sent; None for anything else, be it nested too deep to be read."""
+    try:
+        value = json.loads(text)
+    except (ValueError, RecursionError):
+        return None
+    return value if isinstance(value, dict) else None
+
+
 # Frames (NIP-01, NIP-42)
 
 

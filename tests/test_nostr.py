@@ -454,3 +454,21 @@ def test_an_naddr_that_is_none_is_refused_and_quoted_shortly(text):
 def test_an_address_that_cannot_be_written_is_a_mistake(address):
     with pytest.raises(AddressError, match="cannot be written"):
         nostr.write_naddr(address)
+
+
+@pytest.mark.parametrize(
+    ("text", "found"),
+    [
+        ('{"a": 1}', {"a": 1}),
+        (b'{"a": [null]}', {"a": [None]}),
+        ("[1]", None),
+        ("7", None),
+        ("", None),
+        ("{", None),
+        (b"\xff", None),
+        ("[" * 100_000, None),
+        ('{"a":' * 100_000, None),
+    ],
+)
+def test_what_a_stranger_sends_is_a_json_object_or_none(text, found):
+    assert nostr.json_object(text) == found

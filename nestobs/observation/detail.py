@@ -10,6 +10,7 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
+from nestobs.nostr import json_object
 from nestobs.observation.schema import DETAIL_BYTES
 
 
@@ -55,12 +56,7 @@ def facts_of(text: object) -> dict[str, Any]:
     Texts are without lone surrogates: JSON carries one, no frame, file or terminal does. A number may be infinite or
     NaN, which is what Python's reader makes of 1e400 and NaN.
     """
-    try:
-        found = json.loads(str(text))
-    except (ValueError, RecursionError):
-        return {}
-    if not isinstance(found, dict):
-        return {}
+    found = json_object(str(text)) or {}
     return {name: _printable(value) if isinstance(value, str) else value for name, value in found.items()}
 
 

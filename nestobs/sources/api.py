@@ -23,7 +23,7 @@ import httpx
 
 from nestobs.errors import UsageError
 from nestobs.join.budget import Limiter, retry_after_s
-from nestobs.nostr import Keys, http_auth
+from nestobs.nostr import Keys, http_auth, json_object
 from nestobs.observation.detail import detail
 from nestobs.observation.duration import SECOND_NS
 from nestobs.observation.schema import Failure, FailureLayer, Observation, Operation, Outcome, Role, Source
@@ -207,7 +207,7 @@ class Api:
         else:
             received_at = clock.now()
             self.limiter.learn(response.headers, response.status_code, received_at)
-            decoded = _decoded(content)
+            decoded = json_object(content)
             judgement = judge(common["operation"], response.status_code, response.headers, decoded)
             facts = _facts(common["operation"], response.headers, decoded)
             columns = _columns(response) | {"connection_reused": "connect_tcp.started" not in phases.at}
@@ -313,14 +313,6 @@ def _from_cache(headers: Mapping[str, str]) -> bool:
     age = headers.get("age", "0").strip()
     hit = f"{headers.get('x-cache', '')} {headers.get('cf-cache-status', '')}".lower()
     return (age.isdigit() and int(age) > 0) or "hit" in hit.split() or hit.strip().startswith("hit")
-
-
-def _decoded(content: bytes) -> Mapping[str, Any] | None:
-    try:
-        value = json.loads(content)
-    except (ValueError, RecursionError):
-        return None
-    return value if isinstance(value, dict) else None
 
 
 def _facts(operation: Operation, headers: Mapping[str, str], body: Mapping[str, Any] | None) -> dict[str, object]:

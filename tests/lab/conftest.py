@@ -17,7 +17,6 @@ import pytest
 from nestobs import nostr
 from nestobs.lab import Lab, Scenario
 from nestobs.lab.livekit.server import find_binary
-from nestobs.lab.scenario import read_scenario
 
 
 class Person:
@@ -44,16 +43,6 @@ class Person:
     def room_event(self, room: str, created_at: int | None = None) -> nostr.Event:
         """A signed 30312 event."""
         return self.keys.sign(30312, created_at=created_at or int(time.time()), tags=[("d", room)])
-
-
-@pytest.fixture
-def scenario() -> Callable[..., Scenario]:
-    """A scenario from TOML text."""
-
-    def make(text: str = "", name: str = "made") -> Scenario:
-        return read_scenario(text, name=name, where=f"{name}.toml")
-
-    return make
 
 
 @pytest.fixture

@@ -1,10 +1,9 @@
-"""What the Nests API says and reads: answers with E's error sentences, request bodies, and faults to set."""
+"""What the Nests API says and reads: answers with E's error sentences, checks of what is asked, and faults to set."""
 
 from __future__ import annotations
 
 import base64
 import hashlib
-import json
 from dataclasses import dataclass
 from typing import Any
 from urllib.parse import urlsplit
@@ -53,15 +52,6 @@ def etag(body: bytes) -> str:
     """The weak ETag that Express gives a body."""
     digest = base64.b64encode(hashlib.sha1(body, usedforsecurity=False).digest())[:27].decode()
     return f'W/"{len(body):x}-{digest}"'
-
-
-def json_object(body: bytes) -> dict[str, Any] | None:
-    """The JSON object in a body; None for anything else."""
-    try:
-        value = json.loads(body)
-    except (ValueError, RecursionError):
-        return None
-    return value if isinstance(value, dict) else None
 
 
 def are_relays(value: object) -> bool:

@@ -32,7 +32,6 @@ from nestobs.lab.api.answers import (
     are_relays,
     etag,
     is_pubkey,
-    json_object,
     put_in_or_out,
     refusal,
 )
@@ -231,7 +230,7 @@ class NestsApi:
         return Answer(200, {"status": "ok", "timestamp": f"{whole}Z", "version": VERSION})
 
     async def _create(self, pubkey: str, body: bytes) -> Answer:
-        asked = json_object(body)
+        asked = nostr.json_object(body)
         relays = asked.get("relays") if asked is not None else None
         if asked is None or not are_relays(relays):
             return refusal(400, "relays must be a list of 1 to 10 ws or wss URLs")
@@ -380,7 +379,7 @@ class NestsApi:
         return nest
 
     async def _permissions(self, room: str, pubkey: str, body: bytes) -> Answer:
-        asked = json_object(body)
+        asked = nostr.json_object(body)
         if asked is None or not is_pubkey(asked.get("participant")):
             return refusal(400, "participant must be 64 hex digits")
         nest = self._owned(room, pubkey, "admin")
