@@ -64,32 +64,20 @@ if TYPE_CHECKING:
     from nestobs.figures.timelines import swimlanes as swimlanes
 
 _HOMES = {
-    "amount": "canvas",
-    "cell": "canvas",
-    "described": "canvas",
-    "host": "canvas",
-    "layer_label": "canvas",
-    "layer_order": "canvas",
-    "nothing": "canvas",
-    "percent": "canvas",
-    "span": "canvas",
-    "window": "canvas",
-    "changes": "comparison",
-    "coverage": "proportions",
-    "days": "comparison",
-    "delay_law": "decisions",
-    "first_visible": "timelines",
-    "frontier": "policies",
-    "message_lanes": "messages",
-    "polls": "decisions",
-    "polls_moved": "sliders",
-    "posterior": "decisions",
-    "proof": "policies",
-    "request_lanes": "requests",
-    "states": "board",
-    "swimlanes": "timelines",
-    "threshold_moved": "sliders",
-    "verdicts": "messages",
+    name: home
+    for home, names in {
+        "board": "states",
+        "canvas": "amount cell described host layer_label layer_order nothing percent span window",
+        "comparison": "changes days",
+        "decisions": "delay_law polls posterior",
+        "messages": "message_lanes verdicts",
+        "policies": "frontier proof",
+        "proportions": "coverage",
+        "requests": "request_lanes",
+        "sliders": "polls_moved threshold_moved",
+        "timelines": "first_visible swimlanes",
+    }.items()
+    for name in names.split()
 }
 """Imported when first used: a report of one nest does not wait for what tuning needs, nor its maker for pandas."""
 

@@ -334,13 +334,13 @@ class Board:
         return View(tuple(rows), counts, self._folded, self._let_go, self._newest)
 
     def _row(self, nest: _Nest, now: int) -> Row:
-        lanes: dict[str, list[tuple[State, str]]] = {}
+        lanes: dict[str, list[Lane]] = {}
         for (layer, _), cell in nest.cells.items():
             quiet = cell.state is State.STARTING and now - cell.asked_at > QUIET_S * SECOND_NS
-            told = (State.UNKNOWN, "nothing since") if quiet else (cell.state, cell.why)
-            lanes.setdefault(layer, []).append(told)
-        made = tuple(_lane(layer, lanes[layer]) for layer in sorted(lanes, key=_order))
-        state = next((state for state in _WORST if any(lane.state is state for lane in made)), State.UNKNOWN)
+            state, why = (State.UNKNOWN, "nothing since") if quiet else (cell.state, cell.why)
+            lanes.setdefault(layer, []).append(Lane(layer, state, why, ready=state is State.READY, seen=1))
+        made = tuple(_worst(layer, lanes[layer]) for layer in sorted(lanes, key=_order))
+        state = min((lane.state for lane in made), key=_WORST.index, default=State.UNKNOWN)
         return Row(
             nest=nest.nest,
             room=nest.room,
@@ -353,10 +353,11 @@ class Board:
         )
 
 
-def _lane(layer: str, cells: list[tuple[State, str]]) -> Lane:
-    state = next(state for state in _WORST if any(one is state for one, _ in cells))
-    why = next(why for one, why in cells if one is state)
-    return Lane(layer, state, why, sum(one is State.READY for one, _ in cells), len(cells))
+def _worst(name: str, lanes: list[Lane]) -> Lane:
+    """Several lanes as one, the worst of them telling, of equals the first."""
+    told = min(lanes, key=lambda lane: _WORST.index(lane.state))
+    ready, seen = sum(lane.ready for lane in lanes), sum(lane.seen for lane in lanes)
+    return Lane(name, told.state, told.why, ready, seen)
 
 
 _ORDER: Final = ("relay:", "client", "api:info", "api:join", "api:guest", "livekit:", JOIN)
@@ -437,13 +438,7 @@ def by_kind(row: Row) -> dict[str, Lane]:
     found: dict[str, list[Lane]] = {}
     for lane in row.lanes:
         found.setdefault(kind_of(lane.layer), []).append(lane)
-    return {kind: _one(kind, found[kind]) for kind in KINDS if kind in found}
-
-
-def _one(kind: str, lanes: list[Lane]) -> Lane:
-    state = next(state for state in _WORST if any(lane.state is state for lane in lanes))
-    why = next(lane.why for lane in lanes if lane.state is state)
-    return Lane(kind, state, why, sum(lane.ready for lane in lanes), sum(lane.seen for lane in lanes))
+    return {kind: _worst(kind, found[kind]) for kind in KINDS if kind in found}
 
 
 def span(seconds: float) -> str:

@@ -24,7 +24,7 @@ from worlds.recommended import hostile, odd, usual
 WHEN = "2026-03-04 13:00:00 to 13:02:00 UTC"
 NAMES = ("usual", "none stayed away", "mostly censored", "exact", "watched briefly", "open-ended",
          "all thresholds unknown", "strata", "kept", "nobody joins under one", "many policies",
-         "another cost ratio")  # fmt: skip
+         "another cost ratio")  # fmt: skip  # a list of words
 
 
 def cells(*rows: tuple[Any, ...]) -> pd.DataFrame:
@@ -301,7 +301,7 @@ def test_no_proof_is_said_plainly() -> None:
     ("share", "said"),
     [(0.0, "0 %"), (1e-9, "0 %"), (4e-4, "0.04 %"), (0.042, "4.2 %"), (0.42, "42 %"), (0.994, "99.4 %"),
      (1 - 1e-9, "100 %"), (1.0, "100 %")],
-)  # fmt: skip
+)  # fmt: skip  # a list of words
 def test_shares_are_finer_towards_their_ends(share: float, said: str) -> None:
     assert figures.percent(share) == said
 

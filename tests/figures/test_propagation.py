@@ -40,8 +40,14 @@ def collector(*spans: tuple[str, float, float], marks: list[tuple[str, float]] |
     names, begins, ends = zip(*spans, strict=True) if spans else ((), (), ())
     found = pd.DataFrame({"vantage": pd.Series(names, dtype="str"), "start_at": utc(*begins), "end_at": utc(*ends)})
     kinds, at = zip(*marks, strict=True) if marks else ((), ())
-    shown = pd.DataFrame({"vantage": pd.Series(["A"] * len(kinds), dtype="str"), "at": utc(*at),
-                          "kind": pd.Series(kinds, dtype="str"), "size_s": [3600.0] * len(kinds)})  # fmt: skip
+    shown = pd.DataFrame(
+        {
+            "vantage": pd.Series(["A"] * len(kinds), dtype="str"),
+            "at": utc(*at),
+            "kind": pd.Series(kinds, dtype="str"),
+            "size_s": [3600.0] * len(kinds),
+        }
+    )
     return wall.Collector(found, shown, START, END)
 
 
@@ -57,22 +63,49 @@ def lines(n: int = 30) -> pd.DataFrame:
                 lower = float(RNG.exponential(3))
                 upper = math.inf if unit % 9 == 8 and layer == "api:join" else lower + float(RNG.exponential(1))
                 at = ORIGIN + pd.Timedelta(minutes=unit)
-                rows.append(line(layer, lower, upper, place, trace_id=str(unit), seen_until_s=60.0, origin_at=at,
-                                 flaps=int(unit == 3), target="https://nests.example/api/v1/nests"))  # fmt: skip
+                rows.append(
+                    line(
+                        layer,
+                        lower,
+                        upper,
+                        place,
+                        trace_id=str(unit),
+                        seen_until_s=60.0,
+                        origin_at=at,
+                        flaps=int(unit == 3),
+                        target="https://nests.example/api/v1/nests",
+                    )
+                )
     return frame(SCHEMA, *rows)
 
 
 MANY = lines()
 WATCHED = agreement.watched(MANY)
 STRETCHES = agreement.stretches(WATCHED)
-BINS = pd.DataFrame({"start_at": utc(0, 1800), "end_at": utc(1800, 3600), "joined": [3, 0], "lost": [1, 0],
-                     "not_had": [0, 2], "unclear": [0, 1]})  # fmt: skip
+BINS = pd.DataFrame(
+    {
+        "start_at": utc(0, 1800),
+        "end_at": utc(1800, 3600),
+        "joined": [3, 0],
+        "lost": [1, 0],
+        "not_had": [0, 2],
+        "unclear": [0, 1],
+    }
+)
 ANSWERS = pd.DataFrame(
     [("A", "guest", "https://nests.example/api", kind, 1 + place) for place, kind in enumerate(worth.ANSWERS)],
     columns=["vantage", "operation", "target", "answer", "n"],
 )
-PARTS = pd.DataFrame({"vantage": ["A", "B"], "waiting_s": [3.0, 1.0], "requests_s": [0.3, 0.1],
-                      "signal_s": [0.1, 0.1], "media_s": [0.0, 0.2], "n": [5, 6]})  # fmt: skip
+PARTS = pd.DataFrame(
+    {
+        "vantage": ["A", "B"],
+        "waiting_s": [3.0, 1.0],
+        "requests_s": [0.3, 0.1],
+        "signal_s": [0.1, 0.1],
+        "media_s": [0.0, 0.2],
+        "n": [5, 6],
+    }
+)
 
 
 def drawn() -> dict[str, go.Figure]:
@@ -183,8 +216,13 @@ def test_no_figure_holds_hostile_text_as_markup(text: str) -> None:
 def observed_of(text: str) -> list[go.Figure]:
     rows = LINES.assign(vantage=text, room=text)
     made = MADE.assign(vantage=text, policy=text, scenario=text, verdict="gone", role=text)
-    return [figures.swimlanes(rows, made, title=""), figures.message_lanes(made), figures.verdicts(made),
-            figures.coverage(JUDGED.assign(layer=text)), figures.first_visible(rows)]  # fmt: skip
+    return [
+        figures.swimlanes(rows, made, title=""),
+        figures.message_lanes(made),
+        figures.verdicts(made),
+        figures.coverage(JUDGED.assign(layer=text)),
+        figures.first_visible(rows),
+    ]
 
 
 def test_the_hostile_texts_are_hostile() -> None:
@@ -249,13 +287,18 @@ def test_a_law_is_a_line_in_a_band_and_vantages_differ_in_more_than_colour() -> 
     assert not [trace for trace in figure.data if "markers" in trace.mode]
     for band, curve in zip(bands, curves, strict=True):
         half = len(band.y) // 2
-        assert all(lo <= y + 1e-3 and y <= hi + 1e-3
-                   for lo, y, hi in zip(band.y[:half], curve.y, band.y[half:][::-1], strict=True))  # fmt: skip
+        assert all(
+            lo <= y + 1e-3 and y <= hi + 1e-3
+            for lo, y, hi in zip(band.y[:half], curve.y, band.y[half:][::-1], strict=True)
+        )
 
 
 def test_of_many_relays_those_of_most_nests_are_drawn_and_the_rest_is_said() -> None:
-    rows = [line(f"relay:wss://r{relay:02}.example/", 1.0, 2.0, trace_id=str(unit))
-            for relay in range(20) for unit in range(relay + 1)]  # fmt: skip
+    rows = [
+        line(f"relay:wss://r{relay:02}.example/", 1.0, 2.0, trace_id=str(unit))
+        for relay in range(20)
+        for unit in range(relay + 1)
+    ]
     groups = grouped.by_relay(frame(SCHEMA, *rows))
     figure = propagation.laws(grouped.curves(groups, grouped.ages(groups)), question="When?", when=WHEN)
     labels = " ".join(note.text for note in figure.layout.annotations)

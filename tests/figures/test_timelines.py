@@ -74,7 +74,7 @@ def test_a_lane_is_proven_absent_then_switched_then_visible() -> None:
     assert names == {
         "A: switched in here", "A: visible", "B: switched in here", "B: visible",
         "proven absent", "not seen by the end", "went in here",
-    }  # fmt: skip
+    }  # fmt: skip  # a list of words
 
 
 def test_two_vantages_lie_side_by_side_under_their_layer() -> None:
@@ -146,7 +146,7 @@ def test_statements_are_split_by_whether_they_were_true() -> None:
     assert set(names) == {
         "in the room", "“starting up”: true", "“no longer”: false", "“Failed”: unclear", "“Loading”: false",
         "other answer",
-    }  # fmt: skip
+    }  # fmt: skip  # a list of words
     assert names["“no longer”: false"].marker.pattern.shape == "x"
     assert sum(sum(trace.x) for trace in names.values()) == 2 * len(MADE)
 
@@ -161,7 +161,7 @@ def test_coverage_counts_hits_misses_and_what_cannot_be_judged() -> None:
     figure = figures.coverage(JUDGED)
     assert {trace.name: sum(trace.x) for trace in figure.data} == {
         "contains it": 1, "misses it": 1, "cannot be judged": 1,
-    }  # fmt: skip
+    }  # fmt: skip  # a list of words
     assert [note.text for note in figure.layout.annotations] == ["no width", "0.60 s"]
 
 
@@ -204,7 +204,7 @@ def test_layers_come_in_the_order_in_which_a_nest_passes_them() -> None:
     layers = ["livekit:media", "api:join", "client", "relay:b", "api:info", "relay:a", "api:guest", "livekit:room"]
     assert figures.layer_order(layers) == [
         "relay:a", "relay:b", "client", "api:info", "api:join", "api:guest", "livekit:room", "livekit:media",
-    ]  # fmt: skip
+    ]  # fmt: skip  # a list of words
 
 
 def test_many_rows_stay_quick_and_small() -> None:

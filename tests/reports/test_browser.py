@@ -219,16 +219,18 @@ BROKEN: Mapping[str, tuple[Callable[[str], str], str]] = {
     "JSON that is none": (lambda text: text.replace('"type":"bar"', '"type":', 1), "1 of 2 figures"),
     "no plotly.js": (lambda text: text.replace("plotly.js v", "*/ throw new Error('broken'); /*", 1), "0 of 2 figures"),
     "bars that are hidden": (
-        lambda text: text.replace("</head>", "<style>.barlayer{display:none}</style></head>"), "0 of 3",
+        lambda text: text.replace("</head>", "<style>.barlayer{display:none}</style></head>"),
+        "0 of 3",
     ),
     "one bar taken out": (
         lambda text: text.replace("</body>", "<script>document.querySelector('.point').remove()</script></body>"),
         "2 of 3",
     ),
     "a figure that is too wide": (
-        lambda text: text.replace("</head>", "<style>.nestobs-figure{width:900px}</style></head>"), "in a page of 360",
+        lambda text: text.replace("</head>", "<style>.nestobs-figure{width:900px}</style></head>"),
+        "in a page of 360",
     ),
-}  # fmt: skip
+}
 
 
 @pytest.mark.parametrize("how", BROKEN)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import html
 import json
 import math
 import re
@@ -21,10 +20,11 @@ from nestobs.join.policy import fixed
 from nestobs.observation.duration import SECOND_NS
 from nestobs.observation.schema import Failure, Observation, Operation, Outcome, Role, Source
 from nestobs.reports import daily
-from nestobs.reports.display import RESULT, Result, Section, Table, Text
+from nestobs.reports.display import RESULT, Result, Table, Text
 from nestobs.reports.publishing.execute import notebook, run
 from nestobs.tuning import policy_file
 from worlds.full_nests import DAY, NOON, Names, all_rows, nest_rows, store_of
+from worlds.shown import said
 
 DAY_NS = 86_400 * SECOND_NS
 MIDNIGHT = NOON - DAY_NS // 2
@@ -87,15 +87,6 @@ def seen(usual: str) -> daily.Daily:
 
 def judged(found: daily.Daily, **rules: Any) -> Result:
     return daily.result(replace(found, rules=daily.Rules(**rules)))
-
-
-def said(part: Any) -> str:
-    """What a reader sees of texts and tables."""
-    if isinstance(part, Section):
-        return " ".join(said(inner) for inner in part.parts)
-    if not isinstance(part, Table | Text):
-        return ""
-    return " ".join(html.unescape(re.sub(r"<[^>]*>", " ", part._repr_html_())).split())
 
 
 def figures_of(found: daily.Daily) -> list[Any]:
@@ -322,8 +313,16 @@ def test_a_store_that_is_none_is_an_error(tmp_path: Path) -> None:
 
 
 def test_names_of_strangers_stay_text(tmp_path: Path) -> None:
-    names = Names(room=HOSTILE, trace="t", vantages=(HOSTILE, "B"), relays=(f"wss://{HOSTILE}/",),
-                  api=f"https://{HOSTILE}/api", reason=HOSTILE, message=HOSTILE, policy=HOSTILE)  # fmt: skip
+    names = Names(
+        room=HOSTILE,
+        trace="t",
+        vantages=(HOSTILE, "B"),
+        relays=(f"wss://{HOSTILE}/",),
+        api=f"https://{HOSTILE}/api",
+        reason=HOSTILE,
+        message=HOSTILE,
+        policy=HOSTILE,
+    )
     rows = [row for day in (0, 7) for row in nest_rows(day, names, at=MIDNIGHT + day * DAY_NS)]
     found = daily.load(store_of(tmp_path / "store", rows), title=HOSTILE)
     for part in (daily.heading(found), *daily.changed(found).parts, *daily.budget(found).parts, daily.advice(found)):

@@ -34,7 +34,7 @@ AGES = (0.1, 0.5, 1, 2, 4, 8, 16, 32, 45, 60)
 CELLS = (
     "heading", "result", "nests", "panel", "lanes", "layers", "attempts", "attempt_table", "messages", "facts",
     "asking", "raw",
-)  # fmt: skip
+)  # fmt: skip  # a list of words
 J, G, S = Operation.JOIN, Operation.GUEST, Operation.SIGNAL
 YES, NO = Outcome.VISIBLE, Outcome.ABSENT
 
@@ -174,8 +174,16 @@ def test_what_was_not_asked_becomes_commands_that_the_command_line_reads(tmp_pat
     rows = [row(Source.RELAY, Operation.QUERY, NO, 1.0, nest=f"30312:{key}:room")]
     found = load(store_of(tmp_path, rows), "room")
     said = shown(found)
-    for gap in ("/info was never asked", "signed in's way", "guests' way", "list of rooms was never asked",
-                "webhooks were not received", "from one place, Computer A", "never compared", "too soon"):  # fmt: skip
+    for gap in (
+        "/info was never asked",
+        "signed in's way",
+        "guests' way",
+        "list of rooms was never asked",
+        "webhooks were not received",
+        "from one place, Computer A",
+        "never compared",
+        "too soon",
+    ):
         assert gap in said
     assert {shlex.split(command)[1] for command in commands(found)} == {"join", "ready", "doctor", "watch"}
     for command in commands(found):
@@ -326,9 +334,16 @@ def test_a_gap_of_a_day_is_told(tmp_path):
 
 def test_a_clock_step_in_the_middle_is_told_and_marks_what_it_touches(tmp_path):
     step = row(
-        Source.CLOCK, Operation.STEP, Outcome.PROBE_ERROR, 0.7, nest="", room="", trace_id="",
-        failure=Failure.CLOCK_STEP, reason="the wall clock was stepped",
-    )  # fmt: skip
+        Source.CLOCK,
+        Operation.STEP,
+        Outcome.PROBE_ERROR,
+        0.7,
+        nest="",
+        room="",
+        trace_id="",
+        failure=Failure.CLOCK_STEP,
+        reason="the wall clock was stepped",
+    )
     found = load(store_of(tmp_path, [*api_fault(), step]), "room")
     said = shown(found)
     assert "Computer A: at 2026-03-04 12:00:00 UTC the wall clock was stepped" in said

@@ -12,7 +12,7 @@ from nestobs.observation.schema import Failure, Operation, Source
 from nestobs.reports import joins
 from nestobs.reports.publishing.execute import notebook, run
 from worlds.full_nests import DAY, NOON, all_rows, nest_rows
-from worlds.shown import HOUR_S, beats, figures, stepped, store, text
+from worlds.shown import HOUR_S, beats, figures, page, stepped, store, text, whole
 
 SECTIONS = (
     joins.heading,
@@ -27,23 +27,17 @@ SECTIONS = (
 )
 
 
-def page(found: joins.Found) -> str:
-    return " ".join(text(section(found)) for section in SECTIONS)
-
-
 def load(directory: Path, rows: Any, window: str = "") -> joins.Found:
     return joins.load(store(directory / "store", rows), window)
 
 
 def test_many_joins_give_every_figure_and_its_description(tmp_path: Path) -> None:
     found = load(tmp_path, all_rows(40))
-    said = page(found)
+    said = page(found, SECTIONS)
     assert "160 joins of 40 nests from 2 vantage points under guide" in said
     assert "Lost:" in said
     assert "8 joins more came to no verdict: cut off by a crash." in said
-    drawn = [figure for section in SECTIONS for figure in figures(section(found))]
-    assert len(drawn) == 8
-    assert all(figure.data and figure.layout.meta["rows"] for figure in drawn)
+    whole(found, SECTIONS, count=8)
     assert joins.result(found).verdict == "good"
     facts = joins.result(found).facts
     assert facts["joined"] == float(found.journeys["joined"].sum())
@@ -54,7 +48,7 @@ def test_many_joins_give_every_figure_and_its_description(tmp_path: Path) -> Non
 @pytest.mark.parametrize("window", ["", DAY])
 def test_an_empty_store_says_so(tmp_path: Path, window: str) -> None:
     found = load(tmp_path, [], window)
-    said = page(found)
+    said = page(found, SECTIONS)
     assert "holds no observation" in said
     assert "nothing to draw" in said
     assert not [figure for section in SECTIONS for figure in figures(section(found))]
@@ -65,14 +59,14 @@ def test_an_empty_store_says_so(tmp_path: Path, window: str) -> None:
 def test_nests_that_nobody_joined_say_so(tmp_path: Path) -> None:
     rows = [row for row in all_rows(12) if row.source is not Source.JOIN]
     found = load(tmp_path, rows)
-    assert "Nobody joined: 12 nests" in page(found)
+    assert "Nobody joined: 12 nests" in page(found, SECTIONS)
     assert joins.result(found).verdict == "too little data"
 
 
 def test_one_row_and_one_nest_are_too_little_and_break_nothing(tmp_path: Path) -> None:
-    assert "1 observation" in page(load(tmp_path / "row", list(nest_rows(0))[:1]))
+    assert "1 observation" in page(load(tmp_path / "row", list(nest_rows(0))[:1]), SECTIONS)
     nest = load(tmp_path / "nest", nest_rows(0))
-    assert "4 joins of 1 nest" in page(nest)
+    assert "4 joins of 1 nest" in page(nest, SECTIONS)
     assert joins.result(nest).verdict == "too little data"
 
 
@@ -81,7 +75,7 @@ def test_joins_of_nests_that_never_came_are_not_lost(tmp_path: Path) -> None:
     found = load(tmp_path, [row for number in range(7, 64, 8) for row in nest_rows(number, at=NOON + number * 10**10)])
     assert not found.observed.timelines["layer"].empty
     assert found.lost.n == 0
-    assert "None could be had." in page(found)
+    assert "None could be had." in page(found, SECTIONS)
     assert joins.result(found).verdict == "too little data"
 
 
@@ -89,7 +83,7 @@ def test_a_gap_of_days_in_the_collector_is_said_and_drawn(tmp_path: Path) -> Non
     later = 48 * HOUR_S
     rows = [*beats((0, HOUR_S), (later, later + HOUR_S)), *all_rows(12), *nest_rows(20, at=NOON + later * 10**9)]
     found = load(tmp_path, rows)
-    said = page(found)
+    said = page(found, SECTIONS)
     assert re.search(r"the longest gap of Computer [AB] took 47", said)
     assert "it is no outage" in said
     strip = figures(joins.over_time(found))[0]
@@ -98,7 +92,7 @@ def test_a_gap_of_days_in_the_collector_is_said_and_drawn(tmp_path: Path) -> Non
 
 def test_a_clock_step_in_the_middle_is_said_and_marked(tmp_path: Path) -> None:
     found = load(tmp_path, [*beats((0, HOUR_S)), *all_rows(12), stepped(1800.0, 3600.0)])
-    assert "the wall clock was stepped once" in page(found)
+    assert "the wall clock was stepped once" in page(found, SECTIONS)
     assert "clock stepped" in {trace.name for trace in figures(joins.over_time(found))[0].data}
 
 
@@ -127,7 +121,7 @@ def test_answers_are_apart_and_the_table_is_short(tmp_path: Path) -> None:
     changed = {id(told[0])}
     made = [_with(row, refused) if id(row) in changed else row for row in rows]
     found = load(tmp_path, made)
-    assert "429" in page(found)
+    assert "429" in page(found, SECTIONS)
     assert found.answers.loc[found.answers["answer"] == "429", "n"].sum() == 1
 
 

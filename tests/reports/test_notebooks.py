@@ -58,10 +58,18 @@ def truth(directory: Path, room: str) -> dict[str, str]:
     directory.mkdir()
     shown = {"relay:relay-1": 0.4, "api:info": 1.5, "api:guest": 7.0}
     rows = [
-        {"scenario": HOSTILE, "room": room, "address": "", "layer": layer, "change": "shown", "planned_delay_s": at,
-         "not_yet_at": NOON + round(at * SECOND_NS), "now_at": NOON + round(at * SECOND_NS) + 1_000_000}
+        {
+            "scenario": HOSTILE,
+            "room": room,
+            "address": "",
+            "layer": layer,
+            "change": "shown",
+            "planned_delay_s": at,
+            "not_yet_at": NOON + round(at * SECOND_NS),
+            "now_at": NOON + round(at * SECOND_NS) + 1_000_000,
+        }
         for layer, at in shown.items()
-    ]  # fmt: skip
+    ]
     never = {"change": "never", "layer": "api:join", "not_yet_at": None, "now_at": None, "planned_delay_s": None}
     rows.append(rows[0] | never)
     (directory / "truth.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
@@ -168,8 +176,13 @@ def test_the_demo_says_what_was_measured_and_what_was_said(tmp_path: Path) -> No
     assert "would have told 2 of 4 joiners something untrue" in said
     assert "8 of 8 intervals contain the lab's truth" in said
     asked = " ".join(titles(page))
-    for question in ("Where did the time go?", "When does each layer", "What would the web client",
-                     "How did the joins end?", "Do the measured intervals contain the truth?"):  # fmt: skip
+    for question in (
+        "Where did the time go?",
+        "When does each layer",
+        "What would the web client",
+        "How did the joins end?",
+        "Do the measured intervals contain the truth?",
+    ):
         assert question in asked
 
 

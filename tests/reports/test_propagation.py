@@ -13,7 +13,7 @@ from nestobs.observation.schema import Failure, Operation, Outcome, Source
 from nestobs.reports import propagation
 from nestobs.reports.publishing.execute import notebook, run
 from worlds.full_nests import DAY, NOON, all_rows, nest_rows
-from worlds.shown import HOUR_S, beats, figures, stepped, store, text
+from worlds.shown import HOUR_S, beats, figures, page, stepped, store, text, whole
 
 SECTIONS = (
     propagation.heading,
@@ -29,30 +29,24 @@ SECTIONS = (
 )
 
 
-def page(found: propagation.Found) -> str:
-    return " ".join(text(section(found)).strip() for section in SECTIONS)
-
-
 def load(directory: Path, rows: Any, window: str = "") -> propagation.Found:
     return propagation.load(store(directory / "store", rows), window)
 
 
 def test_many_nests_give_every_figure_and_its_description(tmp_path: Path) -> None:
     found = load(tmp_path, all_rows(40))
-    said = page(found)
+    said = page(found, SECTIONS)
     assert "40 nests watched on 9 layers from 2 vantage points" in said
     assert "Half of the nests could be joined after" in said
     assert "All watched places said the same in" in said
-    drawn = [figure for section in SECTIONS for figure in figures(section(found))]
-    assert len(drawn) == 9
-    assert all(figure.data and figure.layout.meta["rows"] for figure in drawn)
+    whole(found, SECTIONS, count=9)
     assert propagation.result(found).verdict == "good"
 
 
 @pytest.mark.parametrize("window", ["", DAY])
 def test_an_empty_store_says_so(tmp_path: Path, window: str) -> None:
     found = load(tmp_path, [], window)
-    said = page(found)
+    said = page(found, SECTIONS)
     assert "holds no observation" in said
     assert "nothing to draw" in said
     assert not [figure for section in SECTIONS for figure in figures(section(found))]
@@ -62,7 +56,7 @@ def test_an_empty_store_says_so(tmp_path: Path, window: str) -> None:
 
 def test_an_idle_collector_was_at_work_and_saw_no_nest(tmp_path: Path) -> None:
     found = load(tmp_path, beats((0, HOUR_S)))
-    said = page(found)
+    said = page(found, SECTIONS)
     assert "60 observations, but of no nest" in said
     assert "The collector was at work in 100 % of the time." in said
     assert propagation.result(found).verdict == "too little data"
@@ -70,10 +64,10 @@ def test_an_idle_collector_was_at_work_and_saw_no_nest(tmp_path: Path) -> None:
 
 def test_one_row_and_one_nest_are_too_little_and_break_nothing(tmp_path: Path) -> None:
     one = load(tmp_path / "row", list(nest_rows(0))[6:7])
-    assert "1 observation" in page(one)
-    assert "nothing says that the collector was at work" in page(one).lower() or one.observed.nests == 1
+    assert "1 observation" in page(one, SECTIONS)
+    assert "nothing says that the collector was at work" in page(one, SECTIONS).lower() or one.observed.nests == 1
     nest = load(tmp_path / "nest", nest_rows(0))
-    said = page(nest)
+    said = page(nest, SECTIONS)
     assert "1 nest watched" in said
     assert propagation.result(nest).verdict == "too little data"
     assert "1 nest; from 10 on" in said
@@ -82,7 +76,7 @@ def test_one_row_and_one_nest_are_too_little_and_break_nothing(tmp_path: Path) -
 def test_all_censored_says_that_nothing_was_seen(tmp_path: Path) -> None:
     rows = [row for row in all_rows(12) if row.outcome is not Outcome.VISIBLE and row.source is not Source.JOIN]
     found = load(tmp_path, rows)
-    said = page(found)
+    said = page(found, SECTIONS)
     assert "not within the watch" in said
     assert "No layer showed any nest (24 looked at)" in said
     assert found.observed.timelines["right_censored"].all()
@@ -103,12 +97,16 @@ def with_a_gap() -> list[Any]:
 
 def test_a_gap_of_days_in_the_collector_is_said_and_drawn(tmp_path: Path) -> None:
     found = load(tmp_path, with_a_gap())
-    said = page(found)
+    said = page(found, SECTIONS)
     assert re.search(r"the longest gap of Computer [AB] took 47\.\d h", said)
     assert "it is no outage" in said
     assert "2026-03-04 13:00:00" in said
-    strips = [figure for section in SECTIONS for figure in figures(section(found))
-              if any(trace.name == "collector off" and len(trace.y) for trace in figure.data)]  # fmt: skip
+    strips = [
+        figure
+        for section in SECTIONS
+        for figure in figures(section(found))
+        if any(trace.name == "collector off" and len(trace.y) for trace in figure.data)
+    ]
     assert len(strips) == 2  # by itself, and under agreement over time
 
 
@@ -129,7 +127,7 @@ def test_beats_at_the_edges_of_a_window_count_for_it(tmp_path: Path) -> None:
 def test_a_clock_step_and_a_sleep_in_the_middle_are_said_and_marked(tmp_path: Path) -> None:
     rows = [*beats((0, HOUR_S)), *all_rows(12), stepped(1800.0, -3600.0), stepped(2000.0, 90.0, Failure.SUSPENDED)]
     found = load(tmp_path, rows)
-    said = page(found)
+    said = page(found, SECTIONS)
     assert "the wall clock was stepped once" in said
     assert "the machine slept once" in said
     assert "-3600.0 s" in said
@@ -160,7 +158,7 @@ def test_no_store_and_no_window_are_the_operators_mistakes(tmp_path: Path) -> No
 
 def test_a_watch_that_knows_no_api_says_what_it_cannot(tmp_path: Path) -> None:
     rows = [row for row in all_rows(12) if row.source is Source.RELAY and row.operation is Operation.QUERY]
-    said = page(load(tmp_path, rows))
+    said = page(load(tmp_path, rows), SECTIONS)
     assert "nothing to draw" in said
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import html
 import json
 import math
 import re
@@ -20,7 +19,7 @@ from nestobs.observation.duration import SECOND_NS
 from nestobs.observation.schema import Observation, Operation, Outcome, Role, Source
 from nestobs.reports import sliders as sliding
 from nestobs.reports import tables, tuning
-from nestobs.reports.display import RESULT, Section, Table, Text
+from nestobs.reports.display import RESULT, Table, Text
 from nestobs.reports.publishing.execute import notebook, run
 from nestobs.reports.publishing.html import plotly_js
 from nestobs.reports.tuning import Tuned
@@ -30,6 +29,7 @@ from nestobs.tuning.recommendation import Recommendation
 from nestobs.tuning.replay import METRICS
 from nestobs.tuning.whatif import BUDGETS, WhatIf
 from worlds.recommended import hostile, odd, usual
+from worlds.shown import figures, said
 
 NOON = 1_772_625_600 * SECOND_NS  # 2026-03-04 12:00 UTC
 HOSTILE = "<script>window.pwned=1</script>{{7*7}}$x$"
@@ -107,22 +107,16 @@ def proof(folder: Path, data: Any) -> str:
     return str(path)
 
 
-def said(part: Any) -> str:
-    """What a reader sees of texts and tables."""
-    if isinstance(part, Section):
-        return " ".join(said(inner) for inner in part.parts)
-    if not isinstance(part, Table | Text):
-        return ""
-    return " ".join(html.unescape(re.sub(r"<[^>]*>", " ", part._repr_html_())).split())
-
-
-def figures_of(section: Section) -> list[Any]:
-    return [part for part in section.parts if not isinstance(part, Table | Text)]
-
-
 def all_tables(found: Recommendation) -> list[Table]:
-    makers = (tables.policies, tables.differences, tables.thresholds, tables.errors, tables.sharing, tables.strata,
-              tables.peaks)  # fmt: skip
+    makers = (
+        tables.policies,
+        tables.differences,
+        tables.thresholds,
+        tables.errors,
+        tables.sharing,
+        tables.strata,
+        tables.peaks,
+    )
     return [make(found) for make in makers]
 
 
@@ -138,7 +132,7 @@ def test_a_store_is_tuned_on_and_every_section_has_something(store: str, tmp_pat
     assert tuned.found.why in advice
     assert "Tuned on 50 intervals of 50 nests, 6 not seen by the end" in advice
     assert "a join may make 8 requests (100 in 900 s for 10 joins, 20 % kept back)" in advice
-    assert [len(figures_of(section(tuned))) for section in SECTIONS] == [1, 1, 2, 1, 0]
+    assert [len(figures(section(tuned))) for section in SECTIONS] == [1, 1, 2, 1, 0]
     assert "The guide guesses 10 to 15 s: by then " in said(tuning.delays(tuned))
     assert all(note in said(tuning.doubts(tuned)) for note in tuned.found.notes)
 
@@ -147,7 +141,7 @@ def test_the_same_store_gives_the_same_page(store: str) -> None:
     one, other = (tuning.load(store, draws=60) for _ in range(2))
     for section in SECTIONS:
         assert said(section(one)) == said(section(other))
-        assert [f.to_json() for f in figures_of(section(one))] == [f.to_json() for f in figures_of(section(other))]
+        assert [f.to_json() for f in figures(section(one))] == [f.to_json() for f in figures(section(other))]
 
 
 @pytest.mark.parametrize("words", ["slow-api", "fast.example:80", ["slow-api"], "slow-api fast.example:80"])
@@ -210,7 +204,7 @@ def test_a_proof_says_what_ran_and_what_came(tmp_path: Path) -> None:
     assert "LiveKit was a stand-in." in words
     assert "0.50 (0.20 to 0.80) 0.90 ± 0.15 18 no" in words
     assert "nobody joined" in words
-    title = figures_of(tuning.proved(tuned))[0].layout.title.text
+    title = figures(tuning.proved(tuned))[0].layout.title.text
     assert "2026-03-04 13:00:00 to 13:02:00 UTC" in " ".join(re.sub(r"<[^>]*>", " ", title).split())
 
 
@@ -321,8 +315,13 @@ def test_the_notebook_tunes_and_shows_the_proof(store: str, tmp_path: Path) -> N
     given = {"store": store, "lab": lab(tmp_path), "tune_on": "slow-api", "proof": proof(tmp_path, told())}
     page = run(notebook("demo"), tmp_path / "report.html", given)
     source = page.with_suffix(".ipynb").read_text()
-    for question in ("When can a nest be joined", "Answered 404", "When is it worth asking again", "less waiting cost",
-                     "Did fresh joins come out"):  # fmt: skip
+    for question in (
+        "When can a nest be joined",
+        "Answered 404",
+        "When is it worth asking again",
+        "less waiting cost",
+        "Did fresh joins come out",
+    ):
         assert question in source
     assert "Only nests of slow-api count. Tuned on 40 intervals of 40 nests" in source
     assert "stderr" not in source

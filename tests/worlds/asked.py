@@ -83,9 +83,14 @@ def join(
     last = max((after for _, _, after in asked), default=0.0) + 0.1
     words = {"verdict": verdict, "message": message, "age_s": arrived_s, "retry": False}
     facts = detail(
-        verdict=verdict, message=message, policy="fixed(1)", requests=len(asked), elapsed_s=last,
-        retry_offered=verdict == "starting_up", said={"guide": words, "released": words},
-    )  # fmt: skip
+        verdict=verdict,
+        message=message,
+        policy="fixed(1)",
+        requests=len(asked),
+        elapsed_s=last,
+        retry_offered=verdict == "starting_up",
+        said={"guide": words, "released": words},
+    )
     ended: dict[str, Any] = {"detail": facts, "received_at": NOON + round((arrived_s + last) * SECOND_NS)}
     failed = {} if joined else {"failure": Failure.NOT_FOUND, "reason": verdict}
     outcome = Outcome.VISIBLE if joined else Outcome.ABSENT

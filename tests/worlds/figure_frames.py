@@ -71,8 +71,11 @@ def line(layer: str, lower: float, upper: float, vantage: str = "Computer A", **
 
 
 def join(verdict: str, message: str = "", truth: bool | None = True, **more: Any) -> dict[str, Any]:
-    said = {f"{who}_{what}": value for who in ("guide", "released")
-            for what, value in (("verdict", verdict), ("message", message), ("true", truth))}  # fmt: skip
+    said = {
+        f"{who}_{what}": value
+        for who in ("guide", "released")
+        for what, value in (("verdict", verdict), ("message", message), ("true", truth))
+    }
     values = {"trace_id": "trace", "vantage": "Computer A", "role": "guest", "policy": "fixed(1)", "verdict": verdict}
     return (
         values | {"arrived_at": ORIGIN + pd.Timedelta(seconds=5), "arrival_age_s": 5.0, "elapsed_s": 2.0} | said | more

@@ -114,7 +114,9 @@ def odd() -> dict[str, Recommendation]:
         "watched briefly": recommend(nests(never=0.4, soon=True), draws=DRAWS),
         "open-ended": replace(found, message_threshold_s=endless, give_up_age_s=endless, near_best_s=(3.0, np.inf)),
         "all thresholds unknown": replace(
-            found, message_threshold_s=unknown, thresholds={0.1: unknown, 0.25: unknown, 1.0: Number(0.0, 0.0, 0.5)},
+            found,
+            message_threshold_s=unknown,
+            thresholds={0.1: unknown, 0.25: unknown, 1.0: Number(0.0, 0.0, 0.5)},
             sharing_age_s={0.5: endless, 0.9: unknown},
         ),
         "strata": replace(found, strata=strata),
@@ -122,4 +124,4 @@ def odd() -> dict[str, Recommendation]:
         "nobody joins under one": replace(found, replays=(found.replays[0], idle, *found.replays[2:])),
         "many policies": many(),
         "another cost ratio": replace(found, thresholds={**found.thresholds, 0.5: endless, 2.0: endless}),
-    }  # fmt: skip
+    }

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import html
 import re
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
 from nestobs.observation.detail import detail
 from nestobs.observation.schema import Failure, FailureLayer, Observation, Operation, Outcome, Source
-from nestobs.reports.display import Figures, Section
+from nestobs.reports.display import Figures, Section, Table, Text
 from nestobs.store.reader import Store
 from worlds.full_nests import NOON, SECOND_NS
 
@@ -28,6 +28,7 @@ def figures(*shown: Any) -> list[Any]:
 
 
 def _parts(shown: Any) -> Iterable[Any]:
+    """What is shown, its sections and groups of figures taken apart."""
     if isinstance(shown, Section | Figures):
         parts = shown.parts if isinstance(shown, Section) else shown.figures
         return [inner for part in parts for inner in _parts(part)]
@@ -43,6 +44,24 @@ def _texts(shown: Any) -> Iterable[str]:
             yield part._repr_html_()
         else:
             yield part._repr_mimebundle_()["text/html"]
+
+
+def said(*shown: Any) -> str:
+    """What a reader sees of their texts and tables alone."""
+    parts = [part for each in shown for part in _parts(each) if isinstance(part, Table | Text)]
+    return " ".join(text(*parts).split())
+
+
+def page(found: Any, sections: Iterable[Callable[[Any], Any]]) -> str:
+    """The words of all sections of a report."""
+    return " ".join(text(section(found)).strip() for section in sections)
+
+
+def whole(found: Any, sections: Iterable[Callable[[Any], Any]], *, count: int) -> None:
+    """All sections of a report have so many figures, each with something drawn and the table of it."""
+    made = [figure for section in sections for figure in figures(section(found))]
+    assert len(made) == count
+    assert all(figure.data and figure.layout.meta["rows"] for figure in made)
 
 
 def beats(*spans: tuple[float, float], vantage: str = "Computer A", run: str = "run") -> list[Observation]:

@@ -25,7 +25,7 @@ def notebook(tmp_path: Path) -> Path:
      ("yes=true", True), ("yes=No", False), ("many=[1, 2.5]", [1, 2.5]), ("names=[\"a\"]", ["a"]), ("many=[]", []),
      ("none=x", "x"), ("made=7", "7"), ("wait_s=500ms", 0.5), ("wait_s=0", 0.0), ("window_s=15min", 900),
      ("window_s=90", 90)],
-)  # fmt: skip
+)  # fmt: skip  # a table
 def test_a_value_has_the_type_of_the_default(notebook: Path, word: str, value: object) -> None:
     found = read(notebook, [word])[word.partition("=")[0]]
     assert found == value
@@ -39,7 +39,7 @@ def test_a_value_has_the_type_of_the_default(notebook: Path, word: str, value: o
      ('many=["a"]', "no list"), ("many=[" * 100_000, "no list"), ("text", "write NAME=VALUE"),
      ("txet=a", "it knows text, whole, number, yes, many, names, none, made"), ("window_s=1.5", "no whole number"),
      ("wait_s=-1", "wait_s: '-1' is no duration"), ("window_s=soon", "is no duration")],
-)  # fmt: skip
+)  # fmt: skip  # a table
 def test_a_value_of_another_type_is_a_usage_error(notebook: Path, word: str, said: str) -> None:
     with pytest.raises(UsageError, match=said):
         read(notebook, [word])
@@ -49,7 +49,7 @@ def test_the_defaults_come_in_their_order_and_what_is_no_literal_is_none(noteboo
     assert list(defaults(notebook).items()) == [
         ("text", ""), ("whole", 3), ("number", 0.5), ("yes", False), ("many", [1.5]), ("names", []), ("none", None),
         ("made", None), ("wait_s", 0.0), ("window_s", 900),
-    ]  # fmt: skip
+    ]  # fmt: skip  # a table
 
 
 @pytest.mark.parametrize("content", ["", "[1]", "{", '{"cells": 3}', "\x00"])
