@@ -119,8 +119,8 @@ class Report:
 Progress = Callable[[str, dict[str, Any]], None]
 
 
-def _silent(_: str, __: dict[str, Any]) -> None:
-    return
+def silent(_: str, __: dict[str, Any]) -> None:
+    """Progress that nobody hears."""
 
 
 async def run(
@@ -131,7 +131,7 @@ async def run(
     keyring: Keyring,
     budget: Budget,
     rng: Uniform,
-    progress: Progress = _silent,
+    progress: Progress = silent,
     run_id: str = "",
     writer: Writer | None = None,
     pace: Pace | None = None,

@@ -34,7 +34,6 @@ from nestobs.store.writer import Writer
 SEARCH_S: Final = 120.0
 """LiveKit's stamp of a room may be this far from our own of the PUT: clocks differ, and rooms may come late."""
 
-
 GRACE_S: Final = 20.0
 """A server may still work on a PUT for so long after it was sent, though we no longer wait for its answer."""
 

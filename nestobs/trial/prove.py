@@ -21,7 +21,7 @@ from typing import Any, Final, cast
 
 import pandas as pd
 
-from nestobs.collector.canary import Campaign, Progress, Report, run
+from nestobs.collector.canary import Campaign, Progress, Report, run, silent
 from nestobs.collector.pace import Pace
 from nestobs.collector.polling import HORIZON_S
 from nestobs.collector.station import Target
@@ -153,10 +153,6 @@ def _told(name: str, rows: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     }
 
 
-def _silent(_: str, __: dict[str, Any]) -> None:
-    return
-
-
 async def prove(
     file: PolicyFile,
     scenario: str,
@@ -167,7 +163,7 @@ async def prove(
     today: Policy = MANUAL_RETRY,
     arrivals: Sequence[float] | None = None,
     horizon_s: float = HORIZON_S,
-    progress: Progress = _silent,
+    progress: Progress = silent,
     pace: Pace | None = None,
 ) -> Proof:
     """Run the file's policy and today's rule on `nests` fresh nests of a lab's scenario, one join each; the proof.
