@@ -12,10 +12,12 @@ from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
 from nestobs.errors import StoreError
 from nestobs.observation.schema import COLUMNS, Column
-from nestobs.store.files import replacing
 
 if TYPE_CHECKING:
+    import numpy as np
+    import numpy.typing as npt
     import pyarrow as pa
+    import pyarrow.parquet as pq
 
 NAMES: Final = tuple(column.name for column in COLUMNS)
 AT, ID = (NAMES[NAMES.index(name)] for name in ("sent_at", "observation_id"))  # a renamed column fails here
@@ -47,22 +49,23 @@ def batch_of(rows: Sequence[tuple[Any, ...]], schema: pa.Schema) -> pa.RecordBat
     return pa.RecordBatch.from_arrays(arrays, schema=schema)
 
 
-def order_of(at: pa.ChunkedArray, read_ids: Callable[[], pa.ChunkedArray]) -> pa.Array | None:
-    """The places of the rows by instant of sending and then id; None where they stand so already, as sealed rows nearly
-    always do: sorting would take longer than reading, and so would reading ids that decide nothing."""
+def in_order(table: pa.Table, read_ids: Callable[[], pa.ChunkedArray]) -> pa.Table:
+    """The rows by instant of sending and then id. Where they stand so already, as sealed rows nearly always do, nothing
+    is moved: that would take longer than reading, and so would reading ids that decide nothing."""
     import numpy as np
     import pyarrow as pa
     import pyarrow.compute as pc
 
+    at = table[AT]
     instants = at.to_numpy()
     rising = not bool((instants[1:] < instants[:-1]).any())
     ties = np.flatnonzero(instants[1:] == instants[:-1])
     if rising and not len(ties):
-        return None
+        return table
     ids = read_ids().combine_chunks()
     if rising and pc.less_equal(ids[:-1], ids[1:]).to_numpy(zero_copy_only=False)[ties].all():
-        return None
-    return pc.sort_indices(pa.table({AT: at, ID: ids}), [(AT, "ascending"), (ID, "ascending")])
+        return table
+    return table.take(pc.sort_indices(pa.table({AT: at, ID: ids}), [(AT, "ascending"), (ID, "ascending")]))
 
 
 def digest_of(ids: pa.ChunkedArray) -> str:
@@ -77,31 +80,75 @@ def digest_of(ids: pa.ChunkedArray) -> str:
     return hashlib.sha256(memoryview(lines.buffers()[2] or b"")[:length]).hexdigest()
 
 
-def write(path: Path, batches: Iterable[pa.RecordBatch]) -> None:
-    """A sealed file of these batches, there whole or not at all."""
+def hashes_of(ids: Sequence[str]) -> npt.NDArray[np.uint64]:
+    """64-bit hashes of texts: what tells many of them apart in little room."""
+    import numpy as np
+    import pandas as pd
+
+    return pd.util.hash_array(np.array(ids, object), categorize=False)
+
+
+def write(path: Path, batches: Iterable[pa.RecordBatch]) -> int:
+    """A file of these batches; how many rows it has. Each page has a checksum."""
     import pyarrow.parquet as pq
 
-    with (
-        replacing(path) as temporary,
-        pq.ParquetWriter(temporary, schema_of(NAMES), compression="zstd") as sink,
-    ):
+    rows = 0
+    with pq.ParquetWriter(path, schema_of(NAMES), compression="zstd", write_page_checksum=True) as sink:
         for batch in batches:
             sink.write_batch(batch)
+            rows += batch.num_rows
+    return rows
 
 
-def read(path: Path, schema: pa.Schema, filters: Filters) -> pa.Table:
-    """The rows of a sealed file that match, under that schema. Raises StoreError when it is gone or damaged."""
+def read(path: Path, schema: pa.Schema, filters: Filters, held: tuple[int, int, int]) -> pa.Table:
+    """The rows of a sealed file that match, under that schema. held: how many rows it has, the first and last instant.
+
+    Raises DamageError when it is gone, or holds something else, as far as that and the checksums of what is read tell.
+    """
     import pyarrow as pa
     import pyarrow.parquet as pq
 
     try:
+        if _held(pq.read_metadata(path)) != held:
+            raise DamageError(path, "it holds other rows than were sealed")
         encoded = [field.name for field in schema if pa.types.is_dictionary(field.type)]
         table = pq.read_table(
-            path, columns=schema.names, filters=filters or None, read_dictionary=encoded, partitioning=None
+            path,
+            columns=schema.names,
+            filters=filters or None,
+            read_dictionary=encoded,
+            partitioning=None,
+            page_checksum_verification=True,
         )
         return table.select(schema.names).cast(schema)
-    except (OSError, pa.ArrowInvalid) as error:
-        raise StoreError(f"the sealed file {path} is gone or damaged: bring it back from a copy") from error
+    except FileNotFoundError as error:
+        raise DamageError(path, "it is missing") from error
+    except (OSError, ValueError, KeyError, AttributeError, pa.ArrowException) as error:
+        raise DamageError(path, "it is damaged") from error
+
+
+def _held(metadata: pq.FileMetaData) -> tuple[int, int, int]:
+    """How many rows, the first and the last instant, as the footer has them."""
+    place = metadata.schema.to_arrow_schema().names.index(AT)
+    spans = [metadata.row_group(group).column(place).statistics for group in range(metadata.num_row_groups)]
+    return metadata.num_rows, min(span.min for span in spans), max(span.max for span in spans)
+
+
+class DamageError(StoreError):
+    """A sealed file that is gone or does not hold what was sealed. `why` says which."""
+
+    def __init__(self, path: Path, why: str) -> None:
+        self.why = why
+        super().__init__(
+            f"the sealed file {path} cannot be read ({why}): bring it back from a copy, or see with `nestobs store"
+            " verify` what is lost, and go on without it by `nestobs store verify --set-aside`"
+        )
+
+
+def digest_of_file(path: Path) -> str:
+    """SHA-256 in hex of a file."""
+    with path.open("rb") as content:
+        return hashlib.file_digest(content, "sha256").hexdigest()
 
 
 def pandas_type(column: Column, *, categories: bool = False) -> Any:

@@ -1,23 +1,19 @@
 """A store: what was observed and what was made, on disk; one writer, any number of readers, no row lost or doubled.
 
-A store is a folder. `journal.sqlite` takes every row first; whole UTC days (by the instant of sending) later move to
-`observations/<day>-<row>.parquet`. A row is in the journal or in one sealed file, never in both: the journal's table
-`sealed` names the files that count, and one SQLite transaction both enters a file there and deletes its rows. Readers
-take that list and the journal's rows from one snapshot, so a crash at any point changes nothing they see; a file that
-the table does not name is ignored.
+A store is a folder. `journal.sqlite` takes every row first; UTC days (by the instant of sending), whole or in parts,
+later move to `observations/<day>-<row>.parquet`. A row is in the journal or in one sealed file, never in both: the
+journal's table `sealed` names the files that count, and one SQLite transaction both enters a file there and deletes its
+rows. Readers take that list and the journal's rows from one snapshot, so a crash at any point changes nothing they see;
+a file that the table does not name is ignored.
 
 It reads no clock. pandas and pyarrow are imported where they are used.
 """
 
 from __future__ import annotations
 
-import re
-import threading
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
-from datetime import date, timedelta
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
 
 from nestobs.errors import StoreError, UsageError
 from nestobs.observation.schema import COLUMNS, Observation, from_row
@@ -25,15 +21,13 @@ from nestobs.store import parquet as sealed
 from nestobs.store import sql
 from nestobs.store.ledger import Entry, entry_of
 from nestobs.store.parquet import AT, ID, NAMES
-from nestobs.store.sql import DAY, Window, explained
+from nestobs.store.sealing import FOLDER
+from nestobs.store.sql import DAY, Window
 from nestobs.store.writer import BATCH_ROWS, Writer
 
 if TYPE_CHECKING:
     import pandas as pd
     import pyarrow as pa
-
-_SEALED: Final = "observations"
-_SEALED_NAME: Final = re.compile(r"\.?(\d+-\d\d-\d\d)-(\d{12,})\.parquet(\.\d+\.tmp)?")
 
 
 class Store:
@@ -42,7 +36,6 @@ class Store:
     def __init__(self, directory: Path) -> None:
         self.directory = directory
         self._writer: Writer | None = None
-        self._sealing = threading.Lock()
 
     @classmethod
     def open(cls, directory: Path | str, *, create: bool = True) -> Store:
@@ -69,59 +62,14 @@ class Store:
     def seal(self, *, before: int) -> list[Path]:
         """Move the UTC days that end at or before `before` (ns) from the journal to Parquet; the new files, by day.
 
-        Uses this store's open writer, else takes the lock for the while. Rows of a day that come after its sealing
-        go to another file of that day at the next sealing. No such day gives []. Raises StoreError, StoreFullError.
+        Uses this store's open writer, else takes the lock for the while; a writer seals by itself, too. Rows of a day
+        that come after its sealing go to another file of that day at the next sealing. No such day gives []. Raises
+        StoreError, StoreFullError.
         """
-        with self._sealing, self._borrowed() as writer:
-            writer.flush()
-            folder = self.directory / _SEALED
-            try:
-                folder.mkdir(exist_ok=True)
-                return [self._seal_day(writer, day, top) for day, top in self._days(before)]
-            except OSError as error:
-                raise explained(error, self.directory) from error
-
-    @contextmanager
-    def _borrowed(self) -> Iterator[Writer]:
         if self._writer is not None and self._writer.alive:
-            yield self._writer
-        else:
-            with self.writer() as writer:
-                yield writer
-
-    def _days(self, before: int) -> list[tuple[int, int]]:
-        with sql.reading(self.directory) as connection:
-            return sql.days(connection, before)
-
-    def _seal_day(self, writer: Writer, day: int, top: int) -> Path:
-        name = f"{_date(day)}-{top:012d}.parquet"
-        path = self.directory / _SEALED / name
-        start, end = max(day * DAY, -sql.INT64 - 1), (day + 1) * DAY
-        sealed.write(path, self._pages(start, end, top))
-        writer.perform(lambda connection: sql.record(connection, name, start, end, top))
-        self._sweep(_date(day), top)
-        return path
-
-    def _pages(self, start: int, end: int, top: int) -> Iterator[pa.RecordBatch]:
-        """The rows up to row `top` sent in [start, end), a page a transaction: nothing but sealing removes them."""
-        schema = sealed.schema_of(NAMES)
-        at, row = start, -1
-        while True:
-            with sql.reading(self.directory) as connection:
-                page = sql.page(connection, (at, row), end, top)
-            if not page:
-                return
-            yield sealed.batch_of([values[:-2] for values in page], schema)
-            at, row = page[-1][-2:]
-
-    def _sweep(self, day: date, top: int) -> None:
-        """Remove what an earlier, crashed sealing of the same rows left; files of any other origin stay."""
-        with sql.reading(self.directory) as connection:
-            listed = sql.sealed_names(connection)
-        for path in (self.directory / _SEALED).iterdir():
-            other = _SEALED_NAME.fullmatch(path.name)
-            if path.name not in listed and other and other[1] == str(day) and int(other[2]) <= top:
-                path.unlink(missing_ok=True)
+            return self._writer.seal(before - before % DAY)
+        with self.writer() as writer:
+            return writer.seal(before - before % DAY)
 
     # reading
 
@@ -143,7 +91,7 @@ class Store:
         columns have pandas' nullable types, other text is `str`. categories: all text but the ids is categorical,
         which takes a fraction of the time and memory where rows are many. No row gives an empty frame with the same
         columns and types. Raises UsageError for a column there is none of, StoreError for a sealed file that is gone
-        or damaged.
+        or damaged: rows are never left out in silence.
         """
         import pandas as pd
 
@@ -177,15 +125,27 @@ class Store:
         """At most `limit` journal rows written after row number `after`, and the number to go on from.
 
         Row numbers only grow, over sealing too; rows sealed meanwhile are passed over. Start from 0. Nothing new gives
-        ([], after).
+        ([], after). `passed` tells whether there were such.
         """
         with sql.reading(self.directory) as connection:
             rows = sql.rows_after(connection, after, limit)
         found = [from_row(dict(zip(NAMES, values, strict=True))) for _, *values in rows]
         return found, rows[-1][0] if rows else after
 
+    def passed(self, after: int) -> bool:
+        """Whether rows written after row number `after` have been sealed, which `tail` passes over. Ask it after
+        `tail`, with the number that was given there."""
+        with sql.reading(self.directory) as connection:
+            return sql.sealed_past(connection, after)
+
+    def newest(self) -> tuple[int, int | None]:
+        """The number to `tail` from for what is not there yet, and when the last row was sent (ns UTC), None when there
+        is none."""
+        with sql.reading(self.directory) as connection:
+            return sql.newest(connection)
+
     def count(self) -> int:
-        """How many observations there are, sealed or not."""
+        """How many observations there are, sealed or not, less those in files set aside."""
         with sql.reading(self.directory) as connection:
             return sql.count(connection)
 
@@ -210,24 +170,26 @@ class Store:
         schema = sealed.schema_of(dict.fromkeys([*names, AT]), encoded=encoded)
         whole = sealed.schema_of(dict.fromkeys([*schema.names, ID]), encoded=encoded)
         with sql.reading(self.directory) as connection:
-            files = sql.sealed_in(connection, window)
+            files = sql.sealed_files(connection, window)
             batches = [sealed.batch_of(rows, whole) for rows in sql.rows_in(connection, window, whole.names)]
         journal = pa.Table.from_batches(batches, whole)
+        if ordered:
+            journal = sealed.in_order(journal, lambda: journal[ID])
 
         def read(columns: pa.Schema) -> pa.Table:
-            folder = self.directory / _SEALED
-            tables = [sealed.read(folder / name, columns, window.within(*span).conditions()) for name, *span in files]
+            tables = [
+                sealed.read(
+                    self.directory / FOLDER / file.name,
+                    columns,
+                    window.within(file.first_at, file.last_at).conditions(),
+                    (file.rows, file.first_at, file.last_at),
+                )
+                for file in files
+            ]
             return pa.concat_tables([*tables, journal.select(columns.names)]).unify_dictionaries()
 
         table = read(schema)
-        if not ordered:
-            return table
-        order = sealed.order_of(table[AT], lambda: read(sealed.schema_of([ID]))[ID])
-        return table if order is None else table.take(order)
-
-
-def _date(day: int) -> date:
-    return date(1970, 1, 1) + timedelta(days=day)
+        return sealed.in_order(table, lambda: read(sealed.schema_of([ID]))[ID]) if ordered else table
 
 
 def _equal(trace_id: str | None, nest: str | None, room: str | None, run_id: str | None) -> dict[str, str | None]:

@@ -1,10 +1,13 @@
 """The journal: an SQLite database. Only this module spells its tables, transactions and errors.
 
     observations   `row`, which only grows, over sealing too, and the columns of `COLUMNS`: what is not sealed
-    sealed         the Parquet files that count
+    sealed         the Parquet files that count, and those set aside
     ledger         what was made in the world
 
 It is in WAL mode. Rows are committed with synchronous=NORMAL, the ledger and the list of files with FULL.
+
+Formats (SQLite's user_version): 1 knew neither a file's last row nor its digest, and set none aside. A writer migrates
+it in one transaction; a reader sees it through a view of its own, and writes nothing.
 """
 
 from __future__ import annotations
@@ -31,8 +34,8 @@ Row: TypeAlias = tuple[Any, ...]
 APPLICATION: Final = 0x6E4F6273
 """SQLite's application_id of a journal of ours: "nObs"."""
 
-SCHEMA: Final = 1
-"""SQLite's user_version: which schema a journal has."""
+FORMAT: Final = 2
+"""SQLite's user_version of a journal that this module makes."""
 
 DAY: Final = 86_400 * SECOND_NS
 INT64: Final = 2**63 - 1
@@ -42,23 +45,56 @@ _BUSY_S: Final = 30.0
 JOURNAL: Final = "journal.sqlite"
 
 _STORED: Final = {"text": "TEXT", "int": "INTEGER", "real": "REAL", "bool": "INTEGER"}
+_ADDED_IN_2: Final = (
+    "last_row INTEGER NOT NULL DEFAULT 0",
+    "digest TEXT NOT NULL DEFAULT ''",
+    "set_aside INTEGER NOT NULL DEFAULT 0",
+)
+_LAST_ROW_IN_1: Final = "CAST(substr(name, 12) AS INTEGER)"
 _CREATE: Final = f"""
 PRAGMA journal_mode = WAL;
 BEGIN;
 PRAGMA application_id = {APPLICATION};
-PRAGMA user_version = {SCHEMA};
+PRAGMA user_version = {FORMAT};
 CREATE TABLE observations (
     row INTEGER PRIMARY KEY AUTOINCREMENT,
     {", ".join(f"{c.name} {_STORED[c.type]}{'' if c.nullable else ' NOT NULL'}" for c in COLUMNS)}
 );
 CREATE INDEX observations_in_time ON observations ({AT});
-CREATE TABLE sealed (name TEXT PRIMARY KEY, rows INTEGER NOT NULL, first_at INTEGER NOT NULL, last_at INTEGER NOT NULL);
+CREATE TABLE sealed (
+    name TEXT PRIMARY KEY, rows INTEGER NOT NULL, first_at INTEGER NOT NULL, last_at INTEGER NOT NULL,
+    {", ".join(_ADDED_IN_2)}
+);
 CREATE TABLE ledger (
     entry_id INTEGER PRIMARY KEY AUTOINCREMENT,
     {", ".join(f"{name} {'INTEGER' if name.endswith('_at') else 'TEXT NOT NULL'}" for name in FIELDS[1:])}
 );
 COMMIT;
 """
+
+
+@dataclass(frozen=True, slots=True)
+class SealedFile:
+    """A Parquet file of sealed rows. digest: its SHA-256 in hex; "" when it was sealed by format 1.
+
+    Its rows were sent from `first_at` to `last_at`, ns UTC; `last_row` is the highest number one had in the journal.
+    """
+
+    name: str
+    rows: int
+    first_at: int
+    last_at: int
+    last_row: int
+    digest: str
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """What becomes one sealed file: the journal's rows sent in [start, end) of one UTC day, up to row `top`."""
+
+    start: int
+    end: int
+    top: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,11 +156,19 @@ def connect(directory: Path, *, write: bool) -> Connection:
         connection = sqlite3.connect(
             f"{journal.as_uri()}?{mode}", uri=True, isolation_level=None, timeout=_BUSY_S, check_same_thread=False
         )
-        _check(connection, directory)
+        found = _format(connection, directory)
         if write:
             for pragma in ("journal_mode=WAL", "synchronous=NORMAL", "wal_autocheckpoint=1000"):
                 connection.execute(f"PRAGMA {pragma}")
             connection.execute(f"PRAGMA journal_size_limit={64 * 2**20}")
+            with _transaction(connection):
+                _migrate(connection, directory)
+        elif found < FORMAT:
+            connection.execute("PRAGMA temp_store=MEMORY")
+            connection.execute(
+                f"CREATE TEMP VIEW sealed AS SELECT *, {_LAST_ROW_IN_1} AS last_row, '' AS digest, 0 AS set_aside"
+                " FROM (SELECT name, rows, first_at, last_at FROM main.sealed)"
+            )
     except (sqlite3.Error, StoreError) as error:
         if connection is not None:
             connection.close()
@@ -132,16 +176,27 @@ def connect(directory: Path, *, write: bool) -> Connection:
     return connection
 
 
-def _check(connection: Connection, directory: Path) -> None:
+def _format(connection: Connection, directory: Path) -> int:
+    """The journal's format. Raises ForeignStoreError for none of ours, and for one of a newer nestobs."""
     (application,) = connection.execute("PRAGMA application_id").fetchone()
-    (schema,) = connection.execute("PRAGMA user_version").fetchone()
+    (found,) = connection.execute("PRAGMA user_version").fetchone()
     if application != APPLICATION:
         raise ForeignStoreError(f"{directory / JOURNAL} is not a journal of nestobs: give --store another folder")
-    if schema > SCHEMA:
+    if found > FORMAT:
         raise ForeignStoreError(
-            f"the store in {directory} was written by a newer nestobs (schema {schema}, this one knows {SCHEMA}):"
+            f"the store in {directory} was written by a newer nestobs (format {found}, this one knows {FORMAT}):"
             " upgrade nestobs, or give --store another folder"
         )
+    return int(found)
+
+
+def _migrate(connection: Connection, directory: Path) -> None:
+    """Bring an older journal to this format; inside a transaction."""
+    if _format(connection, directory) < 2:
+        for column in _ADDED_IN_2:
+            connection.execute(f"ALTER TABLE sealed ADD COLUMN {column}")
+        connection.execute(f"UPDATE sealed SET last_row = {_LAST_ROW_IN_1}")
+    connection.execute(f"PRAGMA user_version = {FORMAT}")
 
 
 @contextmanager
@@ -216,8 +271,32 @@ def rows_after(connection: Connection, after: int, limit: int) -> list[Row]:
 
 def count(connection: Connection) -> int:
     """How many observations there are, sealed or not."""
-    sql = "SELECT (SELECT count(*) FROM observations) + (SELECT coalesce(sum(rows), 0) FROM sealed)"
-    return int(connection.execute(sql).fetchone()[0])
+    return unsealed(connection) + sum(file.rows for file in sealed_files(connection))
+
+
+def unsealed(connection: Connection) -> int:
+    """How many rows are in the journal."""
+    return int(connection.execute("SELECT count(*) FROM observations").fetchone()[0])
+
+
+def unsealed_span(connection: Connection) -> tuple[int | None, int | None]:
+    """When the first and the last row in the journal were sent."""
+    found: tuple[int | None, int | None] = connection.execute(
+        f"SELECT (SELECT min({AT}) FROM observations), (SELECT max({AT}) FROM observations)"
+    ).fetchone()
+    return found
+
+
+def newest(connection: Connection) -> tuple[int, int | None]:
+    """The highest number a row ever had, and when the last row was sent; the last that is sealed, if none is left."""
+    (top,) = connection.execute(
+        "SELECT coalesce(max(seq), 0) FROM sqlite_sequence WHERE name = 'observations'"
+    ).fetchone()
+    left = connection.execute(f"SELECT {AT} FROM observations ORDER BY row DESC LIMIT 1").fetchone()
+    sealed = connection.execute(
+        "SELECT last_at FROM sealed WHERE NOT set_aside ORDER BY last_row DESC LIMIT 1"
+    ).fetchone()
+    return top, next((at for (at,) in filter(None, (left, sealed))), None)
 
 
 _INSERTS: Final = {
@@ -282,43 +361,77 @@ def _transaction(connection: Connection) -> Iterator[None]:
 # sealing
 
 
-def days(connection: Connection, before: int) -> list[tuple[int, int]]:
-    """Days since the epoch that end by `before`, each with its highest journal row."""
-    day = f"{AT} / {DAY} - ({AT} % {DAY} < 0)"  # SQLite truncates towards zero
-    return connection.execute(
-        f"SELECT {day} AS day, max(row) FROM observations WHERE {AT} < ? GROUP BY day ORDER BY day",
-        [before - before % DAY],
-    ).fetchall()
+def part_due(connection: Connection, settled: int, over: int, top: int, most: int) -> Part | None:
+    """The first part to seal, of rows up to row `top`: of a day that ends by `over` whatever there is, of any other
+    `most` rows that were sent before `settled`. No part has more, but of rows of one instant. None: nothing is due."""
+    at = -INT64 - 1
+    where = f"FROM observations WHERE {AT} >= ? AND {AT} < ? AND row <= ?"
+    while True:
+        (first,) = connection.execute(f"SELECT min({AT}) {where}", [at, max(settled, over), top]).fetchone()
+        if first is None:
+            return None
+        tomorrow = (first // DAY + 1) * DAY
+        whole = tomorrow <= over
+        end = tomorrow if whole else min(tomorrow, settled)
+        beyond = connection.execute(
+            f"SELECT {AT} {where} ORDER BY {AT} LIMIT 1 OFFSET ?", [first, end, top, most]
+        ).fetchone()
+        if beyond is None and not whole:
+            at = min(tomorrow, INT64)
+            continue
+        if beyond is not None:
+            end = max(beyond[0], first + 1)
+        return Part(first, end, connection.execute(f"SELECT max(row) {where}", [first, end, top]).fetchone()[0])
 
 
-def page(connection: Connection, after: tuple[int, int], end: int, top: int) -> list[Row]:
-    """Rows up to row `top` sent before `end`, in the order of sending, behind (instant, row); those two at the end."""
+def page(connection: Connection, part: Part, after: tuple[int, int]) -> list[Row]:
+    """Rows of a part behind (instant, row), in the order of sending; those two at the end."""
     return connection.execute(
         f"SELECT {', '.join(NAMES)}, {AT}, row FROM observations"
         f" WHERE ({AT}, row) > (?, ?) AND {AT} < ? AND row <= ? ORDER BY {AT}, row LIMIT {CHUNK_ROWS}",
-        [*after, end, top],
+        [*after, part.end, part.top],
     ).fetchall()
 
 
-def record(connection: Connection, name: str, start: int, end: int, top: int) -> None:
-    """Enter a sealed file and delete its rows: the moment from which the file counts."""
-    rows = f"FROM observations WHERE {AT} >= ? AND {AT} < ? AND row <= ?"
-    connection.execute(f"INSERT INTO sealed SELECT ?, count(*), min({AT}), max({AT}) {rows}", [name, start, end, top])
-    connection.execute(f"DELETE {rows}", [start, end, top])
+def record(connection: Connection, part: Part, name: str, rows: int, digest: str) -> None:
+    """Enter a sealed file and delete its rows: the moment from which the file counts. Raises StoreError when it has
+    not as many rows as the journal."""
+    where, values = f"FROM observations WHERE {AT} >= ? AND {AT} < ? AND row <= ?", [part.start, part.end, part.top]
+    held, first, last = connection.execute(f"SELECT count(*), min({AT}), max({AT}) {where}", values).fetchone()
+    if held != rows:
+        raise StoreError(f"{name} has {rows} rows, the journal {held}: please report it; they stay in the journal")
+    connection.execute("INSERT INTO sealed VALUES (?, ?, ?, ?, ?, ?, 0)", [name, rows, first, last, part.top, digest])
+    connection.execute(f"DELETE {where}", values)
 
 
-def sealed_names(connection: Connection) -> set[str]:
-    """The sealed files that count."""
-    return {name for (name,) in connection.execute("SELECT name FROM sealed")}
+def sealed_files(connection: Connection, window: Window | None = None, *, set_aside: bool = False) -> list[SealedFile]:
+    """The sealed files that may have rows of a window, by their first instant: those that count, or those set aside."""
+    start, end = (window.start, window.end) if window else (None, None)
+    rows = connection.execute(
+        "SELECT name, rows, first_at, last_at, last_row, digest FROM sealed WHERE set_aside = ?"
+        " AND last_at >= coalesce(?, last_at) AND (? IS NULL OR first_at < ?) ORDER BY first_at, name",
+        [set_aside, start, end, end],
+    )
+    return [SealedFile(*values) for values in rows]
 
 
-def sealed_in(connection: Connection, window: Window) -> list[tuple[str, int, int]]:
-    """(name, first, last instant) of the sealed files that may have rows of a window."""
-    return connection.execute(
-        "SELECT name, first_at, last_at FROM sealed WHERE last_at >= coalesce(?, last_at)"
-        " AND first_at < coalesce(?, first_at + 1) ORDER BY name",
-        [window.start, window.end],
-    ).fetchall()
+def set_aside(connection: Connection, name: str, *, out: bool) -> None:
+    """Take a sealed file out of the count, or into it again."""
+    connection.execute("UPDATE sealed SET set_aside = ? WHERE name = ?", [out, name])
+
+
+def sealed_past(connection: Connection, row: int) -> bool:
+    """Whether rows of higher numbers have been sealed."""
+    return connection.execute("SELECT 1 FROM sealed WHERE last_row > ? LIMIT 1", [row]).fetchone() is not None
+
+
+def complaints(connection: Connection) -> list[str]:
+    """What SQLite's own check finds wrong with the journal, a few of it; nothing when it is whole."""
+    try:
+        said = [line for (line,) in connection.execute("PRAGMA integrity_check(5)")]
+    except sqlite3.DatabaseError as error:
+        return [str(error)]
+    return [] if said == ["ok"] else said
 
 
 # the ledger

@@ -15,6 +15,7 @@ import os
 import threading
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import Future
+from contextlib import suppress
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
@@ -23,6 +24,7 @@ from typing import Any, Final, Self
 from nestobs.errors import NestobsError, StoreError
 from nestobs.observation.schema import Observation
 from nestobs.store import ledger, sql
+from nestobs.store.sealing import Sealer
 from nestobs.store.sql import explained
 
 BATCH_ROWS: Final = 1_000
@@ -63,8 +65,9 @@ class Writer:
         self._rows: list[Observation] = []
         self._tickets: list[_Ticket] = []
         self._appended = self._committed = 0
-        self._closing = False
+        self._ended = self._closing = False
         self._failed: StoreError | None = None
+        self._sealer = Sealer(directory, self.perform, sql.unsealed(self._connection))
         self._thread = threading.Thread(target=self._run, name="nestobs-writer", daemon=True)
         self._thread.start()
 
@@ -164,13 +167,27 @@ class Writer:
 
         self.perform(job)
 
-    def close(self) -> None:
-        """Commit what is queued, fold the WAL into the journal, let go of the lock. A second call does nothing.
+    def seal(self, before: int) -> list[Path]:
+        """Seal the UTC days that end at or before `before` (ns), of what was appended before; the new files, by day.
 
-        Raises what stopped the writer.
+        Without being asked it does so in the background, once a day is over or has enough rows. Raises StoreError.
+        """
+        self.flush()
+        return self._sealer.seal(before)
+
+    def close(self) -> None:
+        """Commit what is queued, seal what is over, fold the WAL into the journal, let go of the lock.
+
+        A second call does nothing. Raises what stopped the writer; what cannot be sealed stays in the journal.
         """
         with self._guard:
-            again, self._closing = self._closing, True
+            again, self._ended = self._ended, True
+        if self.alive and not again:
+            with suppress(StoreError):
+                self.flush()
+            self._sealer.end()
+        with self._guard:
+            self._closing = True
             self._work.notify()
             self._space.notify_all()
         self._thread.join()
@@ -229,6 +246,7 @@ class Writer:
         batch = self._next_batch()
         if batch:
             sql.commit(self._connection, batch)
+            self._sealer.committed(batch)
         with self._guard:
             self._committed += len(batch)
             self._space.notify_all()
