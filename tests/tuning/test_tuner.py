@@ -473,8 +473,8 @@ class TestJudging:
 class Watched(Arena):
     """An arena that remembers which nests were played by which policy."""
 
-    def __init__(self, *words):
-        super().__init__(*words)
+    def __init__(self, nests, **words):
+        super().__init__(nests, **words)
         self.used = []
 
     def play(self, policy, nests=None):
