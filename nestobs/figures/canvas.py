@@ -14,14 +14,12 @@ import pandas as pd
 import plotly.graph_objects as go
 
 from nestobs.figures.text import plain
+from nestobs.join.policy import MESSAGE_S
 
 BLUE, ORANGE, GREEN, PURPLE = "#0072B2", "#E69F00", "#009E73", "#CC79A7"
 SKY, VERMILLION, YELLOW, GREY = "#56B4E9", "#D55E00", "#F0E442", "#8A929A"
 INK: Final = "#6E7781"
 """Text: a contrast above 4 on white and on near-black."""
-
-MESSAGE_S: Final = 30.0
-"""Where the web client's message turns from "starting up" to "no longer available"."""
 
 _TICKS: Final = (-60, -30, -10, -3, -1, -0.3, 0, 0.3, 1, 3, 10, 30, 60, 120, 300, 900, 3600)
 _LAYERS: Final = (
@@ -246,13 +244,12 @@ def nothing(question: str, why: str) -> go.Figure:
     return described(figure, f"{question} {why}", pd.DataFrame())
 
 
-def today_line(figure: go.Figure) -> None:
-    """The line at which today's message turns."""
-    x = at(MESSAGE_S)
-    figure.add_shape(type="line", xref="x", yref="paper", x0=x, x1=x, y0=0, y1=1, line={"color": INK, "dash": "dash"})
-    figure.add_annotation(
-        x=x, xref="x", y=1, yref="paper", yanchor="bottom", xanchor="right", showarrow=False, text="30 s"
-    )
+def today_line(figure: go.Figure, *, top: float = 1, words: str = "bottom") -> None:
+    """The line at which today's message turns. top: its end, as a share of the plot, where the words have their
+    bottom or their top."""
+    x, shared = at(MESSAGE_S), {"xref": "x", "yref": "paper"}
+    figure.add_shape(type="line", x0=x, x1=x, y0=0, y1=top, line={"color": INK, "dash": "dash"}, **shared)
+    figure.add_annotation(x=x, y=top, yanchor=words, xanchor="right", showarrow=False, text="30 s", **shared)
 
 
 def panel_label(figure: go.Figure, text: str, *, y: float) -> None:

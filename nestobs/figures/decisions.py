@@ -23,7 +23,6 @@ from nestobs.figures.canvas import (
     GREEN,
     GREY,
     INK,
-    MESSAGE_S,
     ORANGE,
     PURPLE,
     SKY,
@@ -45,6 +44,7 @@ from nestobs.figures.canvas import (
 )
 from nestobs.figures.marks import area, bars, filled, hatched, keys_of, legend_key, outlined, points, struck
 from nestobs.figures.text import plain
+from nestobs.join.policy import MESSAGE_S
 from nestobs.observation.arrays import Floats
 from nestobs.tuning.simulation import course
 from nestobs.tuning.threshold import posterior_band, posterior_starting

@@ -17,7 +17,6 @@ import plotly.graph_objects as go
 from nestobs.figures.canvas import (
     GREEN,
     INK,
-    MESSAGE_S,
     VERMILLION,
     amount,
     at,
@@ -29,9 +28,11 @@ from nestobs.figures.canvas import (
     plain_axis,
     share_axis,
     span,
+    today_line,
 )
 from nestobs.figures.decisions import curve, never_share, note_of, proven
 from nestobs.figures.marks import outlined, struck
+from nestobs.join.policy import MESSAGE_S
 from nestobs.tuning.threshold import posterior_starting
 
 if TYPE_CHECKING:
@@ -65,7 +66,7 @@ def threshold_moved(rec: Recommendation, answers: Sequence[Answer], *, chosen: i
         xaxis=delay_axis(0.0, end, anchor="y"),
         yaxis=share_axis(-0.03, 1.06, parts=2) | {"domain": [0, _top(_PLOT_PX)]},
     )
-    _today(figure, _top(_PLOT_PX))
+    today_line(figure, top=_top(_PLOT_PX), words="top")
     _told(figure, [_threshold_words(one) for one in answers], chosen)
     if len(answers) > 1:
         _slide(figure, "ρ", [f"{one.cost_ratio:.2g}" for one in answers], frames, chosen)
@@ -140,15 +141,6 @@ def _top(plot_px: int) -> float:
 def _told(figure: go.Figure, words: Sequence[str], chosen: int) -> None:
     """What came of it, over the plot: the first annotation that a step exchanges."""
     panel_label(figure, words[chosen], y=1)
-
-
-def _today(figure: go.Figure, top: float) -> None:
-    """The line at which today's message turns, below the words."""
-    x = at(MESSAGE_S)
-    figure.add_shape(type="line", xref="x", yref="paper", x0=x, x1=x, y0=0, y1=top, line={"color": INK, "dash": "dash"})
-    figure.add_annotation(
-        x=x, xref="x", y=top, yref="paper", yanchor="top", xanchor="right", showarrow=False, text="30 s"
-    )
 
 
 def _slide(

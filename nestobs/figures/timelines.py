@@ -15,7 +15,6 @@ from nestobs.figures.canvas import (
     GREEN,
     GREY,
     INK,
-    MESSAGE_S,
     PURPLE,
     VERMILLION,
     at,
@@ -35,6 +34,7 @@ from nestobs.figures.canvas import (
 from nestobs.figures.marks import area, bars, facet, hatched, keys_of, legend_key, outlined
 from nestobs.figures.messages import SYMBOLS
 from nestobs.figures.text import plain
+from nestobs.join.policy import MESSAGE_S
 from nestobs.observation.arrays import Floats
 from nestobs.observation.columns import records
 from nestobs.timeline.joins import KINDS

@@ -49,6 +49,10 @@ class Uniform(Protocol):
         """The next number."""
 
 
+MESSAGE_S: Final = 30.0
+"""The age at which today's web client turns from "starting up" to "no longer available"."""
+
+
 @dataclass(frozen=True, slots=True)
 class Schedule:
     """Gaps between polls, in seconds.
@@ -132,7 +136,7 @@ class Policy:
     fallback: tuple[int, ...] = (404,)
     schedule: Schedule = field(default_factory=Schedule)
     jitter: float = 0.0
-    message_threshold_s: float = 30.0
+    message_threshold_s: float = MESSAGE_S
     give_up_age_s: float = 30.0
     horizon_s: float = 60.0
     max_requests: int = 60

@@ -32,15 +32,13 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any, Final
 
+from nestobs.join.policy import MESSAGE_S
 from nestobs.observation.detail import facts_of
 from nestobs.observation.duration import SECOND_NS
 from nestobs.observation.schema import Failure, Observation, Operation, Outcome, Source
 
 MOST_NESTS: Final = 50
 MOST_CELLS: Final = 64
-MESSAGE_S: Final = 30.0
-"""The age at which today's client turns from "starting up" to "no longer available"."""
-
 MOST_NAMES: Final = 100
 QUIET_S: Final = 60.0
 _AHEAD_S: Final = 60
