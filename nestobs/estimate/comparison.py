@@ -1,32 +1,32 @@
 """What changed from one span of time to another: counts, shares and delays, each difference with its interval. Pure.
 
-    counts    how many times as many an hour: the exact interval of a ratio of Poisson rates, from the binomial law of
-              the one count given the sum of both (Przyborowski & Wilenski 1940), by the hours the collector worked
-    shares    the difference, by Newcombe (1998), method 10: Wilson's interval of each, their arms squared and added
-    delays    the difference of two quantiles of interval-censored delays. Of each the interval by order statistics
-              assumes nothing: its lower end is a lower bound of a row, its upper end an upper one. What the rows leave
-              open even without any error adds up; what sampling adds beyond it is squared and added, as for shares
-
-Rows are not independent: those of one hour, or of one nest, share their fate. So each share and quantile counts as so
-many fewer rows as its variance between such blocks is greater (the design effect; Rao & Scott 1992).
-
-Of twenty comparisons one differs by chance. `holm` says which still differ when all are taken together (Holm 1979).
+The intervals are those of difference.py; rows of one hour, or of one nest, count as the fewer that they prove
+(dependence.py).
 """
 
 from __future__ import annotations
 
 import math
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import Any, Final, Literal, NamedTuple
+from typing import Any, Final, Literal
 
 import numpy as np
 import pandas as pd
-from numpy.typing import ArrayLike
-from scipy import special
 
+from nestobs.estimate.dependence import (
+    blocks,
+    design_effect,
+    join_blocks,
+    lost_joins,
+    lost_share,
+    share_of,
+    some_blocks,
+)
+from nestobs.estimate.difference import Ends, Estimate, Quantile, difference, ends, holm, poisson, rate_ratio, touching
+from nestobs.estimate.proportion import LEVEL
 from nestobs.join.decision import Kind
 from nestobs.observation.arrays import Flags, Floats, Ints
 from nestobs.observation.columns import codes_of, equals, units_of
@@ -36,11 +36,6 @@ from nestobs.observation.window import Window
 from nestobs.timeline.delays import joinable
 
 Group = Literal["count", "share", "median", "ninth"]
-Interval = Callable[[float], tuple[float, float]]
-
-LEVEL: Final = 0.95
-LEAST_BLOCKS: Final = 20
-"""Rows of one hour are a block; where there are fewer hours than this, those of one nest."""
 
 MOST_RELAYS: Final = 6
 """Relays beyond the most watched are not compared: each comparison more makes the others' harder to believe."""
@@ -52,165 +47,6 @@ JOINABLE: Final = "joinable"
 QUANTILES: Final[dict[Group, float]] = {"median": 0.5, "ninth": 0.9}
 _ASKED: Final = (Source.RELAY, Source.API, Source.LIVEKIT, Source.CLIENT)
 _HOST: Final = re.compile(r"[a-z+]+://([^/?#]*)")
-_INF: Final = math.inf
-
-
-# one estimate
-
-
-class Ends(NamedTuple):
-    """An estimate's interval from `low` to `high`; within it, from `least` to `most`, what the rows themselves leave
-    open without any error of sampling: nothing, and both the estimate, where they are exact."""
-
-    low: float
-    least: float
-    most: float
-    high: float
-
-
-@dataclass(frozen=True, slots=True)
-class Share:
-    """`hits` of `n`, n above 0, which count as n / deff independent ones."""
-
-    hits: int
-    n: int
-    deff: float = 1.0
-
-    def at(self, level: float) -> Ends:
-        """Wilson's score interval."""
-        z, n, p = float(special.ndtri(0.5 + level / 2.0)), self.n / self.deff, self.hits / self.n
-        middle, arm = 2.0 * n * p + z * z, z * math.sqrt(z * z + 4.0 * n * p * (1.0 - p))
-        whole = 2.0 * (n + z * z)
-        return Ends(max(0.0, min(p, (middle - arm) / whole)), p, p, min(1.0, max(p, (middle + arm) / whole)))
-
-
-@dataclass(frozen=True, slots=True)
-class Quantile:
-    """The p-quantile of delays in (lower, upper]: both sorted, shape (n,), n above 0, seconds; n / deff independent."""
-
-    p: float
-    lower: Floats
-    upper: Floats
-    deff: float = 1.0
-
-    @property
-    def n(self) -> int:
-        """Rows."""
-        return len(self.lower)
-
-    def at(self, level: float) -> Ends:
-        """By order statistics: distribution-free, exact for independent rows. Open ends are infinite."""
-        n = self.n
-        whole, tail = max(1, math.floor(n / self.deff)), (1.0 - level) / 2.0
-        first, last = (_binomial(share, whole, self.p) for share in (tail, 1.0 - tail))
-        low, high = math.floor(first / whole * n), math.ceil((last + 1.0) / whole * n)
-        middle = max(1, math.ceil(self.p * n - 1e-9))
-        return Ends(
-            float(self.lower[low - 1]) if low >= 1 else -_INF,
-            float(self.lower[middle - 1]),
-            float(self.upper[middle - 1]),
-            float(self.upper[high - 1]) if high <= n else _INF,
-        )
-
-
-def _binomial(share: float, n: int, p: float) -> float:
-    """The least count at or below which the law of `n` draws at `p` has at least `share`."""
-    count = math.ceil(special.bdtrik(share, n, p))
-    return float(count - 1 if count > 0 and special.bdtr(count - 1, n, p) >= share else count)
-
-
-Estimate = Share | Quantile
-
-
-def difference(after: Estimate, before: Estimate, level: float = LEVEL) -> tuple[float, float]:
-    """The interval of `after` less `before`; an end that nothing bounds is infinite."""
-    now, then = after.at(level), before.at(level)
-    low = _less(now.least, then.most, -_INF) - math.hypot(_arm(now.least, now.low), _arm(then.high, then.most))
-    high = _less(now.most, then.least, _INF) + math.hypot(_arm(now.high, now.most), _arm(then.least, then.low))
-    return low, high
-
-
-def _less(one: float, other: float, unknown: float) -> float:
-    """one - other; two infinities leave it open."""
-    return unknown if math.isinf(one) and math.isinf(other) else one - other
-
-
-def _arm(one: float, other: float) -> float:
-    return 0.0 if one == other else one - other
-
-
-def rate_ratio(after: int, after_s: float, before: int, before_s: float, level: float = LEVEL) -> tuple[float, float]:
-    """The interval of how many times as many came in a second, of Poisson counts in so many seconds; (0, inf) when
-    nothing came in either or there was no time to count in."""
-    if after + before == 0 or not after_s > 0 or not before_s > 0:
-        return 0.0, _INF
-    tail, scale = (1.0 - level) / 2.0, before_s / after_s
-    low = float(special.betaincinv(after, before + 1.0, tail)) if after else 0.0
-    high = float(special.betaincinv(after + 1.0, before, 1.0 - tail)) if before else 1.0
-    return scale * low / (1.0 - low), scale * high / (1.0 - high) if high < 1.0 else _INF
-
-
-def poisson(count: int, level: float = LEVEL) -> tuple[float, float]:
-    """The exact interval of the mean of a Poisson count (Garwood 1936)."""
-    tail = (1.0 - level) / 2.0
-    low = float(special.gammaincinv(count, tail)) if count else 0.0
-    return low, float(special.gammaincinv(count + 1.0, 1.0 - tail))
-
-
-def touching(interval: Interval, null: float = 0.0) -> float:
-    """p: one less the level at which an interval just reaches `null`; to three digits, 1 at most, 1e-12 at least."""
-
-    def leaves_out(p: float) -> bool:
-        low, high = interval(1.0 - p)
-        return low > null or high < null
-
-    least, most = 1e-12, 1.0 - 1e-9
-    if not leaves_out(most):
-        return 1.0
-    if leaves_out(least):
-        return least
-    while most > 1.001 * least:
-        middle = math.sqrt(least * most)
-        least, most = (least, middle) if leaves_out(middle) else (middle, most)
-    return most
-
-
-def holm(ps: ArrayLike) -> Floats:
-    """Each p corrected for how many there are, in their order: at most .05 where a difference remains at that level."""
-    found = np.asarray(ps, dtype=np.float64)
-    order = np.argsort(found, kind="stable")
-    raised = np.minimum(1.0, np.maximum.accumulate(found[order] * np.arange(len(found), 0, -1)))
-    held = np.empty_like(found)
-    held[order] = raised
-    return held
-
-
-# blocks
-
-
-def blocks(sent_at: ArrayLike, unit: Callable[[], ArrayLike]) -> Ints:
-    """A number for each row from 0: its hour, or, where the hours are fewer than LEAST_BLOCKS, its nest (`unit`)."""
-    hour = np.asarray(sent_at, dtype=np.int64) // (HOUR_S * SECOND_NS)
-    codes, hours = pd.factorize(hour)
-    return np.asarray(codes if len(hours) >= LEAST_BLOCKS else pd.factorize(np.asarray(unit()))[0], dtype=np.int64)
-
-
-def design_effect(hit: Flags, block: Ints) -> float:
-    """How much greater the variance of the share of hits is than if rows were independent; at least 1, NaN where all
-    rows are alike or one block."""
-    count = int(block.max(initial=-1)) + 1
-    p = float(hit.mean()) if len(hit) else 0.0
-    if count < 2 or p in (0.0, 1.0):
-        return math.nan
-    apart = np.bincount(block, weights=hit - p, minlength=count)
-    return max(1.0, count / (count - 1.0) * float(apart @ apart) / (len(hit) * p * (1.0 - p)))
-
-
-def _shared(first: float, second: float) -> tuple[float, float]:
-    """Two design effects, an unknown one taken for the other, both unknown for 1."""
-    known = [one for one in (first, second) if not math.isnan(one)]
-    other = known[0] if known else 1.0
-    return (other if math.isnan(first) else first), (other if math.isnan(second) else second)
 
 
 # two spans
@@ -330,8 +166,20 @@ def _counts(after: Span, before: Span) -> list[Change]:
         def ratio(level: float, now: int = now, then: int = then) -> tuple[float, float]:
             return rate_ratio(now, after.worked_s, then, before.worked_s, level)
 
-        ends = (_hourly(then, before.worked_s), _hourly(now, after.worked_s))
-        made.append(Change("count", name, then, now, *ends, *ratio(LEVEL), touching(ratio, 1.0)))
+        low, high = ratio(LEVEL)
+        made.append(
+            Change(
+                group="count",
+                name=name,
+                before_n=then,
+                after_n=now,
+                before=_hourly(then, before.worked_s),
+                after=_hourly(now, after.worked_s),
+                low=low,
+                high=high,
+                p=touching(ratio, 1.0),
+            )
+        )
     return made
 
 
@@ -352,9 +200,8 @@ def _shares(after: Span, before: Span) -> list[Change]:
         (hit, block), (was, was_block) = now[name], then[name]
         if not len(hit) or not len(was):
             continue
-        deffs = _shared(design_effect(hit, block), design_effect(was, was_block))
-        one = Share(int(hit.sum()), len(hit), deffs[0])
-        other = Share(int(was.sum()), len(was), deffs[1])
+        effects = design_effect(hit, block), design_effect(was, was_block)
+        one, other = share_of(hit, block, effects[1]), share_of(was, was_block, effects[0])
         made.append(_change("share", name, one, other))
     return made
 
@@ -365,29 +212,34 @@ def _change(group: Group, name: str, one: Estimate, other: Estimate) -> Change:
 
     low, high = apart(LEVEL)
     p = touching(apart) if low > 0.0 or high < 0.0 else 1.0  # only small ones matter, and each costs time
-    return Change(group, name, other.n, one.n, other.at(LEVEL), one.at(LEVEL), low, high, p)
+    return Change(
+        group=group,
+        name=name,
+        before_n=other.n,
+        after_n=one.n,
+        before=ends(other),
+        after=ends(one),
+        low=low,
+        high=high,
+        p=p,
+    )
 
 
 def join_shares(joins: pd.DataFrame) -> dict[str, tuple[Flags, Ints]]:
     """Some of SHARES -> of which joins it is: whether each is a hit, and its block.
 
-    joined: joins that got in. lost: joins that did not, of a nest that could be joined by the end of watching, among
-    those of which that is known. guest_instead: signed in, joined as a guest. guide_untrue: what the guide's client
-    would have said was untrue, among what can be judged.
+    joined: joins that got in. lost: joins lost, of those of which that is known. guest_instead: signed in, joined as a
+    guest. guide_untrue: what the guide's client would have said was untrue, among what can be judged.
     """
-    unit = joins["trace_id"].where(joins["trace_id"] != "", joins["nest"]).to_numpy(object)
-    block = blocks(joins["arrived_at"].astype("int64"), lambda: unit)
-    joined = joins["joined"].to_numpy(bool)
-    known = joined | joins["became_joinable"].notna().to_numpy(bool)
-    could = joins["became_joinable"].fillna(value=False).to_numpy(bool)
+    block = join_blocks(joins)
     judged = joins["guide_true"].notna().to_numpy(bool)
     untrue = ~joins["guide_true"].fillna(value=True).to_numpy(bool)
     guest = joins["verdict"].isin([Kind.GUEST_INSTEAD]).to_numpy(bool)
     return {
-        "joined": (joined, block),
-        "lost": ((could & ~joined)[known], _packed(block[known])),
+        "joined": (joins["joined"].to_numpy(bool), block),
+        "lost": lost_joins(joins),
         "guest_instead": (guest, block),
-        "guide_untrue": (untrue[judged], _packed(block[judged])),
+        "guide_untrue": (untrue[judged], some_blocks(block, judged)),
     }
 
 
@@ -400,7 +252,7 @@ def request_shares(rows: pd.DataFrame) -> dict[str, tuple[Flags, Ints]]:
     api = equals(source, Source.API)[asked]
     status = rows["status"].fillna(0).to_numpy(np.int64)[asked][api]
     late = equals(failure, Failure.TIMEOUT)[asked]
-    of_api = _packed(block[api])
+    of_api = some_blocks(block, api)
     return {
         "status_429": (status == 429, of_api),
         "status_5xx": ((status >= 500) & (status < 600), of_api),
@@ -408,18 +260,13 @@ def request_shares(rows: pd.DataFrame) -> dict[str, tuple[Flags, Ints]]:
     }
 
 
-def _packed(block: Ints) -> Ints:
-    """The same blocks, numbered without gaps."""
-    return np.asarray(pd.factorize(block)[0], dtype=np.int64)
-
-
 def _delays(after: Span, before: Span) -> list[Change]:
     now, then = after.delays, before.delays
     made = []
     for group, p in QUANTILES.items():
         for layer in compared_layers(now, then):
-            deffs = _shared(_spread(now[layer], p), _spread(then[layer], p))
-            one, other = (_quantile(part[layer], p, deff) for part, deff in zip((now, then), deffs, strict=True))
+            deffs = _spread(now[layer], p), _spread(then[layer], p)
+            one, other = _quantile(now[layer], p, *deffs), _quantile(then[layer], p, *reversed(deffs))
             made.append(_change(group, layer, one, other))
     return made
 
@@ -458,8 +305,10 @@ def compared_layers(*parts: dict[str, Delays]) -> list[str]:
     return [layer for layer in shared if not layer.startswith("relay:") or layer in relays[:MOST_RELAYS]]
 
 
-def _quantile(rows: Delays, p: float, deff: float) -> Quantile:
-    return Quantile(p, np.sort(rows.lower), np.sort(rows.upper), deff)
+def _quantile(rows: Delays, p: float, *deffs: float) -> Quantile:
+    """deffs: design effects, of which the first known one counts."""
+    known = [one for one in deffs if not math.isnan(one)]
+    return Quantile(p, np.sort(rows.lower), np.sort(rows.upper), known[0] if known else 1.0)
 
 
 def _spread(rows: Delays, p: float) -> float:
@@ -472,14 +321,7 @@ def _spread(rows: Delays, p: float) -> float:
 
 def quantile_of(rows: Delays, p: float, level: float = LEVEL) -> Ends:
     """The interval of a quantile of delays, rows of a block sharing their fate."""
-    deff = _spread(rows, p)
-    return _quantile(rows, p, 1.0 if math.isnan(deff) else deff).at(level)
-
-
-def share_of(hit: Flags, block: Ints, level: float = LEVEL) -> Ends:
-    """The interval of a share of rows, rows of a block sharing their fate."""
-    deff = design_effect(hit, block)
-    return Share(int(hit.sum()), len(hit), 1.0 if math.isnan(deff) else deff).at(level)
+    return _quantile(rows, p, _spread(rows, p)).at(level)
 
 
 def frame(changes: Sequence[Change]) -> pd.DataFrame:
@@ -487,8 +329,8 @@ def frame(changes: Sequence[Change]) -> pd.DataFrame:
     made: list[dict[str, Any]] = []
     for one in changes:
         row: dict[str, Any] = {"group": one.group, "name": one.name, "before_n": one.before_n, "after_n": one.after_n}
-        for word, ends in (("before", one.before), ("after", one.after)):
-            row |= {f"{word}_{end}": value for end, value in ends._asdict().items()}
+        for word, mine in (("before", one.before), ("after", one.after)):
+            row |= {f"{word}_{end}": value for end, value in mine._asdict().items()}
         made.append(
             row | {"low": one.low, "high": one.high, "p": one.p, "differs": one.differs, "remains": one.remains}
         )
@@ -517,8 +359,8 @@ def daily(spans: Sequence[Span]) -> pd.DataFrame:
     for span in spans:
         join = span.delays.get(JOINABLE)
         median = quantile_of(join, 0.5) if join is not None else Ends(*[math.nan] * 4)
-        hit, block = span.join_shares["lost"]
-        lost = share_of(hit, block) if len(hit) else Ends(*[math.nan] * 4)
+        lost = lost_share(span.joins)
+        low, high = lost.score() if lost.n else (math.nan, math.nan)
         made.append(
             {
                 "start": pd.Timestamp(span.window.start, unit="ns", tz="UTC"),
@@ -527,8 +369,8 @@ def daily(spans: Sequence[Span]) -> pd.DataFrame:
                 "covered": min(1.0, span.worked_s / span.window.seconds),
                 "median_low_s": median.low,
                 "median_high_s": median.high,
-                "lost_low": lost.low,
-                "lost_high": lost.high,
+                "lost_low": low,
+                "lost_high": high,
             }
         )
     return pd.DataFrame(made, columns=list(DAYS)).astype(DAYS)

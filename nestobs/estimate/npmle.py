@@ -29,11 +29,11 @@ from scipy import special
 
 from nestobs.errors import UsageError
 from nestobs.estimate.law import Law
+from nestobs.estimate.proportion import LEVEL, exact, jeffreys
 from nestobs.estimate.turnbull import GAP, Cells, cells, ends_order, maximise, order_among
 from nestobs.observation.arrays import Floats, Ints
 
 _INF: Final = math.inf
-LEVEL: Final = 0.95
 DRAWS: Final = 500
 DRAW_GAP: Final = 1e-4
 """Of a resampled fit: far below what resampling moves."""
@@ -216,11 +216,7 @@ class DelayLaw:
         the upper end of those possibly visible, each at (1 - level) / 2. Weighted rows count by Kish's effective n."""
         sure, possible = self.certain(t)
         n = self.rows.effective
-        tail = (1.0 - _level(level)) / 2.0
-        with np.errstate(invalid="ignore"):
-            low = np.where(sure > 0, special.betaincinv(sure * n, n - sure * n + 1.0, tail), 0.0)
-            high = np.where(possible < 1, special.betaincinv(possible * n + 1.0, n - possible * n, 1.0 - tail), 1.0)
-        return low, high
+        return exact(sure, n, _level(level))[0], exact(possible, n, level)[1]
 
     def quantile_bounds(self, p: float, level: float = LEVEL) -> tuple[float, float]:
         """The ages from and at which the bounds of `bounds` reach p: an interval of the quantile that assumes no law.
@@ -338,11 +334,7 @@ class Resampled:
         and where 92 of 100 come it covers 92 %, nearly all misses on one side. Jeffreys: Brown, Cai, DasGupta 2001.
         """
         low, high = self.interval(lambda law: law.cdf(t), level)
-        share, tail = self.law.cdf(t), (1.0 - _level(level)) / 2.0
-        n = self.law.rows.effective
-        seen, rest = share * n + 0.5, (1.0 - share) * n + 0.5
-        lower = np.where(share > 0, special.betaincinv(seen, rest, tail), 0.0)
-        upper = np.where(share < 1, special.betaincinv(seen, rest, 1.0 - tail), 1.0)
+        lower, upper = jeffreys(self.law.cdf(t), self.law.rows.effective, _level(level))
         return np.minimum(low, lower), np.maximum(high, upper)
 
     def quantile(self, p: ArrayLike, level: float = LEVEL) -> tuple[Floats, Floats]:

@@ -32,9 +32,9 @@ MOST_LANES: Final = 12
 
 _FATES: Final = (
     ("joined", "joined", GREEN, ""),
-    ("lost", "lost: could be had", VERMILLION, "x"),
-    ("not_had", "could not be had", SKY, "/"),
-    ("unclear", "cannot be told", GREY, "."),
+    ("lost", "lost: a seat was there", VERMILLION, "x"),
+    ("not_had", "no seat was there", SKY, "/"),
+    ("unclear", "cannot be known", GREY, "."),
 )
 _ANSWERS: Final = {
     "granted": (GREEN, ""),

@@ -58,7 +58,7 @@ _SHOWN_LOST: Final = 0.01
 
 _PANELS: Final = {
     "joined_share": ("joined", " %", 100),
-    "lost_share": ("lost: it was there, and was not joined", " %", 100),
+    "lost_share": ("lost: no seat, though one came", " %", 100),
     "mean_delay_s": ("mean delay of those who joined", " s", 1),
     "requests_per_join": ("requests per join", "", 1),
 }

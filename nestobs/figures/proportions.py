@@ -74,7 +74,8 @@ def _words(one: Share) -> str:
     value = percent(one.value)
     if one.most > one.least:
         value = f"{value} surely, {percent(one.value + one.doubt)} possibly"
-    return f"{value} ({percent(one.lower)} to {percent(one.upper)}) of {one.n}"
+    lower, upper = one.by_chance_and_doubt()
+    return f"{value} ({percent(lower)} to {percent(upper)}) of {one.n}"
 
 
 def _table(lanes: Mapping[str, Share], doubt: bool) -> pd.DataFrame:
@@ -85,7 +86,8 @@ def _table(lanes: Mapping[str, Share], doubt: bool) -> pd.DataFrame:
     if doubt:
         columns["possibly"] = [one.most for one in lanes.values()]
     columns |= {"n": [one.n for one in lanes.values()], "share, %": [100 * one.value for one in lanes.values()]}
-    columns |= {f"95 % {end}, %": [100 * getattr(one, end) for one in lanes.values()] for end in ("lower", "upper")}
+    ends = [one.by_chance_and_doubt() for one in lanes.values()]
+    columns |= {"95 % lower, %": [100 * one.lower for one in ends], "95 % upper, %": [100 * one.upper for one in ends]}
     return pd.DataFrame(columns)
 
 
@@ -95,7 +97,7 @@ def _ends(values: list[Share], texts: list[str]) -> go.Scatter:
     y: list[int | None] = []
     hover: list[str | None] = []
     for lane, one in enumerate(values):
-        x += [one.lower, one.upper, None]
+        x += [*one.by_chance_and_doubt(), None]
         y += [lane, lane, None]
         hover += [texts[lane], texts[lane], None]
     return go.Scatter(

@@ -29,7 +29,7 @@ from nestobs.figures.canvas import (
 from nestobs.figures.marks import bars, filled, hatched
 from nestobs.figures.text import plain
 from nestobs.observation.columns import records
-from nestobs.timeline.incident import ABSENT, GRANTED, NOTHING, OURS, REFUSED
+from nestobs.timeline.requests import ABSENT, GRANTED, NOTHING, OURS, REFUSED
 
 MOST_JOINS: Final = 12
 """Joins drawn; the table beside the figure has as many, and the note says how many there are."""
@@ -59,7 +59,7 @@ _WAYS: Final = ("info", "join", "guest", "LiveKit")
 def request_lanes(asked: pd.DataFrame, attempts: pd.DataFrame) -> go.Figure:
     """One lane per join and way asked, by arrival: each request from sent to received, by what came of it.
 
-    Frames as timeline.incident makes them. A request that was never answered is drawn until the next one of its join,
+    Frames as timeline.requests makes them. A request that was never answered is drawn until the next one of its join,
     hatched: nobody knows when, or if, an answer would have come. At most MOST_JOINS joins are drawn.
     """
     question = "What did each join ask, and what did it get?"

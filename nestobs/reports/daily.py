@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
@@ -17,7 +17,9 @@ import pandas as pd
 from nestobs import figures
 from nestobs.errors import NestobsError, UsageError
 from nestobs.estimate import comparison as changes
-from nestobs.estimate.comparison import JOINABLE, Change, Ends, Span
+from nestobs.estimate.comparison import JOINABLE, Change, Span
+from nestobs.estimate.dependence import lost_share
+from nestobs.estimate.difference import Ends
 from nestobs.figures import amount, percent, plain, span
 from nestobs.figures.comparison import difference_words, name_of
 from nestobs.join.policy import MANUAL_RETRY, Policy
@@ -45,7 +47,7 @@ MOST_TUNED: Final = 400
 """Nests tuned on: of more, so many evenly spread in time. The tuning notebook takes all."""
 
 NEEDED: Final = (
-    "run_id", "trace_id", "vantage", "role", "nest", "room", "source", "target", "operation",
+    "run_id", "trace_id", "vantage", "role", "nest", "room", "source", "target", "operation", "attempt_group",
     "planned_at", "sent_at", "received_at", "outcome", "status", "failure", "clock_offset_s", "clock_error_s", "detail",
 )  # fmt: skip
 """The columns of observations that are read: the others cost time."""
@@ -126,20 +128,16 @@ def load(
     windows = [past, *days]
     now, spans = _spans(rows, lines, windows)
     tuned, why_not, every = _tuned(rows, spans, lines, in_use)
-    return Daily(
-        shared.title,
-        rules,
-        wanted,
-        now,
-        spans[0],
-        tuple(spans[1:]),
-        tuple(changes.compare(now, spans[0])),
-        tuned,
-        why_not,
-        every,
-        in_use,
-        allowed,
-        allowed_window_s,
+    return replace(
+        shared,
+        window=wanted,
+        now=now,
+        earlier=spans[0],
+        days=tuple(spans[1:]),
+        found=tuple(changes.compare(now, spans[0])),
+        tuned=tuned,
+        why_not=why_not,
+        every=every,
     )
 
 
@@ -283,13 +281,14 @@ def _judged(now: Span, rules: Rules) -> tuple[list[str], list[str]]:
     """A sentence for each rule: broken ones, and the others."""
     broken: list[str] = []
     kept: list[str] = []
-    lost = lost_share(now)
-    if lost is None:
+    lost = lost_share(now.joins)
+    if not lost.n:
         kept.append("Of no join is it known whether it was lost.")
     else:
+        lower, upper = lost.score()
         limit = f"the limit is {percent(rules.most_lost)}"
-        words = f"Lost joins: {percent(lost.low)} to {percent(lost.high)} of those known; {limit}."
-        (broken if lost.low > rules.most_lost else kept).append(words)
+        words = f"Lost joins: {percent(lower)} to {percent(upper)} of the {lost.n:,} of which it is known; {limit}."
+        (broken if lower > rules.most_lost else kept).append(words)
     if rules.most_median_s > 0:
         median = median_delay(now, rules.layer)
         limit = f"the limit is {rules.most_median_s:g} s"
@@ -299,12 +298,6 @@ def _judged(now: Span, rules: Rules) -> tuple[list[str], list[str]]:
             words = f"Median delay ({_name(rules.layer)}): {span(median.low, median.high, unit='s')}; {limit}."
             (broken if median.low > rules.most_median_s else kept).append(words)
     return broken, kept
-
-
-def lost_share(now: Span) -> Ends | None:
-    """The interval of the share of joins lost; None where of none it is known."""
-    hit, block = now.join_shares["lost"]
-    return changes.share_of(hit, block) if len(hit) else None
 
 
 def median_delay(now: Span, layer: str) -> Ends | None:
@@ -321,14 +314,17 @@ def _counts(now: Span | None) -> dict[str, int]:
 
 def _facts(daily: Daily, now: Span) -> dict[str, float | str | None]:
     """Numbers to follow over time; None for what is not known."""
-    lost, median = lost_share(now), median_delay(now, daily.rules.layer)
+    lost, median = lost_share(now.joins), median_delay(now, daily.rules.layer)
+    lower, upper = lost.score() if lost.n else (math.nan, math.nan)
     tuned = daily.tuned
     return {
         "median_delay_low_s": finite(median.low) if median else None,
         "median_delay_high_s": finite(median.high) if median else None,
-        "lost_share": finite(lost.least) if lost else None,
-        "lost_share_low": finite(lost.low) if lost else None,
-        "lost_share_high": finite(lost.high) if lost else None,
+        "lost": float(lost.least),
+        "lost_known": float(lost.n),
+        "lost_share": finite(lost.value),
+        "lost_share_low": finite(lower),
+        "lost_share_high": finite(upper),
         "message_threshold_s": finite(tuned.message_threshold_s.value) if tuned else None,
         "give_up_age_s": finite(tuned.policy.give_up_age_s) if tuned else None,
         "changes": float(sum(one.differs for one in daily.found)),

@@ -21,7 +21,8 @@ from nestobs.observation.nest import read_address
 from nestobs.observation.window import Window
 from nestobs.reports.dataset import FOLLOW_S, LEAD_S
 from nestobs.store.reader import Store
-from nestobs.timeline import incident
+from nestobs.timeline import layers as answered
+from nestobs.timeline import ranking, requests
 from nestobs.timeline.intervals import timelines
 from nestobs.timeline.joins import joins
 
@@ -64,7 +65,7 @@ class Incident:
 def worst(opened: Store, found: Incident) -> Incident:
     """The nests of the window, and the page of the first of them."""
     start, end = (found.window.start, found.window.end) if found.window else (None, None)
-    ranked = incident.ranking(opened.frame(start=start, end=end, columns=incident.RANKED_BY, categories=True))
+    ranked = ranking.ranking(opened.frame(start=start, end=end, columns=ranking.RANKED_BY, categories=True))
     if ranked.empty:
         said = "This window of the store holds" if found.window else "This store holds"
         return replace(found, nests=ranked, missing=(f"{said} no observation of a nest.",))
@@ -149,9 +150,9 @@ def _computed(found: Incident, rows: pd.DataFrame, around: pd.DataFrame) -> Inci
         around=around,
         timelines=lines,
         joins=made,
-        layers=incident.layers(one, lines),
-        attempts=incident.attempts(one, made),
-        asked=incident.requests(one),
+        layers=answered.layers(one, lines),
+        attempts=requests.attempts(one, made),
+        asked=requests.requests(one),
     )
 
 

@@ -14,8 +14,10 @@ import pandas as pd
 
 from nestobs import figures
 from nestobs.errors import AddressError
+from nestobs.estimate.dependence import lost_share
 from nestobs.figures import plain
 from nestobs.observation.columns import records
+from nestobs.observation.detail import finite
 from nestobs.observation.duration import SECOND_NS
 from nestobs.observation.window import Window
 from nestobs.reports.commands import Commands, commands_for, exporting
@@ -23,7 +25,8 @@ from nestobs.reports.coverage import part_of
 from nestobs.reports.display import Folded, Result, Section, Table, Text
 from nestobs.reports.evidence import Incident, meant, read, unknown, worst
 from nestobs.store.reader import Store
-from nestobs.timeline import incident
+from nestobs.timeline import incident, requests
+from nestobs.timeline import layers as answered
 
 if TYPE_CHECKING:
     import plotly.graph_objects as go
@@ -132,7 +135,7 @@ def panel(found: Incident) -> Table | Text:
     event = incident.latest_event(found.rows)
     created = event.get("created_at")
     stamps = _stamps(created, found)
-    shown = found.layers.loc[found.layers["state"] == incident.SHOWN, "layer"].astype(str)
+    shown = found.layers.loc[found.layers["state"] == answered.SHOWN, "layer"].astype(str)
     relays = sorted({layer.removeprefix("relay:") for layer in shown if layer.startswith("relay:")})
     asked = found.asked[found.asked["way"] != "LiveKit"]
     statuses = ", ".join(f"{row.step} {_status(row.status)}" for row in records(asked.head(6)))
@@ -213,11 +216,11 @@ def layers(found: Incident) -> Table | Text:
 
 
 def _interval(row: dict[Any, Any]) -> str:
-    if row["state"] == incident.UNPROVEN:
+    if row["state"] == answered.UNPROVEN:
         return "nothing proven"
     if pd.isna(row["lower_s"]) or pd.isna(row["upper_s"]):
         return "no origin"
-    if row["state"] == incident.NOT_SEEN:
+    if row["state"] == answered.NOT_SEEN:
         return f"not by {row['last_s']:.2f}" if pd.notna(row["last_s"]) else "not seen"
     low = "" if row["lower_s"] == float("-inf") else f"{row['lower_s']:.2f}"
     return f"{low} – {row['upper_s']:.2f}"
@@ -255,6 +258,7 @@ def attempt_table(found: Incident) -> Section:
             "arrived (UTC)": [_time(at) for at in rows["arrived_at"]],
             "at age, s": [figures.cell(float(age)) for age in rows["age_s"]],
             "verdict": [str(verdict).replace("_", " ") for verdict in rows["verdict"]],
+            "lost": ["not known" if pd.isna(lost) else "lost" if lost else "no" for lost in rows["lost"]],
             "after, s": [figures.cell(float(each)) for each in rows["elapsed_s"]],
             "requests": rows["asked"],
             "waited, s": [figures.cell(float(each)) for each in rows["waited_s"]],
@@ -381,14 +385,15 @@ def _took(row: Any) -> str:
 def result(found: Incident) -> Result:
     """good: every join that ended got in; breached: some did not; too little data: none ended.
 
-    Of the nest, or, with a window and no nest, of all nests of the window.
+    Of the nest, with those lost of those of which it is known; or, with a window and no nest, of all nests of the
+    window, of which only a few columns are read.
     """
     if found.nests is not None:
         ended, failed = int(found.nests["joins"].sum()), int(found.nests["failed"].sum())
         cut, observed = int(found.nests["cut_off"].sum()), int(found.nests["observations"].sum())
         many = len(found.nests)
     else:
-        known = found.attempts if len(found.attempts) else pd.DataFrame(columns=list(incident.ATTEMPTS))
+        known = found.attempts if len(found.attempts) else pd.DataFrame(columns=list(requests.ATTEMPTS))
         over = known[known["verdict"] != "cut off"]
         ended, failed = len(over), int((~over["joined"].astype(bool)).sum())
         cut, observed, many = len(known) - len(over), len(found.rows), int(not found.missing)
@@ -398,7 +403,10 @@ def result(found: Incident) -> Result:
     if not ended:
         reasons = [*found.missing[:1], f"No join came to a verdict, so nobody knows whether one could.{cut_words}"]
         return Result("too little data", reasons, part, counts, {"failed_joins": None, "cut_off": cut})
-    facts = {"failed_joins": failed, "failed_share": failed / ended, "cut_off": cut}
+    facts: dict[str, float | str | None] = {"failed_joins": failed, "failed_share": failed / ended, "cut_off": cut}
+    if found.nests is None:
+        lost = lost_share(found.joins)
+        facts |= {"lost": lost.least, "lost_known": lost.n, "lost_share": finite(lost.value)}
     if failed:
         return Result("breached", [f"{failed} of {ended} joins did not get in.{cut_words}"], part, counts, facts)
     return Result("good", [f"Every join got in: {ended} of {ended}.{cut_words}"], part, counts, facts)

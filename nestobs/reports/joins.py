@@ -13,6 +13,7 @@ import numpy as np
 import pandas as pd
 
 from nestobs import figures
+from nestobs.estimate.dependence import lost_share
 from nestobs.estimate.npmle import npmle
 from nestobs.estimate.proportion import Share, share
 from nestobs.figures import amount, percent, plain, span
@@ -54,9 +55,8 @@ class Found:
 
     @property
     def lost(self) -> Share:
-        """Of the joins that could have been had, those that were lost."""
-        gone = int(worth.lost(self.journeys).sum())
-        return share(gone, gone + int(self.judged["joined"].sum()))
+        """Of the joins of which it is known whether they were lost, those that were."""
+        return lost_share(self.journeys)
 
 
 def load(store: str, window: str = "", title: str = "") -> Found:
@@ -68,13 +68,13 @@ def load(store: str, window: str = "", title: str = "") -> Found:
     table = worth.journeys(observed.around, observed.joins)
     collector = collectors.at_work(observed)
     return Found(
-        title or "Who got in, how, and why not?",
-        observed,
-        collector,
-        table,
-        worth.answers(observed.around, table),
-        open_intents(observed.rows),
-        collectors.when(observed, collector),
+        title=title or "Who got in, how, and why not?",
+        observed=observed,
+        collector=collector,
+        journeys=table,
+        answers=worth.answers(observed.around, table),
+        cut_off=open_intents(observed.rows),
+        when=collectors.when(observed, collector),
     )
 
 
@@ -111,16 +111,22 @@ def _cut(found: Found) -> list[str]:
 def _lost_words(found: Found) -> str:
     fates = pd.Series(worth.fates(found.journeys)).value_counts()
     own = int(found.journeys["own_fault"].sum())
-    rest = f" {fates.get('not_had', 0)} could not be had."
+    rest = f" {fates.get('not_had', 0)} more had no seat, and there was none to be had while they were there."
     if unclear := int(fates.get("unclear", 0)):
         ours = f", {own} of them because our own request budget was spent" if own else ""
-        rest += f" Of {unclear} more it cannot be told{ours}."
+        rest += f" Of {unclear} it cannot be known{ours}."
     one = found.lost
-    return f"Lost: {_said(one)} of the joins that could have been had.{rest}" if one.n else f"None could be had.{rest}"
+    if not one.n:
+        return f"Of no join is it known whether it was lost.{rest}"
+    return f"Lost, without a seat although one could be had while they were there: {_said(one)}.{rest}"
 
 
 def _said(one: Share) -> str:
-    return f"{one.least} of {one.n}, {percent(one.value)} ({percent(one.lower)} to {percent(one.upper)}),"
+    lower, upper = one.score()
+    return (
+        f"{one.least} of the {one.n} joins of which it is known, {percent(one.value)}"
+        f" ({percent(lower)} to {percent(upper)})"
+    )
 
 
 def _frequent(names: pd.Series) -> list[str]:
@@ -212,20 +218,21 @@ def _saved_table(found: Found) -> Table | Text:
     """By policy and vantage: saved, lost, and the rest."""
     rows = []
     for (policy, vantage), mine in found.judged.groupby(["policy", "vantage"]):
-        joined, gone = int(mine["joined"].sum()), int(worth.lost(mine).sum())
+        joined, lost = int(mine["joined"].sum()), mine["lost"].dropna().astype(bool)
         kept = mine[mine["joined"].to_numpy(dtype=bool)]
         ways = {name: share(int(kept[column].sum()), joined)
                 for name, column in (("by fallback", "by_fallback"), ("by retry", "by_retry"))}  # fmt: skip
         rows.append(
             {"policy": policy, "vantage": vantage, "joins": f"{len(mine):,}", "in the room": f"{joined:,}"}
             | {name: _cell(one) for name, one in ways.items()}
-            | {"lost, of those to be had": _cell(share(gone, gone + joined))}
+            | {"lost": _cell(share(int(lost.sum()), len(lost))), "of it known": f"{len(lost):,}"}
         )
     return Table(pd.DataFrame(rows), style="nestobs-numbers") if rows else Text(["Nobody joined."])
 
 
 def _cell(one: Share) -> str:
-    return f"{one.least} ({percent(one.lower)} to {percent(one.upper)})" if one.n else "none to count"
+    lower, upper = one.by_chance()
+    return f"{one.least} ({percent(lower)} to {percent(upper)})" if one.n else "none to count"
 
 
 def answers(found: Found) -> Section:
@@ -293,14 +300,15 @@ def told(found: Found) -> Section:
 
 
 def result(found: Found, most_lost: float = 1.0, least_joins: int = LEAST_JOINS) -> Result:
-    """How it came out. most_lost: breached when the share of lost joins among those that could have been had is
-    proven greater (the lower end of its 95 % interval); 1: no such limit. least_joins: fewer that could have been had
-    are too little data."""
+    """How it came out. most_lost: breached when the share of joins lost, of those of which it is known, is proven
+    greater (the lower end of its 95 % interval); 1: no such limit. least_joins: fewer of which it is known are too
+    little data."""
     one = found.lost
     facts = {
         "lost_share": one.value if math.isfinite(one.value) else None,
         "joined": float(found.judged["joined"].sum()),
         "lost": float(one.least),
+        "lost_known": float(one.n),
         "saved_by_fallback": float(found.judged["by_fallback"].sum()),
         "saved_by_retry": float(found.judged["by_retry"].sum()),
         "median_to_room_s": _median(found.journeys["total_s"]),
@@ -308,13 +316,13 @@ def result(found: Found, most_lost: float = 1.0, least_joins: int = LEAST_JOINS)
     part = collectors.covered_part(found.observed, found.collector)
     shared: dict[str, Any] = {"coverage": part, "rows": found.observed.counts, "facts": facts}
     if one.n < least_joins:
-        reason = f"{_many(one.n, 'join')} that could be had; from {least_joins} on this says something."
+        reason = f"Of {_many(one.n, 'join')} it is known whether lost; from {least_joins} on this says something."
         return Result("too little data", [reason], **shared)
-    if one.lower > most_lost:
-        reason = f"Lost: {_said(one)} of the joins that could have been had; at most {percent(most_lost)} is asked for."
+    if one.score().lower > most_lost:
+        reason = f"Lost: {_said(one)}; at most {percent(most_lost)} is asked for."
         return Result("breached", [reason], **shared)
     limit = f" That is not proven to be more than {percent(most_lost)}." if most_lost < 1 else ""
-    return Result("good", [f"Lost: {_said(one)} of the joins that could have been had.{limit}"], **shared)
+    return Result("good", [f"Lost: {_said(one)}.{limit}"], **shared)
 
 
 def _median(values: pd.Series) -> float | None:

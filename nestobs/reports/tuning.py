@@ -291,8 +291,9 @@ def asking(tuned: Tuned) -> Section:
     if found is None:
         return Section()
     words = (
-        "Each policy was run over the recorded nests, with the join's own code in virtual time. A lost join could have"
-        " been had. The simple policy is in round numbers; the tuned one is the optimum for the stated prices."
+        "Each policy was run over the recorded nests, with the join's own code in virtual time. A join is lost that"
+        " ends without a seat although whoever waits long enough could have one; the share is of all joiners. The"
+        " simple policy is in round numbers; the tuned one is the optimum for the stated prices."
     )
     apart = "Each policy less today's rule, on the same nests and joiners: an interval without 0 is a difference."
     herd = "Many joiners of one nest, who arrive within seconds of each other: what a server sees of them."

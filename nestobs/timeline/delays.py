@@ -50,17 +50,8 @@ def joinable(timelines: pd.DataFrame, *, signed_in: bool = True) -> pd.DataFrame
     join_lower_s, join_upper_s, guest_lower_s, guest_upper_s: the same of each route by itself; NaN where it was not
     asked. signed_in: whether the joiner asks for an authenticated join first and falls back to the guest join.
     """
-    table = timelines.assign(unit=timelines["trace_id"].where(timelines["trace_id"] != "", timelines["nest"]))
-    table = table[table["origin_at"].notna() & (table["upper_s"].notna())]
-    relays = _relays(table)
-    token = _layer(table, "api:guest")
-    if signed_in:
-        token = _either(_layer(table, "api:join"), token)
-    signal = _layer(table, "livekit:signal")
-    signal = signal[np.isfinite(signal["lower_s"]) & ~signal["left_censored"]]
-    found = token.join(signal[["lower_s", "upper_s"]].add_suffix("_signal"))
-    for name in ("lower_s", "upper_s"):
-        found[name] = found[[name, f"{name}_signal"]].max(axis=1)
+    table = _with_origin(timelines)
+    relays, found = _relays(table), _seats(table, signed_in=signed_in)
     for route in ("join", "guest"):
         found = found.join(_layer(table, f"api:{route}")[["lower_s", "upper_s"]].add_prefix(f"{route}_"))
     found = found.reset_index().merge(relays, on=_KEY, how="left")
@@ -71,6 +62,29 @@ def joinable(timelines: pd.DataFrame, *, signed_in: bool = True) -> pd.DataFrame
     wanted = ["unit", "nest", "vantage", "lower_s", "upper_s", "seen_until_s", "gone_lower_s", "gone_upper_s"]
     wanted += ["origin_at", "host", "relays", "hour", *_ROUTE_ENDS]
     return found[wanted].sort_values(["origin_at", "unit", "vantage"], ignore_index=True)
+
+
+def seat_intervals(timelines: pd.DataFrame, *, signed_in: bool = True) -> pd.DataFrame:
+    """lower_s, upper_s and gone_lower_s of `joinable`, by unit and vantage, unsorted: what takes no time of it."""
+    return _seats(_with_origin(timelines), signed_in=signed_in)[["lower_s", "upper_s", "gone_lower_s"]]
+
+
+def _with_origin(timelines: pd.DataFrame) -> pd.DataFrame:
+    table = timelines.assign(unit=timelines["trace_id"].where(timelines["trace_id"] != "", timelines["nest"]))
+    return table[table["origin_at"].notna() & table["upper_s"].notna()]
+
+
+def _seats(table: pd.DataFrame, *, signed_in: bool) -> pd.DataFrame:
+    """The rows of the token's layer, by unit and vantage, their ends those of when it could be used."""
+    token = _layer(table, "api:guest")
+    if signed_in:
+        token = _either(_layer(table, "api:join"), token)
+    signal = _layer(table, "livekit:signal")
+    signal = signal[np.isfinite(signal["lower_s"]) & ~signal["left_censored"]]
+    found = token.join(signal[["lower_s", "upper_s"]].add_suffix("_signal"))
+    for name in ("lower_s", "upper_s"):
+        found[name] = np.fmax(found[name], found[f"{name}_signal"])
+    return found
 
 
 def _layer(table: pd.DataFrame, layer: str) -> pd.DataFrame:

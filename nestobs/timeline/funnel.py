@@ -7,10 +7,9 @@ its number is the greatest `attempt_no` so far. A join that got in was
     saved by retry      everything its first round asked came to nothing, and a later round let it in
 
 Both may be true of one. Had it not been for them it would not have got in; whether it would have done so in another
-way, nobody knows. A join that did not get in is **lost** if it could have been had: the same vantage was given a token,
-to a request sent at or after the arrival, whoever sent it (of guests, a guest's). It could not be had if none was, and
-the nest was proven absent at least `SETTLED_S` after the arrival, as messages are judged (joins.py). Otherwise it
-cannot be told. Joins that ended because our own request budget was spent say nothing of the deployment: `own_fault`.
+way, nobody knows. What becomes of a join is its fate: joined; lost (joins.py); not_had, where it is known not to be
+lost; unclear, where that cannot be known. Joins that ended because our own request budget was spent say nothing of the
+deployment: `own_fault`.
 """
 
 from __future__ import annotations
@@ -21,14 +20,13 @@ import numpy as np
 import pandas as pd
 from numpy.typing import ArrayLike, NDArray
 
-from nestobs.observation.arrays import Flags, Floats, Ints
+from nestobs.observation.arrays import Flags, Floats
+from nestobs.observation.columns import equals
 from nestobs.observation.duration import SECOND_NS
-from nestobs.observation.schema import Column, Failure, Operation, Outcome, Role, Source
-from nestobs.timeline.joins import SETTLED_S
+from nestobs.observation.schema import Column, Failure, Operation, Outcome, Source
+from nestobs.timeline.joins import verdicts
 
 SCHEMA: Final[tuple[Column, ...]] = (
-    Column("run_id", "text", "UUIDv7", "the run that joined", False),
-    Column("attempt_group", "text", "UUIDv7", "the join", False),
     Column("own_fault", "bool", "", "it ended because our own request budget was spent", False),
     Column("rounds", "int", "count", "rounds begun; 0: nothing was asked", False),
     Column("token", "bool", "", "it was given a token", False),
@@ -38,7 +36,6 @@ SCHEMA: Final[tuple[Column, ...]] = (
     Column("by_fallback", "bool", "", "in the room, saved by fallback", False),
     Column("by_retry", "bool", "", "in the room, saved by retry", False),
     Column("first_round", "text", "", "what its first round came to: granted, 404, error, LiveKit, nothing", False),
-    Column("had", "flag", "", "it could be had (joined: true); NA when that cannot be told", True),
     Column("waiting_s", "real", "s", "in the room: from arrival to it, less the next three; else NaN", True),
     Column("requests_s", "real", "s", "in the room: in API requests", True),
     Column("signal_s", "real", "s", "in the room: in LiveKit's signalling", True),
@@ -76,15 +73,8 @@ _WORDS: Final = {
 
 
 def journeys(observations: pd.DataFrame, made: pd.DataFrame) -> pd.DataFrame:
-    """`made`, the joins as timeline.joins.joins gives them of these observations, with the columns of SCHEMA beside.
-
-    Joins and verdicts are matched by run, vantage and arrival; a join whose verdict is not there is left out.
-    """
-    ends = _verdicts(observations)
-    keys = ["trace_id", "nest", "vantage", "role", "arrived_at"]
-    ends = ends.assign(place=ends.groupby(keys).cumcount())
-    table = made.assign(place=made.groupby(keys).cumcount()).merge(ends, on=[*keys, "place"], how="inner")
-    table = table.drop(columns="place")
+    """`made`, the joins as timeline.joins.joins gives them of these observations, with the columns of SCHEMA beside."""
+    table = made.assign(own_fault=_own_fault(observations, made))
     steps = _steps(observations, table)
     facts = {name: _any(steps, flags, len(table)) for name, flags in _reached(steps).items()}
     rounds = np.zeros(len(table), dtype=np.int64)
@@ -99,16 +89,8 @@ def journeys(observations: pd.DataFrame, made: pd.DataFrame) -> pd.DataFrame:
         by_fallback=joined & own_404 & (table["verdict"] == "guest_instead").to_numpy(dtype=bool),
         by_retry=joined & (rounds > 1) & (first != "granted"),
         first_round=pd.Series(first, index=table.index, dtype="str"),
-        had=_had(observations, table),
     )
     return table.assign(**_times(steps, table))
-
-
-def lost(table: pd.DataFrame) -> NDArray[np.bool_]:
-    """Which joins of `journeys` could have been had and did not get in, through no fault of our own."""
-    had = np.asarray(table["had"].fillna(value=False), dtype=bool)
-    failed = ~table["joined"].to_numpy(dtype=bool) & ~table["own_fault"].to_numpy(dtype=bool)
-    return np.asarray(had & failed, dtype=bool)
 
 
 def answers(observations: pd.DataFrame, table: pd.DataFrame) -> pd.DataFrame:
@@ -142,26 +124,16 @@ def by_time(table: pd.DataFrame, edges: ArrayLike) -> pd.DataFrame:
 
 def fates(table: pd.DataFrame) -> NDArray[np.object_]:
     """Of each join: joined, lost, not_had, or unclear."""
-    joined, gone = table["joined"].to_numpy(dtype=bool), lost(table)
-    never = np.asarray(~table["had"].fillna(value=True).astype(bool), dtype=bool) & ~table["own_fault"].to_numpy(bool)
-    return cast(
-        NDArray[np.object_], np.select([joined, gone, never], ["joined", "lost", "not_had"], "unclear").astype(object)
-    )
+    joined, lost = table["joined"].to_numpy(bool), table["lost"]
+    kinds = [joined, lost.fillna(value=False).to_numpy(bool), lost.notna().to_numpy(bool)]
+    return cast(NDArray[np.object_], np.select(kinds, ["joined", "lost", "not_had"], "unclear").astype(object))
 
 
-def _verdicts(observations: pd.DataFrame) -> pd.DataFrame:
-    """Whose join each verdict ends, and by which it is found again."""
-    ends = (
-        observations["source"].isin([str(Source.JOIN)])
-        & observations["operation"].isin([str(Operation.VERDICT)])
-        & ~observations["failure"].isin([str(Failure.INTENT)])
-        & observations["received_at"].notna()
-    )
-    names = ["trace_id", "nest", "vantage", "role", "run_id", "attempt_group"]
-    found = observations.loc[ends, [*names, "sent_at", "failure"]].reset_index(drop=True)
-    own = found["failure"].isin([str(Failure.BUDGET)])
-    stamps = pd.Series(found["sent_at"].to_numpy(np.int64).astype("M8[ns]")).dt.tz_localize("UTC")
-    return found[names].assign(arrived_at=stamps, own_fault=own.to_numpy(dtype=bool))
+def _own_fault(observations: pd.DataFrame, made: pd.DataFrame) -> Flags:
+    """Which joins ended because our own request budget was spent."""
+    ends = observations[verdicts(observations) & equals(observations["failure"], Failure.BUDGET)]
+    spent = set(zip(ends["run_id"], ends["attempt_group"], strict=True))
+    return np.array([key in spent for key in zip(made["run_id"], made["attempt_group"], strict=True)], dtype=bool)
 
 
 def _steps(observations: pd.DataFrame, table: pd.DataFrame) -> pd.DataFrame:
@@ -220,39 +192,6 @@ def _first_round(steps: pd.DataFrame, size: int) -> NDArray[np.object_]:
     asked = _any(steps, np.ones(len(steps), dtype=bool), size)
     found = np.select([token & entered, token, absent, asked], ["granted", "LiveKit", "404", "error"], "nothing")
     return cast(NDArray[np.object_], found.astype(object))
-
-
-def _had(observations: pd.DataFrame, table: pd.DataFrame) -> pd.Series:
-    """True, False or NA; see the module."""
-    tokens = observations["source"].isin([str(Source.API)]) & observations["operation"].isin([str(n) for n in _TOKENS])
-    tokens &= observations["received_at"].notna() & ~observations["failure"].isin([str(Failure.INTENT)])
-    names = ["trace_id", "nest", "vantage", "operation", "outcome", "sent_at", "received_at"]
-    rows = observations.loc[tokens, names]
-    rows = rows.assign(unit=rows["trace_id"].where(rows["trace_id"] != "", rows["nest"]))
-    latest: dict[tuple[str, str], pd.Series] = {}
-    key = ["unit", "vantage", "operation"]
-    for outcome in (Outcome.VISIBLE, Outcome.ABSENT):
-        mine = rows[rows["outcome"] == str(outcome)].groupby(key)
-        latest |= {(str(outcome), name): mine[name].max() for name in ("sent_at", "received_at")}
-    arrived = table["arrived_at"].astype("int64").to_numpy(np.int64)
-    unit = table["trace_id"].where(table["trace_id"] != "", table["nest"])
-
-    def last(outcome: Outcome, name: str) -> Ints:
-        """Of the ways open to each joiner, the latest; -1 for none."""
-        found = np.full(len(table), -1, dtype=np.int64)
-        for way in _TOKENS:
-            at = pd.MultiIndex.from_arrays([unit, table["vantage"], np.full(len(table), str(way), dtype=object)])
-            values = np.asarray(latest[str(outcome), name].reindex(at).astype("Int64").fillna(-1), dtype=np.int64)
-            is_open = (table["role"] != str(Role.GUEST)).to_numpy(dtype=bool) | (way is Operation.GUEST)
-            found = np.maximum(found, np.where(is_open, values, -1))
-        return found
-
-    had = table["joined"].to_numpy(dtype=bool) | (last(Outcome.VISIBLE, "sent_at") >= arrived)
-    under_way = last(Outcome.VISIBLE, "received_at") >= arrived
-    watched = last(Outcome.ABSENT, "sent_at") >= arrived + round(SETTLED_S * SECOND_NS)
-    told = pd.array(had, dtype="boolean")
-    told[~had & (under_way | ~watched)] = pd.NA
-    return pd.Series(told, index=table.index)
 
 
 def _times(steps: pd.DataFrame, table: pd.DataFrame) -> dict[str, Floats]:

@@ -13,6 +13,12 @@ the arrival, whoever sent it. So "then or later": a message to leave is false to
 very moment. Neither proof (the watch ended too soon, every later attempt failed, or the only later token belongs to a
 request already under way) leaves the truth unknown, NA. A message that the joiner is in the room is true. Any other
 message (unauthorised, rate limited, no answer, …) says something about a request, not about the nest: NA.
+
+A join is **lost** as seats.py defines it, from what its vantage saw of its nest. It was there from its arrival until
+its verdict; joins of one run, nest, vantage and role that arrive within `TOGETHER_S` of each other are one arrival
+under several policies, and all there until the last of them ended. NA where it cannot be known: nothing was proven of
+the nest, or its origin is unknown; it was never seen, and not proven absent as late as the joiner itself asked for the
+last time; or the join ended by a fault of our own (a spent budget).
 """
 
 from __future__ import annotations
@@ -30,7 +36,9 @@ from nestobs.observation.columns import codes_of, equals, instants_of, paired, r
 from nestobs.observation.detail import facts_of
 from nestobs.observation.duration import SECOND_NS
 from nestobs.observation.schema import Column, Failure, Operation, Outcome, Role, Source
+from nestobs.timeline.delays import seat_intervals
 from nestobs.timeline.intervals import clock_offsets
+from nestobs.timeline.seats import are_known, are_lost
 
 BASELINES: Final = ("guide", "released")
 """Today's clients, whose messages at arrival are judged."""
@@ -38,7 +46,12 @@ BASELINES: Final = ("guide", "released")
 SETTLED_S: Final = 20.0
 """A nest that still answers 404 so long after a message, and is never seen again, is taken not to come."""
 
+TOGETHER_S: Final = 0.5
+"""Joins that begin so soon after each other came at one instant, to be compared: a busy machine starts them apart."""
+
 SCHEMA: Final[tuple[Column, ...]] = (
+    Column("run_id", "text", "UUIDv7", "the run that joined", False),
+    Column("attempt_group", "text", "UUIDv7", "the join: what its requests and its verdict have in common", False),
     Column("nest", "text", "30312:pubkey:d", "address of the nest; empty while unknown", False),
     Column("room", "text", "", "LiveKit room; empty while unknown", False),
     Column("trace_id", "text", "UUIDv7", "one nest under observation; may be empty", False),
@@ -55,6 +68,7 @@ SCHEMA: Final[tuple[Column, ...]] = (
     Column("guide_message", "text", "", "what its page would have shown; empty when joined", False),
     Column("released_verdict", "text", "", "what `released` would have concluded at arrival", False),
     Column("released_message", "text", "", "what its page would have shown; empty when joined", False),
+    Column("lost", "flag", "", "it could have had a seat, and had none (seats.py); NA when that cannot be known", True),
     Column("became_joinable", "flag", "", "a token was seen by the end of watching; NA when nothing was proven", True),
     Column("guide_true", "flag", "", "whether what `guide` would have said was true; NA when it cannot be told", True),
     Column("released_true", "flag", "", "the same of `released`", True),
@@ -76,14 +90,19 @@ _WAYS: Final = (Operation.JOIN, Operation.GUEST)
 _LEAVE: Final = (GONE, RELEASED_FAILED, LOADING)
 
 
-def joins(observations: pd.DataFrame, timelines: pd.DataFrame, *, settled_s: float = SETTLED_S) -> pd.DataFrame:
+def joins(
+    observations: pd.DataFrame, timelines: pd.DataFrame, *, settled_s: float = SETTLED_S, patience_s: float = 0.0
+) -> pd.DataFrame:
     """One row per join that came to a verdict, with the columns and dtypes of SCHEMA, by arrival, then trace_id.
 
+    A join is known by run_id and attempt_group and has one row, its first verdict's, however often it was written.
     `observations` as Store.frame gives them; `timelines` made of the same. Joins that a crash cut off have no row: see
     `open_intents`. `arrival_age_s` counts on the reference clock, by the offset with the least error that the vantage's
-    run knew of this nest, as the timelines do; on the vantage's own clock where it knew none. No join: an empty frame.
+    run knew of this nest, as the timelines do; on the vantage's own clock where it knew none. patience_s: joiners are
+    taken to stay so long after their arrival, where that is longer, since they are compared with others who would; of
+    real joins alone: 0. No join: an empty frame.
     """
-    index = np.flatnonzero(_verdicts(observations))
+    index = once(observations, np.flatnonzero(verdicts(observations)))
     if not len(index):
         return _frame({column.name: [] for column in SCHEMA})
     rows, found = observations.iloc[index], _evidence(observations, timelines, index)
@@ -92,10 +111,11 @@ def joins(observations: pd.DataFrame, timelines: pd.DataFrame, *, settled_s: flo
     made |= _told(rows["detail"], (ended - arrived) / SECOND_NS)
     made |= {
         "arrived_at": arrived,
-        "arrival_age_s": np.where(found.origin == BELOW, np.nan, (arrived - found.origin) / SECOND_NS - found.offset_s),
-        "joined": [verdict in JOINED for verdict in made["verdict"]],
+        "arrival_age_s": found.age_s(arrived),
+        "joined": np.array([verdict in JOINED for verdict in made["verdict"]], dtype=bool),
         "became_joinable": [None if one < 0 else bool(one) for one in found.became.tolist()],
     }
+    made["lost"] = _lost(rows, timelines, found, made["joined"], patience_s)
     for one in BASELINES:
         verdict, message = made[f"{one}_verdict"], made[f"{one}_message"]
         made[f"{one}_true"] = _true(verdict, message, arrived, found, round(settled_s * SECOND_NS))
@@ -110,7 +130,7 @@ def open_intents(observations: pd.DataFrame) -> int:
     return len(set(keys[intent]) - set(keys[~intent]))
 
 
-_KEPT: Final = ("nest", "room", "trace_id", "vantage", "role")
+_KEPT: Final = ("run_id", "attempt_group", "nest", "room", "trace_id", "vantage", "role")
 """Columns of a join that are those of its row."""
 
 
@@ -118,7 +138,8 @@ _KEPT: Final = ("nest", "room", "trace_id", "vantage", "role")
 class _Evidence:
     """Per join, of its vantage and nest and of the ways open to it: when the last token was asked for and received, and
     the last proven absence asked for, ns, BELOW for never. became: 1 or 0, whether a token was ever seen; -1: nothing
-    proven. origin: of its nest, ns, BELOW for none. offset_s: of its clock, 0 where it was never compared."""
+    proven. origin: of its nest, ns, BELOW for none. offset_s: of its clock, 0 where it was never compared. asked: when
+    it asked for a token for the last time itself, ns, BELOW for never."""
 
     token_sent: Ints
     token_received: Ints
@@ -126,6 +147,11 @@ class _Evidence:
     became: Ints
     origin: Ints
     offset_s: Floats
+    asked: Ints
+
+    def age_s(self, at: Ints) -> Floats:
+        """These instants as ages on the reference clock, seconds; NaN of a nest without an origin."""
+        return np.where(self.origin == BELOW, np.nan, (at - self.origin) / SECOND_NS - self.offset_s)
 
 
 def _evidence(observations: pd.DataFrame, timelines: pd.DataFrame, index: Ints) -> _Evidence:
@@ -166,7 +192,81 @@ def _evidence(observations: pd.DataFrame, timelines: pd.DataFrame, index: Ints) 
         became=np.maximum(_open(became, guest), -1),
         origin=origins[unit[index]],
         offset_s=np.nan_to_num(offsets[clock[index]]),
+        asked=_last_asked(observations, index),
     )
+
+
+def _lost(
+    rows: pd.DataFrame, timelines: pd.DataFrame, found: _Evidence, joined: Flags, patience_s: float
+) -> list[bool | None]:
+    """Whether the joins of these verdicts were lost, None where that cannot be known. The rule is the module's."""
+    arrived, ended = (instants_of(rows[name])[0] for name in ("sent_at", "received_at"))
+    arrival = _arrivals(rows, arrived)
+    asked = np.where(found.asked == BELOW, ended, found.asked)
+    until, asked = (greatest_at(at, arrival, count_of(arrival))[arrival] for at in (ended, asked))
+    arrived_s, until_s, asked_s = map(found.age_s, (arrived, until, asked))
+    lower, upper, gone = _intervals(rows, timelines)
+    lost = are_lost(joined, arrived_s, np.maximum(until_s, arrived_s + patience_s), lower, upper, gone)
+    own = equals(rows["outcome"], Outcome.PROBE_ERROR) | equals(rows["failure"], Failure.BUDGET)
+    known = are_known(joined, asked_s, lower, upper) & ~own
+    return [bool(one) if told else None for one, told in zip(lost.tolist(), known.tolist(), strict=True)]
+
+
+def _last_asked(observations: pd.DataFrame, index: Ints) -> Ints:
+    """When each join asked for a token for the last time, ns: by the way that it tried last longest ago; BELOW where it
+    asked for none. Both ways are asked in one round, so that the guest's request does not make the other look early."""
+    group = groups_of(observations)
+    size = count_of(group)
+    asked = equals(observations["source"], Source.API) & ~equals(observations["failure"], Failure.INTENT)
+    asked &= codes_of(observations["attempt_group"])[0] >= 0
+    sent, _ = instants_of(observations["sent_at"])
+    by_way = []
+    for way in _WAYS:
+        those = asked & equals(observations["operation"], way)
+        by_way.append(greatest_at(sent[those], group[those], size)[group[index]])
+    first, second = by_way
+    return np.where(first == BELOW, second, np.where(second == BELOW, first, np.minimum(first, second)))
+
+
+def groups_of(observations: pd.DataFrame) -> Ints:
+    """A number for each run and attempt group."""
+    return paired(codes_of(observations["run_id"])[0], codes_of(observations["attempt_group"])[0])
+
+
+def once(observations: pd.DataFrame, index: Ints) -> Ints:
+    """The first of the rows `index` of each attempt group, and all that are of none."""
+    rows = observations.iloc[index]
+    alone = codes_of(rows["attempt_group"])[0] < 0
+    _, first = np.unique(groups_of(rows), return_index=True)
+    alone[first] = True
+    return index[alone]
+
+
+def _arrivals(rows: pd.DataFrame, arrived: Ints) -> Ints:
+    """A number from 0 for each arrival: joins of one run, nest, vantage and role that came at one instant."""
+    place = paired(codes_of(rows["run_id"])[0], units_of(rows)[0])
+    for name in ("vantage", "role"):
+        place = paired(place, codes_of(rows[name])[0])
+    order = np.lexsort((arrived, place))
+    apart = (np.diff(place[order]) != 0) | (np.diff(arrived[order]) > round(TOGETHER_S * SECOND_NS))
+    found = np.empty(len(order), dtype=np.int64)
+    found[order] = np.concatenate([[0], np.cumsum(apart)])
+    return found
+
+
+def _intervals(rows: pd.DataFrame, timelines: pd.DataFrame) -> tuple[Floats, Floats, Floats]:
+    """Of each join's nest at its vantage, by the ways open to it: lower_s and upper_s, NaN where nothing is known, and
+    gone_lower_s, inf where it stayed."""
+    unit = np.where(rows["trace_id"] != "", rows["trace_id"].astype(object), rows["nest"].astype(object))
+    place = pd.MultiIndex.from_arrays([unit, rows["vantage"].astype(object)])
+    guest, found = equals(rows["role"], Role.GUEST), np.full((len(rows), 3), np.nan)
+    for mine, signed_in in ((~guest, True), (guest, False)):
+        if mine.any():
+            table = seat_intervals(timelines, signed_in=signed_in)
+            table = table[~table.index.duplicated(keep=False)]  # a nest called as another's trace: not told apart
+            found[mine] = table.reindex(place[mine]).to_numpy(np.float64)
+    lower, upper, gone = found.T
+    return lower, upper, np.where(np.isnan(gone), np.inf, gone)
 
 
 def _open(by_way: Sequence[Ints], guest: Flags) -> Ints:
@@ -224,8 +324,8 @@ def _judged(verdict: str, message: str, token: bool, settles: bool) -> bool | No
     return not wait if settles else None
 
 
-def _verdicts(observations: pd.DataFrame) -> Flags:
-    """The rows that end a join."""
+def verdicts(observations: pd.DataFrame) -> Flags:
+    """Which rows end a join: its verdict, not the intent before it."""
     return (
         _of(observations, Source.JOIN, Operation.VERDICT)
         & ~equals(observations["failure"], Failure.INTENT)

@@ -5,7 +5,9 @@ each policy arrives at the same instant, a stranger to the others, and joins for
 stay in the room. Media is left out: the RTC library costs .13 s of processor a connection, and no policy decides on
 it. The policies run as they are written, each nest is watched until the last of them has ended.
 
-What came of it, by replay's own definitions, stands beside the interval in which so many fresh joins should fall.
+What came of it, by replay's own definitions, stands beside the interval in which so many fresh joins should fall. So a
+join is lost here, as in replay, though its nest came after all had left: a report on the same store, where nobody is
+taken to be more patient than the joiners were, may count fewer.
 """
 
 from __future__ import annotations
@@ -40,6 +42,7 @@ from nestobs.trial.held_up import MUCH, held_up
 from nestobs.trial.lab_process import empty, listed, running_lab
 from nestobs.tuning.policy_file import PolicyFile
 from nestobs.tuning.prediction import cells, outcomes, span
+from nestobs.tuning.simulation import PATIENCE_S
 
 ARRIVALS: Final = tuple((number + 0.5) * 30.0 / 32 for number in range(32))
 """Ages evenly from 0 to 30 s, in which today's client retries: what replay takes when nobody said otherwise."""
@@ -191,7 +194,8 @@ async def prove(
         report = await _campaign(config, name, campaign, store, seed, pace or Pace(), progress)
     progress("proof", {"said": "the lab has ended; setting predicted beside realised"})
     observations = await asyncio.to_thread(store.frame)
-    joins = outcomes(observations, await asyncio.to_thread(timelines, observations))
+    lines = await asyncio.to_thread(timelines, observations)
+    joins = outcomes(observations, lines, patience_s=PATIENCE_S)
     compared = cells(joins, predicted, [one.name for one in policies], round_trip_s=file.provenance.round_trip_s)
     if (held := held_up(observations)) > MUCH:
         compared = compared.assign(inside=None).astype({"inside": "boolean"})

@@ -1,10 +1,10 @@
 """What real joins came to, in the terms of replay, and whether it is what replay predicted.
 
-One row a join: whether it got in, how long that took, what it cost. The definitions are those of courses.Scores, with
-what was seen in place of what is known in virtual time:
+One row a join: whether it got in, how long that took, what it cost. The definitions are those of simulation.Scores,
+with what was seen in place of what is known in virtual time:
 
-    joined      the verdict is one of join.JOINED
-    lost        not joined, though its nest became joinable within the watch and was not gone again by then
+    joined      the verdict is one of decision.JOINED, by a token that was seen
+    lost        as of every join (timeline/seats.py); the share is of those of which it is known
     delay       from when the nest was joinable, or the join's first request, if later, to the answer with the token
     requests    API requests made
 
@@ -12,7 +12,7 @@ A nest became joinable within an interval only (delays.joinable). The middle is 
 would give is the error of that. A join's own answer bounds its nest's interval like any other poll, so the interval of
 somebody who waited is no wider than the wait.
 
-A prediction is a value with its error and the spread between joiners (estimate.Number). So many fresh joins should
+A prediction is a value with its error and the spread between joiners (npmle.Number). So many fresh joins should
 fall into the interval of `predictive`, in 95 of 100 cells. How fast requests are answered is no part of a policy:
 the delay is predicted for the requests as fast as they were answered this time, moved by what those that led to the
 token took beyond the round trip that was assumed.
@@ -28,12 +28,12 @@ import numpy as np
 import pandas as pd
 from scipy import special
 
-from nestobs.estimate.npmle import LEVEL, Number
-from nestobs.join.decision import JOINED
-from nestobs.observation.detail import facts_of
+from nestobs.estimate.npmle import Number
+from nestobs.estimate.proportion import LEVEL
 from nestobs.observation.duration import SECOND_NS
-from nestobs.observation.schema import Failure, Operation, Outcome, Role, Source
+from nestobs.observation.schema import Operation, Outcome, Role, Source
 from nestobs.timeline.delays import joinable
+from nestobs.timeline.joins import joins, verdicts
 
 OUTCOMES: Final = {
     "unit": "str",
@@ -42,7 +42,7 @@ OUTCOMES: Final = {
     "signed_in": "bool",
     "asked_s": "float64",
     "joined": "bool",
-    "lost": "bool",
+    "lost": "boolean",
     "delay_s": "float64",
     "error_s": "float64",
     "requests": "int64",
@@ -71,66 +71,48 @@ _TOKENS: Final = (Operation.JOIN, Operation.GUEST)
 _ASKS: Final = (Operation.INFO, *_TOKENS)
 
 
-def outcomes(observations: pd.DataFrame, timelines: pd.DataFrame) -> pd.DataFrame:
+def outcomes(observations: pd.DataFrame, timelines: pd.DataFrame, *, patience_s: float = 0.0) -> pd.DataFrame:
     """One row per join that came to a verdict about a nest of known origin, with the columns of OUTCOMES.
 
     `observations` as Store.frame gives them, `timelines` made of the same. asked_s: age at the join's first request.
     delay_s and error_s, half the range that the interval leaves: NaN when not joined. path: requests of the last round
     up to the one that gave the token, from the first that was answered; path_s: how much of the delay they took; 0 and
-    NaN when not joined. All on the clock of the vantage: meant for one vantage, the host's own.
+    NaN when not joined. All on the clock of the vantage: meant for one vantage, the host's own. patience_s: as `joins`
+    takes it; beside what replay predicted, its simulation.PATIENCE_S.
     """
-    found = _verdicts(observations).merge(_requests(observations), on="group", how="left")
-    found["sent_at"] = found["asked_at"].where(found["asked_at"].notna(), found["sent_at"]).astype("int64")
-    parts = [_placed(found[found["signed_in"] == way], joinable(timelines, signed_in=way)) for way in (True, False)]
-    made = _scored(pd.concat(parts, ignore_index=True))
-    return made.sort_values(["unit", "vantage", "policy", "asked_s"], ignore_index=True)
-
-
-def _ended(observations: pd.DataFrame) -> pd.Series:
-    """Which rows are verdicts of joins."""
-    ends = observations["source"].isin([Source.JOIN]) & observations["operation"].isin([Operation.VERDICT])
-    return ends & observations["received_at"].notna() & ~observations["failure"].isin([Failure.INTENT])
-
-
-def _verdicts(observations: pd.DataFrame) -> pd.DataFrame:
-    rows = observations[_ended(observations)]
-    facts = [facts_of(text) for text in rows["detail"]]
-    return pd.DataFrame(
-        {
-            "unit": rows["trace_id"].where(rows["trace_id"] != "", rows["nest"]).to_numpy(str),
-            "vantage": rows["vantage"].to_numpy(str),
-            "group": rows["attempt_group"].to_numpy(str),
-            "signed_in": (rows["role"] == Role.JOINER).to_numpy(bool),
-            "sent_at": rows["sent_at"].to_numpy("int64"),
-            "policy": [str(one.get("policy", "")) for one in facts],
-            "joined": [str(one.get("verdict")) in JOINED for one in facts],
-            "requests": [made if type(made := one.get("requests")) is int else 0 for one in facts],
-        }
+    made = joins(observations, timelines, patience_s=patience_s)
+    found = made.merge(_requests(observations), on=["run_id", "attempt_group"], how="left")
+    found = found.assign(
+        unit=found["trace_id"].where(found["trace_id"] != "", found["nest"]),
+        signed_in=found["role"] == Role.JOINER,
+        sent_at=found["asked_at"].fillna(found["arrived_at"].astype("int64")).astype("int64"),
     )
+    parts = [_placed(found[found["signed_in"] == way], joinable(timelines, signed_in=way)) for way in (True, False)]
+    scored = _scored(pd.concat(parts, ignore_index=True))
+    return scored.sort_values(["unit", "vantage", "policy", "asked_s"], ignore_index=True)
 
 
 def span(observations: pd.DataFrame) -> tuple[str, ...]:
     """When the first join that came to a verdict began and when the last one ended: ISO 8601, UTC; () for none."""
-    rows = observations[_ended(observations)]
+    rows = observations[verdicts(observations)]
     ends = pd.to_datetime([int(rows["sent_at"].min()), int(rows["received_at"].max())]) if len(rows) else ()
     return tuple(f"{at:%Y-%m-%dT%H:%M:%SZ}" for at in ends)
 
 
 def _requests(observations: pd.DataFrame) -> pd.DataFrame:
-    """Per attempt group: asked_at, when its first API request was sent; and, in seconds after that, NaN where no token
-    came: token_s, when the last one came, round_s, when the first answered request of its round was sent; path:
-    requests between."""
+    """Per run and attempt group: asked_at, when its first API request was sent; and, in seconds after that, NaN where
+    no token came: token_s, when the last one came, round_s, when the first answered request of its round was sent;
+    path: requests between."""
     asked = observations["source"].isin([Source.API]) & observations["operation"].isin(_ASKS)
     asked &= observations["role"].isin([Role.JOINER, Role.GUEST]) & observations["received_at"].notna()
     rows = observations[asked]
     proven = rows["outcome"].isin([Outcome.VISIBLE, Outcome.ABSENT])
     rows = rows.assign(proven=proven, given=rows["operation"].isin(_TOKENS) & rows["outcome"].isin([Outcome.VISIBLE]))
-    groups = rows.sort_values("sent_at", kind="stable").groupby("attempt_group", sort=False)
-    found = [(name, *_path(part)) for name, part in groups]
-    table = pd.DataFrame(found, columns=["group", "asked_at", "round_s", "token_s", "path"])
-    return table.astype(
-        {"group": "str", "asked_at": "Int64", "round_s": "float64", "token_s": "float64", "path": "float64"}
-    )
+    groups = rows.sort_values("sent_at", kind="stable").groupby(["run_id", "attempt_group"], sort=False)
+    found = [(*key, *_path(part)) for key, part in groups]
+    kinds = {"run_id": "str", "attempt_group": "str", "asked_at": "Int64"}
+    kinds |= dict.fromkeys(("round_s", "token_s", "path"), "float64")
+    return pd.DataFrame(found, columns=list(kinds)).astype(kinds)
 
 
 def _path(part: pd.DataFrame) -> tuple[int, float, float, int]:
@@ -147,7 +129,7 @@ def _path(part: pd.DataFrame) -> tuple[int, float, float, int]:
 
 def _placed(found: pd.DataFrame, delays: pd.DataFrame) -> pd.DataFrame:
     """Each join beside its nest's interval; those without an origin go."""
-    wanted = ["unit", "vantage", "lower_s", "upper_s", "gone_lower_s", "origin_at"]
+    wanted = ["unit", "vantage", "lower_s", "upper_s", "origin_at"]
     return found.merge(delays[wanted], on=["unit", "vantage"])
 
 
@@ -160,11 +142,9 @@ def _scored(rows: pd.DataFrame) -> pd.DataFrame:
     lower = np.maximum(np.minimum(rows["lower_s"], upper), _EVER)
     latest, earliest = np.maximum(upper, asked), np.maximum(lower, asked)
     since = np.maximum((lower + upper) / 2.0, asked)
-    gone = rows["gone_lower_s"].fillna(math.inf).to_numpy(np.float64)
     made = {
         "asked_s": asked,
         "joined": joined,
-        "lost": ~joined & np.isfinite(since) & (gone > since),
         "delay_s": np.where(joined, token - since, math.nan),
         "error_s": np.where(joined, (latest - earliest) / 2.0, math.nan),
         "path_s": np.where(joined, token - np.maximum(asked + rows["round_s"].to_numpy(np.float64), since), math.nan),
@@ -176,12 +156,13 @@ def _scored(rows: pd.DataFrame) -> pd.DataFrame:
 def realised(joins: pd.DataFrame) -> dict[str, tuple[float, float, int]]:
     """METRICS of some rows of `outcomes`: (value, error, of so many joins). NaN where there are none.
 
-    error: by how much the value may be off because instants are known as intervals.
+    error: by how much the value may be off because instants are known as intervals. lost_share: of the joins of which
+    it is known.
     """
-    n, got_in = len(joins), int(joins["joined"].sum())
+    n, got_in, lost = len(joins), int(joins["joined"].sum()), joins["lost"].dropna().astype("float64")
     return {
         "joined_share": (float(joins["joined"].mean()), 0.0, n),
-        "lost_share": (float(joins["lost"].mean()), 0.0, n),
+        "lost_share": (float(lost.mean()), 0.0, len(lost)),
         "mean_delay_s": (float(joins["delay_s"].mean()), float(joins["error_s"].mean()), got_in),
         "requests_per_join": (float(joins["requests"].mean()), 0.0, n),
     }

@@ -21,7 +21,8 @@ import numpy as np
 import pandas as pd
 from numpy.typing import ArrayLike, NDArray
 
-from nestobs.estimate.npmle import LEVEL, DataError, Number, block_counts, percentile
+from nestobs.estimate.npmle import DataError, Number, block_counts, percentile
+from nestobs.estimate.proportion import LEVEL
 from nestobs.join.policy import MANUAL_RETRY, Policy, named_policy
 from nestobs.observation.arrays import Floats
 from nestobs.timeline.delays import joinable

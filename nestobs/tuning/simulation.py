@@ -44,11 +44,15 @@ from nestobs.observation.duration import SECOND_NS
 from nestobs.observation.nest import Nest
 from nestobs.observation.schema import Outcome
 from nestobs.timeline.failures import Failures
+from nestobs.timeline.seats import are_lost
 from nestobs.tuning.costs import Prices
 from nestobs.tuning.network import CHANCES, Network
 
 SHAPES: Final = 4
 """A policy with jitter is driven so many times from each arrival."""
+
+PATIENCE_S: Final = math.inf
+"""The longest that is compared: tuning weighs every give-up age, and regret is to somebody who waits until it comes."""
 
 STRATIFIED: Final = 16
 """For so many first requests of the courses, the shares that fail are those that were asked for, as near as can be."""
@@ -223,9 +227,9 @@ def answer(step: Step, at: int, *, there: bool) -> Reply:
 class Scores:
     """What came of each row: shape (m, n), m imputations or bounds, means over the row's joiners.
 
-    joined; lost: it was there to be joined at or after the arrival, and was not. delay: seconds from when it could be
-    joined (or the arrival, if later) to the token, 0 when not joined, so that delay / joined is the mean of those who
-    joined. requests: API requests. vain: seconds waited by those who did not join. delay_squared, requests_squared:
+    joined; lost: as timeline/seats.py defines it, under a patience of `PATIENCE_S`. delay: seconds from when it could
+    be joined (or the arrival, if later) to the token, 0 when not joined, so that delay / joined is the mean of those
+    who joined. requests: API requests. vain: seconds waited by those who did not join. delay_squared, requests_squared:
     the means of their squares, for the spread between joiners.
     """
 
@@ -317,10 +321,9 @@ def _one(way: Course, at: Floats, own: Floats, gone: Floats) -> Floats:
     at = at if way.falls_back else own
     attempts = len(way.asked)
     if not attempts:
-        there = (at < _INF) & (gone > np.maximum(at, way.arrival_s))
         idle = np.zeros(len(at))
-        asked = idle + way.total
-        return np.stack([idle, there.astype(np.float64), idle, asked, idle + way.ended - way.arrival_s, idle, asked**2])
+        lost, asked = _lost(idle > 0, way, at, gone), idle + way.total
+        return np.stack([idle, lost, idle, asked, idle + way.ended - way.arrival_s, idle, asked**2])
     seats = way.seats
     index = np.searchsorted(way.asked, at) if seats is None else seats.first(way.asked, at, own)
     reached = index < attempts
@@ -330,9 +333,13 @@ def _one(way: Course, at: Floats, own: Floats, gone: Floats) -> Floats:
     granted = reached & (way.asked[index] + later < gone)
     joined = granted if seats is None else granted & seats.taken[index]
     since = np.maximum(at, way.arrival_s)
-    lost = ~joined & (since < _INF) & (gone > since)
     delay = np.where(joined, way.answered[index] + later - np.where(joined, since, 0.0), 0.0)
     requests = np.where(granted, way.requests[index] + as_guest, way.total)
     ended = way.ended if seats is None else np.where(granted, seats.known[index], way.ended)
     vain = np.where(joined, 0.0, ended - way.arrival_s)
-    return np.stack([joined, lost, delay, requests, vain, delay**2, requests**2])
+    return np.stack([joined, _lost(joined, way, at, gone), delay, requests, vain, delay**2, requests**2])
+
+
+def _lost(joined: Flags, way: Course, at: Floats, gone: Floats) -> Floats:
+    """1.0 where a joiner is lost; the instant at which the nest became joinable is known, so both its ends are that."""
+    return are_lost(joined, way.arrival_s, way.arrival_s + PATIENCE_S, at, at, gone).astype(np.float64)

@@ -29,7 +29,8 @@ from numpy.typing import ArrayLike
 from scipy import special
 
 from nestobs.estimate.law import SURELY, Law, LawError, survival
-from nestobs.estimate.npmle import LEVEL, DelayLaw, Resampled
+from nestobs.estimate.npmle import DelayLaw, Resampled
+from nestobs.estimate.proportion import LEVEL
 from nestobs.observation.arrays import Floats
 
 Clock = Literal["joiner", "date"]

@@ -312,7 +312,7 @@ def test_doubt_is_hatched_between_what_is_sure_and_what_is_possible() -> None:
     assert bars_of(figure, "surely") == [(0.0, 0.2)]
     assert bars_of(figure, "possibly") == [(0.2, 0.5)]
     ends = next(trace for trace in figure.data if trace.name == "95 %")
-    assert list(ends.x)[:2] == [share(2, 10).lower, share(5, 10).upper]
+    assert list(ends.x)[:2] == [*share(2, 10, 5).by_chance_and_doubt()]
 
 
 def bars_of(figure: go.Figure, name: str) -> list[tuple[float, float]]:

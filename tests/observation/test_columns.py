@@ -9,15 +9,17 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from nestobs.estimate import comparison as changes
+from nestobs.estimate.dependence import design_effect
 from nestobs.observation.arrays import BELOW, NONE, count_of, greatest_at, least_at
 from nestobs.observation.columns import codes_of, equals, instants_of, paired, ranked, units_of
 from nestobs.observation.schema import COLUMNS
 from nestobs.observation.window import Window
 from nestobs.store.reader import Store
 from nestobs.timeline import uptime
-from nestobs.timeline.incident import _place, ranking
 from nestobs.timeline.intervals import timelines
 from nestobs.timeline.joins import joins, open_intents
+from nestobs.timeline.layers import order_of
+from nestobs.timeline.ranking import ranking
 from worlds.full_nests import DAY, all_rows, store_of
 
 TEXTS = st.lists(st.none() | st.sampled_from(["", "b", "a", "é", "B", "a b"]), max_size=30)
@@ -104,7 +106,7 @@ def test_categories_in_whatever_order_of_rows_change_nothing(store, seed):
     for room, layer in zip(worst["room"], worst["last_layer"], strict=True):  # polled at one instant: the last to pass
         first = came[came["room"] == room].groupby("layer")["upper_at"].min()
         latest = first[first == first.max()].index
-        assert layer == (max(latest, key=lambda name: (_place(name), name)) if len(latest) else "")
+        assert layer == (max(latest, key=lambda name: (order_of(name), name)) if len(latest) else "")
     told, again = joins(text, lines), joins(encoded, lines)
     key = ["arrived_at", "trace_id", "vantage", "role"]
     pd.testing.assert_frame_equal(told.sort_values(key, ignore_index=True), again.sort_values(key, ignore_index=True))
@@ -115,6 +117,4 @@ def test_categories_in_whatever_order_of_rows_change_nothing(store, seed):
     for name, (hit, block) in shares.items():
         theirs, their_block = others[name]
         assert (hit.sum(), len(hit)) == (theirs.sum(), len(theirs))
-        assert changes.design_effect(hit, block) == pytest.approx(
-            changes.design_effect(theirs, their_block), nan_ok=True
-        )
+        assert design_effect(hit, block) == pytest.approx(design_effect(theirs, their_block), nan_ok=True)

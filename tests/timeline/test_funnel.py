@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 from typing import Any
 
-import numpy as np
 import pandas as pd
 import pytest
 
@@ -13,7 +12,7 @@ from nestobs.observation.duration import SECOND_NS
 from nestobs.observation.schema import COLUMNS, Failure, Observation, Operation, Outcome, Role, Source, as_row
 from nestobs.timeline import funnel as worth
 from nestobs.timeline.intervals import timelines
-from nestobs.timeline.joins import SETTLED_S, joins
+from nestobs.timeline.joins import joins
 from worlds.story import NOON, Story
 
 
@@ -58,7 +57,7 @@ def test_a_join_that_is_let_in_at_once_was_saved_by_nothing() -> None:
     made.ended("a", "authenticated", 5.0)
     one = table(made).loc["a"]
     assert (one["rounds"], one["token"], one["signalled"], one["media_tried"]) == (1, True, True, False)
-    assert (one["by_fallback"], one["by_retry"], one["first_round"], one["had"]) == (False, False, "granted", True)
+    assert (one["by_fallback"], one["by_retry"], one["first_round"], one["lost"]) == (False, False, "granted", False)
 
 
 def test_a_guest_token_after_a_404_of_its_own_is_fallback() -> None:
@@ -146,36 +145,20 @@ def test_who_is_not_in_the_room_has_no_times() -> None:
     assert math.isnan(table(made).loc["a", "total_s"])
 
 
-def test_lost_is_who_could_have_been_had() -> None:
+def test_the_fate_of_a_join_is_what_is_known_of_its_seat() -> None:
     made = Joins("room")
-    made.missed("lost", Operation.GUEST, 1, 5.0)
-    made.ended("lost", "gone", 5.0, role=Role.GUEST)
-    made.asked("", Operation.GUEST, 1, 20.0)  # a poll of the same vantage
-    made.missed("other", Operation.GUEST, 1, 6.0, vantage="Computer B")
-    made.ended("other", "gone", 6.0, role=Role.GUEST, vantage="Computer B")
-    made.missed("never", Operation.GUEST, 1, 7.0, vantage="Computer C")
-    made.ended("never", "gone", 7.0, role=Role.GUEST, vantage="Computer C")
-    made.missed("", Operation.GUEST, 1, 7.0 + SETTLED_S, vantage="Computer C")
+    made.asked("in", Operation.GUEST, 1, 4.0, vantage="Computer A")
+    made.ended("in", "guest", 4.0, role=Role.GUEST)
+    made.missed("lost", Operation.GUEST, 1, 5.0, vantage="Computer B")
+    made.ended("lost", "gone", 5.0, role=Role.GUEST, vantage="Computer B")  # it ends at 7 s
+    made.asked("", Operation.GUEST, 1, 8.0, vantage="Computer B")  # a poll of the same vantage
+    made.ended("other", "gone", 6.0, role=Role.GUEST, vantage="Computer C")  # nothing was asked there
+    made.missed("never", Operation.GUEST, 1, 7.0, vantage="Computer D")
+    made.ended("never", "gone", 7.0, role=Role.GUEST, vantage="Computer D")
     found = table(made)
-    assert found.loc["lost", "had"] is np.True_ or found.loc["lost", "had"] is True
-    assert found.loc["other", "had"] is pd.NA  # watching ended too soon
-    assert not found.loc["never", "had"]
     assert dict(zip(found.index, worth.fates(found), strict=True)) == {
-        "lost": "lost", "other": "unclear", "never": "not_had",
+        "in": "joined", "lost": "lost", "other": "unclear", "never": "not_had",
     }  # fmt: skip
-
-
-def test_a_token_for_the_signed_in_is_none_for_a_guest() -> None:
-    made = Joins("room")
-    made.missed("guest", Operation.GUEST, 1, 5.0)
-    made.ended("guest", "gone", 5.0, role=Role.GUEST)
-    made.missed("user", Operation.JOIN, 1, 5.0)
-    made.ended("user", "gone", 5.0)
-    made.asked("", Operation.JOIN, 1, 20.0)
-    made.missed("", Operation.GUEST, 1, 5.0 + SETTLED_S)
-    found = table(made)
-    assert not found.loc["guest", "had"]
-    assert found.loc["user", "had"]
 
 
 def test_a_spent_budget_is_our_own_fault_and_no_lost_join() -> None:
@@ -188,7 +171,7 @@ def test_a_spent_budget_is_our_own_fault_and_no_lost_join() -> None:
     made.asked("", Operation.GUEST, 1, 20.0)
     found = table(made)
     assert found.loc["a", "own_fault"]
-    assert not worth.lost(found).any()
+    assert found["lost"].isna().all()
     assert list(worth.fates(found)) == ["unclear"]
 
 

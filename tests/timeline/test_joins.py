@@ -212,6 +212,107 @@ def test_the_age_is_the_same_on_whichever_clock_the_joiner_was() -> None:
     assert judged(*rows)["arrival_age_s"].iloc[0] == pytest.approx(5.0)
 
 
+# lost
+
+
+def joining(arrived: float, *, group: str = "g", ended: float | None = None, **more: Any) -> Observation:
+    """A join that ended without a seat, 2.5 s after its arrival."""
+    row = verdict(STARTING, arrived, attempt_group=group, **more)
+    return row if ended is None else replace(row, received_at=at(ended))
+
+
+def own(sent: float, outcome: Outcome = Outcome.ABSENT, group: str = "g", **more: Any) -> Observation:
+    """A guest's request of a join itself."""
+    return api(Operation.GUEST, outcome, sent, attempt_group=group, **more)
+
+
+def lost(*rows: Observation) -> dict[str, bool | None]:
+    """By attempt group, None for NA."""
+    found = judged(*rows)
+    return {group: None if told is pd.NA else bool(told)
+            for group, told in zip(found["attempt_group"], found["lost"], strict=True)}  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("seen", "was"),
+    [
+        pytest.param([token(8.0)], True, id="it came at 6.5 s, the middle of 5 and 8, and the join ended at 7.5 s"),
+        pytest.param([token(10.1)], False, id="it came at 7.55 s, the middle of 5 and 10.1, when the join had ended"),
+        pytest.param([absent(6.0), token(9.2)], False, id="a later proof of absence moves the middle to 7.6 s"),
+        pytest.param([token(1.0)], True, id="it was there before the arrival"),
+        pytest.param([token(1.0), absent(2.0), absent(3.0)], False, id="it had gone for good before the arrival"),
+        pytest.param([absent(30.0)], False, id="it never came"),
+        pytest.param([], False, id="it was not there when asked for the last time"),
+    ],
+)
+def test_lost_is_without_a_seat_though_one_could_be_had_while_there(seen: list[Observation], was: bool) -> None:
+    rows = [] if any(row.outcome is Outcome.VISIBLE and row.sent_at < at(5.0) for row in seen) else [own(5.0)]
+    assert lost(joining(5.0), *rows, *seen) == {"g": was}
+
+
+def test_who_has_a_seat_has_not_lost_it() -> None:
+    assert lost(joining(5.0, verdict="guest", role=Role.GUEST)) == {"g": False}  # whatever is known of the nest
+    assert lost(joining(5.0, verdict="guest"), token(1.0)) == {"g": False}
+
+
+def test_what_cannot_be_known_is_not_lost_and_not_counted() -> None:
+    assert lost(joining(5.0)) == {"g": None}  # nothing was asked
+    timed_out = {"failure": Failure.TIMEOUT, "reason": "no answer in 2 s"}
+    assert lost(joining(5.0), absent(4.0), own(5.5, Outcome.UNKNOWN, **timed_out)) == {"g": None}
+    assert lost(joining(5.0), absent(6.0), own(5.5, Outcome.UNKNOWN, **timed_out)) == {"g": False}
+    spent = {"outcome": Outcome.PROBE_ERROR, "failure": Failure.BUDGET, "reason": "our own request budget is spent"}
+    assert lost(replace(joining(5.0), **spent), token(1.0)) == {"g": None}
+    observations = frame([joining(5.0), token(1.0)])  # of a nest whose origin nobody saw
+    assert joins(observations, timelines(observations))["lost"].isna().all()
+
+
+def test_only_the_ways_open_to_a_joiner_give_a_seat() -> None:
+    rows = [token(1.0, way=Operation.JOIN), own(5.0)]
+    assert lost(joining(5.0, role=Role.GUEST), *rows) == {"g": False}
+    assert lost(joining(5.0), *rows) == {"g": True}
+    refused = replace(absent(5.5), source=Source.LIVEKIT, operation=Operation.SIGNAL, target="wss://livekit.example")
+    unusable = own(5.0, Outcome.VISIBLE)  # a token that LiveKit let nobody in with
+    assert lost(joining(5.0), unusable, refused) == {"g": False}
+
+
+def test_what_another_place_saw_is_not_what_could_be_had_here() -> None:
+    assert lost(joining(5.0), own(5.0), replace(token(5.5), vantage="there")) == {"g": False}
+
+
+def test_at_one_arrival_all_are_as_patient_as_the_most_patient() -> None:
+    """It comes at 11 s, by the middle: the one who left at once lost what the other would have had at 12 s."""
+    rows = [joining(5.0, group="brief", ended=5.1), own(5.0, group="brief"), own(10.0, group="long"), token(11.99)]
+    assert lost(*rows, joining(5.3, group="long", ended=13.0)) == {"brief": True, "long": True}
+    assert lost(*rows, joining(5.3, group="long", ended=10.1)) == {"brief": False, "long": False}
+    later = joining(6.0, group="long", ended=13.0)  # another arrival
+    assert lost(*rows, later) == {"brief": False, "long": True}
+    elsewhere = replace(joining(5.3, group="long", ended=13.0), run_id="other")
+    assert lost(*rows, elsewhere) == {"brief": False, "long": True}
+
+
+def test_beside_others_who_would_stay_a_joiner_is_as_patient_as_they() -> None:
+    observations = frame([made(), joining(5.0), own(5.0), token(59.0)])  # by the middle it comes at 32 s
+    for patience_s, was in ((0.0, False), (26.9, False), (27.1, True), (float("inf"), True)):
+        assert joins(observations, timelines(observations), patience_s=patience_s)["lost"].tolist() == [was]
+
+
+def test_a_join_written_twice_is_one_row() -> None:
+    first = joining(5.0)
+    again = replace(first, observation_id="again", received_at=at(9.0))
+    assert len(judged(intent(first), first, again, own(5.0))) == 1
+    assert len(judged(first, replace(again, run_id="other"))) == 2  # another run's may be called the same
+    assert len(judged(*(replace(joining(5.0 + n), attempt_group="", observation_id=str(n)) for n in range(3)))) == 3
+
+
+def test_of_a_nest_called_as_a_trace_nothing_is_known() -> None:
+    named = {"trace_id": "", "nest": "trace"}
+    rows = [replace(made(), observation_id="other", **named), absent(5.0), replace(absent(5.0), **named)]
+    assert lost(joining(5.0), *rows) == {"g": None}
+
+
+# rows
+
+
 def test_rows_come_by_arrival() -> None:
     found = judged(verdict(GONE, 9.0), verdict(GONE, 3.0), verdict(GONE, 6.0), absent(1.0))
     assert list(found["arrival_age_s"].round()) == [3, 6, 9]
@@ -223,8 +324,13 @@ def test_every_kind_is_listed_once() -> None:
 
 def test_numbers_that_are_none_are_passed_over_and_a_nest_may_be_called_as_a_trace() -> None:
     odd = [
-        verdict(STARTING, 1.0, detail=f'{{"verdict": "gone", "requests": {number}, "elapsed_s": {number}}}')
-        for number in ("NaN", "Infinity", "-Infinity", "1" + "0" * 400, "1e300", '"3"', "null")
+        verdict(
+            STARTING,
+            1.0,
+            detail=f'{{"verdict": "gone", "requests": {number}, "elapsed_s": {number}}}',
+            attempt_group=f"group-{place}",
+        )
+        for place, number in enumerate(("NaN", "Infinity", "-Infinity", "1" + "0" * 400, "1e300", '"3"', "null"))
     ]
     named = [verdict(STARTING, 2.0, trace_id="", nest="trace"), api(Operation.JOIN, Outcome.VISIBLE, 3.0)]
     rows = frame([made(), *odd, *named])

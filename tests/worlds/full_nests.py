@@ -7,15 +7,15 @@ come late, some never; requests fail now and then. The names of everything are a
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from nestobs.join.decision import GONE, LOADING, RELEASED_FAILED, STARTING
-from nestobs.observation.detail import detail
+from nestobs.observation.detail import detail, facts_of
 from nestobs.observation.duration import SECOND_NS
 from nestobs.observation.schema import Failure, FailureLayer, Observation, Operation, Outcome, Role, Source
 from nestobs.store.reader import Store
@@ -83,6 +83,23 @@ def rows_of_days(count: int, days: int) -> Iterator[Observation]:
     """The same on each of so many days, `DAY` the last of them."""
     for day in range(days):
         yield from all_rows(count, start=NOON - (days - 1 - day) * 86_400 * SECOND_NS, first=day * count)
+
+
+def let_down(rows: Iterable[Observation], every: int = 5) -> Iterator[Observation]:
+    """The same, but each so many-th join has its connection to LiveKit reset, so that it gets a token and no seat."""
+    groups: dict[str, int] = {}
+    broken = {"outcome": Outcome.UNKNOWN, "failure": Failure.RESET, "failure_layer": FailureLayer.SIGNAL}
+    broken |= {"reason": "the connection was reset"}
+    for row in rows:
+        group = row.attempt_group
+        is_let_down = group.startswith("join-") and groups.setdefault(group, len(groups)) % every == 0
+        if is_let_down and row.operation is Operation.SIGNAL:
+            yield replace(row, **broken)
+        elif is_let_down and row.operation is Operation.VERDICT:
+            facts = facts_of(row.detail) | {"verdict": "livekit_unreachable"}
+            yield replace(row, **broken, detail=detail(**facts))
+        else:
+            yield row
 
 
 def store_of(directory: Path, rows: Iterator[Observation] | Sequence[Observation]) -> str:

@@ -17,7 +17,7 @@ from nestobs.errors import NestobsError, UsageError
 from nestobs.reports.publishing.execute import notebook
 from nestobs.reports.publishing.parameters import check
 from nestobs.store.reader import Store
-from nestobs.timeline.incident import RANKED_BY, ranking
+from nestobs.timeline.ranking import RANKED_BY, ranking
 
 
 def open_copy(name: str, out: Path, parameters: Mapping[str, object]) -> bool:
