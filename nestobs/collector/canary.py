@@ -207,7 +207,7 @@ class _Crew:
         interrupted = False
         try:
             await self.perform()
-            if count := sum(entry.run_id == report.run_id for entry in store.ledger()):
+            if count := len(cleanup.of_run(store, report.run_id)):
                 self.progress("settling", {"said": f"looking up {count} rooms and events that no answer settled"})
             report.left = await cleanup.settle(host, self.writer, keyring, store, report.run_id, traces=self.traces)
         except asyncio.CancelledError:
@@ -215,7 +215,7 @@ class _Crew:
             raise
         finally:
             await asyncio.gather(*self.deeds.entering, return_exceptions=True)  # an entry on its way keeps the key
-            mine = [entry for entry in store.ledger() if entry.run_id == report.run_id]
+            mine = cleanup.of_run(store, report.run_id)
             if not mine:
                 keyring.forget(key_ref)
             if interrupted and self.writer.failed is None:

@@ -137,10 +137,10 @@ async def settle(
     """
     clock, pause_s = station.clock, PAUSE_S
     cleaner = _Cleaner(station, writer, keyring, traces)
-    unanswered = [entry.opened_at for entry in _of_run(store, run_id) if entry.kind == "room" and not entry.room]
+    unanswered = [entry.opened_at for entry in of_run(store, run_id) if entry.kind == "room" and not entry.room]
     await clock.until(max(unanswered, default=0) + round(GRACE_S * SECOND_NS))
     end = clock.now() + round(SETTLE_S * SECOND_NS)
-    while mine := _of_run(store, run_id):
+    while mine := of_run(store, run_id):
         cleaner.others |= {entry.room for entry in store.ledger(open_only=False) if entry.room}
         cleaned = await cleaner.undo(mine)
         if not cleaned.unsettled or clock.now() >= end:
@@ -150,7 +150,8 @@ async def settle(
     return []
 
 
-def _of_run(store: Store, run_id: str) -> list[Entry]:
+def of_run(store: Store, run_id: str) -> list[Entry]:
+    """What the ledger holds open of a run."""
     return [entry for entry in store.ledger() if entry.run_id == run_id]
 
 
