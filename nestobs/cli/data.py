@@ -1,13 +1,16 @@
-"""The commands about what was observed: timeline, export."""
+"""The commands about what was observed: timeline, export, store."""
 
 from __future__ import annotations
 
 import argparse
+from dataclasses import asdict
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Final
 
-from nestobs.cli.arguments import Command, check_file, open_store, with_json, with_store
+from nestobs.cli.arguments import Command, add_commands, check_file, open_store, with_json, with_store
 from nestobs.cli.terminal import show, timeline_table
+from nestobs.observation.duration import SECOND_NS
 
 
 def _add_timeline(parser: argparse.ArgumentParser) -> None:
@@ -58,6 +61,80 @@ def _run_export(args: argparse.Namespace) -> int:
     return 0
 
 
+def _add_info(parser: argparse.ArgumentParser) -> None:
+    with_store(parser)
+    with_json(parser)
+
+
+def _run_info(args: argparse.Namespace) -> int:
+    from nestobs.store.inventory import contents
+
+    store = open_store(args)
+    held = contents(store)
+    ends = [datetime.fromtimestamp(at / SECOND_NS, UTC) for at in (held.first_at, held.last_at) if at is not None]
+    lines = [
+        f"{store.directory}: {held.rows} observations, {held.size / 1e6:.1f} MB",
+        *([f"sent from {ends[0]:%Y-%m-%d %H:%M:%S} to {ends[1]:%Y-%m-%d %H:%M:%S} UTC"] if ends else []),
+        f"sealed: {held.rows - held.unsealed} in {held.files} files; in the journal: {held.unsealed}",
+        *([f"lost: {held.lost}, in files set aside (`nestobs store verify` names them)"] if held.lost else []),
+        *([f"open in the ledger: {held.open_entries}"] if held.open_entries else []),
+    ]
+    first, last = (end.isoformat() for end in ends) if ends else (None, None)
+    show(args, asdict(held) | {"store": str(store.directory), "first_at": first, "last_at": last}, lines)
+    return 0
+
+
+def _add_seal(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--all", action="store_true", help="what there is of today, too, as before a large report")
+    with_store(parser)
+    with_json(parser)
+
+
+def _run_seal(args: argparse.Namespace) -> int:
+    from nestobs.sources.clock import Clock
+
+    store = open_store(args)
+    made = store.seal(before=2**63 - 1 if args.all else Clock().now())
+    lines = [f"sealed: {path}" for path in made] or ["nothing to seal: no day is over that is not sealed"]
+    show(args, {"sealed": [str(path) for path in made]}, lines)
+    return 0
+
+
+def _add_verify(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--set-aside",
+        action="store_true",
+        help="go on without damaged and missing files, and with those set aside that are whole again",
+    )
+    with_store(parser)
+    with_json(parser)
+
+
+def _run_verify(args: argparse.Namespace) -> int:
+    from nestobs.store.inventory import set_aside, verify
+
+    store = open_store(args)
+    found = verify(store)
+    aside, back = [one.file for one in found if one.wrong and one.lost] if args.set_aside else [], []
+    if args.set_aside:
+        with store.writer() as writer:
+            back = set_aside(store, writer, aside)
+        found = verify(store)
+    wrong = any(one.wrong for one in found)
+    lines = [f"{'BAD ' if one.wrong else 'note'}  {one.file}: {one.said}" for one in found]
+    lines += [f"set aside: {name}" for name in aside] + [f"counts again: {name}" for name in back]
+    last = "not whole: bring back what is damaged from a copy, or go on without it by --set-aside" if wrong else "whole"
+    data = {"whole": not wrong, "findings": [asdict(one) for one in found], "set_aside": aside, "back": back}
+    show(args, data, [*lines, f"{store.directory} is {last}"])
+    return 1 if wrong else 0
+
+
+_STORE_COMMANDS: Final = (
+    Command("info", "Say what a store holds: rows, days, sealed or not, lost.", _add_info, _run_info),
+    Command("seal", "Move days that are over to Parquet; a writer does so by itself.", _add_seal, _run_seal),
+    Command("verify", "Read a whole store and name what is damaged, missing or twice.", _add_verify, _run_verify),
+)
+STORE: Final = Command("store", "Look after a store.", lambda parser: add_commands(parser, _STORE_COMMANDS))
 TIMELINE: Final = Command(
     "timeline", "Show in which interval each layer showed each nest.", _add_timeline, _run_timeline
 )

@@ -55,6 +55,6 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--version", action="version", version=f"nestobs {__version__}")
     add_commands(
         parser,
-        (*observe.COMMANDS, data.TIMELINE, live.COMMAND, data.EXPORT, *tuning.COMMANDS, reports.COMMAND),
+        (*observe.COMMANDS, data.TIMELINE, live.COMMAND, data.EXPORT, data.STORE, *tuning.COMMANDS, reports.COMMAND),
     )
     return parser

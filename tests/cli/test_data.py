@@ -1,4 +1,4 @@
-"""timeline and export: what was observed, by any name of a nest, whole in a file."""
+"""timeline, export and store: what was observed, by any name of a nest, whole in a file; and whether it is whole."""
 
 from __future__ import annotations
 
@@ -10,8 +10,10 @@ import pytest
 import nestobs
 from nestobs.nostr import ROOM_KIND, Address, Keys, write_naddr
 from nestobs.store.reader import Store
+from nestobs.store.sql import DAY
 from nestobs.timeline.intervals import SCHEMA
-from worlds.command_line import is_one_sentence
+from worlds.command_line import GOLDEN, WRITE_GOLDEN, is_one_sentence
+from worlds.stored_rows import NOON, row, rows
 
 # words that are wrong
 
@@ -117,3 +119,75 @@ def test_timelines_are_exported_too(observed, run, home):
 def test_an_export_needs_exactly_one_kind(stored, run):
     assert run("export").code == 2
     assert run("export", "--csv", "a", "--parquet", "b").code == 2
+
+
+# store
+
+
+@pytest.fixture
+def two_days(home):
+    """A store of one sealed row of a day, one of the next, and a newer one in the journal."""
+    store = Store.open(home / "data")
+    with store.writer() as writer:
+        writer.append([row(1), row(2, sent_at=NOON + DAY), row(3, sent_at=NOON + 2 * DAY)])
+    assert len(list((store.directory / "observations").iterdir())) == 2
+    return store
+
+
+@pytest.mark.parametrize("command", ["info", "seal", "verify"])
+def test_help_of_the_store_is_as_written_down(command, monkeypatch, run):
+    monkeypatch.setenv("COLUMNS", "100")
+    said, file = run("store", command, "--help"), GOLDEN / f"help-store-{command}.txt"
+    if WRITE_GOLDEN:
+        file.write_text(said.out, "utf-8")
+    assert (said.code, said.err, said.out) == (0, "", file.read_text("utf-8"))
+
+
+def test_info_says_how_much_there_is_and_of_when(two_days, run):
+    said = run("store", "info", "--store", str(two_days.directory), "--json")
+    assert said.code == 0
+    assert (said.data["rows"], said.data["unsealed"], said.data["files"], said.data["lost"]) == (3, 1, 2, 0)
+    assert said.data["first_at"].startswith("2024-10-04T12:00:00")
+    assert said.data["last_at"].startswith("2024-10-06T12:00:00")
+    said = run("store", "info", "--store", str(two_days.directory))
+    assert "3 observations" in said.out
+    assert "sent from 2024-10-04 12:00:00 to 2024-10-06 12:00:00 UTC" in said.out
+    assert run("store", "info", "--store", str(Store.open("empty").directory), "--json").data["first_at"] is None
+
+
+def test_days_that_are_over_are_sealed_once(two_days, run):
+    words = ("store", "seal", "--store", str(two_days.directory))
+    assert [name[-31:] for name in run(*words, "--json").data["sealed"]] == ["2024-10-06-000000000003.parquet"]
+    said = run(*words)
+    assert (said.code, said.out) == (0, "nothing to seal: no day is over that is not sealed\n")
+
+
+def test_the_rows_of_today_are_sealed_only_when_all_are_asked_for(two_days, run):
+    ahead = rows(4, sent_at=2**62)  # the year 2116: that day is not over
+    with two_days.writer() as writer:
+        writer.append(ahead)
+    words = ("store", "seal", "--store", str(two_days.directory), "--json")
+    assert run(*words).data["sealed"] == []
+    assert len(run(*words, "--all").data["sealed"]) == 1
+    assert run("store", "info", "--store", str(two_days.directory), "--json").data["unsealed"] == 0
+
+
+def test_sealing_beside_a_writer_names_it(two_days, run):
+    with two_days.writer():
+        is_one_sentence(run("store", "seal", "--store", str(two_days.directory)), 5, "is writing to the store")
+
+
+def test_verify_names_what_is_wrong_and_goes_on_without_it(two_days, run):
+    words = ("store", "verify", "--store", str(two_days.directory))
+    assert (run(*words).code, run(*words, "--json").data["whole"]) == (0, True)
+    torn = two_days.directory / "observations" / "2024-10-04-000000000001.parquet"
+    torn.write_bytes(torn.read_bytes()[:-9])
+    is_one_sentence(run("export", "--csv", "x.csv", "--store", str(two_days.directory)), 5, torn.name)
+    said = run(*words)
+    assert said.code == 1
+    assert f"BAD   {torn.name}: it is damaged: 1 rows of 2024-10-04 cannot be read" in said.out
+    said = run(*words, "--set-aside")
+    assert said.code == 0
+    assert f"note  {torn.name}: set aside: 1 rows of 2024-10-04 are lost" in said.out
+    assert run("export", "--csv", "x.csv", "--store", str(two_days.directory)).code == 0
+    assert "lost: 1, in files set aside" in run("store", "info", "--store", str(two_days.directory)).out

@@ -8,6 +8,7 @@ import pytest
 
 from nestobs.errors import ForeignStoreError
 from nestobs.store import sql
+from nestobs.store.inventory import verify
 from nestobs.store.reader import Store
 from nestobs.store.sql import DAY
 from worlds.format_1 import write_format_1
@@ -37,6 +38,7 @@ def test_readers_of_an_older_store_read_all_of_it_and_write_nothing(old):
     assert (store.passed(2), store.passed(3)) == (True, False)
     assert store.newest() == (5, NOON + 5)
     assert [entry.relays for entry in store.ledger()] == [("wss://a", "wss://b")]
+    assert verify(store) == []
     assert {path: path.read_bytes() for path in before} == before
     assert format_of(old) == 1
 
@@ -51,6 +53,7 @@ def test_a_writer_migrates_an_older_store_and_everything_goes_on(old):
     assert [path.name for path in store.seal(before=NOON + DAY)] == ["2024-10-04-000000000006.parquet"]
     assert ids(store) == [*ALL, "id-000000006"]
     assert store.passed(5)
+    assert verify(store) == []
     with sql.reading(old) as connection:
         assert [(file.last_row, bool(file.digest)) for file in sql.sealed_files(connection)] == [(3, False), (6, True)]
 
