@@ -29,7 +29,7 @@ UNREAD: Final = frozenset(
 """Columns of observations that no report of many nests needs: reading them takes as long as all the others."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Observed:
     """rows: observations sent in the window. timelines, joins: of nests made in it. window: None for all there is.
     around: rows sent from `LEAD_S` before it until `FOLLOW_S` after it, of whatever nest.
@@ -69,7 +69,7 @@ def read(store: str, window: str | Window = "") -> Observed:
     if wanted is None:
         rows = opened.frame(columns=names)
         lines = timelines(rows)
-        return Observed(store, None, rows, lines, joins(rows, lines), rows)
+        return Observed(store=store, window=None, rows=rows, timelines=lines, joins=joins(rows, lines), around=rows)
     start, end = wanted.start - LEAD_S * SECOND_NS, wanted.end + FOLLOW_S * SECOND_NS
     around = opened.frame(start=start, end=end, columns=names)
     sent = around["sent_at"].to_numpy(np.int64)
@@ -79,7 +79,14 @@ def read(store: str, window: str | Window = "") -> Observed:
     keeps = [each in known for each in zip(ours["trace_id"], ours["nest"], strict=True)]
     ours = ours[np.array(keeps, dtype=bool)]  # an empty list would choose no columns
     inside = around[(sent >= wanted.start) & (sent < wanted.end)]
-    return Observed(store, wanted, inside.reset_index(drop=True), lines, ours.reset_index(drop=True), around)
+    return Observed(
+        store=store,
+        window=wanted,
+        rows=inside.reset_index(drop=True),
+        timelines=lines,
+        joins=ours.reset_index(drop=True),
+        around=around,
+    )
 
 
 def _made_in(lines: pd.DataFrame, rows: pd.DataFrame, window: Window) -> pd.DataFrame:

@@ -32,7 +32,7 @@ AGES: Final = 240
 MOST_ROWS: Final = 24
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Found:
     """What the page is about. groups: delay laws by what they have in common; watched, stretches: as estimate.agreement
     gives them; when: the window in words."""
@@ -61,9 +61,14 @@ def load(store: str, window: str = "", title: str = "") -> Found:
         "hour": grouped.by_hour(lines),
     }
     rows = agreement.watched(lines)
-    when = collectors.when(observed, collector)
     return Found(
-        title or "When does a nest become visible?", observed, collector, groups, rows, agreement.stretches(rows), when
+        title=title or "When does a nest become visible?",
+        observed=observed,
+        collector=collector,
+        groups=groups,
+        watched=rows,
+        stretches=agreement.stretches(rows),
+        when=collectors.when(observed, collector),
     )
 
 

@@ -100,8 +100,15 @@ def load(
     """
     only = _words(tune_on)
     came = read_proof(proof) if proof else None
-    words = (only, came, title or "What should a client do?", store)
     opened = Store.open(store, create=False)
+    tuned = Tuned(
+        None,
+        only=only,
+        proof=came,
+        title=title or "What should a client do?",
+        store=store,
+        observations=opened.count(),
+    )
     try:
         found = tune(
             opened,
@@ -113,8 +120,8 @@ def load(
             draws=draws,
         )
     except TooLittleDataError as error:
-        return Tuned(None, str(error), *words, observations=opened.count(), lines=timelines(opened.frame()))
-    return Tuned(found, "", *words, observations=opened.count())
+        return replace(tuned, why_not=str(error), lines=timelines(opened.frame()))
+    return replace(tuned, found=found)
 
 
 def ages_in(path: str) -> list[float]:
