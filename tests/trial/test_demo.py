@@ -2,7 +2,9 @@
 
 import json
 import os
+import re
 from collections import Counter
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -128,3 +130,10 @@ async def test_a_mistake_inside_one_of_its_tasks_comes_out_as_itself(tmp_path, m
     monkeypatch.setattr(demo, "run", unreachable)
     with pytest.raises(UnreachableError, match="does not answer"):
         await demo.demo(tmp_path / "demo", nests=7, progress=lambda *_: None)
+
+
+def test_make_writes_nothing_into_the_demos_folder_that_the_next_demo_would_refuse():
+    makefile = (Path(__file__).parents[2] / "Makefile").read_text(encoding="utf-8")
+    used = set(re.findall(r"\bruns/demo/([\w.-]+)", makefile))
+    assert used >= {"store", "summary.json"}
+    assert used <= demo.MADE
