@@ -10,7 +10,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
 import pandas as pd
 
@@ -23,11 +23,12 @@ from nestobs.estimate.difference import Ends
 from nestobs.figures import amount, percent, plain, span
 from nestobs.figures.comparison import difference_words, name_of
 from nestobs.join.policy import MANUAL_RETRY, Policy
+from nestobs.observation.columns import records
 from nestobs.observation.detail import finite
 from nestobs.observation.duration import SECOND_NS
 from nestobs.observation.window import DAY_S, Window
 from nestobs.reports.dataset import FOLLOW_S, LEAD_S
-from nestobs.reports.display import Judged, Result, Section, Table, Text
+from nestobs.reports.display import Judged, Result, Section, Table, Text, many, numbers
 from nestobs.store.reader import Store
 from nestobs.timeline import uptime
 from nestobs.timeline.delays import round_trip_s
@@ -49,7 +50,7 @@ MOST_TUNED: Final = 400
 NEEDED: Final = (
     "run_id", "trace_id", "vantage", "role", "nest", "room", "source", "target", "operation", "attempt_group",
     "planned_at", "sent_at", "received_at", "outcome", "status", "failure", "clock_offset_s", "clock_error_s", "detail",
-)  # fmt: skip
+)  # fmt: skip  # a list of words
 """The columns of observations that are read: the others cost time."""
 
 
@@ -217,13 +218,9 @@ def heading(daily: Daily) -> Text:
 def _about(one: Span, word: str) -> str:
     covered = percent(min(1.0, one.worked_s / one.window.seconds))
     return (
-        f"{word} {one.window.words}, {_many(one.nests, 'nest')} and {_many(len(one.joins), 'join')} were seen; the"
+        f"{word} {one.window.words}, {many(one.nests, 'nest')} and {many(len(one.joins), 'join')} were seen; the"
         f" collector was at work {covered} of the time."
     )
-
-
-def _many(count: int, what: str) -> str:
-    return f"{count:,} {what}{'' if count == 1 else 's'}"
 
 
 def _found(daily: Daily) -> str:
@@ -241,7 +238,7 @@ def _found(daily: Daily) -> str:
 
 
 def _said(one: Change) -> str:
-    (row,) = _records(changes.frame([one]))
+    (row,) = records(changes.frame([one]))
     kind = {"median": "median delay, ", "ninth": "90 % delay, "}.get(one.group, "")
     times = " times as many an hour" if one.group == "count" else ""
     return f"{kind}{_name(one.name)} {difference_words(row).replace('×', '')}{times}"
@@ -273,7 +270,7 @@ def _lacks(now: Span, coverage: float, rules: Rules) -> list[str]:
             f"The collector was at work {percent(coverage)} of the time, less than {percent(rules.least_coverage)}."
         )
     if now.nests < rules.least_nests:
-        said.append(f"{_many(now.nests, 'nest')} seen, fewer than {rules.least_nests}.")
+        said.append(f"{many(now.nests, 'nest')} seen, fewer than {rules.least_nests}.")
     return said
 
 
@@ -346,7 +343,7 @@ def _note(now: Span, past: Span) -> str:
     lines = now.timelines
     unseen = int(lines["right_censored"].sum()) if len(lines) else 0
     return (
-        f"95 % intervals. n = {_many(now.nests, 'nest')} now, {past.nests:,} before; {len(lines):,} intervals now,"
+        f"95 % intervals. n = {many(now.nests, 'nest')} now, {past.nests:,} before; {len(lines):,} intervals now,"
         f" {unseen:,} not seen by the end. {now.window.words}, less {past.window.words}"
     )
 
@@ -354,7 +351,7 @@ def _note(now: Span, past: Span) -> str:
 def changes_table(found: Sequence[Change]) -> Table:
     """A row a comparison, in words."""
     rows = []
-    for one, row in zip(found, _records(changes.frame(found)), strict=True):
+    for one, row in zip(found, records(changes.frame(found)), strict=True):
         rows.append(
             {
                 "what": {"median": "median: ", "ninth": "90 %: "}.get(one.group, "") + _name(one.name),
@@ -365,7 +362,7 @@ def changes_table(found: Sequence[Change]) -> Table:
                 "told from none": "among all" if one.differs and one.remains else "by itself" if one.differs else "no",
             }
         )
-    return Table(pd.DataFrame(rows), style="nestobs-numbers")
+    return numbers(rows)
 
 
 def _ends(group: str, ends: Ends) -> str:
@@ -393,9 +390,9 @@ def budget(daily: Daily) -> Section:
     used, before = (changes.budget_used(one, daily.allowed_window_s) for one in (now, past))
     if used.empty:
         return Section((Text(["No API request was made in this window."]),))
-    earlier = {(row.vantage, row.host): row for row in _records(before)}
+    earlier = {(row.vantage, row.host): row for row in records(before)}
     rows = []
-    for row in _records(used):
+    for row in records(used):
         was = earlier.get((row.vantage, row.host))
         rows.append(
             {
@@ -412,11 +409,7 @@ def budget(daily: Daily) -> Section:
         f"An address may make {daily.allowed} requests in any {daily.allowed_window_s:g} s. Each vantage point is taken"
         " for one address: those behind the same one add up."
     )
-    return Section((Text([words]), Table(pd.DataFrame(rows), style="nestobs-numbers")))
-
-
-def _records(frame: pd.DataFrame) -> list[Any]:
-    return list(frame.itertuples())
+    return Section((Text([words]), numbers(rows)))
 
 
 def percent_above(share: float) -> str:
@@ -438,7 +431,7 @@ def advice(daily: Daily) -> Text:
             found.why,
             _differs(daily.policy, found),
             f"Message threshold {amount(threshold.value)} s ({span(threshold.lower, threshold.upper, unit='s')}),"
-            f" give-up age {found.policy.give_up_age_s:g} s. Tuned on {_many(found.nests, 'nest')}{some}, with {DRAWS}"
+            f" give-up age {found.policy.give_up_age_s:g} s. Tuned on {many(found.nests, 'nest')}{some}, with {DRAWS}"
             " resamples: the tuning notebook takes all and says why.",
         ]
     )
@@ -451,8 +444,3 @@ def _differs(used: Policy, found: Recommendation) -> str:
     if found.policy.message_threshold_s != used.message_threshold_s:
         return f"Only the message threshold differs from {name}."
     return f"This is {name}."
-
-
-__all__ = [
-    "Daily", "Rules", "advice", "budget", "changed", "days", "heading", "load", "result",
-]  # fmt: skip

@@ -23,7 +23,7 @@ from nestobs.figures.time_axis import Collector
 from nestobs.observation.schema import Role
 from nestobs.reports import coverage as collectors
 from nestobs.reports.dataset import Observed, read
-from nestobs.reports.display import Result, Section, Table, Text, drawn
+from nestobs.reports.display import Result, Section, Table, Text, drawn, many, nothing_there, numbers
 from nestobs.timeline import funnel as worth
 from nestobs.timeline.joins import KINDS, open_intents
 
@@ -82,30 +82,24 @@ def heading(found: Found) -> Text:
     """What was measured, in sentences."""
     seen = found.observed
     if seen.empty:
-        where = f" in {seen.window.words}" if seen.window else ""
-        said = f"This store holds no observation{where}, so there is nothing to report. Run a canary or a watch first."
-        return Text([said], heading=found.title)
+        return nothing_there(found.title, f" in {seen.window.words}" if seen.window else "")
     if found.journeys.empty:
-        said = f"Nobody joined: {_many(seen.nests, 'nest')}, {_many(len(seen.rows), 'observation')}. {found.when}"
+        said = f"Nobody joined: {many(seen.nests, 'nest')}, {many(len(seen.rows), 'observation')}. {found.when}"
         return Text([said, *_cut(found), collectors.words(found.collector)], heading=found.title)
     table = found.journeys
     counts = table["verdict"].value_counts()
     ended = ", ".join(f"{counts[kind]} {kind.replace('_', ' ')}" for kind in KINDS if kind in counts.index)
     policies = ", ".join(plain(name, 24) for name in _frequent(table["policy"]))
     about = (
-        f"{_many(len(table), 'join')} of {_many(seen.nests, 'nest')} from"
-        f" {_many(table['vantage'].nunique(), 'vantage point')} under {policies}. {found.when}"
+        f"{many(len(table), 'join')} of {many(seen.nests, 'nest')} from"
+        f" {many(table['vantage'].nunique(), 'vantage point')} under {policies}. {found.when}"
     )
     parts = [about, f"How they ended: {ended}.", _lost_words(found), *_cut(found), collectors.words(found.collector)]
     return Text(parts, heading=found.title)
 
 
-def _many(count: int, what: str) -> str:
-    return f"{count:,} {what}{'' if count == 1 else 's'}"
-
-
 def _cut(found: Found) -> list[str]:
-    return [f"{_many(found.cut_off, 'join')} more came to no verdict: cut off by a crash."] if found.cut_off else []
+    return [f"{many(found.cut_off, 'join')} more came to no verdict: cut off by a crash."] if found.cut_off else []
 
 
 def _lost_words(found: Found) -> str:
@@ -220,14 +214,16 @@ def _saved_table(found: Found) -> Table | Text:
     for (policy, vantage), mine in found.judged.groupby(["policy", "vantage"]):
         joined, lost = int(mine["joined"].sum()), mine["lost"].dropna().astype(bool)
         kept = mine[mine["joined"].to_numpy(dtype=bool)]
-        ways = {name: share(int(kept[column].sum()), joined)
-                for name, column in (("by fallback", "by_fallback"), ("by retry", "by_retry"))}  # fmt: skip
+        ways = {
+            name: share(int(kept[column].sum()), joined)
+            for name, column in (("by fallback", "by_fallback"), ("by retry", "by_retry"))
+        }
         rows.append(
             {"policy": policy, "vantage": vantage, "joins": f"{len(mine):,}", "in the room": f"{joined:,}"}
             | {name: _cell(one) for name, one in ways.items()}
             | {"lost": _cell(share(int(lost.sum()), len(lost))), "of it known": f"{len(lost):,}"}
         )
-    return Table(pd.DataFrame(rows), style="nestobs-numbers") if rows else Text(["Nobody joined."])
+    return numbers(rows) if rows else Text(["Nobody joined."])
 
 
 def _cell(one: Share) -> str:
@@ -260,17 +256,20 @@ def time_spent(found: Found) -> Section:
     parts = sums.assign(n=inside.groupby("vantage").size()).reset_index()
     figure = joining.time_spent(parts, when=found.when)
     rows = [
-        {"vantage": vantage, "part": word, "median, s (95 %)": _quantile(mine[name], 0.5),
-         "90 %, s (95 %)": _quantile(mine[name], 0.9), "n": f"{len(mine):,}"}
+        {
+            "vantage": vantage,
+            "part": word,
+            "median, s (95 %)": _quantile(mine[name], 0.5),
+            "90 %, s (95 %)": _quantile(mine[name], 0.9),
+            "n": f"{len(mine):,}",
+        }
         for vantage, mine in inside.groupby("vantage")
-        for name, word in zip((*worth.PARTS, "total_s"), ("waiting", "requests", "signalling", "media", "all"),
-                              strict=True)
-    ]  # fmt: skip
-    return (
-        Section((drawn(figure), Table(pd.DataFrame(rows), style="nestobs-numbers")))
-        if rows
-        else Section((drawn(figure),))
-    )
+        for name, word in zip(
+            (*worth.PARTS, "total_s"), ("waiting", "requests", "signalling", "media", "all"), strict=True
+        )
+    ]
+    tables = (numbers(rows),) if rows else ()
+    return Section((drawn(figure), *tables))
 
 
 def _quantile(values: pd.Series, p: float) -> str:
@@ -290,13 +289,17 @@ def told(found: Found) -> Section:
         for words, mine in made.groupby(said):
             judged = mine[f"{baseline}_true"].dropna().astype(bool)
             false = share(int((~judged).sum()), len(judged))
-            rows.append({"client": baseline, "it would have said": words, "joiners": f"{len(mine):,}",
-                         "untrue (95 %)": _cell(false), "cannot be told": f"{len(mine) - len(judged):,}"})  # fmt: skip
-    return (
-        Section((drawn(figure), Table(pd.DataFrame(rows), style="nestobs-words")))
-        if rows
-        else Section((drawn(figure),))
-    )
+            rows.append(
+                {
+                    "client": baseline,
+                    "it would have said": words,
+                    "joiners": f"{len(mine):,}",
+                    "untrue (95 %)": _cell(false),
+                    "cannot be told": f"{len(mine) - len(judged):,}",
+                }
+            )
+    tables = (Table(pd.DataFrame(rows), style="nestobs-words"),) if rows else ()
+    return Section((drawn(figure), *tables))
 
 
 def result(found: Found, most_lost: float = 1.0, least_joins: int = LEAST_JOINS) -> Result:
@@ -316,7 +319,7 @@ def result(found: Found, most_lost: float = 1.0, least_joins: int = LEAST_JOINS)
     part = collectors.covered_part(found.observed, found.collector)
     shared: dict[str, Any] = {"coverage": part, "rows": found.observed.counts, "facts": facts}
     if one.n < least_joins:
-        reason = f"Of {_many(one.n, 'join')} it is known whether lost; from {least_joins} on this says something."
+        reason = f"Of {many(one.n, 'join')} it is known whether lost; from {least_joins} on this says something."
         return Result("too little data", [reason], **shared)
     if one.score().lower > most_lost:
         reason = f"Lost: {_said(one)}; at most {percent(most_lost)} is asked for."

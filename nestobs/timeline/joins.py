@@ -23,16 +23,16 @@ last time; or the join ended by a fault of our own (a spent budget).
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import Any, Final, cast
+from typing import Any, Final
 
 import numpy as np
 import pandas as pd
 
 from nestobs.join.decision import GONE, JOINED, LOADING, RELEASED_FAILED, STARTING, Kind
 from nestobs.observation.arrays import BELOW, Flags, Floats, Ints, Texts, count_of, greatest_at
-from nestobs.observation.columns import codes_of, equals, instants_of, paired, ranked, units_of
+from nestobs.observation.columns import codes_of, equals, framed, instants_of, paired, ranked, units_of
 from nestobs.observation.detail import facts_of
 from nestobs.observation.duration import SECOND_NS
 from nestobs.observation.schema import Column, Failure, Operation, Outcome, Role, Source
@@ -75,14 +75,6 @@ SCHEMA: Final[tuple[Column, ...]] = (
 )
 """The columns of `joins`, in order. Types as in timeline.SCHEMA; flag is pandas' nullable boolean."""
 
-_DTYPES: Final = {
-    "text": "str",
-    "int": "int64",
-    "real": "float64",
-    "bool": "bool",
-    "flag": "boolean",
-    "instant": "datetime64[ns, UTC]",
-}
 _MOST: Final = 1e15
 _WAYS: Final = (Operation.JOIN, Operation.GUEST)
 """What gives a token; to a guest the last alone."""
@@ -104,7 +96,7 @@ def joins(
     """
     index = once(observations, np.flatnonzero(verdicts(observations)))
     if not len(index):
-        return _frame({column.name: [] for column in SCHEMA})
+        return framed(SCHEMA, {column.name: [] for column in SCHEMA})
     rows, found = observations.iloc[index], _evidence(observations, timelines, index)
     arrived, ended = (instants_of(rows[name])[0] for name in ("sent_at", "received_at"))
     made: dict[str, Any] = {name: np.asarray(rows[name], dtype=object) for name in _KEPT}
@@ -119,7 +111,7 @@ def joins(
     for one in BASELINES:
         verdict, message = made[f"{one}_verdict"], made[f"{one}_message"]
         made[f"{one}_true"] = _true(verdict, message, arrived, found, round(settled_s * SECOND_NS))
-    return _frame(made).sort_values(["arrived_at", "trace_id"], ignore_index=True, kind="stable")
+    return framed(SCHEMA, made).sort_values(["arrived_at", "trace_id"], ignore_index=True, kind="stable")
 
 
 def open_intents(observations: pd.DataFrame) -> int:
@@ -345,17 +337,6 @@ def _text(value: object) -> str:
 def _number(value: object, otherwise: float) -> float:
     """A number that may be one: none of what JSON's readers make of NaN or of 400 digits."""
     return float(value) if isinstance(value, int | float) and abs(value) < _MOST else otherwise
-
-
-def _frame(values: Mapping[str, Any]) -> pd.DataFrame:
-    """The values under the columns and dtypes of SCHEMA."""
-    made = {}
-    for column in SCHEMA:
-        if column.type == "instant":
-            made[column.name] = pd.Series(np.array(values[column.name], dtype="M8[ns]")).dt.tz_localize("UTC")
-        else:
-            made[column.name] = pd.Series(values[column.name], dtype=cast(Any, _DTYPES[column.type]))
-    return pd.DataFrame(made)
 
 
 KINDS: Final = tuple(kind.value for kind in Kind)
