@@ -14,19 +14,24 @@ from nestobs.observation.duration import SECOND_NS
 
 
 def _add_timeline(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("address", metavar="ADDRESS", nargs="?", help="one nest (default: all)")
+    parser.add_argument(
+        "address",
+        metavar="ADDRESS",
+        nargs="?",
+        help="one nest: naddr, a page's link, 30312:pubkey:d, room id, or how one of these begins (default: all)",
+    )
     with_store(parser)
     with_json(parser)
 
 
 def _run_timeline(args: argparse.Namespace) -> int:
-    from nestobs.observation.nest import read_address
     from nestobs.timeline.intervals import timelines
+    from nestobs.timeline.nests import named
 
     store = open_store(args)
-    wanted = read_address(args.address) if args.address else None
     frame = timelines(store.frame())
-    if wanted is not None:
+    if args.address:
+        wanted = named(args.address, frame)
         same = frame["room"] == wanted if isinstance(wanted, str) else frame["nest"] == str(wanted)
         frame = frame[same]
     if args.json:

@@ -191,7 +191,7 @@ def line(change: Change) -> str:
     was = f"{change.was} -> " if change.was else ""
     said = f": {change.message}" if change.message else ""
     name = change.room or change.nest or "a nest without a name"
-    words = f"{at:%H:%M:%S}.{at.microsecond // 1000:03} {harmless(name, 40)}  {harmless(change.layer, 60)}"
+    words = f"{at:%H:%M:%S}.{at.microsecond // 1000:03} {harmless(name, 400)}  {harmless(change.layer, 60)}"
     where = f"  from {harmless(change.vantage, 24)} at {change.age_s:.1f} s"
     return f"{words}  {was}{change.state}{harmless(why)}{where}{harmless(said, 120)}"
 
@@ -227,21 +227,28 @@ def drawn(view: View, now: int, console: Console) -> RenderableType:
     from rich.table import Table
     from rich.text import Text
 
+    from nestobs.timeline.nests import told_apart
+
     signs, narrow = _signs(console.encoding), console.width < 60
     table = Table(box=None, padding=(0, 1, 0, 0), header_style="underline")
     named, told = (8 if narrow else 13), max(12, console.width - (24 if narrow else 36))
-    table.add_column("nest", no_wrap=True, max_width=named, overflow="ellipsis")
+    table.add_column("nest", no_wrap=True, overflow="ellipsis")
     table.add_column("age", no_wrap=True, justify="right")
     table.add_column("" if narrow else "state", no_wrap=True)
     table.add_column("layers; what a joiner was last shown", overflow="fold")
     cells = [(row, _cell(row, signs)) for row in view.rows]
     if sys.stdout.isatty():
         cells = list(_fitting(cells, console.height - 6, told))
+    names = {_name(row) for row in view.rows}
     for row, cell in cells:
         word = signs[row.state] if narrow else f"{signs[row.state]} {row.state}"
-        name = harmless(row.room or row.nest or "no name yet", 40)
+        name = harmless(told_apart(_name(row), names, named - 1), 80)
         table.add_row(Text(name), span(row.age_s), Text(word, style=_COLOURS[row.state]), cell)
     return Group(Text(_summary(view, now, len(cells))), table if cells else Text("no nest yet"))
+
+
+def _name(row: Row) -> str:
+    return row.room or row.nest or "no name yet"
 
 
 def _fitting(cells: list[tuple[Row, Text]], lines: int, width: int) -> Iterator[tuple[Row, Text]]:

@@ -238,7 +238,7 @@ def _run_watch(args: argparse.Namespace) -> int:
 
 
 def _add_join(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("address", metavar="ADDRESS", help="naddr, 30312:pubkey:d or room id")
+    parser.add_argument("address", metavar="ADDRESS", help="naddr, a page's link, 30312:pubkey:d or room id")
     with_target(parser)
     parser.add_argument(
         "--guest", action="store_true", help="join as a guest (default: sign in, if need be with a fresh key)"
@@ -296,7 +296,7 @@ def _run_join(args: argparse.Namespace) -> int:
 
 
 def _add_ready(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("address", metavar="ADDRESS", help="naddr, 30312:pubkey:d or room id")
+    parser.add_argument("address", metavar="ADDRESS", help="naddr, a page's link, 30312:pubkey:d or room id")
     with_target(parser)
     with_json(parser)
 

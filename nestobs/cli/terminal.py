@@ -124,7 +124,7 @@ def timeline_table(frame: pd.DataFrame) -> None:
 
     console = Console(highlight=False, width=shutil.get_terminal_size((160, 24)).columns)
     for room, rows in frame.groupby("room", sort=False):
-        table = Table(title=plain(str(room)), title_justify="left")
+        table = Table(title=plain(str(room), 400), title_justify="left")
         for name in ("layer", "vantage", "visible within (s]", "polls", "unknown", "flaps", "note"):
             table.add_column(name, overflow="fold")
         for row in rows.sort_values(["layer", "vantage"]).to_dict("records"):

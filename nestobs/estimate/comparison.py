@@ -34,6 +34,7 @@ from nestobs.observation.duration import SECOND_NS
 from nestobs.observation.schema import Failure, Source
 from nestobs.observation.window import Window
 from nestobs.timeline.delays import joinable
+from nestobs.timeline.nests import count_nests
 
 Group = Literal["count", "share", "median", "ninth"]
 
@@ -67,7 +68,7 @@ class Span:
     @property
     def nests(self) -> int:
         """Different nests."""
-        return len(self.timelines[["trace_id", "nest"]].drop_duplicates())
+        return count_nests(self.timelines)
 
     @cached_property
     def delays(self) -> dict[str, Delays]:

@@ -22,6 +22,7 @@ from nestobs.figures.canvas import (
 from nestobs.figures.marks import outlined, points
 from nestobs.figures.text import plain
 from nestobs.timeline.board import KINDS, State
+from nestobs.timeline.nests import told_apart
 
 MOST_NESTS: Final = 40
 _LANE_PX: Final = 20
@@ -43,7 +44,8 @@ def states(cells: pd.DataFrame, when: str) -> go.Figure:
     if cells.empty:
         return nothing(question, "No layer of any nest was asked, so there is nothing to draw.")
     shown = cells[cells["place"] < MOST_NESTS]
-    labels = [plain(name, 12) for name in shown.drop_duplicates("place")["nest"]]
+    names = [str(name) for name in shown.drop_duplicates("place")["nest"]]
+    labels = [plain(told_apart(name, set(names), 11)) for name in names]
     kinds = [kind for kind in KINDS if (shown["kind"] == kind).any()]
     counts = cells["state"].value_counts()
     nests = int(cells["place"].nunique())
@@ -83,13 +85,13 @@ def _marks(mine: pd.DataFrame, kinds: list[str], name: str, color: str, symbol: 
 
 def _text(row: dict[Any, Any]) -> str:
     why = f": {plain(row['why'], 40)}" if row["why"] else ""
-    return f"{plain(row['nest'], 24)}, {plain(row['kind'])}<br>{row['state']}{why}<br>{row['ready']} of {row['seen']}"
+    return f"{plain(row['nest'], 80)}, {plain(row['kind'])}<br>{row['state']}{why}<br>{row['ready']} of {row['seen']}"
 
 
 def _table(shown: pd.DataFrame) -> pd.DataFrame:
     return pd.DataFrame(
         {
-            "nest": [plain(name, 40) for name in shown["nest"]],
+            "nest": [plain(name, 400) for name in shown["nest"]],
             "age, s": shown["age_s"],
             "layer": shown["kind"],
             "state": [str(state) for state in shown["state"]],

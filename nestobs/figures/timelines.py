@@ -38,6 +38,7 @@ from nestobs.join.policy import MESSAGE_S
 from nestobs.observation.arrays import Floats
 from nestobs.observation.columns import records
 from nestobs.timeline.joins import KINDS
+from nestobs.timeline.nests import count_nests
 
 _VANTAGES: Final = ((BLUE, "/"), (VERMILLION, "\\"), (GREEN, "x"), (PURPLE, "-"))
 _LANE_PX: Final = 17
@@ -293,7 +294,7 @@ def _bands_alt(question: str, proven: pd.DataFrame) -> str:
         rows = proven[proven["layer"] == layer]
         sure, possible = _between(rows, MESSAGE_S)
         said.append(f"{layer_label(layer)} {percent(sure)} to {percent(possible)}")
-    return f"{question} Visible by {MESSAGE_S:g} s, of {_nests(proven)} nests: {'; '.join(said)}."
+    return f"{question} Visible by {MESSAGE_S:g} s, of {count_nests(proven)} nests: {'; '.join(said)}."
 
 
 def _between(rows: pd.DataFrame, age_s: float) -> tuple[float, float]:
@@ -368,12 +369,9 @@ def _band_label(proven: pd.DataFrame, layer: str, vantages: Sequence[str]) -> st
 def _band_note(timelines: pd.DataFrame, proven: pd.DataFrame) -> str:
     without = len(timelines) - len(proven)
     return (
-        f"n = {len(proven)} intervals of {_nests(proven)} nests, {int(proven['right_censored'].sum())} not seen by the"
-        f" end (right-censored), {int(proven['left_censored'].sum())} seen at the first proof (left-censored)"
+        f"n = {len(proven)} intervals of {count_nests(proven)} nests,"
+        f" {int(proven['right_censored'].sum())} not seen by the end (right-censored),"
+        f" {int(proven['left_censored'].sum())} seen at the first proof (left-censored)"
         + (f", {without} more without any proof" if without else "")
         + f". {window(proven['origin_at'], proven['upper_at'], proven['lower_at'])}"
     )
-
-
-def _nests(timelines: pd.DataFrame) -> int:
-    return int((timelines["trace_id"] + timelines["nest"]).nunique())

@@ -7,15 +7,18 @@ current one, because an age counted from an edit makes a dead room look new.
 
 from __future__ import annotations
 
+import itertools
 import re
 from dataclasses import dataclass, replace
 from typing import Final
+from urllib.parse import unquote
 
 from nestobs.errors import AddressError
 from nestobs.nostr import ROOM_KIND, Address, Event, read_naddr, read_public_key
 from nestobs.observation.duration import SECOND_NS
 
 STATUSES: Final = ("open", "private", "closed")
+LONGEST_LINK: Final = 10_000
 _ROOM_ID = re.compile(r"[A-Za-z0-9._~-]{1,255}")
 
 
@@ -100,11 +103,14 @@ def room_tags(
 
 
 def read_address(text: str) -> Address | str:
-    """What a person typed to name a nest: an Address from an naddr or `30312:pubkey:d`, else the room id as text.
+    """What a person typed to name a nest: an Address from an naddr or `30312:pubkey:d`, else the room id as text; or a
+    page's link that holds an naddr or an address, or ends with `/room/` and a room id.
 
     Raises AddressError with the forms that are understood.
     """
     text = text.strip()
+    if text[:8].lower().startswith(("https://", "http://")):
+        return read_address(_in_link(text))
     if text.startswith(("naddr1", "nostr:naddr1")):
         address = read_naddr(text)
         if address.kind != ROOM_KIND:
@@ -120,5 +126,23 @@ def read_address(text: str) -> Address | str:
     if _ROOM_ID.fullmatch(text) and not text.startswith(("npub1", "nsec1", "note1", "nevent1")):
         return text
     raise AddressError(
-        "the nest is not understood: give an naddr, 30312:pubkey:d or a room id (letters, digits, . _ ~ -)"
+        "the nest is not understood: give an naddr, a page's link that holds one, 30312:pubkey:d or a room id"
+        " (letters, digits, . _ ~ -)"
     )
+
+
+def _in_link(link: str) -> str:
+    """The part of a page's link that names a nest, in its path or else its fragment; "" where none does."""
+    if len(link) > LONGEST_LINK:
+        return ""
+    _, _, rest = link.partition("://")
+    path, _, fragment = rest.partition("#")
+    for place in (path, fragment):
+        parts = [unquote(part) for part in place.partition("?")[0].split("/")[place is path :]]
+        for part in parts[::-1]:
+            if part.startswith(("naddr1", "nostr:naddr1", f"{ROOM_KIND}:")):
+                return part
+        rooms = [part for before, part in itertools.pairwise(parts) if before == "room" and "/" not in part]
+        if rooms:
+            return rooms[-1]
+    return ""

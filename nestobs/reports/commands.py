@@ -14,7 +14,8 @@ from nestobs.errors import AddressError
 from nestobs.figures import plain
 from nestobs.nostr import Address, write_naddr
 from nestobs.observation.schema import Operation, Source
-from nestobs.reports.evidence import Incident, address_of
+from nestobs.reports.evidence import Incident
+from nestobs.timeline.nests import address_of
 
 _LONGEST_WORD: Final = 600
 """A word of a command longer than this is not shown: nobody pastes it."""

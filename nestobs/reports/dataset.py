@@ -19,6 +19,7 @@ from nestobs.observation.window import Window
 from nestobs.store.reader import Store
 from nestobs.timeline.intervals import timelines
 from nestobs.timeline.joins import joins
+from nestobs.timeline.nests import count_nests
 
 LEAD_S: Final = 60
 FOLLOW_S: Final = 900
@@ -47,7 +48,7 @@ class Observed:
     @property
     def nests(self) -> int:
         """How many different nests were watched."""
-        return len(self.timelines[["trace_id", "nest"]].drop_duplicates())
+        return count_nests(self.timelines)
 
     @property
     def empty(self) -> bool:

@@ -25,6 +25,7 @@ from nestobs.store.reader import Store
 from nestobs.timeline import calibration as calibrate
 from nestobs.timeline.intervals import timelines
 from nestobs.timeline.joins import KINDS, joins, open_intents
+from nestobs.timeline.nests import count_nests, told_apart
 
 if TYPE_CHECKING:
     import plotly.graph_objects as go
@@ -159,7 +160,7 @@ def heading(found: Story) -> Text:
 def _about(found: Story) -> str:
     span, places = (found.last_at - found.first_at) / SECOND_NS, found.timelines["vantage"].nunique()
     return (
-        f"{many(_nests(found), 'nest')} watched from {many(places, 'vantage point')} for {span:.0f} s;"
+        f"{many(count_nests(found.timelines), 'nest')} watched from {many(places, 'vantage point')} for {span:.0f} s;"
         f" {many(len(found.joins), 'join')} came to a verdict."
     )
 
@@ -195,11 +196,6 @@ def _calibrated(found: Story) -> str:
     return f"Calibration: {came['contain_truth']} of {came['n']} intervals contain the lab's truth{width}."
 
 
-def _nests(found: Story) -> int:
-    made = found.timelines[["trace_id", "nest"]].drop_duplicates()
-    return len(made)
-
-
 def measured(found: Story) -> Table:
     """What was measured, as a table of facts."""
     lines = found.timelines
@@ -211,7 +207,7 @@ def measured(found: Story) -> Table:
         "Relays": ", ".join(relays) or "none",
         "LiveKit": found.livekit,
         "Scenarios": ", ".join(sorted(set(lines["scenario"]))) or "none",
-        "Nests": str(_nests(found)),
+        "Nests": str(count_nests(found.timelines)),
         "Observations": f"{found.observations:,}",
         "Intervals": f"{len(lines)}, of which {int(lines['right_censored'].sum())} not seen by the end of watching",
         "Joins": f"{len(found.joins)}" + (f", and {found.cut_off} cut off by a crash" if found.cut_off else ""),
@@ -297,7 +293,7 @@ def swimlanes(found: Story) -> Figures | Text:
 
 def _swimlane(found: Story, trace: str) -> go.Figure:
     lines = found.timelines[found.timelines["trace_id"] == trace]
-    room = plain(lines["room"].iloc[0], 10) or "unnamed"
+    room = plain(told_apart(str(lines["room"].iloc[0]), set(found.timelines["room"]))) or "unnamed"
     return figures.swimlanes(
         lines,
         found.joins[found.joins["trace_id"] == trace],

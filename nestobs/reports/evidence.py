@@ -17,7 +17,6 @@ from nestobs.errors import AddressError
 from nestobs.figures import plain
 from nestobs.nostr import Address
 from nestobs.observation.duration import SECOND_NS
-from nestobs.observation.nest import read_address
 from nestobs.observation.window import Window
 from nestobs.reports.dataset import FOLLOW_S, LEAD_S
 from nestobs.store.reader import Store
@@ -25,6 +24,7 @@ from nestobs.timeline import layers as answered
 from nestobs.timeline import ranking, requests
 from nestobs.timeline.intervals import timelines
 from nestobs.timeline.joins import joins
+from nestobs.timeline.nests import address_of, named, nests_of, told_apart
 
 MOST_TRACES: Final = 20
 MOST_MATCHES: Final = 5
@@ -36,6 +36,7 @@ class Incident:
 
     address, room: of the nest, "" while unknown. rows: all of the nest; around: about no nest, written meanwhile.
     nests: of a window, the worst first; None when one nest was asked for. missing: why there is no nest to show.
+    short: its name as a title bears it, which may be typed.
     warning: what the reader has to know before. coverage: share of the window in which the collector was at work.
     """
 
@@ -44,6 +45,7 @@ class Incident:
     window: Window | None
     address: str = ""
     room: str = ""
+    short: str = ""
     rows: pd.DataFrame = field(default_factory=pd.DataFrame)
     around: pd.DataFrame = field(default_factory=pd.DataFrame)
     timelines: pd.DataFrame = field(default_factory=pd.DataFrame)
@@ -76,37 +78,39 @@ def worst(opened: Store, found: Incident) -> Incident:
     if known is None:
         missing = ("The worst of them names neither its address nor its room, so there is no page of it.",)
         return replace(found, nests=ranked, missing=missing)
-    return replace(known, nests=ranked, window=found.window)
+    return replace(known, nests=ranked, window=found.window, short=_short(known, ranked))
 
 
-def address_of(text: str) -> Address | str:
-    """The address a row names. A row may hold what no address is: then it is looked for as it stands."""
-    kind, _, rest = text.partition(":")
-    pubkey, _, identifier = rest.partition(":")
-    return Address(int(kind), pubkey, identifier) if kind.isdigit() and identifier else text
-
-
-def meant(opened: Store, nest: str, window: Window | None) -> Address | str:
-    """What is meant: a room of that very name, else what `read_address` makes of it."""
+def one(opened: Store, nest: str, found: Incident) -> Incident:
+    """The page of the nest that is meant, by any of its names or how one begins; or one that says what there is."""
+    known = _frame(opened, found.window, columns=["nest", "room"], categories=True)
     try:
-        return read_address(nest)
-    except AddressError:
-        if len(_frame(opened, window, room=nest, columns=["room"])):  # stored as others wrote it, however strange
-            return nest
-        raise
+        wanted = named(nest, known)
+    except AddressError as error:
+        return unknown(opened, found, nest, f"{error}.")
+    page = read(opened, wanted, found)
+    if page is None:
+        return unknown(opened, found, nest, "The store holds no observation of it.")
+    return replace(page, short=_short(page, known))
+
+
+def _short(page: Incident, known: pd.DataFrame) -> str:
+    """How its name begins, so far that no other one does."""
+    names = {str(name) for name in known["room" if page.room else "nest"].unique()}
+    return told_apart(page.name, names)
 
 
 def read(opened: Store, wanted: Address | str, found: Incident) -> Incident | None:
     """The page of one nest; None where there is no row of it."""
     room = wanted if isinstance(wanted, str) else wanted.identifier
-    named = "" if isinstance(wanted, str) else str(wanted)
+    address = "" if isinstance(wanted, str) else str(wanted)
     rows = _frame(opened, found.window, room=room)
-    if named or rows.empty:
-        rows = _together(rows, _frame(opened, found.window, nest=named or room))
-    others = rows.loc[(rows["nest"] != "") & (rows["nest"] != named), "nest"].value_counts()
-    if not named and len(others):
-        named, others = str(others.index[0]), others.iloc[1:]
-    rows = rows[(rows["nest"] == "") | (rows["nest"] == named)]
+    if address or rows.empty:
+        rows = _together(rows, _frame(opened, found.window, nest=address or room))
+    others = rows.loc[(rows["nest"] != "") & (rows["nest"] != address), "nest"].value_counts()
+    if not address and len(others):
+        address, others = str(others.index[0]), others.iloc[1:]
+    rows = rows[(rows["nest"] == "") | (rows["nest"] == address)]
     if rows.empty:
         return None
     first, last = int(rows["sent_at"].min()), int(rows["sent_at"].max())
@@ -116,18 +120,18 @@ def read(opened: Store, wanted: Address | str, found: Incident) -> Incident | No
     traces = rows.loc[rows["trace_id"] != "", "trace_id"].value_counts().index
     for trace in traces[:MOST_TRACES]:  # its creation, for one, names neither address nor room
         mine = opened.frame(trace_id=str(trace), start=begin, end=end)
-        rows = _together(rows, mine[mine["nest"].isin(["", named])])
+        rows = _together(rows, mine[mine["nest"].isin(["", address])])
     around = opened.frame(trace_id="", nest="", room="", start=first, end=last + 1)
     warning = _warning(others, len(traces))
     rooms = rows.loc[rows["room"] != "", "room"]
-    about = replace(found, address=named, room=str(rooms.iloc[0]) if len(rooms) else room, warning=warning)
+    about = replace(found, address=address, room=str(rooms.iloc[0]) if len(rooms) else room, warning=warning)
     return _computed(about, rows, around)
 
 
 def _warning(others: pd.Series, traces: int) -> str:
     said = []
     if len(others):
-        who = ", ".join(plain(name, 40) for name in others.index[:3])
+        who = ", ".join(plain(name, 400) for name in others.index[:3])
         said.append(f"The same room was announced by others too, and they are left out here: {who}.")
     if traces > MOST_TRACES:
         said.append(
@@ -170,11 +174,12 @@ def _together(first: pd.DataFrame, second: pd.DataFrame) -> pd.DataFrame:
 
 def unknown(opened: Store, found: Incident, nest: str, why: str) -> Incident:
     """A page that says that there is no such nest, and what there is."""
-    held = _frame(opened, found.window, columns=["nest", "room", "sent_at"])
-    held = held[(held["nest"] != "") | (held["room"] != "")]
-    if held.empty:
+    held = _frame(opened, found.window, columns=["trace_id", "nest", "room", "sent_at"])
+    about = nests_of(held)
+    if not about.units:
         return replace(found, missing=(f"{_shortened(nest)}: {why}", "This store holds no observation of a nest."))
-    last = held.groupby(["room", "nest"])["sent_at"].max().sort_values(ascending=False).reset_index()
+    told = held.assign(unit=about.unit, nest=about.texts("nest"), room=about.texts("room"))[about.unit >= 0]
+    last = told.groupby("unit")[["nest", "room", "sent_at"]].max().sort_values("sent_at", ascending=False)
     names = [str(name) for name in [*last["room"], *last["nest"]] if name][: 2 * 5_000]
     near = difflib.get_close_matches(nest[:200], [name[:200] for name in names], n=MOST_MATCHES, cutoff=0.6)
     nearest = f"Nearest: {', '.join(dict.fromkeys(near))}." if near else "None has a name like it."

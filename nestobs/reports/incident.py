@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING, Any, Final
 import pandas as pd
 
 from nestobs import figures
-from nestobs.errors import AddressError
 from nestobs.estimate.dependence import lost_share
 from nestobs.figures import plain
 from nestobs.observation.columns import records
@@ -23,7 +22,7 @@ from nestobs.observation.window import Window
 from nestobs.reports.commands import Commands, commands_for, exporting
 from nestobs.reports.coverage import part_of
 from nestobs.reports.display import Folded, Result, Section, Table, Text
-from nestobs.reports.evidence import Incident, meant, read, unknown, worst
+from nestobs.reports.evidence import Incident, one, worst
 from nestobs.store.reader import Store
 from nestobs.timeline import incident, requests
 from nestobs.timeline import layers as answered
@@ -39,7 +38,7 @@ _NO_NEST: Final = "There is no nest to show, so there is nothing to draw."
 
 
 def load(store: str, nest: str = "", window: str = "", *, title: str = "") -> Incident:
-    """Everything a store knows of a nest: naddr, `30312:pubkey:d` or room id; "": of the worst nest of the window.
+    """Everything a store knows of a nest, by any name or how one begins; "": of the worst nest of the window.
 
     window: START/END, a day, or "" for all there is; with a nest, only its rows sent in it are read. A nest that is
     not there, or is not understood, gives a page that says what is. Raises StoreError when there is no store,
@@ -51,12 +50,7 @@ def load(store: str, nest: str = "", window: str = "", *, title: str = "") -> In
     found = Incident(title, store, wanted, coverage=None if wanted is None else part_of(opened, wanted))
     if not nest.strip():
         return worst(opened, found)
-    try:
-        address = meant(opened, nest.strip(), wanted)
-    except AddressError as error:
-        return unknown(opened, found, nest, f"{error}.")
-    known = read(opened, address, found)
-    return known if known is not None else unknown(opened, found, nest, "The store holds no observation of it.")
+    return one(opened, nest.strip(), found)
 
 
 # sections
@@ -190,7 +184,7 @@ def lanes(found: Incident) -> go.Figure:
         )
         return figures.nothing("Where did the time go?", why)
     last = found.layers["last_s"].max()
-    return figures.swimlanes(lines, made, title=f"nest {plain(found.name, 10)}", watched_s=float(last))
+    return figures.swimlanes(lines, made, title=f"nest {plain(found.short)}", watched_s=float(last))
 
 
 def layers(found: Incident) -> Table | Text:

@@ -96,7 +96,7 @@ def _row(row: Row) -> str:
     ready = [plain(kind, 24) for kind, lane in lanes.items() if lane.state is State.READY]
     message = f"{plain(row.message, 120)} (at {span(row.message_age_s)})" if row.message else ""
     cells = [
-        plain(row.room or row.nest or "no name yet", 40),
+        plain(row.room or row.nest or "no name yet", 400),
         span(row.age_s),
         f"{_SIGNS[row.state]} {row.state.capitalize()}",
         "<br>".join(waiting),

@@ -156,6 +156,11 @@ class _Nest:
     message_at: int = 0
     verdict_at: int = -1
 
+    @property
+    def known(self) -> bool:
+        """Whether it is a nest by what nestobs.timeline.nests says one is."""
+        return bool(self.nest or (self.room and any(name[0] == "t" for name in self.names)))
+
 
 class Board:
     """The newest nests and the states of their layers. `fold` takes rows in, `view` tells how it stands."""
@@ -326,7 +331,7 @@ class Board:
 
     def view(self, now: int) -> View:
         """How it stands at `now`, ns UTC."""
-        rows = [self._row(nest, now) for nest in self._nests.values()]
+        rows = [self._row(nest, now) for nest in self._nests.values() if nest.known]
         rows.sort(key=lambda row: (row.age_s, row.nest, row.room))
         counts = {state: sum(row.state is state for row in rows) for state in State}
         return View(tuple(rows), counts, self._folded, self._let_go, self._newest)

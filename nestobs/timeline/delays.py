@@ -87,6 +87,11 @@ def _seats(table: pd.DataFrame, *, signed_in: bool) -> pd.DataFrame:
     return found
 
 
+def nests_in(delays: pd.DataFrame) -> int:
+    """How many nests the rows of `joinable` are of: one that was watched under several traces is one."""
+    return int(delays["nest"].where(delays["nest"] != "", delays["unit"]).nunique())
+
+
 def _layer(table: pd.DataFrame, layer: str) -> pd.DataFrame:
     """The rows of one layer that prove something, by unit and vantage."""
     return table[(table["layer"] == layer) & (table["polls"] > 0)].set_index(_KEY)

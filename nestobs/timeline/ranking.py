@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import replace
 from typing import Any, Final
 
 import numpy as np
 import pandas as pd
 
 from nestobs.observation.arrays import NONE, Flags, Ints, Texts, count_of, least_at
-from nestobs.observation.columns import codes_of, equals, instants_of, paired, ranked
+from nestobs.observation.columns import equals, instants_of, paired
 from nestobs.observation.duration import SECOND_NS
 from nestobs.observation.schema import Failure, Operation, Outcome, Source
 from nestobs.timeline.joins import groups_of, once
 from nestobs.timeline.layers import order_of
+from nestobs.timeline.nests import Nests, nests_of
 from nestobs.timeline.polls import layers_of
 
 RANKING: Final = (
@@ -31,15 +32,17 @@ def ranking(observations: pd.DataFrame) -> pd.DataFrame:
     """One row per nest, the worst first; the columns of RANKING.
 
     Worst: most joins that ended and did not get in, then most layers that proved absent and never showed it, then the
-    one whose last layer came latest. Rows are of one nest if they, or others of their trace, name its address, or
-    without one its room; what names neither is left out. first_at: its first row, ns UTC. unseen: layers that only ever
-    proved absent. last_layer, last_s: which layer came last, and how long after the first row, NaN where none came.
+    one whose last layer came latest. Which rows are of one nest is `nests_of`'s to say; rows of none are left out.
+    first_at: its first row, ns UTC. unseen: layers that only ever proved absent. last_layer, last_s: which layer came
+    last, and how long after the first row, NaN where none came.
     """
-    told = [codes_of(observations[name])[0] >= 0 for name in ("nest", "room", "trace_id")]
-    named = observations[np.any(told, axis=0)]
+    about = nests_of(observations)
+    known = about.unit >= 0
+    named = observations[known]
     if named.empty:
         return pd.DataFrame(columns=list(RANKING))
-    about, (layer, layers) = _units(named), layers_of(named)
+    about = replace(about, unit=about.unit[known], nest=about.nest[known], room=about.room[known])
+    layer, layers = layers_of(named)
     sent, _ = instants_of(named["sent_at"])
     intent = equals(named["failure"], Failure.INTENT)
     visible, absent = (equals(named["outcome"], one) & ~intent for one in (Outcome.VISIBLE, Outcome.ABSENT))
@@ -59,50 +62,10 @@ def ranking(observations: pd.DataFrame) -> pd.DataFrame:
         ascending=[False, False, False, True, True],
         na_position="last",
     )
-    return order[(order["nest"] != "") | (order["room"] != "")].reset_index(drop=True)[list(RANKING)]
+    return order.reset_index(drop=True)[list(RANKING)]
 
 
-@dataclass(frozen=True, slots=True)
-class _About:
-    """What rows are about. Per row: unit, a code from 0; nest, room: those that it or its trace names, -1 for none.
-
-    names: of each unit its address, room or trace; nests, rooms: the texts of the codes."""
-
-    unit: Ints
-    nest: Ints
-    room: Ints
-    names: Texts
-    nests: Texts
-    rooms: Texts
-
-    @property
-    def units(self) -> int:
-        return len(self.names)
-
-
-def _units(named: pd.DataFrame) -> _About:
-    trace, traces = codes_of(named["trace_id"])
-    nest, nests = codes_of(named["nest"])
-    room, rooms = codes_of(named["room"])
-    nest = np.where(nest >= 0, nest, _first(nest, trace, len(traces))[trace])
-    room = np.where(room >= 0, room, _first(room, trace, len(traces))[trace])
-    nest = np.where(nest >= 0, nest, _first(nest, room, len(rooms))[room])
-    found = np.where(nest >= 0, nest, np.where(room >= 0, room + len(nests), trace + len(nests) + len(rooms)))
-    unit = ranked(found)
-    names = np.empty(count_of(unit), dtype=object)
-    names[unit] = np.concatenate([nests, rooms, traces])[found]
-    return _About(unit=unit, nest=nest, room=room, names=names, nests=nests, rooms=rooms)
-
-
-def _first(codes: Ints, of: Ints, size: int) -> Ints:
-    """Per place the first code there is, -1 for none; one more for no place, which has none."""
-    known = np.flatnonzero((codes >= 0) & (of >= 0))[::-1]
-    first = np.full(size + 1, -1, dtype=np.int64)
-    first[of[known]] = codes[known]  # the last write stands
-    return first
-
-
-def _ended(named: pd.DataFrame, about: _About, joins: Flags, intent: Flags, visible: Flags) -> dict[str, Ints]:
+def _ended(named: pd.DataFrame, about: Nests, joins: Flags, intent: Flags, visible: Flags) -> dict[str, Ints]:
     """Of each unit how many joins ended, how many of these did not get in, and how many never ended; each counts once,
     by its first verdict."""
     group = groups_of(named)
@@ -117,7 +80,7 @@ def _ended(named: pd.DataFrame, about: _About, joins: Flags, intent: Flags, visi
     }
 
 
-def _came(named: pd.DataFrame, about: _About, layer: Ints, layers: Texts, visible: Flags) -> dict[str, Any]:
+def _came(named: pd.DataFrame, about: Nests, layer: Ints, layers: Texts, visible: Flags) -> dict[str, Any]:
     """Of each unit how many layers only proved absent, which was shown last, and when (ns, NaN for none). layer: of the
     rows that prove something, else -1."""
     received, answered = instants_of(named["received_at"])

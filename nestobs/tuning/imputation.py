@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from nestobs.estimate.npmle import DelayLaw, Rows, fit, rows
 from nestobs.observation.arrays import Floats, Ints
 from nestobs.timeline.delays import blocks as blocks_of
+from nestobs.timeline.delays import nests_in
 
 IMPUTATIONS: Final = 10
 _INF: Final = math.inf
@@ -73,7 +74,7 @@ def recorded(
     return Recorded(
         rows=data,
         gone=delays["gone_lower_s"].fillna(_INF).to_numpy(np.float64),
-        nests=int(delays["unit"].nunique()),
+        nests=nests_in(delays),
         blocks=labels,
         law=smooth,
         times=times,

@@ -37,7 +37,7 @@ from nestobs.join.policy import (
     fixed,
     full_jitter,
 )
-from nestobs.timeline.delays import BlockKind, blocks, closing, joinable
+from nestobs.timeline.delays import BlockKind, blocks, closing, joinable, nests_in
 from nestobs.timeline.failures import Failures
 from nestobs.tuning.costs import Prices
 from nestobs.tuning.decisions import JITTER, Allowance, Decisions, Terms, never_share, whole
@@ -141,8 +141,7 @@ def recommend(
 
 
 def _enough(delays: pd.DataFrame) -> None:
-    nests = delays["unit"].nunique()
-    came = delays.loc[np.isfinite(delays["upper_s"]), "unit"].nunique()
+    nests, came = nests_in(delays), nests_in(delays[np.isfinite(delays["upper_s"])])
     missing = delays.loc[~np.isfinite(delays["upper_s"]), "lower_s"]
     watched = float(missing.max()) if len(missing) else _INF  # where all came, the watch was long enough
     if nests < LEAST_NESTS or came < LEAST_CAME:
@@ -219,7 +218,7 @@ class Tuner:
             allowance=terms.allowance,
             cost_ratio=terms.cost_ratio,
             arrivals=terms.arrivals,
-            nests=int(self.delays["unit"].nunique()),
+            nests=nests_in(self.delays),
             block_kind=block_kind,
             window=_window(self.delays),
             round_trip_s=self.round_trip_s,

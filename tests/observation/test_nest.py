@@ -183,3 +183,73 @@ class TestAddresses:
 def test_a_nest_signed_and_read_back_has_the_room_of_its_d_tag():
     keys = Keys.generate()
     assert read_nest(keys.sign(30312, created_at=1, tags=TAGS)).address == Address(30312, keys.public, "room-1")
+
+
+ADDRESS = Address(30312, HEX, "room-1")
+NADDR = write_naddr(ADDRESS)
+
+
+@pytest.mark.parametrize(
+    "link",
+    [
+        f"https://nests.example/{NADDR}",
+        f"https://nests.example/{NADDR}/",
+        f"HTTPS://nests.example:8443/a/b/{NADDR}?autojoin=1#chat",
+        f"http://nests.example/room/{NADDR}",
+        f"https://nests.example/#/{NADDR}",
+        f"https://nests.example/nostr%3A{NADDR}",
+        f"https://nests.example/30312%3A{HEX}%3Aroom-1?x",
+        f" https://nests.example/{NADDR}\n",
+    ],
+)
+def test_a_pages_link_names_the_address_in_it(link):
+    assert read_address(link) == ADDRESS
+
+
+@pytest.mark.parametrize(
+    "link",
+    [
+        "https://nests.example/room/room-1",
+        "https://nests.example/room/room-1/?a=b/c#d",
+        "https://nests.example/app/room/room%2D1",
+        "https://nests.example/#/room/room-1?guest",
+    ],
+)
+def test_a_pages_link_names_the_room_in_it(link):
+    assert read_address(link) == "room-1"
+
+
+@pytest.mark.parametrize(
+    "link",
+    [
+        "https://",
+        "https://nests.example",
+        "https://room/room-1",
+        "https://nests.example/room/",
+        "https://nests.example/room/a%2Fb",
+        "https://nests.example/room/%1b%5b2J",
+        "https://nests.example/about/room-1",
+        "https://nests.example/naddr1qqqqq",
+        "https://[::1/room",
+        "https://nests.example/https://nests.example/",
+        "ftp://nests.example/room/room-1",
+        "https://nests.example/room/" + "r" * 1_000_000,
+        "https://nests.example/" + "/room" * 1_000_000,
+        "https://nests.example/room/nsec1vl029mgpspedva04g90vltkh6fvh240zqtv9k0t9af8935ke9laqsnlfe5",
+    ],
+)
+def test_a_link_that_names_no_nest_is_refused_and_not_repeated(link):
+    with pytest.raises(AddressError) as refused:
+        read_address(link)
+    assert len(str(refused.value)) < 400
+    assert str(refused.value).isprintable()
+    assert "nsec1" not in str(refused.value)
+
+
+@given(st.text(max_size=60))
+def test_any_link_names_a_nest_or_is_refused(tail):
+    try:
+        found = read_address(f"https://nests.example/{tail}")
+    except AddressError:
+        return
+    assert isinstance(found, Address) or found in tail or "%" in tail

@@ -104,7 +104,13 @@ def test_a_nest_is_as_its_worst_layer():
     assert told([made(), ready]).state is State.READY
     assert told([made(), ready, asked(NO, 3)]).state is State.STARTING
     assert told([made(), ready, asked(NO, 31)]).state is State.FAILED
-    assert told([made()]).state is State.UNKNOWN
+    assert told([made(), row(Source.RELAY, Operation.PUBLISH, Outcome.ACCEPTED, 1)]).state is State.UNKNOWN
+
+
+def test_an_attempt_to_make_a_nest_is_none_until_something_names_it():
+    board = Board()
+    board.fold([made()])
+    assert board.view(at(1)).rows == ()
 
 
 def test_a_join_starts_and_ends_and_leaves_its_message():

@@ -34,8 +34,8 @@ def nests(
     lower = np.where(came, upper if exact else lower, ended)
     made = {
         "trace_id": [f"trace-{number}" for number in range(count)],
-        "nest": "30312:ab:room",
-        "room": "room",
+        "nest": [f"30312:ab:room-{number}" for number in range(count)],
+        "room": [f"room-{number}" for number in range(count)],
         "layer": "api:join",
         "target": "https://nests.example/api/v1/nests",
         "origin_at": NOON + pd.to_timedelta(np.arange(count) * 30.0, unit="s"),

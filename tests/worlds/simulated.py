@@ -67,8 +67,8 @@ def timelines(lower: Floats, upper: Floats, *, spacing_s: float = 60.0) -> pd.Da
     return pd.DataFrame(
         {
             "trace_id": [f"trace-{number}" for number in range(n)],
-            "nest": "30312:ab:room",
-            "room": "room",
+            "nest": [f"30312:ab:room-{number}" for number in range(n)],
+            "room": [f"room-{number}" for number in range(n)],
             "vantage": "A",
             "layer": "api:join",
             "target": "https://nests.example/api/v1/nests",
