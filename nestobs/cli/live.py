@@ -9,7 +9,7 @@ import json
 import sys
 from collections.abc import Iterator
 from contextlib import ExitStack
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from rich.text import Text
 
     from nestobs.sources.clock import Clock
-    from nestobs.store.reader import Store
+    from nestobs.store.follow import Followed
 
 PERIOD_S: Final = 0.5
 """Between two drawings, from deadline to deadline."""
@@ -56,13 +56,14 @@ def _run_live(args: argparse.Namespace) -> int:
 async def _live(args: argparse.Namespace) -> int:
     """Show a store's nests until told to stop."""
     from nestobs.sources.clock import Clock
+    from nestobs.store.follow import Followed
 
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(errors="replace")  # strangers choose the names, and not every terminal is UTF-8
     directory, clock = store_folder(args), Clock()
+    reader = Reader(Followed(directory, args.last), Board(most=args.most))
     if args.once:
-        return _once(args, directory, clock)
-    reader = Reader(directory, Board(most=args.most), args.last)
+        return _once(args, reader, clock)
     end = None if args.for_s is None else clock.now() + round(args.for_s * SECOND_NS)
     on_terminal = sys.stdout.isatty() and not args.json
     with ExitStack() as stack:
@@ -78,51 +79,25 @@ async def _live(args: argparse.Namespace) -> int:
 
 @dataclass(slots=True)
 class Reader:
-    """A store followed into a board. `waited`: there was none yet; `store`: None until there is one."""
+    """A store followed into a board."""
 
-    directory: Path
+    followed: Followed
     board: Board
-    last_s: float
-    store: Store | None = None
-    waited: bool = False
-    after: int = 0
-    behind: bool = field(default=False)
 
     def read(self, *, until: int, clock: Clock) -> list[Change]:
-        """Fold in what is new, until there is no more or it is `until`, ns UTC; what changed by it.
-
-        What was there at the start is not news, unless the store itself is.
-        """
-        from nestobs.store.follow import BATCH, backlog, opened
-
+        """Fold in what is new, until there is no more or it is `until`, ns UTC; what changed by it and is news."""
         changes: list[Change] = []
-        if self.store is None:
-            self.store = opened(self.directory)
-            if self.store is None:
-                self.waited = True
-                return changes
-            parts, self.after = backlog(self.store, self.last_s)
-            for part in parts:
-                changes += self.board.fold(part)
-            if not self.waited:
-                changes.clear()
-        self.behind = True
-        while self.behind and clock.now() < until:
-            rows, self.after = self.store.tail(self.after, BATCH)
-            changes += self.board.fold(rows)
-            self.behind = len(rows) == BATCH
+        for part, news in self.followed.read(until, clock.now):
+            found = self.board.fold(part)
+            changes += found if news else []
         return changes
 
 
-def _once(args: argparse.Namespace, directory: Path, clock: Clock) -> int:
-    from nestobs.store.follow import backlog
+def _once(args: argparse.Namespace, reader: Reader, clock: Clock) -> int:
     from nestobs.store.reader import Store
 
-    reader = Reader(directory, Board(most=args.most), args.last, Store.open(directory, create=False))
-    assert reader.store is not None
-    parts, _ = backlog(reader.store, args.last)
-    for part in parts:
-        reader.board.fold(part)
+    Store.open(reader.followed.directory, create=False)  # nobody waits for it
+    reader.read(until=clock.now(), clock=clock)
     view = reader.board.view(clock.now())
     if args.json:
         for row in view.rows:
@@ -174,12 +149,12 @@ class _Lines:
 
 
 def _waiting(reader: Reader) -> str:
-    return f"no store at {reader.directory} yet: waiting for one" if reader.store is None else ""
+    return f"no store at {reader.followed.directory} yet: waiting for one" if reader.followed.store is None else ""
 
 
 def _following(reader: Reader, now: int) -> str:
     known = len(reader.board.view(now).rows)
-    return f"following {reader.directory}: {known} nests of the last minutes known; changes come below"
+    return f"following {reader.followed.directory}: {known} nests of the last minutes known; changes come below"
 
 
 def line(change: Change) -> str:

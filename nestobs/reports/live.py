@@ -11,6 +11,7 @@ from __future__ import annotations
 import asyncio
 from contextlib import suppress
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 import pandas as pd
@@ -20,13 +21,12 @@ from nestobs.figures import plain
 from nestobs.observation.duration import SECOND_NS, read_duration
 from nestobs.reports.display import LEFT, Result
 from nestobs.sources.clock import Clock
-from nestobs.store.follow import BATCH, backlog, opened
+from nestobs.store.follow import Followed
 from nestobs.timeline.board import MOST_NESTS, Board, Lane, Row, State, View, by_kind, span
 
 if TYPE_CHECKING:
     import plotly.graph_objects as go
 
-    from nestobs.store.reader import Store
 
 PERIOD_S: Final = 1.0
 """Between two looks, from deadline to deadline."""
@@ -37,14 +37,11 @@ _SIGNS: Final = {State.READY: "●", State.STARTING: "◌", State.FAILED: "✗",
 
 @dataclass(slots=True)
 class Live:
-    """A store followed into a board. opened: None while there is no store. read: rows up to this one were folded in."""
+    """A store followed into a board."""
 
-    store: str
+    followed: Followed
     title: str
-    last_s: float
     board: Board
-    opened: Store | None = None
-    read: int = 0
     clock: Clock = field(default_factory=Clock)
 
     @property
@@ -55,19 +52,8 @@ class Live:
 
     def catch_up(self, most_s: float) -> None:
         """Fold in what is new, for so many seconds at most. Opens the store when there is one by now."""
-        until = self.clock.now() + round(most_s * SECOND_NS)
-        if self.opened is None:
-            self.opened = opened(self.store)
-            if self.opened is None:
-                return
-            parts, self.read = backlog(self.opened, self.last_s)
-            for part in parts:
-                self.board.fold(part)
-        more = True
-        while more and self.clock.now() < until:
-            rows, self.read = self.opened.tail(self.read, BATCH)
-            self.board.fold(rows)
-            more = len(rows) == BATCH
+        for part, _ in self.followed.read(self.clock.now() + round(most_s * SECOND_NS), self.clock.now):
+            self.board.fold(part)
 
 
 @dataclass(frozen=True, slots=True, repr=False)
@@ -115,7 +101,7 @@ def load(store: str, *, last: str = "15m", most: int = MOST_NESTS, title: str = 
     """The nests of the last minutes before the newest row of a store; at most so many, the newest. A store that is not
     there yet is waited for. Raises StoreError for a folder that is none, UsageError for a duration that is none.
     """
-    found = Live(store, title, read_duration(last), Board(most=most))
+    found = Live(Followed(Path(store), read_duration(last)), title, Board(most=most))
     found.catch_up(3_600.0)
     return found
 
@@ -146,8 +132,8 @@ def _panel(found: Live, *, going: bool) -> Panel:
 
 
 def _said(found: Live, view: View, now: int, *, going: bool) -> str:
-    if found.opened is None:
-        return f"There is no store at {found.store} yet." + (" Waiting for one." if going else "")
+    if found.followed.store is None:
+        return f"There is no store at {found.followed.directory} yet." + (" Waiting for one." if going else "")
     if view.newest_at is None:
         return "Following. No observation is in this store yet." if going else "This store holds no observation."
     at = f"{pd.Timestamp(view.newest_at, tz='UTC'):%Y-%m-%d %H:%M:%S} UTC"

@@ -4,12 +4,13 @@
 
 Each read is one short transaction (`Store.tail`, `Store.observations`), so the writer's checkpoints find the journal
 free. Where the last minutes begin is counted back from the newest row, not from our clock: an archive shows its end.
-Rows sealed meanwhile are read from their file at the start and passed over later, by when they have been seen.
+Rows are sealed when they are settled, and by then they have been seen; a reader who has slept longer begins again.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
@@ -45,8 +46,7 @@ def backlog(store: Store, last_s: float = LAST_S) -> tuple[Iterator[list[Observa
     Rows written while these are read come in both; to fold a row twice has to be the same as once. An empty store gives
     no part and 0.
     """
-    end = _last_row(store)
-    newest = _newest_at(store, end)
+    end, newest = store.newest()
     return _parts(store, newest - round(last_s * SECOND_NS), newest) if newest is not None else iter(()), end
 
 
@@ -57,22 +57,37 @@ def _parts(store: Store, start: int, newest: int) -> Iterator[list[Observation]]
         start += step
 
 
-def _last_row(store: Store) -> int:
-    """A number after which the journal has no row now: found by doubling, then halving, since numbers may have gaps."""
-    high = 1
-    while store.tail(high, 1)[0]:
-        high *= 2
-    low = high // 2
-    while low < high:
-        middle = (low + high) // 2
-        low, high = (middle + 1, high) if store.tail(middle, 1)[0] else (low, middle)
-    return low
+@dataclass(slots=True)
+class Followed:
+    """A store that is read as it grows. store: None until there is one; waited: there was none at first."""
 
+    directory: Path
+    last_s: float = LAST_S
+    store: Store | None = None
+    waited: bool = False
+    _after: int = 0
 
-def _newest_at(store: Store, end: int) -> int | None:
-    """When the last row was sent, ns UTC: the journal's, else of what was sealed."""
-    rows = store.tail(end - 1, 1)[0] if end else []
-    if rows:
-        return rows[0].sent_at
-    sent = store.frame(columns=["sent_at"])["sent_at"]
-    return int(sent.max()) if len(sent) else None
+    def read(self, until: int, now: Callable[[], int]) -> Iterator[tuple[list[Observation], bool]]:
+        """What is new, part by part, until there is no more or it is `until`, ns UTC; and whether it is news.
+
+        At first that is the last minutes, which are news only in a store that was waited for. A row may come twice.
+        Raises StoreError for a folder that will never be a store.
+        """
+        if self.store is None:
+            self.store = opened(self.directory)
+            if self.store is None:
+                self.waited = True
+                return
+            yield from self._begin(self.store, news=self.waited)
+        more = True
+        while more and now() < until:
+            after = self._after
+            rows, self._after = self.store.tail(after, BATCH)
+            yield rows, True
+            more = len(rows) == BATCH
+            if self.store.passed(after):
+                yield from self._begin(self.store, news=True)
+
+    def _begin(self, store: Store, *, news: bool) -> Iterator[tuple[list[Observation], bool]]:
+        parts, self._after = backlog(store, self.last_s)
+        return ((part, news) for part in parts)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import pty
-import random
 import select
 import signal
 import subprocess
@@ -23,7 +22,6 @@ from nestobs.cli.main import main
 from nestobs.join.decision import GONE
 from nestobs.observation.detail import detail
 from nestobs.observation.schema import Failure, Observation, Operation, Outcome, Source
-from nestobs.store import follow
 from nestobs.store.reader import Store
 from nestobs.timeline.board import MOST_CELLS, Board, Lane, Row, State, by_kind, span
 from worlds.asked import NOON, SECOND_NS, join, made, polls, row, store_of
@@ -197,40 +195,6 @@ def test_lengths_of_time_are_short():
     assert [span(s) for s in (-3.0, 0.04, 9.96, 59, 119, 121, 8_000, 400_000)] == [
         "-3.0 s", "0.0 s", "10.0 s", "59 s", "119 s", "2 min", "2 h", "5 d",
     ]  # fmt: skip
-
-
-# following a store
-
-
-def test_the_last_minutes_are_found_in_a_journal_of_any_length_and_in_sealed_days(tmp_path):
-    rng = random.Random(1)
-    rows = sorted((asked(NO, rng.uniform(0, 7_200), trace_id=f"t{n}") for n in range(3_000)), key=lambda r: r.sent_at)
-    store = Store.open(store_of(tmp_path, rows))
-    wanted = {each.observation_id for each in rows if each.sent_at >= rows[-1].sent_at - 900 * SECOND_NS}
-    parts, end = follow.backlog(store, 900.0)
-    assert {each.observation_id for part in parts for each in part} == wanted
-    assert (end, store.tail(end, 1)) == (3_000, ([], 3_000))
-    store.seal(before=at(90_000))
-    parts, end = follow.backlog(store, 900.0)
-    assert {each.observation_id for part in parts for each in part} == wanted
-    with store.writer() as writer:
-        writer.append([asked(YES, 90_001)])
-    assert len(store.tail(end, 10)[0]) == 1
-
-
-def test_an_empty_store_and_none(tmp_path):
-    assert follow.opened(tmp_path / "none") is None
-    (tmp_path / "empty").mkdir()
-    assert follow.opened(tmp_path / "empty") is None
-    parts, end = follow.backlog(Store.open(tmp_path / "store"))
-    assert (list(parts), end) == ([], 0)
-    (tmp_path / "file").write_text("x")
-    with pytest.raises(Exception, match="is a file"):
-        follow.opened(tmp_path / "file")
-    (tmp_path / "other").mkdir()
-    (tmp_path / "other" / "notes.txt").write_text("x")
-    with pytest.raises(Exception, match="no store"):
-        follow.opened(tmp_path / "other")
 
 
 # the command
