@@ -214,14 +214,17 @@ def _saved_table(found: Found) -> Table | Text:
     for (policy, vantage), mine in found.judged.groupby(["policy", "vantage"]):
         joined, lost = int(mine["joined"].sum()), mine["lost"].dropna().astype(bool)
         kept = mine[mine["joined"].to_numpy(dtype=bool)]
-        ways = {
-            name: share(int(kept[column].sum()), joined)
-            for name, column in (("by fallback", "by_fallback"), ("by retry", "by_retry"))
-        }
         rows.append(
-            {"policy": policy, "vantage": vantage, "joins": f"{len(mine):,}", "in the room": f"{joined:,}"}
-            | {name: _cell(one) for name, one in ways.items()}
-            | {"lost": _cell(share(int(lost.sum()), len(lost))), "of it known": f"{len(lost):,}"}
+            {
+                "policy": policy,
+                "vantage": vantage,
+                "joins": f"{len(mine):,}",
+                "in the room": f"{joined:,}",
+                "by fallback": _cell(share(int(kept["by_fallback"].sum()), joined)),
+                "by retry": _cell(share(int(kept["by_retry"].sum()), joined)),
+                "lost": _cell(share(int(lost.sum()), len(lost))),
+                "of so many known": f"{len(lost):,}",
+            }
         )
     return numbers(rows) if rows else Text(["Nobody joined."])
 

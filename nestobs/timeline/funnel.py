@@ -48,7 +48,7 @@ PARTS: Final = ("waiting_s", "requests_s", "signal_s", "media_s")
 STEPS: Final = (Operation.INFO, Operation.JOIN, Operation.GUEST, Operation.SIGNAL, Operation.MEDIA)
 ANSWERS: Final = (
     "granted", "404", "401", "403", "429", "5xx", "timeout", "reset", "not reached", "bad token", "own budget", "other",
-)  # fmt: skip
+)  # fmt: skip  # a list of words
 """What can come of a request, in the order in which figures list them."""
 
 _TOKENS: Final = (Operation.JOIN, Operation.GUEST)

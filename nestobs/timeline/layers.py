@@ -17,7 +17,7 @@ from nestobs.timeline.polls import layers_of
 
 EXPECTED: Final = (
     "relay", "client", "api:info", "api:join", "api:guest", "livekit:room", "livekit:signal", "livekit:media",
-)  # fmt: skip
+)  # fmt: skip  # a list of words
 """Every kind of layer there is, in the order in which a nest passes through them."""
 
 SHOWN, NOT_SEEN, WENT, UNPROVEN = "shown", "not seen", "went", "nothing proven"
@@ -25,7 +25,7 @@ SHOWN, NOT_SEEN, WENT, UNPROVEN = "shown", "not seen", "went", "nothing proven"
 LAYERS: Final = (
     "layer", "vantage", "state", "origin_at", "lower_s", "upper_s", "gone_lower_s", "gone_upper_s", "polls", "unknown",
     "flaps", "marked", "first_at", "last_at", "last_s", "answers", "refused",
-)  # fmt: skip
+)  # fmt: skip  # a list of words
 
 
 def layers(observations: pd.DataFrame, timelines: pd.DataFrame) -> pd.DataFrame:
@@ -54,9 +54,19 @@ def _layer(row: dict[str, Any], asked: pd.DataFrame) -> dict[str, Any]:
     counts = words.value_counts()
     kept = {
         name: row[name]
-        for name in ("layer", "vantage", "lower_s", "upper_s", "gone_lower_s", "gone_upper_s", "polls", "unknown",
-                     "flaps", "marked")
-    }  # fmt: skip
+        for name in (
+            "layer",
+            "vantage",
+            "lower_s",
+            "upper_s",
+            "gone_lower_s",
+            "gone_upper_s",
+            "polls",
+            "unknown",
+            "flaps",
+            "marked",
+        )
+    }
     return kept | {
         "state": _state(row),
         "origin_at": origin,

@@ -19,12 +19,12 @@ from nestobs.timeline.polls import layers_of
 
 RANKING: Final = (
     "nest", "room", "first_at", "observations", "joins", "failed", "cut_off", "unseen", "last_layer", "last_s",
-)  # fmt: skip
+)  # fmt: skip  # a list of words
 
 RANKED_BY: Final = (
     "nest", "room", "trace_id", "source", "operation", "target", "outcome", "failure", "sent_at", "received_at",
     "run_id", "attempt_group",
-)  # fmt: skip
+)  # fmt: skip  # a list of words
 """The columns of observations that `ranking` needs."""
 
 

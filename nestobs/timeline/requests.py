@@ -34,11 +34,11 @@ CUT_OFF: Final = "cut off"
 REQUESTS: Final = (
     "join", "vantage", "role", "step", "way", "round", "waited_s", "sent_at", "from_s", "to_s", "answer", "status",
     "failure", "reason",
-)  # fmt: skip
+)  # fmt: skip  # a list of words
 ATTEMPTS: Final = (
     "join", "vantage", "role", "policy", "arrived_at", "age_s", "verdict", "joined", "lost", "elapsed_s", "asked",
     "fell_back", "waited_s", "message", "retry", "guide_message", "guide_true", "released_message", "released_true",
-)  # fmt: skip
+)  # fmt: skip  # a list of words
 
 
 def requests(observations: pd.DataFrame) -> pd.DataFrame:
