@@ -7,9 +7,6 @@ A join succeeds when the API gives a token and LiveKit then lets the joiner in:
 Layers of one nest depend on each other, so the ends of the same nest's intervals are combined, never their laws:
 min and max of intervals are the intervals of the min and the max of their ends. LiveKit holds a join up only where it
 was proven absent: where signalling was tried late and worked, nothing says that it ever did not.
-
-The time between two layers of one nest is doubly censored: the first became visible in (L1, R1], the second in
-(L2, R2], so the second came (L2 - R1, R2 - L1] after the first; it may be negative.
 """
 
 from __future__ import annotations
@@ -165,22 +162,6 @@ def asked_at(observations: pd.DataFrame, host: str | Collection[str] = ()) -> Fl
         code, urls = codes_of(observations["target"])
         asked &= np.array([*(_host(url) in hosts for url in urls), False])[code]
     return np.asarray(asked, dtype=bool)
-
-
-def between(timelines: pd.DataFrame, first: str, second: str) -> pd.DataFrame:
-    """How long after layer `first` the layer `second` of the same nest came, at the same vantage.
-
-    Columns: unit, vantage, lower_s, upper_s: the difference is in (lower_s, upper_s], seconds. A nest never seen at
-    `first` tells nothing and has no row; never seen at `second` is right-censored.
-    """
-    table = timelines.assign(unit=timelines["trace_id"].where(timelines["trace_id"] != "", timelines["nest"]))
-    table = table[table["upper_s"].notna()]
-    ends = ["lower_s", "upper_s"]
-    pairs = _layer(table, first)[ends].add_suffix("_1").join(_layer(table, second)[ends].add_suffix("_2"), how="inner")
-    pairs = pairs[np.isfinite(pairs["upper_s_1"])]
-    lower = pairs["lower_s_2"] - pairs["upper_s_1"]
-    upper = pairs["upper_s_2"] - pairs["lower_s_1"]
-    return pd.DataFrame({"lower_s": lower, "upper_s": upper}).reset_index()
 
 
 def blocks(delays: pd.DataFrame) -> tuple[np.ndarray[tuple[int], np.dtype[np.int64]], BlockKind]:

@@ -57,7 +57,6 @@ PATIENCE_S: Final = math.inf
 STRATIFIED: Final = 16
 """For so many first requests of the courses, the shares that fail are those that were asked for, as near as can be."""
 
-_INF: Final = math.inf
 _TOKENS: Final = (Join, Guest)
 _ORIGIN: Final = 1_000_000_000 * SECOND_NS
 GRAIN_S: Final = 0.5

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from nestobs.estimate.npmle import npmle
 from nestobs.observation.schema import COLUMNS, Operation, Outcome, Source
-from nestobs.timeline.delays import LEAST_BLOCKS, among, between, blocks, closing, joinable, round_trip_s
+from nestobs.timeline.delays import LEAST_BLOCKS, among, blocks, closing, joinable, round_trip_s
 from nestobs.timeline.intervals import SCHEMA
 
 INF, NAN = math.inf, math.nan
@@ -219,54 +219,6 @@ def test_every_nest_is_read_as_one_would_by_hand(table, signed_in):
         assert tuple(values)[:4] == pytest.approx(known[key][:4], nan_ok=True)
         assert values[4] == known[key][4]
     assert (found["lower_s"] < found["upper_s"]).all()
-
-
-# Between layers
-
-
-def test_the_time_between_two_layers_is_doubly_censored():
-    table = frame(row("api:info", 1, 2), row("api:join", 4, 7), SIGNAL)
-    assert only(between(table, "api:info", "api:join")) == (2, 6)
-    assert only(between(table, "api:join", "api:info")) == (-6, -2)
-    assert between(table, "api:info", "api:guest").empty
-    assert list(between(table, "api:info", "api:join")) == ["unit", "vantage", "lower_s", "upper_s"]
-
-
-def test_a_second_layer_never_seen_is_right_censored_and_a_first_never_seen_tells_nothing():
-    table = frame(row("api:info", 1, 2), row("api:join", 60, INF))
-    assert only(between(table, "api:info", "api:join")) == (58, INF)
-    assert between(table, "api:join", "api:info").empty
-
-
-def test_a_first_layer_without_a_lower_end_leaves_the_difference_open():
-    table = frame(row("api:info", -INF, 2), row("api:join", 4, 7), row("livekit:signal", -INF, 9))
-    assert only(between(table, "api:info", "api:join")) == (2, INF)
-    assert only(between(table, "api:join", "livekit:signal")) == (-INF, 5)
-    assert only(between(table, "api:info", "livekit:signal")) == (-INF, INF)
-
-
-def test_differences_are_taken_within_a_nest_and_a_vantage():
-    table = frame(
-        row("api:info", 1, 2),
-        row("api:join", 5, 6, vantage="B"),
-        row("api:join", 3, 4, trace_id="other"),
-        row("api:info", 1, 3, trace_id="other"),
-        row("api:info", 1, 3, trace_id="none", polls=0),
-        row("api:join", 1, 3, trace_id="none"),
-    )
-    found = between(table, "api:info", "api:join")
-    assert found.to_dict("records") == [{"unit": "other", "vantage": "A", "lower_s": 0.0, "upper_s": 3.0}]
-    assert between(frame(), "api:info", "api:join").empty
-
-
-@given(st.lists(st.floats(0, 50), min_size=4, max_size=4))
-def test_the_true_difference_is_in_the_interval(ends):
-    first, second = sorted(ends[:2]), sorted(ends[2:])
-    table = frame(row("api:info", first[0], first[1] + 1), row("api:join", second[0], second[1] + 1))
-    lower, upper = only(between(table, "api:info", "api:join"))
-    for one in (first[0] + 1e-9, first[1] + 1):
-        for other in (second[0] + 1e-9, second[1] + 1):
-            assert lower - 1e-6 <= other - one <= upper + 1e-6
 
 
 # Blocks
