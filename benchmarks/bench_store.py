@@ -6,17 +6,23 @@ the same run; the median of several interleaved rounds. `writer_to_sqlite_as_row
 as_row. Milliseconds depend on the machine; the ratios between them last.
 """
 
+import argparse
 import json
 import subprocess
 import sys
 import tempfile
 import threading
+from contextlib import closing
+from dataclasses import replace
 from pathlib import Path
 from statistics import median, quantiles
-from time import perf_counter
+from time import perf_counter, sleep
 from typing import Any
 
+import pyarrow.parquet as pq
+
 from nestobs.observation.detail import detail
+from nestobs.observation.duration import SECOND_NS
 from nestobs.observation.schema import (
     COLUMNS,
     Failure,
@@ -28,11 +34,16 @@ from nestobs.observation.schema import (
     Source,
     as_row,
 )
+from nestobs.store.inventory import contents
+from nestobs.store.parquet import AT, NAMES, digest_of_file
 from nestobs.store.reader import Store
-from nestobs.store.sql import connect
+from nestobs.store.sealing import FOLDER, PART_ROWS, SETTLED_S
+from nestobs.store.sql import DAY as DAY_NS
+from nestobs.store.sql import Window, commit, connect
 from nestobs.store.writer import BATCH_ROWS
 
 ROWS, ROUNDS, COMMITS, COMMIT_ROWS = 50_000, 5, 400, 100
+LIMIT = 1.5
 INSERT = f"INSERT INTO observations ({', '.join(c.name for c in COLUMNS)}) VALUES ({', '.join('?' * len(COLUMNS))})"
 
 
@@ -134,7 +145,70 @@ def with_a_reader(store: Store, first: int) -> dict[str, float]:
             reader.kill()
 
 
+def while_sealing(directory: Path, rows: list[Observation]) -> float:
+    """Durable rows a second through Writer, which seals meanwhile: the rows are those of a longer time."""
+    return through_writer(directory, [replace(row, sent_at=row.sent_at * 100) for row in rows])
+
+
+def a_day(number: int, rows: int) -> Observation:
+    """A row of a day of so many, sent up to two seconds before or after its turn."""
+    at = DAY_NS + number * ((DAY_NS - 10 * SECOND_NS) // rows) + number * 982_451_653 % (2 * SECOND_NS)
+    return replace(observation(number), sent_at=at, target=f"wss://relay{number % 5}.example.com", status=number % 7)
+
+
+def read_s(store: Store) -> float:
+    """Seconds to read a day, as reports do."""
+    began = perf_counter()
+    store.frame(start=DAY_NS, end=2 * DAY_NS, categories=True)
+    return perf_counter() - began
+
+
+def reading(root: Path, rows: int) -> dict[str, float]:
+    """Reading a day as a user has it against one Parquet file, and against a journal that nobody seals."""
+    store, sealed = Store.open(root / "day"), Store.open(root / "sealed")
+    with store.writer() as writer:
+        for first in range(0, rows, 10_000):
+            writer.append(a_day(number, rows) for number in range(first, min(first + 10_000, rows)))
+            writer.flush()
+            while contents(store).unsealed > 3 * PART_ROWS:  # a day has the time
+                sleep(0.1)
+        while contents(store).unsealed > 1.5 * PART_ROWS + rows * SETTLED_S / 86_400:
+            sleep(0.1)
+        held = contents(store)
+        as_one_file(store, sealed)
+        taken = [(read_s(store), read_s(sealed)) for _ in range(ROUNDS)]
+    journal = Store.open(root / "journal")
+    with closing(connect(journal.directory, write=True)) as connection:
+        for first in range(0, rows // 10, BATCH_ROWS):
+            commit(connection, [a_day(number, rows) for number in range(first, first + BATCH_ROWS)])
+    part = [read_s(journal) for _ in range(2)]
+    parquet_s = median(one for _, one in taken)
+    return {
+        "rows": held.rows,
+        "in_the_journal": held.unsealed,
+        "day_s": round(median(one for one, _ in taken), 2),
+        "parquet_s": round(parquet_s, 2),
+        "day_to_parquet": round(median(one / other for one, other in taken), 2),
+        "journal_to_parquet": round(10 * min(part) / parquet_s, 1),
+    }
+
+
+def as_one_file(store: Store, sealed: Store) -> None:
+    """The rows of a store as one sealed file of another, of row groups as large as pyarrow makes them."""
+    table = store._table(Window(), NAMES)
+    path = sealed.directory / FOLDER / "1970-01-02-000000000001.parquet"
+    path.parent.mkdir()
+    pq.write_table(table, path, compression="zstd", write_page_checksum=True)
+    at = table[AT].to_numpy()
+    entry = (path.name, len(table), int(at.min()), int(at.max()), 1, digest_of_file(path))
+    with closing(connect(sealed.directory, write=True)) as connection:
+        connection.execute("INSERT INTO sealed VALUES (?, ?, ?, ?, ?, ?, 0)", entry)
+
+
 def main() -> None:
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--rows", type=int, default=1_000_000, help="rows of the day that is read")
+    day_rows = parser.parse_args().rows
     rows = [observation(number) for number in range(ROWS)]
     tuples = [as_row(row) for row in rows]
     with tempfile.TemporaryDirectory() as name:
@@ -143,6 +217,8 @@ def main() -> None:
             (through_writer(root / f"w{n}", rows), bare(root / f"t{n}", tuples), bare(root / f"a{n}", rows))
             for n in range(ROUNDS)
         ]
+        sealing = median(while_sealing(root / f"s{n}", rows) for n in range(3))
+        read = reading(root, day_rows)
         busy = beside_a_busy_thread(root / "busy", rows[:10_000])
         alone = commits(Store.open(root / "alone"), 0)
         reader = with_a_reader(Store.open(root / "w0"), ROWS)
@@ -152,11 +228,15 @@ def main() -> None:
         "rows_per_s_sqlite": round(median(tuples for _, tuples, _ in rounds)),
         "writer_to_sqlite": round(median(one / tuples for one, tuples, _ in rounds), 2),
         "writer_to_sqlite_as_row": round(median(one / by_row for one, _, by_row in rounds), 2),
+        "sealing_to_alone": round(sealing / writer, 2),
         "busy_thread_to_alone": round(busy / writer, 2),
         "commit_100_alone": alone,
         "commit_100_beside_a_reader": reader,
+        "reading": read,
     }
     print(json.dumps(written, indent=2))
+    if read["day_to_parquet"] > LIMIT:
+        sys.exit(f"a day is read {read['day_to_parquet']} times as long as Parquet: the limit is {LIMIT}")
 
 
 if __name__ == "__main__":
