@@ -282,8 +282,8 @@ def _run_index(args: argparse.Namespace) -> int:
     with writing(args.out):
         index.refresh(archive)
     count = len(archive.entries())
-    show(args, {"reports": count, "index": str(args.out / index.INDEX), "feed": str(args.out / index.FEED)},
-          [f"{count} reports: {args.out / index.INDEX}"])  # fmt: skip
+    page, feed = args.out / index.INDEX, args.out / index.FEED
+    show(args, {"reports": count, "index": str(page), "feed": str(feed)}, [f"{count} reports: {page}"])
     return 0
 
 
@@ -300,8 +300,12 @@ def _run_prune(args: argparse.Namespace) -> int:
     archive = Archive.open(args.out) if args.yes else Archive(args.out)
     going = prune.going(archive, now=_now(), keep_s=args.keep, keep_failed_s=keep_failed_s)
     gone = prune.remove(archive, going) if args.yes else going
-    show(args, {"removed": args.yes, "bytes": sum(each.bytes for each in gone),
-                 "reports": [each.as_dict() for each in gone]}, list(_told(gone, args.yes)))  # fmt: skip
+    facts = {
+        "removed": args.yes,
+        "bytes": sum(each.bytes for each in gone),
+        "reports": [each.as_dict() for each in gone],
+    }
+    show(args, facts, list(_told(gone, args.yes)))
     return 0
 
 

@@ -139,7 +139,7 @@ class Writer:
         values = {
             "kind": kind, "run_id": run_id, "vantage": vantage, "api": api, "room": room, "nest": nest,
             "relays": relays, "key_ref": key_ref, "opened_at": at, "how": "", "note": note,
-        }  # fmt: skip
+        }  # fmt: skip  # a row of the ledger
         stored = ledger.stored(values)
         return int(self.perform(lambda connection: sql.add_entry(connection, stored)))
 

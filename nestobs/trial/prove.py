@@ -180,9 +180,8 @@ async def prove(
     Raises UsageError for words it cannot use, LabFailedError with what the lab says of an unknown scenario.
     """
     policies, predicted = beside(today, file)
-    campaign = _planned(
-        nests, policies, file.provenance.arrivals_s or ARRIVALS if arrivals is None else arrivals, horizon_s
-    )
+    ages = (file.provenance.arrivals_s or ARRIVALS) if arrivals is None else arrivals
+    campaign = _planned(nests, policies, ages, horizon_s)
     clock = Clock()
     started_at = clock.now()
     empty(out, MADE, "an earlier proof")
