@@ -163,7 +163,7 @@ class Writer:
     def _change(self, entry: int, values: Mapping[str, object], *, open_only: bool) -> None:
         def job(connection: sql.Connection) -> None:
             if not sql.change_entry(connection, entry, values, open_only=open_only):
-                raise StoreError(f"the ledger in {self._directory} has no entry {entry}: see `nestobs ledger`")
+                raise StoreError(f"the ledger in {self._directory} has no entry {entry}")
 
         self.perform(job)
 
