@@ -388,7 +388,8 @@ class TestReplay:
         is_one_sentence(run(*words, "binary.json"), 2, "binary.json", "UTF-8")
         for name in ("none.json", "folder.json", "below/none", f"{'d/' * 3000}x"):
             is_one_sentence(run(*words, name), 2, "no such policy file")
-        for name in ("nope", "", "pipe", "n" * 300, "fixed(x)", "fixed(1", HOSTILE):
+        is_one_sentence(run(*words, "fixed(x)"), 2, "fixed(x)", "is no duration", "90s")
+        for name in ("nope", "", "pipe", "n" * 300, "fixed(1", HOSTILE):
             said = run(*words, name)
             is_one_sentence(said, 2, "is unknown", "manual_retry")
             assert raw_controls(said.err) == []

@@ -156,7 +156,7 @@ def test_overlapping_intervals_are_ambiguous_and_split_nothing() -> None:
     assert {layer: (s.least, s.most) for layer, s in found.shares.items()} == {
         "api:info": (0, 1), "api:join": (0, 0), "relay:a": (0, 1),
     }  # fmt: skip
-    assert found.shares["api:info"].upper == 1.0
+    assert found.shares["api:info"].by_chance_and_doubt().upper == 1.0
 
 
 def test_who_never_shows_it_is_last_and_two_of_them_are_ambiguous() -> None:
