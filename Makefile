@@ -8,7 +8,14 @@ CACHE := $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/nestobs
 LIVEKIT_VERSION := v1.11.0
 LIVEKIT := $(CACHE)/bin/livekit-server-$(LIVEKIT_VERSION)
 
-.PHONY: help demo test lint bench coverage calibrate livekit browser notebook environment constraints clean
+define STATIC
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+endef
+
+.PHONY: help demo check test lint bench coverage calibrate livekit browser notebook environment constraints clean
 .DEFAULT_GOAL := help
 
 help:  ## what there is
@@ -23,11 +30,12 @@ $(STAMP): pyproject.toml constraints.txt
 demo: $(STAMP)  ## lab, nests, joins from two vantages, report in runs/demo
 	$(BIN)/nestobs demo --out runs/demo
 
+check: $(STAMP)  ## lint, types, walls and the quick tests, in under a minute
+	$(STATIC)
+	$(BIN)/python -m pytest -q -n auto -m "not slow"
+
 test: $(STAMP)  ## lint, types, walls and all tests
-	$(BIN)/ruff check .
-	$(BIN)/ruff format --check .
-	$(BIN)/mypy
-	$(BIN)/lint-imports
+	$(STATIC)
 	$(BIN)/python -m pytest -n auto
 
 lint: $(STAMP)  ## mend what ruff can mend

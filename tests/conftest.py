@@ -31,7 +31,32 @@ from nestobs.store.reader import Store
 
 # How fast examples are drawn says something of the machine, and nothing of the code.
 settings.register_profile("here", suppress_health_check=[HealthCheck.too_slow], deadline=None)
+settings.register_profile("quick", settings.get_profile("here"), max_examples=10)
 settings.load_profile("here")
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Where slow tests are left out, properties are tried on few examples."""
+    if config.option.markexpr == "not slow":
+        settings.load_profile("quick")
+
+
+SERVERS = {"open_lab", "open_station_on", "canary", "livekit", "livekit_server", "lab", "serving", "browser"}
+"""Fixtures behind which servers or a browser stand: what uses one of them is `slow`."""
+
+
+def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
+    """Files of slow tests alone are not even imported where slow tests are left out: that takes a while, too."""
+    if config.option.markexpr != "not slow" or collection_path.suffix != ".py":
+        return None
+    return "\npytestmark = pytest.mark.slow\n" in collection_path.read_text("utf-8") or None
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """`make check` leaves out what needs servers or a browser; other slow tests carry the mark themselves."""
+    for item in items:
+        if SERVERS & set(getattr(item, "fixturenames", ())):
+            item.add_marker("slow")
 
 
 @dataclass(eq=False)

@@ -76,6 +76,7 @@ def test_the_contracts_of_the_layers_hold():
     assert said.returncode == 0, said.stdout + said.stderr
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("file", "line", "named"),
     [
@@ -107,20 +108,24 @@ def test_the_lab_shares_only_the_protocol_and_the_errors():
     assert {name for name in ours - {"nestobs"} if not name.startswith(allowed)} == set()
 
 
+@pytest.mark.slow
 def test_nobody_but_its_starters_imports_the_lab():
     assert rooms(importers("nestobs.lab")) - {"lab"} <= {"cli", "trial"}
 
 
+@pytest.mark.slow
 def test_only_the_protocol_and_the_labs_relays_know_nostr_sdk():
     assert rooms(importers("nostr_sdk")) == {"nostr", "lab"}
 
 
+@pytest.mark.slow
 def test_only_the_two_clocks_import_time():
     found = importers("time")
     assert rooms(found) == {"sources", "lab"}
     assert len(found) == 2
 
 
+@pytest.mark.slow
 def test_nobody_reads_the_wall_clock_another_way():
     """datetime.now and its kin are clocks too."""
     wall = ("now", "utcnow", "today", "localtime", "gmtime")
@@ -139,6 +144,7 @@ def test_nobody_reads_the_wall_clock_another_way():
     assert found == {}
 
 
+@pytest.mark.slow
 def test_only_the_store_knows_sql():
     assert rooms(importers("sqlite3")) == {"store"}
     words = ("sqlite3", "SELECT ", "INSERT INTO", "DELETE FROM", "CREATE TABLE", "PRAGMA ")
@@ -146,6 +152,7 @@ def test_only_the_store_knows_sql():
     assert rooms(spoken) == {"store"}
 
 
+@pytest.mark.slow
 def test_only_the_configuration_reads_the_environment():
     """And the lab: where its own server is, and that the tests insist on it, are no settings of nestobs."""
     found = set()
@@ -200,6 +207,7 @@ def test_vocabulary_and_inference_touch_no_world(name):
     assert names & (WORLDLY | {"random"}) == set()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", [name for name in PURE if name not in ("figures", "nostr")])
 def test_vocabulary_and_inference_load_no_world(name):
     """What they import must not bring it in either, beyond what pandas itself does; nor scipy.stats, which takes longer
@@ -212,10 +220,12 @@ def test_vocabulary_and_inference_load_no_world(name):
     assert "scipy.stats" not in said.split()
 
 
+@pytest.mark.slow
 def test_every_module_says_what_it_is():
     assert [file for file, path in FILES.items() if not ast.get_docstring(ast.parse(path.read_text("utf-8")))] == []
 
 
+@pytest.mark.slow
 def test_no_module_is_temporary():
     words = [
         f for f, path in FILES.items() if (ast.get_docstring(ast.parse(path.read_text("utf-8"))) or "") == "Temporary."
@@ -223,6 +233,7 @@ def test_no_module_is_temporary():
     assert words == []
 
 
+@pytest.mark.slow
 def test_a_value_of_many_parts_is_made_by_name():
     """A capitalised name called with more than five arguments takes them by keyword: so many positions tell nothing."""
     made = {}
@@ -245,6 +256,7 @@ def test_every_suppression_has_its_reason():
     assert bare == []
 
 
+@pytest.mark.slow
 def test_no_file_and_no_function_is_long_without_a_reason():
     """Above 500 lines a module's docstring, above 60 a function's, says "Long, because ...". Complexity is ruff's."""
     found = []

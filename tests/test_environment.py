@@ -79,6 +79,7 @@ BROUGHT = {
 }
 
 
+@pytest.mark.slow
 def test_every_library_that_the_package_imports_is_declared_or_is_the_face_of_one_that_is():
     """A library that comes along with another may leave with it."""
     import ast

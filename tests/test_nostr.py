@@ -172,6 +172,7 @@ def test_the_event_that_nip_98_prints_is_not_the_one_it_signed():
 TEXTS = st.text(st.characters(exclude_categories=["Cs"]), max_size=40)
 
 
+@pytest.mark.slow
 @settings(max_examples=40, deadline=None)
 @given(
     kind=st.integers(0, 65_535),

@@ -54,6 +54,7 @@ def test_a_name_that_is_not_there_is_an_attribute_error():
         _ = nestobs.nonsense
 
 
+@pytest.mark.slow
 def test_from_nestobs_import_everything_works():
     code = f"from nestobs import *\nassert {{{', '.join(map(repr, PUBLIC))}}} <= set(globals())"
     subprocess.run([sys.executable, "-W", "error", "-c", code], check=True, timeout=60)

@@ -21,6 +21,8 @@ from nestobs.timeline.intervals import SCHEMA
 from nestobs.tuning.tuner import TooLittleDataError, recommend
 from worlds.stored_nests import drawn, nest_rows, store_of
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(autouse=True)
 def bare(monkeypatch, tmp_path):

@@ -159,6 +159,7 @@ def test_no_flag_asks_for_seconds_another_way():
     assert {"S", "SECONDS", "LENGTH", "TIME", "AGE"} & set(metavars(_parser())) == set()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("words", ["", "x", "-1", "0", "inf", "nan", "5 parsecs", "1e400", "5m5", "٣s!"])
 def test_a_duration_that_is_none_is_explained(words, run):
     said = run("canary", "--count", "1", *NOBODY, f"--horizon={words}")

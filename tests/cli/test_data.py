@@ -15,6 +15,8 @@ from nestobs.timeline.intervals import SCHEMA
 from worlds.command_line import GOLDEN, WRITE_GOLDEN, is_one_sentence
 from worlds.stored_rows import NOON, row, rows
 
+pytestmark = pytest.mark.slow
+
 # words that are wrong
 
 

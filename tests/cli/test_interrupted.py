@@ -15,6 +15,8 @@ from nestobs.observation.schema import Failure, Operation
 from nestobs.store.reader import Store
 from worlds.command_line import LabBeside, Said, is_one_sentence, process
 
+pytestmark = pytest.mark.slow
+
 LIMIT_S = 5.0
 """What is promised is 3 s on an idle machine; each test prints what it took."""
 

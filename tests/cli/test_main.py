@@ -17,6 +17,8 @@ import nestobs
 from nestobs.store.reader import Store
 from worlds.command_line import GOLDEN, NOBODY, WRITE_GOLDEN, is_one_sentence, process
 
+pytestmark = pytest.mark.slow
+
 COMMANDS = (
     "demo", "lab", "doctor", "canary", "watch", "join", "ready", "timeline", "live", "export", "store",
     "tune", "replay", "prove", "policy", "report",

@@ -12,6 +12,8 @@ from nestobs.nostr import ROOM_KIND, Address, Keys, write_naddr
 from nestobs.store.reader import Store
 from worlds.command_line import NOBODY, Host, is_one_sentence, raw_controls
 
+pytestmark = pytest.mark.slow
+
 # words that are wrong
 
 

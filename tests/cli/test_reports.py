@@ -28,6 +28,8 @@ from nestobs.cli.main import _parser
 from worlds import scheduled_reports as reports
 from worlds.command_line import GOLDEN, WRITE_GOLDEN, clear_environment, here, is_one_sentence
 
+pytestmark = pytest.mark.slow
+
 ROOT = Path(nestobs.__file__).parent.parent
 DOCS = ROOT / "docs"
 FAILS = "if fail: raise ValueError('no luck')"

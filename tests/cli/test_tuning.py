@@ -30,6 +30,8 @@ from worlds.command_line import Said, clear_environment, is_one_sentence, raw_co
 from worlds.recommended import usual
 from worlds.stored_nests import API, drawn, nest_rows, store_of
 
+pytestmark = pytest.mark.slow
+
 OTHER = "https://other.example:8443/api/v1/nests"
 QUICK = ("--draws", "100")
 HOSTILE = "\x1b[2J\u202egone\x07"
@@ -394,7 +396,7 @@ class TestReplay:
             is_one_sentence(said, 2, "is unknown", "manual_retry")
             assert raw_controls(said.err) == []
         for name in ("fixed(0)", "fixed(nan)", "fixed(-1)", "full_jitter(inf)"):
-            is_one_sentence(run(*words, name), 2, "interval_s")
+            is_one_sentence(run(*words, name), 2, name, "is no duration")
 
 
 class TestPolicyExport:

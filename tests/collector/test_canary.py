@@ -24,6 +24,8 @@ from nestobs.observation.schema import Failure, Operation, Outcome, Role, Source
 from nestobs.store.writer import Writer
 from nestobs.timeline.intervals import timelines
 
+pytestmark = pytest.mark.slow
+
 
 async def nothing_left(lab, canary):
     """No LiveKit room, no record, no open ledger entry, no key file."""

@@ -99,6 +99,7 @@ async def test_nests_wait_while_the_loop_is_late_and_begin_in_order_when_it_is_n
     assert found.under_way == 0
 
 
+@pytest.mark.slow
 async def test_at_most_one_is_added_at_a_look(vantage):
     vantage.watch = Lagging(vantage.clock, lambda _: None)
     found = Pace(width=1)

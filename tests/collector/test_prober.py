@@ -19,6 +19,8 @@ from nestobs.observation.nest import read_nest, room_tags
 from nestobs.observation.schema import Failure, FailureLayer, Operation, Outcome, Role, Source
 from nestobs.sources.vantage import NO_TRACE, Trace
 
+pytestmark = pytest.mark.slow
+
 S = 1_000_000_000
 ONCE = replace(GUIDE, stay_s=0.1, request_timeout_s=5.0)
 PATIENT = replace(fixed(0.2), stay_s=0.1, give_up_age_s=30.0)

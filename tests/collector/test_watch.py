@@ -23,6 +23,8 @@ from nestobs.observation.schema import Operation, Outcome, Role, Source
 from nestobs.store.reader import Store
 from worlds.command_line import Host, LabBeside, clear_environment, here, now_s, process, publish, raw_controls
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(autouse=True)
 def home(tmp_path, monkeypatch) -> Path:

@@ -193,6 +193,7 @@ def test_the_truly_last_one_is_always_possible_and_no_other_is_sure(data: st.Dat
     assert found.ambiguous == (sum(share.most for share in found.shares.values()) > 1)
 
 
+@pytest.mark.slow
 def test_thousands_of_nests_take_seconds() -> None:
     rng = np.random.default_rng(1)
     one = frame(SCHEMA, row("relay:a", 1, 2))

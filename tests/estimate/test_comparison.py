@@ -38,6 +38,7 @@ def halves(frames: tuple[pd.DataFrame, pd.DataFrame, pd.DataFrame]) -> list[Span
     return changes.spans(*frames, windows, [12 * 3_600.0] * 2)
 
 
+@pytest.mark.slow
 def test_every_nest_join_and_row_belongs_to_its_window(
     frames: tuple[pd.DataFrame, pd.DataFrame, pd.DataFrame],
 ) -> None:

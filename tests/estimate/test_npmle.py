@@ -284,6 +284,7 @@ def test_never_is_what_did_not_come_by_the_end_of_watching():
     assert law.censored / law.n == pytest.approx(law.never, abs=0.01)
 
 
+@pytest.mark.slow
 def test_the_share_that_stays_away_and_the_delays_of_the_others_are_recovered_from_many_nests():
     n, coming, shares = 20_000, stats.lognorm(0.9, scale=4.0), np.array([0.1, 0.5, 0.9])
     law = law_of(n)
@@ -356,6 +357,7 @@ def test_weights_count_by_their_effective_number():
     assert uneven.bounds([1.0])[0][0] == pytest.approx(known)
 
 
+@pytest.mark.slow
 def test_the_bounds_hold_the_truth():
     rng = np.random.default_rng(5)
     ages = np.array([1.0, 4.0, 10.0, 30.0])
@@ -380,6 +382,7 @@ def test_two_rows_bound_no_median():
     assert npmle([1, 1], [2, 2]).quantile_bounds(0.5) == (-INF, INF)
 
 
+@pytest.mark.slow
 @settings(max_examples=50, deadline=None)
 @given(ROWS, st.sampled_from([0.1, 0.5, 0.9]))
 def test_the_bounds_of_a_quantile_hold_the_quantile_and_cross_the_bounds(rows, p):
@@ -425,6 +428,7 @@ def test_blocks_are_drawn_whole():
     assert ones.var() == pytest.approx(0.75, abs=0.1)  # multinomial
 
 
+@pytest.mark.slow
 def test_rows_that_go_together_make_the_interval_wider():
     rng = np.random.default_rng(6)
     hosts = rng.integers(0, 20, 400)
@@ -479,6 +483,7 @@ def test_the_band_of_a_share_that_nobody_missed_is_no_line():
     assert high == pytest.approx([stats.beta.ppf(0.975, 0.5, 100.5), 1])
 
 
+@pytest.mark.slow
 def test_the_band_of_exact_rows_that_stand_alone_is_close_to_the_binomial_one():
     times = np.r_[np.ones(60), np.full(40, 9.0)]
     low, high = npmle(times, times).bootstrap(rng=np.random.default_rng(1), draws=4000).cdf(5.0)
@@ -486,6 +491,7 @@ def test_the_band_of_exact_rows_that_stand_alone_is_close_to_the_binomial_one():
     assert high == pytest.approx(stats.beta.ppf(0.975, 61, 40), abs=0.02)
 
 
+@pytest.mark.slow
 def test_the_band_is_wide_where_blocks_share_their_fate():
     times = np.repeat([1.0, 1.0, 9.0, 1.0, 1.0, 9.0, 1.0, 1.0], 50)
     law = npmle(times, times)
@@ -551,6 +557,7 @@ def test_smoothing_of_exact_delays_closer_than_a_step_keeps_them_in_order():
     assert early.cdf([0.0099, 0.0101, 0.02, 0.5, 2]) == pytest.approx([0, 0.75, 0.75, 0.75, 1], abs=0.01)
 
 
+@pytest.mark.slow
 def test_smoothing_comes_closer_to_the_truth_than_the_steps_and_ever_closer_with_n():
     ages = np.geomspace(0.5, 40, 60)
     truth = 0.92 * stats.lognorm.cdf(ages, 0.9, scale=4)
@@ -564,6 +571,7 @@ def test_smoothing_comes_closer_to_the_truth_than_the_steps_and_ever_closer_with
     assert far[0] > 1.3 * far[1] > 1.69 * far[2]
 
 
+@pytest.mark.slow
 def test_a_sharper_law_is_smoothed_less():
     wide, sharp = law_of(600, sigma=0.9), law_of(600, sigma=0.15)
     assert best_width(sharp) < best_width(wide)

@@ -15,6 +15,8 @@ from nestobs.estimate import turnbull
 from nestobs.estimate.turnbull import GAP, cells, ends_order, maximise, order_among
 from worlds.polled import delays_of, polled
 
+pytestmark = pytest.mark.slow
+
 INF = math.inf
 
 

@@ -74,6 +74,7 @@ def test_no_row_gives_the_header_alone(tmp_path):
     assert read(tmp_path / "out.csv") == [list(FRAME.columns)]
 
 
+@pytest.mark.slow
 def test_many_rows_have_one_header(tmp_path):
     write_csv(pd.DataFrame({"attempt_no": range(120_000)}), tmp_path / "out.csv")
     assert [cell for (cell,) in read(tmp_path / "out.csv")] == ["attempt_no", *map(str, range(120_000))]
@@ -118,6 +119,7 @@ def longest_cell():
     csv.field_size_limit(usual)
 
 
+@pytest.mark.slow
 def test_strangers_names_make_no_formula_and_no_row_of_their_own(infested, tmp_path, longest_cell):
     write_csv(infested, tmp_path / "out.csv")
     header, *rows = read(tmp_path / "out.csv")

@@ -27,6 +27,8 @@ from nestobs.observation.schema import Failure, Operation, Outcome
 from nestobs.sources.api import judge
 from nestobs.tuning.policy_file import PolicyFile, Provenance
 
+pytestmark = pytest.mark.slow
+
 S = 1_000_000_000
 ARRIVED = 1_700_000_000 * S
 TUNED = Policy(

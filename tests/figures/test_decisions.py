@@ -21,6 +21,8 @@ from nestobs.tuning.replay import METRICS
 from worlds.figure_frames import HOSTILE, named, strings, words
 from worlds.recommended import hostile, odd, usual
 
+pytestmark = pytest.mark.slow
+
 WHEN = "2026-03-04 13:00:00 to 13:02:00 UTC"
 NAMES = ("usual", "none stayed away", "mostly censored", "exact", "watched briefly", "open-ended",
          "all thresholds unknown", "strata", "kept", "nobody joins under one", "many policies",

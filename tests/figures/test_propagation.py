@@ -27,6 +27,8 @@ from nestobs.timeline.intervals import SCHEMA
 from worlds.figure_frames import FRAMED, HOSTILE, JUDGED, LINES, MADE, ORIGIN, empty, frame, line, named, strings, words
 from worlds.figure_frames import drawn as observed
 
+pytestmark = pytest.mark.slow
+
 START, SECOND = ORIGIN.value, 1_000_000_000
 END = START + 3_600 * SECOND
 WHEN = "2026-03-04 12:00:00 to 13:00:00 UTC."

@@ -30,6 +30,8 @@ from worlds.figure_frames import (
     words,
 )
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.mark.parametrize("name", drawn())
 def test_every_figure_asks_its_question_and_says_n_and_the_window(name: str) -> None:

@@ -678,6 +678,7 @@ def run(flow, world):
 worlds = st.lists(anything, min_size=1, max_size=12)
 
 
+@pytest.mark.slow
 @settings(max_examples=300, deadline=None)
 @given(flow=flows, world=worlds)
 def test_whatever_arrives_every_flow_ends_within_its_bounds(flow, world):
@@ -692,6 +693,7 @@ def test_whatever_arrives_every_flow_ends_within_its_bounds(flow, world):
     assert verdict.elapsed_s >= 0
 
 
+@pytest.mark.slow
 @settings(max_examples=300, deadline=None)
 @given(flow=flows, world=worlds)
 def test_a_guest_is_asked_after_a_join_only_where_the_nest_was_absent(flow, world):
@@ -702,6 +704,7 @@ def test_a_guest_is_asked_after_a_join_only_where_the_nest_was_absent(flow, worl
             assert 404 in flow["policy"].fallback
 
 
+@pytest.mark.slow
 @settings(max_examples=300, deadline=None)
 @given(flow=flows, world=st.lists(coherent, min_size=1, max_size=12))
 def test_after_a_401_or_403_nothing_more_is_asked(flow, world):
@@ -718,6 +721,7 @@ def test_the_same_seed_and_replies_give_the_same_steps_and_verdict(flow, world):
     assert run(flow, world) == run(flow, world)
 
 
+@pytest.mark.slow
 @settings(max_examples=100, deadline=None)
 @given(flow=flows, world=worlds)
 def test_no_token_is_ever_in_a_verdict(flow, world):
@@ -725,6 +729,7 @@ def test_no_token_is_ever_in_a_verdict(flow, world):
     assert TOKEN not in repr(verdict)
 
 
+@pytest.mark.slow
 @settings(max_examples=200, deadline=None)
 @given(flow=flows, world=st.lists(coherent, min_size=1, max_size=12))
 def test_a_joiner_is_in_only_after_a_token_a_signal_and_a_stay(flow, world):

@@ -182,6 +182,7 @@ async def test_run_ends_on_a_signal(tmp_path):
     assert seen == ["stand-in"]
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(sys.platform != "linux", reason="only Linux kills children with their parent")
 async def test_a_killed_lab_leaves_no_server_behind(tmp_path, real_livekit, until):
     code = (

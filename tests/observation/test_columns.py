@@ -87,6 +87,7 @@ def store(tmp_path_factory):
     return Store.open(store_of(folder, all_rows(12)))
 
 
+@pytest.mark.slow
 @settings(max_examples=5, deadline=None)
 @given(st.integers(0, 1000))
 def test_categories_in_whatever_order_of_rows_change_nothing(store, seed):

@@ -28,6 +28,8 @@ from worlds import full_nests, hostile
 from worlds.browser import Browser, BrowserError, Page, need_chromium
 from worlds.drawn import foreign, said, wrong_figures, wrong_words
 
+pytestmark = pytest.mark.slow
+
 NOTEBOOKS = sorted((Path(nestobs.__file__).parents[1] / "notebooks").glob("*.ipynb"))
 
 VIEWS: tuple[dict[str, Any], ...] = (

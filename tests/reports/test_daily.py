@@ -27,6 +27,8 @@ from nestobs.tuning import policy_file
 from worlds.full_nests import DAY, NOON, Names, all_rows, nest_rows, store_of
 from worlds.shown import said
 
+pytestmark = pytest.mark.slow
+
 DAY_NS = 86_400 * SECOND_NS
 MIDNIGHT = NOON - DAY_NS // 2
 HOSTILE = "<script>window.pwned=1</script>{{7*7}}$x$"

@@ -30,6 +30,8 @@ from worlds.asked import NOON, SECOND_NS, join, made, polls, row, store_of
 from worlds.full_nests import all_rows, nest_rows
 from worlds.hostile import TEXTS, hostile_rows
 
+pytestmark = pytest.mark.slow
+
 AGES = (0.1, 0.5, 1, 2, 4, 8, 16, 32, 45, 60)
 CELLS = (
     "heading", "result", "nests", "panel", "lanes", "layers", "attempts", "attempt_table", "messages", "facts",

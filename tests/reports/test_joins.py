@@ -14,6 +14,8 @@ from nestobs.reports.publishing.execute import notebook, run
 from worlds.full_nests import DAY, NOON, all_rows, let_down, nest_rows
 from worlds.shown import HOUR_S, beats, figures, page, stepped, store, text, whole
 
+pytestmark = pytest.mark.slow
+
 SECTIONS = (
     joins.heading,
     joins.over_time,

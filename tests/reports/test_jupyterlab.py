@@ -25,6 +25,8 @@ from nestobs.store.reader import Store
 from worlds.asked import row
 from worlds.browser import Browser, Page, need_chromium
 
+pytestmark = pytest.mark.slow
+
 START_S = 50.0
 """For JupyterLab to answer: it imports a lot, and the machine may be busy."""
 

@@ -17,6 +17,8 @@ from nestobs.store.reader import Store
 from worlds.asked import made, polls, row, store_of
 from worlds.hostile import hostile_rows
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture
 def shown(monkeypatch: pytest.MonkeyPatch) -> list[str]:

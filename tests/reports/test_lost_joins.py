@@ -14,6 +14,8 @@ from nestobs.timeline.joins import joins as joins_of
 from nestobs.tuning.prediction import outcomes, realised
 from worlds.full_nests import DAY, all_rows, let_down, store_of
 
+pytestmark = pytest.mark.slow
+
 NESTS = 24
 
 

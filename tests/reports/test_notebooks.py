@@ -22,6 +22,8 @@ from nestobs.reports.publishing.execute import run
 from nestobs.store.reader import Store
 from worlds.story import NOON, RELAY, Story
 
+pytestmark = pytest.mark.slow
+
 NOTEBOOKS = sorted((Path(nestobs.__file__).parents[1] / "notebooks").glob("*.ipynb"))
 HOSTILE = "<script>window.pwned=1</script>{{7*7}}$x$\u202e\x07"
 SECRET = "nsec1" + "q" * 58

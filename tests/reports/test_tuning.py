@@ -31,6 +31,8 @@ from nestobs.tuning.whatif import BUDGETS, WhatIf
 from worlds.recommended import hostile, odd, usual
 from worlds.shown import figures, said
 
+pytestmark = pytest.mark.slow
+
 NOON = 1_772_625_600 * SECOND_NS  # 2026-03-04 12:00 UTC
 HOSTILE = "<script>window.pwned=1</script>{{7*7}}$x$"
 SECTIONS = (tuning.delays, tuning.message, tuning.asking, tuning.proved, tuning.doubts)

@@ -25,6 +25,8 @@ from nestobs.sources.api import Api, judge
 from nestobs.sources.clock import Clock
 from nestobs.sources.vantage import NO_TRACE, Trace, Vantage
 
+pytestmark = pytest.mark.slow
+
 S = 1_000_000_000
 RELAYS = ("wss://relay.example",)
 OPERATIONS = [Operation.INFO, Operation.JOIN, Operation.GUEST]

@@ -149,6 +149,7 @@ class TestWatch:
         assert watch._clock.now() - before == S // 2
 
 
+@pytest.mark.slow
 async def test_failure_7_a_blocked_loop_is_a_row_and_marks_the_rows_of_its_time(vantage, rows, until):
     async with vantage.watch.running():
         await asyncio.sleep(0.05)

@@ -309,6 +309,7 @@ FAULTS = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("client", [by_websockets, by_httpx, by_aiohttp], ids=lambda client: client.__name__)
 @pytest.mark.parametrize("fault", FAULTS)
 async def test_one_fault_has_one_name_whatever_library_meets_it(vantage, client, fault):

@@ -22,6 +22,8 @@ from nestobs.observation.schema import Failure, FailureLayer, Operation, Outcome
 from nestobs.sources.livekit import LiveKit, signal_url
 from nestobs.sources.vantage import NO_TRACE, Trace
 
+pytestmark = pytest.mark.slow
+
 S = 1_000_000_000
 
 

@@ -21,6 +21,8 @@ from nestobs.sources.relay import PUSH_MARGIN_S, Relay
 from nestobs.sources.vantage import Trace, Vantage
 from worlds import hostile_relays as hostile
 
+pytestmark = pytest.mark.slow
+
 HOST = Keys.generate()
 ADDRESS = Address(30312, HOST.public, "room-1")
 TRACE = Trace("trace-1", str(ADDRESS), "room-1")

@@ -12,6 +12,7 @@ from nestobs.store.reader import Store
 from worlds.stored_rows import NOON, row, rows
 
 
+@pytest.mark.slow
 def test_the_last_minutes_are_found_in_a_journal_of_any_length_and_in_sealed_days(tmp_path):
     rng = random.Random(1)
     instants = sorted(rng.sample(range(7_200 * SECOND_NS), 3_000))
@@ -74,6 +75,7 @@ def test_a_store_that_was_waited_for_is_news(tmp_path):
     assert followed.waited
 
 
+@pytest.mark.slow
 def test_a_reader_who_slept_while_rows_were_sealed_begins_again_and_misses_none_of_the_last_minutes(tmp_path):
     store = Store.open(tmp_path / "data")
     with store.writer() as writer:

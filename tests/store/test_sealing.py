@@ -19,6 +19,8 @@ from nestobs.store.reader import Store
 from nestobs.store.sql import DAY
 from worlds.stored_rows import NOON, child, ids, row, rows
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture
 def store(tmp_path: Path) -> Store:

@@ -38,6 +38,7 @@ def test_a_second_writer_is_refused_by_name_until_the_first_is_closed(store):
     store.writer().close()
 
 
+@pytest.mark.slow
 def test_threads_may_append_at_once_and_flush_covers_their_rows(store):
     with store.writer() as writer:
 
@@ -99,6 +100,7 @@ def test_a_row_that_is_none_stops_the_writer_and_everybody_hears_of_it(store):
     assert store.count() == 1
 
 
+@pytest.mark.slow
 def test_memory_stays_flat_however_much_is_appended(store):
     total, waiting = 60_000, []
 
@@ -117,6 +119,7 @@ def test_memory_stays_flat_however_much_is_appended(store):
 # crashes
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("seed", range(4))
 def test_nothing_acknowledged_is_lost_when_the_writer_is_killed(store, seed):
     code = """
@@ -144,6 +147,7 @@ with Store.open(directory).writer() as writer:
     assert store.count() == len(found) + 1
 
 
+@pytest.mark.slow
 def test_a_full_disk_stops_the_writer_and_everything_acknowledged_stays(store):
     code = """
 resource.setrlimit(resource.RLIMIT_FSIZE, (600_000, 600_000))

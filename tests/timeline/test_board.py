@@ -27,6 +27,8 @@ from nestobs.timeline.board import MOST_CELLS, Board, Lane, Row, State, by_kind,
 from worlds.asked import NOON, SECOND_NS, join, made, polls, row, store_of
 from worlds.hostile import hostile_rows
 
+pytestmark = pytest.mark.slow
+
 YES, NO, MAYBE, REFUSED = Outcome.VISIBLE, Outcome.ABSENT, Outcome.UNKNOWN, Outcome.REFUSED
 G = Operation.GUEST
 

@@ -207,6 +207,7 @@ def tables(draw):
     return frame(*rows)
 
 
+@pytest.mark.slow
 @settings(max_examples=80, deadline=None)
 @given(tables(), st.booleans())
 def test_every_nest_is_read_as_one_would_by_hand(table, signed_in):

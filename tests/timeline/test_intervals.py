@@ -189,6 +189,7 @@ def consistent(proofs: list[tuple[str, int, int]]) -> list[float]:
     return [s / 2 for s in range(1, 2 * (LAST + 12)) if all(possible(s, *proof) for proof in proofs)]
 
 
+@pytest.mark.slow
 @ANY_WORLD
 @given(SCENES, st.randoms(use_true_random=False))
 def test_the_interval_holds_the_truth_and_no_sound_interval_is_tighter(scenes: list[Scene], random: Any) -> None:
@@ -219,6 +220,7 @@ def test_the_interval_holds_the_truth_and_no_sound_interval_is_tighter(scenes: l
             assert math.isnan(line.stable_s)
 
 
+@pytest.mark.slow
 @ANY_WORLD
 @given(SCENES)
 def test_rows_that_prove_nothing_change_nothing_but_the_counters(scenes: list[Scene]) -> None:
@@ -230,6 +232,7 @@ def test_rows_that_prove_nothing_change_nothing_but_the_counters(scenes: list[Sc
     assert (without.unknown == 0).all()
 
 
+@pytest.mark.slow
 @ANY_WORLD
 @given(SCENES, st.randoms(use_true_random=False))
 def test_the_order_of_rows_does_not_matter(scenes: list[Scene], random: Any) -> None:
@@ -239,6 +242,7 @@ def test_the_order_of_rows_does_not_matter(scenes: list[Scene], random: Any) -> 
     same(before, timelines(frame(rows)))
 
 
+@pytest.mark.slow
 @ANY_WORLD
 @given(SCENES)
 def test_traces_layers_and_vantages_do_not_touch_one_another(scenes: list[Scene]) -> None:
@@ -247,6 +251,7 @@ def test_traces_layers_and_vantages_do_not_touch_one_another(scenes: list[Scene]
     same(together, alone.sort_values(["nest", "trace_id", "layer", "vantage"], ignore_index=True))
 
 
+@pytest.mark.slow
 @ANY_WORLD
 @given(SCENES, st.integers(-NOON // 2, NOON), st.sampled_from([1, 2, 4]))
 def test_delays_do_not_depend_on_the_date_and_follow_the_scale(scenes: list[Scene], shift: int, scale: int) -> None:
@@ -262,6 +267,7 @@ def test_delays_do_not_depend_on_the_date_and_follow_the_scale(scenes: list[Scen
     pd.testing.assert_series_equal(back, before.upper_at - pd.Timestamp(NOON, tz="UTC"))
 
 
+@pytest.mark.slow
 @ANY_WORLD
 @given(st.lists(st.tuples(polls(), st.sampled_from(["visible", "absent"])), min_size=1, max_size=12))
 def test_even_a_world_without_rules_reverses_no_interval_and_loses_no_row(answers: list[tuple[Poll, str]]) -> None:
@@ -278,6 +284,7 @@ def test_even_a_world_without_rules_reverses_no_interval_and_loses_no_row(answer
     assert math.isnan(line.gone_upper_s) == (line.flaps == len(late))
 
 
+@pytest.mark.slow
 @ANY_WORLD
 @given(
     st.integers(1, LAST),
@@ -292,6 +299,7 @@ def test_the_interval_of_the_going_holds_the_instant_it_went(truth: int, stay: i
         assert line.gone_lower_s < (truth + stay) * TICK_S <= line.gone_upper_s
 
 
+@pytest.mark.slow
 @ANY_WORLD
 @given(st.lists(st.tuples(polls(), st.floats(-5, 5), st.floats(0, 0.5)), min_size=1, max_size=8), st.integers(1, LAST))
 def test_with_known_offsets_the_widened_interval_holds_the_truth(plan: list[Any], truth: int) -> None:

@@ -17,6 +17,8 @@ from nestobs.observation.schema import COLUMNS, Failure, Observation, Operation,
 from nestobs.timeline.intervals import timelines
 from nestobs.timeline.joins import KINDS, SCHEMA, SETTLED_S, joins, open_intents
 
+pytestmark = pytest.mark.slow
+
 NOON = 1_750_000_000 * SECOND_NS
 NEST = "30312:" + "ab" * 32 + ":room"
 

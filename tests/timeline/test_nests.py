@@ -65,6 +65,7 @@ class TestCounted:
     def test_the_same_in_timelines_as_in_rows(self, store):
         assert count_nests(nestobs.timelines(store.directory)) == NESTS
 
+    @pytest.mark.slow
     def test_the_same_on_every_page(self, store):
         where = str(store.directory)
         day = "2026-01-01"

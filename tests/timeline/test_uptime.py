@@ -130,6 +130,7 @@ def test_spans_are_disjoint_and_with_the_gaps_they_fill_the_window(made: list[tu
             assert share + off.loc[off["vantage"] == place, "gap_s"].sum() / 7200 == pytest.approx(1.0)
 
 
+@pytest.mark.slow
 def test_a_million_rows_take_seconds() -> None:
     rng = np.random.default_rng(1)
     sent = NOON + rng.integers(0, 86_400 * SECOND_NS, 1_000_000)

@@ -16,6 +16,8 @@ from nestobs.trial import demo
 from nestobs.tuning.tuner import recommend
 from worlds.simulated import TRUTHS, observe, timelines
 
+pytestmark = pytest.mark.slow
+
 VERDICTS = {"authenticated", "guest", "guest_instead", "starting_up", "gone", "unauthorised", "forbidden"} | {
     "rate_limited", "api_down", "bad_token", "livekit_unreachable", "not_loaded",
 }  # fmt: skip

@@ -20,6 +20,8 @@ from nestobs.tuning.policy_file import PolicyFile, Provenance
 from nestobs.tuning.prediction import CELLS
 from nestobs.tuning.replay import METRICS, middles
 
+pytestmark = pytest.mark.slow
+
 QUICK = replace(fixed(0.4, give_up_age_s=2.0), name="quick", stay_s=0.5)
 TODAY = replace(MANUAL_RETRY, schedule=Schedule("fixed", 1.0), give_up_age_s=2.0, stay_s=0.5)
 

@@ -17,6 +17,8 @@ from nestobs.tuning.simulation import course, courses, score
 from worlds.fresh_nests import EVENLY, LOSSY, fresh, many, rng, seen
 from worlds.simulated import TRUTHS
 
+pytestmark = pytest.mark.slow
+
 LOGNORMAL, BIMODAL = TRUTHS
 SMALL = Allowance(requests=6, reserve=0.0, joins=0.01)
 

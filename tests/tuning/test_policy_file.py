@@ -197,6 +197,7 @@ policy_files = st.builds(
 )
 
 
+@pytest.mark.slow
 @settings(max_examples=300, deadline=None)
 @given(file=policy_files)
 def test_any_file_is_read_back_equal_and_is_as_the_schema_says(file):
@@ -449,6 +450,7 @@ class TestRefusals:
     def test_what_is_no_json(self, text):
         assert "it is not JSON" in refusal(text)
 
+    @pytest.mark.slow
     @pytest.mark.parametrize("where", ["policy.schedule.kind", "policy.name", "notes", "predicted", "extra"])
     def test_what_is_nested_deep(self, where):
         """Up to where the parser gives up, just below, where whatever looks inside would, and far above."""
@@ -465,6 +467,7 @@ class TestRefusals:
     def test_a_text_too_long_is_not_even_parsed(self):
         assert "1000000 characters" in refusal("[" * (FILE_CHARACTERS + 1))
 
+    @pytest.mark.slow
     @settings(max_examples=300)
     @given(
         text=st.text(st.characters())
@@ -480,6 +483,7 @@ class TestRefusals:
         words = refusal(text)
         assert words is None or words.startswith("mine.json: ")
 
+    @pytest.mark.slow
     @settings(max_examples=300)
     @given(data=st.data())
     def test_a_file_with_one_value_changed_is_read_or_refused_as_the_schema_says(self, data):

@@ -169,6 +169,7 @@ def test_detail_that_is_not_ours_does_not_stop_the_others():
     assert not table["joined"].any()
 
 
+@pytest.mark.slow
 def test_the_way_to_the_token_is_the_last_round_from_its_first_request():
     """Three rounds of info, join and guest: the last one gets in as a guest."""
     rows = [made("a")]
@@ -378,6 +379,7 @@ def test_a_share_that_was_one_in_all_nests_promises_much_and_not_everything():
     assert cells(joins("tuned", [True] * 200), few, ["tuned"]).iloc[0]["lower"] < 0.9
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("metric", METRICS)
 def test_fresh_joins_fall_inside_as_often_as_promised(metric):
     """A known law: what is predicted from one sample holds for the next in 95 of 100."""
@@ -392,6 +394,7 @@ def test_fresh_joins_fall_inside_as_often_as_promised(metric):
 
 
 class TestWhatTheNextJoinsBring:
+    @pytest.mark.slow
     def test_of_a_share_falls_into_the_prediction(self):
         """An estimate of 150 nests, then 80 joins: in 93 to 99.5 % of sets."""
         draws, held = np.random.default_rng(7), 0

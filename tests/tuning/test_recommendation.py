@@ -82,6 +82,7 @@ class TestAnAllowance:
 
 
 class TestAFile:
+    @pytest.mark.slow
     @pytest.mark.parametrize("name", ["recommended", "tuned", "simple"])
     def test_is_read_back_equal(self, name):
         policy = found().candidates()[name]
@@ -97,6 +98,7 @@ class TestAFile:
         assert (made.window_start, made.window_end) == ("2026-03-04T12:00:00Z", "2026-03-04T12:19:30Z")
         assert (made.store_digest, made.made_at, made.nestobs) == tuple(PROVENANCE.values())
 
+    @pytest.mark.slow
     def test_says_what_failed_where_that_is_known(self):
         assert found().file(found().tuned).provenance.failures == {}
         file = troubled().file(troubled().tuned)
@@ -175,6 +177,7 @@ class TestAsJson:
         assert data["strata"][0]["threshold_s"] is None
         assert data["strata"][0]["differs"] is True
 
+    @pytest.mark.slow
     def test_it_is_the_same_for_the_same_seed(self):
         again = recommend(nests(), rng=np.random.default_rng(0), draws=60)
         assert again.as_dict() == found().as_dict()

@@ -32,6 +32,8 @@ from nestobs.tuning.simulation import GRAIN_S
 from worlds.played import play
 from worlds.simulated import TRUTHS, observe, timelines
 
+pytestmark = pytest.mark.slow
+
 INF = math.inf
 POLICIES = list(standard_policies().values())
 TABLE = Policy(

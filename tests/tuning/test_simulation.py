@@ -30,6 +30,8 @@ from nestobs.tuning.simulation import (
 )
 from worlds.played import play
 
+pytestmark = pytest.mark.slow
+
 INF = math.inf
 TABLE = Policy(
     name="table",

@@ -318,6 +318,7 @@ def test_a_flat_cost_leaves_a_wide_range():
 # The interval of the threshold
 
 
+@pytest.mark.slow
 def test_the_interval_holds_the_true_threshold_in_about_95_of_100_samples():
     """Polls at the same ages for all, where the estimate is the proportions, and a resample needs no fit."""
     rng = np.random.default_rng(5)
@@ -342,6 +343,7 @@ def test_the_interval_holds_the_true_threshold_in_about_95_of_100_samples():
         assert 4 <= missed <= 26, n  # 15 are due
 
 
+@pytest.mark.slow
 def test_the_interval_holds_the_estimate_and_moves_with_the_cost_ratio():
     for seed in range(5):
         law = on_a_grid(400, np.random.default_rng(seed))

@@ -37,6 +37,8 @@ from nestobs.tuning.tuner import (
 from worlds.fresh_nests import EVENLY, LOSSY, fresh, rng, seen
 from worlds.simulated import TRUTHS, Truth, observe, timelines
 
+pytestmark = pytest.mark.slow
+
 INF = math.inf
 LOGNORMAL, BIMODAL = TRUTHS
 

@@ -26,6 +26,7 @@ def tight() -> Recommendation:
     return recommend(nests(), draws=DRAWS, allowance=allowance, cost_ratio=0.5, prices=prices)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("which", ["usual", "tight", "none stayed away", "mostly censored", "exact"])
 def test_at_the_tuned_point_it_is_what_tuning_said(which: str) -> None:
     found = tight() if which == "tight" else odd()[which]
@@ -40,6 +41,7 @@ def test_at_the_tuned_point_it_is_what_tuning_said(which: str) -> None:
     assert answer.binds == any("The budget binds" in note for note in found.notes)
 
 
+@pytest.mark.slow
 def test_elsewhere_it_is_what_tuning_there_says() -> None:
     answer = WhatIf.of(usual()).at(0.5, 40, lost_value=120.0)
     there = recommend(nests(), draws=DRAWS, allowance=Allowance(requests=40), cost_ratio=0.5,

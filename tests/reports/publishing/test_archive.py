@@ -23,6 +23,8 @@ from nestobs.reports.publishing.execute import socket_folder
 from worlds import scheduled_reports as reports
 from worlds.archives import DAY, publish
 
+pytestmark = pytest.mark.slow
+
 
 def verdicts(archive: Archive) -> dict[str, str]:
     return {

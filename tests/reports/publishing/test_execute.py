@@ -23,6 +23,8 @@ from nestobs.reports.publishing.execute import notebook, run
 from nestobs.reports.publishing.html import page
 from nestobs.reports.publishing.renderer import PLOTLY
 
+pytestmark = pytest.mark.slow
+
 FIGURE = "import plotly.graph_objects as go\n\ngo.Figure(go.Bar(y=[1, 2], x=[3, 4]), layout={'title': {'text': name}})"
 
 

@@ -148,6 +148,7 @@ def test_the_feed_has_what_atom_asks_for_and_ids_that_stay(tmp_path: Path) -> No
     assert changed == {"tag:nestobs,2026:daily/2026-01-01"}
 
 
+@pytest.mark.slow
 def test_the_feed_is_bounded_and_newest_first() -> None:
     many = [Entry("daily", day, about(day)) for day in Window.parse("2025-01-01/2026-01-01").parts(DAY_S)]
     items = ElementTree.fromstring(index.feed(many)).findall(f"{ATOM}entry")

@@ -24,6 +24,8 @@ from nestobs.reports.publishing.schedule import Made, Order, Stop
 from worlds import scheduled_reports as reports
 from worlds.secrets_shown import SECRETS
 
+pytestmark = pytest.mark.slow
+
 DAY = Window.parse(reports.DAY)
 FIGURE = "import plotly.graph_objects as go\ngo.Figure(go.Bar(y=[1, 2], x=[3, n]))"
 
