@@ -29,14 +29,15 @@ from nestobs.observation.duration import SECOND_NS
 from nestobs.observation.schema import Failure, FailureLayer, Observation, Operation, Outcome, Role, Source
 from nestobs.sources.clock import Clock
 from nestobs.sources.failures import Judgement, answered, intended, named
+from nestobs.sources.http_answer import PLAIN, HttpAnswer, receive
 from nestobs.sources.vantage import NO_TRACE, Trace, Vantage
 
-BODY_BYTES: Final = 262_144
 IN_FLIGHT: Final = 16
 """Polls of one API that may be under way at once from one vantage; further ones wait, and their rows show it by
 `planned_at`. httpcore's pool slows with the square of this, so it is kept small. Joins and deeds never wait here."""
 
 _CACHE_HEADERS: Final = ("age", "x-cache", "cf-cache-status", "x-cache-hits", "cache-control", "etag", "via")
+_ASKING: Final = {"user-agent": "nestobs/0.1", "accept": "application/json", **PLAIN}
 _DEEDS: Final = frozenset({Operation.CREATE, Operation.RESTART, Operation.DELETE})
 
 
@@ -101,20 +102,16 @@ class Api:
         self.timeout_s = timeout_s
         self._vantage = vantage
         self._places = asyncio.Semaphore(IN_FLIGHT)
-        self._client = httpx.AsyncClient(
-            transport=httpx.AsyncHTTPTransport(
-                retries=0,
-                limits=httpx.Limits(max_connections=None, max_keepalive_connections=IN_FLIGHT, keepalive_expiry=10.0),
-            ),
-            follow_redirects=False,
-            headers={"user-agent": "nestobs/0.1", "accept": "application/json"},
+        self._transport = httpx.AsyncHTTPTransport(
+            retries=0,
+            limits=httpx.Limits(max_connections=None, max_keepalive_connections=IN_FLIGHT, keepalive_expiry=10.0),
         )
 
     async def __aenter__(self) -> Api:
         return self
 
     async def __aexit__(self, *_: object) -> None:
-        await self._client.aclose()
+        await self._transport.aclose()
 
     # one method an operation; each writes one row, or two for a deed (intent first)
 
@@ -185,7 +182,7 @@ class Api:
             if operation in _DEEDS:
                 vantage.record(trace, sent_at=now, **common, **intended("ask")._asdict())
                 await vantage.committed()
-            headers = {} if body is None else {"content-type": "application/json"}
+            headers = dict(_ASKING) if body is None else {**_ASKING, "content-type": "application/json"}
             if keys is not None:
                 created_at = vantage.clock.now() // SECOND_NS
                 headers["authorization"] = http_auth(keys, url=url, method=method, created_at=created_at, body=body)
@@ -199,19 +196,23 @@ class Api:
         started_at = clock.now()
         decoded, facts, columns, wait_s = None, {}, {}, None
         try:
-            request |= {"headers": headers, "timeout": timeout_s, "extensions": {"trace": phases.note}}
-            response, content = await self._exchange(self._client.build_request(**request), timeout_s)
+            extensions = {"trace": phases.note}
+            asked = httpx.Request(headers=headers, extensions=extensions, **request)
+            answer = await receive(self._transport, asked, timeout_s=timeout_s)
         except Exception as error:  # whatever it is, it has a name
             received_at = clock.now()
             judgement = named(error, stage=phases.stage(), timeout_s=timeout_s)
         else:
             received_at = clock.now()
-            self.limiter.learn(response.headers, response.status_code, received_at)
-            decoded = json_object(content)
-            judgement = judge(common["operation"], response.status_code, response.headers, decoded)
-            facts = _facts(common["operation"], response.headers, decoded)
-            columns = _columns(response) | {"connection_reused": "connect_tcp.started" not in phases.at}
-            wait_s = retry_after_s(response.headers) if response.status_code == 429 else None
+            self.limiter.learn(answer.headers, answer.status, received_at)
+            decoded = json_object(answer.content)
+            if answer.broken is None:
+                judgement = judge(common["operation"], answer.status, answer.headers, decoded)
+            else:
+                judgement = named(answer.broken, stage=FailureLayer.HTTP, timeout_s=timeout_s, awaited="whole answer")
+            facts = _facts(common["operation"], answer.headers, decoded)
+            columns = _columns(answer) | {"connection_reused": "connect_tcp.started" not in phases.at}
+            wait_s = retry_after_s(answer.headers) if answer.status == 429 else None
         row = vantage.record(
             trace,
             observation_id=request_id,
@@ -223,19 +224,6 @@ class Api:
             **common,
         )
         return Answer(row, decoded, wait_s)
-
-    async def _exchange(self, request: httpx.Request, timeout_s: float) -> tuple[httpx.Response, bytes]:
-        async with asyncio.timeout(timeout_s):  # one deadline for the whole exchange; httpx counts each phase anew
-            response = await self._client.send(request, stream=True)
-            content = b""
-            try:
-                async for chunk in response.aiter_bytes():
-                    content += chunk
-                    if len(content) > BODY_BYTES:
-                        raise httpx.DecodingError(f"the answer is longer than {BODY_BYTES} bytes", request=request)
-            finally:
-                await response.aclose()
-            return response, content
 
 
 def _check(url: str) -> None:
@@ -328,13 +316,13 @@ def _facts(operation: Operation, headers: Mapping[str, str], body: Mapping[str, 
     return facts
 
 
-def _columns(response: httpx.Response) -> dict[str, Any]:
+def _columns(answer: HttpAnswer) -> dict[str, Any]:
     """What a row says of an answer besides what it proves."""
-    headers = response.headers
+    headers = answer.headers
     remote_at = _date(headers.get("date"))
     cached = {name: headers[name][:100] for name in _CACHE_HEADERS if name in headers}
     return {
-        "status": response.status_code,
+        "status": answer.status,
         "remote_at": remote_at,
         "remote_grain_s": None if remote_at is None else 1.0,
         "cache": json.dumps(cached) if cached else "",

@@ -436,7 +436,7 @@ async def test_an_answer_of_300_kb_is_cut_off_and_the_row_says_why(answered_by, 
     big = saying(body=gzip.compress(body) if compressed else body, headers=headers)
     async with answered_by(big) as api:
         answer = await api.join(Trace(room="x"), Keys.generate())
-    assert (answer.row.outcome, answer.row.failure) == (Outcome.UNKNOWN, Failure.PROTOCOL)
+    assert (answer.row.outcome, answer.row.status, answer.row.failure) == (Outcome.UNKNOWN, 200, Failure.PROTOCOL)
     assert "longer than" in answer.row.reason
     assert answer.body is None
 
@@ -465,6 +465,7 @@ async def test_what_is_no_http_answer_is_a_row_and_no_crash(open_api, raw, failu
     assert row.outcome is Outcome.UNKNOWN
     assert row.failure in failures
     assert row.reason
+    assert row.status == (200 if raw.startswith(b"HTTP/1.1 200") else None)
 
 
 async def test_the_servers_own_date_and_cache_headers_are_kept(answered_by):
