@@ -31,9 +31,9 @@ from nestobs.observation.nest import Nest, read_nest, room_tags
 from nestobs.observation.schema import Failure, Outcome, Role
 from nestobs.sources.api import Answer
 from nestobs.sources.connection import Seen
-from nestobs.sources.livekit import Session
 from nestobs.sources.relay import Relay
 from nestobs.sources.vantage import Trace
+from nestobs.sources.visit import Session
 from nestobs.store.reader import Store
 from nestobs.store.writer import Writer
 

@@ -108,7 +108,7 @@ async def _livekit(station: Station) -> list[Check]:
     row, session = await livekit.signal(Trace(room="nestobs-doctor"), "not-a-token", timeout_s=5.0)
     if session is not None:
         await session.close()
-    alive = row.status is not None
+    alive = row.outcome in (Outcome.REFUSED, Outcome.ABSENT, Outcome.VISIBLE)  # a web page has a status, too
     checks = [Check("livekit", "good" if alive else "bad", f"{livekit.url} answers" if alive else row.reason)]
     if not livekit.lists_rooms:
         checks.append(Check("livekit keys", "note", "none: everything works but the room list"))

@@ -38,8 +38,8 @@ from nestobs.observation.detail import detail
 from nestobs.observation.nest import Nest, read_nest
 from nestobs.observation.schema import Failure, FailureLayer, Observation, Operation, Outcome, Role, Source
 from nestobs.sources.api import Answer
-from nestobs.sources.livekit import Session
 from nestobs.sources.vantage import Trace
+from nestobs.sources.visit import Session
 from nestobs.store.reader import Store
 
 CLIENT_CUTOFF_S = 1.5

@@ -117,6 +117,7 @@ class Failure(StrEnum):
     BAD_EVENT = "bad_event"
     ICE = "ice_failed"
     DROPPED = "dropped"
+    REMOVED = "removed"
     BUDGET = "budget_spent"
     CLOCK_STEP = "clock_step"
     SUSPENDED = "suspended"

@@ -11,6 +11,7 @@ from __future__ import annotations
 import asyncio
 import socket
 import ssl
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any, Final
@@ -23,11 +24,15 @@ from websockets.uri import WebSocketURI, parse_uri
 from nestobs.errors import UsageError
 from nestobs.observation.duration import SECOND_NS
 from nestobs.observation.schema import FailureLayer
+from nestobs.sources.address import NotDialled, Refuse, let_through
 from nestobs.sources.clock import Clock
 from nestobs.sources.failures import Judgement, answered, named
 
 FRAME_BYTES: Final = 2 * 1024 * 1024
 """A longer message ends the connection: no honest event is near it."""
+
+BODY_BYTES: Final = 2_048
+"""What is kept of the body of an HTTP answer: who refuses says why at its end, behind what it repeats of the URL."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,11 +46,12 @@ class Opened:
 
 @dataclass(frozen=True, slots=True)
 class NotOpened:
-    """Why a websocket could not be opened. `status`, `body`: of an HTTP answer instead."""
+    """Why a websocket could not be opened. `status`, `body` in a line, `headers`: of an HTTP answer instead."""
 
     judgement: Judgement
     status: int | None = None
     body: str = ""
+    headers: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(slots=True)
@@ -114,18 +120,28 @@ def trust(parts: WebSocketURI) -> ssl.SSLContext | None:
 
 
 async def dial(
-    url: str, *, tls: ssl.SSLContext | None, clock: Clock, timeout_s: float, close_timeout_s: float = 0.5
+    url: str,
+    *,
+    tls: ssl.SSLContext | None,
+    clock: Clock,
+    timeout_s: float,
+    close_timeout_s: float = 0.5,
+    refuse: Refuse | None = None,
 ) -> Opened | NotOpened:
     """One attempt to open `url`, within `timeout_s` over all stages. Raises UsageError for a URL that is none, and
-    nothing for a failure of the world."""
-    progress, parts = _Progress(clock), read_url(url)
+    nothing for a failure of the world. refuse: where the URL is a stranger's, of which addresses it is not opened."""
+    read_url(url)
+    progress = _Progress(clock)
     try:
         async with asyncio.timeout(timeout_s):
-            ws = await _open(url, parts, tls, progress, close_timeout_s)
+            ws = await _open(url, tls, progress, close_timeout_s=close_timeout_s, refuse=refuse)
     except InvalidStatus as error:
-        status, body = error.response.status_code, bytes(error.response.body or b"")[:160].decode("utf-8", "replace")
-        reason = f"HTTP {status} instead of a websocket"
-        return NotOpened(answered(status, reason, layer=FailureLayer.HTTP), status, " ".join(body.split()))
+        status, headers = error.response.status_code, dict(error.response.headers.raw_items())
+        body = bytes(error.response.body or b"")[:BODY_BYTES].decode("utf-8", "replace")
+        found = answered(status, f"HTTP {status} instead of a websocket", layer=FailureLayer.HTTP)
+        return NotOpened(found, status, " ".join(body.split()), {name.lower(): text for name, text in headers.items()})
+    except NotDialled as error:
+        return NotOpened(error.judgement)
     except Exception as error:  # whatever it is, it has a name
         stage = progress.stage
         return NotOpened(named(error, progress.broke, stage=stage, timeout_s=timeout_s, awaited="open websocket"))
@@ -134,11 +150,14 @@ async def dial(
 
 
 async def _open(
-    url: str, parts: WebSocketURI, tls: ssl.SSLContext | None, progress: _Progress, close_timeout_s: float
+    url: str, tls: ssl.SSLContext | None, progress: _Progress, *, close_timeout_s: float, refuse: Refuse | None
 ) -> ClientConnection:
+    parts = read_url(url)
     progress.enter(FailureLayer.DNS)
     loop = asyncio.get_running_loop()
     found = await loop.getaddrinfo(parts.host, parts.port, type=socket.SOCK_STREAM)
+    if refuse is not None:
+        found = let_through(found, refuse)
     progress.enter(FailureLayer.TCP)
     sock = await aiohappyeyeballs.start_connection(found, happy_eyeballs_delay=0.25, interleave=1)
     if parts.secure:

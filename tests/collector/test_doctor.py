@@ -6,6 +6,7 @@ import socket
 from dataclasses import replace
 
 import pytest
+from aiohttp import web
 
 from nestobs.collector.doctor import examine
 from nestobs.lab import ProxyMode
@@ -107,6 +108,29 @@ async def test_a_livekit_that_is_down_is_bad(open_lab, target_of, scenario, look
         lab.livekit_proxy["made"].mode = ProxyMode.REFUSE
         checks = await look(target_of(lab))
     assert checks["livekit"].state == "bad"
+
+
+PAGES = {
+    "404": (404, "<h1>404 Not Found</h1>", "is the path right?"),
+    "502": (502, "<h1>502 Bad Gateway</h1>", "a web page"),
+    "200": (200, "<!doctype html>", "a web page"),
+    "a redirect": (301, "", "redirects to"),
+}
+
+
+@pytest.mark.parametrize("page", PAGES)
+async def test_a_web_server_in_livekits_place_is_bad_and_named(open_lab, target_of, scenario, look, serving, page):
+    status, text, words = PAGES[page]
+
+    async def answer(request):
+        headers = {"Location": "https://sso.invalid/"} if status == 301 else {}
+        return web.Response(status=status, text=text, content_type="text/html", headers=headers)
+
+    async with open_lab(scenario()) as lab, serving(answer) as port:
+        checks = await look(replace(target_of(lab), livekit=f"ws://127.0.0.1:{port}"))
+    for name in ("livekit", "livekit keys"):
+        assert checks[name].state == "bad"
+        assert words in checks[name].said
 
 
 @pytest.mark.parametrize("skew_s", [60.0, -60.0])

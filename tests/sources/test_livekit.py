@@ -257,6 +257,65 @@ async def test_an_http_answer_instead_of_a_socket(livekit_at, serving, status, t
     assert (row.outcome, row.status, row.failure) == (outcome, status, failure)
 
 
+async def test_a_token_for_another_room_leads_into_none(on_stage, livekit, rows):
+    """The room of the JoinResponse is compared with the one asked for; we are out of the other one at once."""
+    async with on_stage(livekit) as (_, server, trace, token):
+        row, session = await server.signal(Trace(room="asked-for"), token)
+        inside = await server.inside(trace.room)
+    assert (row.outcome, row.failure, row.failure_layer) == (
+        Outcome.UNKNOWN,
+        Failure.UNEXPECTED,
+        FailureLayer.SIGNAL,
+    )
+    assert trace.room in row.reason
+    assert "not the room asked for" in row.reason
+    assert session is None
+    assert len(inside) <= 1  # LiveKit takes a moment to count who has left
+
+
+async def test_who_is_inside_is_told_by_identity(on_stage, livekit):
+    async with on_stage(livekit) as (_, server, trace, token):
+        assert await server.inside(trace.room) == {}
+        assert await server.inside("nowhere") == {}
+        row, session = await server.signal(trace, token)
+        inside = await server.inside(trace.room)
+        await session.close()
+    identity = jwt.decode(token, options={"verify_signature": False})["sub"]
+    assert inside == {json.loads(row.detail)["participant_sid"]: identity}
+
+
+async def test_who_is_inside_is_not_known_without_a_key_or_an_answer(livekit_at):
+    async with livekit_at("ws://127.0.0.1:1", key="", secret="") as keyless, livekit_at("ws://127.0.0.1:1") as dead:
+        assert await keyless.inside("room") is None
+        assert await dead.inside("room") is None
+
+
+async def test_validating_visits_nobody(on_stage, livekit):
+    async with on_stage(livekit) as (lab, server, trace, token):
+        good = await server.validate(trace, token, not_visited="not visited: nobody is inside")
+        bad = await server.validate(trace, STRANGERS, not_visited="not visited")
+        assert await server.inside(trace.room) == {}
+        await lab.end_room(trace.room)
+        gone = await server.validate(trace, token, not_visited="not visited")
+    assert (good.outcome, good.failure, good.layer) == (Outcome.PROBE_ERROR, Failure.SKIPPED, "livekit:signal")
+    assert good.reason == "not visited: nobody is inside"
+    assert (bad.outcome, bad.failure, bad.status) == (Outcome.REFUSED, Failure.UNAUTHORISED, 401)
+    assert (gone.outcome, gone.failure, gone.status) == (Outcome.ABSENT, Failure.NOT_FOUND, 404)
+
+
+async def test_a_room_made_anew_is_told_by_both_its_sids(on_stage, livekit):
+    async with on_stage(livekit) as (lab, server, trace, _):
+        first = await server.rooms(trace)
+        same = await server.rooms(trace)
+        await lab.end_room(trace.room)
+        assert (await server.rooms(trace)).outcome is Outcome.ABSENT
+        await lab._rooms.create(trace.room, empty_timeout_s=60, departure_timeout_s=60)
+        anew = await server.rooms(trace)
+    sids = [json.loads(row.detail)["sid"] for row in (first, same, anew)]
+    assert [json.loads(row.detail).get("earlier_sid") for row in (first, same, anew)] == [None, None, sids[0]]
+    assert sids[2] != sids[0]
+
+
 # Staying
 
 
@@ -265,8 +324,19 @@ async def test_a_session_is_dropped_when_its_room_is_deleted(on_stage, livekit):
         _, session = await server.signal(trace, token)
         await lab.end_room(trace.room)
         assert not await session.stays(20)
-        assert session.why
+        assert (session.failure, session.why) == (Failure.REMOVED, "the room was deleted while we were inside")
         await session.close()
+
+
+async def test_who_comes_under_the_same_identity_takes_the_place(on_stage, livekit):
+    async with on_stage(livekit) as (_, server, trace, token):
+        _, first = await server.signal(trace, token)
+        _, second = await server.signal(trace, token)
+        assert not await first.stays(20)
+        assert first.failure is Failure.REMOVED
+        assert "same identity" in first.why
+        await first.close()
+        await second.close()
 
 
 async def test_a_session_is_dropped_when_its_connection_is_reset(on_stage):

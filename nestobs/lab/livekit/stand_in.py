@@ -144,7 +144,7 @@ class LivekitStandIn:
         if found is None:
             return None
         for _, socket in list(found.joined.values()):
-            self._background.start(_dismiss(socket))
+            self._background.start(_dismiss(socket, models.ROOM_DELETED))
         self._tell("room_finished", found.info)
         return room.DeleteRoomResponse()
 
@@ -183,7 +183,7 @@ class LivekitStandIn:
         info = _participant(claims)
         others = [other for other, _ in where.joined.values()]
         if (earlier := where.joined.get(info.identity)) is not None:
-            self._background.start(_dismiss(earlier[1]))
+            self._background.start(_dismiss(earlier[1], models.DUPLICATE_IDENTITY))
         where.joined[info.identity] = (info, socket)
         where.info.num_participants = len(where.joined)
         try:
@@ -293,10 +293,10 @@ async def _converse(socket: web.WebSocketResponse) -> None:
                 await socket.send_bytes(rtc.SignalResponse(pong_resp=pong).SerializeToString())
 
 
-async def _dismiss(socket: web.WebSocketResponse) -> None:
-    """Tell a participant to leave, then close."""
+async def _dismiss(socket: web.WebSocketResponse, reason: models.DisconnectReason) -> None:
+    """Tell a participant to leave and why, then close."""
     with contextlib.suppress(ConnectionError):
-        await socket.send_bytes(rtc.SignalResponse(leave=rtc.LeaveRequest()).SerializeToString())
+        await socket.send_bytes(rtc.SignalResponse(leave=rtc.LeaveRequest(reason=reason)).SerializeToString())
     await socket.close()
 
 
