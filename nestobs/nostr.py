@@ -27,6 +27,9 @@ HTTP_AUTH_KIND = 27235
 DELETION_KIND = 5
 RELAY_AUTH_KIND = 22242
 
+CHALLENGE_CHARACTERS = 1_024
+"""A longer challenge is not answered: what is signed goes back to whoever sent it (NIP-42 has tens)."""
+
 
 class MalformedEvent(ValueError):
     """What a peer sent is not an event, or its id or signature is false."""
@@ -243,7 +246,7 @@ def read_frame(text: str | bytes) -> RelayFrame:  # noqa: PLR0911 - one return p
             return Closed(subscription, rest[0] if rest and isinstance(rest[0], str) else "")
         case ["NOTICE", str(notice), *_]:
             return Notice(notice)
-        case ["AUTH", str(challenge)]:
+        case ["AUTH", str(challenge)] if len(challenge) <= CHALLENGE_CHARACTERS and challenge.isprintable():
             return AuthChallenge(challenge)
     return Unreadable(shown)
 

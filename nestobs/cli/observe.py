@@ -137,7 +137,8 @@ def _run_doctor(args: argparse.Namespace) -> int:
     config = Config(args.config)
     named = bool(args.target or args.api or config.file.targets)
     target = configured(args)[1] if named else None
-    checks = interruptible(examine(target, config.store(args.store)))
+    keys = config.keyring(target.name).operator if target is not None else None
+    checks = interruptible(examine(target, config.store(args.store), keys=keys))
     mark = {"good": "ok  ", "bad": "BAD ", "note": "note"}
     show(
         args,
@@ -227,6 +228,7 @@ def _run_watch(args: argparse.Namespace) -> int:
             for_s=args.for_s,
             joins=named_policy(args.policy) if args.join else None,
             webhook_port=args.webhook_port,
+            keys=config.keyring(target.name).operator,
         )
     )
     show(
@@ -258,7 +260,8 @@ def _run_join(args: argparse.Namespace) -> int:
     from nestobs.store.reader import Store
 
     config, target = configured(args)
-    keys = None if args.guest else config.keyring(target.name).operator or Keys.generate()
+    operator = config.keyring(target.name).operator
+    keys = None if args.guest else operator or Keys.generate()
     found, verdict = interruptible(
         join_once(
             target,
@@ -266,6 +269,7 @@ def _run_join(args: argparse.Namespace) -> int:
             Store.open(config.store(args.store)),
             policy=replace(named_policy(args.policy), stay_s=args.stay),
             keys=keys,
+            relay_keys=operator,
         )
     )
     data = {
@@ -308,7 +312,7 @@ def _run_ready(args: argparse.Namespace) -> int:
 
     config, target = configured(args)
     wanted, store = read_address(args.address), Store.open(config.store(args.store))
-    state: Readiness = interruptible(ready_once(target, wanted, store))
+    state: Readiness = interruptible(ready_once(target, wanted, store, keys=config.keyring(target.name).operator))
     word = ("ready", "not yet", "gone or closed", "cannot tell")[state.code]
     show(args, {"code": state.code, "state": word, "why": state.why}, [f"{word}: {state.why}"])
     return state.code

@@ -30,8 +30,8 @@ from nestobs.observation.duration import SECOND_NS
 from nestobs.observation.nest import Nest, read_nest, room_tags
 from nestobs.observation.schema import Failure, Outcome, Role
 from nestobs.sources.api import Answer
-from nestobs.sources.connection import Seen
 from nestobs.sources.relay import Relay
+from nestobs.sources.relay.pushes import Seen
 from nestobs.sources.vantage import Trace
 from nestobs.sources.visit import Session
 from nestobs.store.reader import Store
@@ -191,6 +191,8 @@ class _Crew:
         host, report = self.stations[0], self.report
         for station in self.stations:
             await greet(station)
+        if keyring.operator is not None:
+            self._identify(keyring.operator)
         before = [entry for entry in store.ledger() if entry.api == host.api.url]
         if before:
             self.progress("cleaning", {"entries": len(before)})
@@ -203,6 +205,7 @@ class _Crew:
         report.plan = self.plan.resolution()
         self.progress("plan", {"said": report.plan})
         self.keys, key_ref = keyring.host(report.run_id)
+        self._identify(self.keys)
         self.deeds = cleanup.Deeds(host, self.writer, key_ref)
         interrupted = False
         try:
@@ -223,6 +226,11 @@ class _Crew:
                 said = f"interrupted: made {report.made} nests, deleted {report.deleted}, {left}"
                 self.progress("interrupted", {"said": said})
         return report
+
+    def _identify(self, keys: Keys) -> None:
+        """Every relay that wants to know who asks (NIP-42) is told the host's key."""
+        for relay in (relay for station in self.stations for relay in station.relays):
+            relay.identify(keys)
 
     async def perform(self) -> None:
         if (port := self.campaign.webhook_port) is not None:

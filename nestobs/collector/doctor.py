@@ -13,6 +13,7 @@ from typing import Literal
 from nestobs.collector.station import Station, Target, open_station
 from nestobs.errors import NestobsError
 from nestobs.join.budget import Budget
+from nestobs.nostr import Keys
 from nestobs.observation.duration import SECOND_NS
 from nestobs.observation.schema import Failure, Observation, Outcome
 from nestobs.sources.clock import Clock, uuid7
@@ -29,8 +30,11 @@ class Check:
     said: str
 
 
-async def examine(target: Target | None, store: Path) -> list[Check]:
-    """Look at this machine, the store, and the target if there is one. Writes nothing."""
+async def examine(target: Target | None, store: Path, *, keys: Keys | None = None) -> list[Check]:
+    """Look at this machine, the store, and the target if there is one. Writes nothing.
+
+    keys: for relays that want to know who asks (NIP-42).
+    """
     checks = [_python(), _rtc(), _store(store)]
     if target is None:
         checks.append(Check("target", "note", "none named: give --target NAME, or --api and --relay"))
@@ -42,7 +46,9 @@ async def examine(target: Target | None, store: Path) -> list[Check]:
 
     limiter = Budget().of(target.api)
     run_id = uuid7(Clock().now())
-    async with open_station(target, run_id=run_id, sink=rows.append, committed=nothing, limiter=limiter) as station:
+    async with open_station(
+        target, run_id=run_id, sink=rows.append, committed=nothing, limiter=limiter, keys=keys
+    ) as station:
         checks += await _api(station)
         ready = await asyncio.gather(*(relay.ready(5.0) for relay in station.relays))
         for relay, reached in zip(station.relays, ready, strict=True):

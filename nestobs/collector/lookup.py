@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from nestobs.collector.station import Station, Target, recording
 from nestobs.join.budget import Budget
 from nestobs.join.decision import Kind
-from nestobs.nostr import ROOM_KIND, Address, Event, room_filter
+from nestobs.nostr import ROOM_KIND, Address, Event, Keys, room_filter
 from nestobs.observation.nest import Nest, read_nest
 from nestobs.observation.schema import Outcome
 from nestobs.sources.relay import Relay
@@ -96,9 +96,12 @@ async def readiness(station: Station, found: Found, *, message_threshold_s: floa
     )
 
 
-async def ready_once(target: Target, wanted: Address | str, store: Store) -> Readiness:
-    """What `nestobs ready` does: look a nest up, and say whether a guest could join it now."""
-    async with recording(store, [target], Budget()) as ([station], pen):
+async def ready_once(target: Target, wanted: Address | str, store: Store, *, keys: Keys | None = None) -> Readiness:
+    """What `nestobs ready` does: look a nest up, and say whether a guest could join it now.
+
+    keys: for relays that want to know who asks (NIP-42).
+    """
+    async with recording(store, [target], Budget(), keys=keys) as ([station], pen):
 
         async def work() -> Readiness:
             return await readiness(station, await find(station, wanted))

@@ -256,10 +256,19 @@ async def join(
 
 
 async def join_once(
-    target: Target, wanted: Address | str, store: Store, *, policy: Policy, keys: Keys | None
+    target: Target,
+    wanted: Address | str,
+    store: Store,
+    *,
+    policy: Policy,
+    keys: Keys | None,
+    relay_keys: Keys | None = None,
 ) -> tuple[Found, Verdict]:
-    """What `nestobs join` does: look a nest up and join it; with `keys` authenticated first, else as a guest."""
-    async with recording(store, [target], Budget(), keys=keys) as ([station], pen):
+    """What `nestobs join` does: look a nest up and join it; with `keys` authenticated first, else as a guest.
+
+    relay_keys: for relays that want to know who asks (NIP-42); `keys` unless given.
+    """
+    async with recording(store, [target], Budget(), keys=relay_keys or keys) as ([station], pen):
 
         async def work() -> tuple[Found, Verdict]:
             found = await find(station, wanted)

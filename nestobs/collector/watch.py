@@ -21,11 +21,11 @@ from nestobs.collector.prober import join
 from nestobs.collector.station import Station, Target, at_work, greet, recording
 from nestobs.join.budget import Budget
 from nestobs.join.policy import Policy, Uniform
-from nestobs.nostr import Event, room_filter
+from nestobs.nostr import Event, Keys, room_filter
 from nestobs.observation.duration import SECOND_NS
 from nestobs.observation.nest import Nest, read_nest
 from nestobs.sources.clock import Clock
-from nestobs.sources.connection import Seen
+from nestobs.sources.relay.pushes import Seen
 from nestobs.sources.vantage import Trace
 from nestobs.store.reader import Store
 
@@ -71,9 +71,13 @@ async def run(
     for_s: float | None = None,
     joins: Policy | None = None,
     webhook_port: int | None = None,
+    keys: Keys | None = None,
 ) -> Watched:
-    """Watch until `for_s` seconds have passed, or until cancelled. Rows are safe when this returns."""
-    async with recording(store, [target], budget) as ([station], pen):
+    """Watch until `for_s` seconds have passed, or until cancelled. Rows are safe when this returns.
+
+    keys: for relays that want to know who asks (NIP-42), and for nothing else.
+    """
+    async with recording(store, [target], budget, keys=keys) as ([station], pen):
         watcher = _Watcher(station, rng, progress, joins, Watched(station.vantage.run_id))
         if webhook_port is not None:
             await station.hear_webhooks(watcher.trace_of_room, webhook_port)

@@ -21,10 +21,10 @@ from nestobs.join.budget import Limiter
 from nestobs.observation.schema import Failure, FailureLayer, Operation, Outcome
 from nestobs.sources.api import Api, judge
 from nestobs.sources.clock import Clock
-from nestobs.sources.connection import closed_end, false_event
 from nestobs.sources.dial import NotOpened, dial, read_url, trust
 from nestobs.sources.failures import REFUSALS, RULES, answered, closed, intended, named, ours, timed_out
 from nestobs.sources.livekit import LiveKit
+from nestobs.sources.relay.questions import closed_end, false_event
 from nestobs.sources.vantage import Trace
 from worlds import hostile_relays as hostile
 

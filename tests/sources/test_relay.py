@@ -12,12 +12,12 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from nestobs import nostr
 from nestobs.errors import StoreFullError, UsageError
 from nestobs.lab.relays import start_relay
 from nestobs.nostr import Address, Keys
 from nestobs.observation.schema import Failure, FailureLayer, Operation, Outcome, Role
-from nestobs.sources.relay import PUSH_MARGIN_S, Relay
+from nestobs.sources.relay import Relay
+from nestobs.sources.relay.pushes import PUSH_MARGIN_S
 from nestobs.sources.vantage import Trace, Vantage
 from worlds import hostile_relays as hostile
 
@@ -327,71 +327,6 @@ def test_the_reader_survives_any_frames(frames):
         assert len(rows.of(Operation.CONNECT)) == 1
 
     asyncio.run(scenario())
-
-
-# NIP-42
-
-
-def wants_auth(heard_ok=True):
-    async def greet(peer):
-        await peer.say("AUTH", "challenge-1")
-
-    async def answer(peer, verb, *rest):
-        if verb == "AUTH":
-            event = nostr.read_event(rest[0])
-            good = (event.kind, event.tag("challenge"), event.pubkey) == (22242, "challenge-1", HOST.public)
-            peer.ws.known = good
-            if heard_ok:
-                await peer.say("OK", event.id, good, "")
-        elif verb == "REQ" and not getattr(peer.ws, "known", False):
-            await peer.say("CLOSED", rest[0], "auth-required: who are you?")
-        elif verb == "REQ":
-            await peer.say("EOSE", rest[0])
-        elif verb == "EVENT":
-            known = getattr(peer.ws, "known", False)
-            await peer.say("OK", rest[0]["id"], known, "" if known else "auth-required: who are you?")
-
-    return {"greet": greet, "answer": answer}
-
-
-async def test_a_relay_that_asks_who_we_are_is_told_and_asked_again_as_the_next_attempt():
-    async with hostile.relay(**wants_auth()) as (url, _), watching(url, keys=HOST) as (relay, rows):
-        row, _ = await relay.query(TRACE, address=ADDRESS)
-        again, _ = await relay.query(TRACE, address=ADDRESS)
-    first, second, third = rows.of(Operation.QUERY)
-    assert (first.outcome, first.failure, first.attempt_no) == (Outcome.REFUSED, Failure.AUTH_REQUIRED, 1)
-    assert (second, second.outcome, second.attempt_no) == (row, Outcome.ABSENT, 2)
-    assert second.attempt_group == first.attempt_group
-    assert (third, third.outcome) == (again, Outcome.ABSENT)
-
-
-async def test_without_keys_auth_required_is_the_answer():
-    async with hostile.relay(**wants_auth()) as (url, heard), watching(url) as (relay, rows):
-        row, _ = await relay.query(TRACE, address=ADDRESS)
-    assert (row.outcome, row.failure, row.reason) == (
-        Outcome.REFUSED,
-        Failure.AUTH_REQUIRED,
-        "auth-required: who are you?",
-    )
-    assert len(rows.of(Operation.QUERY)) == 1
-    assert [frame[0] for frame in heard] == ["REQ"]
-
-
-async def test_a_publication_refused_for_auth_is_answered_but_not_sent_again_by_itself():
-    event = room()
-    async with hostile.relay(**wants_auth()) as (url, heard), watching(url, keys=HOST) as (relay, _):
-        refused = await relay.publish(TRACE, event, read_back=False, attempt_group="g")
-        accepted = await relay.publish(TRACE, event, read_back=False, attempt_group="g", attempt_no=2)
-    assert (refused.outcome, refused.failure) == (Outcome.REFUSED, Failure.AUTH_REQUIRED)
-    assert (accepted.outcome, accepted.attempt_no) == (Outcome.ACCEPTED, 2)
-    assert [frame[0] for frame in heard] == ["EVENT", "AUTH", "EVENT"]
-
-
-async def test_a_subscription_is_authenticated_too():
-    async with hostile.relay(**wants_auth()) as (url, heard), watching(url, keys=HOST) as (relay, rows):
-        relay.subscribe({"kinds": [30312]}, lambda event: TRACE)
-        await until(lambda: [frame[0] for frame in heard] == ["REQ", "AUTH", "REQ"])
-    assert [row.failure for row in rows.of(Operation.SUBSCRIBE)] == [Failure.AUTH_REQUIRED]
 
 
 # The connection
@@ -885,7 +820,7 @@ async def test_a_callback_that_fails_is_a_probe_error_and_the_watching_goes_on()
 
 
 async def test_a_flood_leaves_a_bounded_memory(monkeypatch):
-    monkeypatch.setattr("nestobs.sources.connection.REMEMBERED_IDS", 5)
+    monkeypatch.setattr("nestobs.sources.relay.pushes.REMEMBERED_IDS", 5)
     events, seen = [room(f"r{number}") for number in range(20)], []
 
     async def answer(peer, verb, *rest):

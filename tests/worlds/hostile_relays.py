@@ -88,3 +88,67 @@ def free_port():
     with socket.socket() as found:
         found.bind(("127.0.0.1", 0))
         return found.getsockname()[1]
+
+
+CHALLENGES = (
+    "on connect",
+    "on connect, then EOSE",
+    "behind EOSE",
+    "before EOSE",
+    "after CLOSED",
+    "late after CLOSED",
+    "held",
+    "held and served",
+)
+"""When a relay says its NIP-42 challenge; what it does with a question from somebody unknown goes with it."""
+
+
+def members_only(when, *, stored=(), ok="true", refuses="auth-required: who are you?"):
+    """A relay that shows and takes events only once its challenge is answered: `greet` and `answer` of `relay`.
+
+    ok: what it says to AUTH: "true", "false", or "" for nothing. Each AUTH that it was sent is kept in the list that
+    the answer function has as `known`: (kind, pubkey, tags).
+    """
+    kept, known, waiting = list(stored), [], {}
+
+    async def greet(peer):
+        peer.ws.known = False
+        if when.startswith("on connect"):
+            await peer.say("AUTH", "challenge-1")
+
+    async def answer(peer, verb, *rest):
+        if verb == "AUTH":
+            known.append((rest[0]["kind"], rest[0]["pubkey"], dict(row[:2] for row in rest[0]["tags"])))
+            peer.ws.known = ok != "false"
+            if ok:
+                await peer.say("OK", rest[0]["id"], ok == "true", "" if ok == "true" else "restricted: not a member")
+            for frame in waiting.pop(peer.ws, ()):
+                await answer(peer, *frame)
+        elif peer.ws.known and verb == "REQ":
+            for event in kept:
+                await peer.say("EVENT", rest[0], event.as_dict() if hasattr(event, "as_dict") else event)
+            await peer.say("EOSE", rest[0])
+        elif peer.ws.known and verb == "EVENT":
+            kept.append(rest[0])
+            await peer.say("OK", rest[0]["id"], True, "")
+        elif verb in ("REQ", "EVENT"):
+            await _stranger(peer, verb, rest[0])
+            if when == "held and served":
+                waiting.setdefault(peer.ws, []).append((verb, *rest))
+
+    async def _stranger(peer, verb, first):
+        if when in ("before EOSE", "held", "held and served"):
+            await peer.say("AUTH", "challenge-1")
+        if when.startswith("held"):
+            return
+        if verb == "EVENT":
+            await peer.say("OK", first["id"], False, refuses)
+        else:
+            await peer.say(*(("EOSE", first) if when.endswith("EOSE") else ("CLOSED", first, refuses)))
+        if when == "late after CLOSED":
+            await asyncio.sleep(0.05)
+        if when in ("behind EOSE", "after CLOSED", "late after CLOSED"):
+            await peer.say("AUTH", "challenge-1")
+
+    answer.known = known
+    return {"greet": greet, "answer": answer}

@@ -1,50 +1,49 @@
 """One open connection to a relay: what is in flight on it, and what each frame that comes ends.
 
 A connection carries many things at once: questions (a REQ each, until the event, EOSE or CLOSED), feeds (a REQ that
-stays), deeds (an EVENT or AUTH, until its OK) and our own pings. Here are the socket, the bookkeeping and the verdicts;
-when to ask, and writing rows, is relay.py's. An ended question takes no second end, and a deed whose timer has run out
-gets its OK as a late one.
+stays), deeds (an EVENT or AUTH, until its OK) and our own pings. Here are the socket and the bookkeeping; when to ask,
+and writing rows, is client.py's. A deed whose timer has run out gets its OK as a late one.
+
+A relay may want to know who asks (NIP-42): its challenge comes on connect, after CLOSED, or while it holds a REQ back.
+Until our answer is taken, nothing it does not show is proof; what was asked before is asked again after.
 """
 
 from __future__ import annotations
 
 import asyncio
+import json
 from collections import OrderedDict, deque
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any, Final
 
 from websockets.asyncio.client import ClientConnection
 from websockets.exceptions import ConnectionClosed
 
 from nestobs import nostr
-from nestobs.nostr import Address, Event, MalformedEvent
+from nestobs.nostr import Keys
 from nestobs.observation.duration import SECOND_NS
-from nestobs.observation.schema import Failure, FailureLayer, Outcome
+from nestobs.observation.schema import FailureLayer, Outcome
 from nestobs.sources.clock import Clock
-from nestobs.sources.failures import Judgement, closed, timed_out
-from nestobs.sources.vantage import Trace
+from nestobs.sources.failures import closed, timed_out
+from nestobs.sources.relay.questions import End, Question, closed_end, ok_end, unheard
 
 _SAY_TIMEOUT_S: Final = 1.0
-_NOTICES: Final = 3
 _OPEN_DEEDS: Final = 1_000
-REMEMBERED_IDS: Final = 10_000
 
+ANSWER_S: Final = 2.0
+"""How long a relay may take to say that it took our answer to its challenge."""
 
-@dataclass(frozen=True, slots=True)
-class End:
-    """How something asked of a relay ended. `at`: receipt of the answer, None when none came; status: a close code."""
+CHALLENGE_S: Final = 1.0
+"""How long the challenge may come after a refusal that asks for an answer."""
 
-    judgement: Judgement
-    at: int | None = None
-    status: int | None = None
-    event: Event | None = None
+BEHIND_EOSE_S: Final = 0.1
+"""How long after the first EOSE of a connection its challenge may come and take that EOSE's proof away."""
 
-    @property
-    def outcome(self) -> Outcome:
-        """What it proves."""
-        return self.judgement.outcome
+CHALLENGES: Final = 20
+"""How many challenges of one connection are answered: a relay that asks for ever is left unanswered."""
 
 
 class Lost(Exception):
@@ -53,89 +52,6 @@ class Lost(Exception):
     def __init__(self, end: End) -> None:
         super().__init__(end.judgement.reason)
         self.end = end
-
-
-@dataclass(frozen=True, slots=True)
-class Wanted:
-    """The event asked for: by address, by id, by filter, or by all that are given."""
-
-    address: Address | None
-    event_id: str | None
-    filters: Mapping[str, Any]
-
-    def asked(self) -> dict[str, Any]:
-        """The NIP-01 filter that asks for it."""
-        asked = dict(self.filters)
-        if self.address is not None:
-            address = {"kinds": [self.address.kind], "authors": [self.address.pubkey], "#d": [self.address.identifier]}
-            asked = address | asked
-        if self.event_id is not None:
-            asked["ids"] = [self.event_id]
-        return asked
-
-    def is_it(self, event: Event) -> bool:
-        """Whether a verified event is the one: a relay can answer with any other."""
-        at = self.address
-        if at is not None and (event.kind, event.pubkey, event.tag("d")) != (at.kind, at.pubkey, at.identifier):
-            return False
-        return _matches(event, self.asked())
-
-
-def _matches(event: Event, wanted: Mapping[str, Any]) -> bool:
-    """NIP-01: whether an event passes a filter. Fields this does not know (search, limit) let everything pass."""
-    for field_name, value in (("ids", event.id), ("authors", event.pubkey), ("kinds", event.kind)):
-        if field_name in wanted and value not in wanted[field_name]:
-            return False
-    if not wanted.get("since", 0) <= event.created_at <= wanted.get("until", event.created_at):
-        return False
-    tags = {(row[0], row[1]) for row in event.tags if len(row) > 1}
-    letters = {name[1]: values for name, values in wanted.items() if len(name) == 2 and name[0] == "#"}
-    return all(any((letter, value) in tags for value in values) for letter, values in letters.items())
-
-
-@dataclass(slots=True)
-class Question:
-    """One REQ in flight, and what was heard meanwhile that does not end it."""
-
-    wanted: Wanted
-    ended: asyncio.Future[End]
-    notices: list[str] = field(default_factory=list)
-    false_event: str = ""
-    unasked: int = 0
-    unreadable: int = 0
-
-    def end(self, end: End) -> None:
-        """End it, unless it has ended."""
-        if not self.ended.done():
-            self.ended.set_result(end)
-
-    def event(self, at: int, raw: object) -> None:
-        """An event came for it: only a true one that was asked for ends it."""
-        try:
-            event = nostr.read_event(raw)
-        except MalformedEvent as error:
-            self.false_event = str(error) or "no event"
-            return
-        if self.wanted.is_it(event):
-            self.end(End(Judgement(Outcome.VISIBLE), at, event=event))
-        else:
-            self.unasked += 1
-
-    def eose(self, at: int) -> None:
-        """All that is stored has come: proof of absence, unless the relay lied on the way."""
-        if self.false_event:
-            self.end(End(false_event(f"sent a false event: {self.false_event}"), at))
-        else:
-            self.end(End(Judgement(Outcome.ABSENT), at))
-
-    def heard(self) -> dict[str, object]:
-        """What goes into the row's detail."""
-        return {
-            "notices": self.notices or None,
-            "false_event": self.false_event or None,
-            "unasked_events": self.unasked or None,
-            "unreadable_frames": self.unreadable or None,
-        }
 
 
 @dataclass(slots=True)
@@ -151,37 +67,16 @@ class Feed:
     """A subscription on one connection, from its REQ to its CLOSED. `push` takes what comes, unverified."""
 
     push: Callable[[Feed, int, Mapping[str, Any]], None]
-    closed: asyncio.Future[tuple[int, str]]
+    closed: asyncio.Future[End]
+    answers: int = 0
     eose_at: int = 0
     false_event: bool = False
+    trouble: str = "no EOSE yet"
 
-
-@dataclass(frozen=True, slots=True)
-class Seen:
-    """A verified 30312 event that a subscription brought, new to it, and its receipt, ns UTC."""
-
-    event: Event
-    received_at: int
-
-
-@dataclass(slots=True)
-class Subscription:
-    """What is followed on every connection, and the ids already seen."""
-
-    filters: Mapping[str, Any]
-    trace_of: Callable[[Event], Trace | None]
-    on_seen: Callable[[Seen], None] | None
-    seen: OrderedDict[str, None] = field(default_factory=OrderedDict)
-
-    def knows(self, event_id: object) -> bool:
-        """Whether it brought this event before."""
-        return isinstance(event_id, str) and event_id in self.seen  # a relay can send anything
-
-    def remember(self, event_id: str) -> None:
-        """Know an event from now on, at the cost of the oldest."""
-        self.seen[event_id] = None
-        if len(self.seen) > REMEMBERED_IDS:
-            self.seen.popitem(last=False)
+    def end(self, end: End) -> None:
+        """End it, unless it has ended."""
+        if not self.closed.done():
+            self.closed.set_result(end)
 
 
 @dataclass(slots=True)
@@ -193,21 +88,65 @@ class Ping:
 
 
 @dataclass(slots=True)
+class Identity:
+    """NIP-42 on one connection. `challenge`: the relay's last one, while we have not answered it; `wanted`: it has
+    asked and not yet taken an answer; `answers`: how many of ours it took, or let pass in silence.
+
+    What was asked under fewer `answers` than there are now was asked by a stranger, and is to be asked again.
+    """
+
+    challenge: str = ""
+    wanted: bool = False
+    answers: int = 0
+    heard: int = 0
+    refusal: str = ""
+    came: asyncio.Event = field(default_factory=asyncio.Event)
+    lock: asyncio.Lock = field(default_factory=asyncio.Lock)
+
+    def ask(self, challenge: str) -> None:
+        """The relay's challenge came."""
+        self.wanted = True
+        self.heard += 1
+        if self.heard <= CHALLENGES:
+            self.challenge = challenge
+            self.came.set()
+
+    def hidden_from(self, answers: int) -> bool:
+        """Whether something asked under so many answers may have been withheld."""
+        return self.wanted or self.answers != answers
+
+    def words(self) -> str:
+        """Why what the relay does not show proves nothing."""
+        if self.refusal:
+            return f"the relay does not take our answer to who asks (NIP-42): {self.refusal}"
+        if self.wanted:
+            return "the relay wants to know who asks (NIP-42) and has no answer: what it does not show proves nothing"
+        return "the relay wanted to know who asks (NIP-42) while this was asked: asked again"
+
+
+@dataclass(slots=True)
 class Link:
-    """One open connection and everything in flight on it. `heard_at`: the last sign of life, ns UTC."""
+    """One open connection and everything in flight on it. `heard_at`: the last sign of life, ns UTC.
+    `open_to_strangers`: it has answered a question for good without asking who we are.
+    """
 
     ws: ClientConnection
     clock: Clock
     opened_at: int
     heard_at: int
     used: bool = False
-    challenge: str = ""
-    authenticated: bool = False
-    auth_lock: asyncio.Lock = field(default_factory=asyncio.Lock)
+    identity: Identity = field(default_factory=Identity)
+    open_to_strangers: bool = False
     questions: dict[str, Question] = field(default_factory=dict)
     feeds: dict[str, Feed] = field(default_factory=dict)
     deeds: OrderedDict[str, deque[_Deed]] = field(default_factory=OrderedDict)
     pings: deque[Ping] = field(default_factory=lambda: deque(maxlen=256))
+
+    async def may_still_ask(self) -> None:
+        """Wait whether a challenge follows the first EOSE of a connection, as some relays send it behind."""
+        if not (self.open_to_strangers or self.identity.heard):
+            await asyncio.sleep(BEHIND_EOSE_S)
+            self.open_to_strangers = not self.identity.heard
 
     def take(self) -> bool:
         """Mark the connection as used; whether it had been used before."""
@@ -226,10 +165,11 @@ class Link:
         waiting = self.deeds.get(frame.event_id)
         if not waiting:
             return
-        deed = waiting.popleft()
+        deed = next((deed for deed in waiting if not deed.ended.done()), waiting[0])
+        waiting.remove(deed)
         if not waiting:
             del self.deeds[frame.event_id]
-        end = _ok_end(at, frame)
+        end = ok_end(at, frame)
         if deed.ended.done():
             deed.late(end)
         else:
@@ -321,29 +261,81 @@ class Link:
             case nostr.Ok():
                 self._ok(at, frame)
             case nostr.AuthChallenge(challenge):
-                self.challenge, self.authenticated = challenge, False
+                self._challenged(challenge)
             case nostr.Notice() | nostr.Unreadable():
                 self._remark(frame)
 
     def _eose(self, at: int, name: str) -> None:
-        if name in self.questions:
-            self.questions[name].eose(at)
-        elif name in self.feeds:
-            self.feeds[name].eose_at = self.feeds[name].eose_at or at
+        asked: Question | Feed | None = self.questions.get(name) or self.feeds.get(name)
+        if asked is None:
+            return
+        if self.identity.hidden_from(asked.answers):
+            self._unheard(asked, at)
+        elif isinstance(asked, Question):
+            asked.eose(at)
+        else:
+            asked.eose_at, asked.trouble = asked.eose_at or at, ""
+
+    def _unheard(self, asked: Question | Feed, at: int) -> None:
+        """The end of what was asked before the relay knew who we are; a feed without a key goes on, and proves less."""
+        why = self.identity.words()
+        if isinstance(asked, Question) or not self.identity.wanted:
+            asked.end(unheard(at, why))
+        else:
+            asked.trouble = why
 
     def _closed(self, at: int, name: str, reason: str) -> None:
-        if name in self.questions:
-            self.questions[name].end(closed_end(at, reason))
-        elif name in self.feeds and not self.feeds[name].closed.done():
-            self.feeds[name].closed.set_result((at, reason))
+        asked: Question | Feed | None = self.questions.get(name) or self.feeds.get(name)
+        if asked is not None:
+            asked.end(closed_end(at, reason))
+
+    def _challenged(self, challenge: str) -> None:
+        self.identity.ask(challenge)
+        for feed in self.feeds.values():
+            feed.eose_at, feed.trouble = 0, self.identity.words()
+
+    async def answer(self, url: str, keys: Keys) -> None:
+        """Answer the relay's challenge, if there is one: what a stranger asked then ends, to be asked again (NIP-42).
+
+        A relay that does not say OK in `ANSWER_S` is asked again, and proves nothing by what it does not show.
+        """
+        mine = self.identity
+        async with mine.lock:
+            if not mine.challenge:
+                return
+            now_s = self.clock.now() // SECOND_NS
+            text = nostr.relay_auth(keys, relay=url, challenge=mine.challenge, created_at=now_s)
+            mine.challenge, heard = "", mine.heard
+            ended = self.expect_ok(json.loads(text)[1]["id"], late=partial(self._answered, heard))
+            _, end = await self.exchange(text, ended, ANSWER_S)
+            if end is None:
+                mine.answers, mine.refusal = mine.answers + 1, f"no OK within {ANSWER_S:g} s"
+            else:
+                self._answered(heard, end)
+
+    def _answered(self, heard: int, end: End) -> None:
+        """The relay's OK to our answer, in time or late; one to an earlier challenge says nothing of the last."""
+        mine = self.identity
+        if end.outcome is Outcome.REFUSED:
+            mine.refusal = end.judgement.reason
+        elif end.outcome is Outcome.ACCEPTED:
+            mine.answers += 1
+            mine.wanted, mine.refusal = mine.wanted and mine.heard != heard, ""
+            under_way: list[Question | Feed] = [*self.questions.values(), *self.feeds.values()]
+            for asked in under_way:
+                if asked.answers != mine.answers:
+                    asked.end(unheard(end.at, mine.words()))
 
     def _remark(self, frame: nostr.Notice | nostr.Unreadable) -> None:
         """Something tied to no question: evidence for all that are in flight."""
         for question in self.questions.values():
             if isinstance(frame, nostr.Unreadable):
                 question.unreadable += 1
-            elif len(question.notices) < _NOTICES:
-                question.notices.append(frame.text[:200])
+            else:
+                question.notice(frame.text)
+        for feed in self.feeds.values():
+            if not feed.eose_at and isinstance(frame, nostr.Notice):
+                feed.trouble = f"NOTICE: {frame.text[:200]}"
 
     def end_all(self, end: End) -> None:
         """The connection is gone: everything in flight ends so."""
@@ -352,29 +344,3 @@ class Link:
         for deed in (deed for waiting in self.deeds.values() for deed in waiting):
             if not deed.ended.done():
                 deed.ended.set_result(end)
-
-
-def _ok_end(at: int, frame: nostr.Ok) -> End:
-    if frame.accepted:
-        return End(Judgement(Outcome.ACCEPTED, reason=frame.reason), at)
-    return _refused(at, Failure.RELAY_REFUSED, frame.reason or "OK false, no reason given")
-
-
-def closed_end(at: int, reason: str) -> End:
-    """CLOSED: refused, in the relay's words."""
-    return _refused(at, Failure.RELAY_CLOSED, reason or "CLOSED, no reason given")
-
-
-def _refused(at: int, failure: Failure, reason: str) -> End:
-    named = Failure.AUTH_REQUIRED if asks_auth(reason) else failure
-    return End(Judgement(Outcome.REFUSED, named, FailureLayer.NOSTR, reason), at)
-
-
-def false_event(what: str) -> Judgement:
-    """A relay that lies proves nothing."""
-    return Judgement(Outcome.UNKNOWN, Failure.BAD_EVENT, FailureLayer.NOSTR, f"the relay {what}")
-
-
-def asks_auth(reason: str) -> bool:
-    """Whether a CLOSED or OK false wants NIP-42 first."""
-    return reason.startswith("auth-required")

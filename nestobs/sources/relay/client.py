@@ -9,13 +9,11 @@ A question to a relay (NIP-01 REQ) has six different ends, and only two of them 
     our own timer         unknown: it is not an EOSE
     never asked           unknown, for the reason the last attempt to connect failed
 
+A relay that wants to know who asks (NIP-42) is answered where there are keys, and asked again as the next attempt;
+until it has taken the answer, its EOSE and its silence are `refused`, auth_required, like its own word for it.
+
 NOTICE ends nothing and is kept as evidence. An event counts only when its id and signature are true and it is the one
 asked for; a relay that lies proves nothing, so EOSE after a false event is `unknown` too.
-
-A pushed event is bounded from below by the connection's liveness. We ping by ourselves and stamp both ends. A pong
-proves that the socket lived, not that the relay had nothing to push: so an event received at t is taken as absent at
-the sending of the latest answered ping that left at least PUSH_MARGIN_S before t, after the subscription's EOSE on this
-same connection. The assumption is that a relay pushes a new event over a living socket within PUSH_MARGIN_S.
 
 Nothing is retried in silence: each attempt to connect, each lost connection, each question is a row of its own.
 """
@@ -23,7 +21,6 @@ Nothing is retried in silence: each attempt to connect, each lost connection, ea
 from __future__ import annotations
 
 import asyncio
-import json
 import random
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
@@ -35,41 +32,29 @@ from typing import Any, Final
 from websockets.exceptions import ConnectionClosed
 
 from nestobs import nostr
-from nestobs.errors import NestobsError, UsageError
-from nestobs.nostr import Address, Event, Keys, MalformedEvent
+from nestobs.errors import UsageError
+from nestobs.nostr import Address, Event, Keys
 from nestobs.observation.detail import detail
 from nestobs.observation.duration import SECOND_NS
 from nestobs.observation.schema import Failure, FailureLayer, Observation, Operation, Outcome, Role, Source
-from nestobs.sources.connection import (
-    End,
-    Feed,
-    Link,
-    Lost,
-    Ping,
-    Question,
-    Seen,
-    Subscription,
-    Wanted,
-    asks_auth,
-    closed_end,
-    false_event,
-)
 from nestobs.sources.dial import NotOpened, Opened, dial, read_url, trust
-from nestobs.sources.failures import Judgement, intended, ours, timed_out
+from nestobs.sources.failures import Judgement, intended, timed_out
+from nestobs.sources.relay.connection import CHALLENGE_S, Feed, Link, Lost
+from nestobs.sources.relay.pushes import Pushes, Seen, Subscription
+from nestobs.sources.relay.questions import End, Question, Wanted, unheard
+from nestobs.sources.relay.rows import RelayRows, facts_of_event
 from nestobs.sources.vantage import NO_TRACE, Trace, Vantage
-
-PUSH_MARGIN_S: Final = 1.0
-"""How long a relay may take to push a new event over a living socket: the assumption under every pushed lower bound."""
 
 FIRST_PAUSE_S: Final = 0.25
 LONGEST_PAUSE_S: Final = 10.0
 SETTLED_S: Final = 10.0
 """A connection that lived this long starts the pauses over; a relay that drops us at once does not."""
 
+AGAIN: Final = 2
+"""How often something is asked again because the relay has come to know who we are."""
+
 READ_BACK_AFTER_S: Final = (0.0, 0.25, 1.0)
 READ_BACK_TIMEOUT_S: Final = 2.0
-_AUTH_TIMEOUT_S: Final = 2.0
-_LAST_SECOND: Final = 2**63 // SECOND_NS  # a stamp beyond it is no ns in 64 bits, and no honest one
 
 
 _OURS = End(Judgement(Outcome.PROBE_ERROR, Failure.CLOSED, FailureLayer.PROBER, "we ended the connection ourselves"))
@@ -106,6 +91,8 @@ class Relay:
         self._tls = trust(read_url(url))
         self._vantage, self._clock, self._keys = vantage, vantage.clock, keys
         self._ping_s, self._pong_timeout_s, self._open_timeout_s = ping_s, pong_timeout_s, open_timeout_s
+        self._rows = RelayRows(vantage, url)
+        self._pushes = Pushes(self._rows)
         self._link: Link | None = None
         self._up = asyncio.Event()
         self._down = _NOT_YET
@@ -175,10 +162,13 @@ class Relay:
     async def _query(
         self, trace: Trace, wanted: Wanted, fields: dict[str, Any], **facts: object
     ) -> tuple[Observation, Event | None]:
-        row, event = await self._ask(trace, wanted, fields, **facts)
-        if row.failure is Failure.AUTH_REQUIRED and await self._authenticate(self._link):
-            again = fields | {"planned_at": None, "attempt_no": row.attempt_no + 1}
-            return await self._ask(trace, wanted, again, **facts, authenticated=True)
+        for again in range(AGAIN + 1):
+            answers = await self._introduce()
+            row, event = await self._ask(trace, wanted, fields, **facts)
+            if event is not None or again == AGAIN or not await self._known_since(answers, row):
+                break
+            fields = fields | {"planned_at": None, "attempt_no": row.attempt_no + 1}
+            facts["authenticated"] = True
         return row, event
 
     async def _ask(
@@ -187,22 +177,25 @@ class Relay:
         link, observation_id = self._link, self._vantage.new_id()
         if link is None:
             fields = fields | {"sent_at": self._clock.now(), "detail": detail(**facts)}
-            return self._row(trace, self._not_connected(), fields), None
+            return self._rows.write(trace, self._not_connected(), fields), None
         name, reused = observation_id.replace("-", ""), link.take()
-        question = Question(wanted, asyncio.get_running_loop().create_future())
+        question = Question(wanted, asyncio.get_running_loop().create_future(), link.identity.answers)
         link.questions[name] = question
         end: End | None = None
         try:
             sent_at, end = await link.exchange(nostr.req(name, wanted.asked()), question.ended, fields["timeout_s"])
-            end = end or End(timed_out(fields["timeout_s"], FailureLayer.NOSTR))
-            row = self._row(
+            if end is not None and end.outcome is Outcome.ABSENT:
+                await link.may_still_ask()
+            if end is None or end.outcome is Outcome.ABSENT:
+                end = self._judged(link, question, end or question.late(fields["timeout_s"]))
+            row = self._rows.write(
                 trace,
                 _read_back_end(end) if fields["operation"] is Operation.READ_BACK else end,
                 fields,
                 observation_id=observation_id,
                 sent_at=sent_at,
                 connection_reused=reused,
-                detail=detail(**_facts(end.event), **question.heard(), **facts),
+                detail=detail(**facts_of_event(end.event), **question.heard(), **facts),
             )
         finally:
             del link.questions[name]
@@ -210,18 +203,10 @@ class Relay:
                 await link.say(nostr.close(name))
         return row, end.event
 
-    def _row(self, trace: Trace, end: End, fields: Mapping[str, Any], **more: Any) -> Observation:
-        """Write the row of something that ended."""
-        stamp = {}
-        if end.event is not None and end.event.created_at < _LAST_SECOND:
-            stamp = {"remote_at": end.event.created_at * SECOND_NS, "remote_grain_s": 1.0}
-        return self._vantage.record(
-            trace,
-            target=self.url,
-            received_at=end.at,
-            status=end.status,
-            **{"source": Source.RELAY, **end.judgement._asdict(), **stamp, **fields, **more},
-        )
+    def _judged(self, link: Link, question: Question, end: End) -> End:
+        """An end without the event, which proves nothing while the relay does not know who asks."""
+        hidden = link.identity.hidden_from(question.answers)
+        return unheard(end.at, link.identity.words()) if hidden else end
 
     def _not_connected(self) -> End:
         down = self._down.judgement
@@ -229,20 +214,48 @@ class Relay:
         reason = down.reason if self._down is _NOT_YET else f"not connected: {down.reason}"
         return End(down._replace(outcome=outcome, reason=reason))
 
-    async def _authenticate(self, link: Link | None) -> bool:
-        """Answer the relay's challenge, once per challenge; whether it may now be asked again (NIP-42)."""
+    def identify(self, keys: Keys) -> None:
+        """Answer by these keys from now on, a challenge that is open included."""
+        self._keys = keys
+        if self._link is not None and self._link.identity.challenge:
+            self._link.identity.came.set()
+
+    async def _introduce(self) -> int:
+        """Answer an open challenge before something is asked; how many answers the relay has taken by now."""
+        link = self._link
+        if link is None:
+            return 0
+        if self._keys is not None:
+            await link.answer(self.url, self._keys)
+        return link.identity.answers
+
+    async def _known_since(self, answers: int, row: Observation) -> bool:
+        """Whether the relay has said more of who asks since it was asked, under so many `answers`, with this end."""
+        link = self._link
         if link is None or self._keys is None:
             return False
-        async with link.auth_lock:
-            if link.authenticated or not link.challenge:
-                return link.authenticated
-            now_s = self._clock.now() // SECOND_NS
-            text = nostr.relay_auth(self._keys, relay=self.url, challenge=link.challenge, created_at=now_s)
-            ended = link.expect_ok(json.loads(text)[1]["id"], late=lambda end: None)
-            _, end = await link.exchange(text, ended, _AUTH_TIMEOUT_S)
-            link.authenticated = end is None or end.outcome is Outcome.ACCEPTED  # not every relay says OK to AUTH
-            link.challenge = ""
-            return link.authenticated
+        mine = link.identity
+        if row.failure is Failure.AUTH_REQUIRED and mine.answers == answers and not mine.challenge:
+            with suppress(TimeoutError):
+                async with asyncio.timeout(CHALLENGE_S):
+                    await mine.came.wait()
+        await link.answer(self.url, self._keys)
+        return mine.answers != answers or mine.refusal not in row.reason
+
+    async def _answer_challenges(self, link: Link) -> None:
+        while True:
+            await link.identity.came.wait()
+            link.identity.came.clear()
+            if self._keys is not None:
+                await link.answer(self.url, self._keys)
+            if link.feeds:
+                self._as_a_stranger(link)
+
+    def _as_a_stranger(self, link: Link) -> None:
+        """Write, where it is so, that what a subscription is not brought proves nothing."""
+        if link.identity.wanted:
+            end, fields = unheard(None, link.identity.words()), {"operation": Operation.SUBSCRIBE}
+            self._rows.write(NO_TRACE, end, fields, sent_at=self._clock.now(), connection_reused=True)
 
     # Publishing
 
@@ -256,14 +269,14 @@ class Relay:
         attempt_group: str = "",
         attempt_no: int = 1,
     ) -> Observation:
-        """Hand one signed event to the relay, once: the row of what came of it, after the row of the intent.
+        """Hand one signed event to the relay: the row of what came of it, after the row of the intent.
 
         OK true is `accepted`, OK false `refused`, our timer `unknown`; an OK after the timer writes one more row of the
-        same group and number, with `late` in its detail, which corrects it. Nothing is signed or sent again: a relay
-        that asks who we are is answered (NIP-42), and whether to publish again, as the next attempt, is the caller's to
-        say. With `read_back`, an accepted event is then asked for by its id, in up to three rows under a group of their
-        own, whose detail names the publication's: `visible`, or `absent` with the failure not_stored. OK is not proof
-        of storage.
+        same group and number, with `late` in its detail, which corrects it. Nothing is signed again; only where the
+        relay wanted to know who we are and has been told (NIP-42) the same event is sent again, as the next attempt
+        with an intent of its own; the last row is returned. With `read_back`, an accepted event is then asked for by
+        its id, in up to three rows under a group of their own, whose detail names the publication's: `visible`, or
+        `absent` with the failure not_stored. OK is not proof of storage.
         """
         self._raise_if_dead()
         fields: dict[str, Any] = {
@@ -273,28 +286,31 @@ class Relay:
             "attempt_no": attempt_no,
             "timeout_s": timeout_s,
         }
-        self._row(trace, End(intended("publish")), fields, sent_at=self._clock.now(), detail=detail(**_facts(event)))
-        row = await self._hand_over(trace, event, fields)
-        if row.failure is Failure.AUTH_REQUIRED:
-            await self._authenticate(self._link)
+        for again in range(AGAIN + 1):
+            answers, intent = await self._introduce(), End(intended("publish"))
+            fields = fields | {"attempt_no": attempt_no + again}
+            self._rows.write(trace, intent, fields, sent_at=self._clock.now(), detail=detail(**facts_of_event(event)))
+            row = await self._hand_over(trace, event, fields)
+            if row.outcome is Outcome.ACCEPTED or again == AGAIN or not await self._known_since(answers, row):
+                break
         if read_back and row.outcome is Outcome.ACCEPTED:
             await self._read_back(trace, event, row.attempt_group, min(timeout_s, READ_BACK_TIMEOUT_S))
         return row
 
     async def _hand_over(self, trace: Trace, event: Event, fields: dict[str, Any]) -> Observation:
         link = self._link
-        sent_at, facts = self._clock.now(), _facts(event)
+        sent_at, facts = self._clock.now(), facts_of_event(event)
         if link is None:
-            return self._row(trace, self._not_connected(), fields, sent_at=sent_at, detail=detail(**facts))
+            return self._rows.write(trace, self._not_connected(), fields, sent_at=sent_at, detail=detail(**facts))
         fields = fields | {"connection_reused": link.take()}
 
         def late(end: End) -> None:
-            self._row(trace, end, fields, sent_at=sent_at, detail=detail(**facts, late=True))
+            self._rows.write(trace, end, fields, sent_at=sent_at, detail=detail(**facts, late=True))
 
         ended = link.expect_ok(event.id, late)
         sent_at, end = await link.exchange(nostr.publish(event), ended, fields["timeout_s"])
         end = end or End(timed_out(fields["timeout_s"], FailureLayer.NOSTR, "OK"))
-        return self._row(trace, end, fields, sent_at=sent_at, detail=detail(**facts))
+        return self._rows.write(trace, end, fields, sent_at=sent_at, detail=detail(**facts))
 
     async def _read_back(self, trace: Trace, event: Event, published: str, timeout_s: float) -> None:
         began, attempt_no = self._clock.now(), 1
@@ -339,68 +355,26 @@ class Relay:
 
     async def _follow(self, link: Link, subscription: Subscription) -> None:
         pauses = _pauses()
-        push = partial(self._pushed, link, subscription)
+        push = partial(self._pushes.take, link, subscription)
         group, attempt_no = self._vantage.new_id(), 1
         while True:
+            answers = await self._introduce()
+            self._as_a_stranger(link)
             name = self._vantage.new_id().replace("-", "")
-            feed = link.feeds[name] = Feed(push, asyncio.get_running_loop().create_future())
+            feed = link.feeds[name] = Feed(push, asyncio.get_running_loop().create_future(), answers)
             link.take()
             sent_at = self._clock.now()
             with suppress(ConnectionClosed):
                 await link.ws.send(nostr.req(name, subscription.filters))
-            at, reason = await feed.closed
+            end = await feed.closed
             del link.feeds[name]
             fields = {"operation": Operation.SUBSCRIBE, "attempt_group": group, "attempt_no": attempt_no}
-            self._row(NO_TRACE, closed_end(at, reason), fields, sent_at=sent_at, connection_reused=True)
+            row = self._rows.write(NO_TRACE, end, fields, sent_at=sent_at, connection_reused=True)
             attempt_no += 1
-            if at - sent_at > SETTLED_S * SECOND_NS:
+            if self._clock.now() - sent_at > SETTLED_S * SECOND_NS:
                 pauses = _pauses()
-            if not (asks_auth(reason) and not link.authenticated and await self._authenticate(link)):
+            if not await self._known_since(answers, row):
                 await self._clock.until(self._clock.now() + round(next(pauses) * SECOND_NS))
-
-    def _pushed(self, link: Link, subscription: Subscription, feed: Feed, at: int, raw: Mapping[str, Any]) -> None:
-        if subscription.knows(raw.get("id")):
-            return
-        try:
-            event = nostr.read_event(raw)
-        except MalformedEvent as error:
-            self._false_push(feed, at, error)
-            return
-        if event.kind != nostr.ROOM_KIND:
-            return
-        subscription.remember(event.id)
-        ping = link.alive_before(at - round(PUSH_MARGIN_S * SECOND_NS), feed.eose_at) if feed.eose_at else None
-        try:
-            trace = subscription.trace_of(event)
-            if trace is not None:
-                self._pushed_rows(trace, event, ping, at)
-            if subscription.on_seen is not None:
-                subscription.on_seen(Seen(event, at))
-        except NestobsError:
-            raise
-        except Exception as error:
-            self._callback_failed(event, at, error)
-
-    def _pushed_rows(self, trace: Trace, event: Event, ping: Ping | None, at: int) -> None:
-        fields = {"operation": Operation.SUBSCRIBE, "connection_reused": True}
-        if ping is not None:
-            known = detail(known_by="answered ping, then silence", push_margin_s=PUSH_MARGIN_S, event_id=event.id)
-            self._row(
-                trace, End(Judgement(Outcome.ABSENT), ping.answered_at), fields, sent_at=ping.sent_at, detail=known
-            )
-        seen = End(Judgement(Outcome.VISIBLE), at, event=event)
-        self._row(trace, seen, fields, sent_at=at, detail=detail(**_facts(event)))
-
-    def _false_push(self, feed: Feed, at: int, error: MalformedEvent) -> None:
-        """One row per subscription and connection: a relay that lies does so as often as it likes."""
-        if not feed.false_event:
-            feed.false_event = True
-            end = End(false_event(f"pushed a false event: {error}"), at)
-            self._row(NO_TRACE, end, {"operation": Operation.SUBSCRIBE}, sent_at=at)
-
-    def _callback_failed(self, event: Event, at: int, error: Exception) -> None:
-        end = End(ours("our own callback failed", error), at)
-        self._row(NO_TRACE, end, {"operation": Operation.SUBSCRIBE}, sent_at=at, detail=detail(**_facts(event)))
 
     # The connection
 
@@ -433,12 +407,12 @@ class Relay:
         if isinstance(found, NotOpened):
             answered = at if found.status is not None else None
             self._down = End(found.judgement, answered, found.status)
-            self._row(NO_TRACE, self._down, fields)
+            self._rows.write(NO_TRACE, self._down, fields)
         else:
             headers = found.ws.response.headers if found.ws.response else {}
             fields["software"] = str(headers.get("Server", ""))[:100]
             fields["detail"] = detail(address=found.address, **found.stages)
-            self._row(NO_TRACE, End(Judgement(Outcome.ACCEPTED), at), fields)
+            self._rows.write(NO_TRACE, End(Judgement(Outcome.ACCEPTED), at), fields)
         return found
 
     async def _serve(self, link: Link) -> None:
@@ -452,6 +426,7 @@ class Relay:
         try:
             async with asyncio.TaskGroup() as tasks:
                 tasks.create_task(link.read())
+                tasks.create_task(self._answer_challenges(link))
                 tasks.create_task(link.keep_pinging(self._ping_s, self._pong_timeout_s))
                 tasks.create_task(self._follow_all(link, tasks))
         except* Lost as lost:
@@ -468,7 +443,7 @@ class Relay:
         now = self._clock.now()
         fields = {"operation": Operation.CONNECT, "connection_reused": True}
         lived = detail(lived_s=(now - link.opened_at) / SECOND_NS, lost=True)
-        self._row(NO_TRACE, replace(end, at=now), fields, sent_at=link.heard_at, detail=lived)
+        self._rows.write(NO_TRACE, replace(end, at=now), fields, sent_at=link.heard_at, detail=lived)
 
     def _raise_if_dead(self) -> None:
         if self._task is None or not self._task.done() or self._task.cancelled():
@@ -482,13 +457,6 @@ def _first(error: BaseException) -> Any:
     while isinstance(error, BaseExceptionGroup):
         error = error.exceptions[0]
     return error
-
-
-def _facts(event: Event | None) -> dict[str, object]:
-    """What a row's detail holds of an event."""
-    if event is None:
-        return {}
-    return {"created_at": event.created_at, "event_id": event.id, "status": event.tag("status")}
 
 
 def _read_back_end(end: End) -> End:

@@ -1,0 +1,12 @@
+"""One relay as seen from one vantage: `Relay`, and what it is made of.
+
+client       the relay: connects, asks, publishes, subscribes, and asks again as somebody known
+connection   one open connection: what is in flight on it, who the relay thinks we are
+questions    one REQ, and the verdicts on its ends
+pushes       what a subscription brings
+rows         how an end becomes an observation
+"""
+
+from nestobs.sources.relay.client import Relay
+
+__all__ = ["Relay"]

@@ -1,0 +1,113 @@
+"""What a subscription brings: which events are true and new to it, and the rows of each.
+
+A pushed event is bounded from below by the connection's liveness. We ping by ourselves and stamp both ends. A pong
+proves that the socket lived, not that the relay had nothing to push: so an event received at t is taken as absent at
+the sending of the latest answered ping that left at least PUSH_MARGIN_S before t, after the subscription's EOSE on this
+same connection. The assumption is that a relay pushes a new event over a living socket within PUSH_MARGIN_S.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+from nestobs import nostr
+from nestobs.errors import NestobsError
+from nestobs.nostr import Event, MalformedEvent
+from nestobs.observation.detail import detail
+from nestobs.observation.duration import SECOND_NS
+from nestobs.observation.schema import Operation, Outcome
+from nestobs.sources.failures import Judgement, ours
+from nestobs.sources.relay.connection import Feed, Link, Ping
+from nestobs.sources.relay.questions import End, false_event
+from nestobs.sources.relay.rows import RelayRows, facts_of_event
+from nestobs.sources.vantage import NO_TRACE, Trace
+
+PUSH_MARGIN_S: Final = 1.0
+"""How long a relay may take to push a new event over a living socket: the assumption under every pushed lower bound."""
+
+REMEMBERED_IDS: Final = 10_000
+
+
+@dataclass(frozen=True, slots=True)
+class Seen:
+    """A verified 30312 event that a subscription brought, new to it, and its receipt, ns UTC."""
+
+    event: Event
+    received_at: int
+
+
+@dataclass(slots=True)
+class Subscription:
+    """What is followed on every connection, and the ids already seen."""
+
+    filters: Mapping[str, Any]
+    trace_of: Callable[[Event], Trace | None]
+    on_seen: Callable[[Seen], None] | None
+    seen: OrderedDict[str, None] = field(default_factory=OrderedDict)
+
+    def knows(self, event_id: object) -> bool:
+        """Whether it brought this event before."""
+        return isinstance(event_id, str) and event_id in self.seen  # a relay can send anything
+
+    def remember(self, event_id: str) -> None:
+        """Know an event from now on, at the cost of the oldest."""
+        self.seen[event_id] = None
+        if len(self.seen) > REMEMBERED_IDS:
+            self.seen.popitem(last=False)
+
+
+@dataclass(frozen=True, slots=True)
+class Pushes:
+    """Takes what the subscriptions of one relay bring."""
+
+    rows: RelayRows
+
+    def take(self, link: Link, subscription: Subscription, feed: Feed, at: int, raw: Mapping[str, Any]) -> None:
+        """An unverified event came for a subscription: its rows and callbacks, if it is true and new."""
+        if subscription.knows(raw.get("id")):
+            return
+        try:
+            event = nostr.read_event(raw)
+        except MalformedEvent as error:
+            self._false_push(feed, at, error)
+            return
+        if event.kind != nostr.ROOM_KIND:
+            return
+        subscription.remember(event.id)
+        ping = link.alive_before(at - round(PUSH_MARGIN_S * SECOND_NS), feed.eose_at) if feed.eose_at else None
+        try:
+            trace = subscription.trace_of(event)
+            if trace is not None:
+                self._pushed_rows(trace, event, ping, at)
+            if subscription.on_seen is not None:
+                subscription.on_seen(Seen(event, at))
+        except NestobsError:
+            raise
+        except Exception as error:
+            self._callback_failed(event, at, error)
+
+    def _pushed_rows(self, trace: Trace, event: Event, ping: Ping | None, at: int) -> None:
+        fields = {"operation": Operation.SUBSCRIBE, "connection_reused": True}
+        if ping is not None:
+            known = detail(known_by="answered ping, then silence", push_margin_s=PUSH_MARGIN_S, event_id=event.id)
+            self.rows.write(
+                trace, End(Judgement(Outcome.ABSENT), ping.answered_at), fields, sent_at=ping.sent_at, detail=known
+            )
+        seen = End(Judgement(Outcome.VISIBLE), at, event=event)
+        self.rows.write(trace, seen, fields, sent_at=at, detail=detail(**facts_of_event(event)))
+
+    def _false_push(self, feed: Feed, at: int, error: MalformedEvent) -> None:
+        """One row per subscription and connection: a relay that lies does so as often as it likes."""
+        if not feed.false_event:
+            feed.false_event = True
+            end = End(false_event(f"pushed a false event: {error}"), at)
+            self.rows.write(NO_TRACE, end, {"operation": Operation.SUBSCRIBE}, sent_at=at)
+
+    def _callback_failed(self, event: Event, at: int, error: Exception) -> None:
+        end = End(ours("our own callback failed", error), at)
+        self.rows.write(
+            NO_TRACE, end, {"operation": Operation.SUBSCRIBE}, sent_at=at, detail=detail(**facts_of_event(event))
+        )

@@ -1,0 +1,161 @@
+"""What is asked of a relay, and the ends of it: pure bookkeeping of one REQ, and the verdicts on EOSE, CLOSED and OK.
+
+An ended question takes no second end. Which frames reach it is connection.py's, when to ask is client.py's.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+from nestobs import nostr
+from nestobs.nostr import Address, Event, MalformedEvent
+from nestobs.observation.schema import Failure, FailureLayer, Outcome
+from nestobs.sources.failures import Judgement, timed_out
+
+_NOTICES: Final = 3
+_NOTICE_CHARACTERS: Final = 200
+
+
+@dataclass(frozen=True, slots=True)
+class End:
+    """How something asked of a relay ended. `at`: receipt of the answer, None when none came; status: a close code."""
+
+    judgement: Judgement
+    at: int | None = None
+    status: int | None = None
+    event: Event | None = None
+
+    @property
+    def outcome(self) -> Outcome:
+        """What it proves."""
+        return self.judgement.outcome
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """The event asked for: by address, by id, by filter, or by all that are given."""
+
+    address: Address | None
+    event_id: str | None
+    filters: Mapping[str, Any]
+
+    def asked(self) -> dict[str, Any]:
+        """The NIP-01 filter that asks for it."""
+        asked = dict(self.filters)
+        if self.address is not None:
+            address = {"kinds": [self.address.kind], "authors": [self.address.pubkey], "#d": [self.address.identifier]}
+            asked = address | asked
+        if self.event_id is not None:
+            asked["ids"] = [self.event_id]
+        return asked
+
+    def is_it(self, event: Event) -> bool:
+        """Whether a verified event is the one: a relay can answer with any other."""
+        at = self.address
+        if at is not None and (event.kind, event.pubkey, event.tag("d")) != (at.kind, at.pubkey, at.identifier):
+            return False
+        return _matches(event, self.asked())
+
+
+def _matches(event: Event, wanted: Mapping[str, Any]) -> bool:
+    """NIP-01: whether an event passes a filter. Fields this does not know (search, limit) let everything pass."""
+    for field_name, value in (("ids", event.id), ("authors", event.pubkey), ("kinds", event.kind)):
+        if field_name in wanted and value not in wanted[field_name]:
+            return False
+    if not wanted.get("since", 0) <= event.created_at <= wanted.get("until", event.created_at):
+        return False
+    tags = {(row[0], row[1]) for row in event.tags if len(row) > 1}
+    letters = {name[1]: values for name, values in wanted.items() if len(name) == 2 and name[0] == "#"}
+    return all(any((letter, value) in tags for value in values) for letter, values in letters.items())
+
+
+@dataclass(slots=True)
+class Question:
+    """One REQ in flight, and what was heard meanwhile that does not end it. `answers`: see connection.Identity."""
+
+    wanted: Wanted
+    ended: asyncio.Future[End]
+    answers: int = 0
+    notices: list[str] = field(default_factory=list)
+    false_event: str = ""
+    unasked: int = 0
+    unreadable: int = 0
+
+    def end(self, end: End) -> None:
+        """End it, unless it has ended."""
+        if not self.ended.done():
+            self.ended.set_result(end)
+
+    def event(self, at: int, raw: object) -> None:
+        """An event came for it: only a true one that was asked for ends it."""
+        try:
+            event = nostr.read_event(raw)
+        except MalformedEvent as error:
+            self.false_event = str(error) or "no event"
+            return
+        if self.wanted.is_it(event):
+            self.end(End(Judgement(Outcome.VISIBLE), at, event=event))
+        else:
+            self.unasked += 1
+
+    def eose(self, at: int) -> None:
+        """All that is stored has come: proof of absence, unless the relay lied on the way."""
+        if self.false_event:
+            self.end(End(false_event(f"sent a false event: {self.false_event}"), at))
+        else:
+            self.end(End(Judgement(Outcome.ABSENT), at))
+
+    def notice(self, text: str) -> None:
+        """The relay said something that is tied to nothing: evidence for all that is in flight."""
+        if len(self.notices) < _NOTICES:
+            self.notices.append(text[:_NOTICE_CHARACTERS])
+
+    def late(self, timeout_s: float) -> End:
+        """Our patience ended, with the relay's last words if there were any."""
+        judgement = timed_out(timeout_s, FailureLayer.NOSTR)
+        said = f"{judgement.reason} (NOTICE: {self.notices[-1]})" if self.notices else judgement.reason
+        return End(judgement._replace(reason=said))
+
+    def heard(self) -> dict[str, object]:
+        """What goes into the row's detail."""
+        return {
+            "notices": self.notices or None,
+            "false_event": self.false_event or None,
+            "unasked_events": self.unasked or None,
+            "unreadable_frames": self.unreadable or None,
+        }
+
+
+def ok_end(at: int, frame: nostr.Ok) -> End:
+    """OK: accepted, or refused in the relay's words."""
+    if frame.accepted:
+        return End(Judgement(Outcome.ACCEPTED, reason=frame.reason), at)
+    return _refused(at, Failure.RELAY_REFUSED, frame.reason or "OK false, no reason given")
+
+
+def closed_end(at: int, reason: str) -> End:
+    """CLOSED: refused, in the relay's words."""
+    return _refused(at, Failure.RELAY_CLOSED, reason or "CLOSED, no reason given")
+
+
+def _refused(at: int, failure: Failure, reason: str) -> End:
+    named = Failure.AUTH_REQUIRED if asks_auth(reason) else failure
+    return End(Judgement(Outcome.REFUSED, named, FailureLayer.NOSTR, reason), at)
+
+
+def unheard(at: int | None, why: str) -> End:
+    """What a relay says, or does not say, before it knows who asks: it proves nothing (NIP-42)."""
+    return End(Judgement(Outcome.REFUSED, Failure.AUTH_REQUIRED, FailureLayer.NOSTR, why), at)
+
+
+def false_event(what: str) -> Judgement:
+    """A relay that lies proves nothing."""
+    return Judgement(Outcome.UNKNOWN, Failure.BAD_EVENT, FailureLayer.NOSTR, f"the relay {what}")
+
+
+def asks_auth(reason: str) -> bool:
+    """Whether a CLOSED or OK false wants NIP-42 first."""
+    return reason.startswith("auth-required")
