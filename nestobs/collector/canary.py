@@ -159,7 +159,7 @@ async def run(
 
 def _plan(stations: Sequence[Station], campaign: Campaign) -> Plan:
     return fit(
-        stations[0].api.limiter.left(stations[0].clock.now()),
+        stations[0].api.limiter.left(stations[0].clock.now(), bursts=False),
         campaign.count,
         vantages=len(stations),
         joins=campaign.joins * len(campaign.policies),

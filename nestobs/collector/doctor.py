@@ -88,7 +88,7 @@ async def _api(station: Station) -> list[Check]:
     checks = [Check("api", "good", f"{station.api.url} answers ({row.software or 'HTTP ' + str(row.status)})")]
     limit = station.api.limiter
     said = f"announces {limit.announced} requests" if limit.announced else "announces no limit"
-    left = limit.left(station.clock.now())
+    left = limit.left(station.clock.now(), bursts=False)
     checks.append(
         Check("budget", "good" if left else "bad", f"the server {said}; {left} in {limit.window_s:g} s are ours")
     )

@@ -174,7 +174,7 @@ class _Watcher:
         """Polls of info and of guest this nest gets: a quarter of what is left, none for another API's nests."""
         if not _names(nest.service, self.station.api.url):
             return 0
-        share = self.station.api.limiter.left(self.station.clock.now()) // 4 // 2
+        share = self.station.api.limiter.left(self.station.clock.now(), bursts=False) // 4 // 2
         if share < LEAST_POLLS:
             self.watched.unasked += 1
             return 0

@@ -271,6 +271,8 @@ def _request(run: _Run, name: Literal["info", "join", "guest"]) -> Generator[Ste
         reply = yield from run.ask(Join(timeout_s) if name == "join" else Guest(timeout_s))
         usable = isinstance(reply.token, str) and bool(reply.token)
         answer = _answer(reply)
+        if answer is Answer.SPENT and reply.retry_after_s is not None:  # not our budget: the server wants a pause
+            answer = Answer.UNANSWERED if (run.last.status or 0) >= 500 else Answer.LIMITED
         run.heard(name, Answer.BAD_TOKEN if answer is Answer.GRANTED and not usable else answer, reply)
 
 

@@ -22,7 +22,8 @@ from urllib.parse import quote, urlsplit
 import httpx
 
 from nestobs.errors import UsageError
-from nestobs.join.budget import Limiter, retry_after_s
+from nestobs.join.budget import BURST_S, Limiter
+from nestobs.join.rate_limits import pause_s
 from nestobs.nostr import Keys, http_auth, json_object
 from nestobs.observation.detail import detail
 from nestobs.observation.duration import SECOND_NS
@@ -35,6 +36,8 @@ from nestobs.sources.vantage import NO_TRACE, Trace, Vantage
 IN_FLIGHT: Final = 16
 """Polls of one API that may be under way at once from one vantage; further ones wait, and their rows show it by
 `planned_at`. httpcore's pool slows with the square of this, so it is kept small. Joins and deeds never wait here."""
+PATIENCE_S: Final = BURST_S
+"""How long a request waits for its turn in a budget that is spent."""
 
 _CACHE_HEADERS: Final = ("age", "x-cache", "cf-cache-status", "x-cache-hits", "cache-control", "etag", "via")
 _ASKING: Final = {"user-agent": "nestobs/0.1", "accept": "application/json", **PLAIN}
@@ -176,17 +179,35 @@ class Api:
         }
         waiting = self._places if role is Role.OBSERVER else contextlib.nullcontext()
         async with waiting:
-            vantage, now = self._vantage, self._vantage.clock.now()
-            if not self.limiter.take(now, urgent=operation is Operation.DELETE):
-                return Answer(vantage.record(trace, sent_at=now, **common, **_OVER_BUDGET._asdict()))
+            vantage = self._vantage
+            if (why := await self._kept_back(urgent=operation is Operation.DELETE)) is not None:
+                return self._not_asked(trace, common, why)
             if operation in _DEEDS:
-                vantage.record(trace, sent_at=now, **common, **intended("ask")._asdict())
+                vantage.record(trace, sent_at=vantage.clock.now(), **common, **intended("ask")._asdict())
                 await vantage.committed()
             headers = dict(_ASKING) if body is None else {**_ASKING, "content-type": "application/json"}
             if keys is not None:
                 created_at = vantage.clock.now() // SECOND_NS
                 headers["authorization"] = http_auth(keys, url=url, method=method, created_at=created_at, body=body)
             return await self._once(trace, common, method=method, url=url, headers=headers, content=body)
+
+    async def _kept_back(self, *, urgent: bool) -> str | None:
+        """Count a request, waiting up to PATIENCE_S for its turn; why it is kept back, None where it may go."""
+        clock = self._vantage.clock
+        patience = clock.now() + round(PATIENCE_S * SECOND_NS)
+        while not self.limiter.take(now := clock.now(), urgent=urgent):
+            if (turn := self.limiter.opens_at(now, urgent=urgent)) > patience:
+                return self.limiter.why_shut(now)
+            await clock.until(turn)
+        return None
+
+    def _not_asked(self, trace: Trace, common: dict[str, Any], why: str) -> Answer:
+        """The row of a request that was kept back; where the server itself asked for a pause, how long it goes on."""
+        now = self._vantage.clock.now()
+        judgement = Judgement(Outcome.PROBE_ERROR, Failure.BUDGET, FailureLayer.PROBER, f"not asked: {why}")
+        pause_s = (self.limiter.closed_until - now) / SECOND_NS
+        row = self._vantage.record(trace, sent_at=now, **common, **judgement._asdict())
+        return Answer(row, retry_after_s=pause_s if pause_s > 0 else None)
 
     async def _once(self, trace: Trace, common: dict[str, Any], *, headers: dict[str, str], **request: Any) -> Answer:
         """One request, whose row bears the id it goes out under."""
@@ -212,7 +233,7 @@ class Api:
                 judgement = named(answer.broken, stage=FailureLayer.HTTP, timeout_s=timeout_s, awaited="whole answer")
             facts = _facts(common["operation"], answer.headers, decoded)
             columns = _columns(answer) | {"connection_reused": "connect_tcp.started" not in phases.at}
-            wait_s = retry_after_s(answer.headers) if answer.status == 429 else None
+            wait_s = pause_s(answer.status, answer.headers, received_at)
         row = vantage.record(
             trace,
             observation_id=request_id,
@@ -238,11 +259,6 @@ def _check(url: str) -> None:
         raise UsageError(f"the API address holds a user name or password, which would reach every row: {remedy}")
     if not usable or not url.isprintable() or " " in url:
         raise UsageError(f"the API address {url[:80]!r} is not a URL: {remedy}")
-
-
-_OVER_BUDGET: Final = Judgement(
-    Outcome.PROBE_ERROR, Failure.BUDGET, FailureLayer.PROBER, "not asked: the request budget of this host is spent"
-)
 
 
 def judge(operation: Operation, status: int, headers: Mapping[str, str], body: Mapping[str, Any] | None) -> Judgement:

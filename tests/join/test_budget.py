@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import json
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from nestobs.join.budget import Budget, Limiter, retry_after_s
+from nestobs.join.budget import Budget, Limiter
 
 S = 1_000_000_000
 NOW = 1_700_000_000 * S
@@ -118,30 +120,7 @@ class TestLearning:
         assert limiter.window_s == 900.0
 
 
-@pytest.mark.parametrize(
-    ("said", "wait_s"),
-    [
-        ({}, None),
-        (headers(retry_after=7), 7.0),
-        (headers(retry_after=" 7 "), 7.0),
-        (headers(ratelimit_reset=9), 9.0),
-        (headers(retry_after=7, ratelimit_reset=9), 7.0),
-        (headers(retry_after="soon", ratelimit_reset=9), 9.0),
-        (headers(retry_after="-7"), None),
-        (
-            {"retry-after": "Wed, 21 Oct 2015 07:28:30 GMT", "date": "Wed, 21 Oct 2015 07:28:00 GMT"},
-            30.0,
-        ),
-        ({"retry-after": "Wed, 21 Oct 2015 07:28:00 GMT", "date": "Wed, 21 Oct 2015 07:28:30 GMT"}, 0.0),
-        ({"retry-after": "Wed, 21 Oct 2015 07:28:30 GMT"}, None),
-        ({"retry-after": "Wed, 21 Oct 2015 07:28:30 GMT", "date": "Wed, 21 Oct 2015 07:28:00"}, None),
-    ],
-    ids=repr,
-)
-def test_how_long_to_wait(said, wait_s):
-    assert retry_after_s(said) == wait_s
-
-
+POLICIES = ["100;w=900", "5;w=1", "0;w=0", "x", "1000000;w=900", "3;w=2, 9;w=30", '"a";q=2;w=1, "b";q=300;w=60']
 MOVES = st.lists(
     st.tuples(
         st.integers(0, 2_000 * S),
@@ -150,7 +129,8 @@ MOVES = st.lists(
             st.fixed_dictionaries(
                 {},
                 optional={
-                    "ratelimit-policy": st.sampled_from(["100;w=900", "5;w=1", "0;w=0", "x", "1000000;w=900"]),
+                    "ratelimit-policy": st.sampled_from(POLICIES),
+                    "ratelimit": st.sampled_from(['"a";r=1;t=1', '"b";r=0;t=40', "limit=5, remaining=0, reset=9"]),
                     "ratelimit-limit": st.integers(-1, 200).map(str),
                     "ratelimit-remaining": st.integers(-1, 200).map(str),
                     "ratelimit-reset": st.integers(-1, 2_000).map(str),
@@ -172,6 +152,8 @@ def test_what_is_left_is_never_negative_and_take_takes_only_what_is_left(moves, 
         left = limiter.left(now)
         assert left >= 0
         if move == "take":
+            assert limiter.opens_at(now) >= now
+            assert (limiter.opens_at(now) == now) is (left > 0)
             assert limiter.take(now) is (left > 0)
             assert limiter.left(now) <= max(0, left - 1)
         else:
@@ -192,6 +174,136 @@ def test_no_window_ever_holds_more_than_is_allowed(gaps, allowed, window_s):
             sent.append(now)
     for at in sent:
         assert sum(at - window_s * S < other <= at for other in sent) <= allowed
+
+
+@given(
+    gaps=st.lists(st.integers(0, S // 2), min_size=1, max_size=300),
+    policy=st.sampled_from([((10, 1), (100, 30)), ((5, 2), (30, 9), (400, 60))]),
+)
+def test_no_window_of_any_quota_ever_holds_more_than_its_share(gaps, policy):
+    limiter, now, sent = Limiter(), NOW, []
+    limiter.learn(headers(ratelimit_policy=", ".join(f"{limit};w={w}" for limit, w in policy)), 200, NOW)
+    for gap in gaps:
+        now += gap
+        if limiter.take(now):
+            sent.append(now)
+    for limit, w in policy:
+        assert all(sum(at - w * S < other <= at for other in sent) <= limit * 0.8 for at in sent)
+
+
+@given(gaps=st.lists(st.integers(0, S // 10), min_size=300, max_size=600))
+def test_a_large_window_is_counted_in_grains_and_never_too_low(gaps):
+    limiter, now, sent = Limiter(300, 10.0), NOW, []
+    for gap in gaps:
+        now += gap
+        if limiter.take(now):
+            sent.append(now)
+        assert limiter.left(now) <= 300 - sum(now - 10 * S < at for at in sent)
+    assert len(limiter.state()["windows"][0][2]) <= 202
+
+
+class TestTurns:
+    def test_the_next_turn_is_when_enough_is_a_window_ago(self):
+        limiter = Limiter(2, 10)
+        assert [limiter.take(NOW + at * S) for at in (0, 4)] == [True, True]
+        assert limiter.opens_at(NOW + 5 * S) == NOW + 10 * S
+        assert limiter.take(NOW + 10 * S)
+        assert limiter.opens_at(NOW + 10 * S) == NOW + 14 * S
+
+    def test_a_burst_is_waited_for_and_not_planned_by(self):
+        limiter = Limiter()
+        limiter.learn(headers(ratelimit_policy="5;w=2, 100;w=900"), 200, NOW)
+        assert spend(limiter, 10) == 4
+        assert (limiter.left(NOW), limiter.left(NOW, bursts=False)) == (0, 76)
+        assert limiter.opens_at(NOW) == NOW + 2 * S
+
+    @pytest.mark.parametrize(
+        ("headers", "status", "words"),
+        [
+            (headers(retry_after=30), 429, "the server asked for a pause until 22:13:50 UTC"),
+            (headers(retry_after=30), 503, "the server asked for a pause until 22:13:50 UTC"),
+            (headers(retry_after=3600 * 20, ratelimit_policy="5;w=86400"), 429, "until 2023-11-15 18:13 UTC"),
+            (
+                headers(ratelimit_policy="100;w=900", ratelimit_remaining=0, ratelimit_reset=40),
+                200,
+                "of this address is spent, by the server's own count, until 22:14:00 UTC",
+            ),
+        ],
+        ids=["429", "503", "a long pause", "nothing remains"],
+    )
+    def test_why_it_is_shut_and_until_when(self, headers, status, words):
+        limiter = Limiter()
+        limiter.learn(headers, status, NOW)
+        assert words in limiter.why_shut(NOW)
+
+    def test_a_spent_budget_says_how_much_it_was(self):
+        limiter = Limiter(2, 10)
+        spend(limiter, 2)
+        assert limiter.why_shut(NOW) == "the request budget of this host (2 in 10 s) is spent until 22:13:30 UTC"
+        assert Limiter(0).why_shut(NOW) == "the request budget of this host (0 in 900 s) is spent"
+
+    @pytest.mark.parametrize("status", [200, 301, 404, 500, 502, 504])
+    def test_retry_after_closes_the_gate_only_where_it_is_a_refusal(self, status):
+        limiter = Limiter()
+        limiter.learn(headers(retry_after=30), status, NOW)
+        assert limiter.left(NOW) == 80
+
+    def test_a_503_that_does_not_say_when_closes_nothing(self):
+        limiter = Limiter()
+        limiter.learn(headers(ratelimit_reset=900), 503, NOW)
+        assert limiter.left(NOW) == 80
+
+    def test_cleaning_waits_for_a_closed_gate_ten_seconds_at_most(self):
+        limiter = Limiter(0)
+        limiter.learn(headers(retry_after=1_000), 429, NOW)
+        assert limiter.opens_at(NOW, urgent=True) == NOW + 10 * S
+        assert not limiter.take(NOW, urgent=True)
+        assert limiter.take(NOW + 10 * S, urgent=True)
+
+
+class TestState:
+    def used(self):
+        limiter = Limiter()
+        limiter.learn(headers(ratelimit_policy="5;w=2, 100;w=900", ratelimit_remaining=90, ratelimit_reset=9), 200, NOW)
+        spend(limiter, 3)
+        limiter.learn(headers(retry_after=30), 429, NOW)
+        return limiter
+
+    def test_a_state_comes_back_as_it_was(self):
+        other = Limiter()
+        other.restore(json.loads(json.dumps(self.used().state())), NOW)
+        assert other == self.used()
+
+    def test_what_lies_ahead_because_a_clock_was_set_back_is_as_of_now(self):
+        other = Limiter()
+        other.restore(self.used().state(), NOW - 86_400 * S)
+        assert other.left(NOW - 86_400 * S + 3_599 * S) == 0  # no wait is believed for longer than an hour
+        assert other.left(NOW - 86_400 * S + 3_600 * S, bursts=False) == 80
+
+    @pytest.mark.parametrize(
+        "state",
+        [
+            {},
+            {"windows": []},
+            {"windows": [], "closed": [0, 0], "ceilings": [], "announced": None},
+            {"windows": [["a", 1, []]], "closed": [0, 0], "ceilings": [], "announced": None},
+            {"windows": [[5, 0, []]], "closed": [0, 0], "ceilings": [], "announced": None},
+            {"windows": [[5, float("inf"), []]], "closed": [0, 0], "ceilings": [], "announced": None},
+            {"windows": [[5, float("nan"), []]], "closed": [0, 0], "ceilings": [], "announced": None},
+            {"windows": [[10**9, 1, []]], "closed": [0, 0], "ceilings": [], "announced": None},
+            {"windows": [[5, 1, [[1]]]], "closed": [0, 0], "ceilings": [], "announced": None},
+            {"windows": [[5, 1, []]], "closed": [0], "ceilings": [], "announced": None},
+            {"windows": [[5, 1, []]], "closed": [0, float("inf")], "ceilings": [], "announced": None},
+            {"windows": [[5, 1, []]], "closed": [0, 0], "ceilings": [[1]], "announced": None},
+            {"windows": [[5, 1, []]], "closed": [0, 0], "ceilings": [], "announced": "x"},
+        ],
+        ids=repr,
+    )
+    def test_what_is_no_state_changes_nothing(self, state):
+        limiter = Limiter()
+        with pytest.raises((ValueError, TypeError, KeyError, IndexError, OverflowError)):
+            limiter.restore(state, NOW)
+        assert limiter == Limiter()
 
 
 class TestHosts:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import gzip
+import itertools
 import json
 import socket
 import time
@@ -171,7 +172,33 @@ async def test_a_429_is_refused_and_says_how_long_to_wait(on_lab):
         Failure.RATE_LIMITED,
     )
     assert answer.retry_after_s == 100.0
-    assert after.row.failure is Failure.BUDGET  # the gate is closed until then
+    assert after.row.failure is Failure.BUDGET
+    assert "the server asked for a pause until" in after.row.reason
+    assert 0 < after.retry_after_s <= 100.0
+
+
+async def test_a_503_that_says_when_is_left_alone_until_then(answered_by):
+    asked = []
+
+    async def handler(request):
+        asked.append(request.path)
+        return web.Response(status=503, headers={"Retry-After": "40"})
+
+    async with answered_by(handler) as api:
+        first, second = [await api.guest(Trace(room="x")) for _ in range(2)]
+    assert (first.row.failure, first.retry_after_s) == (Failure.SERVER_ERROR, 40.0)
+    assert (second.row.outcome, second.row.failure) == (Outcome.PROBE_ERROR, Failure.BUDGET)
+    assert len(asked) == 1
+
+
+async def test_a_request_waits_for_its_turn_in_a_burst(answered_by, rows):
+    said = {"RateLimit-Policy": "2;w=1", "Content-Type": "application/json"}
+    async with answered_by(saying(status=404, text='{"error":"Nest not found"}', headers=said)) as api:
+        for _ in range(4):
+            await api.guest(Trace(room="x"))
+    assert [row.status for row in rows] == [404] * 4
+    sent = [row.sent_at for row in rows]  # of the first nothing was known yet
+    assert all(after - before >= 0.9 * S for before, after in itertools.pairwise(sent[1:]))
 
 
 async def test_a_spent_budget_asks_nothing_and_intends_nothing(on_lab, rows):
