@@ -19,7 +19,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, fields
 from enum import StrEnum
 from operator import attrgetter
-from types import UnionType
+from types import NoneType, UnionType
 from typing import Any, get_args, get_type_hints
 
 DETAIL_BYTES = 4_096
@@ -297,14 +297,20 @@ _ENUMS = {
     "failure_layer": FailureLayer,
 }
 _NAMES = tuple(column.name for column in COLUMNS)
+_KINDS: dict[str, tuple[type, ...]] = {"text": (str,), "int": (int,), "real": (float, int), "bool": (bool, int)}
+_HELD = [(column, _KINDS[column.type] + (NoneType,) * column.nullable) for column in COLUMNS]
 
 as_row: Callable[[Observation], tuple[Any, ...]] = attrgetter(*_NAMES)
 """The observation's values in the order of `COLUMNS`. Enums are StrEnum, which SQLite and frames take as their text."""
 
 
 def from_row(row: Mapping[str, Any]) -> Observation:
-    """The observation of a stored row. Raises ValueError when a closed vocabulary is broken."""
+    """The observation of a stored row. Raises ValueError when a closed vocabulary is broken, or a value is not what its
+    column holds."""
     values = {name: row[name] for name in _NAMES}
+    for column, types in _HELD:
+        if not isinstance(values[column.name], types):
+            raise ValueError(f"{column.name} holds {values[column.name]!r:.40}, which is no {column.type}")
     for name, kind in _ENUMS.items():
         if values[name] is not None:
             values[name] = kind(values[name])

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Final, TypeAlias
 
 from nestobs.errors import StoreError
 from nestobs.store import parquet, sql
+from nestobs.store.damage import complaints
 from nestobs.store.parquet import ID, DamageError
 from nestobs.store.sealing import FOLDER, day_of
 from nestobs.store.sql import JOURNAL, SealedFile
@@ -54,13 +55,14 @@ def contents(store: Store) -> Contents:
         files, aside = sql.sealed_files(connection), sql.sealed_files(connection, set_aside=True)
         span = sql.unsealed_span(connection)
         unsealed, entries = sql.unsealed(connection), sql.entries(connection, open_only=True)
-    ends = [at for file in files for at in (file.first_at, file.last_at)] + [at for at in span if at is not None]
+        ends = [at for file in files for at in (file.first_at, file.last_at)] + [at for at in span if at is not None]
+        first, last = min(ends, default=None), max(ends, default=None)
     return Contents(
         rows=unsealed + sum(file.rows for file in files),
         unsealed=unsealed,
         files=len(files),
-        first_at=min(ends, default=None),
-        last_at=max(ends, default=None),
+        first_at=first,
+        last_at=last,
         size=sum(path.stat().st_size for path in store.directory.rglob("*") if path.is_file()),
         lost=sum(file.rows for file in aside),
         open_entries=len(entries),
@@ -88,7 +90,7 @@ def verify(store: Store) -> list[Finding]:
     found, ids = [], []
     try:
         with sql.reading(store.directory) as connection:  # rows sealed meanwhile are in neither
-            found += [Finding(JOURNAL, f"damaged: {said}") for said in sql.complaints(connection)]
+            found += [Finding(JOURNAL, f"damaged: {said}") for said in complaints(connection)]
             for page in sql.rows_in(connection, sql.Window(), [ID]):
                 ids.append((JOURNAL, parquet.hashes_of([one for (one,) in page])))
     except StoreError as error:
@@ -134,10 +136,17 @@ def _of(file: SealedFile) -> str:
 
 def _checked(path: Path, file: SealedFile) -> pa.Table:
     """The ids of a sealed file that is as it was sealed; without a digest, all of it. Raises DamageError."""
-    if file.digest and path.is_file() and parquet.digest_of_file(path) != file.digest:
+    digest = file.mark.digest
+    if digest and path.is_file() and not _is(path, digest):
         raise DamageError(path, "it is damaged")
-    names = [ID] if file.digest else parquet.NAMES
-    return parquet.read(path, parquet.schema_of(names), [], (file.rows, file.first_at, file.last_at))
+    return parquet.read(path, parquet.schema_of([ID] if digest else parquet.NAMES), [], file)
+
+
+def _is(path: Path, digest: str) -> bool:
+    try:
+        return parquet.mark_of(path).digest == digest
+    except (OSError, ValueError):
+        return False
 
 
 def _twice(ids: list[tuple[str, Hashes]]) -> Iterator[tuple[str, int]]:

@@ -11,7 +11,10 @@ It reads no clock. pandas and pyarrow are imported where they are used.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -22,12 +25,18 @@ from nestobs.store import sql
 from nestobs.store.ledger import Entry, entry_of
 from nestobs.store.parquet import AT, ID, NAMES
 from nestobs.store.sealing import FOLDER
-from nestobs.store.sql import DAY, Window
+from nestobs.store.sql import DAY, SealedFile, Window
 from nestobs.store.writer import BATCH_ROWS, Writer
 
 if TYPE_CHECKING:
     import pandas as pd
     import pyarrow as pa
+
+_MANY = 4
+"""So many sealed files are read side by side, each by one thread; fewer, one column beside the other."""
+
+_PARTS = 64
+"""Into so many lots are files divided: to hand out ten thousand one by one takes a second."""
 
 
 class Store:
@@ -129,7 +138,7 @@ class Store:
         """
         with sql.reading(self.directory) as connection:
             rows = sql.rows_after(connection, after, limit)
-        found = [from_row(dict(zip(NAMES, values, strict=True))) for _, *values in rows]
+            found = [from_row(dict(zip(NAMES, values, strict=True))) for _, *values in rows]
         return found, rows[-1][0] if rows else after
 
     def passed(self, after: int) -> bool:
@@ -177,16 +186,22 @@ class Store:
             journal = sealed.in_order(journal, lambda: journal[ID])
 
         def read(columns: pa.Schema) -> pa.Table:
-            tables = [
-                sealed.read(
-                    self.directory / FOLDER / file.name,
-                    columns,
-                    window.within(file.first_at, file.last_at).conditions(),
-                    (file.rows, file.first_at, file.last_at),
-                )
-                for file in files
-            ]
-            return pa.concat_tables([*tables, journal.select(columns.names)]).unify_dictionaries()
+            def some(part: Sequence[SealedFile]) -> list[pa.Table]:
+                return [
+                    sealed.read(
+                        self.directory / FOLDER / file.name,
+                        columns,
+                        window.within(file.first_at, file.last_at).conditions(),
+                        file,
+                        threads=len(files) < _MANY,
+                    )
+                    for file in part
+                ]
+
+            size = -(-len(files) // _PARTS) or 1
+            with ThreadPoolExecutor(os.cpu_count()) as pool:
+                tables = chain(*pool.map(some, (files[at : at + size] for at in range(0, len(files), size))))
+            return pa.concat_tables([*tables, journal.select(columns.names)]).combine_chunks()
 
         table = read(schema)
         return sealed.in_order(table, lambda: read(sealed.schema_of([ID]))[ID]) if ordered else table

@@ -68,8 +68,8 @@ def seal_due(directory: Path, perform: Perform, *, settled: int, over: int, writ
             path = folder / f"{day_of(part.start)}-{part.top:012d}.parquet"
             with replacing(path) as temporary:
                 rows = write(directory, part, temporary)
-                digest = parquet.digest_of_file(temporary)
-            perform(partial(sql.record, part=part, name=path.name, rows=rows, digest=digest))
+                mark = parquet.mark_of(temporary)
+            perform(partial(sql.record, part=part, name=path.name, rows=rows, mark=mark))
             _sweep(directory, part.top)
             yield path
     except OSError as error:
@@ -108,6 +108,27 @@ def _sweep(directory: Path, top: int) -> None:
         other = _NAME.fullmatch(path.name)
         if path.name not in counted | aside and other and int(other[1]) <= top:
             path.unlink(missing_ok=True)
+
+
+def tidy(directory: Path) -> None:
+    """Remove what killed processes left half written. Only for who holds the writer's lock: nobody else seals then."""
+    for path in (directory / FOLDER).glob(".*.parquet.*.tmp"):
+        path.unlink(missing_ok=True)
+    for draft in directory.glob(f".{sql.JOURNAL}.*"):
+        if not _alive(draft):
+            draft.unlink(missing_ok=True)
+
+
+def _alive(draft: Path) -> bool:
+    """Whether the process that makes this journal may be at work."""
+    number = re.match(r"\d+", draft.name.rpartition(f"{sql.JOURNAL}.")[2])
+    try:
+        os.kill(int(number[0]), 0) if number else None
+    except ProcessLookupError:
+        return False
+    except OSError:
+        pass
+    return number is not None
 
 
 def day_of(at: int) -> date:

@@ -6,8 +6,9 @@
 
 It is in WAL mode. Rows are committed with synchronous=NORMAL, the ledger and the list of files with FULL.
 
-Formats (SQLite's user_version): 1 knew neither a file's last row nor its digest, and set none aside. A writer migrates
-it in one transaction; a reader sees it through a view of its own, and writes nothing.
+Formats (SQLite's user_version): 1 knew neither a file's last row nor its digest, and set none aside; 2 knew neither its
+size nor its footer. A writer migrates them in one transaction; a reader sees them through a view of its own, and writes
+nothing.
 """
 
 from __future__ import annotations
@@ -18,15 +19,16 @@ import sqlite3
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, replace
+from dataclasses import astuple, dataclass, fields, replace
 from pathlib import Path
 from typing import Any, Final, TypeAlias
 
 from nestobs.errors import ForeignStoreError, StoreError, StoreFullError
 from nestobs.observation.duration import SECOND_NS
 from nestobs.observation.schema import COLUMNS, Observation, as_row
+from nestobs.store.damage import wrong_cells
 from nestobs.store.ledger import FIELDS
-from nestobs.store.parquet import AT, NAMES
+from nestobs.store.parquet import AT, NAMES, Mark
 
 Connection: TypeAlias = sqlite3.Connection
 Row: TypeAlias = tuple[Any, ...]
@@ -34,7 +36,7 @@ Row: TypeAlias = tuple[Any, ...]
 APPLICATION: Final = 0x6E4F6273
 """SQLite's application_id of a journal of ours: "nObs"."""
 
-FORMAT: Final = 2
+FORMAT: Final = 3
 """SQLite's user_version of a journal that this module makes."""
 
 DAY: Final = 86_400 * SECOND_NS
@@ -45,11 +47,16 @@ _BUSY_S: Final = 30.0
 JOURNAL: Final = "journal.sqlite"
 
 _STORED: Final = {"text": "TEXT", "int": "INTEGER", "real": "REAL", "bool": "INTEGER"}
-_ADDED_IN_2: Final = (
-    "last_row INTEGER NOT NULL DEFAULT 0",
-    "digest TEXT NOT NULL DEFAULT ''",
-    "set_aside INTEGER NOT NULL DEFAULT 0",
-)
+_ADDED: Final = {
+    2: {
+        "last_row": "INTEGER NOT NULL DEFAULT 0",
+        "digest": "TEXT NOT NULL DEFAULT ''",
+        "set_aside": "INTEGER NOT NULL DEFAULT 0",
+    },
+    3: {"size": "INTEGER NOT NULL DEFAULT 0", "footer": "TEXT NOT NULL DEFAULT ''"},
+}
+"""What each format added to the columns of `sealed`."""
+
 _LAST_ROW_IN_1: Final = "CAST(substr(name, 12) AS INTEGER)"
 _CREATE: Final = f"""
 PRAGMA journal_mode = WAL;
@@ -63,7 +70,7 @@ CREATE TABLE observations (
 CREATE INDEX observations_in_time ON observations ({AT});
 CREATE TABLE sealed (
     name TEXT PRIMARY KEY, rows INTEGER NOT NULL, first_at INTEGER NOT NULL, last_at INTEGER NOT NULL,
-    {", ".join(_ADDED_IN_2)}
+    {", ".join(f"{name} {kind}" for added in _ADDED.values() for name, kind in added.items())}
 );
 CREATE TABLE ledger (
     entry_id INTEGER PRIMARY KEY AUTOINCREMENT,
@@ -75,7 +82,7 @@ COMMIT;
 
 @dataclass(frozen=True, slots=True)
 class SealedFile:
-    """A Parquet file of sealed rows. digest: its SHA-256 in hex; "" when it was sealed by format 1.
+    """A Parquet file of sealed rows.
 
     Its rows were sent from `first_at` to `last_at`, ns UTC; `last_row` is the highest number one had in the journal.
     """
@@ -85,7 +92,7 @@ class SealedFile:
     first_at: int
     last_at: int
     last_row: int
-    digest: str
+    mark: Mark
 
 
 @dataclass(frozen=True, slots=True)
@@ -165,10 +172,11 @@ def connect(directory: Path, *, write: bool) -> Connection:
                 _migrate(connection, directory)
         elif found < FORMAT:
             connection.execute("PRAGMA temp_store=MEMORY")
-            connection.execute(
-                f"CREATE TEMP VIEW sealed AS SELECT *, {_LAST_ROW_IN_1} AS last_row, '' AS digest, 0 AS set_aside"
-                " FROM (SELECT name, rows, first_at, last_at FROM main.sealed)"
-            )
+            absent = {name: kind.split()[-1] for at in _after(found) for name, kind in _ADDED[at].items()}
+            if found < 2:
+                absent["last_row"] = _LAST_ROW_IN_1
+            values = ", ".join(f"{value} AS {name}" for name, value in absent.items())
+            connection.execute(f"CREATE TEMP VIEW sealed AS SELECT *, {values} FROM main.sealed")
     except (sqlite3.Error, StoreError) as error:
         if connection is not None:
             connection.close()
@@ -192,11 +200,17 @@ def _format(connection: Connection, directory: Path) -> int:
 
 def _migrate(connection: Connection, directory: Path) -> None:
     """Bring an older journal to this format; inside a transaction."""
-    if _format(connection, directory) < 2:
-        for column in _ADDED_IN_2:
-            connection.execute(f"ALTER TABLE sealed ADD COLUMN {column}")
+    found = _format(connection, directory)
+    for at in _after(found):
+        for name, kind in _ADDED[at].items():
+            connection.execute(f"ALTER TABLE sealed ADD COLUMN {name} {kind}")
+    if found < 2:
         connection.execute(f"UPDATE sealed SET last_row = {_LAST_ROW_IN_1}")
     connection.execute(f"PRAGMA user_version = {FORMAT}")
+
+
+def _after(found: int) -> range:
+    return range(found + 1, FORMAT + 1)
 
 
 @contextmanager
@@ -207,6 +221,10 @@ def reading(directory: Path) -> Iterator[Connection]:
         try:
             connection.execute("BEGIN")
             yield connection
+        except (TypeError, ValueError, AttributeError, sqlite3.OperationalError) as error:
+            if wrong := wrong_cells(connection):
+                raise _damaged(directory, "; ".join(wrong)) from error
+            raise
         finally:
             connection.close()
     except sqlite3.Error as error:
@@ -239,14 +257,26 @@ def explained(error: BaseException, directory: Path) -> StoreError:
     if name == "SQLITE_NOTADB":
         return ForeignStoreError(f"{directory / JOURNAL} is not a database: give --store another folder")
     if name.startswith("SQLITE_CORRUPT"):
-        return StoreError(
-            f"{directory / JOURNAL} is damaged ({error}): copy the folder away, then mend the copy with"
-            " `sqlite3 journal.sqlite .recover`, or give --store another folder"
-        )
+        return _damaged(directory, str(error))
     if isinstance(error, OSError | sqlite3.OperationalError):
         said = getattr(error, "strerror", None) or error
         return StoreError(f"the store in {directory} cannot be used ({said}): give --store a folder you may write")
     return StoreError(f"the writer of {directory} stopped ({error!r}): please report it; acknowledged rows are safe")
+
+
+def _damaged(directory: Path, said: str) -> StoreError:
+    return StoreError(
+        f"{directory / JOURNAL} is damaged ({said}): copy the folder away, then mend the copy with sqlite3 (`.recover`"
+        " takes out what can be read, DELETE a row that cannot), or give --store another folder"
+    )
+
+
+def identity(directory: Path) -> tuple[int, int] | None:
+    """Which file the journal in the folder is; None when there is none."""
+    with suppress(OSError):
+        found = (directory / JOURNAL).stat()
+        return found.st_dev, found.st_ino
+    return None
 
 
 # rows
@@ -296,7 +326,7 @@ def newest(connection: Connection) -> tuple[int, int | None]:
     sealed = connection.execute(
         "SELECT last_at FROM sealed WHERE NOT set_aside ORDER BY last_row DESC LIMIT 1"
     ).fetchone()
-    return top, next((at for (at,) in filter(None, (left, sealed))), None)
+    return top, next((int(at) for (at,) in filter(None, (left, sealed))), None)
 
 
 _INSERTS: Final = {
@@ -393,14 +423,17 @@ def page(connection: Connection, part: Part, after: tuple[int, int]) -> list[Row
     ).fetchall()
 
 
-def record(connection: Connection, part: Part, name: str, rows: int, digest: str) -> None:
+def record(connection: Connection, part: Part, name: str, rows: int, mark: Mark) -> None:
     """Enter a sealed file and delete its rows: the moment from which the file counts. Raises StoreError when it has
     not as many rows as the journal."""
     where, values = f"FROM observations WHERE {AT} >= ? AND {AT} < ? AND row <= ?", [part.start, part.end, part.top]
     held, first, last = connection.execute(f"SELECT count(*), min({AT}), max({AT}) {where}", values).fetchone()
     if held != rows:
         raise StoreError(f"{name} has {rows} rows, the journal {held}: please report it; they stay in the journal")
-    connection.execute("INSERT INTO sealed VALUES (?, ?, ?, ?, ?, ?, 0)", [name, rows, first, last, part.top, digest])
+    connection.execute(
+        "INSERT INTO sealed (name, rows, first_at, last_at, last_row, size, footer, digest) VALUES (?,?,?,?,?,?,?,?)",
+        [name, rows, first, last, part.top, *astuple(mark)],
+    )
     connection.execute(f"DELETE {where}", values)
 
 
@@ -408,11 +441,12 @@ def sealed_files(connection: Connection, window: Window | None = None, *, set_as
     """The sealed files that may have rows of a window, by their first instant: those that count, or those set aside."""
     start, end = (window.start, window.end) if window else (None, None)
     rows = connection.execute(
-        "SELECT name, rows, first_at, last_at, last_row, digest FROM sealed WHERE set_aside = ?"
+        "SELECT name, rows, first_at, last_at, last_row, size, footer, digest FROM sealed WHERE set_aside = ?"
         " AND last_at >= coalesce(?, last_at) AND (? IS NULL OR first_at < ?) ORDER BY first_at, name",
         [set_aside, start, end, end],
     )
-    return [SealedFile(*values) for values in rows]
+    names = [spec.name for spec in fields(SealedFile)][:-1]
+    return [SealedFile(**dict(zip(names, row, strict=False)), mark=Mark(*row[-3:])) for row in rows]
 
 
 def set_aside(connection: Connection, name: str, *, out: bool) -> None:
@@ -423,15 +457,6 @@ def set_aside(connection: Connection, name: str, *, out: bool) -> None:
 def sealed_past(connection: Connection, row: int) -> bool:
     """Whether rows of higher numbers have been sealed."""
     return connection.execute("SELECT 1 FROM sealed WHERE last_row > ? LIMIT 1", [row]).fetchone() is not None
-
-
-def complaints(connection: Connection) -> list[str]:
-    """What SQLite's own check finds wrong with the journal, a few of it; nothing when it is whole."""
-    try:
-        said = [line for (line,) in connection.execute("PRAGMA integrity_check(5)")]
-    except sqlite3.DatabaseError as error:
-        return [str(error)]
-    return [] if said == ["ok"] else said
 
 
 # the ledger

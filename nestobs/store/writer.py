@@ -24,7 +24,7 @@ from typing import Any, Final, Self
 from nestobs.errors import NestobsError, StoreError
 from nestobs.observation.schema import Observation
 from nestobs.store import ledger, sql
-from nestobs.store.sealing import Sealer
+from nestobs.store.sealing import Sealer, tidy
 from nestobs.store.sql import explained
 
 BATCH_ROWS: Final = 1_000
@@ -56,6 +56,8 @@ class Writer:
         self._lock = _take_lock(directory)
         try:
             self._connection = sql.connect(directory, write=True)
+            self._journal = sql.identity(directory)
+            tidy(directory)
         except BaseException:
             os.close(self._lock)
             raise
@@ -247,6 +249,11 @@ class Writer:
         if batch:
             sql.commit(self._connection, batch)
             self._sealer.committed(batch)
+        if sql.identity(self._directory) != self._journal:
+            raise StoreError(
+                f"the store in {self._directory} was deleted or replaced while this process wrote to it: what it wrote"
+                " went with it; bring the folder back from a copy, or start again"
+            )
         with self._guard:
             self._committed += len(batch)
             self._space.notify_all()

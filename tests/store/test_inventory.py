@@ -9,6 +9,8 @@ from contextlib import closing
 from pathlib import Path
 
 import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 from nestobs.errors import StoreError
@@ -57,6 +59,17 @@ def another(path: Path) -> None:
     shutil.copyfile(path.with_name(SECOND), path)
 
 
+def changed(path: Path) -> None:
+    """As many rows, sent when they were, and a whole file: but not what was sealed."""
+    table = pq.read_table(path, partitioning=None)
+    other = pa.array(["somebody else"] * len(table), pa.large_string())
+    pq.write_table(table.set_column(table.schema.get_field_index("vantage"), "vantage", other), path)
+
+
+def longer(path: Path) -> None:
+    path.write_bytes(b"PAR1" + path.read_bytes())
+
+
 def folder(path: Path) -> None:
     path.unlink()
     path.mkdir()
@@ -69,6 +82,8 @@ DAMAGES = {
     "missing": Path.unlink,
     "a folder": folder,
     "another": another,
+    "changed": changed,
+    "longer": longer,
     **{f"flipped at {number}": flip for number, flip in enumerate(FLIPS)},
 }
 
@@ -133,6 +148,18 @@ def test_no_read_passes_a_damaged_file_over_in_silence(store, damage):
             assert damage in FLIPS
 
 
+def test_no_flipped_bit_changes_what_is_read_in_silence(store):
+    path, before = file(store), store.frame()
+    whole, rng = path.read_bytes(), random.Random(7)
+    for _ in range(120):
+        content = bytearray(whole)
+        content[rng.randrange(len(content))] ^= 1 << rng.randrange(8)
+        path.write_bytes(content)
+        assert [one.file for one in verify(store)] == [FIRST]
+        found = read(store, None)
+        assert isinstance(found, StoreError) or found.equals(before)
+
+
 def test_a_damaged_file_of_the_first_format_is_found_by_reading_it(tmp_path):
     store = Store.open(write_format_1(tmp_path / "data", rows(1, 2, 3), rows(4, 5)))
     path = file(store, "2024-10-04-000000000003.parquet")
@@ -168,3 +195,34 @@ def test_a_damaged_journal_is_named_and_the_sealed_days_are_checked_all_the_same
     journal.write_bytes(content)
     file(store, SECOND).unlink()
     assert {one.file for one in verify(store) if one.wrong} == {"journal.sqlite", SECOND}
+
+
+WRONG = {
+    "text for an instant": ("sent_at", "noon", "sent_at holds 'noon', which is no int"),
+    "bytes for text": ("reason", b"\xff\xfe", "reason holds b'\\xff\\xfe', which is no text"),
+    "text for a duration": ("loop_lag_s", "long", "loop_lag_s holds 'long', which is no real"),
+    "a fraction for a status": ("status", 404.5, "status holds 404.5, which is no int"),
+    "an unknown word": ("outcome", "perhaps", "'perhaps' is not a valid Outcome"),
+}
+
+
+@pytest.mark.parametrize(("column", "value", "said"), WRONG.values(), ids=WRONG)
+def test_a_cell_of_the_journal_that_holds_what_does_not_belong_there_is_named(store, column, value, said):
+    with closing(sqlite3.connect(store.directory / "journal.sqlite")) as connection, connection:
+        connection.execute(f"UPDATE observations SET {column} = ? WHERE row = 602", [value])
+    named = f"observations, row 602: {said}"
+    assert [(one.file, one.said) for one in verify(store)] == [("journal.sqlite", f"damaged: {named}")]
+    with pytest.raises(StoreError, match=re.escape(named)):
+        store.tail(0, 10)
+    if column != "outcome":  # a frame holds words as they are
+        with pytest.raises(StoreError, match=re.escape(named)):
+            store.frame()
+    assert len(store.frame(end=NOON + 2 * DAY)) == 600, "what is sealed is read all the same"
+
+
+def test_text_that_is_no_utf_8_is_named(store):
+    with closing(sqlite3.connect(store.directory / "journal.sqlite")) as connection, connection:
+        connection.execute("UPDATE observations SET target = CAST(x'ff41' AS TEXT) WHERE row = 601")
+    for reading in (store.frame, lambda: store.tail(0, 10)):
+        with pytest.raises(StoreError, match=r"row 601: target holds b'\\xffA', which is no text"):
+            reading()

@@ -192,7 +192,7 @@ def test_a_sealing_that_dies_half_way_loses_and_doubles_nothing(store, where):
     with victim:
         assert victim.wait() == -signal.SIGKILL
     left = list((store.directory / "observations").iterdir())
-    assert len(left) == 1
+    assert len(left) == (where != "sealed.batch_of"), "no file is begun before there is something to write"
     pd.testing.assert_frame_equal(store.frame(), before)
     with store.writer() as writer:
         writer.append(rows(2000))

@@ -55,7 +55,30 @@ def test_a_writer_migrates_an_older_store_and_everything_goes_on(old):
     assert store.passed(5)
     assert verify(store) == []
     with sql.reading(old) as connection:
-        assert [(file.last_row, bool(file.digest)) for file in sql.sealed_files(connection)] == [(3, False), (6, True)]
+        assert [(file.last_row, bool(file.mark.digest)) for file in sql.sealed_files(connection)] == [
+            (3, False),
+            (6, True),
+        ]
+
+
+def test_a_store_of_the_second_format_is_read_as_it_is_and_migrated(tmp_path):
+    store = Store.open(tmp_path / "data")
+    with store.writer() as writer:
+        writer.append(rows(1, 2))
+        writer.seal(NOON + DAY)
+        writer.append(rows(3))
+    with closing(sqlite3.connect(store.directory / "journal.sqlite")) as connection:
+        connection.executescript(
+            "ALTER TABLE sealed DROP COLUMN size; ALTER TABLE sealed DROP COLUMN footer; PRAGMA user_version = 2"
+        )
+    assert (ids(store), verify(store), store.passed(1)) == ([f"id-{number:09d}" for number in (1, 2, 3)], [], True)
+    assert format_of(store.directory) == 2
+    store.writer().close()
+    assert format_of(store.directory) == sql.FORMAT
+    assert (store.count(), verify(store)) == (3, [])
+    with sql.reading(store.directory) as connection:
+        (file,) = sql.sealed_files(connection)
+    assert (file.last_row, file.mark.size, bool(file.mark.digest)) == (2, 0, True)
 
 
 def test_a_migration_that_dies_leaves_the_older_format_as_it_was(old):

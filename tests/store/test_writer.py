@@ -3,13 +3,17 @@
 import asyncio
 import os
 import random
+import shutil
+import subprocess
 import threading
+from itertools import count
 from pathlib import Path
 
 import pytest
 
 from nestobs.errors import StoreError
 from nestobs.store.reader import Store
+from nestobs.store.sink import Pen
 from nestobs.store.writer import BATCH_ROWS, QUEUE_ROWS
 from worlds.stored_rows import child, ids, row, rows
 
@@ -183,3 +187,73 @@ assert store.count() >= number and len(list(store.observations())) == store.coun
     with store.writer() as writer:  # there is room again
         writer.append(rows(10**8))
     assert store.count() == len(found) + 1
+
+
+# a store that goes away
+
+
+def removed(directory: Path) -> None:
+    shutil.rmtree(directory)
+
+
+def moved(directory: Path) -> None:
+    directory.rename(directory.with_name("elsewhere"))
+
+
+def made_anew(directory: Path) -> None:
+    moved(directory)
+    Store.open(directory)
+
+
+def written_over(directory: Path) -> None:
+    other = Store.open(directory.with_name("other")).directory
+    (other / "journal.sqlite").replace(directory / "journal.sqlite")
+
+
+@pytest.mark.parametrize("vanish", [removed, moved, made_anew, written_over])
+@pytest.mark.parametrize("busy", [True, False], ids=["while it writes", "while it waits"])
+def test_a_store_that_is_deleted_or_replaced_stops_its_writer_and_nothing_after_is_acknowledged(store, vanish, busy):
+    writer = store.writer()
+    writer.append(rows(1))
+    writer.flush()
+    vanish(store.directory)
+    if busy:
+        writer.append(rows(2))
+        with pytest.raises(StoreError, match="deleted or replaced while this process wrote"):
+            writer.flush()
+    with pytest.raises(StoreError, match="deleted or replaced while this process wrote") as stopped:
+        writer.close()
+    assert stopped.value.exit_code == 5
+    assert "\n" not in str(stopped.value)
+
+
+async def test_a_collector_whose_store_is_deleted_is_told_and_ends(store):
+    async def collect() -> None:
+        for number in count():
+            pen(row(number))
+            await asyncio.sleep(0.01)
+
+    writer = store.writer()
+    pen = Pen(writer)
+    asyncio.get_running_loop().call_later(0.2, removed, store.directory)
+    with pytest.raises(StoreError, match="deleted or replaced"):
+        await pen.during(collect())
+    assert not writer.alive
+
+
+# what killed processes left
+
+
+def test_a_writer_removes_what_killed_processes_left_half_written_and_nothing_else(store):
+    gone = subprocess.Popen(["true"])
+    gone.wait()
+    folder = store.directory / "observations"
+    folder.mkdir()
+    left = [folder / ".2024-10-04-000000000300.parquet.123.tmp", store.directory / f".journal.sqlite.{gone.pid}-7"]
+    kept = [folder / "mine.tmp", folder / "2024-10-04-000000000001.parquet", store.directory / ".notes"]
+    kept.append(store.directory / f".journal.sqlite.{os.getpid()}-7")  # one that is being made just now
+    for path in (*left, *kept):
+        path.write_bytes(b"half")
+    store.writer().close()
+    assert [path.exists() for path in left] == [False] * 2
+    assert all(path.exists() for path in kept)
