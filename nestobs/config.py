@@ -5,14 +5,15 @@
     [targets.production]
     api = "https://HOST/api/v1/nests"
     relays = ["wss://relay.one", "wss://relay.two"]   # the first is the selected one
-    livekit = "wss://HOST/livekit"        # optional: else what a nest names
-    livekit_keys_file = "livekit.keys"    # optional: one line `key: secret`
+    livekit = "wss://HOST/livekit"        # optional: needed to join rooms of others; no event's word replaces it
+    livekit_keys_file = "livekit.keys"    # optional: one line `key: secret`; used with `livekit` alone
     nsec_file = "canary.nsec"             # optional
     vantage = "office"                    # optional: else this host's name
     control = "example.org:443"           # optional: tells our own network's failures from theirs
 
-Keys come by environment (NESTOBS_NSEC, NESTOBS_LIVEKIT_API_KEY, NESTOBS_LIVEKIT_API_SECRET) or by such a file, never as
-an argument, where other users of the machine could read them.
+Secrets go to what is named here and to nothing else (collector/station.py): the nsec to the relays and the API,
+LiveKit's key to `livekit`. Keys come by environment (NESTOBS_NSEC, NESTOBS_LIVEKIT_API_KEY, NESTOBS_LIVEKIT_API_SECRET)
+or by such a file, never as an argument, where other users of the machine could read them.
 """
 
 from __future__ import annotations

@@ -15,6 +15,7 @@ from nestobs.errors import UsageError
 from nestobs.observation.duration import duration_words, read_duration
 
 if TYPE_CHECKING:
+    from nestobs.collector.manners import Manners
     from nestobs.collector.station import Target
     from nestobs.config import Config
     from nestobs.store.reader import Store
@@ -69,7 +70,23 @@ def with_target(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--relay", metavar="URL", action="append", default=[], help="a relay; the first is the selected one"
     )
-    parser.add_argument("--livekit", metavar="URL", help="LiveKit, wss://HOST, in place of what nests name")
+    parser.add_argument(
+        "--livekit", metavar="URL", help="LiveKit, wss://HOST: tokens go there, and nowhere that only a nest names"
+    )
+
+
+def with_manners(parser: argparse.ArgumentParser) -> None:
+    """--visit-empty and --follow-events: what is done only for who insists."""
+    parser.add_argument(
+        "--visit-empty",
+        action="store_true",
+        help="join rooms though nobody, or nobody known, is inside: leaving again can end them",
+    )
+    parser.add_argument(
+        "--follow-events",
+        action="store_true",
+        help="also dial relays and LiveKit that only a nest's event names: public addresses, and without any secret",
+    )
 
 
 def with_policy(parser: argparse.ArgumentParser, default: str) -> None:
@@ -173,6 +190,17 @@ def configured(args: argparse.Namespace) -> tuple[Config, Target]:
 
     config = Config(args.config)
     return config, config.target(args.target, api=args.api, relays=args.relay, livekit=args.livekit)
+
+
+def manners_of(args: argparse.Namespace) -> Manners:
+    """What the operator insists on."""
+    from nestobs.collector.manners import Manners
+
+    return Manners(
+        visit_empty=args.visit_empty,
+        as_yourself=getattr(args, "as_yourself", False),
+        follow_events=args.follow_events,
+    )
 
 
 def check_file(path: Path) -> None:

@@ -13,8 +13,10 @@ from nestobs.cli.arguments import (
     configured,
     count,
     duration_s,
+    manners_of,
     port,
     with_json,
+    with_manners,
     with_policy,
     with_target,
     with_webhooks,
@@ -203,7 +205,10 @@ def _run_canary(args: argparse.Namespace) -> int:
 def _add_watch(parser: argparse.ArgumentParser) -> None:
     with_target(parser)
     parser.add_argument("--for", dest="for_s", metavar="DURATION", type=duration_s, help="stop after (default: Ctrl-C)")
-    parser.add_argument("--join", choices=("guest",), help="also join each as a real guest, within the budget")
+    parser.add_argument(
+        "--join", choices=("guest",), help="also join each that somebody is in as a real guest, within the budget"
+    )
+    with_manners(parser)
     with_webhooks(parser)
     with_policy(parser, "exponential(1)")
     with_json(parser)
@@ -229,6 +234,7 @@ def _run_watch(args: argparse.Namespace) -> int:
             joins=named_policy(args.policy) if args.join else None,
             webhook_port=args.webhook_port,
             keys=config.keyring(target.name).operator,
+            manners=manners_of(args),
         )
     )
     show(
@@ -246,6 +252,12 @@ def _add_join(parser: argparse.ArgumentParser) -> None:
         "--guest", action="store_true", help="join as a guest (default: sign in, if need be with a fresh key)"
     )
     parser.add_argument("--stay", metavar="DURATION", type=duration_s, default=2.0, help="stay connected so long (2s)")
+    with_manners(parser)
+    parser.add_argument(
+        "--as-yourself",
+        action="store_true",
+        help="sign in though your own identity is, or may be, in the room: that throws it out",
+    )
     with_policy(parser, "exponential(1)")
     with_json(parser)
 
@@ -270,12 +282,15 @@ def _run_join(args: argparse.Namespace) -> int:
             policy=replace(named_policy(args.policy), stay_s=args.stay),
             keys=keys,
             relay_keys=operator,
+            standing_key=operator is not None,
+            manners=manners_of(args),
         )
     )
     data = {
         "verdict": verdict.kind.value,
         "joined": verdict.joined,
         "message": verdict.message,
+        "reason": verdict.reason,
         "room": verdict.room,
         "nest": found.trace.nest,
         "status": verdict.status,
@@ -290,6 +305,7 @@ def _run_join(args: argparse.Namespace) -> int:
         ],
     }
     lines = [f"{verdict.kind.value}" + (f": {verdict.message}" if verdict.message else "")]
+    lines += [f"  found      {verdict.reason}"] if verdict.reason else []
     lines += [f"  {name:<10} {data[name]}" for name in ("room", "status", "age_s", "requests", "elapsed_s")]
     lines += [f"  relays     {', '.join(verdict.relays) or 'none has the event'}"]
     lines += [

@@ -12,13 +12,14 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any, Final
 
 from nestobs.collector import cleanup
 from nestobs.collector.keyring import Keyring
+from nestobs.collector.manners import Care
 from nestobs.collector.pace import Pace
 from nestobs.collector.polling import HORIZON_S, WANTED_POLLS, Ask, Plan, fit, poll
 from nestobs.collector.prober import join, load
@@ -30,6 +31,7 @@ from nestobs.observation.duration import SECOND_NS
 from nestobs.observation.nest import Nest, read_nest, room_tags
 from nestobs.observation.schema import Failure, Outcome, Role
 from nestobs.sources.api import Answer
+from nestobs.sources.livekit import LiveKit
 from nestobs.sources.relay import Relay
 from nestobs.sources.relay.pushes import Seen
 from nestobs.sources.vantage import Trace
@@ -328,32 +330,28 @@ class _Crew:
         self.traces[trace.room] = trace
         event = self._event(trace.room, body, number)
         events.append(await self.deeds.enter("event", trace))
-        await self._meet(body)
+        livekits = [await station.livekit_of(_streaming(body)) for station in self.stations]
         async with asyncio.TaskGroup() as group:
             for relay in self.stations[0].relays:
                 group.create_task(relay.publish(trace, event))
-            self._observe(group, trace, answer.row.sent_at, str(body.get("token") or ""))
+            self._observe(group, trace, answer.row.sent_at, livekits)
+            if (token := str(body.get("token") or "")) and livekits[0] is not None:
+                group.create_task(self._host_stays(livekits[0], trace, answer.row.sent_at, token))
 
     def _write_relays(self) -> tuple[str, ...]:
         return tuple(relay.url for relay in self.stations[0].relays)[:10]
 
     def _event(self, room: str, body: Any, number: int) -> Event:
         host = self.stations[0]
-        streaming = next((e for e in body.get("endpoints") or [] if isinstance(e, str) and "livekit" in e), "")
         tags = room_tags(
             room=room,
             name=f"nestobs canary {number + 1}",
             host=self.keys.public,
             service=self.campaign.service or host.target.api,
-            streaming=streaming,
+            streaming=_streaming(body),
             relays=self._write_relays(),
         )
         return self.keys.sign(ROOM_KIND, created_at=host.clock.now() // SECOND_NS, tags=tags)
-
-    async def _meet(self, body: Any) -> None:
-        streaming = next((e for e in body.get("endpoints") or [] if isinstance(e, str) and "livekit" in e), "")
-        for station in self.stations:
-            await station.meet_livekit(streaming)
 
     async def _undo(self, trace: Trace, entry: int, events: list[int], patience_s: float) -> None:
         left = await self.deeds.undo(trace, self.keys, entry, events, patience_s)
@@ -364,13 +362,12 @@ class _Crew:
 
     # observers and joiners
 
-    def _observe(self, group: asyncio.TaskGroup, trace: Trace, origin: int, host_token: str) -> None:
+    def _observe(self, group: asyncio.TaskGroup, trace: Trace, origin: int, livekits: Sequence[LiveKit | None]) -> None:
         address = Address(ROOM_KIND, self.keys.public, trace.room)
         rooms = self.campaign.room_polls
         room_polls = self.campaign.wanted_polls if rooms is None else rooms
-        for station in self.stations:
-            watcher = Keys.generate()
-            api, livekit = station.api, station.livekit
+        for station, livekit in zip(self.stations, livekits, strict=True):
+            watcher, api = Keys.generate(), station.api
             asks: list[tuple[int | None, Ask]] = [
                 (None, partial(api.info, trace)),
                 (None, partial(api.guest, trace)),
@@ -387,9 +384,8 @@ class _Crew:
                 age_s = self._arrival_s()
                 due = origin + round(age_s * SECOND_NS)
                 for policy in self.campaign.policies:
-                    group.create_task(self._join(station, trace, self._fitted(policy, age_s), due, number))
-        if host_token and self.stations[0].livekit is not None:
-            group.create_task(self._host_stays(trace, origin, host_token))
+                    arriving = self._join(station, livekit, trace, self._fitted(policy, age_s), due=due, number=number)
+                    group.create_task(arriving)
 
     def _arrival_s(self) -> float:
         """An age at which somebody comes; log-uniform by itself, so that both sides of 30 s are asked about."""
@@ -406,7 +402,9 @@ class _Crew:
         left_s = max(0.0, self.plan.horizon_s - age_s)
         return replace(policy, max_requests=self.plan.join_requests, horizon_s=min(policy.horizon_s, left_s))
 
-    async def _join(self, station: Station, trace: Trace, policy: Policy, due: int, number: int) -> None:
+    async def _join(
+        self, station: Station, livekit: LiveKit | None, trace: Trace, policy: Policy, *, due: int, number: int
+    ) -> None:
         """One joiner, who arrives at `due`; `number` of the arrival, from 0."""
         await station.clock.until(due)
         where = (station.vantage.name, trace.room)
@@ -420,16 +418,16 @@ class _Crew:
             address=Address(ROOM_KIND, self.keys.public, trace.room),
             keys=Keys.generate() if number % 2 == 0 else None,
             media=number < self.campaign.media and station is self.stations[0],
+            livekit=livekit,
+            care=Care(ours=True),
         )
         self.report.verdicts[verdict.kind.value] += 1
         self.report.joined += verdict.joined
         self.progress("verdict", {"kind": verdict.kind.value, "vantage": station.vantage.name, "room": trace.room})
 
-    async def _host_stays(self, trace: Trace, origin: int, token: str) -> None:
+    async def _host_stays(self, livekit: LiveKit, trace: Trace, origin: int, token: str) -> None:
         """The host's own connection: asked until it stands, then held until the end, again when it is lost."""
         host = self.stations[0]
-        livekit = host.livekit
-        assert livekit is not None
         session: Session | None = None
         end = origin + round(self.plan.horizon_s * SECOND_NS)
         try:
@@ -442,6 +440,12 @@ class _Crew:
         finally:
             if session is not None:
                 await asyncio.shield(session.close())
+
+
+def _streaming(body: Mapping[str, Any]) -> str:
+    """The LiveKit that a PUT's answer names; "" when it names none."""
+    named = body.get("endpoints")
+    return next((e for e in named if isinstance(e, str) and "livekit" in e), "") if isinstance(named, list) else ""
 
 
 def _room(answer: Answer) -> str:

@@ -110,7 +110,9 @@ async def _api(station: Station) -> list[Check]:
 async def _livekit(station: Station) -> list[Check]:
     livekit = station.livekit
     if livekit is None:
-        return [Check("livekit", "note", "no URL given: each nest's own is used")]
+        said = "no URL given: a canary uses what the API names, rooms of others are not joined"
+        unused = "; LiveKit's keys are sent nowhere" if station.target.livekit_key else ""
+        return [Check("livekit", "note", said + unused)]
     row, session = await livekit.signal(Trace(room="nestobs-doctor"), "not-a-token", timeout_s=5.0)
     if session is not None:
         await session.close()

@@ -9,12 +9,14 @@ from __future__ import annotations
 
 import asyncio
 import random
-from collections.abc import Generator
+from collections.abc import Generator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final
 
 from nestobs.collector.lookup import Found, find
+from nestobs.collector.manners import CAREFUL, FRESH_S, POLITE, Care, Manners, Visitor, count_in, is_ours, objection
 from nestobs.collector.station import Station, Target, recording
+from nestobs.collector.strangers import follow_event
 from nestobs.join.budget import Budget
 from nestobs.join.decision import JOINED, Kind
 from nestobs.join.flow import (
@@ -35,9 +37,13 @@ from nestobs.join.flow import (
 from nestobs.join.policy import GUIDE, RELEASED, Policy, Uniform
 from nestobs.nostr import Address, Event, Keys
 from nestobs.observation.detail import detail
+from nestobs.observation.duration import SECOND_NS
 from nestobs.observation.nest import Nest, read_nest
 from nestobs.observation.schema import Failure, FailureLayer, Observation, Operation, Outcome, Role, Source
 from nestobs.sources.api import Answer
+from nestobs.sources.failures import Judgement
+from nestobs.sources.livekit import LiveKit
+from nestobs.sources.livekit_http import claims_of
 from nestobs.sources.vantage import Trace
 from nestobs.sources.visit import Session
 from nestobs.store.reader import Store
@@ -55,7 +61,11 @@ class _Joiner:
     keys: Keys | None
     media: bool
     group: str
+    livekit: LiveKit | None
+    care: Care
     token: str = field(default="", repr=False)
+    info: Answer | None = None
+    visited: set[str] = field(default_factory=set)
     sessions: list[Session] = field(default_factory=list)
     made: dict[str, int] = field(default_factory=dict)
 
@@ -75,7 +85,7 @@ class _Joiner:
             case Load(timeout_s):
                 return await load(self.station, self.trace, self.address, timeout_s)
             case Info(timeout_s):
-                return _reply(await self.station.api.info(self.trace, **self.common("info", timeout_s)))
+                return _reply(await self.ask_info(timeout_s))
             case Join(timeout_s) if self.keys is not None:
                 return _reply(await self.station.api.join(self.trace, self.keys, **self.common("join", timeout_s)))
             case Guest(timeout_s):
@@ -92,29 +102,54 @@ class _Joiner:
         number = self.number(step)
         return {"role": self.role, "timeout_s": timeout_s, "attempt_group": self.group, "attempt_no": number}
 
+    async def ask_info(self, timeout_s: float) -> Answer:
+        self.info = await self.station.api.info(self.trace, **self.common("info", timeout_s))
+        return self.info
+
     async def signal(self, token: str, timeout_s: float) -> Reply:
-        livekit = self.station.livekit
+        livekit = self.livekit
         if livekit is None:
             return _of(self.record(Operation.SIGNAL, timeout_s, **_NO_LIVEKIT))
         await self.leave()
         self.token = token
+        claims = claims_of(token)
+        if (other := _other_room(claims, self.trace.room)) is not None:
+            return _of(self.record(Operation.SIGNAL, timeout_s, **_for_another_room(other)))
         if livekit.lists_rooms:  # where joining makes rooms (auto_create), only this tells whether there was one before
             await livekit.rooms(self.trace)
+        if why := await self.objection(livekit, claims, timeout_s):
+            return _of(await livekit.validate(self.trace, token, not_visited=why, **self.common("signal", timeout_s)))
         row, session = await livekit.signal(self.trace, token, **self.common("signal", timeout_s))
         if session is not None:
+            self.visited.add(str(claims.get("sub") or ""))
             self.sessions.append(session)
         return _of(row)
 
+    async def objection(self, livekit: LiveKit, claims: Mapping[str, Any], timeout_s: float) -> str:
+        """Why this room is not to be visited now; "" where it may be."""
+        if self.care.ours:
+            return ""
+        visitor = Visitor(
+            identity=str(claims.get("sub") or ""),
+            pubkey=self.keys.public if self.keys is not None and self.care.standing_key else "",
+            visited=frozenset(self.visited),
+        )
+        inside, manners = await livekit.inside(self.trace.room), self.care.manners
+        if inside is None and not manners.visit_empty and not self.knows_count():
+            await self.ask_info(timeout_s)
+        return objection(inside, None if self.info is None else count_in(self.info.body), visitor, manners)
+
+    def knows_count(self) -> bool:
+        """Whether /info was asked a moment ago."""
+        asked = None if self.info is None else self.info.row.received_at
+        return asked is not None and self.station.clock.now() - asked < FRESH_S * SECOND_NS
+
     async def connect_media(self, timeout_s: float) -> Reply:
         """Media over a connection of its own, since the RTC library signals for itself; it replaces the first one."""
-        if not self.media or self.station.livekit is None or not self.station.livekit.carries_media:
+        if not self.media or self.livekit is None or not self.livekit.carries_media:
             return Reply(self.station.clock.now(), Outcome.UNKNOWN)
         await self.leave()
-        row, session = await self.station.livekit.media(
-            self.trace,
-            self.token,
-            **self.common("media", timeout_s),
-        )
+        row, session = await self.livekit.media(self.trace, self.token, **self.common("media", timeout_s))
         if session is not None:
             self.sessions.append(session)
         return _of(row)
@@ -128,7 +163,7 @@ class _Joiner:
             duration_s,
             sent_at=sent_at,
             outcome=Outcome.VISIBLE if stayed else Outcome.UNKNOWN,
-            failure=None if stayed else Failure.DROPPED,
+            failure=None if stayed else session.failure,
             failure_layer=None if stayed else FailureLayer.SIGNAL,
             reason="" if stayed else session.why or "the connection was lost",
         )
@@ -140,7 +175,7 @@ class _Joiner:
         return self.station.vantage.record(
             self.trace,
             source=Source.JOIN,
-            target=self.station.target.livekit,
+            target=self.livekit.url if self.livekit is not None else self.station.target.livekit,
             operation=operation,
             sent_at=sent_at or now,
             received_at=now,
@@ -153,8 +188,15 @@ class _Joiner:
             await self.sessions.pop().close()
 
 
+def _other_room(claims: Mapping[str, Any], room: str) -> str | None:
+    """The room that a token is for, where it says so and it is another."""
+    video = claims.get("video")
+    named = video.get("room") if isinstance(video, Mapping) else None
+    return named if isinstance(named, str) and named not in ("", room) else None
+
+
 def _of(row: Observation) -> Reply:
-    return Reply(row.received_at or row.sent_at, row.outcome, row.status, row.failure)
+    return Reply(row.received_at or row.sent_at, row.outcome, row.status, row.failure, reason=row.reason)
 
 
 def _reply(answer: Answer) -> Reply:
@@ -167,6 +209,7 @@ def _reply(answer: Answer) -> Reply:
         token=answer.token,
         retry_after_s=answer.retry_after_s,
         body=answer.body,
+        reason=row.reason,
     )
 
 
@@ -213,8 +256,13 @@ async def join(
     keys: Keys | None = None,
     relays: tuple[str, ...] = (),
     media: bool = True,
+    livekit: LiveKit | None = None,
+    care: Care = CAREFUL,
 ) -> Verdict:
-    """One join from arrival to verdict, then leave. Two rows beside the steps': the intent and the verdict."""
+    """One join from arrival to verdict, then leave. Two rows beside the steps': the intent and the verdict.
+
+    livekit: of this nest, where it is not the operator's own.
+    """
     clock, vantage = station.clock, station.vantage
     joiner = _Joiner(
         station=station,
@@ -223,6 +271,8 @@ async def join(
         keys=keys,
         media=media,
         group=vantage.new_id(),
+        livekit=station.livekit if livekit is None else livekit,
+        care=care,
     )
     arrived_at = clock.now()
     common: dict[str, Any] = {
@@ -263,17 +313,21 @@ async def join_once(
     policy: Policy,
     keys: Keys | None,
     relay_keys: Keys | None = None,
+    standing_key: bool = True,
+    manners: Manners = POLITE,
 ) -> tuple[Found, Verdict]:
     """What `nestobs join` does: look a nest up and join it; with `keys` authenticated first, else as a guest.
 
-    relay_keys: for relays that want to know who asks (NIP-42); `keys` unless given.
+    relay_keys: for relays that want to know who asks (NIP-42); `keys` unless given. standing_key: the keys are
+    somebody's own, who may be in the room, and not made for this join.
     """
     async with recording(store, [target], Budget(), keys=relay_keys or keys) as ([station], pen):
 
         async def work() -> tuple[Found, Verdict]:
             found = await find(station, wanted)
-            if found.nest is not None:
-                await station.meet_livekit(found.nest.streaming)
+            if found.nest is not None and manners.follow_events:
+                await follow_event(station, found.trace, found.nest)
+            care = Care(ours=is_ours(store, found.trace.room), standing_key=standing_key, manners=manners)
             verdict = await join(
                 station,
                 found.trace,
@@ -283,6 +337,7 @@ async def join_once(
                 address=None if isinstance(wanted, str) else wanted,
                 keys=keys,
                 relays=found.relays,
+                care=care,
             )
             return found, verdict
 
@@ -317,6 +372,7 @@ _FAILURES = {
     Kind.API_DOWN: (Outcome.UNKNOWN, Failure.SERVER_ERROR),
     Kind.BAD_TOKEN: (Outcome.UNKNOWN, Failure.BAD_TOKEN),
     Kind.LIVEKIT_UNREACHABLE: (Outcome.UNKNOWN, Failure.UNREACHABLE),
+    Kind.REMOVED: (Outcome.UNKNOWN, Failure.REMOVED),
 }
 
 
@@ -324,8 +380,13 @@ _NO_LIVEKIT: Final[dict[str, Any]] = {
     "outcome": Outcome.UNKNOWN,
     "failure": Failure.UNREACHABLE,
     "failure_layer": FailureLayer.SIGNAL,
-    "reason": "neither the target nor the nest names a LiveKit server: give --livekit",
+    "reason": "no LiveKit is named by the operator, and no token goes where only an event points: give --livekit",
 }
+
+
+def _for_another_room(room: str) -> dict[str, Any]:
+    reason = f"the API's token is for another room, {room[:80]!r}: not used"
+    return Judgement(Outcome.UNKNOWN, Failure.BAD_TOKEN, FailureLayer.API, reason)._asdict()
 
 
 def _outcome(verdict: Verdict) -> dict[str, Any]:
@@ -334,8 +395,12 @@ def _outcome(verdict: Verdict) -> dict[str, Any]:
     if verdict.attempts and verdict.attempts[-1].failure is Failure.BUDGET:
         spent = {"failure": Failure.BUDGET, "failure_layer": FailureLayer.PROBER}
         return {"outcome": Outcome.PROBE_ERROR, "reason": "our own request budget is spent", **spent}
+    if verdict.kind is Kind.NOT_VISITED:
+        ours = {"failure": Failure.SKIPPED, "failure_layer": FailureLayer.PROBER}
+        return {"outcome": Outcome.PROBE_ERROR, "reason": verdict.reason, **ours}
     outcome, failure = _FAILURES[verdict.kind]
-    return {"outcome": outcome, "failure": failure, "failure_layer": FailureLayer.API, "reason": verdict.kind.value}
+    reason = f"{verdict.kind.value}: {verdict.reason}" if verdict.reason else verdict.kind.value
+    return {"outcome": outcome, "failure": failure, "failure_layer": FailureLayer.API, "reason": reason}
 
 
 def _facts(joiner: _Joiner, verdict: Verdict, policy: Policy, arrived_at: int, first: dict[str, Reply]) -> str:

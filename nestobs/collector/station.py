@@ -1,7 +1,13 @@
 """A vantage at work: every source of one target, open, with the run's clock and sink.
 
 A Target says where things are, as an operator wrote it; a Station holds the connections to them. It is the only place
-that knows which sources there are.
+that knows which sources there are, and so the place where it is decided who gets a secret:
+
+    the operator's LiveKit key    goes to the operator's own `livekit`, in tokens for one call each
+    a token that the API gave     goes there too; where the operator named none, to the LiveKit that the same API named
+                                  when it made that very nest for us (`livekit_of`), and nowhere else
+    a host that only an event     is not dialled; where the operator wants it all the same (`stranger`), at public
+    names                         addresses and without any secret
 """
 
 from __future__ import annotations
@@ -31,7 +37,8 @@ Result = TypeVar("Result")
 
 @dataclass(frozen=True, slots=True)
 class Target:
-    """Where a deployment is, seen from one vantage. The first relay is the selected one. `livekit` may be empty.
+    """Where a deployment is, seen from one vantage. The first relay is the selected one. `livekit` may be empty: then
+    rooms of others are not joined, since what an event names is a stranger's word.
 
     `name` is the target's in nestobs.toml; the LiveKit key pair is empty when there is none and never shown. `control`:
     host:port of something unrelated, which tells our own network's failures from theirs; may be empty.
@@ -49,7 +56,7 @@ class Target:
 
 @dataclass(slots=True)
 class Station:
-    """The open sources of one vantage. `livekit` is None until the target or a nest names a server."""
+    """The open sources of one vantage. `livekit` is the operator's own, None where there is none."""
 
     target: Target
     vantage: Vantage
@@ -57,6 +64,7 @@ class Station:
     relays: tuple[Relay, ...]
     livekit: LiveKit | None
     _stack: AsyncExitStack
+    _named: dict[str, LiveKit] = field(default_factory=dict)
 
     @property
     def clock(self) -> Clock:
@@ -74,15 +82,19 @@ class Station:
         receiver = Webhooks(self.vantage, api_key=key, api_secret=secret, trace_of=trace_of, port=port)
         return (await self._stack.enter_async_context(receiver)).url
 
-    async def meet_livekit(self, url: str) -> None:
-        """Use the LiveKit server that a nest names, unless the operator named one. An unusable URL is left alone."""
-        if self.livekit is None and url:
+    async def livekit_of(self, named: str) -> LiveKit | None:
+        """The LiveKit of a nest that the API made for us and said to be at `named`: the operator's own where there is
+        one, else that, without the operator's key. None where the URL cannot be used."""
+        if self.livekit is not None or not named:
+            return self.livekit
+        if named not in self._named:
             with contextlib.suppress(UsageError):
-                self.livekit = await self._stack.enter_async_context(_livekit(self.vantage, self.target, url))
+                self._named[named] = await self._stack.enter_async_context(LiveKit(self.vantage, named))
+        return self._named.get(named)
 
-
-def _livekit(vantage: Vantage, target: Target, url: str) -> LiveKit:
-    return LiveKit(vantage, url, key=target.livekit_key, secret=target.livekit_secret)
+    def operators(self) -> tuple[str, ...]:
+        """The URLs that the operator named."""
+        return (self.target.api, *self.target.relays, *([self.target.livekit] if self.target.livekit else []))
 
 
 def _both(first: Callable[[Observation], None], second: Callable[[Observation], None]) -> Callable[[Observation], None]:
@@ -121,7 +133,8 @@ async def open_station(
         api = await stack.enter_async_context(Api(vantage, target.api, limiter))
         livekit = None
         if target.livekit:
-            livekit = await stack.enter_async_context(_livekit(vantage, target, target.livekit))
+            own = LiveKit(vantage, target.livekit, key=target.livekit_key, secret=target.livekit_secret)
+            livekit = await stack.enter_async_context(own)
         yield Station(target=target, vantage=vantage, api=api, relays=tuple(relays), livekit=livekit, _stack=stack)
 
 

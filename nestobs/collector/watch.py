@@ -1,9 +1,11 @@
 """The long-running observer: nests of others, found on relays, asked about gently until stopped.
 
 A nest is followed for three minutes from its event: each relay a few times, and, where its `service` names our API
-or names none, info and guest as far as the shared budget goes, at most a quarter of what is left for any one nest. With
-`joins`, one real guest joins each. What the relays push is recorded for all. Nothing is made, so nothing is cleaned.
-While it runs it says so once a minute (`Vantage.heartbeat`): an hour without nests is not an hour without a watch.
+or names none, info and guest as far as the shared budget goes, at most a quarter of what is left for any one nest. What
+only its event names is not dialled, unless the operator insists (strangers.py). With `joins`, one real guest joins
+each, where somebody is inside (manners.py). What the relays push is recorded for all. Nothing is made, so nothing is
+cleaned. While it runs it says so once a minute (`Vantage.heartbeat`): an hour without nests is not an hour without a
+watch.
 """
 
 from __future__ import annotations
@@ -16,9 +18,11 @@ from typing import Any, Final
 from urllib.parse import urlsplit
 
 from nestobs.collector.canary import Progress
+from nestobs.collector.manners import POLITE, Care, Manners, is_ours
 from nestobs.collector.polling import Ask, Plan, poll
 from nestobs.collector.prober import join
 from nestobs.collector.station import Station, Target, at_work, greet, recording
+from nestobs.collector.strangers import follow_event
 from nestobs.join.budget import Budget
 from nestobs.join.policy import Policy, Uniform
 from nestobs.nostr import Event, Keys, room_filter
@@ -72,13 +76,22 @@ async def run(
     joins: Policy | None = None,
     webhook_port: int | None = None,
     keys: Keys | None = None,
+    manners: Manners = POLITE,
 ) -> Watched:
     """Watch until `for_s` seconds have passed, or until cancelled. Rows are safe when this returns.
 
     keys: for relays that want to know who asks (NIP-42), and for nothing else.
     """
     async with recording(store, [target], budget, keys=keys) as ([station], pen):
-        watcher = _Watcher(station, rng, progress, joins, Watched(station.vantage.run_id))
+        watcher = _Watcher(
+            station=station,
+            store=store,
+            rng=rng,
+            progress=progress,
+            joins=joins,
+            manners=manners,
+            watched=Watched(station.vantage.run_id),
+        )
         if webhook_port is not None:
             await station.hear_webhooks(watcher.trace_of_room, webhook_port)
         try:
@@ -95,9 +108,11 @@ async def run(
 @dataclass(slots=True)
 class _Watcher:
     station: Station
+    store: Store
     rng: Uniform
     progress: Progress
     joins: Policy | None
+    manners: Manners
     watched: Watched
     known: OrderedDict[str, Trace] = field(default_factory=OrderedDict)
     arrived: asyncio.Queue[tuple[Trace, Nest]] = field(default_factory=lambda: asyncio.Queue(1_000))
@@ -157,7 +172,6 @@ class _Watcher:
         polls = self._polls(nest)
         if polls:
             self.watched.followed += 1
-            await station.meet_livekit(nest.streaming)
             plan = Plan(polls, FOLLOW_S, 3)
             asks.append((plan.ages_s(self.rng), partial(station.api.info, trace)))
             asks.append((plan.ages_s(self.rng), partial(station.api.guest, trace)))
@@ -167,6 +181,8 @@ class _Watcher:
             for ages_s, ask in asks:
                 later = [age for age in ages_s if origin + round(age * SECOND_NS) >= station.clock.now()]
                 group.create_task(poll(station, trace, origin, later, ask))
+            if self.manners.follow_events:
+                group.create_task(follow_event(station, trace, nest))
             if polls and self.joins is not None:
                 group.create_task(self._join(trace, nest, self.joins))
 
@@ -184,7 +200,8 @@ class _Watcher:
         station = self.station
         await station.clock.until(station.clock.now() + round(self.rng.random() * 20 * SECOND_NS))
         polite = replace(policy, max_requests=min(policy.max_requests, 8))
-        verdict = await join(station, trace, polite, rng=self.rng, nest=nest, media=False)
+        care = Care(ours=await asyncio.to_thread(is_ours, self.store, trace.room), manners=self.manners)
+        verdict = await join(station, trace, polite, rng=self.rng, nest=nest, media=False, care=care)
         self.watched.verdicts[verdict.kind.value] = self.watched.verdicts.get(verdict.kind.value, 0) + 1
         self.progress("verdict", {"kind": verdict.kind.value, "room": trace.room})
 

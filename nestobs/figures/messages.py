@@ -39,6 +39,8 @@ SYMBOLS: Final[dict[str, tuple[str, str, str]]] = {
     Kind.BAD_TOKEN: (ORANGE, "pentagon", "|"),
     Kind.LIVEKIT_UNREACHABLE: (ORANGE, "bowtie", ""),
     Kind.NOT_LOADED: (GREY, "hexagon", "/"),
+    Kind.REMOVED: (VERMILLION, "cross", "-"),
+    Kind.NOT_VISITED: (GREY, "circle-open", ""),
 }
 """Of each verdict: colour, symbol of a mark, hatch of a bar."""
 

@@ -31,7 +31,8 @@ SIGN_IN_HINT = " Sign in to join with your own account."
 
 
 class Kind(StrEnum):
-    """How a join ended. The first three are joins; `not_loaded`: the client never held the event and offers no join."""
+    """How a join ended. The first three are joins; `not_loaded`: the client never held the event and offers no join;
+    `removed`: in the room, and then sent away; `not_visited`: let in, but a prober has no business there."""
 
     AUTHENTICATED = "authenticated"
     GUEST = "guest"
@@ -45,6 +46,8 @@ class Kind(StrEnum):
     BAD_TOKEN = "bad_token"
     LIVEKIT_UNREACHABLE = "livekit_unreachable"
     NOT_LOADED = "not_loaded"
+    REMOVED = "removed"
+    NOT_VISITED = "not_visited"
 
 
 JOINED = frozenset({Kind.AUTHENTICATED, Kind.GUEST, Kind.GUEST_INSTEAD})
@@ -62,6 +65,8 @@ MESSAGES: Final = {
     Kind.BAD_TOKEN: "The server gave no usable token for this nest.",
     Kind.LIVEKIT_UNREACHABLE: "The audio server cannot be reached from here.",
     Kind.NOT_LOADED: LOADING,
+    Kind.REMOVED: "This nest has ended, or you were removed from it.",
+    Kind.NOT_VISITED: "",
 }
 """What the page shows for each kind. {when} is `later` or `in N s`; to a guest SIGN_IN_HINT follows the 404's words."""
 
@@ -80,6 +85,8 @@ class Answer(StrEnum):
     OTHER = "other"  # an answer that is about something else
     BAD_TOKEN = "bad_token"
     UNREACHABLE = "unreachable"  # LiveKit, with a token
+    REMOVED = "removed"  # by LiveKit, from the room
+    NOT_VISITED = "not_visited"  # by a prober, out of care for who is inside
 
 
 _KINDS: Final = {
@@ -91,6 +98,8 @@ _KINDS: Final = {
     Answer.OTHER: Kind.API_DOWN,
     Answer.BAD_TOKEN: Kind.BAD_TOKEN,
     Answer.UNREACHABLE: Kind.LIVEKIT_UNREACHABLE,
+    Answer.REMOVED: Kind.REMOVED,
+    Answer.NOT_VISITED: Kind.NOT_VISITED,
 }
 ERRORS: Final = (Answer.LIMITED, Answer.UNANSWERED)
 """The answers after which a wait is one of the policy's error retries."""

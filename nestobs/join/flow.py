@@ -110,6 +110,7 @@ class Reply:
     nest: Nest | None = None
     retry_after_s: float | None = None
     body: Mapping[str, Any] | None = None
+    reason: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -130,7 +131,8 @@ class Verdict:
 
     message is empty when joined and nothing need be said. retry_offered: whether the page shows a Retry button.
     age_s: seconds since created_at at the end, None without an event. created_at: ns UTC or None. requests: API
-    requests made. elapsed_s: since arrival. relays: those known to have the event.
+    requests made. elapsed_s: since arrival. relays: those known to have the event. reason: what was found, where that
+    says more than the kind.
     """
 
     kind: Kind
@@ -145,6 +147,7 @@ class Verdict:
     requests: int
     elapsed_s: float
     last_status: int | None
+    reason: str = ""
 
     @property
     def joined(self) -> bool:
@@ -300,10 +303,19 @@ def _answer(reply: Reply) -> Answer:
     return Answer.UNANSWERED if reply.status is None or reply.status >= 500 else Answer.OTHER
 
 
+_OVER: Final[Mapping[Failure | None, Answer]] = {
+    Failure.BAD_TOKEN: Answer.BAD_TOKEN,
+    Failure.REMOVED: Answer.REMOVED,
+    Failure.SKIPPED: Answer.NOT_VISITED,
+}
+"""What ends a connection for good: trying again would be no different, or no kindness."""
+
+
 def _connect(run: _Run) -> Generator[Step, Reply, bool]:
     """From a token to staying in the room: whether the joiner is in."""
     granted, timeout_s = run.last, run.policy.connect_timeout_s
     deadline = run.arrived_at + round(run.policy.horizon_s * SECOND_NS)
+    why = ""
     for attempt in range(run.policy.connect_attempts):
         if attempt and run.now > deadline:
             break
@@ -312,19 +324,28 @@ def _connect(run: _Run) -> Generator[Step, Reply, bool]:
             absent = signal.outcome is Outcome.ABSENT
             run.heard("connect", Answer.ABSENT if absent else Answer.BAD_TOKEN, signal)
             return False
+        if signal.failure in _OVER:
+            run.heard("connect", _OVER[signal.failure], signal)
+            return False
         if signal.outcome is not Outcome.VISIBLE:
+            why = signal.reason
             continue
         media = yield from run.ask(Media(timeout_s))
         if media.failure is Failure.NOT_FOUND:
             run.heard("connect", Answer.ABSENT, media)
             return False
         if media.outcome is not Outcome.VISIBLE and media.failure is not None:
+            why = media.reason
             continue
         stayed = yield from run.ask(Stay(run.policy.stay_s))
         if stayed.outcome is Outcome.VISIBLE:
             run.last = stayed
             return True
-    run.heard("connect", Answer.UNREACHABLE, granted)
+        if stayed.failure in _OVER:
+            run.heard("connect", _OVER[stayed.failure], stayed)
+            return False
+        why = stayed.reason
+    run.heard("connect", Answer.UNREACHABLE, replace(granted, reason=why))
     return False
 
 
@@ -349,6 +370,7 @@ def _verdict(run: _Run, action: Action) -> Verdict:
         requests=run.requests,
         elapsed_s=run.elapsed_s(),
         last_status=run.last.status,
+        reason=run.last.reason,
     )
 
 

@@ -26,7 +26,6 @@ from nestobs.errors import UsageError
 from nestobs.observation.detail import detail
 from nestobs.observation.duration import SECOND_NS
 from nestobs.observation.schema import Failure, FailureLayer, Observation, Operation, Outcome, Source
-from nestobs.sources.address import Refuse
 from nestobs.sources.dial import read_url, trust
 from nestobs.sources.failures import Judgement
 from nestobs.sources.livekit_http import Access, LiveKitHttp, NotSaid
@@ -61,8 +60,7 @@ def signal_url(text: str) -> str:
 class LiveKit:
     """One LiveKit server seen from one vantage. Without `key` and `secret` all but the room list works.
 
-    `carries_media` is false once a server has said that it is a stand-in. refuse: where only an event names the server,
-    of which addresses it is not dialled; the caller gives no key and no token then.
+    `carries_media` is false once a server has said that it is a stand-in.
     """
 
     def __init__(
@@ -73,13 +71,12 @@ class LiveKit:
         key: str = "",
         secret: str = "",
         timeout_s: float = 10.0,
-        refuse: Refuse | None = None,
     ) -> None:
         self.url = signal_url(url)
         self.timeout_s = timeout_s
         self.lists_rooms = bool(key and secret)
         self.carries_media = True
-        self._vantage, self._refuse = vantage, refuse
+        self._vantage = vantage
         self._tls = trust(read_url(self.url))
         self._http = LiveKitHttp(self.url.replace("ws", "http", 1), Access(key, secret), self._tls, vantage.clock)
         self._sids: OrderedDict[str, str] = OrderedDict()
@@ -133,8 +130,8 @@ class LiveKit:
             return None
         return {room.name: room.creation_time * SECOND_NS for room in listed}
 
-    async def inside(self, room: str) -> dict[str, str] | None:
-        """Who is inside a room, identity by participant sid; None where it cannot be known. Writes no row."""
+    async def inside(self, room: str) -> set[str] | None:
+        """The identities of who is inside a room; None where it cannot be known. Writes no row."""
         if not self.lists_rooms:
             return None
         try:
@@ -177,7 +174,7 @@ class LiveKit:
         timeout_s = self.timeout_s if timeout_s is None else timeout_s
         clock = self._vantage.clock
         sent_at = clock.now()
-        how: dict[str, Any] = {"tls": self._tls, "clock": clock, "timeout_s": timeout_s, "refuse": self._refuse}
+        how: dict[str, Any] = {"tls": self._tls, "clock": clock, "timeout_s": timeout_s}
         entry = await by_signal(self.url, token, **how)
         found = await self._entered(trace, entry)
         session = entry.session if found["outcome"] is Outcome.VISIBLE else None

@@ -85,7 +85,8 @@ class LiveKitHttp:
         await self._transport.aclose()
 
     def _now_s(self) -> int:
-        return self._clock.now() // SECOND_NS
+        """The wall clock's time, steps included: that is what LiveKit compares with its own."""
+        return round(self._clock.now() / SECOND_NS + self._clock.wall_departure_s())
 
     async def rooms(self, names: list[str], timeout_s: float) -> list[Any]:
         """The rooms of these names that exist, as livekit's Room; all where no name is given."""
@@ -94,12 +95,12 @@ class LiveKitHttp:
         answer = await self._call("ListRooms", asked, protocol.ListRoomsResponse, timeout_s, most, roomList=True)
         return list(answer.rooms)
 
-    async def participants(self, room: str, timeout_s: float) -> dict[str, str]:
-        """Who is inside a room: identity by participant sid. A room that is not there has nobody inside."""
+    async def participants(self, room: str, timeout_s: float) -> set[str]:
+        """The identities of who is inside a room. A room that is not there has nobody inside."""
         asked, kind = protocol.ListParticipantsRequest(room=room), protocol.ListParticipantsResponse
         grants = {"roomAdmin": True, "room": room}
         answer = await self._call("ListParticipants", asked, kind, timeout_s, ROOM_LIST_BYTES, **grants)
-        return {each.sid: each.identity for each in answer.participants}
+        return {each.identity for each in answer.participants}
 
     async def delete(self, room: str, timeout_s: float) -> None:
         """End a room."""

@@ -215,7 +215,7 @@ def test_a_canary_whose_nests_are_all_refused_says_no_and_why_in_its_last_line(l
 
 def test_a_nest_is_joined_by_its_naddr_by_its_address_and_by_its_room(nest, lab, run):
     for name in (write_naddr(nest), str(nest), nest.identifier):
-        said = run("join", name, "--guest", "--stay", "100ms", *lab.target("calm"), "--json")
+        said = run("join", name, "--guest", "--stay", "100ms", *lab.target("calm"), "--visit-empty", "--json")
         assert said.code == 0, said
         assert said.data["verdict"] == "guest"
         assert said.data["joined"] is True
@@ -228,7 +228,7 @@ def test_a_nest_is_joined_by_its_naddr_by_its_address_and_by_its_room(nest, lab,
 def test_with_a_key_one_joins_authenticated(nest, lab, run, monkeypatch):
     keys = Keys.generate()
     monkeypatch.setenv("NESTOBS_NSEC", keys.to_nsec())
-    said = run("join", str(nest), "--stay", "100ms", *lab.target("calm"), "--json")
+    said = run("join", str(nest), "--stay", "100ms", *lab.target("calm"), "--visit-empty", "--json")
     assert said.code == 0
     assert said.data["verdict"] == "authenticated"
     raw = b"".join(path.read_bytes() for path in Path("nestobs-data").rglob("*"))
@@ -238,16 +238,24 @@ def test_with_a_key_one_joins_authenticated(nest, lab, run, monkeypatch):
 
 def test_a_guest_joins_as_a_guest_even_where_there_is_a_key(nest, lab, run, monkeypatch):
     monkeypatch.setenv("NESTOBS_NSEC", Keys.generate().to_nsec())
-    said = run("join", str(nest), "--guest", "--stay", "100ms", *lab.target("calm"), "--json")
+    said = run("join", str(nest), "--guest", "--stay", "100ms", *lab.target("calm"), "--visit-empty", "--json")
     assert said.data["verdict"] == "guest"
 
 
 def test_a_join_in_words_says_how_it_went_step_by_step(nest, lab, run):
-    said = run("join", str(nest), "--guest", "--stay", "100ms", *lab.target("calm"))
+    said = run("join", str(nest), "--guest", "--stay", "100ms", *lab.target("calm"), "--visit-empty")
     assert said.code == 0
     assert said.out.startswith("guest")
     assert nest.identifier in said.out
     assert re.search(r"^  guest +visible +200", said.out, re.M)
+
+
+def test_an_empty_nest_of_others_is_not_visited_and_the_words_say_so(nest, lab, run):
+    said = run("join", str(nest), "--guest", *lab.target("calm"))
+    assert said.code == 1
+    assert said.out.startswith("not_visited\n  found      not visited: nobody is inside")
+    assert "--visit-empty" in said.out
+    assert run("join", str(nest), *lab.target("calm"), "--json").data["reason"].startswith("not visited: nobody")
 
 
 def test_a_nest_that_is_starting_up_is_not_joined_and_the_user_is_told(lab, run):

@@ -8,8 +8,10 @@ import random
 from contextlib import asynccontextmanager
 from dataclasses import replace
 
+import jwt
 import pytest
 
+from nestobs.collector.manners import CAREFUL, Care, Manners
 from nestobs.collector.prober import join, load
 from nestobs.join.decision import GONE, JOINED_AS_GUEST, LOADING, RELEASED_FAILED, STARTING, Kind
 from nestobs.join.policy import GUIDE, RELEASED, fixed
@@ -17,6 +19,7 @@ from nestobs.lab import ProxyMode
 from nestobs.nostr import Address, Keys
 from nestobs.observation.nest import read_nest, room_tags
 from nestobs.observation.schema import Failure, FailureLayer, Operation, Outcome, Role, Source
+from nestobs.sources.livekit import LiveKit
 from nestobs.sources.vantage import NO_TRACE, Trace
 
 pytestmark = pytest.mark.slow
@@ -44,8 +47,21 @@ def on_stage(open_lab, scenario, open_station_on):
                 self.trace,
                 policy,
                 rng=random.Random(1),
-                **{"nest": self.nest, "keys": keys, "media": False} | options,
+                **{"nest": self.nest, "keys": keys, "media": False, "care": Care(ours=True)} | options,
             )
+
+        @asynccontextmanager
+        async def somebody_inside(self, keys=None):
+            """Somebody signed in, and known to be, as far as it can be asked; gives the session."""
+            livekit = self.station.livekit
+            answer = await self.station.api.join(self.trace, keys or Keys.generate())
+            _, session = await LiveKit(self.station.vantage, livekit.url).signal(self.trace, answer.token)
+            async with asyncio.timeout(10):
+                while not await livekit.inside(self.trace.room):
+                    if (await self.station.api.info(self.trace)).body["participantCount"]:
+                        break
+            yield session
+            await session.close()
 
         async def empty(self):
             """Wait until nobody is in the room."""
@@ -54,9 +70,9 @@ def on_stage(open_lab, scenario, open_station_on):
                     pass
 
     @asynccontextmanager
-    async def opened(what="", *, published=True, born_s=0, **options):
+    async def opened(what="", *, published=True, born_s=0, keys=True, **options):
         named = what if what and "\n" not in what and "=" not in what else scenario(what)
-        async with open_lab(named, **options) as lab, open_station_on(lab) as station:
+        async with open_lab(named, **options) as lab, open_station_on(lab, keys=keys) as station:
             host = Keys.generate()
             made = await station.api.create(NO_TRACE, host, ("wss://relay.example",))
             room = made.body["roomId"]
@@ -265,26 +281,28 @@ async def test_a_livekit_out_of_reach_is_told_from_the_rest(on_stage, rows):
         stage.livekit_proxy.mode = ProxyMode.REFUSE
         verdict = await stage.join(replace(ONCE, connect_attempts=2))
     assert verdict.kind is Kind.LIVEKIT_UNREACHABLE
+    assert verdict_row(rows)[0].reason == "livekit_unreachable: connection refused: is the server running?"
     assert [(row.attempt_no, row.failure) for row in rows.of(Operation.SIGNAL)] == [
         (1, Failure.REFUSED),
         (2, Failure.REFUSED),
     ]
 
 
-async def test_a_joiner_thrown_out_during_the_stay_has_not_joined(on_stage, rows, until):
-    async with on_stage() as stage:
+async def test_a_joiner_thrown_out_during_the_stay_has_not_joined(on_stage, livekit, rows, until):
+    async with on_stage(livekit=livekit) as stage:
         joining = asyncio.create_task(stage.join(replace(ONCE, stay_s=30.0)))
         await until(lambda: rows.of(Operation.SIGNAL))
         await stage.lab.end_room(stage.trace.room)
         verdict = await joining
-    assert verdict.kind is Kind.LIVEKIT_UNREACHABLE
+    assert verdict.kind is Kind.REMOVED
+    assert "the room was deleted" in verdict.reason
     [stay] = rows.of(Operation.STAY)
     assert (stay.outcome, stay.failure, stay.failure_layer) == (
         Outcome.UNKNOWN,
-        Failure.DROPPED,
+        Failure.REMOVED,
         FailureLayer.SIGNAL,
     )
-    assert stay.reason
+    assert "the room was deleted" in verdict_row(rows)[0].reason
 
 
 async def test_each_stay_of_a_join_has_its_own_number(on_stage, rows, until):
@@ -363,3 +381,91 @@ async def test_a_load_finds_the_nest_of_the_address(on_stage):
         other = await load(stage.station, stage.trace, Address(30312, stage.host.public, "another"))
     assert reply.nest == stage.nest
     assert (other.outcome, other.nest) == (Outcome.ABSENT, None)
+
+
+# Rooms of others
+
+
+async def test_a_room_of_others_with_nobody_in_it_is_not_visited(on_stage, livekit, rows):
+    async with on_stage(livekit=livekit) as stage:
+        verdict = await stage.join(care=CAREFUL)
+        assert await stage.station.livekit.inside(stage.trace.room) == set()
+    assert (verdict.kind, verdict.joined, verdict.message) == (Kind.NOT_VISITED, False, "")
+    assert verdict.reason.startswith("not visited: nobody is inside")
+    [signal] = rows.of(Operation.SIGNAL)
+    row, facts = verdict_row(rows)
+    for each in (signal, row):
+        assert (each.outcome, each.failure) == (Outcome.PROBE_ERROR, Failure.SKIPPED)
+        assert each.reason.startswith("not visited: nobody is inside")
+    assert facts["verdict"] == "not_visited"
+    assert json.loads(signal.detail)["validated"] is True
+    assert not rows.of(Operation.STAY)
+
+
+@pytest.mark.parametrize("signed_in", [True, False], ids=["signed in", "as a guest"])
+async def test_where_somebody_is_inside_a_room_of_others_is_visited(on_stage, livekit, signed_in):
+    async with on_stage(livekit=livekit) as stage, stage.somebody_inside():
+        verdict = await stage.join(signed_in=signed_in, care=CAREFUL)
+    assert verdict.joined
+
+
+async def test_who_insists_visits_an_empty_room(on_stage):
+    async with on_stage() as stage:
+        verdict = await stage.join(care=Care(manners=Manners(visit_empty=True)))
+    assert verdict.joined
+
+
+@pytest.mark.parametrize("who", ["a guest", "a fresh key"])
+async def test_without_livekits_key_the_count_of_info_tells_whether_somebody_is_inside(on_stage, who):
+    async with on_stage(keys=False) as stage:
+        alone = await stage.join(signed_in=who != "a guest", care=CAREFUL)
+        async with stage.somebody_inside():
+            joined = await stage.join(signed_in=who != "a guest", care=CAREFUL)
+    assert (alone.kind, joined.joined) == (Kind.NOT_VISITED, True)
+
+
+async def test_a_policy_without_info_asks_it_before_a_visit(on_stage, rows):
+    async with on_stage(keys=False) as stage, stage.somebody_inside():
+        verdict = await stage.join(replace(ONCE, ask_info=False), care=CAREFUL)
+    assert verdict.joined
+    assert [str(row.operation) for row in rows.of(Operation.JOIN, Operation.INFO)][-2:] == ["join", "info"]
+
+
+@pytest.mark.parametrize("keys", [True, False], ids=["seen", "perhaps"])
+async def test_who_may_be_inside_already_does_not_come_in_a_second_time(on_stage, keys):
+    """A browser of the operator's own is in the room: signing in with the same key would throw it out."""
+    me = Keys.generate()
+    async with on_stage(keys=keys) as stage, stage.somebody_inside(me) as first:
+        verdict = await stage.join(keys=me, care=Care(standing_key=True))
+        assert await first.stays(0.3)
+        guest = await stage.join(signed_in=False, care=CAREFUL)
+        assert await first.stays(0.3)
+        insisted = await stage.join(keys=me, care=Care(standing_key=True, manners=Manners(as_yourself=True)))
+        assert not await first.stays(5.0)
+    assert verdict.kind is Kind.NOT_VISITED
+    assert me.public[:8] in verdict.reason
+    assert "--as-yourself" in verdict.reason
+    assert guest.joined
+    assert insisted.joined
+
+
+STRANGERS = jwt.encode({"iss": "key", "sub": "me", "exp": 2**31, "video": {"roomJoin": True}}, "x" * 40)
+
+
+async def test_a_false_token_is_told_without_a_visit(on_stage):
+    async with on_stage() as stage:
+        stage.api._token = lambda token: STRANGERS
+        verdict = await stage.join(care=CAREFUL)
+    assert verdict.kind is Kind.BAD_TOKEN
+    assert verdict.reason
+
+
+async def test_a_token_for_another_room_is_not_used(on_stage, rows):
+    async with on_stage() as stage:
+        given = stage.api._keys.guest("another-room")
+        stage.api._token = lambda token: given
+        verdict = await stage.join()
+    assert verdict.kind is Kind.BAD_TOKEN
+    [signal] = rows.of(Operation.SIGNAL)
+    assert (signal.outcome, signal.failure) == (Outcome.UNKNOWN, Failure.BAD_TOKEN)
+    assert "another-room" in verdict_row(rows)[0].reason

@@ -14,6 +14,7 @@ from pathlib import Path
 import httpx
 import pytest
 
+from nestobs.collector.manners import Manners
 from nestobs.collector.watch import run
 from nestobs.join.budget import Budget
 from nestobs.join.policy import GUIDE
@@ -102,6 +103,7 @@ async def test_a_watch_joins_each_nest_as_one_real_guest(open_lab, target_of, sc
             progress=lambda what, facts: None,
             for_s=4.0,
             joins=replace(GUIDE, stay_s=0.2),
+            manners=Manners(visit_empty=True),
         )
     assert watched.verdicts == {"guest": 3}
     joined = [row for row in rows_of(home) if row.operation is Operation.STAY]

@@ -19,7 +19,7 @@ from worlds.simulated import TRUTHS, observe, timelines
 pytestmark = pytest.mark.slow
 
 VERDICTS = {"authenticated", "guest", "guest_instead", "starting_up", "gone", "unauthorised", "forbidden"} | {
-    "rate_limited", "api_down", "bad_token", "livekit_unreachable", "not_loaded",
+    "rate_limited", "api_down", "bad_token", "livekit_unreachable", "not_loaded", "removed",
 }  # fmt: skip
 
 

@@ -37,6 +37,7 @@ from nestobs.nostr import Address, Event, Keys
 from nestobs.observation.detail import detail
 from nestobs.observation.duration import SECOND_NS
 from nestobs.observation.schema import Failure, FailureLayer, Observation, Operation, Outcome, Role, Source
+from nestobs.sources.address import Refuse
 from nestobs.sources.dial import NotOpened, Opened, dial, read_url, trust
 from nestobs.sources.failures import Judgement, intended, timed_out
 from nestobs.sources.relay.connection import CHALLENGE_S, Feed, Link, Lost
@@ -72,9 +73,9 @@ def _pauses() -> Iterator[float]:
 class Relay:
     """One relay for one vantage: connects, keeps connected and reconnects while entered; every attempt is a row.
 
-    `keys` answer a relay that asks who we are (NIP-42). A ping leaves every `ping_s`; one unanswered for
-    `pong_timeout_s` ends the connection. Raises UsageError for a URL that is none. An error of the sink (a full disk)
-    ends the connection task and is raised by the next call and on leaving.
+    `keys` answer a relay that asks who we are (NIP-42); refuse: where only an event names it, see address.py. A ping
+    leaves every `ping_s`; one unanswered for `pong_timeout_s` ends the connection. Raises UsageError for a URL that is
+    none. An error of the sink (a full disk) ends the connection task and is raised by the next call and on leaving.
     """
 
     def __init__(
@@ -83,13 +84,14 @@ class Relay:
         url: str,
         *,
         keys: Keys | None = None,
+        refuse: Refuse | None = None,
         ping_s: float = 2.0,
         pong_timeout_s: float = 4.0,
         open_timeout_s: float = 5.0,
     ) -> None:
         self.url = url
         self._tls = trust(read_url(url))
-        self._vantage, self._clock, self._keys = vantage, vantage.clock, keys
+        self._vantage, self._clock, self._keys, self._refuse = vantage, vantage.clock, keys, refuse
         self._ping_s, self._pong_timeout_s, self._open_timeout_s = ping_s, pong_timeout_s, open_timeout_s
         self._rows = RelayRows(vantage, url)
         self._pushes = Pushes(self._rows)
@@ -394,7 +396,8 @@ class Relay:
 
     async def _connect(self, group: str, attempt_no: int) -> Opened | NotOpened:
         sent_at = self._clock.now()
-        found = await dial(self.url, tls=self._tls, clock=self._clock, timeout_s=self._open_timeout_s)
+        how: dict[str, Any] = {"tls": self._tls, "clock": self._clock, "refuse": self._refuse}
+        found = await dial(self.url, timeout_s=self._open_timeout_s, **how)
         at = self._clock.now()
         fields: dict[str, Any] = {
             "operation": Operation.CONNECT,
