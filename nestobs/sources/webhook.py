@@ -8,6 +8,7 @@ signed with the API secret and carries the sha256 of the body; of anything else 
 
 from __future__ import annotations
 
+import asyncio
 from collections import OrderedDict
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -21,11 +22,13 @@ from nestobs.observation.detail import detail
 from nestobs.observation.duration import SECOND_NS
 from nestobs.observation.schema import Failure, FailureLayer, Observation, Operation, Outcome, Source
 from nestobs.sources.failures import Judgement, ours, words_of
+from nestobs.sources.livekit_http import claims_of
 from nestobs.sources.vantage import NO_TRACE, Trace, Vantage
 
 BODY_BYTES: Final = 64 * 1024
 """A larger body is answered 413: LiveKit's own are a few kilobytes."""
 
+BODY_S: Final = 10.0
 REMEMBERED_IDS: Final = 10_000
 IDENTITY_CHARACTERS: Final = 12
 
@@ -92,7 +95,8 @@ class Webhooks:
         self._receiver = api.WebhookReceiver(api.TokenVerifier(self._key, self._secret))
         app = web.Application(client_max_size=BODY_BYTES)
         app.router.add_post(self._path, self._receive)
-        runner = web.AppRunner(app, access_log=None, shutdown_timeout=1.0)
+        # LiveKit packs nothing: a packed body is left as it is, so that it cannot grow, and fails its hash
+        runner = web.AppRunner(app, access_log=None, shutdown_timeout=1.0, auto_decompress=False)
         await runner.setup()
         try:
             await web.TCPSite(runner, self._host, self._port).start()
@@ -118,10 +122,14 @@ class Webhooks:
     async def _receive(self, request: web.Request) -> web.Response:
         began = self._clock.now()
         try:
-            body = await request.read()
+            async with asyncio.timeout(BODY_S):
+                body = await request.read()
         except web.HTTPRequestEntityTooLarge:
             self._refused((began, self._clock.now()), 413, Failure.UNEXPECTED, f"a body above {BODY_BYTES} bytes")
             return web.Response(status=413)
+        except TimeoutError:
+            self._refused((began, self._clock.now()), 408, Failure.TIMEOUT, f"no whole body within {BODY_S:g} s")
+            return web.Response(status=408)
         when = began, self._clock.now()
         try:
             return web.Response(status=self._take(when, body, request.headers.get("Authorization", "")))
@@ -153,7 +161,7 @@ class Webhooks:
         except ParseError:
             raise ValueError("signed, but not a webhook event") from None
         except Exception as error:  # the library raises bare Exception for a wrong hash
-            raise _Unsigned(f"the signature does not hold: {type(error).__name__}") from None
+            raise _Unsigned(_why_not(error, token, self._clock.now() // SECOND_NS)) from None
         return _read(found)
 
     def _accepted(self, when: _Span, said: _Said) -> None:
@@ -196,6 +204,27 @@ class Webhooks:
             received_at=when[1],
             **fields,
         )
+
+
+_WHY_NOT: Final = {
+    "ImmatureSignatureError": "signed for later: LiveKit's clock is ahead of ours by {ahead}, or ours is slow",
+    "ExpiredSignatureError": "signed for earlier, it ran out {ago} ago: LiveKit's clock is slow, or this came late",
+    "InvalidSignatureError": "signed with another secret than ours",
+    "InvalidIssuerError": "signed under another API key than ours",
+    "DecodeError": "its token cannot be read",
+    "Exception": "the signature does not hold: {said}",  # the library's own two, without a byte of the body
+}
+"""By the type of what the library raises; a token's stamps are looked at only where its signature held."""
+
+
+def _why_not(error: Exception, token: str, now_s: int) -> str:
+    """Why a webhook's token does not count."""
+    claims, kind = claims_of(token.removeprefix("Bearer ").strip()), type(error).__name__
+    begins, ended = claims.get("nbf"), claims.get("exp")
+    ahead = f"{begins - now_s} s" if isinstance(begins, int) else "some time"
+    ago = f"{now_s - ended} s" if isinstance(ended, int) else "some time"
+    words = _WHY_NOT.get(kind, f"the signature does not hold: {kind}")
+    return words.format(ahead=ahead, ago=ago, said=error)
 
 
 def _read(found: Any) -> _Said:

@@ -5,10 +5,14 @@ from __future__ import annotations
 import asyncio
 import base64
 import datetime
+import gzip
 import hashlib
 import json
+import re
+import time
 
 import aiohttp
+import jwt
 import pytest
 from livekit import api
 
@@ -123,6 +127,45 @@ async def test_a_bad_signature_is_refused_and_nothing_of_the_body_kept(headers):
     assert (row.outcome, row.failure, row.status) == (Outcome.REFUSED, Failure.BAD_SIGNATURE, 401)
     assert "hostile" not in repr(row)
     assert post.events == []
+
+
+def stamped(text, **claims):
+    digest = base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()
+    now = int(time.time())
+    claims = {"iss": KEY, "nbf": now - 5, "exp": now + 300, "sha256": digest} | claims
+    return {"Authorization": jwt.encode({k: v for k, v in claims.items() if v is not None}, SECRET)}
+
+
+NOW = int(time.time())
+WHY = {
+    "a clock three minutes ahead": ({"nbf": NOW + 180, "exp": NOW + 600}, r"ahead of ours by 1[78]\d s"),
+    "a clock ten years ahead": ({"nbf": NOW + 315_360_000, "exp": NOW + 315_360_600}, "ahead of ours by 3153"),
+    "one that ran out": ({"exp": NOW - 300}, r"ran out (29|30|31|32|33)\d s ago"),
+    "another key": ({"iss": "APIother"}, "another API key"),
+    "no hash": ({"sha256": None}, "sha256 was not found"),
+    "another hash": ({"sha256": "AAAA"}, "hash mismatch"),
+    "no end": ({"exp": None}, "MissingRequiredClaimError"),
+    "stamps that are none": ({"nbf": "soon"}, "cannot be read|does not hold"),
+}
+
+
+@pytest.mark.parametrize("case", WHY)
+async def test_why_a_webhook_does_not_count_is_said(case):
+    claims, words = WHY[case]
+    text = body(room="hostile-room")
+    async with Post() as post:
+        assert await post.send(text, stamped(text, **claims)) == 401
+    assert re.search(words, post.rows[0].reason)
+    assert "hostile" not in repr(post.rows[0])
+
+
+async def test_a_packed_body_is_not_unpacked():
+    """A few kilobytes of it could be gigabytes."""
+    bomb = gzip.compress(gzip.compress(b"\0" * 50_000_000))
+    async with Post() as post:
+        headers = {**signed("x"), "Content-Encoding": "gzip"}
+        assert await post.send(bomb, headers) == 401
+    assert post.rows[0].failure is Failure.BAD_SIGNATURE
 
 
 async def test_a_body_that_is_not_text_is_a_bad_signature():
