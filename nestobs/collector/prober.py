@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import random
 from collections.abc import Generator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Final
 
 from nestobs.collector.lookup import Found, find
@@ -18,7 +18,7 @@ from nestobs.collector.manners import CAREFUL, FRESH_S, POLITE, Care, Manners, V
 from nestobs.collector.station import Station, Target, recording
 from nestobs.collector.strangers import follow_event
 from nestobs.join.budget import Budget
-from nestobs.join.decision import JOINED, Kind
+from nestobs.join.decision import JOINED, MESSAGES, Kind
 from nestobs.join.flow import (
     Guest,
     Info,
@@ -290,6 +290,7 @@ async def join(
     try:
         verdict = await _drive(joiner, flow, first)
         first["load"] = await loading
+        verdict = _undoubted(verdict)
     finally:
         loading.cancel()
         await asyncio.shield(joiner.leave())
@@ -387,6 +388,14 @@ _NO_LIVEKIT: Final[dict[str, Any]] = {
 def _for_another_room(room: str) -> dict[str, Any]:
     reason = f"the API's token is for another room, {room[:80]!r}: not used"
     return Judgement(Outcome.UNKNOWN, Failure.BAD_TOKEN, FailureLayer.API, reason)._asdict()
+
+
+def _undoubted(verdict: Verdict) -> Verdict:
+    """The verdict, where it rests on a 404 that proves nothing while LiveKit is down: that LiveKit is down."""
+    if verdict.kind not in (Kind.STARTING_UP, Kind.GONE) or verdict.attempts[-1].failure is not Failure.UNREACHABLE:
+        return verdict
+    kind = Kind.LIVEKIT_UNREACHABLE
+    return replace(verdict, kind=kind, message=MESSAGES[kind], retry_offered=False)
 
 
 def _outcome(verdict: Verdict) -> dict[str, Any]:

@@ -135,6 +135,7 @@ async def open_station(
         if target.livekit:
             own = LiveKit(vantage, target.livekit, key=target.livekit_key, secret=target.livekit_secret)
             livekit = await stack.enter_async_context(own)
+            api.livekit_down = livekit.down
         yield Station(target=target, vantage=vantage, api=api, relays=tuple(relays), livekit=livekit, _stack=stack)
 
 

@@ -298,8 +298,8 @@ def _answer(reply: Reply) -> Answer:
         return _ANSWERS[reply.failure]
     if reply.status == 429:
         return Answer.LIMITED
-    if reply.failure is Failure.CACHED:  # proves nothing, and a web client cannot tell it from a true one
-        return Answer.ABSENT
+    if reply.failure is Failure.CACHED or (reply.failure is Failure.UNREACHABLE and reply.status == 404):
+        return Answer.ABSENT  # proves nothing, and a web client cannot tell it from a true one
     return Answer.UNANSWERED if reply.status is None or reply.status >= 500 else Answer.OTHER
 
 

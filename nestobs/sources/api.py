@@ -13,7 +13,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from email.utils import parsedate_to_datetime
 from typing import Any, Final
@@ -41,6 +41,7 @@ PATIENCE_S: Final = BURST_S
 
 _CACHE_HEADERS: Final = ("age", "x-cache", "cf-cache-status", "x-cache-hits", "cache-control", "etag", "via")
 _ASKING: Final = {"user-agent": "nestobs/0.1", "accept": "application/json", **PLAIN}
+_ASKS_LIVEKIT: Final = frozenset({Operation.JOIN, Operation.GUEST})
 _DEEDS: Final = frozenset({Operation.CREATE, Operation.RESTART, Operation.DELETE})
 
 
@@ -96,13 +97,17 @@ _SPANS: Final = {
 
 
 class Api:
-    """One Nests API seen from one vantage. `url` is its base, `https://HOST/api/v1/nests`. Use as a context manager."""
+    """One Nests API seen from one vantage. `url` is its base, `https://HOST/api/v1/nests`. Use as a context manager.
+
+    livekit_down: why LiveKit cannot be reached just now, "" where it can; unset where no LiveKit is known.
+    """
 
     def __init__(self, vantage: Vantage, url: str, limiter: Limiter, *, timeout_s: float = 10.0) -> None:
         _check(url)
         self.url = url.rstrip("/")
         self.limiter = limiter
         self.timeout_s = timeout_s
+        self.livekit_down: Callable[[], Awaitable[str]] | None = None
         self._vantage = vantage
         self._places = asyncio.Semaphore(IN_FLIGHT)
         self._transport = httpx.AsyncHTTPTransport(
@@ -209,6 +214,15 @@ class Api:
         row = self._vantage.record(trace, sent_at=now, **common, **judgement._asdict())
         return Answer(row, retry_after_s=pause_s if pause_s > 0 else None)
 
+    async def _doubted(self, operation: Operation, judgement: Judgement) -> Judgement:
+        """A "no" to a join proves nothing while LiveKit, which the API asks for it, cannot be reached."""
+        if judgement.outcome is not Outcome.ABSENT or operation not in _ASKS_LIVEKIT or self.livekit_down is None:
+            return judgement
+        if not (why := await self.livekit_down()):
+            return judgement
+        said = f"{judgement.reason}: proves nothing, since LiveKit cannot be reached ({why})"
+        return Judgement(Outcome.UNKNOWN, Failure.UNREACHABLE, FailureLayer.SIGNAL, said)
+
     async def _once(self, trace: Trace, common: dict[str, Any], *, headers: dict[str, str], **request: Any) -> Answer:
         """One request, whose row bears the id it goes out under."""
         vantage, clock, timeout_s = self._vantage, self._vantage.clock, float(common["timeout_s"])
@@ -229,6 +243,7 @@ class Api:
             decoded = json_object(answer.content)
             if answer.broken is None:
                 judgement = judge(common["operation"], answer.status, answer.headers, decoded)
+                judgement = await self._doubted(common["operation"], judgement)
             else:
                 judgement = named(answer.broken, stage=FailureLayer.HTTP, timeout_s=timeout_s, awaited="whole answer")
             facts = _facts(common["operation"], answer.headers, decoded)

@@ -28,13 +28,16 @@ from nestobs.observation.duration import SECOND_NS
 from nestobs.observation.schema import Failure, FailureLayer, Observation, Operation, Outcome, Source
 from nestobs.sources.dial import read_url, trust
 from nestobs.sources.failures import Judgement
-from nestobs.sources.livekit_http import Access, LiveKitHttp, NotSaid
+from nestobs.sources.livekit_http import UNREACHED, Access, LiveKitHttp, NotSaid
 from nestobs.sources.livekit_words import scrubbed
 from nestobs.sources.vantage import Trace, Vantage
 from nestobs.sources.visit import Entry, Session, by_media, by_signal
 
 RTC_TRIES: Final = 4
 REMEMBERED_ROOMS: Final = 10_000
+LOOK_S, DOUBT_S = 1.0, 5.0
+"""Whether LiveKit is there is looked up at most so often, and doubted so long after it was not."""
+
 STAND_IN: Final = "stand-in"
 """What the lab's stand-in calls its version: it signals, and carries no media."""
 
@@ -81,6 +84,8 @@ class LiveKit:
         self._http = LiveKitHttp(self.url.replace("ws", "http", 1), Access(key, secret), self._tls, vantage.clock)
         self._sids: OrderedDict[str, str] = OrderedDict()
         self._given_up: set[asyncio.Task[None]] = set()
+        self._looking = asyncio.Lock()
+        self._looked_at, self._down = 0, (0, "")
 
     async def __aenter__(self) -> LiveKit:
         return self
@@ -139,9 +144,19 @@ class LiveKit:
         except NotSaid:
             return None
 
-    async def alive(self) -> str:
-        """Why the server is not to be reached just now, in words; "" where it is. Writes no row, shows no secret."""
-        return await self._http.alive()
+    async def down(self) -> str:
+        """Why LiveKit could not be reached at about this instant, in words; "" where it could. Writes no row.
+
+        An API that asks LiveKit about its rooms answers 404 then, and has proved nothing.
+        """
+        clock = self._vantage.clock
+        async with self._looking:
+            if clock.now() - self._looked_at > LOOK_S * SECOND_NS:
+                why = await self._http.alive()
+                self._looked_at = clock.now()
+                self._down = (self._looked_at, why) if why else self._down
+        at, why = self._down
+        return why if clock.now() - at < DOUBT_S * SECOND_NS else ""
 
     async def delete(self, trace: Trace, **options: Any) -> Observation:
         """Delete `trace.room`: only for what we made, where the API did not. Needs the key."""
@@ -219,13 +234,16 @@ class LiveKit:
         self, trace: Trace, operation: Operation, sent_at: int, found: dict[str, Any], **options: Any
     ) -> Observation:
         """Write what was found now. `options`: other fields of the row, `timeout_s` where it is not the usual one."""
+        now = self._vantage.clock.now()
+        if found.get("failure") in UNREACHED and found["outcome"] is Outcome.UNKNOWN:
+            self._down = now, str(found["reason"])
         return self._vantage.record(
             trace,
             source=Source.LIVEKIT,
             target=self.url,
             operation=operation,
             sent_at=sent_at,
-            received_at=self._vantage.clock.now(),
+            received_at=now,
             **{"timeout_s": self.timeout_s, **options, **found},
         )
 

@@ -34,6 +34,9 @@ ROOM_LIST_BYTES: Final = 1024 * 1024
 """The longest answer that is decoded: some three thousand rooms."""
 
 ALIVE_S: Final = 2.0
+UNREACHED: Final = frozenset({Failure.REFUSED, Failure.RESET, Failure.CLOSED, Failure.TIMEOUT, Failure.UNREACHABLE})
+"""What says that LiveKit is down, or the way to it, and nothing of whether its address is right."""
+
 _PROTOBUF: Final = "application/protobuf"
 _SERVICE: Final = "/twirp/livekit.RoomService/"
 
@@ -86,7 +89,7 @@ class LiveKitHttp:
 
     def _now_s(self) -> int:
         """The wall clock's time, steps included: that is what LiveKit compares with its own."""
-        return round(self._clock.now() / SECOND_NS + self._clock.wall_departure_s())
+        return int(self._clock.now() / SECOND_NS + self._clock.wall_departure_s())
 
     async def rooms(self, names: list[str], timeout_s: float) -> list[Any]:
         """The rooms of these names that exist, as livekit's Room; all where no name is given."""
@@ -120,12 +123,13 @@ class LiveKitHttp:
         raise NotSaid(http_answer(found.status, said, content_type, path), found.status)
 
     async def alive(self) -> str:
-        """Why LiveKit is not to be reached just now; "" where something there answers that is not out of order."""
+        """Why LiveKit is not to be reached just now; "" where something there answers that is not out of order, and
+        where it is our own address of it that is wrong."""
         try:
-            found = await self._exchange("GET", "/", None, ALIVE_S)
+            status = (await self._exchange("GET", "/", None, ALIVE_S)).status
         except NotSaid as error:
-            return error.judgement.reason
-        return f"HTTP {found.status}" if found.status >= 500 else ""
+            return error.judgement.reason if error.judgement.failure in UNREACHED else ""
+        return f"HTTP {status}" if status >= 500 else ""
 
     async def _call(
         self, method: str, asked: Message, kind: type[Reply], timeout_s: float, most: int, **grants: object

@@ -383,6 +383,42 @@ async def test_a_load_finds_the_nest_of_the_address(on_stage):
     assert (other.outcome, other.nest) == (Outcome.ABSENT, None)
 
 
+LIVEKIT_DOWN = {
+    "refuses": (ProxyMode.REFUSE, "refused"),
+    "resets": (ProxyMode.RESET, "reset"),
+    "is silent": (ProxyMode.BLACKHOLE, "no answer"),
+}
+
+
+@pytest.mark.parametrize("how", LIVEKIT_DOWN)
+async def test_a_404_while_livekit_is_down_proves_nothing_of_the_nest(on_stage, rows, how):
+    """The API asks LiveKit for its joins, and says 404 whatever it fails with."""
+    mode, words = LIVEKIT_DOWN[how]
+    async with on_stage("api-join-fault", delay_scale=0.0) as stage:
+        stage.livekit_proxy.mode = ProxyMode.RESET
+        stage.livekit_proxy.mode = mode
+        verdict = await stage.join()
+    assert verdict.kind is Kind.LIVEKIT_UNREACHABLE
+    for row in rows.of(Operation.JOIN, Operation.GUEST):
+        assert (row.outcome, row.failure, row.status) == (Outcome.UNKNOWN, Failure.UNREACHABLE, 404)
+        assert words in row.reason
+    row, facts = verdict_row(rows)
+    assert (row.outcome, row.failure) == (Outcome.UNKNOWN, Failure.UNREACHABLE)
+    assert "LiveKit cannot be reached" in row.reason
+    assert facts["said"]["guide"]["message"] == STARTING
+
+
+async def test_once_livekit_is_back_a_404_is_proof_again(on_stage, rows):
+    async with on_stage("api-join-fault", delay_scale=0.0) as stage:
+        stage.livekit_proxy.mode = ProxyMode.REFUSE
+        down = (await stage.station.api.guest(stage.trace)).row
+        stage.livekit_proxy.mode = ProxyMode.PASS
+        soon = (await stage.station.api.guest(stage.trace)).row
+        stage.station.livekit._down = (0, "")
+        later = (await stage.station.api.guest(stage.trace)).row
+    assert [row.outcome for row in (down, soon, later)] == [Outcome.UNKNOWN, Outcome.UNKNOWN, Outcome.ABSENT]
+
+
 # Rooms of others
 
 

@@ -193,7 +193,9 @@ async def test_what_validating_says_no_with(asking, status, body, content_type, 
     assert TOKEN not in found.reason
 
 
-@pytest.mark.parametrize(("status", "alive"), [(200, True), (406, True), (404, True), (502, False), (503, False)])
+@pytest.mark.parametrize(
+    ("status", "alive"), [(200, True), (406, True), (404, True), (301, True), (502, False), (503, False)]
+)
 async def test_whether_livekit_is_there_is_asked_without_a_secret(asking, status, alive):
     async with asking(answer(b"OK", status, "text/plain")) as (http, requests):
         assert (await http.alive() == "") is alive
