@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import enum
 import json
 import logging
 import secrets
@@ -29,6 +28,7 @@ from nestobs import nostr
 from nestobs.lab.background import Background
 from nestobs.lab.clock import LabClock
 from nestobs.lab.plan import Plan
+from nestobs.lab.scenario import GateFault
 from nestobs.lab.truth import Bracket, JsonLines, TruthLog
 
 MAX_FRAME = 4 << 20
@@ -42,26 +42,6 @@ Verdict: TypeAlias = tuple[bool, str]
 
 _log = logging.getLogger("nestobs.lab.gate")
 _log.addFilter(lambda record: "handshake failed" not in record.getMessage())  # clients may leave at any time
-
-
-class GateFault(enum.Enum):
-    """What a gate does wrong.
-
-    PASS: nothing. LATE_OK: OK comes only when the relay has stored the event. DROP: OK true, never stored. REFUSE: OK
-    false. CUT: the socket is closed without a close frame at the client's next frame. NEVER_EOSE: EOSE is swallowed.
-    CLOSED: REQ is answered by CLOSED. AUTH: NIP-42 is asked for before REQ and EVENT. STALL: connections open, and
-    nothing is read, answered or sent, pings included, until the fault is changed.
-    """
-
-    PASS = "pass"
-    LATE_OK = "late_ok"
-    DROP = "drop"
-    REFUSE = "refuse"
-    CUT = "cut"
-    NEVER_EOSE = "never_eose"
-    CLOSED = "closed"
-    AUTH = "auth"
-    STALL = "stall"
 
 
 class Gate:

@@ -15,7 +15,7 @@ from nestobs.errors import UsageError
 from nestobs.lab.api.server import PREFIX, NestsApi
 from nestobs.lab.clock import LabClock
 from nestobs.lab.fault_proxy import FaultProxy
-from nestobs.lab.gate import Gate, GateFault
+from nestobs.lab.gate import Gate
 from nestobs.lab.livekit.rooms import LivekitRooms
 from nestobs.lab.livekit.tokens import LivekitKeys
 from nestobs.lab.plan import Planner
@@ -95,18 +95,18 @@ class Stage:
             stack.push_async_callback(gate.close)
             await gate.start()
         for number, fault in self.scenario.relays.faults.items():
-            self._numbered(number).fault = GateFault(fault)
+            self._numbered(number).fault = fault
         self.ways.append(await self._way_a(stack, api_port))
         if vantages > 1:
             self.ways.append(await self._way_b(stack))
         self.api.livekit_url = self.ways[0].livekit
 
-    def _numbered(self, number: str) -> Gate:
-        if not 1 <= int(number) <= len(self.gates):
+    def _numbered(self, number: int) -> Gate:
+        if not 1 <= number <= len(self.gates):
             raise UsageError(
                 f"scenario {self.scenario.name} has a fault for relay {number}: there are {len(self.gates)}"
             )
-        return self.gates[int(number) - 1]
+        return self.gates[number - 1]
 
     def as_dict(self) -> dict[str, Any]:
         """The part of lab.json about this scenario."""
