@@ -22,12 +22,13 @@ from nestobs.lab.livekit.rooms import LivekitRooms
 from nestobs.lab.livekit.server import LivekitServer, find_binary, write_private
 from nestobs.lab.livekit.stand_in import LivekitStandIn
 from nestobs.lab.livekit.tokens import LivekitKeys
-from nestobs.lab.livekit.webhook_sink import WebhookSink
+from nestobs.lab.livekit.webhook_sink import receive_webhooks
 from nestobs.lab.plan import Planner
 from nestobs.lab.relays import start_relay
 from nestobs.lab.scenario import Scenario, load_scenario
-from nestobs.lab.stage import Stage, World
-from nestobs.lab.truth import Bracket, JsonLines, TruthLog
+from nestobs.lab.stage import Stage
+from nestobs.lab.truth import JsonLines, TruthLog
+from nestobs.lab.world import World
 
 LIVEKIT_CHOICES = ("auto", "server", "stand-in")
 
@@ -65,7 +66,6 @@ class Lab:
         self.api: dict[str, NestsApi] = {}
         self.api_proxy: dict[str, FaultProxy] = {}
         self.livekit_proxy: dict[str, FaultProxy] = {}
-        self.relay_proxies: dict[str, tuple[FaultProxy, ...]] = {}
         self._seed, self._scale, self._vantages, self._relays = seed, delay_scale, vantages, relays
         self._livekit, self._webhooks, self._api_port = livekit, tuple(webhooks), api_port
         self._stamping = stamps
@@ -136,18 +136,15 @@ class Lab:
         self._write_files(stages)
 
     async def _start_livekit(self) -> LivekitServer | LivekitStandIn:
-        sink = WebhookSink(self._keys, self.clock, finished=self._room_finished, moved=self._moved)
-        self._stack.push_async_callback(sink.close)
-        await sink.start()
-        urls = (sink.url, *self._webhooks)
+        sink = await receive_webhooks(self._stack, self._keys, self.clock, self.api)
+        urls = (sink, *self._webhooks)
         binary = _binary(self._livekit)
         livekit: LivekitServer | LivekitStandIn
         if binary is None:
             livekit = LivekitStandIn(self._keys, urls)
         else:
             livekit = LivekitServer(binary, self._keys, self.directory, urls)
-        self._stack.push_async_callback(livekit.close)
-        await livekit.start()
+        await livekit.start(self._stack)
         self.livekit_pid = livekit.pid
         return livekit
 
@@ -157,21 +154,12 @@ class Lab:
         return url
 
     async def _start_stage(self, scenario: Scenario, world: World) -> Stage:
-        stage = Stage(scenario, Planner(scenario, self._seed, self._relays, self._scale), world)
+        stage = Stage(Planner(scenario, self._seed, self._relays, self._scale), world)
         await stage.start(self._stack, vantages=self._vantages, api_port=0 if self.api else self._api_port)
         self.gates[scenario.name], self.api[scenario.name] = stage.gates, stage.api
         for way in stage.ways:
             self.api_proxy[way.target], self.livekit_proxy[way.target] = way.api_proxy, way.livekit_proxy
-            self.relay_proxies[way.target] = way.relay_proxies
         return stage
-
-    def _room_finished(self, room: str, sid: str, bracket: Bracket) -> None:
-        for api in self.api.values():
-            api.room_finished(room, sid, bracket)
-
-    def _moved(self, room: str, change: int) -> None:
-        for api in self.api.values():
-            api.participants(room, change)
 
     def _describe(self, livekit: LivekitServer | LivekitStandIn, stages: list[Stage]) -> dict[str, Any]:
         files = {

@@ -17,6 +17,7 @@ import socket
 import subprocess
 import sys
 from collections.abc import Sequence
+from contextlib import AsyncExitStack
 from pathlib import Path
 
 import aiohttp
@@ -61,8 +62,9 @@ class LivekitServer:
         self._binary, self._keys, self._directory, self._webhooks = binary, keys, directory, webhooks
         self._process: subprocess.Popen[bytes] | None = None
 
-    async def start(self) -> None:
+    async def start(self, stack: AsyncExitStack) -> None:
         """Start it and wait until it answers. Raises UnreachableError with the end of its log when it does not."""
+        stack.push_async_callback(self.close)
         self.version = await asyncio.to_thread(_version, self._binary)
         for _ in range(3):  # its ports are found first and taken later: somebody else may be quicker
             if await self._try_start():

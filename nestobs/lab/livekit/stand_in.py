@@ -13,6 +13,7 @@ import contextlib
 import hashlib
 import secrets
 from collections.abc import Callable, Sequence
+from contextlib import AsyncExitStack
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -25,6 +26,7 @@ from livekit.protocol import models, room, rtc, webhook
 
 from nestobs.lab.background import Background
 from nestobs.lab.clock import LabClock
+from nestobs.lab.listening import HOST, listen
 from nestobs.lab.livekit.tokens import LivekitKeys
 
 VERSION = "stand-in"
@@ -54,34 +56,27 @@ class LivekitStandIn:
         self.port = 0
         self._keys, self._webhooks = keys, webhooks
         self._rooms: dict[str, _Room] = {}
-        self._runner: web.AppRunner | None = None
-        self._session: aiohttp.ClientSession | None = None
+        self._session: aiohttp.ClientSession
         self._background = Background()
 
-    async def start(self) -> None:
-        """Listen."""
+    async def start(self, stack: AsyncExitStack) -> None:
+        """Listen. At the end visitors are dropped."""
         app = web.Application()
         app.router.add_get("/", self._root)
         app.router.add_get("/rtc", self._rtc)
         app.router.add_get("/rtc/validate", self._validate)
         app.router.add_post(TWIRP + "{method}", self._twirp)
-        self._session = aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=5))
-        self._runner = web.AppRunner(app, access_log=None, shutdown_timeout=0.2)
-        await self._runner.setup()
-        await web.TCPSite(self._runner, "127.0.0.1", 0).start()
-        self.port = int(self._runner.addresses[0][1])
-        self.url = f"http://127.0.0.1:{self.port}"
+        session = aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=5))
+        self._session = await stack.enter_async_context(session)
+        self.port = await listen(web.AppRunner(app, access_log=None, shutdown_timeout=0.2), stack)
+        self.url = f"http://{HOST}:{self.port}"
+        stack.push_async_callback(self._background.close)
+        stack.push_async_callback(self._drop)
 
-    async def close(self) -> None:
-        """Drop visitors and stop."""
+    async def _drop(self) -> None:
         for each in self._rooms.values():
             for _, socket in list(each.joined.values()):
                 await socket.close()
-        await self._background.close()
-        if self._runner is not None:
-            await self._runner.cleanup()
-        if self._session is not None:
-            await self._session.close()
 
     async def _root(self, request: web.Request) -> web.Response:
         return web.Response(text="OK")
@@ -234,7 +229,6 @@ class LivekitStandIn:
             "Authorization": jwt.encode(claims, self._keys.secret, algorithm="HS256"),
             "Content-Type": "application/webhook+json",
         }
-        assert self._session is not None
         with contextlib.suppress(aiohttp.ClientError, TimeoutError):
             async with self._session.post(url, data=body, headers=headers):
                 pass
