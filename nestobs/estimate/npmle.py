@@ -129,6 +129,11 @@ class Number:
     upper: float
     sd: float = math.nan
 
+    @classmethod
+    def around(cls, value: float, lower: ArrayLike, upper: ArrayLike, sd: float = math.nan) -> Number:
+        """With an interval from elsewhere, as far as the value where it leaves that out."""
+        return cls(value, float(np.minimum(lower, value)), float(np.maximum(upper, value)), sd)
+
 
 @dataclass(frozen=True)
 class DelayLaw:

@@ -84,8 +84,8 @@ def polls_moved(rec: Recommendation, answers: Sequence[Answer], *, chosen: int =
     figure = _figure(
         rec,
         "What if there were more requests, or fewer?",
-        f"Requests allowed in {rec.allowance.window_s:g} s, for {rec.allowance.joins:g} joins,"
-        f" {percent(rec.allowance.reserve)} kept back.",
+        f"Requests allowed in {rec.terms.allowance.window_s:g} s, for {rec.terms.allowance.joins:g} joins,"
+        f" {percent(rec.terms.allowance.reserve)} kept back.",
         ["still answered 404", "asks", "gives up"],
         plot_px=whole,
         slider=len(answers) > 1,

@@ -82,14 +82,14 @@ def box(slider: Slider) -> Any:
 
 def cost_ratio(found: Recommendation) -> Slider:
     """Moves the message threshold."""
-    whatif, used = WhatIf.of(found), found.cost_ratio
+    whatif, used = WhatIf(found), found.terms.cost_ratio
     values, draw = _with(COST_RATIOS, used), _drawn(found, figures.threshold_moved)
     return _slider("ρ", values, used, lambda ratio: whatif.at(cost_ratio=ratio), draw)
 
 
 def budget(found: Recommendation) -> Slider:
     """Moves the poll table."""
-    whatif, allowed = WhatIf.of(found), found.allowance.requests
+    whatif, allowed = WhatIf(found), found.terms.allowance.requests
     values, draw = _with(BUDGETS, allowed), _drawn(found, figures.polls_moved)
     return _slider("requests", values, allowed, lambda many: whatif.at(allowed=int(many)), draw)
 

@@ -50,15 +50,15 @@ def _difference_row(found: Recommendation, one: Replay) -> dict[str, str]:
 
 def thresholds(found: Recommendation) -> Table:
     """The message threshold of each cost ratio, its interval, and the thresholds that cost nearly as little."""
-    joiners, never = Joiners.of(found.arrivals), never_share(found)
+    joiners, never = Joiners.of(found.terms.arrivals), never_share(found)
     rows = []
     for ratio, number in found.thresholds.items():
         near = near_best(found.smooth, never, joiners, ratio)
-        if ratio == found.cost_ratio:
+        if ratio == found.terms.cost_ratio:
             near = found.near_best_s
         rows.append(
             {
-                "ρ": f"{ratio:g}{' (used)' if ratio == found.cost_ratio else ''}",
+                "ρ": f"{ratio:g}{' (used)' if ratio == found.terms.cost_ratio else ''}",
                 "starting up while likelier than": percent(ratio / (1.0 + ratio)),
                 "threshold, s (95 %)": _plain(number),
                 "within 5 % of the least cost, s": _near(*near),
@@ -92,7 +92,7 @@ def _skew(skew_s: float) -> str:
 
 def _wrong(found: Recommendation, resampled: Resampled, turn: float, skew_s: float, clock: Clock) -> dict[str, str]:
     """Two cells: the rates of both false messages when the message turns at `turn` seconds."""
-    joiners = Joiners.of(found.arrivals)
+    joiners = Joiners.of(found.terms.arrivals)
 
     def rates(law: DelayLaw, never: float | None = None) -> tuple[float, float]:
         made = message_errors(law, never, turn, joiners, skew_s=skew_s, clock=clock)

@@ -222,7 +222,7 @@ def _asking(policy: Policy) -> str:
 
 
 def _basis(found: Recommendation) -> str:
-    prices, allowed = found.prices, found.allowance
+    prices, allowed = found.terms.prices, found.terms.allowance
     return (
         f"Tuned on {many(found.law.n, 'interval')} of {many(found.nests, 'nest')},"
         f" {found.law.censored} not seen by the end. In seconds of waiting a lost join costs {prices.lost_value:g}, a"
@@ -385,7 +385,7 @@ def flips(tuned: Tuned) -> Section:
     found = tuned.found
     if found is None:
         return Section()
-    whatif = WhatIf.of(found)
+    whatif = WhatIf(found)
     said = [_ratios(whatif), _values(whatif), _budgets(whatif), *_strata(found)]
     more = [note for note in found.notes if "more nests" in note]
     said.append(" ".join(more) or "More nests would narrow the intervals, but none that is asked for here is too wide.")
@@ -407,7 +407,7 @@ def _ratios(whatif: WhatIf) -> str:
 
 
 def _budgets(whatif: WhatIf) -> str:
-    enough, allowance = whatif.enough(), whatif.found.allowance
+    enough, allowance = whatif.enough(), whatif.found.terms.allowance
     said = f"From {enough:,} requests in {allowance.window_s:g} s on, more would change nothing"
     if allowance.requests >= enough:
         return f"{said}: the budget of {allowance.requests:,} does not bind."
@@ -423,7 +423,7 @@ def _values(whatif: WhatIf) -> str:
         return f"{name} and today's rule lose about as much: the value of a lost join does not decide between them."
     return (
         f"As replayed, {name} and today's rule cost the same if a lost join is worth {figures.amount(value)} s of"
-        f" waiting; {found.prices.lost_value:g} s were taken."
+        f" waiting; {found.terms.prices.lost_value:g} s were taken."
     )
 
 
@@ -437,11 +437,11 @@ def _strata(found: Recommendation) -> list[str]:
 
 def _lost_values(whatif: WhatIf) -> Table:
     """What is tuned at each value of a lost join."""
-    values = sorted({*LOST_VALUES, whatif.found.prices.lost_value})
+    values = sorted({*LOST_VALUES, whatif.found.terms.prices.lost_value})
     rows = []
     for value in values:
         one = whatif.at(lost_value=value)
-        used = " (used)" if value == whatif.found.prices.lost_value else ""
+        used = " (used)" if value == whatif.found.terms.prices.lost_value else ""
         rows.append(
             {
                 "a lost join is worth, s": f"{value:g}{used}",

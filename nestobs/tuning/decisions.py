@@ -8,7 +8,7 @@ same budget. A law here is one that was smoothed: decisions would exploit the ra
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Final
 
 import numpy as np
@@ -22,7 +22,7 @@ from nestobs.timeline.failures import Failures
 from nestobs.tuning.costs import Prices
 from nestobs.tuning.schedule import PollTable, optimal_polls, rows, simple
 from nestobs.tuning.simulation import GRAIN_S
-from nestobs.tuning.threshold import message_threshold, threshold_interval
+from nestobs.tuning.threshold import COST_RATIO, message_threshold, threshold_interval
 
 GRID_S: Final = 0.25
 LEAST_HORIZON_S: Final = 120.0
@@ -83,17 +83,19 @@ class Decisions:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Terms:
-    """On what terms decisions are taken: who asks, what things cost, what may be asked, what fails.
+    """On what terms decisions are taken and judged: who asks, what things cost, what may be asked, what fails.
 
     arrivals: ages at which people ask, seconds, each as likely. signed_in: of them. cost_ratio: of a false "starting"
-    over a false "gone". failures: of requests, as measured; None: none.
+    over a false "gone". round_trip_s: of an API request. failures: of requests, as measured; None: not known, and taken
+    for none.
     """
 
-    arrivals: Floats
-    signed_in: bool
+    arrivals: Floats = field(repr=False)
     prices: Prices
-    allowance: Allowance
-    cost_ratio: float
+    signed_in: bool = True
+    allowance: Allowance = field(default_factory=Allowance)
+    cost_ratio: float = COST_RATIO
+    round_trip_s: float = 0.0
     failures: Failures | None = None
 
     def __post_init__(self) -> None:
@@ -113,9 +115,7 @@ class Terms:
     def threshold(self, law: DelayLaw, resampled: Resampled, ratio: float | None = None) -> Number:
         """The message threshold at a cost ratio (None: the own one), seconds, with its interval."""
         ratio = self.cost_ratio if ratio is None else ratio
-        value = message_threshold(law, never_share(law), ratio)
-        low, high = threshold_interval(resampled, ratio)
-        return Number(value, min(low, value), max(high, value))
+        return Number.around(message_threshold(law, never_share(law), ratio), *threshold_interval(resampled, ratio))
 
     def decide(self, law: DelayLaw, threshold_s: float) -> Decisions:
         """The best poll table that keeps to the budget, found by raising the price of a request until it does."""
@@ -196,9 +196,7 @@ class Terms:
         """The give-up age of the plan, with its interval: of tables of resampled laws, smoothed by `width`."""
         laws = (smoothed(law, width) for law in resampled.laws[:GIVE_UP_DRAWS])
         drawn = np.array([self.table(law, plan.price, plan.table.horizon).stop_age for law in laws])
-        low, high = percentile(drawn, blocks=resampled.blocks)
-        value = plan.table.stop_age
-        return Number(value, min(float(low), value), max(float(high), value))
+        return Number.around(plan.table.stop_age, *percentile(drawn, blocks=resampled.blocks))
 
     def _requests(self, policy: Policy, held: Survival) -> float:
         """API requests of a joiner under a policy with a table: one where it succeeds, else a whole round.

@@ -113,13 +113,13 @@ def recommend(
     """
     if today.name in ("tuned", "simple"):
         today = replace(today, name="today")  # last time's: its name is wanted for this time's
-    ages = np.linspace(0.0, TODAY_S, 31) if arrivals is None else np.asarray(arrivals, dtype=np.float64)
     terms = Terms(
-        arrivals=middles(ages),
-        signed_in=signed_in,
+        arrivals=middles(arrivals),
         prices=prices,
+        signed_in=signed_in,
         allowance=allowance or Allowance(),
         cost_ratio=cost_ratio,
+        round_trip_s=round_trip_s,
         failures=failures,
     )
     delays = joinable(timelines, signed_in=signed_in)
@@ -128,7 +128,6 @@ def recommend(
         tuner = Tuner(
             delays=delays,
             terms=terms,
-            round_trip_s=round_trip_s,
             today=today,
             rng=np.random.default_rng(0) if rng is None else rng,
             draws=draws,
@@ -162,7 +161,6 @@ class Tuner:
 
     delays: pd.DataFrame
     terms: Terms
-    round_trip_s: float
     today: Policy
     rng: np.random.Generator
     draws: int
@@ -214,15 +212,10 @@ class Tuner:
             law=law,
             smooth=smooth,
             resampled=resampled,
-            prices=terms.prices,
-            allowance=terms.allowance,
-            cost_ratio=terms.cost_ratio,
-            arrivals=terms.arrivals,
+            terms=terms,
             nests=nests_in(self.delays),
             block_kind=block_kind,
             window=_window(self.delays),
-            round_trip_s=self.round_trip_s,
-            failures=terms.failures,
         )
 
     # What policies would have done
@@ -230,17 +223,7 @@ class Tuner:
     def _replays(
         self, smooth: DelayLaw, plan: Decisions, plain: Policy, labels: NDArray[np.int64]
     ) -> tuple[Arena, list[Replay]]:
-        nests = recorded(self.delays, self.rng, law=smooth)
-        arena = Arena(
-            nests,
-            arrivals=self.terms.arrivals,
-            prices=self.terms.prices,
-            signed_in=self.terms.signed_in,
-            round_trip_s=self.round_trip_s,
-            draws=self.draws,
-            rng=self.rng,
-            failures=self.terms.failures,
-        )
+        arena = Arena(recorded(self.delays, self.rng, law=smooth), self.terms, self.draws, self.rng)
         found = arena.compare([self.today, *(one for one in self.baselines if one.name != self.today.name)])
         tuned, simpler = self.crossfit(arena, smooth, labels)
         base = found[0].scores

@@ -413,10 +413,10 @@ def test_a_budget_that_binds_is_said_to_bind(store: str) -> None:
 def test_every_step_of_a_slider_is_its_answer() -> None:
     found = usual()
     slider = sliding.cost_ratio(found)
-    whatif = WhatIf.of(found)
+    whatif = WhatIf(found)
     steps = slider.still.layout.sliders[0].steps
     assert [step.label for step in steps] == [f"{value:.2g}" for value in slider.values]
-    assert slider.values[slider.still.layout.sliders[0].active] == found.cost_ratio
+    assert slider.values[slider.still.layout.sliders[0].active] == found.terms.cost_ratio
     place = len(slider.still.layout.annotations) - 1
     for value, step in zip(slider.values, steps, strict=True):
         marks, words, traces = step.args
@@ -427,7 +427,7 @@ def test_every_step_of_a_slider_is_its_answer() -> None:
         assert marks["y"][0] == [level, level]
         if math.isfinite(threshold := whatif.threshold(value).value):
             assert marks["x"][1][1] == pytest.approx(math.asinh(threshold / 0.3), abs=1e-3)
-    assert slider.draw(found.cost_ratio).layout.sliders == ()
+    assert slider.draw(found.terms.cost_ratio).layout.sliders == ()
 
 
 def test_a_budget_slider_moves_the_polls() -> None:
@@ -468,7 +468,7 @@ def test_ages_are_read_from_a_file(store: str, tmp_path: Path) -> None:
     assert tuning.ages_in(str(path)) == [1.0, 2.0, 3.0]
     tuned = tuning.load(store, arrivals=str(path), draws=60)
     assert tuned.found is not None
-    assert tuned.found.arrivals.max() <= 3.0
+    assert tuned.found.terms.arrivals.max() <= 3.0
     for text in ("", "soon", "-1", "inf"):
         path.write_text(text)
         with pytest.raises(UsageError):
