@@ -158,7 +158,7 @@ def _evidence(observations: pd.DataFrame, timelines: pd.DataFrame, index: Ints) 
     received, answered = instants_of(observations["received_at"])
     asked = equals(observations["source"], Source.API) & answered & ~equals(observations["failure"], Failure.INTENT)
     token, absent = (asked & equals(observations["outcome"], one) for one in (Outcome.VISIBLE, Outcome.ABSENT))
-    line_unit = _found(units, np.where(timelines["trace_id"] != "", timelines["trace_id"], timelines["nest"]))
+    line_unit = _found(units, _units(timelines))
     line_pair = _pairs(line_unit, _found(vantages, timelines["vantage"]), len(vantages))
     line_place = np.minimum(np.searchsorted(pairs, line_pair), len(pairs) - 1)
     proven = (timelines["polls"] > 0).to_numpy(bool) & (line_unit >= 0) & (pairs[line_place] == line_pair)
@@ -249,16 +249,16 @@ def _arrivals(rows: pd.DataFrame, arrived: Ints) -> Ints:
 def _intervals(rows: pd.DataFrame, timelines: pd.DataFrame) -> tuple[Floats, Floats, Floats]:
     """Of each join's nest at its vantage, by the ways open to it: lower_s and upper_s, NaN where nothing is known, and
     gone_lower_s, inf where it stayed."""
-    unit = np.where(rows["trace_id"] != "", rows["trace_id"].astype(object), rows["nest"].astype(object))
-    place = pd.MultiIndex.from_arrays([unit, rows["vantage"].astype(object)])
-    guest, found = equals(rows["role"], Role.GUEST), np.full((len(rows), 3), np.nan)
-    for mine, signed_in in ((~guest, True), (guest, False)):
-        if mine.any():
-            table = seat_intervals(timelines, signed_in=signed_in)
-            table = table[~table.index.duplicated(keep=False)]  # a nest called as another's trace: not told apart
-            found[mine] = table.reindex(place[mine]).to_numpy(np.float64)
-    lower, upper, gone = found.T
+    table = seat_intervals(timelines)
+    table = table[~table.index.duplicated(keep=False)]  # a nest called as another's trace: not told apart
+    place = pd.MultiIndex.from_arrays([~equals(rows["role"], Role.GUEST), _units(rows), rows["vantage"].astype(object)])
+    lower, upper, gone = table.reindex(place).to_numpy(np.float64).T
     return lower, upper, np.where(np.isnan(gone), np.inf, gone)
+
+
+def _units(frame: pd.DataFrame) -> Texts:
+    """Of each row its trace_id, or the nest's address where there is none."""
+    return np.where(frame["trace_id"] != "", frame["trace_id"].astype(object), frame["nest"].astype(object))
 
 
 def _open(by_way: Sequence[Ints], guest: Flags) -> Ints:
