@@ -8,13 +8,14 @@ from __future__ import annotations
 import argparse
 import contextlib
 from collections.abc import Callable, Sequence
-from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from nestobs.errors import UsageError
 from nestobs.observation.duration import duration_words, read_duration
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from nestobs.collector.station import Target
     from nestobs.config import Config
     from nestobs.store.reader import Store
@@ -32,9 +33,26 @@ class Command(NamedTuple):
     run: Callable[[argparse.Namespace], int] | None = None
 
 
+class CommandParser(argparse.ArgumentParser):
+    """Of one command. Its arguments are added when it is the one that is chosen: the help of all needs none."""
+
+    add: Callable[[argparse.ArgumentParser], None] | None = None
+
+    def complete(self) -> None:
+        """Add its arguments, once."""
+        if self.add is not None:
+            self.add(self)
+        self.add = None
+
+    def parse_known_args(self, *words: Any, **more: Any) -> Any:
+        """As every parser, once it is complete."""
+        self.complete()
+        return super().parse_known_args(*words, **more)
+
+
 def add_commands(parser: argparse.ArgumentParser, commands: Sequence[Command]) -> None:
     """Let one of these commands follow, each with the parser's own epilog; the chosen one's `run` becomes `command`."""
-    inner = parser.add_subparsers(title="commands", required=True, metavar="COMMAND")
+    inner = parser.add_subparsers(title="commands", required=True, metavar="COMMAND", parser_class=CommandParser)
     for command in commands:
         made = inner.add_parser(
             command.name,
@@ -44,10 +62,17 @@ def add_commands(parser: argparse.ArgumentParser, commands: Sequence[Command]) -
             formatter_class=argparse.RawDescriptionHelpFormatter,
         )
         made.set_defaults(command=command.run)
-        command.add(made)
+        made.add = command.add
 
 
 # flags
+
+
+def option(
+    parser: argparse.ArgumentParser, name: str, metavar: str, kind: Callable[[str], object], text: str, **more: Any
+) -> None:
+    """A flag with a value. `kind` reads the word that is given, and a default that is a word."""
+    parser.add_argument(name, metavar=metavar, type=kind, help=text, **more)
 
 
 def with_json(parser: argparse.ArgumentParser) -> None:
@@ -57,39 +82,44 @@ def with_json(parser: argparse.ArgumentParser) -> None:
 
 def with_store(parser: argparse.ArgumentParser) -> None:
     """--store and --config."""
-    parser.add_argument("--store", metavar="DIR", help="folder of observations (default ./nestobs-data)")
-    parser.add_argument("--config", metavar="FILE", type=Path, help="configuration (default ./nestobs.toml)")
+    option(parser, "--store", "DIR", str, "folder of observations (default ./nestobs-data)")
+    option(parser, "--config", "FILE", pathname, "configuration (default ./nestobs.toml)")
 
 
 def with_target(parser: argparse.ArgumentParser) -> None:
     """--store, --config, and what names a target."""
     with_store(parser)
-    parser.add_argument("--target", metavar="NAME", help="a target of nestobs.toml")
-    parser.add_argument("--api", metavar="URL", help="base of the Nests API, https://HOST/api/v1/nests")
-    parser.add_argument(
-        "--relay", metavar="URL", action="append", default=[], help="a relay; the first is the selected one"
-    )
-    parser.add_argument("--livekit", metavar="URL", help="LiveKit, wss://HOST, in place of what nests name")
+    option(parser, "--target", "NAME", str, "a target of nestobs.toml")
+    option(parser, "--api", "URL", str, "base of the Nests API, https://HOST/api/v1/nests")
+    option(parser, "--relay", "URL", str, "a relay; the first is the selected one", action="append", default=[])
+    option(parser, "--livekit", "URL", str, "LiveKit, wss://HOST, in place of what nests name")
 
 
 def with_policy(parser: argparse.ArgumentParser, default: str) -> None:
     """--policy."""
-    parser.add_argument(
+    option(
+        parser,
         "--policy",
-        metavar="NAME",
+        "NAME",
+        str,
+        f"guide, released, manual_retry, fixed(S), … (default {default})",
         default=default,
-        help=f"guide, released, manual_retry, fixed(S), … (default {default})",
     )
 
 
 def with_webhooks(parser: argparse.ArgumentParser) -> None:
     """--webhook-port."""
-    parser.add_argument(
-        "--webhook-port", metavar="PORT", type=port, help="receive LiveKit's webhooks here (needs LiveKit's keys)"
-    )
+    option(parser, "--webhook-port", "PORT", port, "receive LiveKit's webhooks here (needs LiveKit's keys)")
 
 
 # types: each reads a word, and raises ArgumentTypeError in a sentence
+
+
+def pathname(text: str) -> Path:
+    """A file or folder, whether it is there or not."""
+    from pathlib import Path
+
+    return Path(text)
 
 
 def duration_s(text: str) -> float:

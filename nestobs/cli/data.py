@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import argparse
-from dataclasses import asdict
-from datetime import UTC, datetime
-from pathlib import Path
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
-from nestobs.cli.arguments import Command, add_commands, check_file, open_store, with_json, with_store
+from nestobs.cli.arguments import Command, add_commands, check_file, open_store, pathname, with_json, with_store
 from nestobs.cli.terminal import show, timeline_table
 from nestobs.observation.duration import SECOND_NS
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 
 def _add_timeline(parser: argparse.ArgumentParser) -> None:
@@ -45,8 +45,10 @@ def _run_timeline(args: argparse.Namespace) -> int:
 
 def _add_export(parser: argparse.ArgumentParser) -> None:
     kind = parser.add_mutually_exclusive_group(required=True)
-    kind.add_argument("--parquet", metavar="FILE", type=Path, help="write Parquet")
-    kind.add_argument("--csv", metavar="FILE", type=Path, help="write CSV (text cells are guarded against formulas)")
+    kind.add_argument("--parquet", metavar="FILE", type=pathname, help="write Parquet")
+    kind.add_argument(
+        "--csv", metavar="FILE", type=pathname, help="write CSV (text cells are guarded against formulas)"
+    )
     parser.add_argument("--timelines", action="store_true", help="timelines in place of observations")
     with_store(parser)
     with_json(parser)
@@ -72,6 +74,9 @@ def _add_info(parser: argparse.ArgumentParser) -> None:
 
 
 def _run_info(args: argparse.Namespace) -> int:
+    from dataclasses import asdict
+    from datetime import UTC, datetime
+
     from nestobs.store.inventory import contents
 
     store = open_store(args)
@@ -116,6 +121,8 @@ def _add_verify(parser: argparse.ArgumentParser) -> None:
 
 
 def _run_verify(args: argparse.Namespace) -> int:
+    from dataclasses import asdict
+
     from nestobs.store.inventory import set_aside, verify
 
     store = open_store(args)

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import argparse
 import contextlib
-import json
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from nestobs.cli.arguments import (
@@ -13,22 +11,24 @@ from nestobs.cli.arguments import (
     configured,
     count,
     duration_s,
+    option,
+    pathname,
     port,
     with_json,
     with_policy,
     with_target,
     with_webhooks,
 )
-from nestobs.cli.terminal import check, interruptible, show, teller
+from nestobs.cli.terminal import as_json, check, interruptible, show, teller
 
 if TYPE_CHECKING:
     from nestobs.collector.lookup import Readiness
 
 
 def _add_demo(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--out", metavar="DIR", type=Path, default=Path("runs/demo"), help="default runs/demo")
-    parser.add_argument("--nests", metavar="N", type=count, default=66, help="nests in all (default 66)")
-    parser.add_argument("--seed", metavar="N", type=count, default=1, help="seed of delays and polls (default 1)")
+    option(parser, "--out", "DIR", pathname, "default runs/demo", default="runs/demo")
+    option(parser, "--nests", "N", count, "nests in all (default 66)", default=66)
+    option(parser, "--seed", "N", count, "seed of delays and polls (default 1)", default=1)
     with_json(parser)
 
 
@@ -52,19 +52,15 @@ def _run_demo(args: argparse.Namespace) -> int:
 
 
 def _add_lab(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument(
-        "--scenario", metavar="NAME|FILE", action="append", default=[], help="scenario, may be repeated (default calm)"
+    option(
+        parser, "--scenario", "NAME|FILE", str, "scenario, may be repeated (default calm)", action="append", default=[]
     )
-    parser.add_argument(
-        "--dir", metavar="DIR", type=Path, default=Path("runs/lab"), help="its files (default runs/lab)"
-    )
-    parser.add_argument("--seed", metavar="N", type=count, default=1, help="seed of the delays (default 1)")
-    parser.add_argument("--vantages", metavar="N", type=int, choices=(1, 2), default=1, help="1, or 2 with a slow one")
-    parser.add_argument("--delay-scale", metavar="X", type=float, default=1.0, help="multiply all delays (default 1)")
-    parser.add_argument(
-        "--api-port", metavar="PORT", type=port, default=0, help="fixed port of the API (default: a free one)"
-    )
-    parser.add_argument("--webhook", metavar="URL", action="append", default=[], help="LiveKit tells this URL too")
+    option(parser, "--dir", "DIR", pathname, "its files (default runs/lab)", default="runs/lab")
+    option(parser, "--seed", "N", count, "seed of the delays (default 1)", default=1)
+    option(parser, "--vantages", "N", int, "1, or 2 with a slow one", choices=(1, 2), default=1)
+    option(parser, "--delay-scale", "X", float, "multiply all delays (default 1)", default=1.0)
+    option(parser, "--api-port", "PORT", port, "fixed port of the API (default: a free one)", default=0)
+    option(parser, "--webhook", "URL", str, "LiveKit tells this URL too", action="append", default=[])
     parser.add_argument("--stand-in", action="store_true", help="use the LiveKit stand-in even where a server is found")
     parser.add_argument("--stamps", action="store_true", help="record the lab's own stamp of every request")
     parser.add_argument("--list", action="store_true", help="list the scenarios and end")
@@ -82,7 +78,7 @@ def _run_lab(args: argparse.Namespace) -> int:
 
     def ready(running: Any) -> None:
         if args.json:
-            print(json.dumps(running.info), flush=True)
+            print(as_json(running.info), flush=True)
             return
         print(_lab_words(running.info, str(args.dir)), flush=True)
 
@@ -149,15 +145,11 @@ def _run_doctor(args: argparse.Namespace) -> int:
 
 def _add_canary(parser: argparse.ArgumentParser) -> None:
     with_target(parser)
-    parser.add_argument("--count", metavar="N", type=count, required=True, help="nests to make; 0 only cleans up")
-    parser.add_argument("--horizon", metavar="DURATION", type=duration_s, default=90.0, help="watch each so long (90s)")
-    parser.add_argument("--every", metavar="DURATION", type=duration_s, default=1.0, help="time between two nests (1s)")
-    parser.add_argument(
-        "--also", metavar="NAME", action="append", default=[], help="a further target as second vantage"
-    )
-    parser.add_argument(
-        "--seed", metavar="N", type=count, default=None, help="seed of phases and arrivals (default: none)"
-    )
+    option(parser, "--count", "N", count, "nests to make; 0 only cleans up", required=True)
+    option(parser, "--horizon", "DURATION", duration_s, "watch each so long (90s)", default=90.0)
+    option(parser, "--every", "DURATION", duration_s, "time between two nests (1s)", default=1.0)
+    option(parser, "--also", "NAME", str, "a further target as second vantage", action="append", default=[])
+    option(parser, "--seed", "N", count, "seed of phases and arrivals (default: none)")
     with_webhooks(parser)
     with_policy(parser, "exponential(1)")
     with_json(parser)
@@ -201,7 +193,7 @@ def _run_canary(args: argparse.Namespace) -> int:
 
 def _add_watch(parser: argparse.ArgumentParser) -> None:
     with_target(parser)
-    parser.add_argument("--for", dest="for_s", metavar="DURATION", type=duration_s, help="stop after (default: Ctrl-C)")
+    option(parser, "--for", "DURATION", duration_s, "stop after (default: Ctrl-C)", dest="for_s")
     parser.add_argument("--join", choices=("guest",), help="also join each as a real guest, within the budget")
     with_webhooks(parser)
     with_policy(parser, "exponential(1)")
@@ -243,7 +235,7 @@ def _add_join(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--guest", action="store_true", help="join as a guest (default: sign in, if need be with a fresh key)"
     )
-    parser.add_argument("--stay", metavar="DURATION", type=duration_s, default=2.0, help="stay connected so long (2s)")
+    option(parser, "--stay", "DURATION", duration_s, "stay connected so long (2s)", default=2.0)
     with_policy(parser, "exponential(1)")
     with_json(parser)
 

@@ -5,15 +5,15 @@ from __future__ import annotations
 import argparse
 import contextlib
 import math
-import signal
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from nestobs.cli.arguments import (
     Command,
     add_commands,
     duration_s,
+    option,
+    pathname,
     store_folder,
     whole_between,
     with_json,
@@ -22,14 +22,13 @@ from nestobs.cli.arguments import (
 from nestobs.cli.terminal import harmless, note, show
 from nestobs.errors import UsageError
 from nestobs.observation.duration import SECOND_NS, duration_words, read_duration
-from nestobs.observation.window import DAY_S
 
 if TYPE_CHECKING:
     from nestobs.observation.window import Window
     from nestobs.reports.publishing.retention import Gone
     from nestobs.reports.publishing.schedule import Made, Order, Stop
 
-OUT: Final = Path("runs/reports")
+OUT: Final = "runs/reports"
 BUSY: Final = 75
 """Another process is making that report: sysexits' EX_TEMPFAIL, try again later."""
 
@@ -59,44 +58,38 @@ def _add_run(parser: argparse.ArgumentParser) -> None:
 
 def _add_catch_up(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("name", metavar="NAME", nargs="+", help="reports, or paths of .ipynb files")
-    parser.add_argument("--since", metavar="WHEN", required=True, help="from an instant, or so long ago: 7d")
-    parser.add_argument(
-        "--every", metavar="DURATION", type=duration_s, default=float(DAY_S), help="length of the windows (1d)"
-    )
-    parser.add_argument("--jobs", metavar="N", type=whole_between(1, 64), default=1, help="so many at a time (1)")
-    parser.add_argument("--most", metavar="N", type=whole_between(1, 100_000), default=100, help="make at most N (100)")
+    option(parser, "--since", "WHEN", str, "from an instant, or so long ago: 7d", required=True)
+    option(parser, "--every", "DURATION", duration_s, "length of the windows (1d)", default="1d")
+    option(parser, "--jobs", "N", whole_between(1, 64), "so many at a time (1)", default=1)
+    option(parser, "--most", "N", whole_between(1, 100_000), "make at most N (100)", default=100)
     _with_making(parser)
 
 
 def _with_making(parser: argparse.ArgumentParser) -> None:
     with_store(parser)
     _with_out(parser)
-    parser.add_argument(
-        "--parameter", metavar="NAME=VALUE", action="append", default=[], help="of the notebook, may be repeated"
-    )
-    parser.add_argument(
-        "--cell-timeout", metavar="DURATION", type=duration_s, default=600.0, help="longest time of a cell (10m)"
-    )
-    parser.add_argument(
-        "--timeout", metavar="DURATION", type=duration_s, default=3_600.0, help="longest time of a report in all (1h)"
-    )
+    option(parser, "--parameter", "NAME=VALUE", str, "of the notebook, may be repeated", action="append", default=[])
+    option(parser, "--cell-timeout", "DURATION", duration_s, "longest time of a cell (10m)", default=600.0)
+    option(parser, "--timeout", "DURATION", duration_s, "longest time of a report in all (1h)", default=3_600.0)
     parser.add_argument(
         "--shared-js", action="store_true", help="one plotly.js for all reports, in place of one in each"
     )
     parser.add_argument(
         "--fail-on", choices=[_BREACHED], help="exit 3 when its rules are breached (default: 0, it was made)"
     )
-    parser.add_argument(
+    option(
+        parser,
         "--on-result",
-        metavar="CMD",
-        help="run this (no shell) with the manifest on its standard input, one minute at most; its failure is told, and"
+        "CMD",
+        str,
+        "run this (no shell) with the manifest on its standard input, one minute at most; its failure is told, and"
         " does not change the exit code",
     )
     with_json(parser)
 
 
 def _with_out(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--out", metavar="DIR", type=Path, default=OUT, help=f"folder of the reports (default {OUT})")
+    option(parser, "--out", "DIR", pathname, f"folder of the reports (default {OUT})", default=OUT)
 
 
 def _add_index(parser: argparse.ArgumentParser) -> None:
@@ -105,12 +98,8 @@ def _add_index(parser: argparse.ArgumentParser) -> None:
 
 
 def _add_prune(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument(
-        "--keep", metavar="DURATION", type=duration_s, required=True, help="keep windows that ended within it: 30d"
-    )
-    parser.add_argument(
-        "--keep-failed", metavar="DURATION", type=duration_s, help="the same for failed reports (default: as --keep)"
-    )
+    option(parser, "--keep", "DURATION", duration_s, "keep windows that ended within it: 30d", required=True)
+    option(parser, "--keep-failed", "DURATION", duration_s, "the same for failed reports (default: as --keep)")
     parser.add_argument("--yes", action="store_true", help="do it; else only show what would go")
     _add_index(parser)
 
@@ -140,6 +129,7 @@ def _run_catch_up(args: argparse.Namespace) -> int:
 
 def _order(args: argparse.Namespace, name: str) -> Order:
     import shlex
+    from pathlib import Path
 
     from nestobs.reports.publishing.execute import notebook
     from nestobs.reports.publishing.parameters import read
@@ -169,7 +159,7 @@ def _order(args: argparse.Namespace, name: str) -> Order:
 
 
 def _window(args: argparse.Namespace) -> Window:
-    from nestobs.observation.window import Window, latest
+    from nestobs.observation.window import DAY_S, Window, latest
 
     if args.window:
         return Window.parse(args.window)
@@ -263,6 +253,8 @@ class _Teller:
 @contextlib.contextmanager
 def _stopped_by_signals(stop: Stop) -> Iterator[None]:
     """Ctrl-C and SIGTERM end what is being made, as soon as it can be ended well."""
+    import signal
+
     before = {number: signal.signal(number, lambda *_: stop()) for number in (signal.SIGINT, signal.SIGTERM)}
     try:
         yield
