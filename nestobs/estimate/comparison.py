@@ -10,7 +10,7 @@ import math
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from functools import cached_property
+from functools import cached_property, partial
 from typing import Any, Final, Literal
 
 import numpy as np
@@ -28,9 +28,8 @@ from nestobs.estimate.dependence import (
 from nestobs.estimate.difference import Ends, Estimate, Quantile, difference, ends, holm, poisson, rate_ratio, touching
 from nestobs.estimate.proportion import LEVEL
 from nestobs.join.decision import Kind
-from nestobs.observation.arrays import Flags, Floats, Ints
+from nestobs.observation.arrays import Flags, Floats, Ints, busiest
 from nestobs.observation.columns import codes_of, equals, units_of
-from nestobs.observation.duration import SECOND_NS
 from nestobs.observation.schema import Failure, Source
 from nestobs.observation.window import Window
 from nestobs.timeline.delays import joinable
@@ -163,10 +162,7 @@ def _counts(after: Span, before: Span) -> list[Change]:
     for name, now, then in (("nests", after.nests, before.nests), ("joins", len(after.joins), len(before.joins))):
         if now + then == 0 or not after.worked_s > 0 or not before.worked_s > 0:
             continue
-
-        def ratio(level: float, now: int = now, then: int = then) -> tuple[float, float]:
-            return rate_ratio(now, after.worked_s, then, before.worked_s, level)
-
+        ratio = partial(rate_ratio, now, after.worked_s, then, before.worked_s)
         low, high = ratio(LEVEL)
         made.append(
             Change(
@@ -208,9 +204,7 @@ def _shares(after: Span, before: Span) -> list[Change]:
 
 
 def _change(group: Group, name: str, one: Estimate, other: Estimate) -> Change:
-    def apart(level: float) -> tuple[float, float]:
-        return difference(one, other, level)
-
+    apart = partial(difference, one, other)
     low, high = apart(LEVEL)
     p = touching(apart) if low > 0.0 or high < 0.0 else 1.0  # only small ones matter, and each costs time
     return Change(
@@ -330,11 +324,10 @@ def frame(changes: Sequence[Change]) -> pd.DataFrame:
     made: list[dict[str, Any]] = []
     for one in changes:
         row: dict[str, Any] = {"group": one.group, "name": one.name, "before_n": one.before_n, "after_n": one.after_n}
-        for word, mine in (("before", one.before), ("after", one.after)):
-            row |= {f"{word}_{end}": value for end, value in mine._asdict().items()}
-        made.append(
-            row | {"low": one.low, "high": one.high, "p": one.p, "differs": one.differs, "remains": one.remains}
-        )
+        row |= {f"before_{end}": value for end, value in one.before._asdict().items()}
+        row |= {f"after_{end}": value for end, value in one.after._asdict().items()}
+        row |= {"low": one.low, "high": one.high, "p": one.p, "differs": one.differs, "remains": one.remains}
+        made.append(row)
     return pd.DataFrame(made)
 
 
@@ -356,24 +349,14 @@ DAYS: Final = {
 def daily(spans: Sequence[Span]) -> pd.DataFrame:
     """A row a span: nests, joins, share of the window in which the collector worked, and 95 % intervals of the median
     delay until a join succeeds and of the lost share; NaN where there is nothing. Columns DAYS."""
-    made: list[dict[str, Any]] = []
+    made = []
     for span in spans:
+        start, covered = pd.Timestamp(span.window.start, unit="ns", tz="UTC"), span.worked_s / span.window.seconds
         join = span.delays.get(JOINABLE)
         median = quantile_of(join, 0.5) if join is not None else Ends(*[math.nan] * 4)
-        lost = lost_share(span.joins)
-        low, high = lost.score() if lost.n else (math.nan, math.nan)
-        made.append(
-            {
-                "start": pd.Timestamp(span.window.start, unit="ns", tz="UTC"),
-                "nests": span.nests,
-                "joins": len(span.joins),
-                "covered": min(1.0, span.worked_s / span.window.seconds),
-                "median_low_s": median.low,
-                "median_high_s": median.high,
-                "lost_low": low,
-                "lost_high": high,
-            }
-        )
+        share = lost_share(span.joins)
+        lost = share.score() if share.n else (math.nan, math.nan)
+        made.append((start, span.nests, len(span.joins), min(1.0, covered), median.low, median.high, *lost))
     return pd.DataFrame(made, columns=list(DAYS)).astype(DAYS)
 
 
@@ -392,9 +375,8 @@ def budget_used(span: Span, window_s: float) -> pd.DataFrame:
     asked = equals(rows["source"], Source.API) & ~equals(rows["failure"], Failure.INTENT)
     made = []
     for (vantage, host), sent in rows[asked].groupby(["vantage", _hosts(rows["target"][asked])])["sent_at"]:
-        at = np.sort(sent.to_numpy(np.int64))
-        inside = np.searchsorted(at, at + round(window_s * SECOND_NS), side="left") - np.arange(len(at))
-        made.append((vantage, host, len(at), len(at) * HOUR_S / span.window.seconds, int(inside.max())))
+        hourly = len(sent) * HOUR_S / span.window.seconds
+        made.append((vantage, host, len(sent), hourly, busiest(np.sort(sent), window_s)))
     return pd.DataFrame(made, columns=list(BUDGET)).astype(BUDGET)
 
 

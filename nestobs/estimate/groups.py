@@ -21,8 +21,6 @@ from nestobs.timeline.delays import joinable
 Kind = Literal["layer", "relay", "vantage", "hour"]
 QUANTILES: Final = (0.5, 0.9)
 
-_SUMMARY: Final = ("kind", "name", "vantage", "n", "censored")
-
 
 @dataclass(frozen=True, slots=True)
 class Group:
@@ -62,16 +60,11 @@ def summary(groups: Iterable[Group]) -> pd.DataFrame:
     q50_s, q50_low_s, q50_high_s: its estimate and 95 % interval in seconds; inf where it lies beyond the watch."""
     rows = []
     for group in groups:
-        row: dict[str, object] = dict(
-            zip(_SUMMARY, (group.kind, group.name, group.vantage, group.law.n, group.law.censored), strict=True)
-        )
-        for p in QUANTILES:
-            low, high = group.law.quantile_bounds(p)
-            found = {"s": float(group.law.quantile(p)), "low_s": low, "high_s": high}
-            row |= {f"q{100 * p:.0f}_{end}": value for end, value in found.items()}
-        rows.append(row)
+        law = group.law
+        ends = [end for p in QUANTILES for end in (float(law.quantile(p)), *law.quantile_bounds(p))]
+        rows.append((group.kind, group.name, group.vantage, law.n, law.censored, *ends))
     names = [f"q{100 * p:.0f}_{end}" for p in QUANTILES for end in ("s", "low_s", "high_s")]
-    return pd.DataFrame(rows, columns=[*_SUMMARY, *names])
+    return pd.DataFrame(rows, columns=["kind", "name", "vantage", "n", "censored", *names])
 
 
 def curves(groups: Sequence[Group], ages_s: ArrayLike) -> pd.DataFrame:

@@ -16,11 +16,11 @@ import pandas as pd
 
 from nestobs.estimate.law import LawError, Survival, survival
 from nestobs.estimate.npmle import DelayLaw, Number, Resampled, percentile, smoothed
-from nestobs.join.policy import LONGEST_S, Policy, Schedule, gap_at
+from nestobs.join.policy import LONGEST_S, Policy, Schedule
 from nestobs.observation.arrays import Floats
 from nestobs.timeline.failures import Failures
 from nestobs.tuning.costs import Prices
-from nestobs.tuning.schedule import PollTable, optimal_polls, rows, simple
+from nestobs.tuning.schedule import PollTable, optimal_polls, rows, simple, walked
 from nestobs.tuning.simulation import GRAIN_S
 from nestobs.tuning.threshold import COST_RATIO, message_threshold, threshold_interval
 
@@ -227,7 +227,7 @@ class Terms:
 
     def _policy(self, name: str, gaps: tuple[tuple[float, float], ...], give_up_s: float, threshold_s: float) -> Policy:
         longest = max((gap for begin, gap in gaps if begin < give_up_s and gap < LONGEST_S), default=0.0)
-        polls = math.ceil(1.25 * _polls(gaps, give_up_s)) + 2 + (ERROR_RETRIES if self.failing else 0)
+        polls = math.ceil(1.25 * (len(walked(gaps, give_up_s)) - 1)) + 2 + (ERROR_RETRIES if self.failing else 0)
         return Policy(
             name=name,
             ask_info=False,
@@ -255,12 +255,3 @@ def whole(threshold_s: float) -> float:
 def _gaps(table: PollTable) -> tuple[tuple[float, float], ...]:
     """Rows of the table for a policy; where it stops, though it would go on later, the gap is beyond any horizon."""
     return tuple((age, LONGEST_S if table.next(age) is None else gap) for age, gap in rows(table))
-
-
-def _polls(gaps: tuple[tuple[float, float], ...], give_up_s: float) -> int:
-    """Polls from age 0 to the give-up age."""
-    age, polls = 0.0, 0
-    while age < give_up_s:
-        age += gap_at(gaps, age)
-        polls += 1
-    return polls

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, field, replace
-from typing import Final
+from typing import Any, Final
 
 import numpy as np
 import pandas as pd
@@ -50,16 +50,9 @@ class Recorded:
 
     def take(self, keeps: NDArray[np.bool_]) -> Recorded:
         """Some of the nests, as they were imputed."""
-        return replace(
-            self,
-            rows=self.rows.take(keeps),
-            gone=self.gone[keeps],
-            blocks=self.blocks[keeps],
-            times=self.times[:, keeps],
-            extremes=self.extremes[:, keeps],
-            own=self.own[:, keeps],
-            own_ends=self.own_ends[:, keeps],
-        )
+        names = ("gone", "blocks", "times", "extremes", "own", "own_ends")
+        some: dict[str, Any] = {name: getattr(self, name)[..., keeps] for name in names}
+        return replace(self, rows=self.rows.take(keeps), **some)
 
 
 def recorded(
@@ -118,10 +111,7 @@ def impute(law: DelayLaw, data: Rows, rng: np.random.Generator, imputations: int
     u = rng.random((imputations, len(low)))
     drawn = np.asarray(law.quantile(np.minimum(low + u * mass, 1.0)))
     drawn = np.clip(drawn, np.nextafter(data.lower, _INF), data.upper)
-    from_s = np.where(np.isfinite(data.lower), data.lower, np.minimum(data.upper, 0.0))
-    with np.errstate(invalid="ignore"):
-        even = data.upper - u * (data.upper - from_s)
-    found = np.where(mass > 1e-9, drawn, np.where(np.isinf(data.upper), _INF, even))
+    found = np.where(mass > 1e-9, drawn, _even(data.lower, data.upper, u))
     return np.where(np.isinf(data.upper) & (found > last_seen(data)), _INF, found)
 
 

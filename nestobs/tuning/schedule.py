@@ -82,11 +82,6 @@ class PollTable:
     grid_cost: float
 
     @property
-    def request_cost(self) -> float:
-        """The price of a request."""
-        return self.prices.request_cost
-
-    @property
     def horizon(self) -> float:
         """No poll is later than this age, seconds."""
         return float(self.nodes[-1])
@@ -150,24 +145,17 @@ class PollTable:
             at = self.next(at, left)
         return tuple(times)
 
-    def give_up_age(self, age: float = 0.0) -> float:
-        """Age of the last poll by `next` of one whose last 404 was at `age`, seconds; `age` when there is none."""
-        return (age, *self.follow(age))[-1]
-
     def expected(self, law: Law, never: float | None = None) -> Expected:
         """What `times` bring under any law, by joiner of age 0; those who come by age 0 need nothing and count.
 
         Under the table's own law, c_r requests + w delay + V lost + w0 c x_n is `cost`. Raises as `survival`.
         """
-        return self._expected(survival(law, never), self.times)
+        walk = np.array([0.0, *self.times])
+        return Expected(*(float(part) for part in seen(survival(law, never), walk, self.nodes)))
 
-    def grid_expected(self, law: Law, never: float | None = None) -> Expected:
-        """`expected`, of `grid_times`: for many tables, since it does not refine."""
-        return self._expected(survival(law, never), self.grid_times)
-
-    def _expected(self, truth: Survival, times: Sequence[float]) -> Expected:
-        requests, delay, lost = (float(part) for part in seen(truth, np.array([0.0, *times]), self.nodes))
-        return Expected(requests, delay, lost)
+    def grid_cost_under(self, law: Law, never: float | None = None) -> float:
+        """Expected cost of `grid_times` under any law. Raises as `survival`."""
+        return float(_costs(self, survival(law, never), np.array([0.0, *self.grid_times])))
 
 
 def optimal_polls(
@@ -233,7 +221,7 @@ def jittered(
         gaps = np.maximum(following - walk[-1], table.grid) * rng.uniform(low, high, draws)
         walk.append(np.where(np.isnan(gaps), walk[-1], walk[-1] + gaps))
         left = None if left is None else left - 1
-    plain = float(_costs(table, truth, np.array([0.0, *table.grid_times])))
+    plain = table.grid_cost_under(law, never)
     costs = _costs(table, truth, np.array(walk))
     mean, error = float(costs.mean()), float(costs.std(ddof=1) / math.sqrt(draws))
     return Jittered(mean, mean / plain - 1.0, error / plain) if plain > 0.0 else Jittered(mean, 0.0, 0.0)
@@ -256,6 +244,14 @@ def rows(table: PollTable) -> tuple[tuple[float, float], ...]:
     while len(found := _changes(gaps, slack)) > MAX_ROWS:
         slack *= 2.0
     return tuple((float(table.nodes[at]), float(gaps[at])) for at in found) or ((0.0, table.horizon),)
+
+
+def walked(rows: Sequence[tuple[float, float]], until: float) -> list[float]:
+    """Age 0 and the ages of the polls by the rows of a table after it, seconds, up to the first from `until` on."""
+    ages = [0.0]
+    while ages[-1] < until:
+        ages.append(ages[-1] + gap_at(rows, ages[-1]))
+    return ages
 
 
 def _changes(gaps: Floats, slack: float) -> list[int]:
@@ -298,11 +294,11 @@ def simple(table: PollTable) -> SimplePolls:
         found.append(_cheapest(curve, table.prices, count, ahead, found[-1] if found else None))
     enough = min(cost for cost, *_ in found) * (1.0 + SIMPLE_ENOUGH)
     _, kept, stop = next(one for one in found if one[0] <= enough)
-    times = [0.0]
-    while times[-1] < min(stop, table.horizon):
-        times.append(min(times[-1] + gap_at(kept, times[-1]), table.horizon))
-    cost = float(_costs(table, table.truth, np.array(times)))
-    return SimplePolls(kept, stop, tuple(times[1:]), cost, cost / table.cost - 1.0 if table.cost > 0.0 else 0.0)
+    times = np.minimum(walked(kept, min(stop, table.horizon)), table.horizon)
+    cost = float(_costs(table, table.truth, times))
+    return SimplePolls(
+        kept, stop, tuple(times[1:].tolist()), cost, cost / table.cost - 1.0 if table.cost > 0.0 else 0.0
+    )
 
 
 _Cheapest = tuple[float, tuple[tuple[float, float], ...], float]
@@ -404,7 +400,7 @@ def _path(following: Steps, polls: int | None) -> list[int]:
 
 def _refined(table: PollTable) -> tuple[float, ...]:
     times, step = np.array(table.grid_times), table.grid
-    while table.request_cost > 0.0 and step > RESOLUTION_S and len(times):
+    while table.prices.request_cost > 0.0 and step > RESOLUTION_S and len(times):
         step /= FINER
         for _ in range(RECENTRINGS):
             nodes = _windows(times, step, table.horizon)

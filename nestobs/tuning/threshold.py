@@ -117,15 +117,13 @@ class Joiners:
     closed: Floats
 
     @classmethod
-    def of(cls, ages: ArrayLike, weight: ArrayLike | None = None, closed: DelayLaw | None = None) -> Joiners:
-        """Joiners of these ages. closed: the law of the age at which nests close; those that stay are its `never`."""
+    def of(cls, ages: ArrayLike, closed: DelayLaw | None = None) -> Joiners:
+        """As many joiners of each of these ages. closed: the law of the age at which nests close; those that stay are
+        its `never`."""
         at = np.asarray(ages, dtype=np.float64)
         if at.ndim != 1 or not len(at) or not np.isfinite(at).all():
             raise LawError("ages of joiners are one column of seconds, at least one, none infinite")
-        many = np.ones(len(at)) if weight is None else np.asarray(weight, dtype=np.float64)
-        if many.shape != at.shape or not (np.isfinite(many) & (many >= 0)).all() or not many.any():
-            raise LawError("weights of joiners are one number from 0 for each age, not all 0")
-        return cls(at, many / many.sum(), np.zeros(len(at)) if closed is None else closed.cdf(at))
+        return cls(at, np.full(len(at), 1.0 / len(at)), np.zeros(len(at)) if closed is None else closed.cdf(at))
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,10 +136,6 @@ class MessageErrors:
     false_starting: float
     false_gone: float
     answered_404: float
-
-    def cost(self, cost_ratio: float) -> float:
-        """Per joiner answered 404, in false "gone"s."""
-        return cost_ratio * self.false_starting + self.false_gone
 
 
 def message_errors(
@@ -232,13 +226,3 @@ def threshold_interval(found: Resampled, cost_ratio: float = COST_RATIO, level: 
 def _last(law: DelayLaw) -> float:
     ends = law.edges[np.isfinite(law.edges)]
     return float(ends.max()) if len(ends) else 1.0
-
-
-def sharing_age(laws: list[DelayLaw], share: float) -> float:
-    """The age, seconds, from which a share of joiners succeed at once at every vantage; inf when more never come.
-
-    laws: one a vantage, of the delay until a join succeeds there.
-    """
-    if not laws:
-        raise LawError("no law was given: at least one vantage must have been observed")
-    return max(float(law.quantile(share)) for law in laws)

@@ -53,7 +53,6 @@ from nestobs.tuning.threshold import (
     Joiners,
     message_threshold,
     near_best,
-    sharing_age,
     stop_age,
 )
 
@@ -286,7 +285,7 @@ class Tuner:
         found = {}
         for share in (0.5, 0.8, 0.9, 0.95):
             ends = np.array([law.quantile_bounds(share) for law in laws]).max(axis=0)
-            found[share] = Number(sharing_age(laws, share), float(ends[0]), float(ends[1]))
+            found[share] = Number(max(float(law.quantile(share)) for law in laws), float(ends[0]), float(ends[1]))
         return found
 
     def _joiners(self) -> Joiners:
@@ -319,16 +318,8 @@ class Tuner:
     def _stratum(self, kind: str, name: str, own: DelayLaw, p: float, plan: Decisions) -> Stratum:
         """own: the law of these nests, smoothed."""
         table = self.terms.table(own, plan.price, plan.table.horizon)
-        costs = []
-        for one in (table, plan.table):
-            seen = one.grid_expected(own)
-            costs.append(
-                one.prices.request_cost * seen.requests
-                + one.prices.delay_cost * seen.delay
-                + one.prices.lost_value * seen.lost
-                + one.prices.never_cost * own.never * one.give_up_age()
-            )
-        regret = costs[1] / costs[0] - 1.0 if costs[0] > 0 else 0.0
+        least, common = table.grid_cost_under(own), plan.table.grid_cost_under(own)
+        regret = common / least - 1.0 if least > 0 else 0.0
         return Stratum(
             kind=kind,
             name=name,
@@ -418,9 +409,8 @@ def more_for_width(n: int, width: float, wanted: float) -> int:
 
 def time_parts(labels: NDArray[np.int64], parts: int) -> NDArray[np.int64]:
     """A part from 0 for each row, rows in order of time: whole blocks, successive ones together, parts about equal."""
-    _, first, block = np.unique(labels, return_index=True, return_inverse=True)
-    place = np.argsort(np.argsort(first))
-    return np.asarray(place[block] * min(parts, len(first)) // len(first), dtype=np.int64)
+    place, names = pd.factorize(labels)
+    return np.asarray(place * min(parts, len(names)) // len(names), dtype=np.int64)
 
 
 def differ(law: DelayLaw, units: NDArray[Any], label: NDArray[Any], among: NDArray[np.bool_]) -> float:

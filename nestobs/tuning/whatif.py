@@ -16,9 +16,10 @@ from typing import Final
 import numpy as np
 
 from nestobs.estimate.npmle import Number
-from nestobs.join.policy import Policy, gap_at
+from nestobs.join.policy import Policy
 from nestobs.tuning.decisions import never_share
 from nestobs.tuning.recommendation import Recommendation
+from nestobs.tuning.schedule import walked
 from nestobs.tuning.threshold import TODAY_S, Joiners, message_errors
 
 COST_RATIOS: Final = tuple(round(float(ratio), 3) for ratio in np.geomspace(0.05, 2.0, 17))
@@ -61,13 +62,8 @@ class Answer:
     @property
     def asked_s(self) -> tuple[float, ...]:
         """Ages at which a joiner who arrives at once and is never let in asks, seconds, gaps at their middle."""
-        rows, ages = self.policy.schedule.table, [0.0]
-        while ages[-1] < self.give_up_age_s and len(ages) < 1_000:
-            gap = gap_at(rows, ages[-1])
-            if ages[-1] + gap > self.policy.horizon_s:
-                break
-            ages.append(ages[-1] + gap)
-        return tuple(ages)
+        ages = walked(self.policy.schedule.table, self.give_up_age_s)
+        return tuple(age for age in ages if age <= self.policy.horizon_s)
 
 
 @dataclass(frozen=True, slots=True)

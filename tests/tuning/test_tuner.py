@@ -464,6 +464,15 @@ class TestJudging:
         assert "resampling it 40 times" in told
 
 
+def test_the_sharing_age_is_that_of_the_slowest_vantage():
+    fast, slow, never = (
+        timelines(np.tile([0.0, low], 20), np.tile([1.0, high], 20)).assign(vantage=name)
+        for name, low, high in (("fast", 1.0, 2.0), ("slow", 4.0, 6.0), ("never", 4.0, INF))
+    )
+    for tables, age in (([fast], 1.9), ([fast, slow], 5.8), ([fast, never], INF)):
+        assert tuner(pd.concat(tables))._sharing()[0.95].value == pytest.approx(age)
+
+
 class Watched(Arena):
     """An arena that remembers which nests were played by which policy."""
 
