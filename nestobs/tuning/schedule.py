@@ -296,9 +296,8 @@ def simple(table: PollTable) -> SimplePolls:
     _, kept, stop = next(one for one in found if one[0] <= enough)
     times = np.minimum(walked(kept, min(stop, table.horizon)), table.horizon)
     cost = float(_costs(table, table.truth, times))
-    return SimplePolls(
-        kept, stop, tuple(times[1:].tolist()), cost, cost / table.cost - 1.0 if table.cost > 0.0 else 0.0
-    )
+    price = cost / table.cost - 1.0 if table.cost > 0.0 else 0.0
+    return SimplePolls(kept, stop, tuple(times[1:].tolist()), cost, price)
 
 
 _Cheapest = tuple[float, tuple[tuple[float, float], ...], float]

@@ -450,7 +450,7 @@ def test_rows_are_few_however_many_gaps_there_are(monkeypatch):
 
 def test_a_table_that_stops_at_once_makes_a_row_that_never_ends_in_a_poll():
     table = table_of(lost_value=0.0)
-    assert table.stop_age == table.give_up_age() == 0.0
+    assert (table.stop_age, table.follow()) == (0.0, ())
     assert rows(table) == ((0.0, 120.0),)
     Schedule("table", table=rows(table))
 
