@@ -108,16 +108,15 @@ def _once(args: argparse.Namespace, reader: Reader, clock: Clock) -> int:
 
 def as_dict(row: Row) -> dict[str, Any]:
     """How a nest stands, as JSON data."""
+    from dataclasses import asdict
+
     return {
         "nest": row.nest,
         "room": row.room,
         "state": row.state,
         "age_s": round(row.age_s, 3),
         "asked_s": round(row.asked_s, 3),
-        "layers": [
-            {"layer": lane.layer, "state": lane.state, "why": lane.why, "ready": lane.ready, "seen": lane.seen}
-            for lane in row.lanes
-        ],
+        "layers": [asdict(lane) for lane in row.lanes],
         "message": row.message,
     }
 

@@ -168,12 +168,6 @@ def test_a_message_that_one_is_in_is_true_and_one_about_a_request_cannot_be_judg
     assert truth(judged(verdict("The nests server does not answer.", 5.0, verdict="api_down"), absent(40.0))) is None
 
 
-def test_how_long_to_watch_is_the_callers_choice() -> None:
-    rows = [verdict(GONE, 5.0), absent(5.1), absent(11.0)]
-    assert truth(judged(*rows)) is None
-    assert truth(judged(*rows, settled_s=5.0)) is True
-
-
 def test_whether_it_became_joinable_is_unknown_when_nothing_was_proven() -> None:
     assert judged(verdict(GONE, 5.0))["became_joinable"].iloc[0] is pd.NA
 
