@@ -17,7 +17,7 @@ import socket
 import subprocess
 import sys
 from collections.abc import Sequence
-from contextlib import AsyncExitStack
+from contextlib import AsyncExitStack, ExitStack
 from pathlib import Path
 
 import aiohttp
@@ -158,16 +158,15 @@ def _die_with_parent() -> None:
 
 def _free_ports() -> tuple[int, int, int]:
     """HTTP port, RTC TCP port, RTC UDP port."""
-    kinds = (socket.SOCK_STREAM, socket.SOCK_STREAM, socket.SOCK_DGRAM)
-    sockets = [socket.socket(socket.AF_INET, kind) for kind in kinds]
-    try:
+    with ExitStack() as stack:
+        sockets = [
+            stack.enter_context(socket.socket(socket.AF_INET, kind))
+            for kind in (socket.SOCK_STREAM, socket.SOCK_STREAM, socket.SOCK_DGRAM)
+        ]
         for each in sockets:
             each.bind(("127.0.0.1", 0))
         http, tcp, udp = (int(each.getsockname()[1]) for each in sockets)
         return http, tcp, udp
-    finally:
-        for each in sockets:
-            each.close()
 
 
 def write_private(path: Path, text: str) -> None:

@@ -94,7 +94,7 @@ class LivekitStandIn:
         if method not in calls:
             return _twirp_error(404, "bad_route", f"no handler for path {request.path!r}")
         kind, grant, call = calls[method]
-        claims = self._claims(request.headers.get("Authorization", "").removeprefix("Bearer "))
+        claims = self._claims(_bearer(request))
         if claims is None:
             return web.Response(status=401, text="invalid authorization token")
         if not claims.get("video", {}).get(grant):
@@ -151,28 +151,22 @@ class LivekitStandIn:
 
     # signalling
 
-    def _admit(self, request: web.Request) -> tuple[_Room, dict[str, Any]] | web.Response:
-        """The room a token lets its bearer into, and the token's claims; else LiveKit's refusal."""
-        token = request.query.get("access_token", "") or request.headers.get("Authorization", "").removeprefix(
-            "Bearer "
-        )
-        claims = self._claims(token)
+    def _admit(self, request: web.Request) -> tuple[_Room, dict[str, Any]]:
+        """The room a token lets its bearer into, and the token's claims; else LiveKit's refusal is raised."""
+        claims = self._claims(request.query.get("access_token", "") or _bearer(request))
         if claims is None or not claims.get("video", {}).get("roomJoin"):
-            return web.Response(status=401, text="invalid authorization token")
+            raise web.HTTPUnauthorized(text="invalid authorization token")
         found = self._rooms.get(claims["video"].get("room", ""))
         if found is None:
-            return web.Response(status=404, text="requested room does not exist")
+            raise web.HTTPNotFound(text="requested room does not exist")
         return found, claims
 
     async def _validate(self, request: web.Request) -> web.Response:
-        admitted = self._admit(request)
-        return admitted if isinstance(admitted, web.Response) else web.Response(text="success")
+        self._admit(request)
+        return web.Response(text="success")
 
     async def _rtc(self, request: web.Request) -> web.StreamResponse:
-        admitted = self._admit(request)
-        if isinstance(admitted, web.Response):
-            return admitted
-        where, claims = admitted
+        where, claims = self._admit(request)
         socket = web.WebSocketResponse(max_msg_size=1 << 20)
         await socket.prepare(request)
         info = _participant(claims)
@@ -292,6 +286,10 @@ async def _dismiss(socket: web.WebSocketResponse) -> None:
     with contextlib.suppress(ConnectionError):
         await socket.send_bytes(rtc.SignalResponse(leave=rtc.LeaveRequest()).SerializeToString())
     await socket.close()
+
+
+def _bearer(request: web.Request) -> str:
+    return request.headers.get("Authorization", "").removeprefix("Bearer ")
 
 
 def _twirp_error(status: int, code: str, message: str) -> web.Response:
