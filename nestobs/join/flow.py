@@ -193,9 +193,8 @@ class _Run:
         reply = yield step
         self.now = max(self.now, reply.at)
         if not isinstance(step, Wait):
-            name = type(step).__name__.lower()
             made = Attempt(
-                step=name,
+                step=type(step).__name__.lower(),
                 at=self.now,
                 age_s=self.age_s(),
                 outcome=reply.outcome,

@@ -46,9 +46,10 @@ class ApiConditions(Table):
     """The Nests API of a scenario.
 
     `record` is the delay of the nest's record from the moment before the PUT answers, common to all routes; `info`,
-    `join`, `guest` come on top, each for its route and replica. `server_error_s`: nest routes answer 500 for that long
-    after the creation. `cache_404_s`: a 404 is repeated from a cache for that long. `date_skew_s`: the server's clock
-    runs ahead by that. `require_payload`: a body without a NIP-98 payload tag is refused.
+    `join`, `guest` come on top, each for its route and replica; replicas answer in turn. `server_error_s`: nest routes
+    answer 500 for that long after the creation. `cache_404_s`: a 404 is repeated from a cache for that long.
+    `date_skew_s`: the server's clock runs ahead by that. `require_payload`: a body without a NIP-98 payload tag is
+    refused.
     """
 
     record: Distribution = AT_ONCE
@@ -56,7 +57,6 @@ class ApiConditions(Table):
     join: Distribution = AT_ONCE
     guest: Distribution = AT_ONCE
     replicas: PositiveInt = 1
-    routing: Literal["round-robin", "random"] = "round-robin"
     join_fault: Literal["none", "404"] = "none"
     token_fault: Literal["none", "object"] = "none"
     server_error_s: NotNegative = 0.0

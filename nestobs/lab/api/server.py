@@ -14,11 +14,11 @@ import logging
 import math
 import uuid
 from contextlib import AsyncExitStack
+from datetime import UTC, datetime
 from email.utils import formatdate
 from functools import partial
 from urllib.parse import urlsplit
 
-import numpy as np
 from aiohttp import web
 
 from nestobs import nostr
@@ -61,7 +61,6 @@ class NestsApi:
         self._planner, self._world, self._clock = planner, world, world.clock
         self._made = 0
         self._turn = 0
-        self._rng = np.random.default_rng([planner.seed, 2])
         self._cache: dict[str, tuple[float, str]] = {}
         self._background = Background()
 
@@ -193,8 +192,8 @@ class NestsApi:
     # the routes
 
     def _health(self) -> Answer:
-        whole = np.datetime64(int(self._wall_s() * 1000), "ms")
-        return Answer(200, {"status": "ok", "timestamp": f"{whole}Z", "version": VERSION})
+        now = datetime.fromtimestamp(self._wall_s(), UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+        return Answer(200, {"status": "ok", "timestamp": now, "version": VERSION})
 
     async def _create(self, pubkey: str, body: bytes) -> Answer:
         asked = nostr.json_object(body) or {}
@@ -286,12 +285,7 @@ class NestsApi:
         nest.room_closed(Bracket(not_yet_at, self._clock.now_at()), for_good=for_good)
 
     def _replica(self) -> int:
-        count = self.scenario.api.replicas
-        if count == 1:
-            return 0
-        if self.scenario.api.routing == "random":
-            return int(self._rng.integers(count))
-        self._turn = (self._turn + 1) % count
+        self._turn = (self._turn + 1) % self.scenario.api.replicas
         return self._turn
 
     def _visible(self, room: str, route: str) -> Nest:
