@@ -147,15 +147,12 @@ def _last(vantage: str, rows: pd.DataFrame) -> Last:
 
 
 def _greatest_of_others(values: Floats, unit: Ints, size: int) -> Floats:
-    """Per row the greatest value of its unit's other rows; -inf where it is alone."""
-    top, second, holder = np.full(size, -np.inf), np.full(size, -np.inf), np.full(size, -1, dtype=np.int64)
-    np.maximum.at(top, unit, values)
-    rows = np.arange(len(values))
-    at_top = values == top[unit]
-    holder[unit[at_top]] = rows[at_top]
-    others = rows != holder[unit]
-    np.maximum.at(second, unit[others], values[others])
-    return np.asarray(np.where(others, top[unit], second[unit]), dtype=np.float64)
+    """Per row the greatest value of its unit's other rows, of which each has some."""
+    order = np.lexsort((values, unit))
+    last = np.cumsum(np.bincount(unit, minlength=size)) - 1
+    found = values[order[last]][unit]
+    found[order[last]] = values[order[last - 1]]
+    return np.asarray(found)
 
 
 def _last_proof(rows: pd.DataFrame) -> Floats:

@@ -96,19 +96,9 @@ def spans(
     sent = rows["sent_at"].to_numpy(np.int64)
     found = []
     for window, worked in zip(windows, worked_s, strict=True):
-        of = (lines["made_at"] >= window.start) & (lines["made_at"] < window.end)
-        first, last = np.searchsorted(sent, [window.start, window.end]) if _rising(sent) else (0, len(sent))
-        some = rows.iloc[first:last]
-        inside = sent[first:last]
-        if not _rising(sent):
-            some = some[(inside >= window.start) & (inside < window.end)]
-        ours = joins[(made >= window.start) & (made < window.end)]
-        found.append(Span(window, worked, some, lines[of], ours))
+        asked, built, joined = ((at >= window.start) & (at < window.end) for at in (sent, lines["made_at"], made))
+        found.append(Span(window, worked, rows[asked], lines[built], joins[joined]))
     return found
-
-
-def _rising(values: Ints) -> bool:
-    return bool((values[1:] >= values[:-1]).all())
 
 
 def _made_at(rows: pd.DataFrame, timelines: pd.DataFrame) -> Ints:

@@ -44,7 +44,6 @@ COST_RATIOS: Final = (0.1, 0.25, 1.0)
 
 NEAR_BEST: Final = 0.05
 LONGEST_S: Final = 1e7
-_INF: Final = math.inf
 
 
 def posterior_starting(law: Law, never: float | None, ages: ArrayLike) -> Floats:
@@ -63,13 +62,13 @@ def message_threshold(law: Law, never: float | None = None, cost_ratio: float = 
 
     cost_ratio: rho, the cost of a false "starting" over that of a false "gone", above 0. 0.0: never say it.
     """
-    if not 0 < cost_ratio < _INF:
+    if not 0 < cost_ratio < math.inf:
         raise LawError(f"the cost ratio is a number above 0, as 0.25, not {cost_ratio:g}")
     held = survival(law, never)
     if held.never >= 1.0:
         return 0.0
     if held.never <= 0.0:
-        return _INF
+        return math.inf
     share = 1.0 - cost_ratio * held.never / (1.0 - held.never)
     return held.age_of(share) if share > 0 else 0.0
 
@@ -81,7 +80,7 @@ def stop_age(law: Law, never: float | None, wait_cost: float, value: float) -> f
     come have come, which may be inf.
     """
     for name, number in (("wait_cost", wait_cost), ("value", value)):
-        if not 0 <= number < _INF:
+        if not 0 <= number < math.inf:
             raise LawError(f"{name} is a number from 0, not {number:g}")
     held = survival(law, never)
     if wait_cost == 0:
@@ -89,7 +88,7 @@ def stop_age(law: Law, never: float | None, wait_cost: float, value: float) -> f
     if value == 0 or held.never >= 1.0:
         return 0.0
     # No later age can be worth it: by then the wait alone of those who never come would cost the whole value.
-    late = min(held.age_of(SURELY), LONGEST_S, value / (wait_cost * held.never) if held.never else _INF)
+    late = min(held.age_of(SURELY), LONGEST_S, value / (wait_cost * held.never) if held.never else math.inf)
 
     def gain(nodes: Floats) -> Floats:
         begin = np.concatenate([[0.0], nodes]) if nodes[0] > 0 else nodes
@@ -189,7 +188,7 @@ def near_best(
     cost = cost_ratio * np.concatenate([[0.0], np.cumsum(weight * hopeless)]) + coming[-1] - coming
     good = np.flatnonzero(cost <= cost.min() * (1.0 + share) + 1e-15)
     edges = np.concatenate([[0.0], ages])
-    return float(edges[good[0]]), float(edges[good[-1] + 1]) if good[-1] + 1 < len(edges) else _INF
+    return float(edges[good[0]]), float(edges[good[-1] + 1]) if good[-1] + 1 < len(edges) else math.inf
 
 
 def posterior_band(found: Resampled, ages: ArrayLike, level: float = LEVEL) -> tuple[Floats, Floats]:
@@ -220,7 +219,7 @@ def threshold_interval(found: Resampled, cost_ratio: float = COST_RATIO, level: 
     lower = ages[max(low[0] - 1, 0)] if len(low) else ages[-1]
     if not len(high):
         return float(lower), float(ages[0])
-    return float(lower), float(ages[high[-1] + 1]) if high[-1] < len(ages) - 1 else _INF
+    return float(lower), float(ages[high[-1] + 1]) if high[-1] < len(ages) - 1 else math.inf
 
 
 def _last(law: DelayLaw) -> float:

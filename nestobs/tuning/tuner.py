@@ -28,15 +28,7 @@ from threadpoolctl import threadpool_limits
 from nestobs.errors import NestobsError
 from nestobs.estimate.law import survival
 from nestobs.estimate.npmle import DelayLaw, Number, fit, npmle, smoothed
-from nestobs.join.policy import (
-    GUIDE,
-    MANUAL_RETRY,
-    RELEASED,
-    Policy,
-    exponential,
-    fixed,
-    full_jitter,
-)
+from nestobs.join.policy import GUIDE, MANUAL_RETRY, RELEASED, Policy, exponential, fixed, full_jitter
 from nestobs.timeline.delays import BlockKind, blocks, closing, joinable, nests_in
 from nestobs.timeline.failures import Failures
 from nestobs.tuning.costs import Prices
@@ -46,15 +38,7 @@ from nestobs.tuning.imputation import recorded
 from nestobs.tuning.recommendation import Recommendation, Stratum
 from nestobs.tuning.replay import PRICES, Arena, Played, Replay, middles
 from nestobs.tuning.schedule import jittered
-from nestobs.tuning.threshold import (
-    COST_RATIO,
-    COST_RATIOS,
-    TODAY_S,
-    Joiners,
-    message_threshold,
-    near_best,
-    stop_age,
-)
+from nestobs.tuning.threshold import COST_RATIO, COST_RATIOS, TODAY_S, Joiners, message_threshold, near_best, stop_age
 
 Progress = Callable[[str], None]
 
@@ -71,8 +55,6 @@ STRATUM_ROWS: Final = 20
 STRATUM_P: Final = 0.01
 BASELINES: Final = (GUIDE, RELEASED, fixed(1), fixed(2), fixed(5), exponential(), full_jitter())
 """What candidates are shown beside: today's clients, and the schedules that everybody knows."""
-
-_INF: Final = math.inf
 
 
 class TooLittleDataError(NestobsError):
@@ -141,7 +123,7 @@ def recommend(
 def _enough(delays: pd.DataFrame) -> None:
     nests, came = nests_in(delays), nests_in(delays[np.isfinite(delays["upper_s"])])
     missing = delays.loc[~np.isfinite(delays["upper_s"]), "lower_s"]
-    watched = float(missing.max()) if len(missing) else _INF  # where all came, the watch was long enough
+    watched = float(missing.max()) if len(missing) else math.inf  # where all came, the watch was long enough
     if nests < LEAST_NESTS or came < LEAST_CAME:
         raise TooLittleDataError(
             f"{nests} nests were observed, {came} became joinable; tuning needs {LEAST_NESTS} and {LEAST_CAME}: "
@@ -419,7 +401,7 @@ def differ(law: DelayLaw, units: NDArray[Any], label: NDArray[Any], among: NDArr
     A row's score is the middle of the law's distribution function over its interval (Peto and Peto 1972); the scores
     of one nest's rows are averaged, and nests are taken as independent. Chi-square with groups - 1 degrees.
     """
-    low = law.cdf(np.nextafter(law.rows.lower, _INF))
+    low = law.cdf(np.nextafter(law.rows.lower, math.inf))
     score = (low + law.cdf(law.rows.upper)) / 2.0
     table = pd.DataFrame({"unit": units, "label": label, "score": score})[among]
     each = table.groupby(["unit", "label"])["score"].mean().reset_index()

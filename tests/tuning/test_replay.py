@@ -19,16 +19,7 @@ from nestobs.tuning.decisions import Terms
 from nestobs.tuning.imputation import extremes, recorded
 from nestobs.tuning.network import Network
 from nestobs.tuning.prediction import predictive
-from nestobs.tuning.replay import (
-    ARRIVALS,
-    METRICS,
-    PRICES,
-    Arena,
-    frame,
-    metrics,
-    middles,
-    replay,
-)
+from nestobs.tuning.replay import ARRIVALS, METRICS, PRICES, Arena, frame, metrics, middles, replay
 from nestobs.tuning.simulation import GRAIN_S
 from worlds.played import play
 from worlds.simulated import TRUTHS, observe, timelines
