@@ -16,15 +16,7 @@ from typing import Any, Final, Literal
 import numpy as np
 import pandas as pd
 
-from nestobs.estimate.dependence import (
-    blocks,
-    design_effect,
-    join_blocks,
-    lost_joins,
-    lost_share,
-    share_of,
-    some_blocks,
-)
+from nestobs.estimate.dependence import blocks, design_effect, join_blocks, lost_joins, lost_share, share_of
 from nestobs.estimate.difference import Ends, Estimate, Quantile, difference, ends, holm, poisson, rate_ratio, touching
 from nestobs.estimate.proportion import LEVEL
 from nestobs.join.decision import Kind
@@ -224,7 +216,7 @@ def join_shares(joins: pd.DataFrame) -> dict[str, tuple[Flags, Ints]]:
         "joined": (joins["joined"].to_numpy(bool), block),
         "lost": lost_joins(joins),
         "guest_instead": (guest, block),
-        "guide_untrue": (untrue[judged], some_blocks(block, judged)),
+        "guide_untrue": (untrue[judged], block[judged]),
     }
 
 
@@ -237,10 +229,9 @@ def request_shares(rows: pd.DataFrame) -> dict[str, tuple[Flags, Ints]]:
     api = equals(source, Source.API)[asked]
     status = rows["status"].fillna(0).to_numpy(np.int64)[asked][api]
     late = equals(failure, Failure.TIMEOUT)[asked]
-    of_api = some_blocks(block, api)
     return {
-        "status_429": (status == 429, of_api),
-        "status_5xx": ((status >= 500) & (status < 600), of_api),
+        "status_429": (status == 429, block[api]),
+        "status_5xx": ((status >= 500) & (status < 600), block[api]),
         "timeouts": (late, block),
     }
 

@@ -75,7 +75,8 @@ def curves(groups: Sequence[Group], ages_s: ArrayLike) -> pd.DataFrame:
     ages = np.asarray(ages_s, dtype=np.float64)
     parts = []
     for group in groups:
-        at = ages[ages <= max(_last(group.law), ages[0])]
+        ends = np.concatenate([group.law.rows.lower, group.law.rows.upper])
+        at = ages[ages <= max(ends[np.isfinite(ends)].max(initial=0.0), ages[0])]
         low, high = group.law.bounds(at)
         shown = {"name": group.name, "vantage": group.vantage, "n": group.law.n, "censored": group.law.censored}
         parts.append(pd.DataFrame(shown | {"age_s": at, "share": group.law.cdf(at), "low": low, "high": high}))
@@ -99,8 +100,3 @@ def _by_layer(timelines: pd.DataFrame, kind: Literal["layer", "relay"]) -> list[
 
 def _group(kind: Kind, name: str, vantage: str, rows: pd.DataFrame) -> Group:
     return Group(kind, name, vantage, npmle(rows["lower_s"], rows["upper_s"]))
-
-
-def _last(law: DelayLaw) -> float:
-    ends = np.concatenate([law.rows.lower, law.rows.upper])
-    return float(np.max(ends[np.isfinite(ends)], initial=0.0))

@@ -314,17 +314,15 @@ class Arena:
 
     def _spread(self, scores: Scores) -> dict[str, float]:
         """Standard deviation between joiners; of the delay, between those who joined."""
-        joined, lost = float(scores.joined.mean()), float(scores.lost.mean())
-        requests = float(scores.requests.mean())
-        delay = float(scores.delay.mean()) / joined if joined else math.nan
-        return {
-            "joined_share": math.sqrt(max(0.0, joined * (1.0 - joined))),
-            "lost_share": math.sqrt(max(0.0, lost * (1.0 - lost))),
-            "mean_delay_s": math.sqrt(max(0.0, float(scores.delay_squared.mean()) / joined - delay**2))
-            if joined
-            else math.nan,
-            "requests_per_join": math.sqrt(max(0.0, float(scores.requests_squared.mean()) - requests**2)),
+        joined, lost, requests = (float(part.mean()) for part in (scores.joined, scores.lost, scores.requests))
+        got_in = joined or math.nan
+        variances = {
+            "joined_share": joined * (1.0 - joined),
+            "lost_share": lost * (1.0 - lost),
+            "mean_delay_s": float(scores.delay_squared.mean()) / got_in - (float(scores.delay.mean()) / got_in) ** 2,
+            "requests_per_join": float(scores.requests_squared.mean()) - requests**2,
         }
+        return {name: float(np.sqrt(np.maximum(0.0, value))) for name, value in variances.items()}
 
 
 def _one_round_more(ways: Sequence[Sequence[Course]]) -> dict[str, float]:

@@ -205,7 +205,8 @@ def threshold_interval(found: Resampled, cost_ratio: float = COST_RATIO, level: 
     it covers 85 % at n = 100. An open end is an answer: so few nests stayed away that no age can be ruled out.
     """
     law = found.law
-    ends = np.unique(np.concatenate([[0.0], law.edges.ravel(), np.geomspace(0.1, max(1.0, _last(law)), 400)]))
+    last = law.edges[np.isfinite(law.edges)].max(initial=1.0)
+    ends = np.unique(np.concatenate([[0.0], law.edges.ravel(), np.geomspace(0.1, last, 400)]))
     ages = ends[np.isfinite(ends) & (ends >= 0)]
     never, n = law.never, law.rows.total
     coming = np.maximum(1.0 - law.cdf(ages) - never, 0.0)
@@ -220,8 +221,3 @@ def threshold_interval(found: Resampled, cost_ratio: float = COST_RATIO, level: 
     if not len(high):
         return float(lower), float(ages[0])
     return float(lower), float(ages[high[-1] + 1]) if high[-1] < len(ages) - 1 else math.inf
-
-
-def _last(law: DelayLaw) -> float:
-    ends = law.edges[np.isfinite(law.edges)]
-    return float(ends.max()) if len(ends) else 1.0
