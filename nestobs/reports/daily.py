@@ -14,13 +14,12 @@ from typing import TYPE_CHECKING, Final
 
 import pandas as pd
 
-from nestobs import figures
 from nestobs.errors import NestobsError, UsageError
 from nestobs.estimate import comparison as changes
 from nestobs.estimate.comparison import JOINABLE, Change, Span
 from nestobs.estimate.dependence import lost_share
 from nestobs.estimate.difference import Ends
-from nestobs.figures import amount, percent, plain, span
+from nestobs.figures import amount, comparison, percent, plain, span
 from nestobs.figures.comparison import difference_words, name_of
 from nestobs.join.policy import MANUAL_RETRY, Policy
 from nestobs.observation.columns import records
@@ -335,7 +334,7 @@ def changed(daily: Daily) -> Section:
         return Section()
     if not daily.found:
         return Section((Text(["One of the two spans has nothing to compare with the other."]),))
-    drawn = figures.changes(changes.frame(daily.found), note=_note(daily.now, daily.earlier))
+    drawn = comparison.changes(changes.frame(daily.found), note=_note(daily.now, daily.earlier))
     return Section((drawn, changes_table(daily.found)))
 
 
@@ -379,7 +378,7 @@ def days(daily: Daily) -> go.Figure | Text:
         return Text([])
     last = f"{len(daily.days)} windows up to {daily.window.words}; n = {sum(day.nests for day in daily.days):,} nests."
     frame = changes.daily(daily.days)
-    return figures.days(frame, note=last, least_coverage=daily.rules.least_coverage)
+    return comparison.days(frame, note=last, least_coverage=daily.rules.least_coverage)
 
 
 def budget(daily: Daily) -> Section:

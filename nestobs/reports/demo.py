@@ -16,9 +16,10 @@ from typing import TYPE_CHECKING, Any, Final
 import numpy as np
 import pandas as pd
 
-from nestobs import figures
 from nestobs.errors import UsageError
-from nestobs.figures import plain
+from nestobs.figures import canvas, host, layer_order, plain, proportions
+from nestobs.figures import messages as statements
+from nestobs.figures import timelines as lanes
 from nestobs.observation.duration import SECOND_NS
 from nestobs.reports.display import Figures, Table, Text, many, nothing_there, numbers
 from nestobs.store.reader import Store
@@ -107,7 +108,7 @@ def lab_facts(path: str) -> dict[str, Any]:
         found = json.loads(Path(path).read_text(encoding="utf-8")) if path else {}
         scenarios = dict(found.get("scenarios", {}))
         hosts = {
-            name: [figures.host(str(vantage["api"])) for vantage in scenario.get("vantages", [])]
+            name: [host(str(vantage["api"])) for vantage in scenario.get("vantages", [])]
             for name, scenario in scenarios.items()
         }
         names = [dict(scenario["truth_names"]) for scenario in scenarios.values()]
@@ -119,7 +120,7 @@ def lab_facts(path: str) -> dict[str, Any]:
 def _hosts(observed: pd.DataFrame) -> dict[str, str]:
     """Room -> the API's host, for stores that no lab made."""
     api = observed[(observed["source"] == "api") & (observed["room"] != "")].drop_duplicates("room")
-    return {str(room): figures.host(str(url)) for room, url in zip(api["room"], api["target"], strict=True)}
+    return {str(room): host(str(url)) for room, url in zip(api["room"], api["target"], strict=True)}
 
 
 def _scenario(frame: pd.DataFrame, scenarios: Mapping[str, str]) -> list[str]:
@@ -202,7 +203,7 @@ def measured(found: Story) -> Table:
     relays = sorted({layer.removeprefix("relay:") for layer in lines["layer"] if layer.startswith("relay:")})
     stamps = pd.Series(pd.to_datetime([found.first_at, found.last_at], utc=True)[: 2 * bool(found.observations)])
     facts = {
-        "Window": figures.window(stamps),
+        "Window": canvas.window(stamps),
         "Vantage points": ", ".join(sorted(set(lines["vantage"]))) or "none",
         "Relays": ", ".join(relays) or "none",
         "LiveKit": found.livekit,
@@ -229,7 +230,7 @@ def by_scenario(found: Story) -> Table:
     counts = lines.groupby(["scenario", "layer"]).size()
     most = {str(scenario): int(counts[scenario].max()) for scenario in sorted(set(lines["scenario"]))}
     rows = []
-    for layer in figures.layer_order(lines["layer"]):
+    for layer in layer_order(lines["layer"]):
         row = {"half visible after, s": layer.removeprefix("relay:")}
         for scenario, usual in most.items():
             mine = lines[(lines["layer"] == layer) & (lines["scenario"] == scenario)]
@@ -294,7 +295,7 @@ def swimlanes(found: Story) -> Figures | Text:
 def _swimlane(found: Story, trace: str) -> go.Figure:
     lines = found.timelines[found.timelines["trace_id"] == trace]
     room = plain(told_apart(str(lines["room"].iloc[0]), set(found.timelines["room"]))) or "unnamed"
-    return figures.swimlanes(
+    return lanes.swimlanes(
         lines,
         found.joins[found.joins["trace_id"] == trace],
         title=f"{plain(lines['scenario'].iloc[0], 24)}, nest {room}",
@@ -304,17 +305,17 @@ def _swimlane(found: Story, trace: str) -> go.Figure:
 
 def first_visible(found: Story) -> go.Figure:
     """When each layer shows a nest, over all nests."""
-    return figures.first_visible(found.timelines)
+    return lanes.first_visible(found.timelines)
 
 
 def messages(found: Story) -> go.Figure:
     """What the two clients would have said, and whether it was true."""
-    return figures.message_lanes(found.joins)
+    return statements.message_lanes(found.joins)
 
 
 def verdicts(found: Story) -> go.Figure:
     """How the joins ended."""
-    return figures.verdicts(found.joins)
+    return statements.verdicts(found.joins)
 
 
 def untrue(found: Story) -> Table | Text:
@@ -337,4 +338,4 @@ def coverage(found: Story) -> go.Figure | Text:
     """Do the intervals contain the truth, where there is one?"""
     if found.coverage is None:
         return Text([])
-    return figures.coverage(found.coverage)
+    return proportions.coverage(found.coverage)

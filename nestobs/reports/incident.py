@@ -12,9 +12,10 @@ from typing import TYPE_CHECKING, Any, Final
 
 import pandas as pd
 
-from nestobs import figures
 from nestobs.estimate.dependence import lost_share
-from nestobs.figures import plain
+from nestobs.figures import canvas, plain
+from nestobs.figures.requests import request_lanes
+from nestobs.figures.timelines import swimlanes
 from nestobs.observation.columns import records
 from nestobs.observation.detail import finite
 from nestobs.observation.duration import SECOND_NS
@@ -75,7 +76,7 @@ def _in(found: Incident) -> str:
 
 
 def _times(found: Incident) -> str:
-    return figures.window(pd.Series(pd.to_datetime(found.rows["sent_at"], utc=True)))
+    return canvas.window(pd.Series(pd.to_datetime(found.rows["sent_at"], utc=True)))
 
 
 def nests(found: Incident) -> Section:
@@ -182,9 +183,9 @@ def lanes(found: Incident) -> go.Figure:
             else "When the nest was made is not known, so its layers have no ages and there is nothing to draw; the"
             " table below has their times."
         )
-        return figures.nothing("Where did the time go?", why)
+        return canvas.nothing("Where did the time go?", why)
     last = found.layers["last_s"].max()
-    return figures.swimlanes(lines, made, title=f"nest {plain(found.short)}", watched_s=float(last))
+    return swimlanes(lines, made, title=f"nest {plain(found.short)}", watched_s=float(last))
 
 
 def layers(found: Incident) -> Table | Text:
@@ -236,8 +237,8 @@ def attempts(found: Incident) -> go.Figure | Text:
     if not found.missing and found.asked.empty:
         return Text(["No request of a join of this nest was recorded, so there is nothing to draw."])
     if found.missing:
-        return figures.nothing("What did each join ask, and what did it get?", _NO_NEST)
-    return figures.request_lanes(found.asked, found.attempts)
+        return canvas.nothing("What did each join ask, and what did it get?", _NO_NEST)
+    return request_lanes(found.asked, found.attempts)
 
 
 def attempt_table(found: Incident) -> Section:
@@ -250,12 +251,12 @@ def attempt_table(found: Incident) -> Section:
             "join": rows["join"],
             "who, from": [f"{_role(row.role)}, {row.vantage}" for row in records(rows)],
             "arrived (UTC)": [_time(at) for at in rows["arrived_at"]],
-            "at age, s": [figures.cell(float(age)) for age in rows["age_s"]],
+            "at age, s": [canvas.cell(float(age)) for age in rows["age_s"]],
             "verdict": [str(verdict).replace("_", " ") for verdict in rows["verdict"]],
             "lost": ["not known" if pd.isna(lost) else "lost" if lost else "no" for lost in rows["lost"]],
-            "after, s": [figures.cell(float(each)) for each in rows["elapsed_s"]],
+            "after, s": [canvas.cell(float(each)) for each in rows["elapsed_s"]],
             "requests": rows["asked"],
-            "waited, s": [figures.cell(float(each)) for each in rows["waited_s"]],
+            "waited, s": [canvas.cell(float(each)) for each in rows["waited_s"]],
             "fell back": ["as guest after 404" if each else "" for each in rows["fell_back"]],
             "policy": rows["policy"],
         }

@@ -12,12 +12,12 @@ from typing import Any, Final
 import numpy as np
 import pandas as pd
 
-from nestobs import figures
 from nestobs.estimate.dependence import lost_share
 from nestobs.estimate.npmle import npmle
 from nestobs.estimate.proportion import Share, share
-from nestobs.figures import amount, percent, plain, span
+from nestobs.figures import amount, host, percent, plain, span
 from nestobs.figures import funnel as joining
+from nestobs.figures import messages as statements
 from nestobs.figures.proportions import share_lanes
 from nestobs.figures.time_axis import Collector
 from nestobs.observation.schema import Role
@@ -167,7 +167,7 @@ def _funnel(found: Found, by: str, question: str) -> Any:
 
 def verdicts(found: Found) -> Section:
     """How they ended, by vantage."""
-    return Section((drawn(figures.verdicts(found.journeys.assign(scenario=found.journeys["vantage"]))),))
+    return Section((drawn(statements.verdicts(found.journeys.assign(scenario=found.journeys["vantage"]))),))
 
 
 def saved(found: Found) -> Section:
@@ -245,7 +245,7 @@ def answers(found: Found) -> Section:
     failed = wide[[name for name in kinds if name != "granted"]].sum(axis=1)
     shown = wide.loc[failed.sort_values(ascending=False, kind="stable").index[:MOST_ROWS], kinds]
     shown = shown.reset_index().rename_axis(columns=None)
-    shown["target"] = shown["target"].map(figures.host)
+    shown["target"] = shown["target"].map(host)
     table = Table(shown.rename(columns={"operation": "asked for", "target": "at"}))
     if (more := len(wide) - len(shown)) > 0:
         return Section((drawn(figure), table, Text([f"{more} more, of which less failed, are in the figure's data."])))
@@ -285,7 +285,7 @@ def _quantile(values: pd.Series, p: float) -> str:
 def told(found: Found) -> Section:
     """What today's message would have said, by vantage, and how much of it was untrue."""
     made = found.journeys
-    figure = figures.message_lanes(made.assign(scenario=made["vantage"]))
+    figure = statements.message_lanes(made.assign(scenario=made["vantage"]))
     rows = []
     for baseline in ("guide", "released"):
         said = made[f"{baseline}_message"].where(made[f"{baseline}_message"] != "", "(in the room, nothing to say)")

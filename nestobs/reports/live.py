@@ -16,8 +16,7 @@ from typing import TYPE_CHECKING, Final
 
 import pandas as pd
 
-from nestobs import figures
-from nestobs.figures import plain
+from nestobs.figures import board, plain
 from nestobs.observation.duration import SECOND_NS, read_duration
 from nestobs.reports.display import LEFT, Result
 from nestobs.sources.clock import Clock
@@ -160,7 +159,7 @@ def states(found: Live) -> go.Figure:
         for place, row in enumerate(view.rows)
         for kind, lane in by_kind(row).items()
     ]
-    return figures.states(pd.DataFrame(rows).map(_whole), when)
+    return board.states(pd.DataFrame(rows).map(_whole), when)
 
 
 def _whole(value: object) -> object:

@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING, Any, Final
 import pandas as pd
 
 from nestobs.figures import amount, percent, span
-from nestobs.figures.decisions import decided, never_share
+from nestobs.figures.decisions import decided
 from nestobs.observation.columns import records
 from nestobs.reports.display import Table, numbers
+from nestobs.tuning.decisions import never_share
 from nestobs.tuning.replay import METRICS
 from nestobs.tuning.threshold import Clock, Joiners, message_errors, near_best
 
@@ -50,7 +51,7 @@ def _difference_row(found: Recommendation, one: Replay) -> dict[str, str]:
 
 def thresholds(found: Recommendation) -> Table:
     """The message threshold of each cost ratio, its interval, and the thresholds that cost nearly as little."""
-    joiners, never = Joiners.of(found.terms.arrivals), never_share(found)
+    joiners, never = Joiners.of(found.terms.arrivals), never_share(found.smooth)
     rows = []
     for ratio, number in found.thresholds.items():
         near = near_best(found.smooth, never, joiners, ratio)
@@ -98,7 +99,7 @@ def _wrong(found: Recommendation, resampled: Resampled, turn: float, skew_s: flo
         made = message_errors(law, never, turn, joiners, skew_s=skew_s, clock=clock)
         return made.false_starting, made.false_gone
 
-    values, (low, high) = rates(found.smooth, never_share(found)), resampled.interval(rates)
+    values, (low, high) = rates(found.smooth, never_share(found.smooth)), resampled.interval(rates)
     names = (f"{turn:g} s: false “{name}”" for name in ("starting up", "no longer"))
     return {
         name: f"{percent(value)} ({percents(min(least, value), max(most, value))})"

@@ -18,9 +18,9 @@ from typing import TYPE_CHECKING, Any, Final
 import pandas as pd
 
 import nestobs
-from nestobs import figures
 from nestobs.errors import StoreError, UsageError
-from nestobs.figures import percent
+from nestobs.figures import amount, canvas, decisions, percent, policies, sliders
+from nestobs.figures.timelines import first_visible
 from nestobs.observation.detail import finite
 from nestobs.observation.window import Window
 from nestobs.reports import tables
@@ -150,7 +150,7 @@ def read_proof(path: str) -> Proved:
         ]
         cells = pd.DataFrame(rows, columns=list(CELLS)).astype(CELLS)
         window = pd.Series(pd.to_datetime(list(told.get("window") or ()), utc=True))
-        return Proved(cells, "" if window.empty else figures.window(window), _proof_words(told, cells))
+        return Proved(cells, "" if window.empty else canvas.window(window), _proof_words(told, cells))
     except (OSError, ValueError, TypeError, KeyError, AttributeError, OverflowError) as error:
         raise UsageError(f"{path} is no proof ({error}): give the proof.json of nestobs prove, or nothing") from error
 
@@ -254,7 +254,7 @@ def message(found: Recommendation) -> Section:
     return Section(
         (
             Text([words], heading="What to say of a 404", level=3),
-            figures.posterior(found),
+            decisions.posterior(found),
             tables.thresholds(found),
             Text([clocks]),
             tables.errors(found),
@@ -276,7 +276,7 @@ def delays(found: Recommendation) -> Section:
         f"How long to wait before sharing a nest? The guide guesses {GUESSED_S[0]:g} to {GUESSED_S[1]:g} s: by then"
         f" {' and '.join(said)} of the nests could be joined."
     )
-    parts: list[Any] = [Text([words], heading="When a nest can be joined", level=3), figures.delay_law(found)]
+    parts: list[Any] = [Text([words], heading="When a nest can be joined", level=3), decisions.delay_law(found)]
     parts += [Text([share]), tables.sharing(found)]
     if found.strata:
         parts += [Text(["Delays differ between these nests; would a policy of their own pay?"]), tables.strata(found)]
@@ -296,8 +296,8 @@ def asking(found: Recommendation) -> Section:
     return Section(
         (
             Text([words], heading="When to ask again", level=3),
-            figures.polls(found),
-            figures.frontier(found),
+            decisions.polls(found),
+            policies.frontier(found),
             tables.policies(found),
             Text([apart]),
             tables.differences(found),
@@ -311,7 +311,7 @@ def proved(tuned: Tuned) -> Section:
     """Predicted beside realised, where there is a proof."""
     if tuned.found is None or tuned.proof is None:
         return Section()
-    drawn = figures.proof(tuned.proof.cells, when=tuned.proof.when)
+    drawn = policies.proof(tuned.proof.cells, when=tuned.proof.when)
     words = Text([tuned.proof.words], heading="Did it come true?", level=3)
     return Section((words, drawn, tables.proof(tuned.proof.cells)))
 
@@ -355,7 +355,7 @@ def seen_so_far(tuned: Tuned) -> go.Figure | Text:
     """Where there is too little to tune on: when the layers showed what nests there are."""
     if tuned.found is not None or tuned.lines is None:
         return Text([])
-    return figures.first_visible(tuned.lines)
+    return first_visible(tuned.lines)
 
 
 @_where_tuned
@@ -363,7 +363,7 @@ def cost_slider(found: Recommendation) -> Section:
     """The message threshold, by the cost ratio: each step is computed now, so that moving it needs no kernel."""
     whatif, ratios = WhatIf(found), sorted({*COST_RATIOS, found.terms.cost_ratio})
     answers = [whatif.at(cost_ratio=ratio) for ratio in ratios]
-    return Section((figures.threshold_moved(found, answers, chosen=ratios.index(found.terms.cost_ratio)),))
+    return Section((sliders.threshold_moved(found, answers, chosen=ratios.index(found.terms.cost_ratio)),))
 
 
 @_where_tuned
@@ -371,7 +371,7 @@ def budget_slider(found: Recommendation) -> Section:
     """The poll table and what it costs, by the budget of requests; as above."""
     whatif, budgets = WhatIf(found), sorted({*BUDGETS, found.terms.allowance.requests})
     answers = [whatif.at(allowed=many) for many in budgets]
-    return Section((figures.polls_moved(found, answers, chosen=budgets.index(found.terms.allowance.requests)),))
+    return Section((sliders.polls_moved(found, answers, chosen=budgets.index(found.terms.allowance.requests)),))
 
 
 @_where_tuned
@@ -414,7 +414,7 @@ def _values(whatif: WhatIf) -> str:
     if math.isnan(value):
         return f"{name} and today's rule lose about as much: the value of a lost join does not decide between them."
     return (
-        f"As replayed, {name} and today's rule cost the same if a lost join is worth {figures.amount(value)} s of"
+        f"As replayed, {name} and today's rule cost the same if a lost join is worth {amount(value)} s of"
         f" waiting; {found.terms.prices.lost_value:g} s were taken."
     )
 
@@ -437,9 +437,9 @@ def _lost_values(whatif: WhatIf) -> Table:
         rows.append(
             {
                 "a lost join is worth, s": f"{value:g}{used}",
-                "gives up at, s": figures.amount(one.give_up_age_s),
-                "requests per join": figures.amount(one.requests),
-                "mean delay, s": "nobody joins" if math.isnan(one.delay_s) else figures.amount(one.delay_s),
+                "gives up at, s": amount(one.give_up_age_s),
+                "requests per join": amount(one.requests),
+                "mean delay, s": "nobody joins" if math.isnan(one.delay_s) else amount(one.delay_s),
                 "lost": percent(one.lost),
             }
         )
