@@ -22,27 +22,36 @@ if TYPE_CHECKING:
 
 
 class Command(NamedTuple):
-    """A command: its word, what it does in a sentence, and what adds its arguments.
-
-    `run` takes the parsed words and gives the exit code; None where `add` adds commands below it.
-    """
+    """A command: its word, what it does in a sentence, what adds its arguments, in the order of its help, and `run`,
+    which takes the parsed words and gives the exit code. Where there are commands `below`, one of them follows."""
 
     name: str
     text: str
-    add: Callable[[argparse.ArgumentParser], None]
+    adds: Sequence[Callable[[argparse.ArgumentParser], None]] = ()
     run: Callable[[argparse.Namespace], int] | None = None
+    below: Sequence[Command] = ()
+
+
+def command(
+    *adds: Callable[[argparse.ArgumentParser], None],
+) -> Callable[[Callable[[argparse.Namespace], int]], Command]:
+    """Make a function a command: its name is the word, its docstring the sentence of the help."""
+    return lambda run: Command(run.__name__.replace("_", "-"), str(run.__doc__), adds, run)
 
 
 class CommandParser(argparse.ArgumentParser):
     """Of one command. Its arguments are added when it is the one that is chosen: the help of all needs none."""
 
-    add: Callable[[argparse.ArgumentParser], None] | None = None
+    command: Command | None = None
 
     def complete(self) -> None:
         """Add its arguments, once."""
-        if self.add is not None:
-            self.add(self)
-        self.add = None
+        if (command := self.command) is not None:
+            self.command = None
+            for add in command.adds:
+                add(self)
+            if command.below:
+                add_commands(self, command.below)
 
     def parse_known_args(self, *words: Any, **more: Any) -> Any:
         """As every parser, once it is complete."""
@@ -53,16 +62,16 @@ class CommandParser(argparse.ArgumentParser):
 def add_commands(parser: argparse.ArgumentParser, commands: Sequence[Command]) -> None:
     """Let one of these commands follow, each with the parser's own epilog; the chosen one's `run` becomes `command`."""
     inner = parser.add_subparsers(title="commands", required=True, metavar="COMMAND", parser_class=CommandParser)
-    for command in commands:
+    for one in commands:
         made = inner.add_parser(
-            command.name,
-            help=command.text,
-            description=command.text,
+            one.name,
+            help=one.text,
+            description=one.text,
             epilog=parser.epilog,
             formatter_class=argparse.RawDescriptionHelpFormatter,
         )
-        made.set_defaults(command=command.run)
-        made.add = command.add
+        made.set_defaults(command=one.run)
+        made.command = one
 
 
 # flags
@@ -95,16 +104,10 @@ def with_target(parser: argparse.ArgumentParser) -> None:
     option(parser, "--livekit", "URL", str, "LiveKit, wss://HOST, in place of what nests name")
 
 
-def with_policy(parser: argparse.ArgumentParser, default: str) -> None:
+def with_policy(parser: argparse.ArgumentParser) -> None:
     """--policy."""
-    option(
-        parser,
-        "--policy",
-        "NAME",
-        str,
-        f"guide, released, manual_retry, fixed(S), … (default {default})",
-        default=default,
-    )
+    text = "guide, released, manual_retry, fixed(S), … (default exponential(1))"
+    option(parser, "--policy", "NAME", str, text, default="exponential(1)")
 
 
 def with_webhooks(parser: argparse.ArgumentParser) -> None:

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from contextlib import ExitStack
 from typing import TYPE_CHECKING, Any, Final
 
-from nestobs.cli.arguments import Command, count, duration_s, option, store_folder, with_store
+from nestobs.cli.arguments import command, count, duration_s, option, store_folder, with_store
 from nestobs.cli.terminal import as_json, harmless, interruptible, plain
 from nestobs.observation.duration import SECOND_NS
 
@@ -34,7 +34,6 @@ _COLOURS: Final = {"failed": "red", "starting": "yellow", "unknown": "dim", "rea
 
 
 def _add_live(parser: argparse.ArgumentParser) -> None:
-    with_store(parser)
     option(parser, "--last", "DURATION", duration_s, "begin so long before the newest row (15m)", default=900.0)
     option(parser, "--most", "N", count, "keep the newest N nests (50)", default=50)
     option(parser, "--for", "DURATION", duration_s, "stop after (default: Ctrl-C)", dest="for_s")
@@ -42,7 +41,9 @@ def _add_live(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--json", action="store_true", help="a line of JSON per change; with --once, per nest")
 
 
-def _run_live(args: argparse.Namespace) -> int:
+@command(with_store, _add_live)
+def live(args: argparse.Namespace) -> int:
+    """Show how far each nest is, as another process observes them."""
     try:
         return interruptible(_live(args))
     except KeyboardInterrupt:  # the usual way to end it
@@ -270,6 +271,3 @@ def _summary(view: View, now: int, shown: int) -> str:
     left = f"  {more} more do not fit" if more > 0 else ""
     gone = f"  {view.let_go} older let go" if view.let_go else ""
     return f"{counts}  {newest}  {view.folded:,} rows read{left}{gone}"
-
-
-COMMAND: Final = Command("live", "Show how far each nest is, as another process observes them.", _add_live, _run_live)

@@ -7,7 +7,7 @@ import contextlib
 from typing import TYPE_CHECKING, Any, Final
 
 from nestobs.cli.arguments import (
-    Command,
+    command,
     configured,
     count,
     duration_s,
@@ -29,10 +29,11 @@ def _add_demo(parser: argparse.ArgumentParser) -> None:
     option(parser, "--out", "DIR", pathname, "default runs/demo", default="runs/demo")
     option(parser, "--nests", "N", count, "nests in all (default 66)", default=66)
     option(parser, "--seed", "N", count, "seed of delays and polls (default 1)", default=1)
-    with_json(parser)
 
 
-def _run_demo(args: argparse.Namespace) -> int:
+@command(_add_demo, with_json)
+def demo(args: argparse.Namespace) -> int:
+    """Run the lab, observe it from two vantages, and write a report."""
     from nestobs.trial.demo import demo
 
     summary = interruptible(demo(args.out, nests=args.nests, seed=args.seed, progress=teller(args)))
@@ -64,10 +65,11 @@ def _add_lab(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--stand-in", action="store_true", help="use the LiveKit stand-in even where a server is found")
     parser.add_argument("--stamps", action="store_true", help="record the lab's own stamp of every request")
     parser.add_argument("--list", action="store_true", help="list the scenarios and end")
-    with_json(parser)
 
 
-def _run_lab(args: argparse.Namespace) -> int:
+@command(_add_lab, with_json)
+def lab(args: argparse.Namespace) -> int:
+    """Run relays, a Nests API and LiveKit on loopback until interrupted."""
     from nestobs import lab
 
     if args.list:
@@ -121,12 +123,9 @@ def _lab_words(info: dict[str, Any], directory: str) -> str:
     return "\n".join(lines)
 
 
-def _add_doctor(parser: argparse.ArgumentParser) -> None:
-    with_target(parser)
-    with_json(parser)
-
-
-def _run_doctor(args: argparse.Namespace) -> int:
+@command(with_target, with_json)
+def doctor(args: argparse.Namespace) -> int:
+    """Check this machine, the configuration and a target, step by step."""
     from nestobs.collector.doctor import examine
     from nestobs.config import Config
 
@@ -144,18 +143,16 @@ def _run_doctor(args: argparse.Namespace) -> int:
 
 
 def _add_canary(parser: argparse.ArgumentParser) -> None:
-    with_target(parser)
     option(parser, "--count", "N", count, "nests to make; 0 only cleans up", required=True)
     option(parser, "--horizon", "DURATION", duration_s, "watch each so long (90s)", default=90.0)
     option(parser, "--every", "DURATION", duration_s, "time between two nests (1s)", default=1.0)
     option(parser, "--also", "NAME", str, "a further target as second vantage", action="append", default=[])
     option(parser, "--seed", "N", count, "seed of phases and arrivals (default: none)")
-    with_webhooks(parser)
-    with_policy(parser, "exponential(1)")
-    with_json(parser)
 
 
-def _run_canary(args: argparse.Namespace) -> int:
+@command(with_target, _add_canary, with_webhooks, with_policy, with_json)
+def canary(args: argparse.Namespace) -> int:
+    """Make nests, watch every layer from the first instant, join them, clean up."""
     import random
 
     from nestobs.collector.canary import Campaign, run
@@ -192,15 +189,13 @@ def _run_canary(args: argparse.Namespace) -> int:
 
 
 def _add_watch(parser: argparse.ArgumentParser) -> None:
-    with_target(parser)
     option(parser, "--for", "DURATION", duration_s, "stop after (default: Ctrl-C)", dest="for_s")
     parser.add_argument("--join", choices=("guest",), help="also join each as a real guest, within the budget")
-    with_webhooks(parser)
-    with_policy(parser, "exponential(1)")
-    with_json(parser)
 
 
-def _run_watch(args: argparse.Namespace) -> int:
+@command(with_target, _add_watch, with_webhooks, with_policy, with_json)
+def watch(args: argparse.Namespace) -> int:
+    """Observe the nests of others, gently, until stopped."""
     import random
 
     from nestobs.collector.watch import run
@@ -229,18 +224,20 @@ def _run_watch(args: argparse.Namespace) -> int:
     return 0
 
 
-def _add_join(parser: argparse.ArgumentParser) -> None:
+def _with_address(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("address", metavar="ADDRESS", help="naddr, a page's link, 30312:pubkey:d or room id")
-    with_target(parser)
+
+
+def _add_join(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--guest", action="store_true", help="join as a guest (default: sign in, if need be with a fresh key)"
     )
     option(parser, "--stay", "DURATION", duration_s, "stay connected so long (2s)", default=2.0)
-    with_policy(parser, "exponential(1)")
-    with_json(parser)
 
 
-def _run_join(args: argparse.Namespace) -> int:
+@command(_with_address, with_target, _add_join, with_policy, with_json)
+def join(args: argparse.Namespace) -> int:
+    """Join one nest for real, with fallback and retry, and say how it went."""
     from dataclasses import replace
 
     from nestobs.collector.prober import join_once
@@ -287,13 +284,9 @@ def _run_join(args: argparse.Namespace) -> int:
     return 0 if verdict.joined else 1
 
 
-def _add_ready(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("address", metavar="ADDRESS", help="naddr, a page's link, 30312:pubkey:d or room id")
-    with_target(parser)
-    with_json(parser)
-
-
-def _run_ready(args: argparse.Namespace) -> int:
+@command(_with_address, with_target, with_json)
+def ready(args: argparse.Namespace) -> int:
+    """For scripts: 0 ready, 1 not yet, 2 gone or closed, 3 cannot tell."""
     from nestobs.collector.lookup import ready_once
     from nestobs.observation.nest import read_address
     from nestobs.store.reader import Store
@@ -306,17 +299,4 @@ def _run_ready(args: argparse.Namespace) -> int:
     return state.code
 
 
-COMMANDS: Final = (
-    Command("demo", "Run the lab, observe it from two vantages, and write a report.", _add_demo, _run_demo),
-    Command("lab", "Run relays, a Nests API and LiveKit on loopback until interrupted.", _add_lab, _run_lab),
-    Command("doctor", "Check this machine, the configuration and a target, step by step.", _add_doctor, _run_doctor),
-    Command(
-        "canary",
-        "Make nests, watch every layer from the first instant, join them, clean up.",
-        _add_canary,
-        _run_canary,
-    ),
-    Command("watch", "Observe the nests of others, gently, until stopped.", _add_watch, _run_watch),
-    Command("join", "Join one nest for real, with fallback and retry, and say how it went.", _add_join, _run_join),
-    Command("ready", "For scripts: 0 ready, 1 not yet, 2 gone or closed, 3 cannot tell.", _add_ready, _run_ready),
-)
+COMMANDS: Final = (demo, lab, doctor, canary, watch, join, ready)

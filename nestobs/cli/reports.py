@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Final
 
 from nestobs.cli.arguments import (
     Command,
-    add_commands,
+    command,
     duration_s,
     option,
     pathname,
@@ -53,7 +53,6 @@ def _add_run(parser: argparse.ArgumentParser) -> None:
         help="the last aligned window of that length that is over: 6h, 1d",
     )
     parser.add_argument("--force", action="store_true", help="make it again although it is made")
-    _with_making(parser)
 
 
 def _add_catch_up(parser: argparse.ArgumentParser) -> None:
@@ -62,12 +61,9 @@ def _add_catch_up(parser: argparse.ArgumentParser) -> None:
     option(parser, "--every", "DURATION", duration_s, "length of the windows (1d)", default="1d")
     option(parser, "--jobs", "N", whole_between(1, 64), "so many at a time (1)", default=1)
     option(parser, "--most", "N", whole_between(1, 100_000), "make at most N (100)", default=100)
-    _with_making(parser)
 
 
 def _with_making(parser: argparse.ArgumentParser) -> None:
-    with_store(parser)
-    _with_out(parser)
     option(parser, "--parameter", "NAME=VALUE", str, "of the notebook, may be repeated", action="append", default=[])
     option(parser, "--cell-timeout", "DURATION", duration_s, "longest time of a cell (10m)", default=600.0)
     option(parser, "--timeout", "DURATION", duration_s, "longest time of a report in all (1h)", default=3_600.0)
@@ -85,35 +81,35 @@ def _with_making(parser: argparse.ArgumentParser) -> None:
         "run this (no shell) with the manifest on its standard input, one minute at most; its failure is told, and"
         " does not change the exit code",
     )
-    with_json(parser)
 
 
 def _with_out(parser: argparse.ArgumentParser) -> None:
     option(parser, "--out", "DIR", pathname, f"folder of the reports (default {OUT})", default=OUT)
 
 
-def _add_index(parser: argparse.ArgumentParser) -> None:
-    _with_out(parser)
-    with_json(parser)
-
-
 def _add_prune(parser: argparse.ArgumentParser) -> None:
     option(parser, "--keep", "DURATION", duration_s, "keep windows that ended within it: 30d", required=True)
     option(parser, "--keep-failed", "DURATION", duration_s, "the same for failed reports (default: as --keep)")
     parser.add_argument("--yes", action="store_true", help="do it; else only show what would go")
-    _add_index(parser)
+
+
+_MAKING: Final = (with_store, _with_out, _with_making, with_json)
 
 
 # run, catch-up
 
 
-def _run_one(args: argparse.Namespace) -> int:
+@command(_add_run, *_MAKING)
+def run(args: argparse.Namespace) -> int:
+    """Make the report of one window, unless it is made already."""
     order = _order(args, args.name)
     window = _window(args)
     return _made(args, [(order, window)], jobs=1)
 
 
-def _run_catch_up(args: argparse.Namespace) -> int:
+@command(_add_catch_up, *_MAKING)
+def catch_up(args: argparse.Namespace) -> int:
+    """Make the reports of windows that are missing or failed, oldest first."""
     from nestobs.reports.publishing.archive import Archive
     from nestobs.reports.publishing.schedule import due
 
@@ -266,7 +262,9 @@ def _stopped_by_signals(stop: Stop) -> Iterator[None]:
 # index, prune
 
 
-def _run_index(args: argparse.Namespace) -> int:
+@command(_with_out, with_json)
+def index(args: argparse.Namespace) -> int:
+    """Write index.html and feed.xml anew from what is published."""
     from nestobs.reports.publishing import index
     from nestobs.reports.publishing.archive import Archive, writing
 
@@ -279,7 +277,9 @@ def _run_index(args: argparse.Namespace) -> int:
     return 0
 
 
-def _run_prune(args: argparse.Namespace) -> int:
+@command(_add_prune, _with_out, with_json)
+def prune(args: argparse.Namespace) -> int:
+    """Remove old reports: shows which, and with --yes does it."""
     from nestobs.reports.publishing import retention as prune
     from nestobs.reports.publishing.archive import Archive
 
@@ -318,20 +318,6 @@ def _now() -> int:
     return Clock().now()
 
 
-_COMMANDS: Final = (
-    Command("run", "Make the report of one window, unless it is made already.", _add_run, _run_one),
-    Command(
-        "catch-up",
-        "Make the reports of windows that are missing or failed, oldest first.",
-        _add_catch_up,
-        _run_catch_up,
-    ),
-    Command("index", "Write index.html and feed.xml anew from what is published.", _add_index, _run_index),
-    Command("prune", "Remove old reports: shows which, and with --yes does it.", _add_prune, _run_prune),
-)
-
 COMMAND: Final = Command(
-    "report",
-    "Make reports on a schedule: each window once, published whole.",
-    lambda parser: add_commands(parser, _COMMANDS),
+    "report", "Make reports on a schedule: each window once, published whole.", below=(run, catch_up, index, prune)
 )

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Final
 from nestobs import __version__
 from nestobs.cli.arguments import (
     Command,
-    add_commands,
     check_file,
+    command,
     duration_between,
     number_between,
     open_store,
@@ -36,8 +36,14 @@ if TYPE_CHECKING:
     from nestobs.tuning.replay import Replay
 
 
+def _with_nests(parser: argparse.ArgumentParser) -> None:
+    option(parser, "--window", "A/B", str, "only nests made from A to before B, ISO 8601, UTC; or on a day")
+    option(parser, "--host", "HOST", str, "only nests of this API host", action="append", default=[])
+    parser.add_argument("--guest", action="store_true", help="for guests; default: for those who are signed in")
+    option(parser, "--seed", "N", whole_between(0, 2**63), "seed of resamples (default 0)", default=0)
+
+
 def _add_tune(parser: argparse.ArgumentParser) -> None:
-    _with_nests(parser)
     option(parser, "--out", "FILE", pathname, "write the policy here (policy.json)")
     parser.add_argument(
         "--candidate",
@@ -78,7 +84,9 @@ def _add_tune(parser: argparse.ArgumentParser) -> None:
     option(parser, "--draws", "N", whole_between(100, 10_000), "resamples (500)", default=500)
 
 
-def _run_tune(args: argparse.Namespace) -> int:
+@command(with_store, _with_nests, with_json, _add_tune)
+def tune(args: argparse.Namespace) -> int:
+    """A defended threshold and polling policy from what was seen."""
     import numpy as np
 
     from nestobs.session import tune
@@ -169,10 +177,11 @@ def _seconds(number: Number) -> str:
 
 def _add_replay(parser: argparse.ArgumentParser) -> None:
     option(parser, "--policy", "FILE|NAME", str, "policy files, or names such as fixed(2)", nargs="+", required=True)
-    _with_nests(parser)
 
 
-def _run_replay(args: argparse.Namespace) -> int:
+@command(_add_replay, with_store, _with_nests, with_json)
+def replay(args: argparse.Namespace) -> int:
+    """What policies would have done on the nests observed."""
     import json
 
     import numpy as np
@@ -217,7 +226,9 @@ def _add_policy_export(parser: argparse.ArgumentParser) -> None:
     option(parser, "--out", "FILE", pathname, "where to (default: standard output)")
 
 
-def _run_policy_export(args: argparse.Namespace) -> int:
+@command(_add_policy_export)
+def export(args: argparse.Namespace) -> int:
+    """as a module for web clients, as conformance vectors, or as a policy file"""
     from nestobs.exports import javascript
     from nestobs.tuning.policy_file import dumps
 
@@ -239,10 +250,11 @@ def _add_prove(parser: argparse.ArgumentParser) -> None:
     option(parser, "--nests", "N", whole_between(1, 100_000), "nests, each joined once by each policy", required=True)
     option(parser, "--out", "DIR", pathname, "default runs/proof", default="runs/proof")
     option(parser, "--seed", "N", whole_between(0, 2**63), "seed of delays and arrivals (default 2)", default=2)
-    with_json(parser)
 
 
-def _run_prove(args: argparse.Namespace) -> int:
+@command(_add_prove, with_json)
+def prove(args: argparse.Namespace) -> int:
+    """A policy and today's rule in a fresh lab, predicted beside realised."""
     from nestobs.trial.prove import prove
 
     proof = interruptible(
@@ -253,15 +265,6 @@ def _run_prove(args: argparse.Namespace) -> int:
 
 
 # shared
-
-
-def _with_nests(parser: argparse.ArgumentParser) -> None:
-    with_store(parser)
-    option(parser, "--window", "A/B", str, "only nests made from A to before B, ISO 8601, UTC; or on a day")
-    option(parser, "--host", "HOST", str, "only nests of this API host", action="append", default=[])
-    parser.add_argument("--guest", action="store_true", help="for guests; default: for those who are signed in")
-    option(parser, "--seed", "N", whole_between(0, 2**63), "seed of resamples (default 0)", default=0)
-    with_json(parser)
 
 
 def policy_of(word: str) -> PolicyFile:
@@ -338,14 +341,4 @@ def _now() -> str:
     return datetime.fromtimestamp(Clock().now() / SECOND_NS, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
-def _add_policy(parser: argparse.ArgumentParser) -> None:
-    text = "as a module for web clients, as conformance vectors, or as a policy file"
-    add_commands(parser, [Command("export", text, _add_policy_export, _run_policy_export)])
-
-
-COMMANDS: Final = (
-    Command("tune", "A defended threshold and polling policy from what was seen.", _add_tune, _run_tune),
-    Command("replay", "What policies would have done on the nests observed.", _add_replay, _run_replay),
-    Command("prove", "A policy and today's rule in a fresh lab, predicted beside realised.", _add_prove, _run_prove),
-    Command("policy", "Write a policy for web clients.", _add_policy),
-)
+COMMANDS: Final = (tune, replay, prove, Command("policy", "Write a policy for web clients.", below=(export,)))

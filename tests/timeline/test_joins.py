@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -13,9 +12,10 @@ import pytest
 from nestobs.join.decision import GONE, LOADING, RELEASED_FAILED, SIGN_IN_HINT, STARTING
 from nestobs.observation.detail import detail
 from nestobs.observation.duration import SECOND_NS
-from nestobs.observation.schema import COLUMNS, Failure, Observation, Operation, Outcome, Role, Source, as_row
+from nestobs.observation.schema import Failure, Observation, Operation, Outcome, Role, Source
 from nestobs.timeline.intervals import timelines
 from nestobs.timeline.joins import KINDS, SCHEMA, SETTLED_S, joins, open_intents
+from worlds.asked import frame
 
 pytestmark = pytest.mark.slow
 
@@ -64,12 +64,6 @@ def intent(row: Observation) -> Observation:
     return replace(
         row, received_at=None, outcome=Outcome.UNKNOWN, failure=Failure.INTENT, reason="about to join", detail="{}"
     )
-
-
-def frame(rows: Sequence[Observation]) -> pd.DataFrame:
-    table = pd.DataFrame([as_row(row) for row in rows], columns=[column.name for column in COLUMNS])
-    instants = {column.name: "Int64" for column in COLUMNS if column.name.endswith("_at")}
-    return table.astype(instants | {"sent_at": "int64"})
 
 
 def judged(*rows: Observation, **more: Any) -> pd.DataFrame:
