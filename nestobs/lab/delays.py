@@ -38,10 +38,6 @@ class Constant(Table):
     kind: Literal["constant"] = "constant"
     s: NotNegative
 
-    def at(self, pick: float, normal: float) -> Delay:
-        """The delay for a uniform `pick` in [0, 1) and a standard normal deviate."""
-        return self.s
-
 
 class Lognormal(Table):
     """Median in seconds, sigma of the natural logarithm."""
@@ -49,10 +45,6 @@ class Lognormal(Table):
     kind: Literal["lognormal"]
     median_s: Positive
     sigma: NotNegative
-
-    def at(self, pick: float, normal: float) -> Delay:
-        """See `Constant.at`."""
-        return self.median_s * math.exp(self.sigma * normal)
 
 
 class Weibull(Table):
@@ -62,20 +54,11 @@ class Weibull(Table):
     scale_s: Positive
     shape: Positive
 
-    def at(self, pick: float, normal: float) -> Delay:
-        """See `Constant.at`. The normal deviate is turned into a unit exponential by its survival."""
-        survival = max(0.5 * math.erfc(normal / math.sqrt(2.0)), 1e-300)
-        return float(self.scale_s * (-math.log(survival)) ** (1.0 / self.shape))
-
 
 class Never(Table):
     """Not shown at all."""
 
     kind: Literal["never"]
-
-    def at(self, pick: float, normal: float) -> Delay:
-        """See `Constant.at`."""
-        return None
 
 
 class Part(Table):
@@ -105,15 +88,6 @@ class Mixture(Table):
             raise ValueError("the weights of a mixture sum to zero")
         return self
 
-    def at(self, pick: float, normal: float) -> Delay:
-        """See `Constant.at`."""
-        left = pick * sum(part.weight for part in self.parts)
-        for part in self.parts:
-            if left < part.weight:
-                return part.delay.at(pick, normal)
-            left -= part.weight
-        return self.parts[-1].delay.at(pick, normal)
-
 
 Distribution: TypeAlias = Annotated[Constant | Lognormal | Weibull | Never | Mixture, Field(discriminator="kind")]
 
@@ -122,5 +96,29 @@ AT_ONCE = Constant(s=0.0)
 
 def draw(distribution: Distribution, rng: np.random.Generator, scale: float = 1.0) -> Delay:
     """One delay in seconds times `scale`, or None for never. Takes two deviates from `rng`, always."""
-    drawn = distribution.at(float(rng.random()), float(rng.standard_normal()))
+    drawn = _at(distribution, float(rng.random()), float(rng.standard_normal()))
     return None if drawn is None else drawn * scale
+
+
+def _at(distribution: Distribution, pick: float, normal: float) -> Delay:
+    """The delay for a uniform `pick` in [0, 1) and a standard normal deviate."""
+    match distribution:
+        case Constant():
+            return distribution.s
+        case Lognormal():
+            return distribution.median_s * math.exp(distribution.sigma * normal)
+        case Weibull():  # the normal deviate is turned into a unit exponential by its survival
+            survival = max(0.5 * math.erfc(normal / math.sqrt(2.0)), 1e-300)
+            return float(distribution.scale_s * (-math.log(survival)) ** (1.0 / distribution.shape))
+        case Mixture():
+            return _at(_picked(distribution.parts, pick), pick, normal)
+    return None
+
+
+def _picked(parts: list[Part], pick: float) -> Distribution:
+    left = pick * sum(part.weight for part in parts)
+    for part in parts:
+        if left < part.weight:
+            return part.delay
+        left -= part.weight
+    return parts[-1].delay

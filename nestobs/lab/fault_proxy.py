@@ -196,7 +196,6 @@ def _bound(port: int) -> socket.socket:
     except OSError:
         listening.close()
         raise
-    listening.setblocking(False)
     return listening
 
 

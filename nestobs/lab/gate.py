@@ -200,9 +200,9 @@ class _Line:
     """One of a visitor's connections to the relay."""
 
     relay: ClientConnection
+    down: asyncio.Task[None]
     subscriptions: set[str] = field(default_factory=set)
     asked: int = 0
-    down: asyncio.Task[None] | None = None
 
 
 class _Visitor:
@@ -242,23 +242,21 @@ class _Visitor:
                 await self._end_line(line)
 
     async def _new_line(self) -> _Line:
-        line = _Line(await connect(self._gate.relay_url, **_WIRE))
+        relay = await connect(self._gate.relay_url, **_WIRE)
+        line = _Line(relay, asyncio.create_task(self._down(relay)))
         self._lines.append(line)
-        line.down = asyncio.create_task(self._down(line))
         return line
 
     async def _end_line(self, line: _Line) -> None:
-        if line in self._lines:
-            self._lines.remove(line)
-        if line.down is not None:
-            line.down.cancel()
-            await asyncio.gather(line.down, return_exceptions=True)
+        self._lines.remove(line)
+        line.down.cancel()
+        await asyncio.gather(line.down, return_exceptions=True)
         await line.relay.close()
 
-    async def _down(self, line: _Line) -> None:
+    async def _down(self, relay: ClientConnection) -> None:
         """Relay to client."""
         with contextlib.suppress(ConnectionClosed):
-            async for text in line.relay:
+            async for text in relay:
                 assert isinstance(text, str)
                 await self._gate.flowing()
                 if text.startswith('["EOSE"'):

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import enum
 import tomllib
-from importlib import resources
 from pathlib import Path
 from typing import Annotated, Literal, TypeAlias
 
@@ -37,6 +36,8 @@ class GateFault(enum.Enum):
     AUTH = "auth"
     STALL = "stall"
 
+
+_SHIPPED = Path(__file__).with_name("scenarios")
 
 _RelayNumber: TypeAlias = Annotated[PositiveInt, Field(strict=False)]
 _FaultName: TypeAlias = Annotated[GateFault, Field(strict=False)]
@@ -121,28 +122,24 @@ class Scenario(Table):
 
 def scenario_names() -> list[str]:
     """The scenarios that ship, in alphabetical order."""
-    return sorted(
-        entry.name.removesuffix(".toml")
-        for entry in resources.files("nestobs.lab").joinpath("scenarios").iterdir()
-        if entry.name.endswith(".toml")
-    )
+    return sorted(path.stem for path in _SHIPPED.glob("*.toml"))
 
 
 def load_scenario(name: str | Path) -> Scenario:
     """A scenario that ships, by name, or any TOML file, by path. Raises UsageError."""
     if isinstance(name, Path) or name.endswith(".toml"):
         path = Path(name)
-        if not path.is_file():
-            raise UsageError(f"there is no scenario file {path}")
-        try:
-            text = path.read_text("utf-8")
-        except (OSError, UnicodeDecodeError) as error:
-            raise UsageError(f"the scenario {path} cannot be read ({type(error).__name__}): it is UTF-8 TOML") from None
-        return read_scenario(text, name=path.stem, where=str(path))
-    if name not in scenario_names():
+    elif name in scenario_names():
+        path = _SHIPPED / f"{name}.toml"
+    else:
         raise UsageError(f"there is no scenario {name!r}: choose among {', '.join(scenario_names())}")
-    file = resources.files("nestobs.lab").joinpath("scenarios", f"{name}.toml")
-    return read_scenario(file.read_text("utf-8"), name=name, where=f"{name}.toml")
+    if not path.is_file():
+        raise UsageError(f"there is no scenario file {path}")
+    try:
+        text = path.read_text("utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise UsageError(f"the scenario {path} cannot be read ({type(error).__name__}): it is UTF-8 TOML") from None
+    return read_scenario(text, name=path.stem, where=str(path))
 
 
 def read_scenario(text: str, *, name: str, where: str) -> Scenario:

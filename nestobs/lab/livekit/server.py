@@ -59,6 +59,7 @@ class LivekitServer:
         self.version = ""
         self.url = ""
         self.port = 0
+        self.pid: int | None = None
         self._binary, self._keys, self._directory, self._webhooks = binary, keys, directory, webhooks
         self._process: subprocess.Popen[bytes] | None = None
 
@@ -80,12 +81,7 @@ class LivekitServer:
         with contextlib.suppress(ProcessLookupError):
             os.killpg(self._process.pid, signal.SIGKILL)
         await asyncio.to_thread(self._process.wait)
-        self._process = None
-
-    @property
-    def pid(self) -> int | None:
-        """The child's process id while it runs."""
-        return self._process.pid if self._process is not None else None
+        self._process = self.pid = None
 
     @property
     def _log(self) -> Path:
@@ -105,6 +101,7 @@ class LivekitServer:
                 start_new_session=True,
                 preexec_fn=_die_with_parent if _libc is not None else None,  # noqa: PLW1509 - it calls prctl only
             )
+        self.pid = self._process.pid
         return await self._answers()
 
     def _config(self, tcp: int, udp: int) -> dict[str, object]:
