@@ -14,7 +14,7 @@ from nestobs.observation.detail import finite
 from nestobs.timeline.delays import BlockKind
 from nestobs.tuning.decisions import Terms
 from nestobs.tuning.herd import Crowd
-from nestobs.tuning.policy_file import NOTE_CHARACTERS, PolicyFile, Provenance
+from nestobs.tuning.policy_file import INTERVALS, NOTE_CHARACTERS, PolicyFile, Provenance
 from nestobs.tuning.replay import Replay
 
 STRATUM_REGRET: Final = 0.05
@@ -118,10 +118,7 @@ class Recommendation:
                 round_trip_s=self.terms.round_trip_s,
                 failures=self._failures or {},
             ),
-            intervals={
-                "message_threshold_s": _ends(self.message_threshold_s),
-                "give_up_age_s": _ends(self.give_up_age_s),
-            },
+            intervals={name: _ends(getattr(self, name)) for name in INTERVALS},
             predicted={name: predicted(shown[name]) for name in wanted},
             notes=tuple(_cut(note) for note in (self.why, *self.notes)),
         )

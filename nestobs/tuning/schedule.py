@@ -105,7 +105,18 @@ class PollTable:
         poll lies inside its window: the best schedule near the grid's, never worse. A request that is free would be
         made without end: then, as where it would need more than MAX_NODES nodes, the times found so far are kept.
         """
-        return _refined(self)
+        times, step = np.array(self.grid_times), self.grid
+        while self.prices.request_cost > 0.0 and step > RESOLUTION_S and len(times):
+            step /= FINER
+            for _ in range(RECENTRINGS):
+                nodes = _windows(times, step, self.horizon)
+                if len(nodes) + len(self.nodes) > MAX_NODES:
+                    return tuple(times.tolist())
+                curve, centres = Curve.of(self.truth, nodes, self.nodes), times
+                times = _least(curve, self.prices, self.polls, centres)
+                if len(times) == len(centres) and (np.abs(times - centres) < (REACH - 0.5) * step).all():
+                    break
+        return tuple(times.tolist())
 
     @cached_property
     def cost(self) -> float:
@@ -182,17 +193,15 @@ def optimal_polls(
     the horizon, more than MAX_NODES nodes, polls below 1, and as `survival`. Source: Barlow & Proschan (1963).
     """
     prices = Prices(request_cost, delay_cost, lost_value, never_cost)
-    truth, limit = survival(law, never), _polls(polls)
+    truth = survival(law, never)
+    if polls is not None:
+        if isinstance(polls, bool) or not isinstance(polls, Integral) or polls < 1:
+            raise LawError(f"give polls as a whole number from 1, or None for no limit, not {polls!r}")
+        polls = int(polls)
     curve = Curve.of(truth, grid_nodes(horizon, grid))
-    following, cost = _solve(curve, prices, limit)
+    following, cost = _solve(curve, prices, polls)
     return PollTable(
-        truth=truth,
-        prices=prices,
-        grid=grid,
-        polls=limit,
-        nodes=curve.nodes,
-        following=following,
-        grid_cost=cost,
+        truth=truth, prices=prices, grid=grid, polls=polls, nodes=curve.nodes, following=following, grid_cost=cost
     )
 
 
@@ -334,12 +343,6 @@ def _both(first: Sequence[Sequence[float]], second: Sequence[Sequence[float]]) -
     return np.repeat(np.array(first), len(second), axis=0), np.tile(np.array(second, dtype=np.float64), (len(first), 1))
 
 
-def _polls(polls: int | None) -> int | None:
-    if polls is not None and (isinstance(polls, bool) or not isinstance(polls, Integral) or polls < 1):
-        raise LawError(f"give polls as a whole number from 1, or None for no limit, not {polls!r}")
-    return None if polls is None else int(polls)
-
-
 def _solve(curve: Curve, prices: Prices, polls: int | None) -> tuple[Steps, float]:
     """`following` of PollTable, and the cost at age 0. Limited: rows until one more poll left changes nothing."""
     if polls is None:
@@ -395,21 +398,6 @@ def _path(following: Steps, polls: int | None) -> list[int]:
         path.append(at)
         left -= polls is not None
     return path
-
-
-def _refined(table: PollTable) -> tuple[float, ...]:
-    times, step = np.array(table.grid_times), table.grid
-    while table.prices.request_cost > 0.0 and step > RESOLUTION_S and len(times):
-        step /= FINER
-        for _ in range(RECENTRINGS):
-            nodes = _windows(times, step, table.horizon)
-            if len(nodes) + len(table.nodes) > MAX_NODES:
-                return tuple(times.tolist())
-            curve, centres = Curve.of(table.truth, nodes, table.nodes), times
-            times = _least(curve, table.prices, table.polls, centres)
-            if len(times) == len(centres) and (np.abs(times - centres) < (REACH - 0.5) * step).all():
-                break
-    return tuple(times.tolist())
 
 
 def _windows(times: Floats, step: float, horizon: float) -> Floats:

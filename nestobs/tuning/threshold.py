@@ -138,13 +138,7 @@ class MessageErrors:
 
 
 def message_errors(
-    law: Law,
-    never: float | None,
-    threshold_s: float,
-    joiners: Joiners,
-    *,
-    skew_s: float = 0.0,
-    clock: Clock = "joiner",
+    law: Law, never: float | None, threshold_s: float, joiners: Joiners, *, skew_s: float = 0.0, clock: Clock = "joiner"
 ) -> MessageErrors:
     """How often a threshold says the wrong thing.
 
