@@ -83,7 +83,8 @@ def answers(counted: pd.DataFrame, *, when: str) -> go.Figure:
     most = set(rows.groupby("lane")["n"].sum().sort_values(ascending=False, kind="stable").index[:MOST_LANES])
     shown = [lane for lane in lanes if lane in most]
     kinds = [kind for kind in _ANSWERS if (rows["answer"] == kind).any()]
-    total, said = int(rows["n"].sum()), _counted(rows.groupby("answer")["n"].sum()[kinds].to_dict())
+    total = int(rows["n"].sum())
+    said = _counted(rows.groupby("answer")["n"].sum()[kinds].to_dict())
     more = f" {len(lanes) - len(shown)} more, asked less, are in the table alone." if len(lanes) > len(shown) else ""
     note = f"n = {total:,} requests of joins: {said}.{more} {when}"
     by_lane = rows.pivot_table(index="lane", columns="answer", values="n", aggfunc="sum", fill_value=0)

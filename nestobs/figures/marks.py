@@ -104,6 +104,23 @@ def line(
     )
 
 
+def strokes(
+    lanes: Iterable[float],
+    ends: Iterable[tuple[float, float]],
+    color: str,
+    width: float,
+    dash: str | None = None,
+    *,
+    texts: Iterable[str] | None = None,
+    **more: Any,
+) -> go.Scatter:
+    """Lines along lanes from end to end, as one trace."""
+    x = [one for start, end in ends for one in (start, end, None)]
+    y = [one for lane in lanes for one in (lane, lane, None)]
+    said = None if texts is None else [one for text in texts for one in (text, text, None)]
+    return line(x, y, color, width, dash, texts=said, **more)
+
+
 def area(
     x: Sequence[float],
     y: Sequence[float],

@@ -138,8 +138,9 @@ def _front(front: pd.DataFrame) -> list[go.Scatter]:
     marker = {"color": GREY, "size": sizes, "line": {"color": INK, "width": 1}}
     texts = [_front_text(point) for point in records(drawn)]
     prices = marks.points(*_drawn_at(drawn), texts, marker, name="optimal, by price; larger: more lost")
-    chosen, ring = _drawn_at(drawn[drawn["chosen"]]), marks.outlined("circle-open", INK, 20, 3)
-    return [line, prices, marks.points(*chosen, None, ring, name="optimal at the chosen price")]
+    ring = marks.outlined("circle-open", INK, 20, 3)
+    chosen = marks.points(*_drawn_at(drawn[drawn["chosen"]]), None, ring, name="optimal at the chosen price")
+    return [line, prices, chosen]
 
 
 def _drawn_at(front: pd.DataFrame) -> tuple[list[float], list[float]]:
@@ -158,8 +159,9 @@ def _front_text(point: Any) -> str:
 def _cross(rec: Recommendation, group: Sequence[Replay], number: int) -> go.Scatter:
     """The cross of two intervals, named with what is lost."""
     names = [one.policy.name for one in group]
-    requests, low, high = _ends(group[0].numbers["requests_per_join"])
-    delay, least, most = (at(edge) for edge in _ends(group[0].numbers["mean_delay_s"]))
+    asked, waited = (group[0].numbers[metric] for metric in ("requests_per_join", "mean_delay_s"))
+    requests, low, high = _ends(asked)
+    delay, least, most = (at(edge) for edge in _ends(waited))
     color, symbol, width, size = _look(rec, names, number)
     bar = {"type": "data", "symmetric": False, "color": color, "thickness": width, "width": 4}
     joined = ", ".join("today" if name == rec.today.name else plain(name, 20) for name in names)
@@ -168,7 +170,10 @@ def _cross(rec: Recommendation, group: Sequence[Replay], number: int) -> go.Scat
         "error_x": bar | {"array": [high - requests], "arrayminus": [requests - low]},
         "error_y": bar | {"array": [most - delay], "arrayminus": [delay - least]},
     }
-    text = _cross_text(name, group[0])
+    text = (
+        f"{name}<br>{amount(asked.value)} requests per join ({span(asked.lower, asked.upper)})"
+        f"<br>{amount(waited.value)} s delay ({span(waited.lower, waited.upper, unit='s')})"
+    )
     return marks.points([requests], [delay], [text], marks.outlined(symbol, color, size), name=name, **errors)
 
 
@@ -186,14 +191,6 @@ def _lost(number: Number) -> str:
     if number.upper == 0:
         return "0 % lost"
     return f"{percent(number.value)} lost ({percent(number.lower).removesuffix(' %')}–{percent(number.upper)})"
-
-
-def _cross_text(name: str, one: Replay) -> str:
-    requests, delay = one.numbers["requests_per_join"], one.numbers["mean_delay_s"]
-    return (
-        f"{name}<br>{amount(requests.value)} requests per join ({span(requests.lower, requests.upper)})"
-        f"<br>{amount(delay.value)} s delay ({span(delay.lower, delay.upper, unit='s')})"
-    )
 
 
 def _front_note(rec: Recommendation, drawn: Sequence[Replay]) -> str:
@@ -227,7 +224,8 @@ def _lost_labels(figure: go.Figure, front: pd.DataFrame) -> None:
     for words, some in (("", drawn[asks_on]), ("asks once: ", drawn[~asks_on])):
         for point in records(some.tail(1)):
             if point.lost_share >= _SHOWN_LOST:
-                place, text = (point.requests_per_join, point.mean_delay_s), f"{words}{percent(point.lost_share)} lost"
+                text = f"{words}{percent(point.lost_share)} lost"
+                place = point.requests_per_join, point.mean_delay_s
                 _write(figure, *place, text, xanchor="left", xshift=4, yshift=15)
 
 
@@ -352,8 +350,8 @@ def _predicted(row: int, cell: Any, low: float, high: float, unit: str) -> go.Ba
     words = f"predicted {amount(cell.value)}{unit} ({span(cell.lower, cell.upper, unit=unit.strip())})"
     if not math.isfinite(cell.lower) and not math.isfinite(cell.upper):
         words = "no prediction"
-    ends, text = (max(cell.lower, low), min(cell.upper, high)), f"{plain(cell.policy, 24)}: {words}"
-    return marks.spans([row], [ends], [text], _PREDICTED, width=0.6, showlegend=False)
+    ends = max(cell.lower, low), min(cell.upper, high)
+    return marks.spans([row], [ends], [f"{plain(cell.policy, 24)}: {words}"], _PREDICTED, width=0.6, showlegend=False)
 
 
 def _came(row: int, cell: Any, unit: str) -> list[go.Scatter]:

@@ -4,8 +4,8 @@ many measured intervals contain the truth."""
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, Final
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Final
 
 import numpy as np
 import pandas as pd
@@ -30,16 +30,17 @@ def share_lanes(question: str, note: str, lanes: Mapping[str, Share], *, of: str
     known = {name: one for name, one in lanes.items() if one.n}
     if not known:
         return canvas.nothing(question, f"There are no {of} to take a share of, so there is nothing to draw.")
-    names, values, doubt = list(known), list(known.values()), any(one.most > one.least for one in known.values())
-    texts, places = [f"{name}<br>{_words(one)}" for name, one in known.items()], range(len(known))
-    sizes, ends = [one.value for one in values], [one.by_chance_and_doubt() for one in values]
+    names, values = list(known), list(known.values())
+    doubt = any(one.most > one.least for one in values)
+    texts = [f"{name}<br>{_words(one)}" for name, one in known.items()]
+    places, sizes = range(len(values)), [one.value for one in values]
     traces = [marks.bars(places, sizes, texts, marks.filled(BLUE), base=[0.0] * len(sizes), width=0.66, name=sure)]
     if doubt:
-        doubts, marker = [one.doubt for one in values], marks.hatched(BLUE, "/")
-        traces.append(marks.bars(places, doubts, texts, marker, base=sizes, width=0.66, name=MAYBE))
-    x, y = _broken(ends), _broken((place, place) for place in places)
+        doubts = [one.doubt for one in values]
+        traces.append(marks.bars(places, doubts, texts, marks.hatched(BLUE, "/"), base=sizes, width=0.66, name=MAYBE))
+    ends = [one.by_chance_and_doubt() for one in values]
     ticks = marks.struck("line-ns-open", INK, 10, 2)
-    traces.append(marks.line(x, y, INK, 2, texts=_broken(zip(texts, texts, strict=True)), marker=ticks, name=ENDS))
+    traces.append(marks.strokes(places, ends, INK, 2, texts=texts, marker=ticks, name=ENDS))
     figure = canvas.drawn(
         question,
         note,
@@ -55,11 +56,6 @@ def share_lanes(question: str, note: str, lanes: Mapping[str, Share], *, of: str
     return canvas.described(figure, f"{question} {said}{rest}.", _table(known, doubt))
 
 
-def _broken(pairs: Iterable[tuple[Any, Any]]) -> list[Any]:
-    """The pairs in a row, a gap after each: a line between the two of each pair."""
-    return [one for first, second in pairs for one in (first, second, None)]
-
-
 def _bare(name: str) -> str:
     return name.replace("<br>", " ")
 
@@ -73,16 +69,10 @@ def _words(one: Share) -> str:
 
 
 def _table(lanes: Mapping[str, Share], doubt: bool) -> pd.DataFrame:
-    rows = [
-        (
-            plain(_bare(name), 60),
-            one.least,
-            one.most,
-            one.n,
-            *(100 * part for part in (one.value, *one.by_chance_and_doubt())),
-        )
-        for name, one in lanes.items()
-    ]
+    rows = []
+    for name, one in lanes.items():
+        shares = (100 * share for share in (one.value, *one.by_chance_and_doubt()))
+        rows.append((plain(_bare(name), 60), one.least, one.most, one.n, *shares))
     table = pd.DataFrame(rows, columns=["", "count", "possibly", "n", "share, %", "95 % lower, %", "95 % upper, %"])
     return table if doubt else table.drop(columns="possibly")
 

@@ -98,13 +98,11 @@ def _text(row: Any) -> str:
 
 def _waiting(shown: pd.DataFrame, lanes: dict[tuple[int, str], tuple[int, str]]) -> go.Scatter:
     """A thin line on each lane from its first to its last request: what is bare of bars on it was waited."""
-    x: list[float | None] = []
-    y: list[float | None] = []
-    for (number, way), (place, _) in lanes.items():
+    ends = []
+    for number, way in lanes:
         mine = shown[(shown["join"] == number) & (shown["way"] == way)]
-        x += [at(mine["from_s"].min()), at(mine["until_s"].max()), None]
-        y += [place, place, None]
-    return marks.line(x, y, INK, 1, "dot")
+        ends.append((at(mine["from_s"].min()), at(mine["until_s"].max())))
+    return marks.strokes([place for place, _ in lanes.values()], ends, INK, 1, "dot")
 
 
 def _between(figure: go.Figure, lanes: dict[tuple[int, str], tuple[int, str]]) -> None:

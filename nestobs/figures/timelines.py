@@ -229,7 +229,8 @@ def first_visible(timelines: pd.DataFrame, *, title: str = "") -> go.Figure:
     proven = timelines[(timelines["polls"] > 0) & timelines["lower_s"].notna()]
     if proven.empty:
         return canvas.nothing(question, "No layer proved anything of any nest, so there is nothing to draw.")
-    vantages, end = sorted(set(proven["vantage"])), reach(proven["lower_s"], proven["upper_s"])[1]
+    vantages = sorted(set(proven["vantage"]))
+    end = reach(proven["lower_s"], proven["upper_s"])[1]
     panels = []
     for layer in layer_order(proven["layer"]):
         mine = proven[proven["layer"] == layer]
