@@ -256,8 +256,7 @@ def _deleted(observations: pd.DataFrame) -> pd.DataFrame:
 
 
 def _unasked(layers: pd.DataFrame) -> Iterator[Gap]:
-    asked = set(layers["layer"])
-    never = [kind for kind in EXPECTED if not any(layer.startswith(kind) for layer in asked)]
+    asked = tuple(layers["layer"].unique())
     whys = {
         "relay": Gap("No relay was asked for its event: a join asks every relay that it is given.", "join"),
         "api:info": Gap("The API's /info was never asked.", "join"),
@@ -271,7 +270,7 @@ def _unasked(layers: pd.DataFrame) -> Iterator[Gap]:
         "livekit:signal": Gap("Nobody came as far as LiveKit's signalling: that takes a token.", "join"),
         "livekit:media": Gap("Nobody came as far as media: that takes a token and the real RTC library.", "join"),
     }
-    yield from (whys[kind] for kind in never if kind in whys)
+    yield from (gap for kind, gap in whys.items() if not any(layer.startswith(kind) for layer in asked))
     for row in dicts_of(layers[layers["state"] == UNPROVEN]):
         where = f"{_short(row['layer'])} was asked from {_short(row['vantage'], 24)}"
         yield Gap(f"{where} and proved nothing ({row['answers']}).", "doctor")

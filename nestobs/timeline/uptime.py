@@ -33,7 +33,7 @@ NEEDED: Final = ("vantage", "run_id", "source", "operation", "sent_at", "receive
 _MARKS: Final = (str(Failure.CLOCK_STEP), str(Failure.SUSPENDED))
 
 
-def spans(observations: pd.DataFrame, *, gap_s: float = GAP_S) -> pd.DataFrame:
+def spans(observations: pd.DataFrame) -> pd.DataFrame:
     """Columns vantage, start_at, end_at (datetime64[ns, UTC]): [start, end) in which a vantage was at work.
 
     Sorted by vantage and time; those of one vantage neither overlap nor touch. observations: as Store.frame gives them.
@@ -49,7 +49,7 @@ def spans(observations: pd.DataFrame, *, gap_s: float = GAP_S) -> pd.DataFrame:
     at, of = np.concatenate([sent[~slept], received[answered]]), np.concatenate([clock[~slept], clock[answered]])
     order = np.lexsort((at, of))
     at, of = at[order], of[order]
-    first, last = _runs((np.diff(of) != 0) | (np.diff(at) > round(gap_s * SECOND_NS)), len(at))
+    first, last = _runs((np.diff(of) != 0) | (np.diff(at) > round(GAP_S * SECOND_NS)), len(at))
     return _merged(whose[of[first]], at[first], at[last], np.append(names, ""))
 
 

@@ -86,9 +86,9 @@ def frame(rows: list[Observation]) -> pd.DataFrame:
     return made.astype({column.name: kinds.get(column.type, "object") for column in COLUMNS})
 
 
-def only(rows: list[Observation], **options: Any) -> Any:
+def only(rows: list[Observation]) -> Any:
     """The one row of the result, as a namedtuple."""
-    result = timelines(frame(rows), **options)
+    result = timelines(frame(rows))
     assert len(result) == 1
     return next(result.itertuples(index=False))
 
