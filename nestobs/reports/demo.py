@@ -21,11 +21,12 @@ from nestobs.figures import canvas, host, layer_order, plain, proportions
 from nestobs.figures import messages as statements
 from nestobs.figures import timelines as lanes
 from nestobs.observation.duration import SECOND_NS
-from nestobs.reports.display import Figures, Table, Text, many, nothing_there, numbers
+from nestobs.reports.display import Section, Table, Text, many, nothing_there, numbers
+from nestobs.reports.joins import ended
 from nestobs.store.reader import Store
 from nestobs.timeline import calibration as calibrate
 from nestobs.timeline.intervals import timelines
-from nestobs.timeline.joins import KINDS, joins, open_intents
+from nestobs.timeline.joins import joins, open_intents
 from nestobs.timeline.nests import count_nests, told_apart
 
 if TYPE_CHECKING:
@@ -67,11 +68,11 @@ def load(store: str, *, truth: str = "", lab: str = "", title: str = "", livekit
     observed = Store.open(store, create=False).frame()
     rows, facts = _truth(truth), lab_facts(lab)
     names = {url: name for scenario in facts["scenarios"] for url, name in scenario.items()}
+    layers = {f"relay:{url}": f"relay:{name}" for url, name in names.items()}
     lines = timelines(observed)
     made = joins(observed, lines)
     scenarios = {row["room"]: row["scenario"] for row in rows} or _hosts(observed)
     kind = _livekit(observed, facts["livekit"])
-    shown = lines.assign(scenario=_scenario(lines, scenarios), layer=[_named(layer, names) for layer in lines["layer"]])
     sent = observed["sent_at"]
     return Story(
         title=title or "The demo",
@@ -79,7 +80,9 @@ def load(store: str, *, truth: str = "", lab: str = "", title: str = "", livekit
         observations=len(observed),
         first_at=int(sent.min()) if len(sent) else 0,
         last_at=int(sent.max()) if len(sent) else 0,
-        timelines=shown,
+        timelines=lines.assign(
+            scenario=_scenario(lines, scenarios), layer=[layers.get(layer, layer) for layer in lines["layer"]]
+        ),
         joins=made.assign(scenario=_scenario(made, scenarios)),
         coverage=calibrate.coverage(lines, rows, names) if rows else None,
         cut_off=open_intents(observed),
@@ -127,11 +130,6 @@ def _scenario(frame: pd.DataFrame, scenarios: Mapping[str, str]) -> list[str]:
     return [scenarios.get(str(room), "unknown") for room in frame["room"]]
 
 
-def _named(layer: str, names: Mapping[str, str]) -> str:
-    url = layer.removeprefix("relay:")
-    return f"relay:{names.get(url, url)}" if layer.startswith("relay:") else layer
-
-
 def _livekit(observed: pd.DataFrame, facts: Mapping[str, Any]) -> str:
     """Kind and version in words: as the lab says, else as the servers called themselves."""
     if facts:
@@ -154,24 +152,17 @@ def heading(found: Story) -> Text:
     """The title and what came out, in a few sentences."""
     if not found.observations:
         return nothing_there(found.title)
-    said = [_about(found), _outcomes(found), *_untrue(found), _calibrated(found)]
-    return Text([text for text in said if text], heading=found.title, warning=found.note)
-
-
-def _about(found: Story) -> str:
     span, places = (found.last_at - found.first_at) / SECOND_NS, found.timelines["vantage"].nunique()
-    return (
+    said = [
         f"{many(count_nests(found.timelines), 'nest')} watched from {many(places, 'vantage point')} for {span:.0f} s;"
         f" {many(len(found.joins), 'join')} came to a verdict."
-    )
-
-
-def _outcomes(found: Story) -> str:
-    if found.joins.empty:
-        return ""
-    counts = found.joins["verdict"].value_counts()
-    parts = [f"{counts[kind]} {kind.replace('_', ' ')}" for kind in KINDS if kind in counts.index]
-    return f"How the joins ended: {', '.join(parts)}."
+    ]
+    if len(found.joins):
+        said.append(f"How the joins ended: {ended(found.joins['verdict'])}.")
+    said += _untrue(found)
+    if found.coverage is not None:
+        said.append(_calibrated(found.coverage))
+    return Text(said, heading=found.title, warning=found.note)
 
 
 def _untrue(found: Story) -> list[str]:
@@ -187,10 +178,8 @@ def _untrue(found: Story) -> list[str]:
     return said
 
 
-def _calibrated(found: Story) -> str:
-    if found.coverage is None:
-        return ""
-    came = calibrate.summary(found.coverage)
+def _calibrated(coverage: pd.DataFrame) -> str:
+    came = calibrate.summary(coverage)
     if not came["n"]:
         return "No interval could be judged by the lab's truth."
     width = "" if came["median_width_s"] is None else f", at a median width of {came['median_width_s']:.2f} s"
@@ -260,9 +249,10 @@ def not_covered(found: Story) -> Table | Text:
     causes = found.coverage[found.coverage["cause"] != ""]
     if causes.empty:
         return Text(["No interval misses the truth, and every one could be judged."])
-    counted = causes.groupby(["layer", "cause"]).agg(n=("room", "size"), by=("miss_by_s", "max")).reset_index()
-    counted["by"] = [f"{by:.3f}" if math.isfinite(by) else "" for by in counted["by"]]
-    return Table(counted.rename(columns={"n": "intervals", "by": "at most by, s"}))
+    counts = {"intervals": ("room", "size"), "at most by, s": ("miss_by_s", "max")}
+    counted = causes.groupby(["layer", "cause"]).agg(**counts).reset_index()
+    counted["at most by, s"] = [f"{by:.3f}" if math.isfinite(by) else "" for by in counted["at most by, s"]]
+    return Table(counted)
 
 
 # figures
@@ -284,12 +274,10 @@ def chosen(found: Story) -> list[str]:
     return [best[scenario][1] for scenario in sorted(best)][:MOST_SWIMLANES]
 
 
-def swimlanes(found: Story) -> Figures | Text:
+def swimlanes(found: Story) -> Section | Text:
     """The chosen nests, each on its lanes."""
-    traces = chosen(found)
-    if not traces:
-        return Text(["No nest was watched on any layer."])
-    return Figures(tuple(_swimlane(found, trace) for trace in traces))
+    lanes = tuple(_swimlane(found, trace) for trace in chosen(found))
+    return Section(lanes) if lanes else Text(["No nest was watched on any layer."])
 
 
 def _swimlane(found: Story, trace: str) -> go.Figure:
@@ -336,6 +324,4 @@ def _told(made: pd.DataFrame, baseline: str) -> pd.DataFrame:
 
 def coverage(found: Story) -> go.Figure | Text:
     """Do the intervals contain the truth, where there is one?"""
-    if found.coverage is None:
-        return Text([])
-    return proportions.coverage(found.coverage)
+    return Text([]) if found.coverage is None else proportions.coverage(found.coverage)
