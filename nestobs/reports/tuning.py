@@ -28,7 +28,7 @@ from nestobs.reports.demo import lab_facts
 from nestobs.reports.display import Result, Section, Table, Text, many, numbers
 from nestobs.session import tune
 from nestobs.sources.clock import Clock
-from nestobs.store.files import replacing
+from nestobs.store.files import write
 from nestobs.store.reader import Store
 from nestobs.timeline.intervals import timelines
 from nestobs.tuning.decisions import Allowance
@@ -459,11 +459,8 @@ def written(tuned: Tuned, out: str) -> Text:
         made_at=f"{pd.Timestamp(Clock().now(), unit='ns'):%Y-%m-%dT%H:%M:%SZ}",
         nestobs=nestobs.__version__,
     )
-    path = Path(out)
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with replacing(path) as temporary:
-            temporary.write_text(dumps(file), encoding="utf-8")
+        write(Path(out), dumps(file))
     except OSError as error:
         raise StoreError(f"{out} cannot be written ({error.strerror}): give `out` another place") from None
     return Text([f"The policy {tuned.found.policy.name} was written to {out}."])
