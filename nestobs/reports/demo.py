@@ -43,14 +43,12 @@ _STAND_IN: Final = (
 class Story:
     """What the report is about. Frames have a column `scenario` beside their own; timelines name relays by the lab.
 
-    watched_s: by trace, the age at which watching ended. note: sentences about LiveKit to be shown.
+    sent_at: of each observation. watched_s: by trace, the age at which watching ended. note: sentences about LiveKit to
+    be shown.
     """
 
     title: str
-    store: str
-    observations: int
-    first_at: int
-    last_at: int
+    sent_at: pd.Series
     timelines: pd.DataFrame
     joins: pd.DataFrame
     coverage: pd.DataFrame | None
@@ -73,13 +71,9 @@ def load(store: str, *, truth: str = "", lab: str = "", title: str = "", livekit
     made = joins(observed, lines)
     scenarios = {row["room"]: row["scenario"] for row in rows} or _hosts(observed)
     kind = _livekit(observed, facts["livekit"])
-    sent = observed["sent_at"]
     return Story(
         title=title or "The demo",
-        store=store,
-        observations=len(observed),
-        first_at=int(sent.min()) if len(sent) else 0,
-        last_at=int(sent.max()) if len(sent) else 0,
+        sent_at=pd.to_datetime(observed["sent_at"], utc=True),
         timelines=lines.assign(
             scenario=_scenario(lines, scenarios), layer=[layers.get(layer, layer) for layer in lines["layer"]]
         ),
@@ -150,12 +144,12 @@ def _watched(observed: pd.DataFrame, lines: pd.DataFrame) -> dict[str, float]:
 
 def heading(found: Story) -> Text:
     """The title and what came out, in a few sentences."""
-    if not found.observations:
+    if found.sent_at.empty:
         return nothing_there(found.title)
-    span, places = (found.last_at - found.first_at) / SECOND_NS, found.timelines["vantage"].nunique()
+    span, places = found.sent_at.max() - found.sent_at.min(), found.timelines["vantage"].nunique()
     said = [
-        f"{many(count_nests(found.timelines), 'nest')} watched from {many(places, 'vantage point')} for {span:.0f} s;"
-        f" {many(len(found.joins), 'join')} came to a verdict."
+        f"{many(count_nests(found.timelines), 'nest')} watched from {many(places, 'vantage point')} for"
+        f" {span.total_seconds():.0f} s; {many(len(found.joins), 'join')} came to a verdict."
     ]
     if len(found.joins):
         said.append(f"How the joins ended: {ended(found.joins['verdict'])}.")
@@ -190,15 +184,14 @@ def measured(found: Story) -> Table:
     """What was measured, as a table of facts."""
     lines = found.timelines
     relays = sorted({layer.removeprefix("relay:") for layer in lines["layer"] if layer.startswith("relay:")})
-    stamps = pd.Series(pd.to_datetime([found.first_at, found.last_at], utc=True)[: 2 * bool(found.observations)])
     facts = {
-        "Window": canvas.window(stamps),
+        "Window": canvas.window(found.sent_at),
         "Vantage points": ", ".join(sorted(set(lines["vantage"]))) or "none",
         "Relays": ", ".join(relays) or "none",
         "LiveKit": found.livekit,
         "Scenarios": ", ".join(sorted(set(lines["scenario"]))) or "none",
         "Nests": str(count_nests(found.timelines)),
-        "Observations": f"{found.observations:,}",
+        "Observations": f"{len(found.sent_at):,}",
         "Intervals": f"{len(lines)}, of which {int(lines['right_censored'].sum())} not seen by the end of watching",
         "Joins": f"{len(found.joins)}" + (f", and {found.cut_off} cut off by a crash" if found.cut_off else ""),
         "Clocks": _clocks(lines),

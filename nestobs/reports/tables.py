@@ -59,15 +59,13 @@ def thresholds(found: Recommendation) -> Table:
     for ratio, number in found.thresholds.items():
         used = ratio == found.terms.cost_ratio
         low, high = found.near_best_s if used else near_best(found.smooth, never, joiners, ratio)
-        near = f"{amount(low)} to {amount(high)}"
+        on = f"from {amount(low)} on: nobody asks later"
         rows.append(
             {
                 "ρ": f"{ratio:g}{' (used)' if used else ''}",
                 "starting up while likelier than": percent(ratio / (1.0 + ratio)),
                 "threshold, s (95 %)": _plain(number),
-                "within 5 % of the least cost, s": near
-                if math.isfinite(high)
-                else f"from {amount(low)} on: nobody asks later",
+                "within 5 % of the least cost, s": span(low, high) if math.isfinite(high) else on,
             }
         )
     return numbers(rows)
