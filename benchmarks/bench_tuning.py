@@ -3,7 +3,7 @@
 npmle_to_surpyval: our fit over SurPyval's of the same nests (aim: at most 1), log-likelihoods side by side.
 tune_to_500_surpyval_fits: all of tuning 5 000 nests (500 resamples, front, judged across parts), with processes and
 without, over 500 times one SurPyval fit of them (aim: at most 1; and under 10 s on two cores). peak_mib: of this
-process then. moved_s: from moving a slider to its figure, for those 5 000 (limit: 0.3 s). pairs_per_s: nests times
+process then. moved_s: for a slider's figure of one place, for those 5 000 (limit: 0.3 s). pairs_per_s: nests times
 policies replayed a second on one core, courses driven included (aim: 1e6).
 npmle_slope: of log time over log n from 2 000 to 200 000 (n log n has 1.09), drawn in runs/bench/npmle.html.
 lifelines_ratio: lifelines' fit of the same 2 000 nests over ours, in an environment of its own, since it keeps pandas
@@ -29,11 +29,12 @@ os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # before numpy: one core mea
 import numpy as np
 
 from nestobs.estimate.npmle import npmle
+from nestobs.figures.sliders import polls_moved, threshold_moved
 from nestobs.join.policy import exponential, fixed, named_policy
-from nestobs.reports.sliders import budget, cost_ratio
 from nestobs.tuning.recommendation import Recommendation
 from nestobs.tuning.simulation import courses, score
 from nestobs.tuning.tuner import recommend
+from nestobs.tuning.whatif import BUDGETS, COST_RATIOS, WhatIf
 from worlds.simulated import TRUTHS, observe, timelines
 
 MOVED_S = 0.3
@@ -101,11 +102,11 @@ def lifelines_ratio(n: int = 2_000) -> float | None:
 
 
 def moved(found: Recommendation) -> dict[str, float]:
-    """Seconds from moving a slider of the tuning notebook to the figure in JSON, the slowest place of each."""
-    took = {}
-    for slider in (cost_ratio(found), budget(found)):
-        took[slider.name] = max(timed(lambda s=slider, v=value: s.draw(v).to_json())[0] for value in slider.values)
-    return took | {"limit": MOVED_S}
+    """Seconds to the figure of one place of a slider of the tuning notebook in JSON, the slowest place of each."""
+    whatif = WhatIf(found)
+    ratios = [timed(lambda v=v: threshold_moved(found, [whatif.at(cost_ratio=v)]).to_json())[0] for v in COST_RATIOS]
+    budgets = [timed(lambda v=v: polls_moved(found, [whatif.at(allowed=v)]).to_json())[0] for v in BUDGETS]
+    return {"ρ": max(ratios), "requests": max(budgets), "limit": MOVED_S}
 
 
 def tuning(surpyval_s: float) -> dict[str, Any]:

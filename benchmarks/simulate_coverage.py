@@ -22,7 +22,7 @@ from threadpoolctl import threadpool_limits
 from nestobs.estimate.npmle import npmle
 from nestobs.join.policy import MANUAL_RETRY
 from nestobs.timeline.delays import joinable
-from nestobs.tuning.decisions import Allowance, Terms
+from nestobs.tuning.decisions import Terms
 from nestobs.tuning.imputation import recorded
 from nestobs.tuning.replay import PRICES, Arena, middles
 from nestobs.tuning.simulation import score
@@ -58,20 +58,12 @@ def one(task: tuple[int, int, int, int]) -> list[int]:
 
 def cost_place(truth: Truth, delays: object, law: object, labels: object, draws: int, rng: np.random.Generator) -> int:
     """Predicted cost of the tuned policy against its true one."""
-    ages = middles(np.linspace(0.0, 30.0, 31))
-    terms = Terms(arrivals=ages, signed_in=True, prices=PRICES, allowance=Allowance(), cost_ratio=COST_RATIO)
-    tuner = Tuner(delays=delays, terms=terms, round_trip_s=0.0, today=MANUAL_RETRY, rng=rng, draws=draws)
+    ages = middles(None)
+    terms = Terms(arrivals=ages, prices=PRICES)
+    tuner = Tuner(delays=delays, terms=terms, today=MANUAL_RETRY, rng=rng, draws=draws)
     smooth = law.smooth(blocks=labels)
     plan = terms.decide(smooth, 30.0)
-    arena = Arena(
-        recorded(delays, rng, law=smooth),
-        arrivals=ages,
-        prices=PRICES,
-        signed_in=True,
-        round_trip_s=0.0,
-        draws=draws,
-        rng=rng,
-    )
+    arena = Arena(recorded(delays, rng, law=smooth), terms, draws, rng)
     tuned, _ = tuner.crossfit(arena, smooth, labels)
     predicted = arena.cost(tuned.scores)
     shares = (np.arange(20_000) + 0.5) / 20_000

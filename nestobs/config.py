@@ -61,6 +61,9 @@ class _TargetTable(BaseModel):
     control: str = ""
 
 
+_NO_TARGET: Final = _TargetTable(api="", relays=[])
+
+
 class _File(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
@@ -98,12 +101,11 @@ class Config:
             raise ConfigError(
                 f"target {name!r} is unknown in {self.path} (known: {known}): add it, or give --api and --relay"
             )
-        if name is None and api is None and len(self.file.targets) == 1:
-            name = next(iter(self.file.targets))
-        table = self.file.targets.get(name or "")
-        found_api = api or (table.api if table else "")
-        found_relays = tuple(relays) or tuple(table.relays if table else ())
-        if table is not None and not found_relays:
+        if api is None:
+            name = self._only(name)
+        table = self.file.targets.get(name or "", _NO_TARGET)
+        found_api, found_relays = api or table.api, tuple(relays or table.relays)
+        if name is not None and not found_relays:
             raise ConfigError(f"target {name!r} in {self.path} lists no relay: add one to its relays, or give --relay")
         if not found_api or not found_relays:
             raise UsageError(
@@ -112,38 +114,40 @@ class Config:
         key, secret = self._livekit_keys(table)
         return Target(
             name=name or "flags",
-            vantage=self.environment.vantage or (table.vantage if table else "") or socket.gethostname(),
+            vantage=self.environment.vantage or table.vantage or socket.gethostname(),
             api=found_api.rstrip("/"),
             relays=found_relays,
-            livekit=livekit or (table.livekit if table else ""),
+            livekit=livekit or table.livekit,
             livekit_key=key,
             livekit_secret=secret,
-            control=table.control if table else "",
+            control=table.control,
         )
 
     def keyring(self, name: str | None = None) -> Keyring:
         """Where run keys are kept, with the operator's own key from the environment or the target's file."""
-        if name is None and len(self.file.targets) == 1:
-            name = next(iter(self.file.targets))
-        table = self.file.targets.get(name or "")
+        nsec_file = self.file.targets.get(self._only(name) or "", _NO_TARGET).nsec_file
         operator = None
         if self.environment.nsec is not None and self.environment.nsec.get_secret_value():
             operator = Keys.from_secret(self.environment.nsec.get_secret_value())
-        elif table is not None and table.nsec_file is not None:
-            path = self._beside(table.nsec_file)
+        elif nsec_file is not None:
+            path = self._beside(nsec_file)
             try:
                 operator = Keys.from_secret(_secret_file(path))
             except KeyFormatError:
                 raise ConfigError(f"the key file {path} holds neither an nsec nor 64 hex digits") from None
         return Keyring(self.environment.state_dir.expanduser() / "keys", operator)
 
-    def _livekit_keys(self, table: _TargetTable | None) -> tuple[str, str]:
+    def _only(self, name: str | None) -> str | None:
+        """The name, where none is given that of the only target; None where there are none or several."""
+        return next(iter(self.file.targets)) if name is None and len(self.file.targets) == 1 else name
+
+    def _livekit_keys(self, table: _TargetTable) -> tuple[str, str]:
         key, secret = self.environment.livekit_api_key, self.environment.livekit_api_secret
         if key is not None and secret is not None:
             return key.get_secret_value(), secret.get_secret_value()
         if (key is None) != (secret is None):
             raise ConfigError("set both NESTOBS_LIVEKIT_API_KEY and NESTOBS_LIVEKIT_API_SECRET, or neither")
-        if table is None or table.livekit_keys_file is None:
+        if table.livekit_keys_file is None:
             return "", ""
         path = self._beside(table.livekit_keys_file)
         first, separator, rest = _secret_file(path).partition(":")

@@ -16,7 +16,7 @@ import binascii
 import hashlib
 import json
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from functools import lru_cache
 from typing import Any, TypeAlias
 
@@ -60,15 +60,8 @@ class Event:
 
     def as_dict(self) -> dict[str, Any]:
         """The event as the JSON object of NIP-01."""
-        return {
-            "id": self.id,
-            "pubkey": self.pubkey,
-            "created_at": self.created_at,
-            "kind": self.kind,
-            "tags": [list(row) for row in self.tags],
-            "content": self.content,
-            "sig": self.sig,
-        }
+        values = {spec.name: getattr(self, spec.name) for spec in fields(self)}
+        return values | {"tags": [list(row) for row in self.tags]}
 
 
 def read_event(value: object) -> Event:
@@ -102,15 +95,15 @@ def _shape(value: object) -> Event:
         isinstance(row, list) and all(isinstance(cell, str) for cell in row) for row in tags
     ):
         raise MalformedEvent("tags must be a list of lists of strings")
-    texts = {name: value.get(name) for name in ("id", "pubkey", "content", "sig")}
-    numbers = {name: value.get(name) for name in ("created_at", "kind")}
-    for name, text in texts.items():
-        if not isinstance(text, str):
+    for name in ("id", "pubkey", "content", "sig"):
+        if not isinstance(value.get(name), str):
             raise MalformedEvent(f"{name} must be a string")
-    for name, number in numbers.items():
+    for name in ("created_at", "kind"):
+        number = value.get(name)
         if not isinstance(number, int) or isinstance(number, bool) or number < 0:
             raise MalformedEvent(f"{name} must be a whole number, zero or more")
-    return Event(tags=tuple(tuple(row) for row in tags), **texts, **numbers)  # type: ignore[arg-type]  # checked above
+    known = {spec.name: value[spec.name] for spec in fields(Event)}
+    return Event(**known | {"tags": tuple(tuple(row) for row in tags)})
 
 
 def _plain(error: Exception) -> str:
@@ -255,16 +248,8 @@ def room_filter(
     *, authors: Iterable[str] = (), identifiers: Iterable[str] = (), since: int | None = None, limit: int | None = None
 ) -> dict[str, Any]:
     """A filter for 30312 events (NIP-01). `since`: whole seconds, inclusive."""
-    wanted: dict[str, Any] = {"kinds": [ROOM_KIND]}
-    if found := list(authors):
-        wanted["authors"] = found
-    if found := list(identifiers):
-        wanted["#d"] = found
-    if since is not None:
-        wanted["since"] = since
-    if limit is not None:
-        wanted["limit"] = limit
-    return wanted
+    wanted = {"kinds": [ROOM_KIND], "authors": list(authors), "#d": list(identifiers), "since": since, "limit": limit}
+    return {name: value for name, value in wanted.items() if value not in ([], None)}
 
 
 def req(subscription: str, *filters: Mapping[str, Any]) -> str:

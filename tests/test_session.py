@@ -174,7 +174,7 @@ def test_tuning_takes_only_the_hosts_that_are_named_and_their_round_trips(stored
 
 def test_tuning_a_store_gives_a_recommendation(stored):
     found = nestobs.tune(stored, host="nests.example", draws=20)
-    assert (found.nests, found.round_trip_s) == (40, pytest.approx(0.02))
+    assert (found.nests, found.terms.round_trip_s) == (40, pytest.approx(0.02))
     assert found.window[0] == "2026-01-01T12:00:00Z"
 
 

@@ -8,13 +8,14 @@ from __future__ import annotations
 import argparse
 import contextlib
 from collections.abc import Callable, Sequence
-from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from nestobs.errors import UsageError
 from nestobs.observation.duration import duration_words, read_duration
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from nestobs.collector.manners import Manners
     from nestobs.collector.station import Target
     from nestobs.config import Config
@@ -22,33 +23,66 @@ if TYPE_CHECKING:
 
 
 class Command(NamedTuple):
-    """A command: its word, what it does in a sentence, and what adds its arguments.
-
-    `run` takes the parsed words and gives the exit code; None where `add` adds commands below it.
-    """
+    """A command: its word, what it does in a sentence, what adds its arguments, in the order of its help, and `run`,
+    which takes the parsed words and gives the exit code. Where there are commands `below`, one of them follows."""
 
     name: str
     text: str
-    add: Callable[[argparse.ArgumentParser], None]
+    adds: Sequence[Callable[[argparse.ArgumentParser], None]] = ()
     run: Callable[[argparse.Namespace], int] | None = None
+    below: Sequence[Command] = ()
+
+
+def command(
+    *adds: Callable[[argparse.ArgumentParser], None],
+) -> Callable[[Callable[[argparse.Namespace], int]], Command]:
+    """Make a function a command: its name is the word, its docstring the sentence of the help."""
+    return lambda run: Command(run.__name__.replace("_", "-"), str(run.__doc__), adds, run)
+
+
+class CommandParser(argparse.ArgumentParser):
+    """Of one command. Its arguments are added when it is the one that is chosen: the help of all needs none."""
+
+    command: Command | None = None
+
+    def complete(self) -> None:
+        """Add its arguments, once."""
+        if (command := self.command) is not None:
+            self.command = None
+            for add in command.adds:
+                add(self)
+            if command.below:
+                add_commands(self, command.below)
+
+    def parse_known_args(self, *words: Any, **more: Any) -> Any:
+        """As every parser, once it is complete."""
+        self.complete()
+        return super().parse_known_args(*words, **more)
 
 
 def add_commands(parser: argparse.ArgumentParser, commands: Sequence[Command]) -> None:
     """Let one of these commands follow, each with the parser's own epilog; the chosen one's `run` becomes `command`."""
-    inner = parser.add_subparsers(title="commands", required=True, metavar="COMMAND")
-    for command in commands:
+    inner = parser.add_subparsers(title="commands", required=True, metavar="COMMAND", parser_class=CommandParser)
+    for one in commands:
         made = inner.add_parser(
-            command.name,
-            help=command.text,
-            description=command.text,
+            one.name,
+            help=one.text,
+            description=one.text,
             epilog=parser.epilog,
             formatter_class=argparse.RawDescriptionHelpFormatter,
         )
-        made.set_defaults(command=command.run)
-        command.add(made)
+        made.set_defaults(command=one.run)
+        made.command = one
 
 
 # flags
+
+
+def option(
+    parser: argparse.ArgumentParser, name: str, metavar: str, kind: Callable[[str], object], text: str, **more: Any
+) -> None:
+    """A flag with a value. `kind` reads the word that is given, and a default that is a word."""
+    parser.add_argument(name, metavar=metavar, type=kind, help=text, **more)
 
 
 def with_json(parser: argparse.ArgumentParser) -> None:
@@ -58,21 +92,17 @@ def with_json(parser: argparse.ArgumentParser) -> None:
 
 def with_store(parser: argparse.ArgumentParser) -> None:
     """--store and --config."""
-    parser.add_argument("--store", metavar="DIR", help="folder of observations (default ./nestobs-data)")
-    parser.add_argument("--config", metavar="FILE", type=Path, help="configuration (default ./nestobs.toml)")
+    option(parser, "--store", "DIR", str, "folder of observations (default ./nestobs-data)")
+    option(parser, "--config", "FILE", pathname, "configuration (default ./nestobs.toml)")
 
 
 def with_target(parser: argparse.ArgumentParser) -> None:
     """--store, --config, and what names a target."""
     with_store(parser)
-    parser.add_argument("--target", metavar="NAME", help="a target of nestobs.toml")
-    parser.add_argument("--api", metavar="URL", help="base of the Nests API, https://HOST/api/v1/nests")
-    parser.add_argument(
-        "--relay", metavar="URL", action="append", default=[], help="a relay; the first is the selected one"
-    )
-    parser.add_argument(
-        "--livekit", metavar="URL", help="LiveKit, wss://HOST: tokens go there, and nowhere that only a nest names"
-    )
+    option(parser, "--target", "NAME", str, "a target of nestobs.toml")
+    option(parser, "--api", "URL", str, "base of the Nests API, https://HOST/api/v1/nests")
+    option(parser, "--relay", "URL", str, "a relay; the first is the selected one", action="append", default=[])
+    option(parser, "--livekit", "URL", str, "LiveKit, wss://HOST: tokens go there, and nowhere that only a nest names")
 
 
 def with_manners(parser: argparse.ArgumentParser) -> None:
@@ -89,24 +119,25 @@ def with_manners(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def with_policy(parser: argparse.ArgumentParser, default: str) -> None:
+def with_policy(parser: argparse.ArgumentParser) -> None:
     """--policy."""
-    parser.add_argument(
-        "--policy",
-        metavar="NAME",
-        default=default,
-        help=f"guide, released, manual_retry, fixed(S), … (default {default})",
-    )
+    text = "guide, released, manual_retry, fixed(S), … (default exponential(1))"
+    option(parser, "--policy", "NAME", str, text, default="exponential(1)")
 
 
 def with_webhooks(parser: argparse.ArgumentParser) -> None:
     """--webhook-port."""
-    parser.add_argument(
-        "--webhook-port", metavar="PORT", type=port, help="receive LiveKit's webhooks here (needs LiveKit's keys)"
-    )
+    option(parser, "--webhook-port", "PORT", port, "receive LiveKit's webhooks here (needs LiveKit's keys)")
 
 
 # types: each reads a word, and raises ArgumentTypeError in a sentence
+
+
+def pathname(text: str) -> Path:
+    """A file or folder, whether it is there or not."""
+    from pathlib import Path
+
+    return Path(text)
 
 
 def duration_s(text: str) -> float:

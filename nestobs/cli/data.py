@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import argparse
-from dataclasses import asdict
-from datetime import UTC, datetime
-from pathlib import Path
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
-from nestobs.cli.arguments import Command, add_commands, check_file, open_store, with_json, with_store
+from nestobs.cli.arguments import Command, check_file, command, open_store, pathname, with_json, with_store
 from nestobs.cli.terminal import show, timeline_table
 from nestobs.observation.duration import SECOND_NS
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 
 def _add_timeline(parser: argparse.ArgumentParser) -> None:
@@ -20,11 +20,11 @@ def _add_timeline(parser: argparse.ArgumentParser) -> None:
         nargs="?",
         help="one nest: naddr, a page's link, 30312:pubkey:d, room id, or how one of these begins (default: all)",
     )
-    with_store(parser)
-    with_json(parser)
 
 
-def _run_timeline(args: argparse.Namespace) -> int:
+@command(_add_timeline, with_store, with_json)
+def timeline(args: argparse.Namespace) -> int:
+    """Show in which interval each layer showed each nest."""
     from nestobs.timeline.intervals import timelines
     from nestobs.timeline.nests import named
 
@@ -45,14 +45,16 @@ def _run_timeline(args: argparse.Namespace) -> int:
 
 def _add_export(parser: argparse.ArgumentParser) -> None:
     kind = parser.add_mutually_exclusive_group(required=True)
-    kind.add_argument("--parquet", metavar="FILE", type=Path, help="write Parquet")
-    kind.add_argument("--csv", metavar="FILE", type=Path, help="write CSV (text cells are guarded against formulas)")
+    kind.add_argument("--parquet", metavar="FILE", type=pathname, help="write Parquet")
+    kind.add_argument(
+        "--csv", metavar="FILE", type=pathname, help="write CSV (text cells are guarded against formulas)"
+    )
     parser.add_argument("--timelines", action="store_true", help="timelines in place of observations")
-    with_store(parser)
-    with_json(parser)
 
 
-def _run_export(args: argparse.Namespace) -> int:
+@command(_add_export, with_store, with_json)
+def export(args: argparse.Namespace) -> int:
+    """Write observations (or timelines) to a file."""
     from nestobs.exports.frames import write_csv, write_parquet
     from nestobs.timeline.intervals import timelines
 
@@ -66,12 +68,12 @@ def _run_export(args: argparse.Namespace) -> int:
     return 0
 
 
-def _add_info(parser: argparse.ArgumentParser) -> None:
-    with_store(parser)
-    with_json(parser)
+@command(with_store, with_json)
+def info(args: argparse.Namespace) -> int:
+    """Say what a store holds: rows, days, sealed or not, lost."""
+    from dataclasses import asdict
+    from datetime import UTC, datetime
 
-
-def _run_info(args: argparse.Namespace) -> int:
     from nestobs.store.inventory import contents
 
     store = open_store(args)
@@ -91,11 +93,11 @@ def _run_info(args: argparse.Namespace) -> int:
 
 def _add_seal(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--all", action="store_true", help="what there is of today, too, as before a large report")
-    with_store(parser)
-    with_json(parser)
 
 
-def _run_seal(args: argparse.Namespace) -> int:
+@command(_add_seal, with_store, with_json)
+def seal(args: argparse.Namespace) -> int:
+    """Move days that are over to Parquet; a writer does so by itself."""
     from nestobs.sources.clock import Clock
 
     store = open_store(args)
@@ -111,11 +113,13 @@ def _add_verify(parser: argparse.ArgumentParser) -> None:
         action="store_true",
         help="go on without damaged and missing files, and with those set aside that are whole again",
     )
-    with_store(parser)
-    with_json(parser)
 
 
-def _run_verify(args: argparse.Namespace) -> int:
+@command(_add_verify, with_store, with_json)
+def verify(args: argparse.Namespace) -> int:
+    """Read a whole store and name what is damaged, missing or twice."""
+    from dataclasses import asdict
+
     from nestobs.store.inventory import set_aside, verify
 
     store = open_store(args)
@@ -134,13 +138,4 @@ def _run_verify(args: argparse.Namespace) -> int:
     return 1 if wrong else 0
 
 
-_STORE_COMMANDS: Final = (
-    Command("info", "Say what a store holds: rows, days, sealed or not, lost.", _add_info, _run_info),
-    Command("seal", "Move days that are over to Parquet; a writer does so by itself.", _add_seal, _run_seal),
-    Command("verify", "Read a whole store and name what is damaged, missing or twice.", _add_verify, _run_verify),
-)
-STORE: Final = Command("store", "Look after a store.", lambda parser: add_commands(parser, _STORE_COMMANDS))
-TIMELINE: Final = Command(
-    "timeline", "Show in which interval each layer showed each nest.", _add_timeline, _run_timeline
-)
-EXPORT: Final = Command("export", "Write observations (or timelines) to a file.", _add_export, _run_export)
+STORE: Final = Command("store", "Look after a store.", below=(info, seal, verify))

@@ -5,48 +5,45 @@ from __future__ import annotations
 
 import argparse
 import io
-import json
 import sys
 from collections.abc import Iterator
 from contextlib import ExitStack
-from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
-from nestobs.cli.arguments import Command, count, duration_s, store_folder, with_store
-from nestobs.cli.terminal import harmless, interruptible, plain
+from nestobs.cli.arguments import command, count, duration_s, option, store_folder, with_store
+from nestobs.cli.terminal import as_json, harmless, interruptible, plain
 from nestobs.observation.duration import SECOND_NS
-from nestobs.timeline.board import MOST_NESTS, Board, Change, Lane, Row, State, View, by_kind, span
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from rich.console import Console, RenderableType
     from rich.text import Text
 
     from nestobs.sources.clock import Clock
     from nestobs.store.follow import Followed
+    from nestobs.timeline.board import Board, Change, Lane, Row, View
 
 PERIOD_S: Final = 0.5
 """Between two drawings, from deadline to deadline."""
 
-_SIGNS: Final = {State.READY: "✓", State.STARTING: "…", State.FAILED: "✗", State.UNKNOWN: "?"}
-_PLAIN_SIGNS: Final = {State.READY: "+", State.STARTING: ".", State.FAILED: "x", State.UNKNOWN: "?"}
-_COLOURS: Final = {State.READY: "green", State.STARTING: "yellow", State.FAILED: "red", State.UNKNOWN: "dim"}
+_SIGNS: Final = {"failed": "✗", "starting": "…", "unknown": "?", "ready": "✓"}
+_PLAIN_SIGNS: Final = {"failed": "x", "starting": ".", "unknown": "?", "ready": "+"}
+_COLOURS: Final = {"failed": "red", "starting": "yellow", "unknown": "dim", "ready": "green"}
+"""By state (timeline.board.State), what is not ready first."""
 
 
 def _add_live(parser: argparse.ArgumentParser) -> None:
-    with_store(parser)
-    parser.add_argument(
-        "--last", metavar="DURATION", type=duration_s, default=900.0, help="begin so long before the newest row (15m)"
-    )
-    parser.add_argument(
-        "--most", metavar="N", type=count, default=MOST_NESTS, help=f"keep the newest N nests ({MOST_NESTS})"
-    )
-    parser.add_argument("--for", dest="for_s", metavar="DURATION", type=duration_s, help="stop after (default: Ctrl-C)")
+    option(parser, "--last", "DURATION", duration_s, "begin so long before the newest row (15m)", default=900.0)
+    option(parser, "--most", "N", count, "keep the newest N nests (50)", default=50)
+    option(parser, "--for", "DURATION", duration_s, "stop after (default: Ctrl-C)", dest="for_s")
     parser.add_argument("--once", action="store_true", help="show how it stands now, and end")
     parser.add_argument("--json", action="store_true", help="a line of JSON per change; with --once, per nest")
 
 
-def _run_live(args: argparse.Namespace) -> int:
+@command(with_store, _add_live)
+def live(args: argparse.Namespace) -> int:
+    """Show how far each nest is, as another process observes them."""
     try:
         return interruptible(_live(args))
     except KeyboardInterrupt:  # the usual way to end it
@@ -57,6 +54,7 @@ async def _live(args: argparse.Namespace) -> int:
     """Show a store's nests until told to stop."""
     from nestobs.sources.clock import Clock
     from nestobs.store.follow import Followed
+    from nestobs.timeline.board import Board
 
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(errors="replace")  # strangers choose the names, and not every terminal is UTF-8
@@ -77,12 +75,11 @@ async def _live(args: argparse.Namespace) -> int:
     return 0
 
 
-@dataclass(slots=True)
 class Reader:
     """A store followed into a board."""
 
-    followed: Followed
-    board: Board
+    def __init__(self, followed: Followed, board: Board) -> None:
+        self.followed, self.board = followed, board
 
     def read(self, *, until: int, clock: Clock) -> list[Change]:
         """Fold in what is new, until there is no more or it is `until`, ns UTC; what changed by it and is news."""
@@ -101,7 +98,7 @@ def _once(args: argparse.Namespace, reader: Reader, clock: Clock) -> int:
     view = reader.board.view(clock.now())
     if args.json:
         for row in view.rows:
-            print(json.dumps(as_dict(row)))
+            print(as_json(as_dict(row)))
         return 0
     from rich.console import Console
 
@@ -112,16 +109,15 @@ def _once(args: argparse.Namespace, reader: Reader, clock: Clock) -> int:
 
 def as_dict(row: Row) -> dict[str, Any]:
     """How a nest stands, as JSON data."""
+    from dataclasses import asdict
+
     return {
         "nest": row.nest,
         "room": row.room,
         "state": row.state,
         "age_s": round(row.age_s, 3),
         "asked_s": round(row.asked_s, 3),
-        "layers": [
-            {"layer": lane.layer, "state": lane.state, "why": lane.why, "ready": lane.ready, "seen": lane.seen}
-            for lane in row.lanes
-        ],
+        "layers": [asdict(lane) for lane in row.lanes],
         "message": row.message,
     }
 
@@ -137,7 +133,7 @@ class _Lines:
         """Print what is new; on stderr, once each, that there is no store yet, and that it is followed."""
         self._say(_waiting(reader) or _following(reader, now))
         for change in changes:
-            print(json.dumps(change.as_dict()) if self._json else line(change))
+            print(as_json(change.as_dict()) if self._json else line(change))
         sys.stdout.flush()
 
     def _say(self, text: str) -> None:
@@ -202,6 +198,7 @@ def drawn(view: View, now: int, console: Console) -> RenderableType:
     from rich.table import Table
     from rich.text import Text
 
+    from nestobs.timeline.board import span
     from nestobs.timeline.nests import told_apart
 
     signs, narrow = _signs(console.encoding), console.width < 60
@@ -235,7 +232,7 @@ def _fitting(cells: list[tuple[Row, Text]], lines: int, width: int) -> Iterator[
         yield row, cell
 
 
-def _signs(encoding: str) -> dict[State, str]:
+def _signs(encoding: str) -> dict[str, str]:
     try:
         "".join(_SIGNS.values()).encode(encoding)
     except (UnicodeEncodeError, LookupError):
@@ -243,15 +240,17 @@ def _signs(encoding: str) -> dict[State, str]:
     return _SIGNS
 
 
-def _cell(row: Row, signs: dict[State, str]) -> Text:
+def _cell(row: Row, signs: dict[str, str]) -> Text:
     """What is not ready first, each with its reason; then all that is ready; then the message."""
     from rich.text import Text
 
+    from nestobs.timeline.board import by_kind
+
     text, lanes = Text(), by_kind(row)
-    for state in (State.FAILED, State.STARTING, State.UNKNOWN, State.READY):
-        words = [_lane(kind, lane) for kind, lane in lanes.items() if lane.state is state]
+    for state, sign in signs.items():
+        words = [_lane(kind, lane) for kind, lane in lanes.items() if lane.state == state]
         if words:
-            text.append(f"{signs[state]} {(', ' if state is not State.READY else ' ').join(words)} ", _COLOURS[state])
+            text.append(f"{sign} {(' ' if state == 'ready' else ', ').join(words)} ", _COLOURS[state])
     if row.message:
         text.append(f"\n{harmless(row.message, 90)}", style="dim")
     return text
@@ -259,17 +258,16 @@ def _cell(row: Row, signs: dict[State, str]) -> Text:
 
 def _lane(kind: str, lane: Lane) -> str:
     some = f" {lane.ready}/{lane.seen}" if lane.seen > 1 and lane.ready < lane.seen else ""
-    why = f" {harmless(lane.why, 24)}" if lane.why and lane.state is not State.READY else ""
+    why = f" {harmless(lane.why, 24)}" if lane.why and lane.state != "ready" else ""
     return f"{harmless(kind, 24)}{some}{why}"
 
 
 def _summary(view: View, now: int, shown: int) -> str:
-    counts = "  ".join(f"{state} {view.counts[state]}" for state in State)
+    from nestobs.timeline.board import span
+
+    counts = "  ".join(f"{state} {number}" for state, number in view.counts.items())
     newest = "no row yet" if view.newest_at is None else f"newest row {span((now - view.newest_at) / SECOND_NS)} ago"
     more = len(view.rows) - shown
     left = f"  {more} more do not fit" if more > 0 else ""
     gone = f"  {view.let_go} older let go" if view.let_go else ""
     return f"{counts}  {newest}  {view.folded:,} rows read{left}{gone}"
-
-
-COMMAND: Final = Command("live", "Show how far each nest is, as another process observes them.", _add_live, _run_live)

@@ -53,8 +53,6 @@ def _parser() -> argparse.ArgumentParser:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("--version", action="version", version=f"nestobs {__version__}")
-    add_commands(
-        parser,
-        (*observe.COMMANDS, data.TIMELINE, live.COMMAND, data.EXPORT, data.STORE, *tuning.COMMANDS, reports.COMMAND),
-    )
+    looking = (data.timeline, live.live, data.export, data.STORE)
+    add_commands(parser, (*observe.COMMANDS, *looking, *tuning.COMMANDS, reports.COMMAND))
     return parser

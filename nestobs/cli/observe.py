@@ -4,16 +4,16 @@ from __future__ import annotations
 
 import argparse
 import contextlib
-import json
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from nestobs.cli.arguments import (
-    Command,
+    command,
     configured,
     count,
     duration_s,
     manners_of,
+    option,
+    pathname,
     port,
     with_json,
     with_manners,
@@ -21,20 +21,21 @@ from nestobs.cli.arguments import (
     with_target,
     with_webhooks,
 )
-from nestobs.cli.terminal import check, interruptible, show, teller
+from nestobs.cli.terminal import as_json, check, interruptible, show, teller
 
 if TYPE_CHECKING:
     from nestobs.collector.lookup import Readiness
 
 
 def _add_demo(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--out", metavar="DIR", type=Path, default=Path("runs/demo"), help="default runs/demo")
-    parser.add_argument("--nests", metavar="N", type=count, default=66, help="nests in all (default 66)")
-    parser.add_argument("--seed", metavar="N", type=count, default=1, help="seed of delays and polls (default 1)")
-    with_json(parser)
+    option(parser, "--out", "DIR", pathname, "default runs/demo", default="runs/demo")
+    option(parser, "--nests", "N", count, "nests in all (default 66)", default=66)
+    option(parser, "--seed", "N", count, "seed of delays and polls (default 1)", default=1)
 
 
-def _run_demo(args: argparse.Namespace) -> int:
+@command(_add_demo, with_json)
+def demo(args: argparse.Namespace) -> int:
+    """Run the lab, observe it from two vantages, and write a report."""
     from nestobs.trial.demo import demo
 
     summary = interruptible(demo(args.out, nests=args.nests, seed=args.seed, progress=teller(args)))
@@ -54,26 +55,23 @@ def _run_demo(args: argparse.Namespace) -> int:
 
 
 def _add_lab(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument(
-        "--scenario", metavar="NAME|FILE", action="append", default=[], help="scenario, may be repeated (default calm)"
+    option(
+        parser, "--scenario", "NAME|FILE", str, "scenario, may be repeated (default calm)", action="append", default=[]
     )
-    parser.add_argument(
-        "--dir", metavar="DIR", type=Path, default=Path("runs/lab"), help="its files (default runs/lab)"
-    )
-    parser.add_argument("--seed", metavar="N", type=count, default=1, help="seed of the delays (default 1)")
-    parser.add_argument("--vantages", metavar="N", type=int, choices=(1, 2), default=1, help="1, or 2 with a slow one")
-    parser.add_argument("--delay-scale", metavar="X", type=float, default=1.0, help="multiply all delays (default 1)")
-    parser.add_argument(
-        "--api-port", metavar="PORT", type=port, default=0, help="fixed port of the API (default: a free one)"
-    )
-    parser.add_argument("--webhook", metavar="URL", action="append", default=[], help="LiveKit tells this URL too")
+    option(parser, "--dir", "DIR", pathname, "its files (default runs/lab)", default="runs/lab")
+    option(parser, "--seed", "N", count, "seed of the delays (default 1)", default=1)
+    option(parser, "--vantages", "N", int, "1, or 2 with a slow one", choices=(1, 2), default=1)
+    option(parser, "--delay-scale", "X", float, "multiply all delays (default 1)", default=1.0)
+    option(parser, "--api-port", "PORT", port, "fixed port of the API (default: a free one)", default=0)
+    option(parser, "--webhook", "URL", str, "LiveKit tells this URL too", action="append", default=[])
     parser.add_argument("--stand-in", action="store_true", help="use the LiveKit stand-in even where a server is found")
     parser.add_argument("--stamps", action="store_true", help="record the lab's own stamp of every request")
     parser.add_argument("--list", action="store_true", help="list the scenarios and end")
-    with_json(parser)
 
 
-def _run_lab(args: argparse.Namespace) -> int:
+@command(_add_lab, with_json)
+def lab(args: argparse.Namespace) -> int:
+    """Run relays, a Nests API and LiveKit on loopback until interrupted."""
     from nestobs import lab
 
     if args.list:
@@ -84,7 +82,7 @@ def _run_lab(args: argparse.Namespace) -> int:
 
     def ready(running: Any) -> None:
         if args.json:
-            print(json.dumps(running.info), flush=True)
+            print(as_json(running.info), flush=True)
             return
         print(_lab_words(running.info, str(args.dir)), flush=True)
 
@@ -127,12 +125,9 @@ def _lab_words(info: dict[str, Any], directory: str) -> str:
     return "\n".join(lines)
 
 
-def _add_doctor(parser: argparse.ArgumentParser) -> None:
-    with_target(parser)
-    with_json(parser)
-
-
-def _run_doctor(args: argparse.Namespace) -> int:
+@command(with_target, with_json)
+def doctor(args: argparse.Namespace) -> int:
+    """Check this machine, the configuration and a target, step by step."""
     from nestobs.collector.doctor import examine
     from nestobs.config import Config
 
@@ -151,22 +146,16 @@ def _run_doctor(args: argparse.Namespace) -> int:
 
 
 def _add_canary(parser: argparse.ArgumentParser) -> None:
-    with_target(parser)
-    parser.add_argument("--count", metavar="N", type=count, required=True, help="nests to make; 0 only cleans up")
-    parser.add_argument("--horizon", metavar="DURATION", type=duration_s, default=90.0, help="watch each so long (90s)")
-    parser.add_argument("--every", metavar="DURATION", type=duration_s, default=1.0, help="time between two nests (1s)")
-    parser.add_argument(
-        "--also", metavar="NAME", action="append", default=[], help="a further target as second vantage"
-    )
-    parser.add_argument(
-        "--seed", metavar="N", type=count, default=None, help="seed of phases and arrivals (default: none)"
-    )
-    with_webhooks(parser)
-    with_policy(parser, "exponential(1)")
-    with_json(parser)
+    option(parser, "--count", "N", count, "nests to make; 0 only cleans up", required=True)
+    option(parser, "--horizon", "DURATION", duration_s, "watch each so long (90s)", default=90.0)
+    option(parser, "--every", "DURATION", duration_s, "time between two nests (1s)", default=1.0)
+    option(parser, "--also", "NAME", str, "a further target as second vantage", action="append", default=[])
+    option(parser, "--seed", "N", count, "seed of phases and arrivals (default: none)")
 
 
-def _run_canary(args: argparse.Namespace) -> int:
+@command(with_target, _add_canary, with_webhooks, with_policy, with_json)
+def canary(args: argparse.Namespace) -> int:
+    """Make nests, watch every layer from the first instant, join them, clean up."""
     import random
 
     from nestobs.collector.canary import Campaign, run
@@ -203,18 +192,16 @@ def _run_canary(args: argparse.Namespace) -> int:
 
 
 def _add_watch(parser: argparse.ArgumentParser) -> None:
-    with_target(parser)
-    parser.add_argument("--for", dest="for_s", metavar="DURATION", type=duration_s, help="stop after (default: Ctrl-C)")
+    option(parser, "--for", "DURATION", duration_s, "stop after (default: Ctrl-C)", dest="for_s")
     parser.add_argument(
         "--join", choices=("guest",), help="also join each that somebody is in as a real guest, within the budget"
     )
     with_manners(parser)
-    with_webhooks(parser)
-    with_policy(parser, "exponential(1)")
-    with_json(parser)
 
 
-def _run_watch(args: argparse.Namespace) -> int:
+@command(with_target, _add_watch, with_webhooks, with_policy, with_json)
+def watch(args: argparse.Namespace) -> int:
+    """Observe the nests of others, gently, until stopped."""
     import random
 
     from nestobs.collector.watch import run
@@ -245,24 +232,26 @@ def _run_watch(args: argparse.Namespace) -> int:
     return 0
 
 
-def _add_join(parser: argparse.ArgumentParser) -> None:
+def _with_address(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("address", metavar="ADDRESS", help="naddr, a page's link, 30312:pubkey:d or room id")
-    with_target(parser)
+
+
+def _add_join(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--guest", action="store_true", help="join as a guest (default: sign in, if need be with a fresh key)"
     )
-    parser.add_argument("--stay", metavar="DURATION", type=duration_s, default=2.0, help="stay connected so long (2s)")
+    option(parser, "--stay", "DURATION", duration_s, "stay connected so long (2s)", default=2.0)
     with_manners(parser)
     parser.add_argument(
         "--as-yourself",
         action="store_true",
         help="sign in though your own identity is, or may be, in the room: that throws it out",
     )
-    with_policy(parser, "exponential(1)")
-    with_json(parser)
 
 
-def _run_join(args: argparse.Namespace) -> int:
+@command(_with_address, with_target, _add_join, with_policy, with_json)
+def join(args: argparse.Namespace) -> int:
+    """Join one nest for real, with fallback and retry, and say how it went."""
     from dataclasses import replace
 
     from nestobs.collector.prober import join_once
@@ -315,13 +304,9 @@ def _run_join(args: argparse.Namespace) -> int:
     return 0 if verdict.joined else 1
 
 
-def _add_ready(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("address", metavar="ADDRESS", help="naddr, a page's link, 30312:pubkey:d or room id")
-    with_target(parser)
-    with_json(parser)
-
-
-def _run_ready(args: argparse.Namespace) -> int:
+@command(_with_address, with_target, with_json)
+def ready(args: argparse.Namespace) -> int:
+    """For scripts: 0 ready, 1 not yet, 2 gone or closed, 3 cannot tell."""
     from nestobs.collector.lookup import ready_once
     from nestobs.observation.nest import read_address
     from nestobs.store.reader import Store
@@ -334,17 +319,4 @@ def _run_ready(args: argparse.Namespace) -> int:
     return state.code
 
 
-COMMANDS: Final = (
-    Command("demo", "Run the lab, observe it from two vantages, and write a report.", _add_demo, _run_demo),
-    Command("lab", "Run relays, a Nests API and LiveKit on loopback until interrupted.", _add_lab, _run_lab),
-    Command("doctor", "Check this machine, the configuration and a target, step by step.", _add_doctor, _run_doctor),
-    Command(
-        "canary",
-        "Make nests, watch every layer from the first instant, join them, clean up.",
-        _add_canary,
-        _run_canary,
-    ),
-    Command("watch", "Observe the nests of others, gently, until stopped.", _add_watch, _run_watch),
-    Command("join", "Join one nest for real, with fallback and retry, and say how it went.", _add_join, _run_join),
-    Command("ready", "For scripts: 0 ready, 1 not yet, 2 gone or closed, 3 cannot tell.", _add_ready, _run_ready),
-)
+COMMANDS: Final = (demo, lab, doctor, canary, watch, join, ready)

@@ -5,15 +5,15 @@ from __future__ import annotations
 import argparse
 import contextlib
 import math
-import signal
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from nestobs.cli.arguments import (
     Command,
-    add_commands,
+    command,
     duration_s,
+    option,
+    pathname,
     store_folder,
     whole_between,
     with_json,
@@ -22,14 +22,13 @@ from nestobs.cli.arguments import (
 from nestobs.cli.terminal import harmless, note, show
 from nestobs.errors import UsageError
 from nestobs.observation.duration import SECOND_NS, duration_words, read_duration
-from nestobs.observation.window import DAY_S
 
 if TYPE_CHECKING:
     from nestobs.observation.window import Window
     from nestobs.reports.publishing.retention import Gone
     from nestobs.reports.publishing.schedule import Made, Order, Stop
 
-OUT: Final = Path("runs/reports")
+OUT: Final = "runs/reports"
 BUSY: Final = 75
 """Another process is making that report: sysexits' EX_TEMPFAIL, try again later."""
 
@@ -54,77 +53,63 @@ def _add_run(parser: argparse.ArgumentParser) -> None:
         help="the last aligned window of that length that is over: 6h, 1d",
     )
     parser.add_argument("--force", action="store_true", help="make it again although it is made")
-    _with_making(parser)
 
 
 def _add_catch_up(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("name", metavar="NAME", nargs="+", help="reports, or paths of .ipynb files")
-    parser.add_argument("--since", metavar="WHEN", required=True, help="from an instant, or so long ago: 7d")
-    parser.add_argument(
-        "--every", metavar="DURATION", type=duration_s, default=float(DAY_S), help="length of the windows (1d)"
-    )
-    parser.add_argument("--jobs", metavar="N", type=whole_between(1, 64), default=1, help="so many at a time (1)")
-    parser.add_argument("--most", metavar="N", type=whole_between(1, 100_000), default=100, help="make at most N (100)")
-    _with_making(parser)
+    option(parser, "--since", "WHEN", str, "from an instant, or so long ago: 7d", required=True)
+    option(parser, "--every", "DURATION", duration_s, "length of the windows (1d)", default="1d")
+    option(parser, "--jobs", "N", whole_between(1, 64), "so many at a time (1)", default=1)
+    option(parser, "--most", "N", whole_between(1, 100_000), "make at most N (100)", default=100)
 
 
 def _with_making(parser: argparse.ArgumentParser) -> None:
-    with_store(parser)
-    _with_out(parser)
-    parser.add_argument(
-        "--parameter", metavar="NAME=VALUE", action="append", default=[], help="of the notebook, may be repeated"
-    )
-    parser.add_argument(
-        "--cell-timeout", metavar="DURATION", type=duration_s, default=600.0, help="longest time of a cell (10m)"
-    )
-    parser.add_argument(
-        "--timeout", metavar="DURATION", type=duration_s, default=3_600.0, help="longest time of a report in all (1h)"
-    )
+    option(parser, "--parameter", "NAME=VALUE", str, "of the notebook, may be repeated", action="append", default=[])
+    option(parser, "--cell-timeout", "DURATION", duration_s, "longest time of a cell (10m)", default=600.0)
+    option(parser, "--timeout", "DURATION", duration_s, "longest time of a report in all (1h)", default=3_600.0)
     parser.add_argument(
         "--shared-js", action="store_true", help="one plotly.js for all reports, in place of one in each"
     )
     parser.add_argument(
         "--fail-on", choices=[_BREACHED], help="exit 3 when its rules are breached (default: 0, it was made)"
     )
-    parser.add_argument(
+    option(
+        parser,
         "--on-result",
-        metavar="CMD",
-        help="run this (no shell) with the manifest on its standard input, one minute at most; its failure is told, and"
+        "CMD",
+        str,
+        "run this (no shell) with the manifest on its standard input, one minute at most; its failure is told, and"
         " does not change the exit code",
     )
-    with_json(parser)
 
 
 def _with_out(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--out", metavar="DIR", type=Path, default=OUT, help=f"folder of the reports (default {OUT})")
-
-
-def _add_index(parser: argparse.ArgumentParser) -> None:
-    _with_out(parser)
-    with_json(parser)
+    option(parser, "--out", "DIR", pathname, f"folder of the reports (default {OUT})", default=OUT)
 
 
 def _add_prune(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument(
-        "--keep", metavar="DURATION", type=duration_s, required=True, help="keep windows that ended within it: 30d"
-    )
-    parser.add_argument(
-        "--keep-failed", metavar="DURATION", type=duration_s, help="the same for failed reports (default: as --keep)"
-    )
+    option(parser, "--keep", "DURATION", duration_s, "keep windows that ended within it: 30d", required=True)
+    option(parser, "--keep-failed", "DURATION", duration_s, "the same for failed reports (default: as --keep)")
     parser.add_argument("--yes", action="store_true", help="do it; else only show what would go")
-    _add_index(parser)
+
+
+_MAKING: Final = (with_store, _with_out, _with_making, with_json)
 
 
 # run, catch-up
 
 
-def _run_one(args: argparse.Namespace) -> int:
+@command(_add_run, *_MAKING)
+def run(args: argparse.Namespace) -> int:
+    """Make the report of one window, unless it is made already."""
     order = _order(args, args.name)
     window = _window(args)
     return _made(args, [(order, window)], jobs=1)
 
 
-def _run_catch_up(args: argparse.Namespace) -> int:
+@command(_add_catch_up, *_MAKING)
+def catch_up(args: argparse.Namespace) -> int:
+    """Make the reports of windows that are missing or failed, oldest first."""
     from nestobs.reports.publishing.archive import Archive
     from nestobs.reports.publishing.schedule import due
 
@@ -140,6 +125,7 @@ def _run_catch_up(args: argparse.Namespace) -> int:
 
 def _order(args: argparse.Namespace, name: str) -> Order:
     import shlex
+    from pathlib import Path
 
     from nestobs.reports.publishing.execute import notebook
     from nestobs.reports.publishing.parameters import read
@@ -169,7 +155,7 @@ def _order(args: argparse.Namespace, name: str) -> Order:
 
 
 def _window(args: argparse.Namespace) -> Window:
-    from nestobs.observation.window import Window, latest
+    from nestobs.observation.window import DAY_S, Window, latest
 
     if args.window:
         return Window.parse(args.window)
@@ -263,6 +249,8 @@ class _Teller:
 @contextlib.contextmanager
 def _stopped_by_signals(stop: Stop) -> Iterator[None]:
     """Ctrl-C and SIGTERM end what is being made, as soon as it can be ended well."""
+    import signal
+
     before = {number: signal.signal(number, lambda *_: stop()) for number in (signal.SIGINT, signal.SIGTERM)}
     try:
         yield
@@ -274,7 +262,9 @@ def _stopped_by_signals(stop: Stop) -> Iterator[None]:
 # index, prune
 
 
-def _run_index(args: argparse.Namespace) -> int:
+@command(_with_out, with_json)
+def index(args: argparse.Namespace) -> int:
+    """Write index.html and feed.xml anew from what is published."""
     from nestobs.reports.publishing import index
     from nestobs.reports.publishing.archive import Archive, writing
 
@@ -287,7 +277,9 @@ def _run_index(args: argparse.Namespace) -> int:
     return 0
 
 
-def _run_prune(args: argparse.Namespace) -> int:
+@command(_add_prune, _with_out, with_json)
+def prune(args: argparse.Namespace) -> int:
+    """Remove old reports: shows which, and with --yes does it."""
     from nestobs.reports.publishing import retention as prune
     from nestobs.reports.publishing.archive import Archive
 
@@ -326,20 +318,6 @@ def _now() -> int:
     return Clock().now()
 
 
-_COMMANDS: Final = (
-    Command("run", "Make the report of one window, unless it is made already.", _add_run, _run_one),
-    Command(
-        "catch-up",
-        "Make the reports of windows that are missing or failed, oldest first.",
-        _add_catch_up,
-        _run_catch_up,
-    ),
-    Command("index", "Write index.html and feed.xml anew from what is published.", _add_index, _run_index),
-    Command("prune", "Remove old reports: shows which, and with --yes does it.", _add_prune, _run_prune),
-)
-
 COMMAND: Final = Command(
-    "report",
-    "Make reports on a schedule: each window once, published whole.",
-    lambda parser: add_commands(parser, _COMMANDS),
+    "report", "Make reports on a schedule: each window once, published whole.", below=(run, catch_up, index, prune)
 )

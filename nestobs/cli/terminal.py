@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import json
-import shutil
 import sys
 import unicodedata
 from collections.abc import Callable, Coroutine, Sequence
@@ -33,8 +31,14 @@ def plain(text: str, most: int = 60) -> str:
 
 def show(args: argparse.Namespace, data: dict[str, Any], lines: Sequence[str]) -> None:
     """A command's result on standard output, at once: as JSON with --json, else in words."""
-    said = json.dumps(data, indent=2, default=str) if args.json else "\n".join(harmless(line) for line in lines)
-    print(said, flush=True)
+    print(as_json(data, indent=2) if args.json else "\n".join(harmless(line) for line in lines), flush=True)
+
+
+def as_json(data: dict[str, Any], indent: int | None = None) -> str:
+    """A result as JSON, on one line where no indent is given."""
+    import json
+
+    return json.dumps(data, indent=indent, default=str)
 
 
 def check(problem: str) -> int:
@@ -101,6 +105,8 @@ class Teller:
             self._print(self._line())
 
     def _redraw(self, line: str) -> None:
+        import shutil
+
         line = line[: shutil.get_terminal_size().columns - 1]
         print("\r" + line.ljust(self._drawn), end="", file=sys.stderr, flush=True)
         self._drawn = len(line)
@@ -119,6 +125,8 @@ class Teller:
 
 def timeline_table(frame: pd.DataFrame) -> None:
     """Print timelines: a block a nest, a line a layer and vantage, the interval in seconds since the origin."""
+    import shutil
+
     from rich.console import Console
     from rich.table import Table
 

@@ -3,19 +3,19 @@
 from __future__ import annotations
 
 import argparse
-import json
 from collections.abc import Iterator, Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from nestobs import __version__
 from nestobs.cli.arguments import (
     Command,
-    add_commands,
     check_file,
+    command,
     duration_between,
     number_between,
     open_store,
+    option,
+    pathname,
     whole_between,
     with_json,
     with_store,
@@ -26,6 +26,8 @@ from nestobs.errors import StoreError, UsageError
 from nestobs.observation.duration import SECOND_NS, duration_words, read_duration
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     import pandas as pd
 
     from nestobs.estimate.npmle import Number
@@ -34,63 +36,57 @@ if TYPE_CHECKING:
     from nestobs.tuning.replay import Replay
 
 
+def _with_nests(parser: argparse.ArgumentParser) -> None:
+    option(parser, "--window", "A/B", str, "only nests made from A to before B, ISO 8601, UTC; or on a day")
+    option(parser, "--host", "HOST", str, "only nests of this API host", action="append", default=[])
+    parser.add_argument("--guest", action="store_true", help="for guests; default: for those who are signed in")
+    option(parser, "--seed", "N", whole_between(0, 2**63), "seed of resamples (default 0)", default=0)
+
+
 def _add_tune(parser: argparse.ArgumentParser) -> None:
-    _with_nests(parser)
-    parser.add_argument("--out", metavar="FILE", type=Path, help="write the policy here (policy.json)")
+    option(parser, "--out", "FILE", pathname, "write the policy here (policy.json)")
     parser.add_argument(
         "--candidate",
         choices=("recommended", "tuned", "simple"),
         default="recommended",
         help="which policy --out writes (default: the recommended one)",
     )
-    parser.add_argument(
+    option(
+        parser,
         "--cost-ratio",
-        metavar="R",
-        type=number_between(1e-6, 1e6),
+        "R",
+        number_between(1e-6, 1e6),
+        'cost of a false "starting" over a false "gone" (0.25)',
         default=0.25,
-        help='cost of a false "starting" over a false "gone" (0.25)',
     )
-    parser.add_argument(
+    option(
+        parser,
         "--lost",
-        metavar="DURATION",
-        type=duration_between(0.0, 1e6),
+        "DURATION",
+        duration_between(0.0, 1e6),
+        "waiting that a lost join is worth (60s)",
         default=60.0,
-        help="waiting that a lost join is worth (60s)",
     )
-    parser.add_argument(
-        "--vain",
-        metavar="X",
-        type=number_between(0.0, 1e6),
-        default=0.05,
-        help="cost of a second waited in vain (0.05)",
-    )
-    parser.add_argument(
-        "--requests",
-        metavar="N",
-        type=whole_between(1, 10**6),
-        default=100,
-        help="requests the API allows a window (100)",
-    )
-    parser.add_argument(
+    option(parser, "--vain", "X", number_between(0.0, 1e6), "cost of a second waited in vain (0.05)", default=0.05)
+    option(parser, "--requests", "N", whole_between(1, 10**6), "requests the API allows a window (100)", default=100)
+    option(
+        parser,
         "--request-window",
-        metavar="DURATION",
-        type=duration_between(0.001, 1e6),
+        "DURATION",
+        duration_between(0.001, 1e6),
+        "length of that window (15min)",
         default=900.0,
-        help="length of that window (15min)",
     )
-    parser.add_argument(
-        "--arrivals",
-        metavar="FILE",
-        type=Path,
-        help="ages at which people ask, seconds, a number a line (0 to 30 evenly)",
+    option(
+        parser, "--arrivals", "FILE", pathname, "ages at which people ask, seconds, a number a line (0 to 30 evenly)"
     )
-    parser.add_argument(
-        "--joins", metavar="N", type=number_between(1e-6, 1e6), default=10.0, help="joins expected in a window (10)"
-    )
-    parser.add_argument("--draws", metavar="N", type=whole_between(100, 10_000), default=500, help="resamples (500)")
+    option(parser, "--joins", "N", number_between(1e-6, 1e6), "joins expected in a window (10)", default=10.0)
+    option(parser, "--draws", "N", whole_between(100, 10_000), "resamples (500)", default=500)
 
 
-def _run_tune(args: argparse.Namespace) -> int:
+@command(with_store, _with_nests, with_json, _add_tune)
+def tune(args: argparse.Namespace) -> int:
+    """A defended threshold and polling policy from what was seen."""
     import numpy as np
 
     from nestobs.session import tune
@@ -180,13 +176,14 @@ def _seconds(number: Number) -> str:
 
 
 def _add_replay(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument(
-        "--policy", metavar="FILE|NAME", nargs="+", required=True, help="policy files, or names such as fixed(2)"
-    )
-    _with_nests(parser)
+    option(parser, "--policy", "FILE|NAME", str, "policy files, or names such as fixed(2)", nargs="+", required=True)
 
 
-def _run_replay(args: argparse.Namespace) -> int:
+@command(_add_replay, with_store, _with_nests, with_json)
+def replay(args: argparse.Namespace) -> int:
+    """What policies would have done on the nests observed."""
+    import json
+
     import numpy as np
 
     from nestobs.join.policy import MANUAL_RETRY
@@ -226,10 +223,12 @@ def _run_replay(args: argparse.Namespace) -> int:
 def _add_policy_export(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("policy", metavar="FILE|NAME", help="a policy file, or a name such as fixed(2)")
     parser.add_argument("--format", choices=("js", "vectors", "json"), required=True, help="what to write")
-    parser.add_argument("--out", metavar="FILE", type=Path, help="where to (default: standard output)")
+    option(parser, "--out", "FILE", pathname, "where to (default: standard output)")
 
 
-def _run_policy_export(args: argparse.Namespace) -> int:
+@command(_add_policy_export)
+def export(args: argparse.Namespace) -> int:
+    """as a module for web clients, as conformance vectors, or as a policy file"""
     from nestobs.exports import javascript
     from nestobs.tuning.policy_file import dumps
 
@@ -246,23 +245,16 @@ def _run_policy_export(args: argparse.Namespace) -> int:
 
 
 def _add_prove(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--policy", metavar="FILE", required=True, help="the policy file that tune wrote")
-    parser.add_argument("--scenario", metavar="NAME", required=True, help="a scenario of the lab (nestobs lab --list)")
-    parser.add_argument(
-        "--nests",
-        metavar="N",
-        type=whole_between(1, 100_000),
-        required=True,
-        help="nests, each joined once by each policy",
-    )
-    parser.add_argument("--out", metavar="DIR", type=Path, default=Path("runs/proof"), help="default runs/proof")
-    parser.add_argument(
-        "--seed", metavar="N", type=whole_between(0, 2**63), default=2, help="seed of delays and arrivals (default 2)"
-    )
-    with_json(parser)
+    option(parser, "--policy", "FILE", str, "the policy file that tune wrote", required=True)
+    option(parser, "--scenario", "NAME", str, "a scenario of the lab (nestobs lab --list)", required=True)
+    option(parser, "--nests", "N", whole_between(1, 100_000), "nests, each joined once by each policy", required=True)
+    option(parser, "--out", "DIR", pathname, "default runs/proof", default="runs/proof")
+    option(parser, "--seed", "N", whole_between(0, 2**63), "seed of delays and arrivals (default 2)", default=2)
 
 
-def _run_prove(args: argparse.Namespace) -> int:
+@command(_add_prove, with_json)
+def prove(args: argparse.Namespace) -> int:
+    """A policy and today's rule in a fresh lab, predicted beside realised."""
     from nestobs.trial.prove import prove
 
     proof = interruptible(
@@ -275,21 +267,10 @@ def _run_prove(args: argparse.Namespace) -> int:
 # shared
 
 
-def _with_nests(parser: argparse.ArgumentParser) -> None:
-    with_store(parser)
-    parser.add_argument(
-        "--window", metavar="A/B", help="only nests made from A to before B, ISO 8601, UTC; or on a day"
-    )
-    parser.add_argument("--host", metavar="HOST", action="append", default=[], help="only nests of this API host")
-    parser.add_argument("--guest", action="store_true", help="for guests; default: for those who are signed in")
-    parser.add_argument(
-        "--seed", metavar="N", type=whole_between(0, 2**63), default=0, help="seed of resamples (default 0)"
-    )
-    with_json(parser)
-
-
 def policy_of(word: str) -> PolicyFile:
     """The policy in a file, or of a name. Raises UsageError in a sentence."""
+    from pathlib import Path
+
     from nestobs.join.policy import named_policy
     from nestobs.tuning.policy_file import FILE_CHARACTERS, PolicyFile, loads
 
@@ -360,14 +341,4 @@ def _now() -> str:
     return datetime.fromtimestamp(Clock().now() / SECOND_NS, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
-def _add_policy(parser: argparse.ArgumentParser) -> None:
-    text = "as a module for web clients, as conformance vectors, or as a policy file"
-    add_commands(parser, [Command("export", text, _add_policy_export, _run_policy_export)])
-
-
-COMMANDS: Final = (
-    Command("tune", "A defended threshold and polling policy from what was seen.", _add_tune, _run_tune),
-    Command("replay", "What policies would have done on the nests observed.", _add_replay, _run_replay),
-    Command("prove", "A policy and today's rule in a fresh lab, predicted beside realised.", _add_prove, _run_prove),
-    Command("policy", "Write a policy for web clients.", _add_policy),
-)
+COMMANDS: Final = (tune, replay, prove, Command("policy", "Write a policy for web clients.", below=(export,)))

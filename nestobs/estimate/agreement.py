@@ -49,13 +49,12 @@ def stretches(rows: pd.DataFrame) -> pd.DataFrame:
     """
     unit, names = pd.factorize(rows["unit"], sort=True)
     size = np.bincount(unit, minlength=len(names)).astype(np.int64)
-    last = _last_proof(rows)
     end = np.zeros(len(names))
-    np.maximum.at(end, unit, last)
-    events = _events(rows, unit.astype(np.int64), end)
-    order = np.lexsort((events.at, events.unit))
-    of, at = events.unit[order], events.at[order]
-    visible, absent = (_within_unit(change[order], of) for change in (events.visible, events.absent))
+    np.maximum.at(end, unit, _last_proof(rows))
+    of, at, visible, absent = _events(rows, unit.astype(np.int64), end)
+    order = np.lexsort((at, of))
+    of, at = of[order], at[order]
+    visible, absent = np.cumsum(visible[order]), np.cumsum(absent[order])  # each unit's changes sum to 0
     until = np.append(at[1:], 0.0)
     keeps = np.append(of[1:] == of[:-1], False) & (until > at) if len(of) else np.zeros(0, dtype=bool)
     of, visible, absent = of[keeps], visible[keeps], absent[keeps]
@@ -148,25 +147,12 @@ def _last(vantage: str, rows: pd.DataFrame) -> Last:
 
 
 def _greatest_of_others(values: Floats, unit: Ints, size: int) -> Floats:
-    """Per row the greatest value of its unit's other rows; -inf where it is alone."""
-    top, second, holder = np.full(size, -np.inf), np.full(size, -np.inf), np.full(size, -1, dtype=np.int64)
-    np.maximum.at(top, unit, values)
-    rows = np.arange(len(values))
-    at_top = values == top[unit]
-    holder[unit[at_top]] = rows[at_top]
-    others = rows != holder[unit]
-    np.maximum.at(second, unit[others], values[others])
-    return np.asarray(np.where(others, top[unit], second[unit]), dtype=np.float64)
-
-
-@dataclass(frozen=True, slots=True)
-class _Events:
-    """Ages at which the number of rows that are surely visible or absent changes, by how much."""
-
-    unit: Ints
-    at: Floats
-    visible: Ints
-    absent: Ints
+    """Per row the greatest value of its unit's other rows, of which each has some."""
+    order = np.lexsort((values, unit))
+    last = np.cumsum(np.bincount(unit, minlength=size)) - 1
+    found = values[order[last]][unit]
+    found[order[last]] = values[order[last - 1]]
+    return np.asarray(found)
 
 
 def _last_proof(rows: pd.DataFrame) -> Floats:
@@ -177,7 +163,8 @@ def _last_proof(rows: pd.DataFrame) -> Floats:
     return np.asarray(np.where(np.isnan(ends), -np.inf, ends).max(axis=1, initial=0.0), dtype=np.float64)
 
 
-def _events(rows: pd.DataFrame, unit: Ints, end: Floats) -> _Events:
+def _events(rows: pd.DataFrame, unit: Ints, end: Floats) -> list[NDArray[Any]]:
+    """Ages at which the number of rows that are surely visible or absent changes: unit, age, by how much the two do."""
     lower, upper, until, gone = (
         rows[name].to_numpy(dtype=np.float64) for name in ("lower_s", "upper_s", "seen_until_s", "gone_upper_s")
     )
@@ -196,13 +183,7 @@ def _events(rows: pd.DataFrame, unit: Ints, end: Floats) -> _Events:
         one = np.ones(int(mask.sum()), dtype=np.int64)
         for ages, step in ((first, one), (np.maximum(first, then), -one)):
             made.append((unit[mask], ages, step if shows else 0 * step, 0 * step if shows else step))
-    parts: list[Any] = [np.concatenate(column) for column in zip(*made, strict=True)]
-    return _Events(*parts)
-
-
-def _within_unit(changes: Ints, unit: Ints) -> Ints:
-    """The running sum within each unit. Each unit's changes sum to 0, so the sum over all serves."""
-    return np.cumsum(changes, dtype=np.int64)
+    return [np.concatenate(column) for column in zip(*made, strict=True)]
 
 
 def _standing(found: pd.DataFrame, ages: Floats) -> Ints:

@@ -10,27 +10,18 @@ import math
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from functools import cached_property
+from functools import cached_property, partial
 from typing import Any, Final, Literal
 
 import numpy as np
 import pandas as pd
 
-from nestobs.estimate.dependence import (
-    blocks,
-    design_effect,
-    join_blocks,
-    lost_joins,
-    lost_share,
-    share_of,
-    some_blocks,
-)
+from nestobs.estimate.dependence import blocks, design_effect, join_blocks, lost_joins, lost_share, share_of
 from nestobs.estimate.difference import Ends, Estimate, Quantile, difference, ends, holm, poisson, rate_ratio, touching
 from nestobs.estimate.proportion import LEVEL
 from nestobs.join.decision import Kind
-from nestobs.observation.arrays import Flags, Floats, Ints
+from nestobs.observation.arrays import Flags, Floats, Ints, busiest
 from nestobs.observation.columns import codes_of, equals, units_of
-from nestobs.observation.duration import SECOND_NS
 from nestobs.observation.schema import Failure, Source
 from nestobs.observation.window import Window
 from nestobs.timeline.delays import joinable
@@ -97,19 +88,9 @@ def spans(
     sent = rows["sent_at"].to_numpy(np.int64)
     found = []
     for window, worked in zip(windows, worked_s, strict=True):
-        of = (lines["made_at"] >= window.start) & (lines["made_at"] < window.end)
-        first, last = np.searchsorted(sent, [window.start, window.end]) if _rising(sent) else (0, len(sent))
-        some = rows.iloc[first:last]
-        inside = sent[first:last]
-        if not _rising(sent):
-            some = some[(inside >= window.start) & (inside < window.end)]
-        ours = joins[(made >= window.start) & (made < window.end)]
-        found.append(Span(window, worked, some, lines[of], ours))
+        asked, built, joined = ((at >= window.start) & (at < window.end) for at in (sent, lines["made_at"], made))
+        found.append(Span(window, worked, rows[asked], lines[built], joins[joined]))
     return found
-
-
-def _rising(values: Ints) -> bool:
-    return bool((values[1:] >= values[:-1]).all())
 
 
 def _made_at(rows: pd.DataFrame, timelines: pd.DataFrame) -> Ints:
@@ -163,10 +144,7 @@ def _counts(after: Span, before: Span) -> list[Change]:
     for name, now, then in (("nests", after.nests, before.nests), ("joins", len(after.joins), len(before.joins))):
         if now + then == 0 or not after.worked_s > 0 or not before.worked_s > 0:
             continue
-
-        def ratio(level: float, now: int = now, then: int = then) -> tuple[float, float]:
-            return rate_ratio(now, after.worked_s, then, before.worked_s, level)
-
+        ratio = partial(rate_ratio, now, after.worked_s, then, before.worked_s)
         low, high = ratio(LEVEL)
         made.append(
             Change(
@@ -208,9 +186,7 @@ def _shares(after: Span, before: Span) -> list[Change]:
 
 
 def _change(group: Group, name: str, one: Estimate, other: Estimate) -> Change:
-    def apart(level: float) -> tuple[float, float]:
-        return difference(one, other, level)
-
+    apart = partial(difference, one, other)
     low, high = apart(LEVEL)
     p = touching(apart) if low > 0.0 or high < 0.0 else 1.0  # only small ones matter, and each costs time
     return Change(
@@ -240,7 +216,7 @@ def join_shares(joins: pd.DataFrame) -> dict[str, tuple[Flags, Ints]]:
         "joined": (joins["joined"].to_numpy(bool), block),
         "lost": lost_joins(joins),
         "guest_instead": (guest, block),
-        "guide_untrue": (untrue[judged], some_blocks(block, judged)),
+        "guide_untrue": (untrue[judged], block[judged]),
     }
 
 
@@ -253,10 +229,9 @@ def request_shares(rows: pd.DataFrame) -> dict[str, tuple[Flags, Ints]]:
     api = equals(source, Source.API)[asked]
     status = rows["status"].fillna(0).to_numpy(np.int64)[asked][api]
     late = equals(failure, Failure.TIMEOUT)[asked]
-    of_api = some_blocks(block, api)
     return {
-        "status_429": (status == 429, of_api),
-        "status_5xx": ((status >= 500) & (status < 600), of_api),
+        "status_429": (status == 429, block[api]),
+        "status_5xx": ((status >= 500) & (status < 600), block[api]),
         "timeouts": (late, block),
     }
 
@@ -330,11 +305,10 @@ def frame(changes: Sequence[Change]) -> pd.DataFrame:
     made: list[dict[str, Any]] = []
     for one in changes:
         row: dict[str, Any] = {"group": one.group, "name": one.name, "before_n": one.before_n, "after_n": one.after_n}
-        for word, mine in (("before", one.before), ("after", one.after)):
-            row |= {f"{word}_{end}": value for end, value in mine._asdict().items()}
-        made.append(
-            row | {"low": one.low, "high": one.high, "p": one.p, "differs": one.differs, "remains": one.remains}
-        )
+        row |= {f"before_{end}": value for end, value in one.before._asdict().items()}
+        row |= {f"after_{end}": value for end, value in one.after._asdict().items()}
+        row |= {"low": one.low, "high": one.high, "p": one.p, "differs": one.differs, "remains": one.remains}
+        made.append(row)
     return pd.DataFrame(made)
 
 
@@ -356,24 +330,14 @@ DAYS: Final = {
 def daily(spans: Sequence[Span]) -> pd.DataFrame:
     """A row a span: nests, joins, share of the window in which the collector worked, and 95 % intervals of the median
     delay until a join succeeds and of the lost share; NaN where there is nothing. Columns DAYS."""
-    made: list[dict[str, Any]] = []
+    made = []
     for span in spans:
+        start, covered = pd.Timestamp(span.window.start, unit="ns", tz="UTC"), span.worked_s / span.window.seconds
         join = span.delays.get(JOINABLE)
         median = quantile_of(join, 0.5) if join is not None else Ends(*[math.nan] * 4)
-        lost = lost_share(span.joins)
-        low, high = lost.score() if lost.n else (math.nan, math.nan)
-        made.append(
-            {
-                "start": pd.Timestamp(span.window.start, unit="ns", tz="UTC"),
-                "nests": span.nests,
-                "joins": len(span.joins),
-                "covered": min(1.0, span.worked_s / span.window.seconds),
-                "median_low_s": median.low,
-                "median_high_s": median.high,
-                "lost_low": low,
-                "lost_high": high,
-            }
-        )
+        share = lost_share(span.joins)
+        lost = share.score() if share.n else (math.nan, math.nan)
+        made.append((start, span.nests, len(span.joins), min(1.0, covered), median.low, median.high, *lost))
     return pd.DataFrame(made, columns=list(DAYS)).astype(DAYS)
 
 
@@ -392,9 +356,8 @@ def budget_used(span: Span, window_s: float) -> pd.DataFrame:
     asked = equals(rows["source"], Source.API) & ~equals(rows["failure"], Failure.INTENT)
     made = []
     for (vantage, host), sent in rows[asked].groupby(["vantage", _hosts(rows["target"][asked])])["sent_at"]:
-        at = np.sort(sent.to_numpy(np.int64))
-        inside = np.searchsorted(at, at + round(window_s * SECOND_NS), side="left") - np.arange(len(at))
-        made.append((vantage, host, len(at), len(at) * HOUR_S / span.window.seconds, int(inside.max())))
+        hourly = len(sent) * HOUR_S / span.window.seconds
+        made.append((vantage, host, len(sent), hourly, busiest(np.sort(sent), window_s)))
     return pd.DataFrame(made, columns=list(BUDGET)).astype(BUDGET)
 
 

@@ -30,15 +30,11 @@ def blocks(sent_at: ArrayLike, unit: Callable[[], ArrayLike]) -> Ints:
     return np.asarray(codes if len(hours) >= LEAST_BLOCKS else pd.factorize(np.asarray(unit()))[0], dtype=np.int64)
 
 
-def some_blocks(block: Ints, rows: Flags) -> Ints:
-    """The blocks of some of the rows, numbered without gaps."""
-    return np.asarray(pd.factorize(block[rows])[0], dtype=np.int64)
-
-
 def design_effect(hit: Flags, block: Ints) -> float:
     """How much greater the variance of the share of hits is than if rows were independent; at least 1, NaN where all
     rows are alike or one block."""
-    count = int(block.max(initial=-1)) + 1
+    block, names = pd.factorize(block)  # of some rows: without gaps
+    count = len(names)
     p = float(hit.mean()) if len(hit) else 0.0
     if count < 2 or p in (0.0, 1.0):
         return math.nan
@@ -64,7 +60,7 @@ def lost_joins(joins: pd.DataFrame) -> tuple[Flags, Ints]:
     """Of the joins (`timeline.joins`) of which it is known whether they were lost: whether each was, and its block."""
     known = joins["lost"].notna().to_numpy(bool)
     lost = joins["lost"].fillna(value=False).to_numpy(bool)
-    return lost[known], some_blocks(join_blocks(joins), known)
+    return lost[known], join_blocks(joins)[known]
 
 
 def lost_share(joins: pd.DataFrame) -> Share:

@@ -15,7 +15,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Final, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -26,8 +26,6 @@ from nestobs.observation.arrays import Floats
 
 Interval = Callable[[float], tuple[float, float]]
 """An interval at a level."""
-
-_INF: Final = math.inf
 
 
 class Ends(NamedTuple):
@@ -62,10 +60,10 @@ class Quantile:
         low, high = math.floor(first / whole * n), math.ceil((last + 1.0) / whole * n)
         middle = max(1, math.ceil(self.p * n - 1e-9))
         return Ends(
-            float(self.lower[low - 1]) if low >= 1 else -_INF,
+            float(self.lower[low - 1]) if low >= 1 else -math.inf,
             float(self.lower[middle - 1]),
             float(self.upper[middle - 1]),
-            float(self.upper[high - 1]) if high <= n else _INF,
+            float(self.upper[high - 1]) if high <= n else math.inf,
         )
 
 
@@ -90,8 +88,8 @@ def ends(one: Estimate, level: float = LEVEL) -> Ends:
 def difference(after: Estimate, before: Estimate, level: float = LEVEL) -> tuple[float, float]:
     """The interval of `after` less `before`; an end that nothing bounds is infinite."""
     now, then = ends(after, level), ends(before, level)
-    low = _less(now.least, then.most, -_INF) - math.hypot(_arm(now.least, now.low), _arm(then.high, then.most))
-    high = _less(now.most, then.least, _INF) + math.hypot(_arm(now.high, now.most), _arm(then.least, then.low))
+    low = _less(now.least, then.most, -math.inf) - math.hypot(_arm(now.least, now.low), _arm(then.high, then.most))
+    high = _less(now.most, then.least, math.inf) + math.hypot(_arm(now.high, now.most), _arm(then.least, then.low))
     return low, high
 
 
@@ -108,10 +106,10 @@ def rate_ratio(after: int, after_s: float, before: int, before_s: float, level: 
     """The interval of how many times as many came in a second, of Poisson counts in so many seconds; (0, inf) when
     nothing came in either or there was no time to count in."""
     if after + before == 0 or not after_s > 0 or not before_s > 0:
-        return 0.0, _INF
+        return 0.0, math.inf
     low, high = share(after, after + before).by_chance(level)
     scale = before_s / after_s
-    return scale * low / (1.0 - low), scale * high / (1.0 - high) if before else _INF
+    return scale * low / (1.0 - low), scale * high / (1.0 - high) if before else math.inf
 
 
 def poisson(count: int, level: float = LEVEL) -> tuple[float, float]:

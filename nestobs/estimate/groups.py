@@ -21,8 +21,6 @@ from nestobs.timeline.delays import joinable
 Kind = Literal["layer", "relay", "vantage", "hour"]
 QUANTILES: Final = (0.5, 0.9)
 
-_SUMMARY: Final = ("kind", "name", "vantage", "n", "censored")
-
 
 @dataclass(frozen=True, slots=True)
 class Group:
@@ -62,16 +60,11 @@ def summary(groups: Iterable[Group]) -> pd.DataFrame:
     q50_s, q50_low_s, q50_high_s: its estimate and 95 % interval in seconds; inf where it lies beyond the watch."""
     rows = []
     for group in groups:
-        row: dict[str, object] = dict(
-            zip(_SUMMARY, (group.kind, group.name, group.vantage, group.law.n, group.law.censored), strict=True)
-        )
-        for p in QUANTILES:
-            low, high = group.law.quantile_bounds(p)
-            found = {"s": float(group.law.quantile(p)), "low_s": low, "high_s": high}
-            row |= {f"q{100 * p:.0f}_{end}": value for end, value in found.items()}
-        rows.append(row)
+        law = group.law
+        ends = [end for p in QUANTILES for end in (float(law.quantile(p)), *law.quantile_bounds(p))]
+        rows.append((group.kind, group.name, group.vantage, law.n, law.censored, *ends))
     names = [f"q{100 * p:.0f}_{end}" for p in QUANTILES for end in ("s", "low_s", "high_s")]
-    return pd.DataFrame(rows, columns=[*_SUMMARY, *names])
+    return pd.DataFrame(rows, columns=["kind", "name", "vantage", "n", "censored", *names])
 
 
 def curves(groups: Sequence[Group], ages_s: ArrayLike) -> pd.DataFrame:
@@ -82,7 +75,8 @@ def curves(groups: Sequence[Group], ages_s: ArrayLike) -> pd.DataFrame:
     ages = np.asarray(ages_s, dtype=np.float64)
     parts = []
     for group in groups:
-        at = ages[ages <= max(_last(group.law), ages[0])]
+        ends = np.concatenate([group.law.rows.lower, group.law.rows.upper])
+        at = ages[ages <= max(ends[np.isfinite(ends)].max(initial=0.0), ages[0])]
         low, high = group.law.bounds(at)
         shown = {"name": group.name, "vantage": group.vantage, "n": group.law.n, "censored": group.law.censored}
         parts.append(pd.DataFrame(shown | {"age_s": at, "share": group.law.cdf(at), "low": low, "high": high}))
@@ -106,8 +100,3 @@ def _by_layer(timelines: pd.DataFrame, kind: Literal["layer", "relay"]) -> list[
 
 def _group(kind: Kind, name: str, vantage: str, rows: pd.DataFrame) -> Group:
     return Group(kind, name, vantage, npmle(rows["lower_s"], rows["upper_s"]))
-
-
-def _last(law: DelayLaw) -> float:
-    ends = np.concatenate([law.rows.lower, law.rows.upper])
-    return float(np.max(ends[np.isfinite(ends)], initial=0.0))

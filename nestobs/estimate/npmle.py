@@ -129,6 +129,11 @@ class Number:
     upper: float
     sd: float = math.nan
 
+    @classmethod
+    def around(cls, value: float, lower: ArrayLike, upper: ArrayLike, sd: float = math.nan) -> Number:
+        """With an interval from elsewhere, as far as the value where it leaves that out."""
+        return cls(value, float(np.minimum(lower, value)), float(np.maximum(upper, value)), sd)
+
 
 @dataclass(frozen=True)
 class DelayLaw:
@@ -248,7 +253,11 @@ class DelayLaw:
         if labels.shape != (self.n,):
             raise DataError(f"blocks has {labels.size} labels for {self.n} rows: give one each")
         counts = block_counts(labels, draws, np.random.default_rng(0) if rng is None else rng)
-        return Resampled(self, refit(self, counts, executor), counts, len(np.unique(labels)))
+        order = ends_order(self.rows.lower, self.rows.upper)
+        parts = np.array_split(counts, max(1, draws // FITS_A_TASK))
+        run = map if executor is None else executor.map
+        laws = run(_refit, [self] * len(parts), [order] * len(parts), parts)
+        return Resampled(self, tuple(law for part in laws for law in part), counts, len(np.unique(labels)))
 
     def smooth(self, width: float | None = None, blocks: ArrayLike | None = None) -> DelayLaw:
         """The law smoothed by a normal kernel on log time, in cells of 1 % each; a smoothed law is returned as it is.
@@ -356,17 +365,8 @@ def percentile(values: Floats, level: float = LEVEL, blocks: int | None = None) 
     return low, np.quantile(values, 1.0 - tail, axis=0, method="higher")
 
 
-def refit(law: DelayLaw, counts: NDArray[np.int64], executor: Executor | None = None) -> tuple[DelayLaw, ...]:
-    """The law of each row of counts, fitted from `law`; smoothed alike."""
-    order = ends_order(law.rows.lower, law.rows.upper)
-    if executor is None:
-        return tuple(_refit(law, order, counts))
-    parts = np.array_split(counts, max(1, len(counts) // FITS_A_TASK))
-    found = executor.map(_refit, [law] * len(parts), [order] * len(parts), parts)
-    return tuple(one for part in found for one in part)
-
-
 def _refit(law: DelayLaw, order: Ints, counts: NDArray[np.int64]) -> list[DelayLaw]:
+    """The law of each row of counts, fitted from `law`; smoothed alike. order: `ends_order` of its rows."""
     made = []
     for count in counts:
         keeps = count > 0

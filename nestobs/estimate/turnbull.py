@@ -113,8 +113,7 @@ def maximise(found: Cells, weight: Floats, start: Floats | None = None, *, gap: 
     Ends when the gap is at most `gap` (times the mean weight, where that is below 1, so that light rows are fitted
     like heavy ones), or when rounding allows no further rise; the fit says which gap it reached.
     """
-    m = len(found.edges)
-    problem = _Problem(m, *_grouped(found, weight, m))
+    problem = _Problem(found, weight)
     goal = gap * min(1.0, problem.total / len(weight))
     mass = problem.begin(start)
     best = problem.fit(mass)
@@ -130,20 +129,15 @@ def maximise(found: Cells, weight: Floats, start: Floats | None = None, *, gap: 
     return best
 
 
-def _grouped(found: Cells, weight: Floats, m: int) -> tuple[Ints, Ints, Floats]:
-    """Rows that cover the same cells as one, with the sum of their weights."""
-    keys, group = np.unique(found.first * m + found.last, return_inverse=True)
-    first, last = np.divmod(keys.astype(np.int64), m)
-    summed = np.bincount(group, weights=weight, minlength=len(keys))
-    return first, last, summed.astype(np.float64)
-
-
 class _Problem:
-    """One likelihood. Masses are of shape (m,), rows are grouped."""
+    """One likelihood. Masses are of shape (m,); rows that cover the same cells are one, of the sum of their weights."""
 
-    def __init__(self, m: int, first: Ints, last: Ints, weight: Floats) -> None:
-        self.m, self.first, self.last, self.weight = m, first, last, weight
-        self.total = float(weight.sum())
+    def __init__(self, found: Cells, weight: Floats) -> None:
+        self.m = len(found.edges)
+        keys, group = np.unique(found.first * self.m + found.last, return_inverse=True)
+        self.first, self.last = np.divmod(keys.astype(np.int64), self.m)
+        self.weight = np.bincount(group, weights=weight, minlength=len(keys))
+        self.total = float(self.weight.sum())
 
     def begin(self, start: Floats | None) -> Floats:
         """Masses that give every row some: cells that hit all rows and some more, mixed into `start`."""

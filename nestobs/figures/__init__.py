@@ -12,8 +12,8 @@ Every figure carries its alt text and its data as a table (`described`): a repor
 
 Whatever others wrote (names, rooms, URLs) passes through `plain` first: plotly reads some HTML in labels.
 
-text          foreign text, made safe
-canvas        what all share: palette, text, axes, an empty figure
+text          foreign text, made safe; numbers in words
+canvas        what all share: template, axes, an empty figure, alt text and table
 marks         what all draw with: bars, stacks, bands, panels
 timelines     one nest on its lanes, many nests as bands
 messages      what people were told, and how their joins ended
@@ -29,64 +29,6 @@ requests      one nest: what each of its joins asked, and what came
 board         the newest nests at one instant: how far each layer is
 """
 
-from __future__ import annotations
+from nestobs.figures.text import amount, host, layer_label, layer_order, percent, plain, span
 
-from typing import TYPE_CHECKING, Any
-
-from nestobs.figures.text import plain
-
-if TYPE_CHECKING:
-    from nestobs.figures.board import states as states
-    from nestobs.figures.canvas import amount as amount
-    from nestobs.figures.canvas import cell as cell
-    from nestobs.figures.canvas import described as described
-    from nestobs.figures.canvas import host as host
-    from nestobs.figures.canvas import layer_label as layer_label
-    from nestobs.figures.canvas import layer_order as layer_order
-    from nestobs.figures.canvas import nothing as nothing
-    from nestobs.figures.canvas import percent as percent
-    from nestobs.figures.canvas import span as span
-    from nestobs.figures.canvas import window as window
-    from nestobs.figures.comparison import changes as changes
-    from nestobs.figures.comparison import days as days
-    from nestobs.figures.decisions import delay_law as delay_law
-    from nestobs.figures.decisions import polls as polls
-    from nestobs.figures.decisions import posterior as posterior
-    from nestobs.figures.messages import message_lanes as message_lanes
-    from nestobs.figures.messages import verdicts as verdicts
-    from nestobs.figures.policies import frontier as frontier
-    from nestobs.figures.policies import proof as proof
-    from nestobs.figures.proportions import coverage as coverage
-    from nestobs.figures.requests import request_lanes as request_lanes
-    from nestobs.figures.sliders import polls_moved as polls_moved
-    from nestobs.figures.sliders import threshold_moved as threshold_moved
-    from nestobs.figures.timelines import first_visible as first_visible
-    from nestobs.figures.timelines import swimlanes as swimlanes
-
-_HOMES = {
-    name: home
-    for home, names in {
-        "board": "states",
-        "canvas": "amount cell described host layer_label layer_order nothing percent span window",
-        "comparison": "changes days",
-        "decisions": "delay_law polls posterior",
-        "messages": "message_lanes verdicts",
-        "policies": "frontier proof",
-        "proportions": "coverage",
-        "requests": "request_lanes",
-        "sliders": "polls_moved threshold_moved",
-        "timelines": "first_visible swimlanes",
-    }.items()
-    for name in names.split()
-}
-"""Imported when first used: a report of one nest does not wait for what tuning needs, nor its maker for pandas."""
-
-__all__ = ["plain", *_HOMES]  # noqa: PLE0604 - the names of _HOMES are strings
-
-
-def __getattr__(name: str) -> Any:
-    if name not in _HOMES:
-        raise AttributeError(f"module 'nestobs.figures' has no attribute {name!r}")
-    from importlib import import_module
-
-    return getattr(import_module(f"nestobs.figures.{_HOMES[name]}"), name)
+__all__ = ["amount", "host", "layer_label", "layer_order", "percent", "plain", "span"]

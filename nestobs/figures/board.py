@@ -7,20 +7,10 @@ from typing import Any, Final
 import pandas as pd
 import plotly.graph_objects as go
 
-from nestobs.figures.canvas import (
-    CLEAR,
-    GREEN,
-    GREY,
-    VERMILLION,
-    YELLOW,
-    blank,
-    described,
-    lane_axis,
-    nothing,
-    plain_axis,
-)
-from nestobs.figures.marks import outlined, points
+from nestobs.figures import canvas, marks
+from nestobs.figures.canvas import GREEN, GREY, VERMILLION, YELLOW
 from nestobs.figures.text import plain
+from nestobs.observation.columns import records
 from nestobs.timeline.board import KINDS, State
 from nestobs.timeline.nests import told_apart
 
@@ -42,7 +32,7 @@ def states(cells: pd.DataFrame, when: str) -> go.Figure:
     """
     question = "How far are the newest nests?"
     if cells.empty:
-        return nothing(question, "No layer of any nest was asked, so there is nothing to draw.")
+        return canvas.nothing(question, "No layer of any nest was asked, so there is nothing to draw.")
     shown = cells[cells["place"] < MOST_NESTS]
     names = [str(name) for name in shown.drop_duplicates("place")["nest"]]
     labels = [plain(told_apart(name, set(names), 11)) for name in names]
@@ -51,41 +41,39 @@ def states(cells: pd.DataFrame, when: str) -> go.Figure:
     nests = int(cells["place"].nunique())
     told = ", ".join(f"{int(counts.get(state, 0))} {state}" for state in _STYLES)
     more = f" (the newest {MOST_NESTS} are drawn)" if nests > MOST_NESTS else ""
-    note = f"n = {len(cells)} layers of {nests} nests{more}: {told}. {when}"
-    figure = blank(
-        question, note, plot_px=_LANE_PX * len(labels) + 6, keys=[str(state) for state in _STYLES], labels=labels
-    )
-    for state, (color, symbol) in _STYLES.items():
-        figure.add_trace(_marks(shown[shown["state"] == state], kinds, str(state), color, symbol))
-    figure.update_layout(
+    plot_px = _LANE_PX * len(labels) + 6
+    figure = canvas.drawn(
+        question,
+        f"n = {len(cells)} layers of {nests} nests{more}: {told}. {when}",
+        [_marks(shown[shown["state"] == state], kinds, state) for state in _STYLES],
+        plot_px=plot_px,
+        labels=labels,
         showlegend=True,
-        xaxis=plain_axis()
-        | {
+        xaxis={
             "tickvals": [*range(len(kinds))],
             "ticktext": kinds,
             "range": [-0.6, len(kinds) - 0.4],
             "tickangle": -90,
-            "title": {"text": "layer", "font": {"size": 12}},
+            "title": {"text": "layer"},
             "showgrid": False,
         },
-        yaxis=lane_axis(labels, showgrid=True),
-        margin={"b": figure.layout.margin.b + 44},
-        legend={"y": -94 / max(_LANE_PX * len(labels) + 6, 1)},
-        plot_bgcolor=CLEAR,
+        yaxis=canvas.lane_axis(labels, showgrid=True),
+        legend={"y": -94 / plot_px},
     )
-    return described(figure, f"How far {nests} nests are: {told}.", _table(shown))
+    figure.update_layout(margin={"b": figure.layout.margin.b + 44})
+    return canvas.described(figure, f"How far {nests} nests are: {told}.", _table(shown))
 
 
-def _marks(mine: pd.DataFrame, kinds: list[str], name: str, color: str, symbol: str) -> go.Scatter:
+def _marks(mine: pd.DataFrame, kinds: list[str], state: State) -> go.Scatter:
+    color, symbol = _STYLES[state]
     nowhere: list[Any] = [None]  # so that its key stays in the legend
     x, y = [*map(kinds.index, mine["kind"])] or nowhere, [*mine["place"]] or nowhere
-    texts = [_text(row) for row in mine.to_dict("records")]
-    return points(x, y, texts, outlined(symbol, color, 11), name=name)
+    return marks.points(x, y, map(_text, records(mine)), marks.outlined(symbol, color, 11), name=str(state))
 
 
-def _text(row: dict[Any, Any]) -> str:
-    why = f": {plain(row['why'], 40)}" if row["why"] else ""
-    return f"{plain(row['nest'], 80)}, {plain(row['kind'])}<br>{row['state']}{why}<br>{row['ready']} of {row['seen']}"
+def _text(row: Any) -> str:
+    why = f": {plain(row.why, 40)}" if row.why else ""
+    return f"{plain(row.nest, 80)}, {plain(row.kind)}<br>{row.state}{why}<br>{row.ready} of {row.seen}"
 
 
 def _table(shown: pd.DataFrame) -> pd.DataFrame:

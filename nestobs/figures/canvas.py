@@ -1,4 +1,4 @@
-"""What every figure is drawn on: one palette, one way with foreign text, one age axis, one empty figure."""
+"""What every figure is drawn on: one template, one age axis, lanes, and what it shows in words and as a table."""
 
 from __future__ import annotations
 
@@ -7,13 +7,11 @@ import math
 import textwrap
 from collections.abc import Iterable, Sequence
 from typing import Any, Final
-from urllib.parse import urlsplit
 
 import numpy as np
 import pandas as pd
 import plotly.graph_objects as go
 
-from nestobs.figures.text import plain
 from nestobs.join.policy import MESSAGE_S
 
 BLUE, ORANGE, GREEN, PURPLE = "#0072B2", "#E69F00", "#009E73", "#CC79A7"
@@ -21,84 +19,33 @@ SKY, VERMILLION, YELLOW, GREY = "#56B4E9", "#D55E00", "#F0E442", "#8A929A"
 INK: Final = "#6E7781"
 """Text: a contrast above 4 on white and on near-black."""
 
-_TICKS: Final = (-60, -30, -10, -3, -1, -0.3, 0, 0.3, 1, 3, 10, 30, 60, 120, 300, 900, 3600)
-_LAYERS: Final = (
-    "relay:",
-    "client",
-    "api:info",
-    "api:join",
-    "api:guest",
-    "livekit:room",
-    "livekit:signal",
-    "livekit:media",
-)
-_TITLE_COLUMNS, _NOTE_COLUMNS, _NARROW_PX = 36, 48, 326
 CLEAR: Final = "rgba(0,0,0,0)"
+HEAD_PX: Final = 24
+"""Of a plot: for the words over a panel."""
 
-
-# text
-
-
-def layer_label(layer: str) -> str:
-    """A layer's short name: a relay by its host, or by the name it was given."""
-    if not layer.startswith("relay:"):
-        return plain(layer, 22)
-    return plain(host(layer.removeprefix("relay:")), 22)
-
-
-def host(url: str) -> str:
-    """Host and port of a URL; the whole text where there is none."""
-    try:
-        return urlsplit(url).netloc or url
-    except ValueError:  # others wrote it
-        return url
-
-
-def layer_order(layers: Iterable[str]) -> list[str]:
-    """Each layer once, in the order in which a nest passes through them."""
-
-    def place(layer: str) -> tuple[int, str]:
-        known = [number for number, start in enumerate(_LAYERS) if layer.startswith(start)]
-        return (known[0] if known else len(_LAYERS), layer)
-
-    return sorted(set(layers), key=place)
-
-
-def window(*instants: pd.Series) -> str:
-    """The span of the instants, in UTC, in words; "no window" when there are none."""
-    known = pd.concat([one.dropna() for one in instants]) if instants else pd.Series(dtype="datetime64[ns, UTC]")
-    if known.empty:
-        return "no window"
-    first, last = known.min(), known.max()
-    end = f"{last:%H:%M:%S}" if first.date() == last.date() else f"{last:%Y-%m-%d %H:%M:%S}"
-    return f"{first:%Y-%m-%d %H:%M:%S} to {end} UTC"
-
-
-def seconds(value: float) -> str:
-    """An age in words, to the hundredth below 10 s; "never" for inf, "any time" for -inf."""
-    if math.isinf(value):
-        return "never" if value > 0 else "any time"
-    return f"{value:.2f} s" if abs(value) < 9.995 else f"{value:.1f} s"
-
-
-def amount(value: float) -> str:
-    """A number to two or three digits: 0.18, 1.8, 18; an open end in words."""
-    if math.isinf(value):
-        return "no upper end" if value > 0 else "no lower end"
-    return f"{value:.2f}" if abs(value) < 0.995 else f"{value:.1f}" if abs(value) < 9.95 else f"{value:.0f}"
-
-
-def percent(share: float) -> str:
-    """A share in percent, finer towards its ends: 0 %, 0.04 %, 4.2 %, 42 %, 99.6 %, 100 %."""
-    edge = min(share, 1.0 - share)
-    digits = 0 if edge < 5e-5 else 2 if edge < 9.95e-4 else 1 if share < 0.0995 or share > 0.9905 else 0
-    return f"{100 * share:.{digits}f} %"
-
-
-def span(low: float, high: float, *, unit: str = "") -> str:
-    """The ends of an interval in words, an open one named: "19 to 41 s", "19 s to no upper end"."""
-    end = f" {unit}" if unit else ""
-    return f"{amount(low)}{end if math.isinf(high) else ''} to {amount(high)}{'' if math.isinf(high) else end}"
+_TICKS: Final = (-60, -30, -10, -3, -1, -0.3, 0, 0.3, 1, 3, 10, 30, 60, 120, 300, 900, 3600)
+_TITLE_COLUMNS, _NOTE_COLUMNS, _NARROW_PX = 36, 48, 326
+_AXIS: Final = {"showgrid": True, "gridcolor": "rgba(138,146,154,.25)", "zeroline": False, "fixedrange": True}
+_LABELS: Final = {"tickangle": 0, "tickfont": {"size": 12, "color": INK}, "title": {"font": {"size": 12}}}
+_INERT: Final = {"itemclick": False, "itemdoubleclick": False}
+_CORNER: Final = {"x": 0, "xref": "container", "yanchor": "top"}
+_TEMPLATE: Final = go.layout.Template(
+    layout={
+        "title": _CORNER | {"y": 1, "yref": "container", "pad": {"t": 20, "l": 2}, "font": {"size": 15, "color": INK}},
+        "font": {"size": 12, "color": INK, "family": "system-ui, sans-serif"},
+        "paper_bgcolor": CLEAR,
+        "plot_bgcolor": CLEAR,
+        "legend": _CORNER
+        | {"orientation": "h", "xanchor": "left", "traceorder": "normal", "font": {"size": 12}}
+        | _INERT,
+        "hoverlabel": {"font": {"size": 12}, "align": "left"},
+        "xaxis": _AXIS | _LABELS,
+        "yaxis": _AXIS | _LABELS,
+        "annotationdefaults": {"showarrow": False},
+        "dragmode": False,
+        "barmode": "stack",
+    }
+)
 
 
 # axes
@@ -107,6 +54,16 @@ def span(low: float, high: float, *, unit: str = "") -> str:
 def at(age_s: float) -> float:
     """Where an age stands on the compressed axis."""
     return math.asinh(age_s / 0.3)
+
+
+def places(ages_s: Iterable[float]) -> list[float]:
+    """Where ages stand on the compressed axis, as finely as it can show them."""
+    return [round(at(float(age)), 4) for age in ages_s]
+
+
+def heights(shares: Iterable[float]) -> list[float]:
+    """Shares or counts, as finely as an axis can show them."""
+    return [round(float(share), 4) for share in shares]
 
 
 def reach(*values: Any) -> tuple[float, float]:
@@ -121,7 +78,7 @@ def delay_axis(low: float, high: float, **more: Any) -> dict[str, Any]:
     first, last = at(min(low, 0.0)), at(max(high, MESSAGE_S * 1.25))
     shown = compressed(tick for tick in _TICKS if first - 1e-9 <= at(tick) <= last)
     limits = {"range": [first - 0.04 * (last - first), last]}
-    return plain_axis() | shown | limits | titled("age of the nest, s (compressed)") | more
+    return shown | limits | titled("age of the nest, s (compressed)") | more
 
 
 def compressed(ticks: Iterable[float]) -> dict[str, Any]:
@@ -130,33 +87,24 @@ def compressed(ticks: Iterable[float]) -> dict[str, Any]:
     return {"tickvals": [at(tick) for tick in shown], "ticktext": [f"{tick:g}" for tick in shown]}
 
 
-def share_axis(low: float, high: float, *, parts: int = 4) -> dict[str, Any]:
+def share_axis(low: float, high: float, *, parts: int = 4, **more: Any) -> dict[str, Any]:
     """An axis of shares from 0 to 1 in percent, a tick each of so many parts."""
     shown = [part / parts for part in range(parts + 1)]
-    ticks = {"tickvals": shown, "ticktext": [f"{100 * share:g} %" for share in shown]}
-    return plain_axis() | ticks | {"range": [low, high]}
+    return {"tickvals": shown, "ticktext": [f"{100 * share:g} %" for share in shown], "range": [low, high]} | more
 
 
 def lane_axis(labels: Sequence[str], *, above: float = 0.6, **more: Any) -> dict[str, Any]:
     """An axis of lanes from the top, numbered from 0; above: room over the first, in lanes."""
     ticks = {"tickvals": [*range(len(labels))], "ticktext": [*labels], "showgrid": False}
-    return plain_axis() | ticks | {"range": [len(labels) - (1.0 - above), -above]} | more
+    return ticks | {"range": [len(labels) - (1.0 - above), -above]} | more
 
 
 def titled(text: str) -> dict[str, Any]:
     """The title of an axis."""
-    return {"title": {"text": text, "font": {"size": 12}, "standoff": 6}}
+    return {"title": {"text": text, "standoff": 6}}
 
 
-def plain_axis() -> dict[str, Any]:
-    """What all axes have in common."""
-    return {
-        "gridcolor": "rgba(138,146,154,.25)",
-        "zeroline": False,
-        "fixedrange": True,
-        "tickangle": 0,
-        "tickfont": {"size": 12, "color": INK},
-    }
+# sheets
 
 
 def wrapped(text: str, columns: int) -> list[str]:
@@ -173,31 +121,15 @@ def blank(question: str, note: str, *, plot_px: int, keys: Sequence[str] = (), l
     lines = title + [f'<span style="font-size:12px">{line}</span>' for line in wrapped(note, _NOTE_COLUMNS)]
     left = 12 + 7 * max((len(html.unescape(part)) for label in labels for part in label.split("<br>")), default=5)
     top, bottom = 36 + 17 * len(lines), 58 + 20 * _legend_rows(keys, _NARROW_PX - left)
-    figure = go.Figure()
-    figure.update_layout(
-        template="none",
-        title={"text": "<br>".join(lines), "x": 0, "xref": "container", "y": 1, "yref": "container"}
-        | {"yanchor": "top", "pad": {"t": 20, "l": 2}, "font": {"size": 15, "color": INK}},
-        font={"size": 12, "color": INK, "family": "system-ui, sans-serif"},
-        paper_bgcolor=CLEAR,
-        plot_bgcolor=CLEAR,
+    return go.Figure().update_layout(
+        template=_TEMPLATE,
+        title={"text": "<br>".join(lines)},
         autosize=True,
         height=top + plot_px + bottom,
         margin={"t": top, "b": bottom, "l": left, "r": 10, "autoexpand": False},
-        legend={"orientation": "h", "x": 0, "xref": "container", "xanchor": "left", "y": -50 / max(plot_px, 1)}
-        | {
-            "yanchor": "top",
-            "font": {"size": 12},
-            "itemclick": False,
-            "itemdoubleclick": False,
-            "traceorder": "normal",
-        },
-        hoverlabel={"font": {"size": 12}, "align": "left"},
-        dragmode=False,
-        barmode="stack",
+        legend={"y": -50 / max(plot_px, 1)},
         meta={"question": question, "note": note},  # a page sets them itself, as wide as it is
     )
-    return figure
 
 
 def _legend_rows(keys: Sequence[str], width_px: float) -> int:
@@ -205,6 +137,51 @@ def _legend_rows(keys: Sequence[str], width_px: float) -> int:
     column = 54 + 6.4 * max((len(html.unescape(key)) for key in keys), default=0)
     return math.ceil(len(keys) / max(1, int(width_px // column)))
 
+
+def drawn(
+    question: str,
+    note: str,
+    traces: Sequence[Any],
+    *,
+    plot_px: int,
+    over: str = "",
+    labels: Iterable[str] = (),
+    **layout: Any,
+) -> go.Figure:
+    """The figure of these traces, with room for their legend. over: what stands over the plot, HEAD_PX high; labels: of
+    the y axis; layout: what else is set."""
+    keys = [trace.name for trace in traces if trace.showlegend is not False]
+    whole = plot_px + (HEAD_PX if over else 0)
+    figure = blank(question, note, plot_px=whole, keys=keys, labels=labels)
+    figure.add_traces(traces).update_layout(layout)
+    if over:
+        figure.update_layout(yaxis={"domain": [0, plot_px / whole]})
+        panel_label(figure, f"<b>{over}</b>")
+    return figure
+
+
+def nothing(question: str, why: str) -> go.Figure:
+    """The figure of an empty frame: its question, and why there is nothing to draw."""
+    figure = blank(question, why, plot_px=10)
+    figure.update_layout(xaxis={"visible": False}, yaxis={"visible": False}, margin={"b": 10})
+    return described(figure, f"{question} {why}", pd.DataFrame())
+
+
+def today_line(figure: go.Figure, *, top: float = 1, words: str = "bottom") -> None:
+    """The line at which today's message turns. top: its end, as a share of the plot, where the words have their
+    bottom or their top."""
+    x, shared = at(MESSAGE_S), {"xref": "x", "yref": "paper"}
+    figure.add_shape(type="line", x0=x, x1=x, y0=0, y1=top, line={"color": INK, "dash": "dash"}, **shared)
+    figure.add_annotation(x=x, y=top, yanchor=words, xanchor="right", text="30 s", **shared)
+
+
+def panel_label(figure: go.Figure, text: str, *, y: float = 1.0) -> None:
+    """What a panel shows, written above it from the figure's left edge; y: its top, as a share of the plot."""
+    place = {"x": 0, "xref": "paper", "xanchor": "left", "xshift": 8 - figure.layout.margin.l}
+    figure.add_annotation(text=text, y=y, yref="paper", yanchor="top", align="left", **place)
+
+
+# what it shows, told
 
 MOST_CELLS: Final = 200
 """Rows of the table beside a figure; more are in the store, and the table says how many it leaves out."""
@@ -220,8 +197,7 @@ def described(figure: go.Figure, alt: str, table: pd.DataFrame) -> go.Figure:
     rows = [[cell(value) for value in row] for row in shown.itertuples(index=False)]
     more = len(table) - len(shown)
     told = {"alt": alt, "columns": [str(name) for name in table.columns], "rows": rows, "more": more}
-    figure.update_layout(meta=(figure.layout.meta or {}) | told)
-    return figure
+    return figure.update_layout(meta=(figure.layout.meta or {}) | told)
 
 
 def cell(value: Any) -> str:
@@ -237,32 +213,11 @@ def cell(value: Any) -> str:
     return str(value)
 
 
-def nothing(question: str, why: str) -> go.Figure:
-    """The figure of an empty frame: its question, and why there is nothing to draw."""
-    figure = blank(question, why, plot_px=10)
-    figure.update_layout(xaxis={"visible": False}, yaxis={"visible": False}, margin={"b": 10})
-    return described(figure, f"{question} {why}", pd.DataFrame())
-
-
-def today_line(figure: go.Figure, *, top: float = 1, words: str = "bottom") -> None:
-    """The line at which today's message turns. top: its end, as a share of the plot, where the words have their
-    bottom or their top."""
-    x, shared = at(MESSAGE_S), {"xref": "x", "yref": "paper"}
-    figure.add_shape(type="line", x0=x, x1=x, y0=0, y1=top, line={"color": INK, "dash": "dash"}, **shared)
-    figure.add_annotation(x=x, y=top, yanchor=words, xanchor="right", showarrow=False, text="30 s", **shared)
-
-
-def panel_label(figure: go.Figure, text: str, *, y: float) -> None:
-    """What a panel shows, written above it from the figure's left edge; y: its top, as a share of the plot."""
-    figure.add_annotation(
-        text=text,
-        x=0,
-        xref="paper",
-        xanchor="left",
-        xshift=8 - figure.layout.margin.l,
-        y=y,
-        yref="paper",
-        yanchor="top",
-        align="left",
-        showarrow=False,
-    )
+def window(*instants: pd.Series) -> str:
+    """The span of the instants, in UTC, in words; "no window" when there are none."""
+    known = pd.concat([one.dropna() for one in instants]) if instants else pd.Series(dtype="datetime64[ns, UTC]")
+    if known.empty:
+        return "no window"
+    first, last = known.min(), known.max()
+    end = f"{last:%H:%M:%S}" if first.date() == last.date() else f"{last:%Y-%m-%d %H:%M:%S}"
+    return f"{first:%Y-%m-%d %H:%M:%S} to {end} UTC"

@@ -10,28 +10,9 @@ from typing import Any, Final
 import pandas as pd
 import plotly.graph_objects as go
 
-from nestobs.figures.canvas import (
-    BLUE,
-    CLEAR,
-    GREEN,
-    GREY,
-    INK,
-    ORANGE,
-    SKY,
-    VERMILLION,
-    amount,
-    at,
-    blank,
-    compressed,
-    described,
-    layer_label,
-    nothing,
-    panel_label,
-    percent,
-    plain_axis,
-    share_axis,
-)
-from nestobs.figures.marks import axes, axis, bars, filled, hatched, panel, points
+from nestobs.figures import canvas, marks
+from nestobs.figures.canvas import BLUE, CLEAR, GREEN, GREY, INK, ORANGE, SKY, VERMILLION, at
+from nestobs.figures.text import amount, layer_label, percent
 from nestobs.observation.columns import records
 
 NAMES: Final = {
@@ -48,7 +29,7 @@ NAMES: Final = {
 }
 """Of measures and of the delay that is no layer: short enough for a narrow figure."""
 
-_ROW_PX, _HEAD_PX, _FOOT_PX, _STRIP_PX = 24, 26, 40, 78
+_HEAD_PX, _STRIP_PX = 26, 78
 _COMPRESSED: Final = (-600, -100, -30, -10, -3, -1, 0, 1, 3, 10, 30, 100, 600)
 _RATIOS: Final = (0.01, 0.03, 0.1, 0.25, 0.5, 1, 2, 4, 10, 30, 100)
 _POINTS: Final = (-100, -30, -10, -3, -1, 0, 1, 3, 10, 30, 100)
@@ -84,9 +65,9 @@ _PANELS: Final = {
     "ninth": _Panel(title="90 % delay: difference, s"),
 }
 _KEYS: Final = {
-    "cannot be told from none": hatched(GREY, "/"),
-    "differs by itself": hatched(ORANGE, "x"),
-    "differs among all": filled(VERMILLION),
+    "cannot be told from none": marks.hatched(GREY, "/"),
+    "differs by itself": marks.hatched(ORANGE, "x"),
+    "differs among all": marks.filled(VERMILLION),
 }
 _HAIR: Final = 0.012
 """Least drawn length of a bar, as a share of the axis."""
@@ -103,42 +84,32 @@ def changes(frame: pd.DataFrame, *, note: str) -> go.Figure:
     """
     question = "What changed?"
     if frame.empty:
-        return nothing(question, f"There is nothing in both spans to compare, so there is nothing to draw. {note}")
-    shown = [group for group in _PANELS if (frame["group"] == group).any()]
-    rows = {group: frame[frame["group"] == group] for group in shown}
-    heights = [_HEAD_PX + _ROW_PX * len(rows[group]) + _FOOT_PX for group in shown]
-    labels = [name_of(name) for name in frame["name"]]
-    figure = blank(question, note, plot_px=sum(heights), keys=list(_KEYS), labels=labels)
-    top = 0
-    for number, group in enumerate(shown):
-        _panel(figure, group, rows[group], number, (top, heights[number], sum(heights)))
-        top += heights[number]
-    for word, marker in _KEYS.items():
-        figure.add_trace(go.Bar(x=[None], y=[None], marker=marker, name=word, orientation="h"))
-    figure.update_layout(barmode="overlay", legend={"y": -16 / sum(heights)})
-    return described(figure, _alt(frame), _table(frame))
+        return canvas.nothing(
+            question, f"There is nothing in both spans to compare, so there is nothing to draw. {note}"
+        )
+    groups = [(group, frame[frame["group"] == group]) for group in _PANELS if (frame["group"] == group).any()]
+    keys = [marks.bars([None], [None], [], marker, name=word) for word, marker in _KEYS.items()]
+    panels = [_panel(group, rows) for group, rows in groups]
+    figure = marks.lane_panels(question, note, panels, keys, head_px=_HEAD_PX, row_px=24, foot_px=40)
+    for number, (_, rows) in enumerate(groups, 1):
+        none = {"type": "line", "x0": 0, "x1": 0, "y0": -0.5, "y1": len(rows) - 0.5}
+        figure.add_shape(xref=f"x{number}", yref=f"y{number}", line={"color": INK, "width": 1.5}, **none)
+    return canvas.described(figure, _alt(frame), _table(frame))
 
 
-def _panel(figure: go.Figure, group: str, rows: pd.DataFrame, number: int, stand: tuple[int, int, int]) -> None:
-    """One unit: a row a comparison. stand: pixels above it, of it, and of all panels."""
+def _panel(group: str, rows: pd.DataFrame) -> marks.Panel:
+    """One unit: a row a comparison."""
     kind = _PANELS[group]
-    above, height, whole = stand
     ends = [kind.scale * end for name in ("low", "high") for end in rows[name] if math.isfinite(end)]
     places = [kind.place(end) for end in ends if group != "count" or end > 0]
     edge = 1.12 * max([abs(place) for place in places if math.isfinite(place)] or [0.0], default=0.0)
     edge = max(edge, kind.place(kind.ticks[len(kind.ticks) // 2 + 1]))
-    mine = axes(number)
-    for place, row in enumerate(records(rows)):
-        figure.add_traces(_bar(kind, row, place, edge, mine))
+    traces = [trace for place, row in enumerate(records(rows)) for trace in _bar(kind, row, place, edge)]
     inside = [(kind.place(tick), tick) for tick in kind.ticks]
     ticks = _thinned([(place, tick) for place, tick in inside if abs(place) <= edge], edge)
     across: dict[str, Any] = {"range": [-edge, edge], "tickvals": [place for place, _ in ticks]}
-    across |= {"ticktext": [_tick(group, tick) for _, tick in ticks]}
-    domain = [1 - (above + height - _FOOT_PX) / whole, 1 - (above + _HEAD_PX) / whole]
-    labels = [name_of(name) for name in rows["name"]]
-    refs = {"xref": mine["xaxis"], "yref": mine["yaxis"], "line": {"color": INK, "width": 1.5}}
-    figure.add_shape(type="line", x0=0, x1=0, y0=-0.5, y1=len(rows) - 0.5, **refs)
-    panel(figure, number, kind.title, across, labels, top=1 - above / whole, domain=domain)
+    across["ticktext"] = [f"{tick:g}×" if group == "count" else f"{tick:+g}" if tick else "0" for _, tick in ticks]
+    return kind.title, [name_of(name) for name in rows["name"]], across, traces
 
 
 def _thinned(ticks: Sequence[tuple[float, float]], edge: float) -> list[tuple[float, float]]:
@@ -150,23 +121,19 @@ def _thinned(ticks: Sequence[tuple[float, float]], edge: float) -> list[tuple[fl
     return sorted(kept)
 
 
-def _tick(group: str, tick: float) -> str:
-    return f"{tick:g}×" if group == "count" else f"{tick:+g}" if tick else "0"
-
-
-def _bar(panel: _Panel, row: Any, place: int, edge: float, axes: dict[str, str]) -> list[Any]:
+def _bar(panel: _Panel, row: Any, place: int, edge: float) -> list[Any]:
     """The interval; an end beyond the axis is an arrow at its edge."""
     low, high = (_placed(panel, end, edge) for end in (row.low, row.high))
     middle, least = (low + high) / 2.0, _HAIR * edge
-    low, high = min(low, middle - least), max(high, middle + least)
-    text = f"{name_of(row.name)}<br>{_words(panel, row)}<br>{_key(row)}"
-    more: dict[str, Any] = {"showlegend": False, **axes}
-    bar = bars([place], [high - low], [text], _KEYS[_key(row)], base=[low], width=0.5, **more)
+    ends = min(low, middle - least), max(high, middle + least)
+    text = f"{name_of(row.name)}<br>{difference_words(row)}<br>{_key(row)}"
+    made = [marks.spans([place], [ends], [text], _KEYS[_key(row)], width=0.5, showlegend=False)]
     arrows = [(-edge, "triangle-left")] if low <= -edge else []
     arrows += [(edge, "triangle-right")] if high >= edge else []
-    marks = {"color": INK, "size": 10, "symbol": [symbol for _, symbol in arrows]}
-    x, count = [0.98 * x for x, _ in arrows], len(arrows)
-    return [bar, points(x, [place] * count, [text] * count, marks, **more)] if arrows else [bar]
+    for x, symbol in arrows:
+        marker = {"color": INK, "size": 10, "symbol": symbol}
+        made.append(marks.points([0.98 * x], [place], [text], marker, showlegend=False))
+    return made
 
 
 def _placed(panel: _Panel, end: float, edge: float) -> float:
@@ -176,7 +143,9 @@ def _placed(panel: _Panel, end: float, edge: float) -> float:
     return max(-edge, min(edge, panel.place(value)))
 
 
-def _words(panel: _Panel, row: Any) -> str:
+def difference_words(row: Any) -> str:
+    """The interval of a difference in words: row as changes.frame has it."""
+    panel = _PANELS[row.group]
     low, high = (_number(panel, panel.scale * end) for end in (row.low, row.high))
     return f"{low} to {high}{' points' if panel.scale != 1.0 else ''}"
 
@@ -186,11 +155,6 @@ def _number(panel: _Panel, value: float) -> str:
         return amount(value)
     sign = "" if panel.null == 1.0 else "+" if value > 0 else "−" if value < 0 else ""
     return f"{sign}{amount(abs(value))}{panel.unit}"
-
-
-def difference_words(row: Any) -> str:
-    """The interval of a difference in words: row as changes.frame has it."""
-    return _words(_PANELS[row.group], row)
 
 
 def _alt(frame: pd.DataFrame) -> str:
@@ -233,41 +197,46 @@ def days(frame: pd.DataFrame, *, note: str, least_coverage: float = 0.0) -> go.F
     """
     question = "How were the days?"
     if frame.empty or not (frame["nests"].any() or frame["joins"].any() or frame["covered"].any()):
-        return nothing(question, f"Nothing was observed on any of them, so there is nothing to draw. {note}")
-    figure = blank(question, note, plot_px=4 * (_HEAD_PX + _STRIP_PX), keys=["interval, 95 %"], labels=["100 %"])
+        return canvas.nothing(question, f"Nothing was observed on any of them, so there is nothing to draw. {note}")
     x = list(range(len(frame)))
     count = [f"{n} joins, {m} nests" for n, m in zip(frame["joins"], frame["nests"], strict=True)]
-    figure.add_trace(_columns(x, frame["joins"], count, filled(SKY), "y"))
     share = [f"{percent(one)} of the time covered" for one in frame["covered"]]
-    marker = filled(GREEN) | {"pattern": {"shape": ["" if c >= least_coverage else "x" for c in frame["covered"]]}}
-    figure.add_trace(_columns(x, frame["covered"], share, marker, "y2"))
+    hatch = {"pattern": {"shape": ["" if c >= least_coverage else "x" for c in frame["covered"]]}}
     known = [float(end) for end in (*frame["median_high_s"], *frame["median_low_s"]) if math.isfinite(end)]
     highest = max(1.0, 1.15 * max(known, default=1.0))
     medians, lost = (frame[["median_low_s", "median_high_s"]], frame[["lost_low", "lost_high"]])
-    figure.add_traces(_floating(medians, place=at, top=highest, color=BLUE, yaxis="y3"))
-    figure.add_traces(_floating(lost, place=float, top=1.0, color=VERMILLION, yaxis="y4"))
+    shown = {"width": 0.7, "showlegend": False}
+    traces = [
+        marks.columns(x, frame["joins"].astype(float), count, marks.filled(SKY), yaxis="y", **shown),
+        marks.columns(x, frame["covered"].astype(float), share, marks.filled(GREEN) | hatch, yaxis="y2", **shown),
+        *_floating(medians, place=at, top=highest, color=BLUE, yaxis="y3"),
+        *_floating(lost, place=float, top=1.0, color=VERMILLION, yaxis="y4"),
+    ]
     most = max(1, int(frame["joins"].max()))
-    delays = compressed(tick for tick in (0, 1, 10, 100, 1000) if tick <= highest)
+    delays = canvas.compressed(tick for tick in (0, 1, 10, 100, 1000) if tick <= highest)
     strips = (
         ("joins", {"range": [0, 1.1 * most], "tickvals": [0, most], "ticktext": ["0", f"{most:,}"]}),
-        ("share of the time the collector worked", share_axis(0, 1.08, parts=2)),
+        ("share of the time the collector worked", canvas.share_axis(0, 1.08, parts=2)),
         ("median delay until a join succeeds, s", {"range": [0, 1.08 * at(highest)]} | delays),
-        ("joins lost, of those known", share_axis(0, 1.08, parts=2)),
+        ("joins lost, of those known", canvas.share_axis(0, 1.08, parts=2)),
     )
-    share_px = (_HEAD_PX + _STRIP_PX) * len(strips)
+    whole = len(strips) * (_HEAD_PX + _STRIP_PX)
+    labels = {"tickvals": x, "ticktext": _day_labels(frame["start"]), "range": [-0.6, len(x) - 0.4]}
+    figure = canvas.drawn(
+        question,
+        note,
+        traces,
+        plot_px=whole,
+        labels=["100 %"],
+        barmode="overlay",
+        xaxis=labels | {"anchor": "y4", "showgrid": False},
+    )
     for number, (title, layout) in enumerate(strips):
         top = 1 - number / len(strips)
-        domain = [top - (_HEAD_PX + _STRIP_PX - 12) / share_px, top - _HEAD_PX / share_px]
-        figure.update_layout({axis("y", number)[1]: plain_axis() | layout | {"domain": domain, "anchor": "x"}})
-        panel_label(figure, f"<b>{title}</b>", y=top)
-    labels = {"tickvals": x, "ticktext": _day_labels(frame["start"]), "range": [-0.6, len(x) - 0.4]}
-    figure.update_layout(xaxis=plain_axis() | labels | {"anchor": "y4", "showgrid": False}, barmode="overlay")
-    return described(figure, _days_alt(frame), _days_table(frame))
-
-
-def _columns(x: Sequence[int], values: pd.Series, text: Sequence[str], marker: dict[str, Any], yaxis: str) -> go.Bar:
-    shown = {"marker": marker, "hovertext": list(text), "hoverinfo": "text", "showlegend": False}
-    return go.Bar(x=list(x), y=[float(v) for v in values], width=0.7, yaxis=yaxis, **shown)
+        domain = [top - (_HEAD_PX + _STRIP_PX - 12) / whole, top - _HEAD_PX / whole]
+        figure.update_layout({f"yaxis{number + 1}": layout | {"domain": domain, "anchor": "x"}})
+        canvas.panel_label(figure, f"<b>{title}</b>", y=top)
+    return canvas.described(figure, _days_alt(frame), _days_table(frame))
 
 
 def _floating(frame: pd.DataFrame, *, place: Callable[[float], float], top: float, color: str, yaxis: str) -> list[Any]:
@@ -280,23 +249,14 @@ def _floating(frame: pd.DataFrame, *, place: Callable[[float], float], top: floa
     ]
     starts = [place(lo) for _, lo, _ in some]
     least = 0.02 * place(top)
-    made = go.Bar(
-        x=[x for x, _, _ in some],
-        base=starts,
-        y=[max(least, place(min(hi, top)) - start) for (_, _, hi), start in zip(some, starts, strict=True)],
-        width=0.5,
-        marker=hatched(color, "/"),
-        hovertext=texts,
-        hoverinfo="text",
-        yaxis=yaxis,
-        name="interval, 95 %",
-        showlegend=yaxis == "y3",
-    )
-    endless = [x for x, _, hi in some if math.isinf(hi)]
-    marker = {"symbol": "triangle-up", "size": 10, "color": color, "line": {"color": CLEAR}}
-    places = {"x": endless, "y": [place(top)] * len(endless), "yaxis": yaxis}
-    crown = go.Scatter(mode="markers", marker=marker, hoverinfo="skip", showlegend=False, **places)
-    return [made, crown] if endless else [made]
+    lengths = [max(least, place(min(hi, top)) - start) for (_, _, hi), start in zip(some, starts, strict=True)]
+    look = {"width": 0.5, "name": "interval, 95 %", "showlegend": yaxis == "y3", "yaxis": yaxis}
+    made = [marks.columns([x for x, *_ in some], lengths, texts, marks.hatched(color, "/"), base=starts, **look)]
+    if endless := [x for x, _, hi in some if math.isinf(hi)]:
+        marker = {"symbol": "triangle-up", "size": 10, "color": color, "line": {"color": CLEAR}}
+        crown = [place(top)] * len(endless)
+        made.append(marks.points(endless, crown, None, marker, showlegend=False, yaxis=yaxis))
+    return made
 
 
 def _day_labels(starts: pd.Series) -> list[str]:

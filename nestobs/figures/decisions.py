@@ -17,35 +17,13 @@ import pandas as pd
 import plotly.graph_objects as go
 
 from nestobs.estimate.npmle import Number, Resampled, smoothed
-from nestobs.figures.canvas import (
-    BLUE,
-    CLEAR,
-    GREEN,
-    GREY,
-    INK,
-    ORANGE,
-    PURPLE,
-    SKY,
-    VERMILLION,
-    amount,
-    at,
-    blank,
-    delay_axis,
-    described,
-    lane_axis,
-    panel_label,
-    percent,
-    reach,
-    seconds,
-    share_axis,
-    span,
-    today_line,
-    window,
-)
-from nestobs.figures.marks import area, bars, filled, hatched, keys_of, legend_key, outlined, points, struck
-from nestobs.figures.text import plain
+from nestobs.figures import canvas, marks
+from nestobs.figures.canvas import BLUE, CLEAR, GREEN, GREY, HEAD_PX, INK, ORANGE, PURPLE, SKY, VERMILLION, at
+from nestobs.figures.marks import legend_key
+from nestobs.figures.text import amount, percent, plain, seconds, span
 from nestobs.join.policy import MESSAGE_S
 from nestobs.observation.arrays import Floats
+from nestobs.tuning.decisions import never_share
 from nestobs.tuning.simulation import course
 from nestobs.tuning.threshold import posterior_band, posterior_starting
 
@@ -58,7 +36,7 @@ LINE_POINTS: Final = 240
 CELL_POINTS: Final = 200
 """Beyond so many ends of cells, only every so manieth is drawn: a narrow figure shows no more."""
 
-_HEAD_PX, _CURVE_PX, _GAP_PX, _LANE_PX = 24, 230, 16, 26
+_CURVE_PX, _GAP_PX, _LANE_PX = 230, 16, 26
 _RATIOS: Final = ((PURPLE, "circle"), (GREEN, "square"), (ORANGE, "diamond"), (SKY, "triangle-up"))
 """Of the cost ratios: colour and symbol."""
 
@@ -72,18 +50,14 @@ _ARROW: Final = 0.018
 
 def proven(rec: Recommendation) -> tuple[float, float]:
     """The first and the last age at which anything was proven, seconds; 0 and 1 s are always within."""
-    return reach(rec.law.rows.lower, rec.law.rows.upper)
-
-
-def _watched(rec: Recommendation) -> float:
-    return proven(rec)[1]
+    return canvas.reach(rec.law.rows.lower, rec.law.rows.upper)
 
 
 def _end(rec: Recommendation) -> float:
     """Where the axis ends: past the last proof, so that what never came has a place."""
     decided = [rec.message_threshold_s.value, rec.message_threshold_s.upper, rec.give_up_age_s.upper]
     decided += [rec.today.give_up_age_s, rec.simple.give_up_age_s, rec.tuned.give_up_age_s]
-    return max(1.6 * _watched(rec), MESSAGE_S * 1.25, *(1.1 * age for age in decided if math.isfinite(age)))
+    return max(1.6 * proven(rec)[1], MESSAGE_S * 1.25, *(1.1 * age for age in decided if math.isfinite(age)))
 
 
 def _ages(rec: Recommendation, last: float) -> Floats:
@@ -96,48 +70,27 @@ def _ages(rec: Recommendation, last: float) -> Floats:
     return every[every <= last]
 
 
-def _xs(ages: Floats) -> list[float]:
-    return [round(at(float(age)), 4) for age in ages]
-
-
-def _ys(shares: Floats) -> list[float]:
-    return [round(float(share), 4) for share in shares]
-
-
 # traces
 
 
 def curve(ages: Floats, shares: Floats, name: str, *, color: str = BLUE, dash: str | None = None) -> go.Scatter:
     """Shares by age as a line."""
-    return go.Scatter(
-        x=_xs(ages),
-        y=_ys(shares),
-        mode="lines",
-        line={"color": color, "width": 2.5, "dash": dash},
-        hoverinfo="text",
-        hovertext=[f"{name}: {percent(float(y))} at {seconds(float(x))}" for x, y in zip(ages, shares, strict=True)],
-        name=name,
-    )
+    texts = [f"{name}: {percent(float(y))} at {seconds(float(x))}" for x, y in zip(ages, shares, strict=True)]
+    return marks.line(canvas.places(ages), canvas.heights(shares), color, 2.5, dash, texts=texts, name=name)
 
 
 def _band(
     ages: Floats, low: Floats, high: Floats, name: str, *, color: str = BLUE, tint: str = _TINT, hatch: str = "/"
 ) -> go.Scatter:
     """A band as one closed outline, told by its hatch as well."""
-    x, y = _xs(ages) + _xs(ages[::-1]), _ys(low) + _ys(high[::-1])
-    return area(x, y, color, hatch, solidity=0.12, tint=tint, hoverinfo="skip", name=name)
+    x, y = canvas.places([*ages, *ages[::-1]]), canvas.heights([*low, *high[::-1]])
+    return marks.area(x, y, color, hatch, solidity=0.12, tint=tint, name=name)
 
 
 def _edges(ages: Floats, low: Floats, high: Floats, name: str) -> go.Scatter:
     """A band by its two edges alone."""
-    return go.Scatter(
-        x=[*_xs(ages), None, *_xs(ages)],
-        y=[*_ys(low), None, *_ys(high)],
-        mode="lines",
-        line={"color": GREY, "width": 1.2, "dash": "dot"},
-        hoverinfo="skip",
-        name=name,
-    )
+    x, y = canvas.places(ages), [*canvas.heights(low), None, *canvas.heights(high)]
+    return marks.line([*x, None, *x], y, GREY, 1.2, "dot", name=name)
 
 
 def _interval(number: Number, y: float, end: float, *, color: str, symbol: str, text: str, axis: str) -> list[Any]:
@@ -145,26 +98,12 @@ def _interval(number: Number, y: float, end: float, *, color: str, symbol: str, 
     is_open = number.upper > end
     arrow = at(end) - _ARROW * (at(end) - at(0.0))
     ends = [at(max(number.lower, 0.0)), arrow if is_open else at(number.upper)]
-    marks = ["line-ns-open", "triangle-right" if is_open else "line-ns-open"]
-    shared = {"yaxis": axis, "showlegend": False, "cliponaxis": False}
-    bar = go.Scatter(
-        x=ends,
-        y=[y, y],
-        mode="lines+markers",
-        line={"color": color, "width": 4},
-        marker=struck(marks, color, 13, 2.5) | {"opacity": 1},
-        hovertext=[text, text],
-        hoverinfo="text",
-        **shared,
-    )
-    value = points([min(at(number.value), arrow)], [y], [text], outlined(symbol, color, 11, 1.5), **shared)
-    return [bar, value]
-
-
-def _lane(lane: float, start: float, end: float, name: str, marker: dict[str, Any], *, key: bool) -> go.Bar:
-    texts = [f"{name}: {seconds(start)} to {seconds(end)}"]
-    shared = {"base": [at(start)], "width": 0.62, "name": name, "yaxis": "y2", "legendgroup": name}
-    return bars([lane], [at(end) - at(start)], texts, marker, showlegend=key, **shared)
+    symbols = ["line-ns-open", "triangle-right" if is_open else "line-ns-open"]
+    shared: dict[str, Any] = {"yaxis": axis, "showlegend": False, "cliponaxis": False}
+    strokes = marks.struck(symbols, color, 13, 2.5) | {"opacity": 1}
+    bar = marks.line(ends, [y, y], color, 4, texts=[text, text], marker=strokes, **shared)
+    middle = marks.outlined(symbol, color, 11, 1.5)
+    return [bar, marks.points([min(at(number.value), arrow)], [y], [text], middle, **shared)]
 
 
 # layout
@@ -179,7 +118,7 @@ def note_of(rec: Recommendation, *sentences: str) -> str:
     counted = (
         f"n = {rec.law.n} intervals of {rec.nests} nests, {rec.law.censored} not seen by the end (right-censored)."
     )
-    when = window(pd.Series(pd.to_datetime(list(rec.window), utc=True)))
+    when = canvas.window(pd.Series(pd.to_datetime(list(rec.window), utc=True)))
     return " ".join(part for part in (counted, *sentences, when) if part)
 
 
@@ -187,22 +126,27 @@ def _band_words(rec: Recommendation) -> str:
     return f"Band: 95 %, {len(rec.resampled.laws)} resamples of {rec.block_kind}s."
 
 
-def _two_panels(figure: go.Figure, rec: Recommendation, lanes: Sequence[str], *, what: str) -> None:
+def _drawn(
+    rec: Recommendation, question: str, note: str, traces: Sequence[Any], lanes: Sequence[str], *, what: str
+) -> go.Figure:
     """The curve of `what` above, named lanes below it, on one age axis."""
-    below, whole = len(lanes) * _LANE_PX, _height(len(lanes))
-    top = 1 - _HEAD_PX / whole
-    figure.update_layout(
+    below = len(lanes) * _LANE_PX
+    whole = HEAD_PX + _CURVE_PX + _GAP_PX + below
+    top = 1 - HEAD_PX / whole
+    figure = canvas.drawn(
+        question,
+        note,
+        traces,
+        plot_px=whole,
+        labels=["100 %", *lanes],
         barmode="overlay",
-        xaxis=delay_axis(proven(rec)[0], _end(rec), anchor="y2"),
-        yaxis=share_axis(-0.02, 1.04) | {"domain": [top - _CURVE_PX / whole, top]},
-        yaxis2=lane_axis(lanes, above=0.5, domain=[0, below / whole], anchor="x"),
+        xaxis=canvas.delay_axis(proven(rec)[0], _end(rec), anchor="y2"),
+        yaxis=canvas.share_axis(-0.02, 1.04, domain=[top - _CURVE_PX / whole, top]),
+        yaxis2=canvas.lane_axis(lanes, above=0.5, domain=[0, below / whole], anchor="x"),
     )
-    panel_label(figure, f"<b>{what}</b>", y=1)
-    today_line(figure)
-
-
-def _height(lanes: int) -> int:
-    return _HEAD_PX + _CURVE_PX + _GAP_PX + lanes * _LANE_PX
+    canvas.panel_label(figure, f"<b>{what}</b>")
+    canvas.today_line(figure)
+    return figure
 
 
 # figures
@@ -210,8 +154,7 @@ def _height(lanes: int) -> int:
 
 def delay_law(rec: Recommendation) -> go.Figure:
     """The share of nests that can be joined by each age, what is not known of it, and where the message turns."""
-    lanes = ["message"]
-    watched, end = _watched(rec), _end(rec)
+    watched, end = proven(rec)[1], _end(rec)
     ages = _ages(rec, watched)
     band, sure = rec.resampled.cdf(ages), rec.law.bounds(ages)
     threshold = rec.message_threshold_s
@@ -225,9 +168,9 @@ def delay_law(rec: Recommendation) -> go.Figure:
         legend_key("message threshold, 95 %", VERMILLION, "diamond"),
     ]
     note = note_of(rec, f"Message threshold {_words(threshold)}; {_never_words(rec)}.", _band_words(rec))
-    figure = _drawn("When can a nest be joined, and who never?", note, traces, lanes)
-    _two_panels(figure, rec, lanes, what="can be joined, of all nests")
-    return described(figure, _delay_alt(rec), _delay_table(rec, ages))
+    question, what = "When can a nest be joined, and who never?", "can be joined, of all nests"
+    figure = _drawn(rec, question, note, traces, ["message"], what=what)
+    return canvas.described(figure, _delay_alt(rec), _delay_table(rec, ages))
 
 
 TABLE_ROWS: Final = 40
@@ -260,13 +203,6 @@ def _delay_table(rec: Recommendation, ages: Floats) -> pd.DataFrame:
     return pd.DataFrame({"age, s": told, **shares})
 
 
-def _drawn(question: str, note: str, traces: Sequence[Any], lanes: Sequence[str]) -> go.Figure:
-    labels = ["100 %", *lanes]
-    figure = blank(question, note, plot_px=_height(len(lanes)), keys=keys_of(traces), labels=labels)
-    figure.add_traces(traces)
-    return figure
-
-
 def _never(rec: Recommendation, watched: float, end: float) -> list[go.Scatter]:
     """The gap at the right, between what came by the last proof and all."""
     if rec.law.never <= 0:
@@ -281,31 +217,30 @@ def _never_words(rec: Recommendation) -> str:
         return f"none of {rec.law.n} stayed away"
     low, high = rec.resampled.interval(lambda law: law.never)
     ends = f"{percent(float(low))} to {percent(float(high))}"
-    return f"{percent(rec.law.never)} ({ends}) never came, by {_watched(rec):.0f} s"
+    return f"{percent(rec.law.never)} ({ends}) never came, by {proven(rec)[1]:.0f} s"
 
 
 def posterior(rec: Recommendation) -> go.Figure:
     """P(still starting | 404) at each age, the levels at which both messages cost the same, and what is told."""
-    lanes = ["today", "advised"]
     end, known = _end(rec), rec.law.never > 0
     turns = [number.value for number in rec.thresholds.values() if number.value <= end]
-    ages = _ages(rec, max(_watched(rec), *turns))
+    ages = _ages(rec, max(proven(rec)[1], *turns))
     ages = ages[ages >= 0]
     traces: list[Any] = [_band(ages, *posterior_band(decided(rec), ages), "95 % band")] if known else []
-    shares = posterior_starting(rec.smooth, never_share(rec), ages)
+    shares = posterior_starting(rec.smooth, never_share(rec.smooth), ages)
     traces.append(curve(ages, shares, "still starting"))
     for number, (ratio, threshold) in enumerate(rec.thresholds.items()):
         traces += _level(ratio, threshold, end, *_RATIOS[number % len(_RATIOS)])
     traces += _told(rec, end)
     doubt = _band_words(rec) if known else "None stayed away: half a nest was taken for it, and there is no band."
     note = note_of(rec, doubt, "ρ: cost of a false “starting up” over that of a false “gone”; bars: 95 % thresholds.")
-    figure = _drawn("Answered 404: is it still starting?", note, traces, lanes)
-    _two_panels(figure, rec, lanes, what="still starting, if answered 404")
-    return described(figure, _posterior_alt(rec), _posterior_table(rec, ages, known=known))
+    question, what = "Answered 404: is it still starting?", "still starting, if answered 404"
+    figure = _drawn(rec, question, note, traces, ["today", "advised"], what=what)
+    return canvas.described(figure, _posterior_alt(rec), _posterior_table(rec, ages, known=known))
 
 
 def _posterior_alt(rec: Recommendation) -> str:
-    at_today = float(posterior_starting(rec.smooth, never_share(rec), [MESSAGE_S])[0])
+    at_today = float(posterior_starting(rec.smooth, never_share(rec.smooth), [MESSAGE_S])[0])
     turns = "; ".join(f"ρ = {ratio:g}: {_words(number)}" for ratio, number in rec.thresholds.items())
     return (
         f"Of those answered 404 at {MESSAGE_S:g} s, {percent(at_today)} are still starting. The message turns by cost"
@@ -317,7 +252,7 @@ def _posterior_alt(rec: Recommendation) -> str:
 def _posterior_table(rec: Recommendation, ages: Floats, *, known: bool) -> pd.DataFrame:
     told = _told_ages(ages)
     table = pd.DataFrame(
-        {"age, s": told, "still starting, %": 100.0 * posterior_starting(rec.smooth, never_share(rec), told)}
+        {"age, s": told, "still starting, %": 100.0 * posterior_starting(rec.smooth, never_share(rec.smooth), told)}
     )
     if known:
         low, high = posterior_band(decided(rec), told)
@@ -331,40 +266,39 @@ def decided(rec: Recommendation) -> Resampled:
     return Resampled(rec.smooth, laws, rec.resampled.counts, rec.resampled.blocks)
 
 
-def never_share(rec: Recommendation) -> float:
-    """Of the smoothed law, as tuning takes it: half a nest of one more where none stayed away."""
-    return rec.smooth.never if rec.smooth.never > 0 else 0.5 / (rec.law.n + 1.0)
-
-
 def _level(ratio: float, threshold: Number, end: float, color: str, symbol: str) -> list[Any]:
     """The level of indifference, and on it the threshold with its interval."""
     level = ratio / (1.0 + ratio)
     text = f"ρ = {ratio:g}: {_words(threshold)}"
-    line = go.Scatter(
-        x=[at(0.0), at(end)],
-        y=[level, level],
-        mode="lines",
-        line={"color": color, "width": 1, "dash": "dot"},
-        hoverinfo="skip",
-        showlegend=False,
-    )
-    marks = _interval(threshold, level, end, color=color, symbol=symbol, text=text, axis="y")
-    return [line, *marks, legend_key(f"ρ = {ratio:g}, at {percent(level)}", color, symbol)]
+    line = marks.line([at(0.0), at(end)], [level, level], color, 1, "dot")
+    bar = _interval(threshold, level, end, color=color, symbol=symbol, text=text, axis="y")
+    return [line, *bar, legend_key(f"ρ = {ratio:g}, at {percent(level)}", color, symbol)]
 
 
 def _told(rec: Recommendation, end: float) -> list[go.Bar]:
     made = []
     for lane, policy in enumerate((rec.today, rec.policy)):
         turns = min(policy.message_threshold_s, end)
-        made.append(_lane(lane, 0.0, turns, "told “starting up”", filled(SKY), key=lane == 0))
-        made.append(_lane(lane, turns, end, "told “no longer”", hatched(VERMILLION, "/"), key=lane == 0))
+        for name, start, stop, marker in (
+            ("told “starting up”", 0.0, turns, marks.filled(SKY)),
+            ("told “no longer”", turns, end, marks.hatched(VERMILLION, "/")),
+        ):
+            shown: dict[str, Any] = {
+                "width": 0.62,
+                "name": name,
+                "yaxis": "y2",
+                "legendgroup": name,
+                "showlegend": lane == 0,
+            }
+            text = f"{name}: {seconds(start)} to {seconds(stop)}"
+            made.append(marks.spans([lane], [(at(start), at(stop))], [text], marker, **shown))
     return made
 
 
 def polls(rec: Recommendation) -> go.Figure:
     """Who is still answered 404 at each age, and when each policy asks a joiner who arrives at once."""
     shown = {"today": rec.today, "tuned": rec.tuned, "simple": rec.simple}
-    watched, end = _watched(rec), _end(rec)
+    watched, end = proven(rec)[1], _end(rec)
     ages = _ages(rec, watched)
     ages = ages[ages >= 0]
     low, high = rec.resampled.cdf(ages)
@@ -374,16 +308,18 @@ def polls(rec: Recommendation) -> go.Figure:
     ]
     asked = {name: _asked(policy) for name, policy in shown.items()}
     for lane, (name, policy) in enumerate(shown.items()):
-        traces += _polled(lane, policy, asked[name], _give_up(rec, policy), end, key=lane == 0)
+        age = policy.give_up_age_s
+        ends = rec.give_up_age_s if policy == rec.tuned else Number(age, age, age)
+        traces += _polled(lane, policy, asked[name], ends, end, key=lane == 0)
     counts = ", ".join(f"{name} {len(each)}" for name, each in asked.items())
     note = note_of(
         rec,
         f"Rounds of who arrives at once and is not let in: {counts}. Advised: {_advised(rec)}.",
         f"Gaps of the tuned vary by ±{rec.tuned.jitter:.0%}. Gives up at {_words(rec.give_up_age_s)}.",
     )
-    figure = _drawn("When is it worth asking again?", note, traces, list(shown))
-    _two_panels(figure, rec, list(shown), what="still answered 404, of all joiners")
-    return described(figure, _polls_alt(rec, shown, asked), _polls_table(rec, shown, asked))
+    question, what = "When is it worth asking again?", "still answered 404, of all joiners"
+    figure = _drawn(rec, question, note, traces, list(shown), what=what)
+    return canvas.described(figure, _polls_alt(rec, shown, asked), _polls_table(rec, shown, asked))
 
 
 def _polls_alt(rec: Recommendation, shown: Mapping[str, Policy], asked: Mapping[str, Floats]) -> str:
@@ -414,16 +350,12 @@ def _asked(policy: Policy) -> Floats:
     return np.unique(course(replace(policy, jitter=0.0), 0.0, np.random.default_rng(0)).asked)
 
 
-def _give_up(rec: Recommendation, policy: Policy) -> Number:
-    age = policy.give_up_age_s
-    return rec.give_up_age_s if policy == rec.tuned else Number(age, age, age)
-
-
 def _polled(lane: int, policy: Policy, asked: Floats, ends: Number, end: float, *, key: bool) -> list[Any]:
     texts = [f"{plain(policy.name, 24)} asks at {seconds(float(age))}" for age in asked]
     shared = {"name": "asks", "legendgroup": "asks", "showlegend": key, "yaxis": "y2"}
-    ticks = points(_xs(asked), [lane] * len(asked), texts, struck("line-ns-open", INK, 14, 1.5), **shared)
+    ticks = marks.struck("line-ns-open", INK, 14, 1.5)
+    asks = marks.points(canvas.places(asked), [lane] * len(asked), texts, ticks, **shared)
     text = f"{plain(policy.name, 24)} gives up at {amount(ends.value)} s"
     gives_up = _interval(ends, lane, end, color=VERMILLION, symbol="x", text=text, axis="y2")
     keys = [legend_key("gives up (bar: 95 %)", VERMILLION, "x")] if key else []
-    return [ticks, *gives_up[0 if ends.upper > ends.lower else 1 :], *keys]
+    return [asks, *gives_up[0 if ends.upper > ends.lower else 1 :], *keys]

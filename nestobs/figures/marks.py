@@ -1,13 +1,21 @@
-"""What figures draw with: markers, bars along lanes, stacks of counts, bands, and panels under each other."""
+"""What figures draw with: markers, bars along lanes, stacks of counts, lines, bands, and panels under each other."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import Any
+from typing import Any, Final
 
 import plotly.graph_objects as go
 
-from nestobs.figures.canvas import CLEAR, INK, lane_axis, panel_label, plain_axis, share_axis, titled
+from nestobs.figures import canvas
+from nestobs.figures.canvas import BLUE, CLEAR, GREEN, INK, PURPLE, VERMILLION
+from nestobs.figures.text import layer_label
+
+VANTAGES: Final = ((BLUE, "/", "solid"), (VERMILLION, "\\", "dash"), (GREEN, "x", "dot"), (PURPLE, "-", "dashdot"))
+"""Of vantages side by side: colour, hatch and dash."""
+
+HAIR: Final = 0.006
+"""Least drawn length of a bar, as a share of the axis: one of no length, or of a few milliseconds, is still seen."""
 
 # markers
 
@@ -37,43 +45,80 @@ def struck(symbol: Any, color: str, size: Any, width: float) -> dict[str, Any]:
 # traces
 
 
+def columns(
+    x: Iterable[Any], heights: Iterable[Any], texts: Iterable[str], marker: Mapping[str, Any], **more: Any
+) -> go.Bar:
+    """Upright bars, each with its text; `base`: where each begins, at 0 without."""
+    return go.Bar(x=[*x], y=[*heights], marker=dict(marker), hovertext=[*texts], hoverinfo="text", **more)
+
+
 def bars(
-    lanes: Iterable[float | None],
-    lengths: Iterable[float | None],
+    lanes: Iterable[Any], lengths: Iterable[Any], texts: Iterable[str], marker: Mapping[str, Any], **more: Any
+) -> go.Bar:
+    """Such bars along lanes."""
+    return columns(lengths, lanes, texts, marker, orientation="h", **more)
+
+
+def spans(
+    lanes: Iterable[Any],
+    ends: Iterable[tuple[float, float]],
     texts: Iterable[str],
     marker: Mapping[str, Any],
+    *,
+    least: float = 0.0,
     **more: Any,
 ) -> go.Bar:
-    """Horizontal bars, one a lane; `base`: where each begins, at 0 without."""
-    shown = {"hovertext": [*texts], "hoverinfo": "text"}
-    return go.Bar(orientation="h", y=[*lanes], x=[*lengths], marker=dict(marker), **shown | more)
-
-
-def stack(
-    values: Sequence[float],
-    lanes: Sequence[str],
-    name: str,
-    marker: Mapping[str, Any],
-    words: Callable[[float], str] = str,
-) -> go.Bar:
-    """One part of the bars of all lanes, put beside the parts before it; words: for a value."""
-    texts = [f"{lane}<br>{name}: {words(value)}" for lane, value in zip(lanes, values, strict=True)]
-    return bars(range(len(values)), values, texts, marker, name=name, width=0.7)
-
-
-def stacked(figure: go.Figure, lanes: Sequence[str], title: str, **more: Any) -> None:
-    """The axes of such bars."""
-    figure.update_layout(
-        xaxis=plain_axis() | titled(title) | {"rangemode": "tozero"} | more,
-        yaxis=lane_axis(lanes, ticks="outside", ticklen=5, tickcolor=CLEAR),
-    )
+    """Bars along lanes from end to end, drawn no shorter than `least`."""
+    known = list(ends)
+    lengths = [max(end - start, least) for start, end in known]
+    return bars(lanes, lengths, texts, marker, base=[start for start, _ in known], **more)
 
 
 def points(
-    x: Iterable[Any], y: Iterable[Any], texts: Iterable[str], marker: Mapping[str, Any], **more: Any
+    x: Iterable[Any], y: Iterable[Any], texts: Iterable[str] | None, marker: Mapping[str, Any], **more: Any
 ) -> go.Scatter:
-    """Points alone, each with its text."""
-    return go.Scatter(x=[*x], y=[*y], mode="markers", marker=dict(marker), hovertext=[*texts], hoverinfo="text", **more)
+    """Points alone, each with its text; without texts it is no use to point at them."""
+    return go.Scatter(x=[*x], y=[*y], mode="markers", marker=dict(marker), **_said(texts), **more)
+
+
+def _said(texts: Iterable[Any] | None) -> dict[str, Any]:
+    return {"hoverinfo": "skip"} if texts is None else {"hoverinfo": "text", "hovertext": [*texts]}
+
+
+def line(
+    x: Iterable[Any],
+    y: Iterable[Any],
+    color: str,
+    width: float,
+    dash: str | None = None,
+    *,
+    texts: Iterable[Any] | None = None,
+    **more: Any,
+) -> go.Scatter:
+    """A line; with a marker its points are marked. Without texts it is no use to point at it; without a name it is not
+    in the legend."""
+    shown = {} if "name" in more else {"showlegend": False}
+    mode = "lines+markers" if "marker" in more else "lines"
+    return go.Scatter(
+        x=[*x], y=[*y], mode=mode, line={"color": color, "width": width, "dash": dash}, **_said(texts), **shown | more
+    )
+
+
+def strokes(
+    lanes: Iterable[float],
+    ends: Iterable[tuple[float, float]],
+    color: str,
+    width: float,
+    dash: str | None = None,
+    *,
+    texts: Iterable[str] | None = None,
+    **more: Any,
+) -> go.Scatter:
+    """Lines along lanes from end to end, as one trace."""
+    x = [one for start, end in ends for one in (start, end, None)]
+    y = [one for lane in lanes for one in (lane, lane, None)]
+    said = None if texts is None else [one for text in texts for one in (text, text, None)]
+    return line(x, y, color, width, dash, texts=said, **more)
 
 
 def area(
@@ -90,8 +135,7 @@ def area(
 ) -> go.Scatter:
     """A closed outline, told by its hatch as well: a band between two edges."""
     pattern = {"shape": hatch, "fgcolor": color, "bgcolor": tint, "size": size, "solidity": solidity}
-    line = {"color": color, "width": width, "dash": more.pop("dash", None)}
-    return go.Scatter(x=x, y=y, mode="lines", line=line, fill="toself", fillpattern=pattern, **more)
+    return line(x, y, color, width, more.pop("dash", None), fill="toself", fillpattern=pattern, **more)
 
 
 def legend_key(name: str, color: str, symbol: str) -> go.Scatter:
@@ -99,47 +143,105 @@ def legend_key(name: str, color: str, symbol: str) -> go.Scatter:
     return go.Scatter(x=[None], y=[None], mode="markers", marker=outlined(symbol, color, 10), name=name)
 
 
-def keys_of(traces: Iterable[Any]) -> list[str]:
-    """The names that the legend will have."""
-    return [trace.name for trace in traces if trace.showlegend is not False]
+# figures of many parts
 
 
-# panels
-
-
-def axis(letter: str, number: int) -> tuple[str, str]:
-    """An axis of the so manieth panel from 0, as traces and as layouts name it: x and xaxis, x2 and xaxis2, ..."""
-    suffix = str(number + 1) if number else ""
-    return f"{letter}{suffix}", f"{letter}axis{suffix}"
+def stacked(
+    question: str,
+    note: str,
+    lanes: Sequence[str],
+    parts: Iterable[tuple[str, Sequence[float], Mapping[str, Any]]],
+    title: str,
+    *,
+    lane_px: int = 34,
+    words: Callable[[float], str] = str,
+    **across: Any,
+) -> go.Figure:
+    """A bar a lane, made up of parts beside each other: name, a value a lane, marker. words: for a value; title and
+    across: of the x axis."""
+    traces = []
+    for name, values, marker in parts:
+        texts = [f"{lane}<br>{name}: {words(value)}" for lane, value in zip(lanes, values, strict=True)]
+        traces.append(bars(range(len(lanes)), values, texts, marker, name=name, width=0.7))
+    return canvas.drawn(
+        question,
+        note,
+        traces,
+        plot_px=lane_px * len(lanes) + 10,
+        labels=lanes,
+        xaxis=canvas.titled(title) | {"rangemode": "tozero"} | across,
+        yaxis=canvas.lane_axis(lanes, ticks="outside", ticklen=5, tickcolor=CLEAR),
+    )
 
 
 def axes(number: int) -> dict[str, str]:
-    """Both axes of such a panel, as its traces name them."""
-    return {"xaxis": axis("x", number)[0], "yaxis": axis("y", number)[0]}
+    """The axes of the so manieth panel from 1, as its traces name them."""
+    return {"xaxis": f"x{number}", "yaxis": f"y{number}"}
 
 
-def panel(
-    figure: go.Figure,
-    number: int,
-    title: str,
-    across: dict[str, Any],
-    labels: Sequence[str],
+Panel = tuple[str, Sequence[str], dict[str, Any], Sequence[Any]]
+"""Of lanes: title, labels, x axis, traces."""
+
+
+def lane_panels(
+    question: str,
+    note: str,
+    panels: Sequence[Panel],
+    keys: Sequence[Any],
     *,
-    top: float,
-    domain: Sequence[float],
-) -> None:
-    """The axes of lanes with an x axis of their own; top: where the title stands, as a share of the plot."""
-    (x, x_name), (y, y_name) = axis("x", number), axis("y", number)
-    lanes = lane_axis(labels, above=0.5, domain=domain, anchor=x)
-    figure.update_layout({x_name: plain_axis() | across | {"anchor": y}, y_name: lanes})
-    panel_label(figure, f"<b>{title}</b>", y=top)
+    head_px: int,
+    row_px: int,
+    foot_px: int,
+) -> go.Figure:
+    """Panels of lanes under each other, each with an x axis of its own. keys: traces that make the legend."""
+    sizes = [head_px + row_px * len(labels) + foot_px for _, labels, *_ in panels]
+    whole, above = sum(sizes), 0
+    labels = [label for _, labels, *_ in panels for label in labels]
+    figure = canvas.drawn(
+        question, note, keys, plot_px=whole, labels=labels, barmode="overlay", legend={"y": -16 / whole}
+    )
+    for number, (size, (title, lanes, across, traces)) in enumerate(zip(sizes, panels, strict=True), 1):
+        domain = [1 - (above + size - foot_px) / whole, 1 - (above + head_px) / whole]
+        down = canvas.lane_axis(lanes, above=0.5, domain=domain, anchor=f"x{number}")
+        figure.update_layout({f"xaxis{number}": across | {"anchor": f"y{number}"}, f"yaxis{number}": down})
+        figure.add_traces([trace.update(axes(number)) for trace in traces])
+        canvas.panel_label(figure, f"<b>{title}</b>", y=1 - above / whole)
+        above += size
+    return figure
 
 
-def facet(figure: go.Figure, number: int, count: int, title: str, *, bottom: float) -> str:
-    """One of so many panels of shares on one x axis; gives the name of its y axis. bottom: its end, in panels."""
-    name, layout = axis("y", number)
-    top = 1 - number / count
-    domain = [top - bottom / count, top - 0.22 / count]
-    figure.update_layout({layout: share_axis(-0.04, 1.06, parts=2) | {"domain": domain, "anchor": "x"}})
-    panel_label(figure, title, y=top)
-    return name
+def facets(
+    question: str,
+    note: str,
+    panels: Sequence[tuple[str, Sequence[Any]]],
+    ends: tuple[float, float],
+    *,
+    panel_px: int,
+    bottom: float,
+) -> go.Figure:
+    """Panels of shares on one age axis that shows [ends]: title and traces, those of one legend group with one key in
+    the legend. bottom: where each ends, in panels."""
+    keyed: set[str] = set()
+    for number, (_, traces) in enumerate(panels, 1):
+        for trace in traces:
+            trace.update(yaxis=f"y{number}")
+            if trace.showlegend is not False:
+                trace.update(showlegend=trace.legendgroup not in keyed)
+                keyed.add(trace.legendgroup)
+    count = len(panels)
+    figure = canvas.drawn(question, note, [one for _, traces in panels for one in traces], plot_px=panel_px * count)
+    for number, (title, _) in enumerate(panels):
+        top = 1 - number / count
+        domain = [top - bottom / count, top - 0.22 / count]
+        shares = canvas.share_axis(-0.04, 1.06, parts=2, domain=domain, anchor="x")
+        figure.update_layout({f"yaxis{number + 1}": shares})
+        canvas.panel_label(figure, title, y=top)
+    figure.update_layout(xaxis=canvas.delay_axis(*ends, anchor=f"y{count}"))
+    canvas.today_line(figure)
+    return figure
+
+
+def facet_title(layer: str, counts: Iterable[int], unseen: Iterable[int]) -> str:
+    """Of a layer's panel: its name, and of each vantage n and how many were not seen by the end."""
+    n, censored = (" + ".join(str(int(one)) for one in each) for each in (counts, unseen))
+    return f"<b>{layer_label(layer)}</b>  n = {n}, not seen {censored}"

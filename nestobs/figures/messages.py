@@ -7,21 +7,8 @@ from typing import Final
 import pandas as pd
 import plotly.graph_objects as go
 
-from nestobs.figures.canvas import (
-    BLUE,
-    GREEN,
-    GREY,
-    ORANGE,
-    PURPLE,
-    SKY,
-    VERMILLION,
-    YELLOW,
-    blank,
-    described,
-    nothing,
-    window,
-)
-from nestobs.figures.marks import filled, keys_of, stack, stacked
+from nestobs.figures import canvas, marks
+from nestobs.figures.canvas import BLUE, GREEN, GREY, ORANGE, PURPLE, SKY, VERMILLION, YELLOW
 from nestobs.figures.text import plain
 from nestobs.join.decision import GONE, JOINED, LOADING, RELEASED_FAILED, STARTING, Kind
 from nestobs.timeline.joins import KINDS
@@ -55,7 +42,6 @@ _STATEMENTS: Final = (
 """What a client can say, short enough for two in a row of a narrow legend; how it begins; its colour."""
 
 _TRUTHS: Final = (("true", True, ""), ("false", False, "x"), ("unclear", None, "."))
-_LANE_PX: Final = 34
 
 
 def message_lanes(joins: pd.DataFrame) -> go.Figure:
@@ -65,29 +51,23 @@ def message_lanes(joins: pd.DataFrame) -> go.Figure:
     """
     question = "What would the web client have told each joiner, and was it true?"
     if joins.empty:
-        return nothing(question, "No join came to a verdict, so there is nothing to draw.")
+        return canvas.nothing(question, "No join came to a verdict, so there is nothing to draw.")
     said = pd.concat([_said(joins, baseline) for baseline in ("guide", "released")])
     lanes = sorted(set(said["lane"]))
     unknown = int(said["truth"].isna().sum())
-    note = f"n = {len(joins)} joins, each asked of both clients; {unknown} of {len(said)} statements cannot be judged"
-    traces = []
+    parts = []
     for name, _, color in _STATEMENTS:
         for word, truth, hatch in _TRUTHS:
             mine = said[(said["statement"] == name) & said["truth"].isin([pd.NA if truth is None else truth])]
             if len(mine):
                 label = f"{name}: {word}" if name.startswith("“") else name
-                counts = mine["lane"].value_counts().reindex(lanes, fill_value=0)
-                traces.append(stack(counts.tolist(), lanes, label, filled(color, hatch)))
-    figure = blank(
-        question,
-        f"{note}. {window(joins['arrived_at'])}",
-        plot_px=_LANE_PX * len(lanes) + 10,
-        keys=keys_of(traces),
-        labels=lanes,
+                parts.append((label, _counts(mine["lane"], lanes), marks.filled(color, hatch)))
+    note = (
+        f"n = {len(joins)} joins, each asked of both clients; {unknown} of {len(said)} statements cannot be judged."
+        f" {canvas.window(joins['arrived_at'])}"
     )
-    figure.add_traces(traces)
-    stacked(figure, lanes, "number of joiners", tickformat="d")
-    return described(figure, _messages_alt(question, joins), _messages_table(said))
+    figure = marks.stacked(question, note, lanes, parts, "number of joiners", tickformat="d")
+    return canvas.described(figure, _messages_alt(question, joins), _messages_table(said))
 
 
 def _messages_alt(question: str, joins: pd.DataFrame) -> str:
@@ -119,6 +99,11 @@ def _said(joins: pd.DataFrame, baseline: str) -> pd.DataFrame:
     )
 
 
+def _counts(lane: pd.Series, lanes: list[str]) -> list[int]:
+    """How many of each lane."""
+    return lane.value_counts().reindex(lanes, fill_value=0).tolist()
+
+
 def _lanes(joins: pd.DataFrame) -> list[str]:
     """The lane of each join: its scenario, or one for all."""
     return [plain(name, 16) for name in joins["scenario"]] if "scenario" in joins else ["all"] * len(joins)
@@ -135,20 +120,19 @@ def verdicts(joins: pd.DataFrame) -> go.Figure:
     """How the real joins ended, by scenario. `joins` may have a column `scenario`."""
     question = "How did the joins end?"
     if joins.empty:
-        return nothing(question, "No join came to a verdict, so there is nothing to draw.")
+        return canvas.nothing(question, "No join came to a verdict, so there is nothing to draw.")
     lane = pd.Series(_lanes(joins), index=joins.index)
     lanes = sorted(set(lane))
     policies = ", ".join(plain(name, 24) for name in sorted(set(joins["policy"])))
     joined = int(joins["joined"].sum())
-    note = f"n = {len(joins)} joins under {policies}; {joined} joined. {window(joins['arrived_at'])}"
-    kinds = [kind for kind in KINDS if (joins["verdict"] == kind).any()]
-    figure = blank(question, note, plot_px=_LANE_PX * len(lanes) + 10, keys=kinds, labels=lanes)
-    for kind in kinds:
+    note = f"n = {len(joins)} joins under {policies}; {joined} joined. {canvas.window(joins['arrived_at'])}"
+    parts = []
+    for kind in KINDS:
         color, _, hatch = SYMBOLS[kind]
-        counts = lane[joins["verdict"] == kind].value_counts().reindex(lanes, fill_value=0)
-        figure.add_trace(stack(counts.tolist(), lanes, kind.replace("_", " "), filled(color, hatch)))
-    stacked(figure, lanes, "number of joins", tickformat="d")
+        if len(mine := lane[joins["verdict"] == kind]):
+            parts.append((kind.replace("_", " "), _counts(mine, lanes), marks.filled(color, hatch)))
+    figure = marks.stacked(question, note, lanes, parts, "number of joins", tickformat="d")
     ends = joins.assign(lane=lane).groupby(["lane", "verdict"]).size().reset_index(name="joins")
     ended = ", ".join(f"{plain(kind)} {count}" for kind, count in joins["verdict"].value_counts().items())
     table = pd.DataFrame({"of": ends["lane"], "verdict": ends["verdict"].map(plain), "joins": ends["joins"]})
-    return described(figure, f"{question} {joined} of {len(joins)} joined: {ended}.", table)
+    return canvas.described(figure, f"{question} {joined} of {len(joins)} joined: {ended}.", table)

@@ -9,31 +9,10 @@ from typing import TYPE_CHECKING, Any, Final
 import pandas as pd
 import plotly.graph_objects as go
 
-from nestobs.figures.canvas import (
-    BLUE,
-    GREEN,
-    GREY,
-    INK,
-    ORANGE,
-    PURPLE,
-    SKY,
-    VERMILLION,
-    amount,
-    at,
-    blank,
-    compressed,
-    described,
-    nothing,
-    panel_label,
-    percent,
-    plain_axis,
-    seconds,
-    span,
-    titled,
-)
+from nestobs.figures import canvas, marks
+from nestobs.figures.canvas import BLUE, GREEN, GREY, HEAD_PX, INK, ORANGE, PURPLE, SKY, VERMILLION, at
 from nestobs.figures.decisions import note_of
-from nestobs.figures.marks import axes, bars, hatched, keys_of, legend_key, outlined, panel, points
-from nestobs.figures.text import plain
+from nestobs.figures.text import amount, percent, plain, seconds, span
 from nestobs.observation.columns import records
 
 if TYPE_CHECKING:
@@ -71,9 +50,8 @@ _COLUMNS: Final = {
 }
 """Of each metric of the front: its column in the table, and by what it is multiplied."""
 
-_PREDICTED: Final = hatched(BLUE, "/")
+_PREDICTED: Final = marks.hatched(BLUE, "/")
 _NUMBERS: Final = ["value", "lower", "upper", "realised", "error_s"]
-_FRONT_PX, _ROW_PX, _HEAD_PX, _FOOT_PX = 340, 28, 24, 34
 
 
 # what each would cost
@@ -83,24 +61,22 @@ def frontier(rec: Recommendation) -> go.Figure:
     """Requests against delay along the price of a request, and each replayed policy as the cross of its intervals."""
     groups = _alike(rec.replays)
     crosses = [_cross(rec, group, number) for number, group in enumerate(groups)]
-    traces = [*_front(rec.front), *crosses]
-    figure = blank(
+    requests, delays = (
+        [edge for group in groups for edge in _ends(group[0].numbers[name])]
+        for name in ("requests_per_join", "mean_delay_s")
+    )
+    figure = canvas.drawn(
         "What does less waiting cost in requests?",
         _front_note(rec, [one for group in groups for one in group]),
-        plot_px=_FRONT_PX,
-        keys=keys_of(traces),
-    )
-    figure.add_traces(traces)
-    requests = [edge for group in groups for edge in _ends(group[0].numbers["requests_per_join"])]
-    delays = [edge for group in groups for edge in _ends(group[0].numbers["mean_delay_s"])]
-    figure.update_layout(
+        [*_front(rec.front), *crosses],
+        plot_px=316,
+        over="mean delay of those who join, s (compressed)",
         xaxis=_request_axis([*requests, *rec.front["requests_per_join"]]),
         yaxis=_wait_axis([*delays, *rec.front["mean_delay_s"].dropna()]),
     )
-    panel_label(figure, "<b>mean delay of those who join, s (compressed)</b>", y=1)
     _lost_labels(figure, rec.front)
     _name_crosses(figure, rec, groups)
-    return described(figure, _front_alt(rec), _front_table(rec))
+    return canvas.described(figure, _front_alt(rec), _front_table(rec))
 
 
 def _front_alt(rec: Recommendation) -> str:
@@ -126,11 +102,8 @@ def _front_table(rec: Recommendation) -> pd.DataFrame:
         row: dict[str, object] = {"what": f"replayed: {plain(one.policy.name, 24)}"}
         for metric, (words, scale) in _COLUMNS.items():
             number = one.numbers[metric]
-            row |= {
-                words: scale * number.value,
-                f"{words}: from": scale * number.lower,
-                f"{words}: to": scale * number.upper,
-            }
+            row |= {words: scale * number.value, f"{words}: from": scale * number.lower}
+            row[f"{words}: to"] = scale * number.upper
         rows.append(row)
     for point in records(rec.front):
         row = {"what": f"optimal, a request costs {amount(point.request_cost)} s{' (chosen)' if point.chosen else ''}"}
@@ -160,36 +133,19 @@ def _front(front: pd.DataFrame) -> list[go.Scatter]:
     """The front as a line, broken before the prices at which asking once is all; its points; the chosen one."""
     drawn = front.dropna(subset=["mean_delay_s"])
     asks_on = drawn[drawn["give_up_age_s"] > 0]
-    line = go.Scatter(
-        x=_xs(asks_on),
-        y=_ys(asks_on),
-        mode="lines",
-        line={"color": INK, "width": 1.5, "dash": "dot"},
-        hoverinfo="skip",
-        showlegend=False,
-    )
+    line = marks.line(*_drawn_at(asks_on), INK, 1.5, "dot")
     sizes = [round(5 + 28 * math.sqrt(share), 1) for share in drawn["lost_share"]]
     marker = {"color": GREY, "size": sizes, "line": {"color": INK, "width": 1}}
     texts = [_front_text(point) for point in records(drawn)]
-    prices = points(_xs(drawn), _ys(drawn), texts, marker, name="optimal, by price; larger: more lost")
-    chosen = drawn[drawn["chosen"]]
-    ring = go.Scatter(
-        x=_xs(chosen),
-        y=_ys(chosen),
-        mode="markers",
-        marker=outlined("circle-open", INK, 20, 3),
-        hoverinfo="skip",
-        name="optimal at the chosen price",
-    )
-    return [line, prices, ring]
+    prices = marks.points(*_drawn_at(drawn), texts, marker, name="optimal, by price; larger: more lost")
+    ring = marks.outlined("circle-open", INK, 20, 3)
+    chosen = marks.points(*_drawn_at(drawn[drawn["chosen"]]), None, ring, name="optimal at the chosen price")
+    return [line, prices, chosen]
 
 
-def _xs(front: pd.DataFrame) -> list[float]:
-    return [round(float(requests), 4) for requests in front["requests_per_join"]]
-
-
-def _ys(front: pd.DataFrame) -> list[float]:
-    return [round(at(float(delay)), 4) for delay in front["mean_delay_s"]]
+def _drawn_at(front: pd.DataFrame) -> tuple[list[float], list[float]]:
+    """Where points of the front stand: their requests, their delays."""
+    return canvas.heights(front["requests_per_join"]), canvas.places(front["mean_delay_s"])
 
 
 def _front_text(point: Any) -> str:
@@ -203,17 +159,22 @@ def _front_text(point: Any) -> str:
 def _cross(rec: Recommendation, group: Sequence[Replay], number: int) -> go.Scatter:
     """The cross of two intervals, named with what is lost."""
     names = [one.policy.name for one in group]
-    requests, low, high = _ends(group[0].numbers["requests_per_join"])
-    delay, least, most = (at(edge) for edge in _ends(group[0].numbers["mean_delay_s"]))
+    asked, waited = (group[0].numbers[metric] for metric in ("requests_per_join", "mean_delay_s"))
+    requests, low, high = _ends(asked)
+    delay, least, most = (at(edge) for edge in _ends(waited))
     color, symbol, width, size = _look(rec, names, number)
     bar = {"type": "data", "symmetric": False, "color": color, "thickness": width, "width": 4}
-    name = f"{_joined_names(rec, names)}: {_lost(group[0].numbers['lost_share'])}"
+    joined = ", ".join("today" if name == rec.today.name else plain(name, 20) for name in names)
+    name = f"{joined}: {_lost(group[0].numbers['lost_share'])}"
     errors = {
         "error_x": bar | {"array": [high - requests], "arrayminus": [requests - low]},
         "error_y": bar | {"array": [most - delay], "arrayminus": [delay - least]},
     }
-    text = _cross_text(name, group[0])
-    return points([requests], [delay], [text], outlined(symbol, color, size), name=name, **errors)
+    text = (
+        f"{name}<br>{amount(asked.value)} requests per join ({span(asked.lower, asked.upper)})"
+        f"<br>{amount(waited.value)} s delay ({span(waited.lower, waited.upper, unit='s')})"
+    )
+    return marks.points([requests], [delay], [text], marks.outlined(symbol, color, size), name=name, **errors)
 
 
 def _look(rec: Recommendation, names: Sequence[str], number: int) -> tuple[str, str, float, int]:
@@ -226,22 +187,10 @@ def _look(rec: Recommendation, names: Sequence[str], number: int) -> tuple[str, 
     return *_OTHERS[number % len(_OTHERS)], 1.5, 9
 
 
-def _joined_names(rec: Recommendation, names: Sequence[str]) -> str:
-    return ", ".join("today" if name == rec.today.name else plain(name, 20) for name in names)
-
-
 def _lost(number: Number) -> str:
     if number.upper == 0:
         return "0 % lost"
     return f"{percent(number.value)} lost ({percent(number.lower).removesuffix(' %')}–{percent(number.upper)})"
-
-
-def _cross_text(name: str, one: Replay) -> str:
-    requests, delay = one.numbers["requests_per_join"], one.numbers["mean_delay_s"]
-    return (
-        f"{name}<br>{amount(requests.value)} requests per join ({span(requests.lower, requests.upper)})"
-        f"<br>{amount(delay.value)} s delay ({span(delay.lower, delay.upper, unit='s')})"
-    )
 
 
 def _front_note(rec: Recommendation, drawn: Sequence[Replay]) -> str:
@@ -258,22 +207,14 @@ def _front_note(rec: Recommendation, drawn: Sequence[Replay]) -> str:
 def _request_axis(values: Sequence[float]) -> dict[str, Any]:
     low, high = 0.92 * max(0.5, min(values)), 1.08 * max(values)
     shown = [tick for tick in _REQUESTS if low <= tick <= high]
-    return (
-        plain_axis()
-        | {
-            "type": "log",
-            "range": [math.log10(low), math.log10(high)],
-            "tickvals": shown,
-            "ticktext": [f"{tick:g}" for tick in shown],
-        }
-        | titled("API requests per join (compressed)")
-    )
+    limits = {"type": "log", "range": [math.log10(low), math.log10(high)]}
+    ticks = {"tickvals": shown, "ticktext": [f"{tick:g}" for tick in shown]}
+    return limits | ticks | canvas.titled("API requests per join (compressed)")
 
 
 def _wait_axis(values: Sequence[float]) -> dict[str, Any]:
     high = max(1.15 * max(values), 0.3)
-    limits = {"range": [-0.07 * at(high), at(high)], "domain": [0, 1 - _HEAD_PX / _FRONT_PX]}
-    return plain_axis() | compressed(tick for tick in _DELAYS if tick <= high) | limits
+    return canvas.compressed(tick for tick in _DELAYS if tick <= high) | {"range": [-0.07 * at(high), at(high)]}
 
 
 def _lost_labels(figure: go.Figure, front: pd.DataFrame) -> None:
@@ -283,7 +224,8 @@ def _lost_labels(figure: go.Figure, front: pd.DataFrame) -> None:
     for words, some in (("", drawn[asks_on]), ("asks once: ", drawn[~asks_on])):
         for point in records(some.tail(1)):
             if point.lost_share >= _SHOWN_LOST:
-                place, text = (point.requests_per_join, point.mean_delay_s), f"{words}{percent(point.lost_share)} lost"
+                text = f"{words}{percent(point.lost_share)} lost"
+                place = point.requests_per_join, point.mean_delay_s
                 _write(figure, *place, text, xanchor="left", xshift=4, yshift=15)
 
 
@@ -305,7 +247,7 @@ def _middle(one: Replay) -> tuple[float, float]:
 
 
 def _write(figure: go.Figure, requests: float, delay: float, text: str, **more: Any) -> None:
-    figure.add_annotation(x=math.log10(requests), y=at(delay), text=text, showarrow=False, **more)
+    figure.add_annotation(x=math.log10(requests), y=at(delay), text=text, **more)
 
 
 # what came
@@ -321,24 +263,16 @@ def proof(cells: pd.DataFrame, *, when: str = "") -> go.Figure:
     question = "Did fresh joins come out as predicted?"
     shown = [metric for metric in _PANELS if (cells["metric"] == metric).any()]
     if not shown:
-        return nothing(question, "No policy was proved by fresh joins, so there is nothing to draw.")
+        return canvas.nothing(question, "No policy was proved by fresh joins, so there is nothing to draw.")
     policies = list(dict.fromkeys(cells["policy"]))
-    looks = {word: look for word, *look in _looks(cells)}
-    plot_px = _panel_px(len(policies)) * len(shown)
-    figure = blank(
-        question,
-        _proof_note(cells, when),
-        plot_px=plot_px,
-        keys=["predicted, 95 %", *looks],
-        labels=[plain(policy, 14) for policy in policies],
-    )
-    key = {"name": "predicted, 95 %", "showlegend": True, "width": 0.6}
-    figure.add_trace(bars([None], [None], [], _PREDICTED, base=[], **key))
-    figure.add_traces([legend_key(word, color, symbol) for word, (color, symbol) in looks.items()])
-    for number, metric in enumerate(shown):
-        _panel(figure, cells[cells["metric"] == metric], number, len(shown), policies)
-    figure.update_layout(barmode="overlay", legend={"y": -16 / plot_px})
-    return described(figure, _proof_alt(cells), _proof_table(cells))
+    predicted = {"base": [], "name": "predicted, 95 %", "showlegend": True, "width": 0.6}
+    keys = [marks.bars([None], [None], [], _PREDICTED, **predicted)]
+    looks = {_verdict(inside) for inside in cells.loc[cells["realised"].notna(), "inside"]}
+    keys += [marks.legend_key(*look) for look in sorted(looks)]
+    panels = [_panel(cells[cells["metric"] == metric], metric, policies) for metric in shown]
+    note = _proof_note(cells, when)
+    figure = marks.lane_panels(question, note, panels, keys, head_px=HEAD_PX, row_px=28, foot_px=34)
+    return canvas.described(figure, _proof_alt(cells), _proof_table(cells))
 
 
 def _proof_alt(cells: pd.DataFrame) -> str:
@@ -376,11 +310,6 @@ def _verdict(inside: Any) -> tuple[str, str, str]:
     return ("came inside", GREEN, "circle") if inside else ("came outside", VERMILLION, "x")
 
 
-def _looks(cells: pd.DataFrame) -> list[tuple[str, str, str]]:
-    drawn = cells[cells["realised"].notna()]
-    return sorted({_verdict(inside) for inside in drawn["inside"]})
-
-
 def _proof_note(cells: pd.DataFrame, when: str) -> str:
     judged = cells["inside"].dropna().astype(bool)
     joins = int(cells.groupby("policy")["n"].max().sum())
@@ -392,23 +321,17 @@ def _proof_note(cells: pd.DataFrame, when: str) -> str:
     )
 
 
-def _panel(figure: go.Figure, cells: pd.DataFrame, number: int, count: int, policies: Sequence[str]) -> None:
+def _panel(cells: pd.DataFrame, metric: str, policies: list[str]) -> marks.Panel:
     """One metric: a row a policy."""
-    name, unit, scale = _PANELS[str(cells["metric"].iloc[0])]
+    name, unit, scale = _PANELS[metric]
     cells = cells.assign(**{column: scale * cells[column].astype(float) for column in _NUMBERS})
-    top, panel_px = 1 - number / count, _panel_px(len(policies))
-    domain = [top - (panel_px - _FOOT_PX) / panel_px / count, top - _HEAD_PX / panel_px / count]
-    mine = axes(number)
     low, high = _reach(cells)
+    traces = []
     for cell in records(cells):
         row = policies.index(cell.policy)
-        figure.add_traces([_predicted(row, cell, low, high, unit, **mine), *_came(row, cell, unit, **mine)])
+        traces += [_predicted(row, cell, low, high, unit), *_came(row, cell, unit)]
     across = {"range": [low, high], "nticks": 6, "ticksuffix": unit}
-    panel(figure, number, name, across, [plain(policy, 14) for policy in policies], top=top, domain=domain)
-
-
-def _panel_px(policies: int) -> int:
-    return _HEAD_PX + _ROW_PX * policies + _FOOT_PX
+    return name, [plain(policy, 14) for policy in policies], across, traces
 
 
 def _reach(cells: pd.DataFrame) -> tuple[float, float]:
@@ -422,21 +345,16 @@ def _reach(cells: pd.DataFrame) -> tuple[float, float]:
     return low - margin, high + margin
 
 
-def _predicted(row: int, cell: Any, low: float, high: float, unit: str, **axes: Any) -> go.Bar:
+def _predicted(row: int, cell: Any, low: float, high: float, unit: str) -> go.Bar:
     """The predictive interval; an end that is not known is the axis's."""
-    start, stop = max(cell.lower, low), min(cell.upper, high)
-    texts = [_predicted_text(cell, unit)]
-    return bars([row], [stop - start], texts, _PREDICTED, base=[start], width=0.6, showlegend=False, **axes)
-
-
-def _predicted_text(cell: Any, unit: str) -> str:
+    words = f"predicted {amount(cell.value)}{unit} ({span(cell.lower, cell.upper, unit=unit.strip())})"
     if not math.isfinite(cell.lower) and not math.isfinite(cell.upper):
-        return f"{plain(cell.policy, 24)}: no prediction"
-    ends = span(cell.lower, cell.upper, unit=unit.strip())
-    return f"{plain(cell.policy, 24)}: predicted {amount(cell.value)}{unit} ({ends})"
+        words = "no prediction"
+    ends = max(cell.lower, low), min(cell.upper, high)
+    return marks.spans([row], [ends], [f"{plain(cell.policy, 24)}: {words}"], _PREDICTED, width=0.6, showlegend=False)
 
 
-def _came(row: int, cell: Any, unit: str, **axes: Any) -> list[go.Scatter]:
+def _came(row: int, cell: Any, unit: str) -> list[go.Scatter]:
     """What came of the fresh joins, with what is not known of it."""
     if not math.isfinite(cell.realised):
         return []
@@ -445,5 +363,5 @@ def _came(row: int, cell: Any, unit: str, **axes: Any) -> list[go.Scatter]:
     doubt = f" ± {amount(error)}" if error else ""
     bar = {"type": "data", "array": [error], "visible": error > 0, "color": color, "thickness": 3, "width": 5}
     texts = [f"{plain(cell.policy, 24)}: came {amount(cell.realised)}{doubt}{unit}, n = {cell.n}"]
-    marker = outlined(symbol, color, 12, 1.5)
-    return [points([cell.realised], [row], texts, marker, error_x=bar, showlegend=False, **axes)]
+    marker = marks.outlined(symbol, color, 12, 1.5)
+    return [marks.points([cell.realised], [row], texts, marker, error_x=bar, showlegend=False)]

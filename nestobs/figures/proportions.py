@@ -5,31 +5,15 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
 import numpy as np
 import pandas as pd
 import plotly.graph_objects as go
 
-from nestobs.figures.canvas import (
-    BLUE,
-    GREEN,
-    GREY,
-    INK,
-    VERMILLION,
-    blank,
-    described,
-    lane_axis,
-    layer_label,
-    layer_order,
-    nothing,
-    percent,
-    seconds,
-    share_axis,
-    titled,
-)
-from nestobs.figures.marks import bars, filled, hatched, stack, stacked, struck
-from nestobs.figures.text import plain
+from nestobs.figures import canvas, marks
+from nestobs.figures.canvas import BLUE, GREEN, GREY, INK, VERMILLION
+from nestobs.figures.text import layer_label, layer_order, percent, plain, seconds
 
 if TYPE_CHECKING:
     from nestobs.estimate.proportion import Share
@@ -45,25 +29,31 @@ def share_lanes(question: str, note: str, lanes: Mapping[str, Share], *, of: str
     """
     known = {name: one for name, one in lanes.items() if one.n}
     if not known:
-        return nothing(question, f"There are no {of} to take a share of, so there is nothing to draw.")
-    doubt = any(one.most > one.least for one in known.values())
-    keys = [sure, *([MAYBE] if doubt else []), ENDS]
+        return canvas.nothing(question, f"There are no {of} to take a share of, so there is nothing to draw.")
     names, values = list(known), list(known.values())
-    figure = blank(question, note, plot_px=_LANE_PX * len(names) + 10, keys=keys, labels=names)
+    doubt = any(one.most > one.least for one in values)
     texts = [f"{name}<br>{_words(one)}" for name, one in known.items()]
-    shared = {"width": 0.66, "base": [0.0] * len(values)}
-    sizes = [one.value for one in values]
-    figure.add_trace(bars(range(len(values)), sizes, texts, filled(BLUE), name=sure, **shared))
+    places, sizes = range(len(values)), [one.value for one in values]
+    traces = [marks.bars(places, sizes, texts, marks.filled(BLUE), base=[0.0] * len(sizes), width=0.66, name=sure)]
     if doubt:
-        doubts, more = [one.doubt for one in values], shared | {"base": sizes}
-        figure.add_trace(bars(range(len(values)), doubts, texts, hatched(BLUE, "/"), name=MAYBE, **more))
-    figure.add_trace(_ends(values, texts))
-    figure.update_layout(
-        barmode="overlay", xaxis=share_axis(-0.01, 1.02) | titled(f"share of {of}"), yaxis=lane_axis(names)
+        doubts = [one.doubt for one in values]
+        traces.append(marks.bars(places, doubts, texts, marks.hatched(BLUE, "/"), base=sizes, width=0.66, name=MAYBE))
+    ends = [one.by_chance_and_doubt() for one in values]
+    ticks = marks.struck("line-ns-open", INK, 10, 2)
+    traces.append(marks.strokes(places, ends, INK, 2, texts=texts, marker=ticks, name=ENDS))
+    figure = canvas.drawn(
+        question,
+        note,
+        traces,
+        plot_px=_LANE_PX * len(names) + 10,
+        labels=names,
+        barmode="overlay",
+        xaxis=canvas.share_axis(-0.01, 1.02) | canvas.titled(f"share of {of}"),
+        yaxis=canvas.lane_axis(names),
     )
     said = "; ".join(f"{_bare(name)} {_words(one)}" for name, one in list(known.items())[:6])
     rest = "" if len(known) <= 6 else f"; and {len(known) - 6} more"
-    return described(figure, f"{question} {said}{rest}.", _table(known, doubt))
+    return canvas.described(figure, f"{question} {said}{rest}.", _table(known, doubt))
 
 
 def _bare(name: str) -> str:
@@ -79,45 +69,20 @@ def _words(one: Share) -> str:
 
 
 def _table(lanes: Mapping[str, Share], doubt: bool) -> pd.DataFrame:
-    columns: dict[str, Any] = {
-        "": [plain(_bare(name), 60) for name in lanes],
-        "count": [s.least for s in lanes.values()],
-    }
-    if doubt:
-        columns["possibly"] = [one.most for one in lanes.values()]
-    columns |= {"n": [one.n for one in lanes.values()], "share, %": [100 * one.value for one in lanes.values()]}
-    ends = [one.by_chance_and_doubt() for one in lanes.values()]
-    columns |= {"95 % lower, %": [100 * one.lower for one in ends], "95 % upper, %": [100 * one.upper for one in ends]}
-    return pd.DataFrame(columns)
-
-
-def _ends(values: list[Share], texts: list[str]) -> go.Scatter:
-    """One line from end to end of each interval, with ticks at its ends."""
-    x: list[float | None] = []
-    y: list[int | None] = []
-    hover: list[str | None] = []
-    for lane, one in enumerate(values):
-        x += [*one.by_chance_and_doubt(), None]
-        y += [lane, lane, None]
-        hover += [texts[lane], texts[lane], None]
-    return go.Scatter(
-        x=x,
-        y=y,
-        mode="lines+markers",
-        line={"color": INK, "width": 2},
-        marker=struck("line-ns-open", INK, 10, 2),
-        name=ENDS,
-        hovertext=hover,
-        hoverinfo="text",
-    )
+    rows = []
+    for name, one in lanes.items():
+        shares = (100 * share for share in (one.value, *one.by_chance_and_doubt()))
+        rows.append((plain(_bare(name), 60), one.least, one.most, one.n, *shares))
+    table = pd.DataFrame(rows, columns=["", "count", "possibly", "n", "share, %", "95 % lower, %", "95 % upper, %"])
+    return table if doubt else table.drop(columns="possibly")
 
 
 # calibration
 
 _JUDGED: Final = (
-    ("contains it", "contain it", filled(GREEN)),
-    ("misses it", "miss it", filled(VERMILLION, "x")),
-    ("cannot be judged", "cannot be judged", filled(GREY, ".")),
+    ("contains it", "contain it", marks.filled(GREEN)),
+    ("misses it", "miss it", marks.filled(VERMILLION, "x")),
+    ("cannot be judged", "cannot be judged", marks.filled(GREY, ".")),
 )
 _WIDTH: Final = "median width, s"
 
@@ -127,7 +92,7 @@ def coverage(judged: pd.DataFrame) -> go.Figure:
     question = "Do the measured intervals contain the truth?"
     known = judged[judged["contains"].notna()]
     if known.empty:
-        return nothing(question, "No interval has a truth to be judged by, so there is nothing to draw.")
+        return canvas.nothing(question, "No interval has a truth to be judged by, so there is nothing to draw.")
     table = _judged_table(judged, layer_order(judged["layer"]))
     lanes = table["layer"].tolist()
     inside, missed, unjudged = (int(table[column].sum()) for _, column, _ in _JUDGED)
@@ -136,17 +101,14 @@ def coverage(judged: pd.DataFrame) -> go.Figure:
         f" {int(np.isinf(known['upper_s']).sum())} right-censored. To the right the median width of those with two"
         " ends."
     )
-    figure = blank(question, note, plot_px=26 * len(lanes) + 10, keys=[name for name, *_ in _JUDGED], labels=lanes)
-    for name, column, marker in _JUDGED:
-        if table[column].any():
-            figure.add_trace(stack(table[column].tolist(), lanes, name, marker))
-    stacked(figure, lanes, "number of intervals", tickformat="d")
+    parts = [(name, table[column].tolist(), marker) for name, column, marker in _JUDGED if table[column].any()]
+    figure = marks.stacked(question, note, lanes, parts, "number of intervals", lane_px=26, tickformat="d")
     figure.update_layout(margin={"r": 66}, showlegend=True)
     for number, width in enumerate(table[_WIDTH]):
         text = "no width" if math.isnan(width) else seconds(width)
-        figure.add_annotation(x=1.01, xref="paper", xanchor="left", y=number, yref="y", text=text, showarrow=False)
+        figure.add_annotation(x=1.01, xref="paper", xanchor="left", y=number, yref="y", text=text)
     alt = f"{question} {inside} of {len(known)} intervals contain it, {missed} miss it; {unjudged} cannot be judged."
-    return described(figure, alt, table)
+    return canvas.described(figure, alt, table)
 
 
 def _judged_table(judged: pd.DataFrame, layers: Sequence[str]) -> pd.DataFrame:

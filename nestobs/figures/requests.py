@@ -8,26 +8,9 @@ from typing import Any, Final
 import pandas as pd
 import plotly.graph_objects as go
 
-from nestobs.figures.canvas import (
-    GREEN,
-    GREY,
-    INK,
-    ORANGE,
-    PURPLE,
-    VERMILLION,
-    at,
-    blank,
-    compressed,
-    described,
-    lane_axis,
-    nothing,
-    plain_axis,
-    seconds,
-    titled,
-    window,
-)
-from nestobs.figures.marks import bars, filled, hatched
-from nestobs.figures.text import plain
+from nestobs.figures import canvas, marks
+from nestobs.figures.canvas import GREEN, GREY, INK, ORANGE, PURPLE, VERMILLION, at
+from nestobs.figures.text import plain, seconds
 from nestobs.observation.columns import records
 from nestobs.timeline.requests import ABSENT, GRANTED, NOTHING, OURS, REFUSED
 
@@ -35,25 +18,18 @@ MOST_JOINS: Final = 12
 """Joins drawn; the table beside the figure has as many, and the note says how many there are."""
 
 _LANE_PX: Final = 19
-_HAIR: Final = 0.006
-"""Least width of a bar, as a share of the axis: a request of a few milliseconds is still seen."""
-
 _TICKS: Final = (0, 0.1, 0.3, 1, 3, 10, 30, 120, 600, 3600, 86_400)
-_STYLES: Final[dict[str, dict[str, Any]]] = {
-    GRANTED: filled(GREEN),
-    ABSENT: filled(VERMILLION, "x"),
-    REFUSED: filled(PURPLE, "|"),
-    NOTHING: hatched(GREY, "/"),
-    OURS: filled(ORANGE, "-"),
+_ANSWERS: Final = {
+    GRANTED: ("token, or let in", marks.filled(GREEN)),
+    ABSENT: ("404", marks.filled(VERMILLION, "x")),
+    REFUSED: ("refused", marks.filled(PURPLE, "|")),
+    NOTHING: ("no answer, or none that proves", marks.hatched(GREY, "/")),
+    OURS: ("our own error", marks.filled(ORANGE, "-")),
 }
-_WORDS: Final = {
-    GRANTED: "token, or let in",
-    ABSENT: "404",
-    REFUSED: "refused",
-    NOTHING: "no answer, or none that proves",
-    OURS: "our own error",
-}
-_WAYS: Final = ("info", "join", "guest", "LiveKit")
+"""Of what may come of a request: how it is said, and how its bar looks."""
+
+_WAYS: Final = {"info": "info", "join": "own", "guest": "as guest", "LiveKit": "LiveKit"}
+"""In the order in which a join takes them: what they are called on a lane."""
 
 
 def request_lanes(asked: pd.DataFrame, attempts: pd.DataFrame) -> go.Figure:
@@ -65,20 +41,28 @@ def request_lanes(asked: pd.DataFrame, attempts: pd.DataFrame) -> go.Figure:
     question = "What did each join ask, and what did it get?"
     shown = asked[asked["join"] <= MOST_JOINS]
     if shown.empty:
-        return nothing(question, "No join asked anything of this nest, so there is nothing to draw.")
-    lanes, asked_until = _lanes(shown), _until(shown)
-    end = max(float(asked_until["until_s"].max()), 1.0)
+        return canvas.nothing(question, "No join asked anything of this nest, so there is nothing to draw.")
+    lanes, ended = _lanes(shown), _ended(shown)
+    end = max(float(ended["until_s"].max()), 1.0)
     labels = [label for _, label in lanes.values()]
-    keys = [_WORDS[answer] for answer in _STYLES if (shown["answer"] == answer).any()]
-    figure = blank(question, _note(asked, attempts), plot_px=_LANE_PX * len(lanes) + 8, keys=keys, labels=labels)
-    for answer, style in _STYLES.items():
-        mine = asked_until[asked_until["answer"] == answer]
+    traces = []
+    for answer in _ANSWERS:
+        mine = ended[ended["answer"] == answer]
         if len(mine):
-            figure.add_trace(_trace(mine, lanes, answer, style, at(end)))
-    _waiting(figure, asked_until, lanes)
-    figure.update_layout(barmode="overlay", showlegend=True, xaxis=_axis(end), yaxis=lane_axis(labels))
+            traces.append(_trace(mine, lanes, answer, at(end)))
+    figure = canvas.drawn(
+        question,
+        _note(asked, attempts),
+        [*traces, _waiting(ended, lanes)],
+        plot_px=_LANE_PX * len(lanes) + 8,
+        labels=labels,
+        barmode="overlay",
+        showlegend=True,
+        xaxis=_axis(end),
+        yaxis=canvas.lane_axis(labels),
+    )
     _between(figure, lanes)
-    return described(figure, _alt(asked, attempts), _table(asked_until))
+    return canvas.described(figure, _alt(asked, attempts), _table(ended))
 
 
 def _lanes(shown: pd.DataFrame) -> dict[tuple[int, str], tuple[int, str]]:
@@ -87,30 +71,22 @@ def _lanes(shown: pd.DataFrame) -> dict[tuple[int, str], tuple[int, str]]:
     for number, mine in shown.groupby("join"):
         who = "guest" if str(mine["role"].iloc[0]) == "guest" else "signed in"
         for place, way in enumerate(way for way in _WAYS if (mine["way"] == way).any()):
-            label = f"{number} {who}: {_short(way)}" if place == 0 else _short(way)
+            label = f"{number} {who}: {_WAYS[way]}" if place == 0 else _WAYS[way]
             found[int(str(number)), way] = (len(found), label)
     return found
 
 
-def _short(way: str) -> str:
-    return {"join": "own", "info": "info", "guest": "as guest"}.get(way, way)
-
-
-def _until(shown: pd.DataFrame) -> pd.DataFrame:
+def _ended(shown: pd.DataFrame) -> pd.DataFrame:
     """The rows with the end of each bar: the answer, else the next request of that join, else 1 s later."""
     following = shown.groupby("join")["from_s"].shift(-1)
     return shown.assign(until_s=shown["to_s"].fillna(following).fillna(shown["from_s"] + 1.0))
 
 
-def _trace(
-    mine: pd.DataFrame, lanes: dict[tuple[int, str], tuple[int, str]], answer: str, style: dict[str, Any], width: float
-) -> go.Bar:
-    starts = [at(start) for start in mine["from_s"]]
-    ends = [at(end) for end in mine["until_s"]]
+def _trace(mine: pd.DataFrame, lanes: dict[tuple[int, str], tuple[int, str]], answer: str, width: float) -> go.Bar:
+    words, style = _ANSWERS[answer]
     places = [lanes[key][0] for key in zip(mine["join"], mine["way"], strict=True)]
-    lengths = [max(end - start, _HAIR * width) for start, end in zip(starts, ends, strict=True)]
-    texts = [_text(row) for row in records(mine)]
-    return bars(places, lengths, texts, style, base=starts, width=0.74, name=_WORDS[answer])
+    ends = zip(map(at, mine["from_s"]), map(at, mine["until_s"]), strict=True)
+    return marks.spans(places, ends, map(_text, records(mine)), style, least=marks.HAIR * width, width=0.74, name=words)
 
 
 def _text(row: Any) -> str:
@@ -120,16 +96,13 @@ def _text(row: Any) -> str:
     return f"join {row.join}, round {row.round}: {plain(row.step)}{status}<br>sent {seconds(row.from_s)}, {came}{why}"
 
 
-def _waiting(figure: go.Figure, shown: pd.DataFrame, lanes: dict[tuple[int, str], tuple[int, str]]) -> None:
+def _waiting(shown: pd.DataFrame, lanes: dict[tuple[int, str], tuple[int, str]]) -> go.Scatter:
     """A thin line on each lane from its first to its last request: what is bare of bars on it was waited."""
-    x: list[float | None] = []
-    y: list[float | None] = []
-    for (number, way), (place, _) in lanes.items():
+    ends = []
+    for number, way in lanes:
         mine = shown[(shown["join"] == number) & (shown["way"] == way)]
-        x += [at(float(mine["from_s"].min())), at(float(mine["until_s"].max())), None]
-        y += [place, place, None]
-    line = {"color": INK, "width": 1, "dash": "dot"}
-    figure.add_trace(go.Scatter(x=x, y=y, mode="lines", line=line, hoverinfo="skip", showlegend=False))
+        ends.append((at(mine["from_s"].min()), at(mine["until_s"].max())))
+    return marks.strokes([place for place, _ in lanes.values()], ends, INK, 1, "dot")
 
 
 def _between(figure: go.Figure, lanes: dict[tuple[int, str], tuple[int, str]]) -> None:
@@ -144,14 +117,14 @@ def _between(figure: go.Figure, lanes: dict[tuple[int, str], tuple[int, str]]) -
 def _axis(end: float) -> dict[str, Any]:
     ticks = [tick for tick in _TICKS if tick <= end * 1.05 and (tick != 0.1 or end < 5)]  # they would touch
     limits = {"range": [-0.02 * at(end), 1.03 * at(end)]}
-    return plain_axis() | compressed(ticks) | limits | titled("since arrival, s (compressed)")
+    return canvas.compressed(ticks) | limits | canvas.titled("since arrival, s (compressed)")
 
 
 def _note(asked: pd.DataFrame, attempts: pd.DataFrame) -> str:
     joins = len(attempts)
     more = f" (the first {MOST_JOINS} are drawn)" if joins > MOST_JOINS else ""
     open_ends = int(asked["to_s"].isna().sum())
-    when = window(pd.Series(pd.to_datetime(asked["sent_at"], utc=True)))
+    when = canvas.window(pd.Series(pd.to_datetime(asked["sent_at"], utc=True)))
     return (
         f"n = {len(asked)} requests of {joins} joins{more}; {open_ends} were never answered (censored). Dotted:"
         f" waiting. {when}"
@@ -160,7 +133,7 @@ def _note(asked: pd.DataFrame, attempts: pd.DataFrame) -> str:
 
 def _alt(asked: pd.DataFrame, attempts: pd.DataFrame) -> str:
     counts = asked["answer"].value_counts()
-    came = ", ".join(f"{int(counts[answer])} {_WORDS[answer]}" for answer in _STYLES if answer in counts.index)
+    came = ", ".join(f"{int(counts[answer])} {words}" for answer, (words, _) in _ANSWERS.items() if answer in counts)
     ended = attempts["verdict"].value_counts()
     verdicts = ", ".join(f"{count} {plain(str(kind).replace('_', ' '))}" for kind, count in ended.items())
     return f"What each of {len(attempts)} joins asked and got. Requests: {came}. Joins: {verdicts}."
@@ -175,7 +148,7 @@ def _table(shown: pd.DataFrame) -> pd.DataFrame:
             "sent after arrival, s": shown["from_s"],
             "answered after arrival, s": shown["to_s"],
             "waited before, s": shown["waited_s"],
-            "came": [_WORDS[answer] for answer in shown["answer"]],
+            "came": [_ANSWERS[answer][0] for answer in shown["answer"]],
             "status": ["" if pd.isna(status) else str(int(status)) for status in shown["status"]],
         }
     )

@@ -14,25 +14,12 @@ import numpy as np
 import pandas as pd
 import plotly.graph_objects as go
 
-from nestobs.figures.canvas import (
-    GREEN,
-    INK,
-    VERMILLION,
-    amount,
-    at,
-    blank,
-    delay_axis,
-    described,
-    panel_label,
-    percent,
-    plain_axis,
-    share_axis,
-    span,
-    today_line,
-)
-from nestobs.figures.decisions import curve, never_share, note_of, proven
-from nestobs.figures.marks import outlined, struck
+from nestobs.figures import canvas, marks
+from nestobs.figures.canvas import GREEN, INK, VERMILLION, at
+from nestobs.figures.decisions import curve, note_of, proven
+from nestobs.figures.text import amount, percent, span
 from nestobs.join.policy import MESSAGE_S
+from nestobs.tuning.decisions import never_share
 from nestobs.tuning.threshold import posterior_starting
 
 if TYPE_CHECKING:
@@ -42,6 +29,9 @@ if TYPE_CHECKING:
 _PLOT_PX, _LANE_PX, _SLIDER_PX, _HEAD_PX = 210, 34, 96, 44
 _POINTS: Final = 160
 
+_Step = tuple[str, str, list[dict[str, Any]]]
+"""Of one answer: its label, what came of it in words, and of the two traces that move `x`, `y` and any `symbol`."""
+
 
 def threshold_moved(rec: Recommendation, answers: Sequence[Answer], *, chosen: int = 0) -> go.Figure:
     """The message threshold where the posterior meets the level of indifference, by cost ratio.
@@ -50,27 +40,21 @@ def threshold_moved(rec: Recommendation, answers: Sequence[Answer], *, chosen: i
     """
     end = _end(rec, [one.threshold_s.upper for one in answers] + [one.threshold_s.value for one in answers])
     ages = 0.3 * np.sinh(np.linspace(0.0, at(end), _POINTS))
-    shares = posterior_starting(rec.smooth, never_share(rec), ages)
-    figure = _figure(
-        rec,
+    shares = posterior_starting(rec.smooth, never_share(rec.smooth), ages)
+    steps = [_threshold_step(one, end) for one in answers]
+    top = _top(_PLOT_PX)
+    figure = canvas.drawn(
         "What if a false “starting up” cost more, or less?",
-        "ρ: its cost over that of a false “no longer available”. Bar: 95 % of the threshold.",
-        ["still starting, if answered 404", "threshold, 95 %"],
-        plot_px=_PLOT_PX,
-        slider=len(answers) > 1,
+        note_of(rec, "ρ: its cost over that of a false “no longer available”. Bar: 95 % of the threshold."),
+        [curve(ages, shares, "still starting, if answered 404"), *_threshold_marks(*steps[chosen][-1])],
+        plot_px=_PLOT_PX + _HEAD_PX,
+        labels=["100 %"],
+        xaxis=canvas.delay_axis(0.0, end, anchor="y"),
+        yaxis=canvas.share_axis(-0.03, 1.06, parts=2, domain=[0, top]),
     )
-    figure.add_trace(curve(ages, shares, "still starting, if answered 404"))
-    frames = [_threshold_frame(one, end) for one in answers]
-    figure.add_traces(_threshold_marks(frames[chosen]))
-    figure.update_layout(
-        xaxis=delay_axis(0.0, end, anchor="y"),
-        yaxis=share_axis(-0.03, 1.06, parts=2) | {"domain": [0, _top(_PLOT_PX)]},
-    )
-    today_line(figure, top=_top(_PLOT_PX), words="top")
-    _told(figure, [_threshold_words(one) for one in answers], chosen)
-    if len(answers) > 1:
-        _slide(figure, "ρ", [f"{one.cost_ratio:.2g}" for one in answers], frames, chosen)
-    return described(figure, _threshold_alt(answers, chosen), _threshold_table(answers))
+    canvas.today_line(figure, top=top, words="top")
+    _slide(figure, "ρ", steps, chosen)
+    return canvas.described(figure, _threshold_alt(answers, chosen), _threshold_table(answers))
 
 
 def polls_moved(rec: Recommendation, answers: Sequence[Answer], *, chosen: int = 0) -> go.Figure:
@@ -80,32 +64,25 @@ def polls_moved(rec: Recommendation, answers: Sequence[Answer], *, chosen: int =
     """
     end = _end(rec, [one.give_up_age_s for one in answers])
     ages = 0.3 * np.sinh(np.linspace(0.0, at(end), _POINTS))
+    steps = [_polls_step(one, end) for one in answers]
     whole = _PLOT_PX + _LANE_PX
-    figure = _figure(
-        rec,
-        "What if there were more requests, or fewer?",
-        f"Requests allowed in {rec.allowance.window_s:g} s, for {rec.allowance.joins:g} joins,"
-        f" {percent(rec.allowance.reserve)} kept back.",
-        ["still answered 404", "asks", "gives up"],
-        plot_px=whole,
-        slider=len(answers) > 1,
-        labels=["asks"],
-    )
-    figure.add_trace(curve(ages, 1.0 - rec.smooth.cdf(ages), "still answered 404"))
-    frames = [_polls_frame(one, end) for one in answers]
-    figure.add_traces(_polls_marks(frames[chosen]))
-    top = _top(whole)
     split = _LANE_PX / whole
-    figure.update_layout(
-        xaxis=delay_axis(0.0, end, anchor="y2"),
-        yaxis=share_axis(-0.03, 1.06, parts=2) | {"domain": [split + 0.04, top]},
-        yaxis2=plain_axis()
-        | {"domain": [0, split], "range": [-0.5, 0.5], "tickvals": [0], "ticktext": ["asks"], "showgrid": False},
+    figure = canvas.drawn(
+        "What if there were more requests, or fewer?",
+        note_of(
+            rec,
+            f"Requests allowed in {rec.terms.allowance.window_s:g} s, for {rec.terms.allowance.joins:g} joins,"
+            f" {percent(rec.terms.allowance.reserve)} kept back.",
+        ),
+        [curve(ages, 1.0 - rec.smooth.cdf(ages), "still answered 404"), *_polls_marks(*steps[chosen][-1])],
+        plot_px=whole + _HEAD_PX,
+        labels=["100 %", "asks"],
+        xaxis=canvas.delay_axis(0.0, end, anchor="y2"),
+        yaxis=canvas.share_axis(-0.03, 1.06, parts=2, domain=[split + 0.04, _top(whole)]),
+        yaxis2=canvas.lane_axis(["asks"], above=0.5, domain=[0, split]) | {"range": [-0.5, 0.5]},
     )
-    _told(figure, [_polls_words(one) for one in answers], chosen)
-    if len(answers) > 1:
-        _slide(figure, "requests", [f"{one.allowed}" for one in answers], frames, chosen)
-    return described(figure, _polls_alt(answers, chosen), _polls_table(answers))
+    _slide(figure, "requests", steps, chosen)
+    return canvas.described(figure, _polls_alt(answers, chosen), _polls_table(answers))
 
 
 # the sheet
@@ -115,99 +92,65 @@ def _end(rec: Recommendation, ages: Sequence[float]) -> float:
     return max(proven(rec)[1], 1.3 * MESSAGE_S, *(1.1 * age for age in ages if math.isfinite(age)))
 
 
-def _figure(
-    rec: Recommendation,
-    question: str,
-    words: str,
-    keys: Sequence[str],
-    *,
-    plot_px: int,
-    slider: bool,
-    labels: Sequence[str] = (),
-) -> go.Figure:
-    figure = blank(question, note_of(rec, words), plot_px=plot_px + _HEAD_PX, keys=keys, labels=["100 %", *labels])
-    if slider:
-        figure.update_layout(
-            height=figure.layout.height + _SLIDER_PX, margin={"b": figure.layout.margin.b + _SLIDER_PX}
-        )
-    return figure
-
-
 def _top(plot_px: int) -> float:
     """Where the plot ends below the words over it."""
     return 1.0 - _HEAD_PX / (plot_px + _HEAD_PX)
 
 
-def _told(figure: go.Figure, words: Sequence[str], chosen: int) -> None:
-    """What came of it, over the plot: the first annotation that a step exchanges."""
-    panel_label(figure, words[chosen], y=1)
-
-
-def _slide(
-    figure: go.Figure,
-    what: str,
-    labels: Sequence[str],
-    frames: Sequence[Sequence[dict[str, list[Any]]]],
-    chosen: int,
-) -> None:
-    """A slider below the axis; each step exchanges the two traces that move, and the words over the plot."""
-    place = len(figure.layout.annotations) - 1
-    steps = []
-    words = [frame[-1]["words"][0] for frame in frames]
-    for label, frame, told in zip(labels, frames, words, strict=True):
-        marks = {key: [part[key] for part in frame[:-1]] for key in ("x", "y")}
-        if "symbol" in frame[1]:
-            marks["marker.symbol"] = [[], frame[1]["symbol"]]
-        steps.append(
-            {
-                "label": label,
-                "method": "update",
-                "args": [marks, {f"annotations[{place}].text": told}, [1, 2]],
-            }
-        )
-    figure.update_layout(
-        sliders=[
-            {
-                "active": chosen,
-                "steps": steps,
-                "x": 0,
-                "len": 1,
-                "y": 0,
-                "yanchor": "top",
-                "pad": {"t": 62 + 20 * sum(trace.showlegend is not False for trace in figure.data), "l": 0, "r": 0},
-                "currentvalue": {"prefix": f"{what} = ", "font": {"size": 13, "color": INK}},
-                "font": {"size": 12, "color": INK},
-                "ticklen": 4,
-                "minorticklen": 0,
-                "bordercolor": INK,
-            }
-        ]
-    )
+def _slide(figure: go.Figure, what: str, steps: Sequence[_Step], chosen: int) -> None:
+    """The chosen step's words over the plot, and with more than one step a slider below the axis; each step exchanges
+    the two traces that move, and the words."""
+    place = len(figure.layout.annotations)
+    canvas.panel_label(figure, steps[chosen][1])
+    if len(steps) < 2:
+        return
+    made = []
+    for label, words, parts in steps:
+        moved = {key: [part[key] for part in parts] for key in ("x", "y")}
+        if "symbol" in parts[1]:
+            moved["marker.symbol"] = [[], parts[1]["symbol"]]
+        exchanged = [moved, {f"annotations[{place}].text": words}, [1, 2]]
+        made.append({"label": label, "method": "update", "args": exchanged})
+    keys = sum(trace.showlegend is not False for trace in figure.data)
+    slider = {
+        "active": chosen,
+        "steps": made,
+        "x": 0,
+        "len": 1,
+        "y": 0,
+        "yanchor": "top",
+        "pad": {"t": 62 + 20 * keys, "l": 0, "r": 0},
+        "currentvalue": {"prefix": f"{what} = ", "font": {"size": 13, "color": INK}},
+        "font": {"size": 12, "color": INK},
+        "ticklen": 4,
+        "minorticklen": 0,
+        "bordercolor": INK,
+    }
+    height, below = figure.layout.height + _SLIDER_PX, figure.layout.margin.b + _SLIDER_PX
+    figure.update_layout(sliders=[slider], height=height, margin={"b": below})
 
 
 # the threshold
 
 
-def _threshold_frame(one: Answer, end: float) -> list[dict[str, list[Any]]]:
+def _threshold_step(one: Answer, end: float) -> _Step:
     """The level of indifference, and on it the interval with the value in its middle; ends beyond the axis are cut."""
     number = one.threshold_s
-    low, value, high = (round(at(min(max(age, 0.0), end)), 4) for age in (number.lower, number.value, number.upper))
-    level = {"x": [0.0, round(at(end), 4)], "y": [one.level] * 2}
-    last = "triangle-right" if number.upper > end else "line-ns-open"
-    bar: dict[str, list[Any]] = {"x": [low, value, high], "y": [one.level] * 3}
-    bar["symbol"] = ["line-ns-open", "diamond", last]
-    return [level, bar, {"words": [_threshold_words(one)]}]
+    bar = canvas.places(min(max(age, 0.0), end) for age in (number.lower, number.value, number.upper))
+    symbols = ["line-ns-open", "diamond", "triangle-right" if number.upper > end else "line-ns-open"]
+    level = {"x": [0.0, *canvas.places([end])], "y": [one.level] * 2}
+    words = (
+        f"<b>“starting up” below {_ends(number)}</b><br>"
+        f"false “starting up” {percent(one.false_starting)}, false “no longer” {percent(one.false_gone)}"
+    )
+    return f"{one.cost_ratio:.2g}", words, [level, {"x": bar, "y": [one.level] * 3, "symbol": symbols}]
 
 
-def _threshold_marks(frame: Sequence[dict[str, list[Any]]]) -> list[go.Scatter]:
-    level, bar = frame[0], {key: frame[1][key] for key in ("x", "y")}
-    stroke = struck(frame[1]["symbol"], VERMILLION, [13, 12, 13], 2.5) | {"opacity": 1}
-    shared = {"hoverinfo": "skip"}
-    dotted = {"color": INK, "width": 1, "dash": "dot"}
-    thick = {"color": VERMILLION, "width": 4}
+def _threshold_marks(level: dict[str, Any], bar: dict[str, Any]) -> list[go.Scatter]:
+    stroke = marks.struck(bar["symbol"], VERMILLION, [13, 12, 13], 2.5) | {"opacity": 1}
     return [
-        go.Scatter(**level, mode="lines", line=dotted, showlegend=False, **shared),
-        go.Scatter(**bar, mode="lines+markers", line=thick, marker=stroke, name="threshold, 95 %", **shared),
+        marks.line(level["x"], level["y"], INK, 1, "dot"),
+        marks.line(bar["x"], bar["y"], VERMILLION, 4, marker=stroke, name="threshold, 95 %"),
     ]
 
 
@@ -215,13 +158,6 @@ def _ends(number: Any) -> str:
     value = f"{amount(number.value)} s" if math.isfinite(number.value) else "not within the watch"
     ends = f"{amount(number.lower)} s or more" if math.isinf(number.upper) else span(number.lower, number.upper)
     return f"{value} ({ends})"
-
-
-def _threshold_words(one: Answer) -> str:
-    return (
-        f"<b>“starting up” below {_ends(one.threshold_s)}</b><br>"
-        f"false “starting up” {percent(one.false_starting)}, false “no longer” {percent(one.false_gone)}"
-    )
 
 
 def _threshold_alt(answers: Sequence[Answer], chosen: int) -> str:
@@ -253,31 +189,26 @@ def _threshold_table(answers: Sequence[Answer]) -> pd.DataFrame:
 # the polls
 
 
-def _polls_frame(one: Answer, end: float) -> list[dict[str, list[Any]]]:
-    asked = [round(at(min(age, end)), 4) for age in one.asked_s]
-    gives_up: dict[str, list[Any]] = {"x": [round(at(min(one.give_up_age_s, end)), 4)], "y": [0]}
-    return [{"x": asked, "y": [0] * len(asked)}, gives_up, {"words": [_polls_words(one)]}]
+def _polls_step(one: Answer, end: float) -> _Step:
+    asked = canvas.places(min(age, end) for age in one.asked_s)
+    gives_up = canvas.places([min(one.give_up_age_s, end)])
+    words = (
+        f"<b>{amount(one.requests)} requests per join, {_delay(one)}</b><br>"
+        f"{percent(one.lost)} lost, gives up at {amount(one.give_up_age_s)} s{'; the budget binds' * one.binds}"
+    )
+    return f"{one.allowed}", words, [{"x": asked, "y": [0] * len(asked)}, {"x": gives_up, "y": [0]}]
 
 
-def _polls_marks(frame: Sequence[dict[str, list[Any]]]) -> list[go.Scatter]:
-    asked, gives_up = frame[:2]
-    tick, cross = struck("line-ns-open", GREEN, 16, 2), outlined("x", VERMILLION, 11)
-    shared = {"mode": "markers", "yaxis": "y2", "hoverinfo": "skip", "cliponaxis": False}
+def _polls_marks(asked: dict[str, Any], gives_up: dict[str, Any]) -> list[go.Scatter]:
+    tick, cross = marks.struck("line-ns-open", GREEN, 16, 2), marks.outlined("x", VERMILLION, 11)
     return [
-        go.Scatter(**asked, marker=tick, name="asks", **shared),
-        go.Scatter(**gives_up, marker=cross, name="gives up", **shared),
+        marks.points(part["x"], part["y"], None, marker, name=name, yaxis="y2", cliponaxis=False)
+        for part, marker, name in ((asked, tick, "asks"), (gives_up, cross, "gives up"))
     ]
 
 
 def _delay(one: Answer) -> str:
     return "nobody joins" if math.isnan(one.delay_s) else f"{amount(one.delay_s)} s mean delay"
-
-
-def _polls_words(one: Answer) -> str:
-    return (
-        f"<b>{amount(one.requests)} requests per join, {_delay(one)}</b><br>"
-        f"{percent(one.lost)} lost, gives up at {amount(one.give_up_age_s)} s{'; the budget binds' * one.binds}"
-    )
 
 
 def _polls_alt(answers: Sequence[Answer], chosen: int) -> str:

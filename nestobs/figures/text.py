@@ -1,10 +1,17 @@
-"""Foreign text, made safe to show."""
+"""Foreign text made safe to show; layers, ages, numbers, shares and intervals in words."""
 
 from __future__ import annotations
 
 import html
+import math
 import unicodedata
+from collections.abc import Iterable
 from typing import Final
+from urllib.parse import urlsplit
+
+_API, _LIVEKIT = ("api:info", "api:join", "api:guest"), ("livekit:room", "livekit:signal", "livekit:media")
+_LAYERS: Final = ("relay:", "client", *_API, *_LIVEKIT)
+_UNPRINTED: Final = frozenset({"Cc", "Cf", "Cs", "Co", "Cn"})
 
 
 def plain(text: object, limit: int = 48) -> str:
@@ -21,4 +28,53 @@ def plain(text: object, limit: int = 48) -> str:
     return escaped.replace("&quot;", "&#34;").replace("$", "&#36;")
 
 
-_UNPRINTED: Final = frozenset({"Cc", "Cf", "Cs", "Co", "Cn"})
+def layer_label(layer: str) -> str:
+    """A layer's short name: a relay by its host, or by the name it was given."""
+    if not layer.startswith("relay:"):
+        return plain(layer, 22)
+    return plain(host(layer.removeprefix("relay:")), 22)
+
+
+def host(url: str) -> str:
+    """Host and port of a URL; the whole text where there is none."""
+    try:
+        return urlsplit(url).netloc or url
+    except ValueError:  # others wrote it
+        return url
+
+
+def layer_order(layers: Iterable[str]) -> list[str]:
+    """Each layer once, in the order in which a nest passes through them."""
+
+    def place(layer: str) -> tuple[int, str]:
+        known = [number for number, start in enumerate(_LAYERS) if layer.startswith(start)]
+        return (known[0] if known else len(_LAYERS), layer)
+
+    return sorted(set(layers), key=place)
+
+
+def seconds(value: float) -> str:
+    """An age in words, to the hundredth below 10 s; "never" for inf, "any time" for -inf."""
+    if math.isinf(value):
+        return "never" if value > 0 else "any time"
+    return f"{value:.2f} s" if abs(value) < 9.995 else f"{value:.1f} s"
+
+
+def amount(value: float) -> str:
+    """A number to two or three digits: 0.18, 1.8, 18; an open end in words."""
+    if math.isinf(value):
+        return "no upper end" if value > 0 else "no lower end"
+    return f"{value:.2f}" if abs(value) < 0.995 else f"{value:.1f}" if abs(value) < 9.95 else f"{value:.0f}"
+
+
+def percent(share: float) -> str:
+    """A share in percent, finer towards its ends: 0 %, 0.04 %, 4.2 %, 42 %, 99.6 %, 100 %."""
+    edge = min(share, 1.0 - share)
+    digits = 0 if edge < 5e-5 else 2 if edge < 9.95e-4 else 1 if share < 0.0995 or share > 0.9905 else 0
+    return f"{100 * share:.{digits}f} %"
+
+
+def span(low: float, high: float, *, unit: str = "") -> str:
+    """The ends of an interval in words, an open one named: "19 to 41 s", "19 s to no upper end"."""
+    end = f" {unit}" if unit else ""
+    return f"{amount(low)}{end if math.isinf(high) else ''} to {amount(high)}{'' if math.isinf(high) else end}"

@@ -5,16 +5,17 @@ Without the strip an hour in which nobody looked would read as an hour in which 
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
 import pandas as pd
 import plotly.graph_objects as go
 
-from nestobs.figures.canvas import GREY, ORANGE, PURPLE, lane_axis, percent, plain_axis, titled
-from nestobs.figures.marks import bars, filled, hatched, outlined, points
-from nestobs.figures.text import plain
+from nestobs.figures import canvas, marks
+from nestobs.figures.canvas import GREY, ORANGE, PURPLE
+from nestobs.figures.text import percent, plain
+from nestobs.observation.columns import records
 from nestobs.observation.duration import SECOND_NS, duration_words
 from nestobs.timeline.uptime import covered, gaps, together, within
 
@@ -48,25 +49,13 @@ class Collector:
         """Of the lanes, from the top; one without a name where nobody was at work at all."""
         return sorted(set(self.lanes["vantage"])) or [""]
 
-    @property
-    def labels(self) -> list[str]:
-        """The names as they are shown."""
-        return [plain(name, 12) if name and len(self.names) > 1 else "collector" for name in self.names]
-
-    @property
-    def height_px(self) -> int:
-        """Of the strip."""
-        return 10 + _LANE_PX * len(self.names)
-
-    @property
-    def keys(self) -> list[str]:
-        """Of its legend."""
-        marks = [name for kind, (name, _, _) in _MARKS.items() if (self.disturbances["kind"] == kind).any()]
-        return [AT_WORK, OFF, *marks]
-
     def x(self, instants: pd.Series) -> list[float]:
         """Where instants stand on the axis: seconds since the start."""
         return [(int(at) - self.start) / SECOND_NS for at in instants.astype("int64")]
+
+    def ends(self, steps: pd.DataFrame) -> list[tuple[float, float]]:
+        """Where steps of time stand on it, from `start_at` to `end_at`."""
+        return list(zip(self.x(steps["start_at"]), self.x(steps["end_at"]), strict=True))
 
 
 def axis(start: int, end: int, **more: Any) -> dict[str, Any]:
@@ -81,7 +70,7 @@ def axis(start: int, end: int, **more: Any) -> dict[str, Any]:
         "tickvals": [(at - start) / SECOND_NS for at in ticks],
         "ticktext": [_tick(at, step, number == 0) for number, at in enumerate(ticks)],
     }
-    return plain_axis() | shown | titled("time, UTC") | more
+    return shown | canvas.titled("time, UTC") | more
 
 
 def _tick(at: int, step: int, first: bool) -> str:
@@ -92,41 +81,47 @@ def _tick(at: int, step: int, first: bool) -> str:
     return f"{clock}<br>{stamp:%m-%d}" if first or (stamp.hour, stamp.minute, stamp.second) == (0, 0, 0) else clock
 
 
-def under(figure: go.Figure, collector: Collector, *, plot_px: int) -> None:
-    """Put the strip under the plot of a figure made with `plot_px + collector.height_px` pixels, on the y axis `y2`."""
-    whole = plot_px + collector.height_px
+def over(
+    question: str,
+    note: str,
+    traces: Sequence[Any],
+    collector: Collector,
+    *,
+    plot_px: int = 180,
+    yaxis: dict[str, Any],
+    label: str = "",
+    **layout: Any,
+) -> go.Figure:
+    """The figure of these traces over wall time, the collector's strip under it. label: the widest of the y axis."""
     names = collector.names
-    figure.update_layout(
+    labels = [plain(name, 12) if name and len(names) > 1 else "collector" for name in names]
+    whole = plot_px + 10 + _LANE_PX * len(names)
+    figure = canvas.drawn(question, note, [*traces, *_strip(collector)], plot_px=whole, labels=[label, *labels])
+    return figure.update_layout(
         xaxis=axis(collector.start, collector.end, anchor="y2"),
-        yaxis={"domain": [1 - plot_px / whole, 1]},
-        yaxis2=lane_axis(collector.labels, domain=[0, _LANE_PX * len(names) / whole], anchor="x"),
+        yaxis=yaxis | {"domain": [1 - plot_px / whole, 1]},
+        yaxis2=canvas.lane_axis(labels, domain=[0, _LANE_PX * len(names) / whole], anchor="x"),
+        **layout,
     )
-    on = within(collector.lanes, collector.start, collector.end)
-    off = _all_off(collector) if on.empty else gaps(collector.lanes, collector.start, collector.end)
-    figure.add_traces([_bars(collector, names, on, AT_WORK, filled(GREY)), _bars(collector, names, off, OFF, _OFF)])
-    figure.add_traces(_marks(collector, names))
 
 
-_OFF: Final = hatched(GREY, "x")
-
-
-def columns(collector: Collector, bins: pd.DataFrame, heights: Iterable[float], **more: Any) -> go.Bar:
+def columns(
+    collector: Collector,
+    steps: pd.DataFrame,
+    heights: Iterable[float],
+    texts: Iterable[str],
+    marker: Mapping[str, Any],
+    **more: Any,
+) -> go.Bar:
     """Upright bars over the steps of time from `start_at` to `end_at`."""
-    starts, ends = collector.x(bins["start_at"]), collector.x(bins["end_at"])
-    pairs = list(zip(starts, ends, strict=True))
-    return go.Bar(
-        x=[(a + b) / 2 for a, b in pairs], width=[b - a for a, b in pairs], y=[*heights], hoverinfo="text", **more
-    )
+    ends = collector.ends(steps)
+    middles, widths = [(start + end) / 2 for start, end in ends], [end - start for start, end in ends]
+    return marks.columns(middles, heights, texts, marker, width=widths, **more)
 
 
 def step_words(bins: pd.DataFrame) -> str:
     """How long such steps are."""
     return duration_words((bins["end_at"].iloc[0] - bins["start_at"].iloc[0]).total_seconds())
-
-
-def _all_off(collector: Collector) -> pd.DataFrame:
-    start, end = (pd.Timestamp(at, tz="UTC") for at in (collector.start, collector.end))
-    return pd.DataFrame([{"vantage": name, "start_at": start, "end_at": end} for name in collector.names])
 
 
 def times(count: int) -> str:
@@ -141,37 +136,36 @@ def said(collector: Collector) -> str:
         return "The collector is not known to have been at work at any time."
     each = ", ".join(f"{plain(name, 24)} {percent(share)}" for name, share in list(shares.items())[:6])
     off = len(gaps(collector.lanes, collector.start, collector.end))
-    marks = "".join(
-        f"; {name} {times(count)}"
-        for kind, (name, _, _) in _MARKS.items()
-        if (count := int((collector.disturbances["kind"] == kind).sum()))
-    )
-    return f"At work: {each}; off {times(off) if off else 'never'}{marks}."
+    counts = collector.disturbances["kind"].value_counts()
+    disturbed = [f"; {name} {times(counts[kind])}" for kind, (name, *_) in _MARKS.items() if kind in counts]
+    return f"At work: {each}; off {times(off) if off else 'never'}{''.join(disturbed)}."
 
 
-def _bars(collector: Collector, names: Sequence[str], spans: pd.DataFrame, name: str, marker: dict[str, Any]) -> go.Bar:
-    starts, ends = collector.x(spans["start_at"]), collector.x(spans["end_at"])
+def _strip(collector: Collector) -> list[Any]:
+    on = within(collector.lanes, collector.start, collector.end)
+    off = gaps(collector.lanes, collector.start, collector.end)
+    if on.empty:
+        start, end = (pd.Timestamp(at, tz="UTC") for at in (collector.start, collector.end))
+        off = pd.DataFrame([{"vantage": name, "start_at": start, "end_at": end} for name in collector.names])
+    at_work = _bars(collector, on, AT_WORK, marks.filled(GREY))
+    return [at_work, _bars(collector, off, OFF, marks.hatched(GREY, "x")), *_disturbed(collector)]
+
+
+def _bars(collector: Collector, spans: pd.DataFrame, name: str, marker: dict[str, Any]) -> go.Bar:
     texts = [
-        f"{name}<br>{begun:%Y-%m-%d %H:%M:%S} to<br>{ended:%Y-%m-%d %H:%M:%S} UTC"
-        for begun, ended in zip(spans["start_at"], spans["end_at"], strict=True)
+        f"{name}<br>{one.start_at:%Y-%m-%d %H:%M:%S} to<br>{one.end_at:%Y-%m-%d %H:%M:%S} UTC" for one in records(spans)
     ]
-    lengths = [end - start for start, end in zip(starts, ends, strict=True)]
-    lanes = [names.index(each) for each in spans["vantage"]]
-    return bars(lanes, lengths, texts, marker, base=starts, width=0.7, name=name, yaxis="y2")
+    lanes = map(collector.names.index, spans["vantage"])
+    return marks.spans(lanes, collector.ends(spans), texts, marker, width=0.7, name=name, yaxis="y2")
 
 
-def _marks(collector: Collector, names: Sequence[str]) -> list[go.Scatter]:
-    found = collector.disturbances
-    made = []
+def _disturbed(collector: Collector) -> list[go.Scatter]:
+    made, names, found = [], collector.names, collector.disturbances
     for kind, (name, symbol, color) in _MARKS.items():
         mine = found[found["kind"] == kind]
-        if mine.empty:
-            continue
-        lanes = [names.index(each) if each in names else 0 for each in mine["vantage"]]
-        texts = [
-            f"{name} by {size:+.1f} s<br>{at:%Y-%m-%d %H:%M:%S} UTC"
-            for at, size in zip(mine["at"], mine["size_s"], strict=True)
-        ]
-        marker = outlined(symbol, color, 11, 1.5)
-        made.append(points(collector.x(mine["at"]), lanes, texts, marker, name=name, yaxis="y2"))
+        if len(mine):
+            lanes = [names.index(each) if each in names else 0 for each in mine["vantage"]]
+            texts = [f"{name} by {one.size_s:+.1f} s<br>{one.at:%Y-%m-%d %H:%M:%S} UTC" for one in records(mine)]
+            marker = marks.outlined(symbol, color, 11, 1.5)
+            made.append(marks.points(collector.x(mine["at"]), lanes, texts, marker, name=name, yaxis="y2"))
     return made

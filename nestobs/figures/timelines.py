@@ -10,43 +10,19 @@ import numpy as np
 import pandas as pd
 import plotly.graph_objects as go
 
-from nestobs.figures.canvas import (
-    BLUE,
-    GREEN,
-    GREY,
-    INK,
-    PURPLE,
-    VERMILLION,
-    at,
-    blank,
-    delay_axis,
-    described,
-    lane_axis,
-    layer_label,
-    layer_order,
-    nothing,
-    percent,
-    reach,
-    seconds,
-    today_line,
-    window,
-)
-from nestobs.figures.marks import area, bars, facet, hatched, keys_of, legend_key, outlined
+from nestobs.figures import canvas, marks
+from nestobs.figures.canvas import GREY, INK, at, reach
 from nestobs.figures.messages import SYMBOLS
-from nestobs.figures.text import plain
+from nestobs.figures.text import layer_label, layer_order, percent, plain, seconds
 from nestobs.join.policy import MESSAGE_S
 from nestobs.observation.arrays import Floats
 from nestobs.observation.columns import records
 from nestobs.timeline.joins import KINDS
 from nestobs.timeline.nests import count_nests
 
-_VANTAGES: Final = ((BLUE, "/"), (VERMILLION, "\\"), (GREEN, "x"), (PURPLE, "-"))
 _LANE_PX: Final = 17
 MOST_CORNERS: Final = 2_000
 """Of one edge of a band: beyond, corners closer together than the axis can show are left out."""
-
-_HAIR: Final = 0.006
-"""Least drawn length of a bar, as a share of the axis: a bar of no length would be invisible."""
 
 
 def _short(names: Sequence[str]) -> dict[str, str]:
@@ -56,14 +32,6 @@ def _short(names: Sequence[str]) -> dict[str, str]:
     words = [name.split() for name in names]
     common = sum(1 for parts in zip(*words, strict=False) if len(set(parts)) == 1)
     return {name: plain(" ".join(part[common:]) or name, 8) for name, part in zip(names, words, strict=True)}
-
-
-def _bars(lanes: list[dict[str, Any]], name: str, marker: dict[str, Any], *, least: float) -> go.Bar:
-    """Horizontal bars from `start` to `end` seconds on their lanes."""
-    starts = [at(lane["start"]) for lane in lanes]
-    lengths = [max(at(lane["end"]) - start, least) for lane, start in zip(lanes, starts, strict=True)]
-    places, texts = [lane["y"] for lane in lanes], [lane["text"] for lane in lanes]
-    return bars(places, lengths, texts, marker, base=starts, width=0.72, name=name)
 
 
 # one nest
@@ -76,19 +44,26 @@ def swimlanes(timelines: pd.DataFrame, joins: pd.DataFrame, *, title: str, watch
     """
     question = f"Where did the time go? {title}"
     if timelines.empty:
-        return nothing(question, "No layer of this nest was asked, so there is nothing to draw.")
+        return canvas.nothing(question, "No layer of this nest was asked, so there is nothing to draw.")
     short = _short(sorted(set(timelines["vantage"]) | set(joins["vantage"])))
-    end = max(_last(timelines, joins), watched_s or 0.0)
-    across = delay_axis(_first(timelines), end)
+    ends = [timelines[name] for name in ("lower_s", "upper_s", "gone_upper_s")]
+    end = max(reach(*ends, joins["arrival_age_s"] + joins["elapsed_s"])[1], watched_s or 0.0)
+    across = canvas.delay_axis(reach(timelines["lower_s"])[0], end)
     lanes, labels = _lanes(timelines, short, end)
-    traces = _attempt_traces(_attempts(joins, short, labels))
-    traces = _lane_traces(lanes, short, _HAIR * (across["range"][1] - across["range"][0])) + traces
-    note = _lane_note(timelines, joins, short)
-    figure = blank(question, note, plot_px=_LANE_PX * len(labels), keys=keys_of(traces), labels=labels)
-    figure.add_traces(traces)
-    figure.update_layout(barmode="overlay", xaxis=across, yaxis=lane_axis(labels))
-    today_line(figure)
-    return described(figure, _lanes_alt(question, timelines, joins), _lanes_table(timelines, joins, end))
+    attempts = _attempts(joins, short, labels)
+    least = marks.HAIR * (across["range"][1] - across["range"][0])
+    figure = canvas.drawn(
+        question,
+        _lane_note(timelines, joins, short),
+        [*_lane_traces(lanes, short, least), *_attempt_traces(attempts)],
+        plot_px=_LANE_PX * len(labels),
+        labels=labels,
+        barmode="overlay",
+        xaxis=across,
+        yaxis=canvas.lane_axis(labels),
+    )
+    canvas.today_line(figure)
+    return canvas.described(figure, _lanes_alt(question, timelines, joins), _lanes_table(timelines, joins, end))
 
 
 def _lanes_alt(question: str, timelines: pd.DataFrame, joins: pd.DataFrame) -> str:
@@ -131,29 +106,22 @@ def _over_s(row: Any) -> float:
     return float(row.arrival_age_s + row.elapsed_s)
 
 
-def _first(timelines: pd.DataFrame) -> float:
-    return reach(timelines["lower_s"])[0]
-
-
-def _last(timelines: pd.DataFrame, joins: pd.DataFrame) -> float:
-    ends = [timelines[name] for name in ("lower_s", "upper_s", "gone_upper_s")]
-    return reach(*ends, joins["arrival_age_s"] + joins["elapsed_s"])[1]
+_Segment = tuple[int, tuple[float, float], str]
+"""Its lane, where it starts and ends in seconds, and what is said of it."""
 
 
 def _lanes(
     timelines: pd.DataFrame, short: Mapping[str, str], end: float
-) -> tuple[dict[tuple[str, str], list[dict[str, Any]]], list[str]]:
+) -> tuple[dict[tuple[str, str], list[_Segment]], list[str]]:
     """Segments by (vantage, state), and the label of each lane."""
-    found: dict[tuple[str, str], list[dict[str, Any]]] = {}
+    found: dict[tuple[str, str], list[_Segment]] = {}
     labels: list[str] = []
     rows = {(row.layer, row.vantage): row for row in records(timelines)}
     for layer in layer_order(timelines["layer"]):
         for vantage in sorted(name for of, name in rows if of == layer):
-            row = rows[layer, vantage]
-            for state, start, stop in _segments(row, end):
+            for state, start, stop in _segments(rows[layer, vantage], end):
                 text = f"{layer_label(layer)}, {plain(vantage)}<br>{state}<br>{seconds(start)} to {seconds(stop)}"
-                segment = {"y": len(labels), "start": start, "end": stop, "text": text}
-                found.setdefault((vantage, state), []).append(segment)
+                found.setdefault((vantage, state), []).append((len(labels), (start, stop), text))
             labels.append(f"{layer_label(layer)} {short[vantage]}".strip())
     return found, labels
 
@@ -183,32 +151,34 @@ def _segments(row: Any, end: float) -> list[tuple[str, float, float]]:
 
 
 def _lane_traces(
-    lanes: Mapping[tuple[str, str], list[dict[str, Any]]], short: Mapping[str, str], least: float
-) -> list[Any]:
+    lanes: Mapping[tuple[str, str], list[_Segment]], short: Mapping[str, str], least: float
+) -> list[go.Bar]:
     traces = []
     for number, (vantage, name) in enumerate(short.items()):
-        color, hatch = _VANTAGES[number % len(_VANTAGES)]
-        style = {
-            SWITCHED: hatched(color, hatch),
-            VISIBLE: {"color": color, "line": {"color": color, "width": 1}},
-        }
-        for state, marker in style.items():
+        color, hatch, _ = marks.VANTAGES[number % len(marks.VANTAGES)]
+        solid = {"color": color, "line": {"color": color, "width": 1}}
+        for state, marker in ((SWITCHED, marks.hatched(color, hatch)), (VISIBLE, solid)):
             if segments := lanes.get((vantage, state)):
-                traces.append(_bars(segments, f"{name}: {state}" if name else state, marker, least=least))
+                traces.append(_bars(segments, f"{name}: {state}" if name else state, marker, least))
     grey = {
         ABSENT: {"color": GREY, "opacity": 0.28, "line": {"width": 0}},
-        UNSEEN: hatched(GREY, "."),
-        WENT: hatched(GREY, "x"),
+        UNSEEN: marks.hatched(GREY, "."),
+        WENT: marks.hatched(GREY, "x"),
     }
     for state, marker in grey.items():
-        segments = [one for vantage in short for one in lanes.get((vantage, state), [])]
-        if segments:
-            traces.append(_bars(segments, state, marker, least=0.0 if state == ABSENT else least))
+        if segments := [one for vantage in short for one in lanes.get((vantage, state), [])]:
+            traces.append(_bars(segments, state, marker, 0.0 if state == ABSENT else least))
     return traces
 
 
-def _attempts(joins: pd.DataFrame, short: Mapping[str, str], labels: list[str]) -> list[dict[str, Any]]:
-    """One lane per join, added to the labels."""
+def _bars(segments: Sequence[_Segment], name: str, marker: dict[str, Any], least: float) -> go.Bar:
+    places, ends, texts = zip(*segments, strict=True)
+    shown = [(at(start), at(end)) for start, end in ends]
+    return marks.spans(places, shown, texts, marker, least=least, width=0.72, name=name)
+
+
+def _attempts(joins: pd.DataFrame, short: Mapping[str, str], labels: list[str]) -> list[tuple[int, Any, str]]:
+    """One lane per join, added to the labels: its place, its row, and what is said of it."""
     found = []
     for row in _dated(joins):
         who = "guest" if row.role == "guest" else "signed in"
@@ -216,28 +186,22 @@ def _attempts(joins: pd.DataFrame, short: Mapping[str, str], labels: list[str]) 
             f"join from {plain(row.vantage)}, {who}<br>{plain(row.verdict)} {seconds(row.elapsed_s)} after arrival"
             f"<br>{row.requests} requests, policy {plain(row.policy)}"
         )
-        found.append({"y": len(labels), "row": row, "text": text})
+        found.append((len(labels), row, text))
         labels.append(f"join, {'guest' if row.role == 'guest' else 'user'} {short[row.vantage]}".strip())
     return found
 
 
-def _attempt_traces(attempts: list[dict[str, Any]]) -> list[Any]:
+def _attempt_traces(attempts: list[tuple[int, Any, str]]) -> list[go.Scatter]:
     """Arrival to verdict as a line, the verdict as a symbol at its end."""
-    traces: list[Any] = []
+    traces = []
     for kind in KINDS:
         color, symbol, _ = SYMBOLS[kind]
-        for number, one in enumerate(a for a in attempts if a["row"].verdict == kind):
-            line = go.Scatter(
-                x=[at(one["row"].arrival_age_s), at(_over_s(one["row"]))],
-                y=[one["y"]] * 2,
-                mode="lines+markers",
-                line={"color": INK, "width": 1.5, "dash": "dot"},
-                marker=outlined(["line-ns-open", symbol], color, [9, 11]) | {"opacity": 1},
-                hovertext=[one["text"]] * 2,
-                hoverinfo="text",
-                showlegend=False,
-            )
-            traces += [line] if number else [line, legend_key(kind.replace("_", " "), color, symbol)]
+        marker = marks.outlined(["line-ns-open", symbol], color, [9, 11]) | {"opacity": 1}
+        for number, (place, row, text) in enumerate(one for one in attempts if one[1].verdict == kind):
+            x = at(row.arrival_age_s), at(_over_s(row))
+            traces.append(marks.line(x, [place] * 2, INK, 1.5, "dot", texts=[text] * 2, marker=marker))
+            if number == 0:
+                traces.append(marks.legend_key(kind.replace("_", " "), color, symbol))
     return traces
 
 
@@ -247,7 +211,7 @@ def _lane_note(timelines: pd.DataFrame, joins: pd.DataFrame, short: Mapping[str,
     return (
         f"n = {len(timelines)} intervals, {int(timelines['right_censored'].sum())} not seen by the end,"
         f" {int(timelines['left_censored'].sum())} seen at the first proof; {len(joins)} joins."
-        f" {window(*spans, joins['arrived_at'])}" + (f"; {names}" if names else "")
+        f" {canvas.window(*spans, joins['arrived_at'])}" + (f"; {names}" if names else "")
     )
 
 
@@ -264,24 +228,19 @@ def first_visible(timelines: pd.DataFrame, *, title: str = "") -> go.Figure:
     question = f"When does each layer show a nest? {title}".strip()
     proven = timelines[(timelines["polls"] > 0) & timelines["lower_s"].notna()]
     if proven.empty:
-        return nothing(question, "No layer proved anything of any nest, so there is nothing to draw.")
-    layers, vantages = layer_order(proven["layer"]), sorted(set(proven["vantage"]))
-    figure = blank(
-        question,
-        _band_note(timelines, proven),
-        plot_px=92 * len(layers),
-        keys=[plain(vantage, 18) for vantage in vantages],
-    )
-    end, name = reach(proven["lower_s"], proven["upper_s"])[1], "y"
-    for number, layer in enumerate(layers):
-        name = facet(figure, number, len(layers), _band_label(proven, layer, vantages), bottom=0.76)
-        for place, vantage in enumerate(vantages):
-            rows = proven[(proven["layer"] == layer) & (proven["vantage"] == vantage)]
-            if len(rows):
-                figure.add_trace(_band(rows, vantage, place, end, yaxis=name, showlegend=number == 0))
-    figure.update_layout(xaxis=delay_axis(_first(proven), end, anchor=name))
-    today_line(figure)
-    return described(figure, _bands_alt(question, proven), _bands_table(proven))
+        return canvas.nothing(question, "No layer proved anything of any nest, so there is nothing to draw.")
+    vantages = sorted(set(proven["vantage"]))
+    end = reach(proven["lower_s"], proven["upper_s"])[1]
+    panels = []
+    for layer in layer_order(proven["layer"]):
+        mine = proven[proven["layer"] == layer]
+        parts = [mine[mine["vantage"] == vantage] for vantage in vantages]
+        bands = [_band(rows, place, end) for place, rows in enumerate(parts) if len(rows)]
+        title = marks.facet_title(layer, map(len, parts), (rows["right_censored"].sum() for rows in parts))
+        panels.append((title, bands))
+    note = _band_note(timelines, proven)
+    figure = marks.facets(question, note, panels, (reach(proven["lower_s"])[0], end), panel_px=92, bottom=0.76)
+    return canvas.described(figure, _bands_alt(question, proven), _bands_table(proven))
 
 
 _TOLD_S: Final = (0.1, 0.3, 1.0, 3.0, 10.0, 30.0, 60.0, 120.0, 300.0, 900.0)
@@ -315,17 +274,18 @@ def _bands_table(proven: pd.DataFrame) -> pd.DataFrame:
     return pd.DataFrame(rows, columns=names)
 
 
-def _band(rows: pd.DataFrame, vantage: str, place: int, end: float, **more: Any) -> go.Scatter:
-    """The closed outline of one band."""
-    color, hatch = _VANTAGES[place % len(_VANTAGES)]
+def _band(rows: pd.DataFrame, place: int, end: float) -> go.Scatter:
+    """The closed outline of one vantage's band."""
+    vantage = rows["vantage"].iloc[0]
+    color, hatch, _ = marks.VANTAGES[place % len(marks.VANTAGES)]
     sure = _steps(rows["upper_s"].to_numpy(dtype=float), end)
     possible = _steps(rows["lower_s"].to_numpy(dtype=float), end, above=True)
     outline = sure + possible[::-1]
-    more |= {"fillcolor": color, "dash": "solid" if place == 0 else "dash", "legendgroup": str(place)}
     texts = [f"{plain(vantage)}: {y:.0%} by {seconds(x)}" for x, y in outline]
     x, y = [at(x) for x, _ in outline], [y for _, y in outline]
-    said = {"hovertext": texts, "hoverinfo": "text", "name": plain(vantage, 18)}
-    return area(x, y, color, hatch, size=6, solidity=0.3, width=1.5, **said | more)
+    look: dict[str, Any] = {"fillcolor": color, "size": 6, "solidity": 0.3, "width": 1.5}
+    look |= {"dash": "solid" if place == 0 else "dash", "legendgroup": str(place), "name": plain(vantage, 18)}
+    return marks.area(x, y, color, hatch, texts=texts, **look)
 
 
 def _steps(ends: np.ndarray[Any, Any], end: float, *, above: bool = False) -> list[tuple[float, float]]:
@@ -359,13 +319,6 @@ def _thinned(ages: Floats, shares: Floats, *, above: bool) -> tuple[Floats, Floa
     return ages[first if above else last], shares[last]
 
 
-def _band_label(proven: pd.DataFrame, layer: str, vantages: Sequence[str]) -> str:
-    rows = proven[proven["layer"] == layer]
-    mine = [rows.loc[rows["vantage"] == vantage, "right_censored"] for vantage in vantages]
-    counts, unseen = (" + ".join(str(int(n)) for n in ns) for ns in ([len(m) for m in mine], [m.sum() for m in mine]))
-    return f"<b>{layer_label(layer)}</b>  n = {counts}, not seen {unseen}"
-
-
 def _band_note(timelines: pd.DataFrame, proven: pd.DataFrame) -> str:
     without = len(timelines) - len(proven)
     return (
@@ -373,5 +326,5 @@ def _band_note(timelines: pd.DataFrame, proven: pd.DataFrame) -> str:
         f" {int(proven['right_censored'].sum())} not seen by the end (right-censored),"
         f" {int(proven['left_censored'].sum())} seen at the first proof (left-censored)"
         + (f", {without} more without any proof" if without else "")
-        + f". {window(proven['origin_at'], proven['upper_at'], proven['lower_at'])}"
+        + f". {canvas.window(proven['origin_at'], proven['upper_at'], proven['lower_at'])}"
     )

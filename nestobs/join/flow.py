@@ -32,31 +32,26 @@ from nestobs.observation.schema import Failure, Outcome
 
 
 @dataclass(frozen=True, slots=True)
-class Load:
+class _Within:
+    """What has an answer or none after `timeout_s`."""
+
+    timeout_s: float
+
+
+class Load(_Within):
     """Read the nest from the one selected relay, cut off after `timeout_s`."""
 
-    timeout_s: float
 
-
-@dataclass(frozen=True, slots=True)
-class Info:
+class Info(_Within):
     """GET /{room}/info."""
 
-    timeout_s: float
 
-
-@dataclass(frozen=True, slots=True)
-class Join:
+class Join(_Within):
     """GET /{room} with NIP-98."""
 
-    timeout_s: float
 
-
-@dataclass(frozen=True, slots=True)
-class Guest:
+class Guest(_Within):
     """GET /{room}/guest."""
-
-    timeout_s: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,11 +62,8 @@ class Signal:
     timeout_s: float
 
 
-@dataclass(frozen=True, slots=True)
-class Media:
+class Media(_Within):
     """Connect media over the signalled session. A driver without an RTC library answers `unknown`, failure None."""
-
-    timeout_s: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -204,9 +196,8 @@ class _Run:
         reply = yield step
         self.now = max(self.now, reply.at)
         if not isinstance(step, Wait):
-            name = type(step).__name__.lower()
             made = Attempt(
-                step=name,
+                step=type(step).__name__.lower(),
                 at=self.now,
                 age_s=self.age_s(),
                 outcome=reply.outcome,

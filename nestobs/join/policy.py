@@ -228,18 +228,14 @@ def fixed(seconds: float, *, give_up_age_s: float = 30.0) -> Policy:
     return _polling(f"fixed({seconds:g})", Schedule("fixed", seconds), give_up_age_s)
 
 
-def exponential(
-    base_s: float = 1.0, *, factor: float = 2.0, cap_s: float = 30.0, give_up_age_s: float = 60.0
-) -> Policy:
-    """Poll with gaps that grow by `factor` from `base_s` to at most `cap_s`."""
-    return _polling(f"exponential({base_s:g})", Schedule("exponential", base_s, factor, cap_s), give_up_age_s)
+def exponential(base_s: float = 1.0, *, cap_s: float = 30.0, give_up_age_s: float = 60.0) -> Policy:
+    """Poll with gaps that double from `base_s` to at most `cap_s`."""
+    return _polling(f"exponential({base_s:g})", Schedule("exponential", base_s, cap_s=cap_s), give_up_age_s)
 
 
-def full_jitter(
-    base_s: float = 1.0, *, factor: float = 2.0, cap_s: float = 30.0, give_up_age_s: float = 60.0
-) -> Policy:
+def full_jitter(base_s: float = 1.0, *, cap_s: float = 30.0, give_up_age_s: float = 60.0) -> Policy:
     """As `exponential`, each gap drawn uniformly from nothing to the whole."""
-    return _polling(f"full_jitter({base_s:g})", Schedule("full_jitter", base_s, factor, cap_s), give_up_age_s)
+    return _polling(f"full_jitter({base_s:g})", Schedule("full_jitter", base_s, cap_s=cap_s), give_up_age_s)
 
 
 def _polling(name: str, schedule: Schedule, give_up_age_s: float) -> Policy:

@@ -4,16 +4,12 @@ The lab shares only `nestobs.nostr` and `nestobs.errors` with the rest of nestob
 standing on both sides.
 """
 
-from nestobs.lab.api.answers import ApiFaults
 from nestobs.lab.fault_proxy import FaultProxy, ProxyMode
-from nestobs.lab.gate import Gate, GateFault
 from nestobs.lab.lab import Lab, run
-from nestobs.lab.scenario import Scenario, load_scenario, scenario_names
+from nestobs.lab.scenario import GateFault, Scenario, load_scenario, scenario_names
 
 __all__ = [
-    "ApiFaults",
     "FaultProxy",
-    "Gate",
     "GateFault",
     "Lab",
     "ProxyMode",

@@ -12,10 +12,19 @@ import enum
 import random
 import socket
 import struct
-from collections import deque
+from asyncio import StreamReader, StreamWriter
+from typing import TypeAlias
+
+from nestobs.lab.background import Background
+from nestobs.lab.listening import HOST
 
 _RESET_ON_CLOSE = struct.pack("ii", 1, 0)
 BACKLOG = 512
+CHUNK = 1 << 16
+CHUNKS_HELD = 16
+
+Held: TypeAlias = asyncio.Queue[tuple[float, bytes]]
+"""What one direction has received and not forwarded: when it is due, and the bytes."""
 
 
 class ProxyMode(enum.Enum):
@@ -49,9 +58,12 @@ class FaultProxy:
         self.loss = loss
         self.blackhole_after = 0
         self.port = 0
-        self.rng = random.Random(seed)
+        self._rng = random.Random(seed)
         self._mode = ProxyMode.PASS
-        self._links: set[_Link] = set()
+        self._flowing = asyncio.Event()
+        self._flowing.set()
+        self._links: dict[StreamWriter, list[StreamWriter]] = {}  # of each client, both ends
+        self._background = Background()
         self._server: asyncio.Server | None = None
         self._socket: socket.socket | None = None
         self._reopening: asyncio.Task[None] | None = None
@@ -73,13 +85,14 @@ class FaultProxy:
         before, self._mode = self._mode, mode
         if mode is before:
             return
+        (self._flowing.clear if mode is ProxyMode.STALL else self._flowing.set)()
         if mode is ProxyMode.REFUSE:
             self._stop_listening()
         elif before is ProxyMode.REFUSE and self._socket is not None:
             self._socket.listen(BACKLOG)
             self._reopening = asyncio.get_running_loop().create_task(self._listen())
-        for link in list(self._links):
-            link.mode_changed()
+        if mode is ProxyMode.RESET:
+            self._drop_all()
 
     @property
     def connections(self) -> int:
@@ -95,20 +108,15 @@ class FaultProxy:
             server.close()
         elif self._socket is not None:
             self._socket.close()
-        for link in list(self._links):
-            link.abort()
+        self._drop_all()
+        await self._background.close()
         if server is not None:
             await server.wait_closed()  # from Python 3.12 on it waits for the connections too
         await asyncio.sleep(0)
 
-    def delay_s(self) -> float:
-        """The wait of one chunk, seconds."""
-        return self.latency_s + (self.jitter_s * self.rng.random() if self.jitter_s else 0.0)
-
     async def _listen(self) -> None:
         assert self._socket is not None
-        loop = asyncio.get_running_loop()
-        self._server = await loop.create_server(lambda: _Link(self).client, sock=self._socket, backlog=BACKLOG)
+        self._server = await asyncio.start_server(self._accept, sock=self._socket, backlog=BACKLOG)
 
     def _stop_listening(self) -> None:
         if self._server is not None:
@@ -116,199 +124,84 @@ class FaultProxy:
             self._server = None
             self._socket = _bound(self.port)  # bound and not listening: the port stays ours and refuses
 
-    def joined(self, link: _Link) -> None:
-        """A link is open."""
-        self._links.add(link)
+    def _accept(self, reader: StreamReader, client: StreamWriter) -> None:
+        self._links[client] = [client]
+        lost = self.loss and self._rng.random() < self.loss
+        if lost or self._mode is ProxyMode.RESET:
+            self._drop(client)
+        else:
+            self._background.start(self._carry(reader, client))
 
-    def left(self, link: _Link) -> None:
-        """A link is closed."""
-        self._links.discard(link)
+    def _drop(self, client: StreamWriter) -> None:
+        """RST to both ends."""
+        for end in self._links.pop(client, ()):
+            _reset(end)
+
+    def _drop_all(self) -> None:
+        for client in list(self._links):
+            self._drop(client)
+
+    async def _carry(self, reader: StreamReader, client: StreamWriter) -> None:
+        """Connect to the target and forward both ways until both have said all, or until one is reset."""
+        try:
+            await self._flowing.wait()
+            if client.is_closing():
+                return
+            answers, server = await asyncio.open_connection(*self.target)
+            if client not in self._links:  # dropped meanwhile
+                _reset(server)
+                return
+            self._links[client].append(server)
+            async with asyncio.TaskGroup() as group:
+                for source, sink, answering in ((reader, server, False), (answers, client, True)):
+                    held: Held = asyncio.Queue(CHUNKS_HELD)
+                    group.create_task(self._hold(source, held))
+                    group.create_task(self._forward(held, sink, answering))
+        except* OSError:
+            self._drop(client)
+        finally:
+            for end in self._links.pop(client, ()):
+                end.close()
+
+    async def _hold(self, source: StreamReader, held: Held) -> None:
+        """Each chunk is due after the delay and not before the one before it. An empty one is the end."""
+        loop, due, data = asyncio.get_running_loop(), 0.0, b"-"
+        while data:
+            data = await source.read(CHUNK)
+            due = max(due, loop.time() + self.latency_s + (self.jitter_s * self._rng.random() if self.jitter_s else 0))
+            await held.put((due, data))
+
+    async def _forward(self, held: Held, sink: StreamWriter, answering: bool) -> None:
+        loop, forwarded = asyncio.get_running_loop(), 0
+        while True:
+            due, data = await held.get()
+            if (wait_s := due - loop.time()) > 0:
+                await asyncio.sleep(wait_s)
+            await self._flowing.wait()
+            if not data:
+                sink.write_eof()
+                return
+            if answering and self._mode is ProxyMode.BLACKHOLE:
+                data = data[: max(0, self.blackhole_after - forwarded)]
+            forwarded += len(data)
+            sink.write(data)
+            await sink.drain()
 
 
 def _bound(port: int) -> socket.socket:
     listening = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
     listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     try:
-        listening.bind(("127.0.0.1", port))
+        listening.bind((HOST, port))
     except OSError:
         listening.close()
         raise
-    listening.setblocking(False)
     return listening
 
 
-class _Link:
-    """One client connection and its connection to the target."""
-
-    def __init__(self, proxy: FaultProxy) -> None:
-        self.proxy = proxy
-        self.client = _End(self)
-        self.server = _End(self)
-        self.client.other, self.server.other = self.server, self.client
-        self._dialling: asyncio.Task[None] | None = None
-
-    def accepted(self) -> None:
-        self.proxy.joined(self)
-        lost = self.proxy.loss and self.proxy.rng.random() < self.proxy.loss
-        if lost or self.proxy.mode is ProxyMode.RESET:
-            self.abort()
-        elif self.proxy.mode is not ProxyMode.STALL:
-            self._dial()
-
-    def mode_changed(self) -> None:
-        if self.proxy.mode is ProxyMode.RESET:
-            self.abort()
-        elif self.proxy.mode is not ProxyMode.STALL:
-            if self._dialling is None:
-                self._dial()
-            self.client.flush()
-            self.server.flush()
-
-    def _dial(self) -> None:
-        self._dialling = asyncio.get_running_loop().create_task(self._connect())
-
-    async def _connect(self) -> None:
-        try:
-            await asyncio.get_running_loop().create_connection(lambda: self.server, *self.proxy.target)
-        except OSError:
-            self.abort()
-
-    def ended(self) -> None:
-        """One end is gone: what it sent before still reaches the other, then that is closed too."""
-        if self.client.gone and (self.server.gone or self.server.transport is None):
-            if self._dialling is not None and not self._dialling.done():
-                self._dialling.cancel()
-            self.proxy.left(self)
-
-    def close(self) -> None:
-        """Both ends have said all they had to say."""
-        for end in (self.client, self.server):
-            if end.transport is not None:
-                end.transport.close()
-
-    def abort(self) -> None:
-        """RST to both ends."""
-        for end in (self.client, self.server):
-            end.reset()
-        if self._dialling is not None and not self._dialling.done():
-            self._dialling.cancel()
-        self.proxy.left(self)
-
-
-class _End(asyncio.Protocol):
-    """One end of a link. What it receives waits in its own queue for the delay, then goes to the other end."""
-
-    HIGH_WATER = 1 << 20
-
-    def __init__(self, link: _Link) -> None:
-        self.link = link
-        self.other: _End
-        self.transport: asyncio.Transport | None = None
-        self.gone = False
-        self.finished = False
-        self.choked = False
-        self._queue: deque[tuple[float, bytes | None]] = deque()
-        self._waiting = 0
-        self._timer: asyncio.TimerHandle | None = None
-        self._forwarded = 0
-
-    def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        assert isinstance(transport, asyncio.Transport)
-        self.transport = transport
-        if self is self.link.client:
-            self.link.accepted()
-        else:
-            self.other.flush()
-
-    def data_received(self, data: bytes) -> None:
-        self._hold(data)
-
-    def eof_received(self) -> bool:
-        self._hold(None)
-        return True
-
-    def connection_lost(self, exc: Exception | None) -> None:
-        self.gone = True
-        if exc is not None:
-            self.other.reset()
-        elif not self._queue or self._queue[-1][1] is not None:
-            self._hold(None)
-        if self._drained() and self.other.transport is not None:
-            self.other.transport.close()
-        self.link.ended()
-
-    def _hold(self, data: bytes | None) -> None:
-        proxy = self.link.proxy
-        at_once = not self._queue and not proxy.latency_s and not proxy.jitter_s
-        due = 0.0 if at_once else asyncio.get_running_loop().time() + proxy.delay_s()
-        if self._queue:
-            due = max(due, self._queue[-1][0])
-        self._queue.append((due, data))
-        self._waiting += len(data) if data else 0
-        if self._waiting > self.HIGH_WATER and self.transport is not None and not self.gone:
-            self.transport.pause_reading()
-        self.flush()
-
-    def flush(self) -> None:
-        """Forward what is due; comes back by itself for the rest."""
-        if self._timer is not None:
-            self._timer.cancel()
-            self._timer = None
-        receiver = self.other.transport
-        if receiver is None or self.link.proxy.mode is ProxyMode.STALL:
-            return
-        loop = asyncio.get_running_loop()
-        while self._queue:
-            due, data = self._queue[0]
-            if due > loop.time():
-                self._timer = loop.call_at(due, self.flush)
-                break
-            self._queue.popleft()
-            self._forward(receiver, data)
-        self._go_on_reading()
-        if self.gone and self._drained():
-            receiver.close()
-
-    def pause_writing(self) -> None:
-        self.choked = True
-        if self.other.transport is not None and not self.other.gone:
-            self.other.transport.pause_reading()
-
-    def resume_writing(self) -> None:
-        self.choked = False
-        self.other._go_on_reading()
-
-    def _go_on_reading(self) -> None:
-        ready = self._waiting <= self.HIGH_WATER and not self.other.choked
-        if ready and self.transport is not None and not self.gone:
-            self.transport.resume_reading()
-
-    def _forward(self, receiver: asyncio.Transport, data: bytes | None) -> None:
-        if data is None:
-            self.finished = True
-            if not receiver.is_closing():
-                receiver.write_eof()
-            if self.other.finished:
-                self.link.close()
-            return
-        self._waiting -= len(data)
-        if self.link.proxy.mode is ProxyMode.BLACKHOLE and self is self.link.server:
-            data = data[: max(0, self.link.proxy.blackhole_after - self._forwarded)]
-        self._forwarded += len(data)
-        if data and not receiver.is_closing():
-            receiver.write(data)
-
-    def _drained(self) -> bool:
-        return not self._queue
-
-    def reset(self) -> None:
-        """Close with RST, if still open."""
-        if self._timer is not None:
-            self._timer.cancel()
-            self._timer = None
-        self._queue.clear()
-        if self.transport is not None and not self.gone:
-            plain = self.transport.get_extra_info("socket")
-            if plain is not None and plain.fileno() >= 0:
-                plain.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET_ON_CLOSE)
-            self.transport.abort()
+def _reset(end: StreamWriter) -> None:
+    """Close with RST, if still open."""
+    plain = end.get_extra_info("socket")
+    if plain.fileno() >= 0:
+        plain.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET_ON_CLOSE)
+    end.transport.abort()

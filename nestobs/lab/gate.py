@@ -13,23 +13,26 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import enum
 import json
 import logging
 import secrets
 from collections.abc import Callable
+from contextlib import AsyncExitStack
 from dataclasses import dataclass, field
 from typing import Any, TypeAlias
 
 from websockets.asyncio.client import ClientConnection, connect
-from websockets.asyncio.server import Server, ServerConnection, serve
+from websockets.asyncio.server import ServerConnection, serve
 from websockets.exceptions import ConnectionClosed
 
 from nestobs import nostr
 from nestobs.lab.background import Background
-from nestobs.lab.clock import LabClock
+from nestobs.lab.delays import Delay
+from nestobs.lab.listening import HOST
 from nestobs.lab.plan import Plan
-from nestobs.lab.truth import Bracket, JsonLines, TruthLog
+from nestobs.lab.scenario import GateFault
+from nestobs.lab.truth import Bracket, Change
+from nestobs.lab.world import World
 
 MAX_FRAME = 4 << 20
 _WIRE: dict[str, Any] = {"compression": None, "ping_interval": None, "max_size": None, "close_timeout": 0.5}
@@ -44,50 +47,20 @@ _log = logging.getLogger("nestobs.lab.gate")
 _log.addFilter(lambda record: "handshake failed" not in record.getMessage())  # clients may leave at any time
 
 
-class GateFault(enum.Enum):
-    """What a gate does wrong.
-
-    PASS: nothing. LATE_OK: OK comes only when the relay has stored the event. DROP: OK true, never stored. REFUSE: OK
-    false. CUT: the socket is closed without a close frame at the client's next frame. NEVER_EOSE: EOSE is swallowed.
-    CLOSED: REQ is answered by CLOSED. AUTH: NIP-42 is asked for before REQ and EVENT. STALL: connections open, and
-    nothing is read, answered or sent, pings included, until the fault is changed.
-    """
-
-    PASS = "pass"
-    LATE_OK = "late_ok"
-    DROP = "drop"
-    REFUSE = "refuse"
-    CUT = "cut"
-    NEVER_EOSE = "never_eose"
-    CLOSED = "closed"
-    AUTH = "auth"
-    STALL = "stall"
-
-
 class Gate:
     """One gate. `index` is the relay's place in the plan, from 0; `plan_of` gives the plan of a room id."""
 
-    def __init__(
-        self,
-        relay_url: str,
-        *,
-        scenario: str,
-        index: int,
-        clock: LabClock,
-        truth: TruthLog,
-        plan_of: Callable[[str], Plan],
-        stamps: JsonLines | None = None,
-    ) -> None:
-        self.relay_url = relay_url
+    def __init__(self, index: int, scenario: str, world: World, plan_of: Callable[[str], Plan]) -> None:
+        self.relay_url = world.relay_urls[index]
         self.name = f"relay-{index + 1}"
+        self.port = 0
         self.url = ""
-        self._scenario, self._index = scenario, index
-        self._clock, self._truth, self._plan_of, self._stamps = clock, truth, plan_of, stamps
+        self._index, self._scenario, self._world, self._plan_of = index, scenario, world, plan_of
+        self._clock = world.clock
         self._fault = GateFault.PASS
         self._flowing = asyncio.Event()
         self._flowing.set()
-        self._server: Server | None = None
-        self._store: _Store | None = None
+        self._store: _Store
         self._visitors: set[_Visitor] = set()
         self._first: dict[str, asyncio.Task[Verdict]] = {}
         self._newest: dict[str, str] = {}
@@ -106,35 +79,23 @@ class Gate:
         for visitor in self._visitors:
             visitor.stall(stalled)
 
-    @property
-    def port(self) -> int:
-        """The listening port."""
-        assert self._server is not None
-        return int(next(iter(self._server.sockets)).getsockname()[1])
-
-    async def start(self) -> None:
-        """Connect to the relay and listen on a free loopback port."""
-        self._store = await _Store.open(self.relay_url)
+    async def start(self, stack: AsyncExitStack) -> None:
+        """Connect to the relay and listen on a free loopback port. At the end held events are dropped."""
+        self._store = _Store(await connect(self.relay_url, **_WIRE))
+        stack.push_async_callback(self._store.close)
         options: dict[str, Any] = _WIRE | {"max_size": MAX_FRAME, "logger": _log, "server_header": None}
-        self._server = await serve(self._visit, "127.0.0.1", 0, **options)
-        self.url = f"ws://127.0.0.1:{self.port}/"
+        server = await stack.enter_async_context(serve(self._visit, HOST, 0, **options))
+        stack.callback(self._let_go)
+        stack.push_async_callback(self.background.close)
+        self.port = int(next(iter(server.sockets)).getsockname()[1])
+        self.url = f"ws://{HOST}:{self.port}/"
 
-    async def close(self) -> None:
-        """Drop held events, visitors and the connection to the relay."""
-        await self.background.close()
+    def _let_go(self) -> None:
+        """A stalled visitor would wait for ever: it is cut."""
         if self._fault is GateFault.STALL:
-            self.cut()
+            for visitor in list(self._visitors):
+                visitor.cut()
             self.fault = GateFault.PASS
-        if self._server is not None:
-            self._server.close()
-            await self._server.wait_closed()
-        if self._store is not None:
-            await self._store.close()
-
-    def cut(self) -> None:
-        """Close every open connection now, without a close frame."""
-        for visitor in list(self._visitors):
-            visitor.cut()
 
     async def _visit(self, client: ServerConnection) -> None:
         visitor = _Visitor(self, client)  # first of all: it may have to stop reading
@@ -155,31 +116,25 @@ class Gate:
 
     def stamp(self, what: str, subscription: str) -> None:
         """Write when a REQ came in or an EOSE went out."""
-        if self._stamps is not None:
-            self._stamps.append(
-                {
-                    "scenario": self._scenario,
-                    "relay": self.name,
-                    "what": what,
-                    "subscription": subscription,
-                    "at": self._clock.now_at(),
-                }
-            )
+        self._world.stamp(
+            scenario=self._scenario, relay=self.name, what=what, subscription=subscription, at=self._clock.now_at()
+        )
 
-    async def take(self, event: dict[str, Any]) -> Verdict:
+    async def take(self, value: dict[str, Any]) -> Verdict:
         """What the sender of an event is told: accepted or not, and the reason. Stores it now or later."""
         try:
-            nostr.read_event(event)
+            event = nostr.read_event(value)
         except nostr.MalformedEvent as error:
             return False, f"invalid: {error}"
         if self._fault is GateFault.REFUSE:
             return False, "blocked: the lab refuses events here"
-        if self._fault is GateFault.DROP:
-            self._drop(event)
-            return True, ""
         address = _address(event)
-        if address is not None:
-            self._newest[address] = event["id"]
+        if self._fault is GateFault.DROP:
+            if address and address not in self._first:
+                self._note(address, "never", None, None)
+            return True, ""
+        if address:
+            self._newest[address] = event.id
             if address not in self._first:
                 return await self._hold(address, event)
         held = [self._first[target] for target in self._targets(event)]
@@ -188,20 +143,20 @@ class Gate:
             return True, ""
         return await self._pass(event)
 
-    async def _hold(self, address: str, event: dict[str, Any]) -> Verdict:
-        delay_s = self._plan_of(address.split(":", 2)[2]).relays[self._index]
+    async def _hold(self, address: str, event: nostr.Event) -> Verdict:
+        delay_s = self._plan_of(event.tag("d") or "").relays[self._index]
         waits = delay_s == 0.0 or (self._fault is GateFault.LATE_OK and delay_s is not None)
         self._first[address] = task = self.background.start(self._release(address, event, delay_s, promised=not waits))
         return await asyncio.shield(task) if waits else (True, "")
 
-    async def _release(self, address: str, event: dict[str, Any], delay_s: float | None, *, promised: bool) -> Verdict:
+    async def _release(self, address: str, event: nostr.Event, delay_s: Delay, *, promised: bool) -> Verdict:
         """Store the first event of an address after its delay. `promised`: its sender has been told OK true."""
         if delay_s is None:
             self._note(address, "never", None, None)
             return True, ""
         await asyncio.sleep(delay_s)
         not_yet_at = self._clock.now_at()
-        accepted, reason = await self._stored(event)
+        accepted, reason = await self._store.put(event)
         if accepted:
             self._note(address, "shown", Bracket(not_yet_at, self._clock.now_at()), delay_s)
         else:
@@ -210,52 +165,34 @@ class Gate:
                 self._note(address, "never", None, delay_s)
         return accepted, reason
 
-    async def _behind(self, held: list[asyncio.Task[Verdict]], event: dict[str, Any]) -> None:
+    async def _behind(self, held: list[asyncio.Task[Verdict]], event: nostr.Event) -> None:
         await asyncio.wait(held)
         await self._pass(event)
 
-    async def _pass(self, event: dict[str, Any]) -> Verdict:
+    async def _pass(self, event: nostr.Event) -> Verdict:
         not_yet_at = self._clock.now_at()
-        accepted, reason = await self._stored(event)
-        if accepted and event.get("kind") == nostr.DELETION_KIND:
+        accepted, reason = await self._store.put(event)
+        if accepted and event.kind == nostr.DELETION_KIND:
             for address in self._targets(event):
-                if address.split(":", 2)[1] == event.get("pubkey"):
+                if address.split(":", 2)[1] == event.pubkey:
                     self._note(address, "gone", Bracket(not_yet_at, self._clock.now_at()), None)
         return accepted, reason
 
-    def _targets(self, event: dict[str, Any]) -> set[str]:
+    def _targets(self, event: nostr.Event) -> set[str]:
         """The addresses known here that an event replaces, or deletes by address or by the id of the newest."""
-        if event.get("kind") != nostr.DELETION_KIND:
-            return {_address(event) or ""} & self._first.keys()
-        named = {(row[0], row[1]) for row in event["tags"] if len(row) > 1}
+        if event.kind != nostr.DELETION_KIND:
+            return {_address(event)} & self._first.keys()
+        named = {row[:2] for row in event.tags}
         return {address for address in self._first if ("a", address) in named or ("e", self._newest[address]) in named}
 
-    async def _stored(self, event: dict[str, Any]) -> Verdict:
-        assert self._store is not None
-        return await self._store.put(event)
-
-    def _drop(self, event: dict[str, Any]) -> None:
-        address = _address(event)
-        if address is not None and address not in self._first:
-            self._note(address, "never", None, None)
-
-    def _note(self, address: str, change: Any, bracket: Bracket | None, planned_delay_s: float | None) -> None:
+    def _note(self, address: str, change: Change, bracket: Bracket | None, planned_delay_s: Delay) -> None:
         layer = f"relay:{self.name}"
-        self._truth.note(layer, change, bracket, planned_delay_s, scenario=self._scenario, address=address)
+        self._world.truth.note(layer, change, bracket, planned_delay_s, scenario=self._scenario, address=address)
 
 
-def _address(event: dict[str, Any]) -> str | None:
-    """30312:pubkey:d of a room event, None for any other."""
-    if event.get("kind") != nostr.ROOM_KIND:
-        return None
-    return f"{nostr.ROOM_KIND}:{event.get('pubkey')}:{_first_value(event, 'd') or ''}"
-
-
-def _first_value(event: dict[str, Any], name: str) -> str | None:
-    for row in event.get("tags") or []:
-        if isinstance(row, list) and len(row) > 1 and row[0] == name:
-            return str(row[1])
-    return None
+def _address(event: nostr.Event) -> str:
+    """30312:pubkey:d of a room event, empty for any other."""
+    return str(nostr.Address(event.kind, event.pubkey, event.tag("d") or "")) if event.kind == nostr.ROOM_KIND else ""
 
 
 @dataclass(eq=False)
@@ -263,9 +200,9 @@ class _Line:
     """One of a visitor's connections to the relay."""
 
     relay: ClientConnection
+    down: asyncio.Task[None]
     subscriptions: set[str] = field(default_factory=set)
     asked: int = 0
-    down: asyncio.Task[None] | None = None
 
 
 class _Visitor:
@@ -305,29 +242,27 @@ class _Visitor:
                 await self._end_line(line)
 
     async def _new_line(self) -> _Line:
-        line = _Line(await connect(self._gate.relay_url, **_WIRE))
+        relay = await connect(self._gate.relay_url, **_WIRE)
+        line = _Line(relay, asyncio.create_task(self._down(relay)))
         self._lines.append(line)
-        line.down = asyncio.create_task(self._down(line))
         return line
 
     async def _end_line(self, line: _Line) -> None:
-        if line in self._lines:
-            self._lines.remove(line)
-        if line.down is not None:
-            line.down.cancel()
-            await asyncio.gather(line.down, return_exceptions=True)
+        self._lines.remove(line)
+        line.down.cancel()
+        await asyncio.gather(line.down, return_exceptions=True)
         await line.relay.close()
 
-    async def _down(self, line: _Line) -> None:
+    async def _down(self, relay: ClientConnection) -> None:
         """Relay to client."""
         with contextlib.suppress(ConnectionClosed):
-            async for text in line.relay:
+            async for text in relay:
                 assert isinstance(text, str)
                 await self._gate.flowing()
                 if text.startswith('["EOSE"'):
                     if self._gate.fault is GateFault.NEVER_EOSE:
                         continue
-                    self._gate.stamp("eose", _second(text))
+                    self._gate.stamp("eose", json.loads(text)[1])
                 await self._client.send(text)
         await self._client.close()
 
@@ -361,14 +296,14 @@ class _Visitor:
         if await self._must_auth():
             await self._say("OK", event_id, False, "auth-required: the lab wants to know who writes")
         elif self._gate.fault is GateFault.LATE_OK:
-            self._gate.background.start(self._answer_late(event_id, event))
+            self._gate.background.start(self._answer(event_id, event))
         else:
-            await self._say("OK", event_id, *await self._gate.take(event))
+            await self._answer(event_id, event)
 
-    async def _answer_late(self, event_id: str, event: dict[str, Any]) -> None:
-        accepted, reason = await self._gate.take(event)
+    async def _answer(self, event_id: str, event: dict[str, Any]) -> None:
+        verdict = await self._gate.take(event)
         with contextlib.suppress(ConnectionClosed):
-            await self._say("OK", event_id, accepted, reason)
+            await self._say("OK", event_id, *verdict)
 
     async def _req(self, subscription: str, text: str | bytes) -> None:
         self._gate.stamp("req", subscription)
@@ -426,13 +361,6 @@ class _Visitor:
         await self._client.send(json.dumps(frame))
 
 
-def _second(text: str) -> str:
-    try:
-        return str(json.loads(text)[1])
-    except (ValueError, LookupError):
-        return ""
-
-
 class _Store:
     """The gate's own connection to the relay, for writing: EVENT out, OK in."""
 
@@ -441,16 +369,12 @@ class _Store:
         self._asked: dict[str, list[asyncio.Future[Verdict]]] = {}
         self._reading = asyncio.get_running_loop().create_task(self._read())
 
-    @classmethod
-    async def open(cls, url: str) -> _Store:
-        return cls(await connect(url, **_WIRE))
-
-    async def put(self, event: dict[str, Any]) -> Verdict:
+    async def put(self, event: nostr.Event) -> Verdict:
         """Send an event and wait for the relay's OK: what it said. (False, reason) when the relay is gone."""
         answer: asyncio.Future[Verdict] = asyncio.get_running_loop().create_future()
-        self._asked.setdefault(str(event["id"]), []).append(answer)
+        self._asked.setdefault(event.id, []).append(answer)
         try:
-            await self._relay.send(json.dumps(["EVENT", event]))
+            await self._relay.send(nostr.publish(event))
         except ConnectionClosed:
             return False, "error: the relay is gone"
         return await answer
@@ -458,8 +382,8 @@ class _Store:
     async def _read(self) -> None:
         with contextlib.suppress(ConnectionClosed):
             async for text in self._relay:
-                match json.loads(text):
-                    case ["OK", str(event_id), bool(accepted), str(reason)]:
+                match nostr.read_frame(text):
+                    case nostr.Ok(event_id, accepted, reason):
                         self._answer(event_id, (accepted, reason))
         for event_id in list(self._asked):
             self._answer(event_id, (False, "error: the relay is gone"))

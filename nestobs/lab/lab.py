@@ -10,7 +10,6 @@ import signal
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import AsyncExitStack
 from pathlib import Path
-from types import TracebackType
 from typing import Any
 
 from nestobs.errors import UsageError
@@ -22,12 +21,13 @@ from nestobs.lab.livekit.rooms import LivekitRooms
 from nestobs.lab.livekit.server import LivekitServer, find_binary, write_private
 from nestobs.lab.livekit.stand_in import LivekitStandIn
 from nestobs.lab.livekit.tokens import LivekitKeys
-from nestobs.lab.livekit.webhook_sink import WebhookSink
+from nestobs.lab.livekit.webhook_sink import receive_webhooks
 from nestobs.lab.plan import Planner
 from nestobs.lab.relays import start_relay
 from nestobs.lab.scenario import Scenario, load_scenario
-from nestobs.lab.stage import Stage, World
-from nestobs.lab.truth import Bracket, JsonLines, TruthLog
+from nestobs.lab.stage import Stage
+from nestobs.lab.truth import JsonLines, TruthLog
+from nestobs.lab.world import World
 
 LIVEKIT_CHOICES = ("auto", "server", "stand-in")
 
@@ -65,15 +65,14 @@ class Lab:
         self.api: dict[str, NestsApi] = {}
         self.api_proxy: dict[str, FaultProxy] = {}
         self.livekit_proxy: dict[str, FaultProxy] = {}
-        self.relay_proxies: dict[str, tuple[FaultProxy, ...]] = {}
         self._seed, self._scale, self._vantages, self._relays = seed, delay_scale, vantages, relays
         self._livekit, self._webhooks, self._api_port = livekit, tuple(webhooks), api_port
         self._stamping = stamps
         self.livekit_pid: int | None = None
         self._keys = LivekitKeys.generate()
-        self._stack = AsyncExitStack()
+        self._stack: AsyncExitStack
         self._truth: TruthLog | None = None
-        self._rooms: LivekitRooms | None = None
+        self.world: World
 
     def truth(self) -> list[dict[str, Any]]:
         """The rows of ground truth so far; readable after the end as well."""
@@ -81,29 +80,20 @@ class Lab:
 
     async def rooms(self) -> list[str]:
         """Names of the LiveKit rooms that exist now, of all scenarios."""
-        assert self._rooms is not None, "the lab is not running"
-        return await self._rooms.names()
-
-    async def end_room(self, room: str) -> bool:
-        """End a LiveKit room as an operator would, behind the API's back; False when there was none."""
-        assert self._rooms is not None, "the lab is not running"
-        return await self._rooms.delete(room)
+        return await self.world.rooms.names()
 
     def nests(self) -> list[str]:
         """Room ids that have a record in some API."""
         return [room for api in self.api.values() for room, nest in api.nests.items() if not nest.deleted]
 
     async def __aenter__(self) -> Lab:
-        try:
+        async with AsyncExitStack() as stack:
+            self._stack = stack
             await self._start()
-        except BaseException:
-            await self._stack.aclose()
-            raise
+            self._stack = stack.pop_all()
         return self
 
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    async def __aexit__(self, *_: object) -> None:
         await self._stack.aclose()
 
     async def _start(self) -> None:
@@ -119,10 +109,10 @@ class Lab:
         if stamps is not None:
             self._stack.callback(stamps.close)
         livekit = await self._start_livekit()
-        rooms = self._rooms = LivekitRooms(livekit.url, self._keys)
+        rooms = LivekitRooms(livekit.url, self._keys)
         self._stack.push_async_callback(rooms.close)
         relay_urls = [await self._start_relay() for _ in range(self._relays)]
-        world = World(
+        self.world = World(
             clock=self.clock,
             truth=truth,
             stamps=stamps,
@@ -131,23 +121,20 @@ class Lab:
             relay_urls=tuple(relay_urls),
             livekit_port=livekit.port,
         )
-        stages = [await self._start_stage(scenario, world) for scenario in self.scenarios]
+        stages = [await self._start_stage(scenario) for scenario in self.scenarios]
         self.info = self._describe(livekit, stages)
         self._write_files(stages)
 
     async def _start_livekit(self) -> LivekitServer | LivekitStandIn:
-        sink = WebhookSink(self._keys, self.clock, finished=self._room_finished, moved=self._moved)
-        self._stack.push_async_callback(sink.close)
-        await sink.start()
-        urls = (sink.url, *self._webhooks)
+        sink = await receive_webhooks(self._stack, self._keys, self.clock, self.api)
+        urls = (sink, *self._webhooks)
         binary = _binary(self._livekit)
         livekit: LivekitServer | LivekitStandIn
         if binary is None:
             livekit = LivekitStandIn(self._keys, urls)
         else:
             livekit = LivekitServer(binary, self._keys, self.directory, urls)
-        self._stack.push_async_callback(livekit.close)
-        await livekit.start()
+        await livekit.start(self._stack)
         self.livekit_pid = livekit.pid
         return livekit
 
@@ -156,37 +143,23 @@ class Lab:
         self._stack.callback(relay.shutdown)
         return url
 
-    async def _start_stage(self, scenario: Scenario, world: World) -> Stage:
-        stage = Stage(scenario, Planner(scenario, self._seed, self._relays, self._scale), world)
+    async def _start_stage(self, scenario: Scenario) -> Stage:
+        stage = Stage(Planner(scenario, self._seed, self._relays, self._scale), self.world)
         await stage.start(self._stack, vantages=self._vantages, api_port=0 if self.api else self._api_port)
         self.gates[scenario.name], self.api[scenario.name] = stage.gates, stage.api
         for way in stage.ways:
             self.api_proxy[way.target], self.livekit_proxy[way.target] = way.api_proxy, way.livekit_proxy
-            self.relay_proxies[way.target] = way.relay_proxies
         return stage
 
-    def _room_finished(self, room: str, sid: str, bracket: Bracket) -> None:
-        for api in self.api.values():
-            api.room_finished(room, sid, bracket)
-
-    def _moved(self, room: str, change: int) -> None:
-        for api in self.api.values():
-            api.participants(room, change)
-
     def _describe(self, livekit: LivekitServer | LivekitStandIn, stages: list[Stage]) -> dict[str, Any]:
-        files = {
-            "config": "nestobs.toml",
-            "livekit_keys": "livekit-keys.txt",
-            "truth": "truth.jsonl",
-            "stamps": "stamps.jsonl",
-        }
+        files = {"config": "nestobs.toml", "livekit_keys": "livekit-keys.txt", "truth": "truth.jsonl"}
+        if self._stamping:
+            files["stamps"] = "stamps.jsonl"
         return {
             "livekit": {"kind": livekit.kind, "version": livekit.version},
             "relays": [{"name": f"relay-{number}"} for number in range(1, self._relays + 1)],
             "scenarios": {stage.scenario.name: stage.as_dict() for stage in stages},
-            "files": {
-                name: str(self.directory / file) for name, file in files.items() if name != "stamps" or self._stamping
-            },
+            "files": {name: str(self.directory / file) for name, file in files.items()},
         }
 
     def _write_files(self, stages: list[Stage]) -> None:
@@ -225,18 +198,11 @@ def _binary(choice: str) -> Path | None:
 def _targets(stages: Iterable[Stage], keys: Path) -> str:
     """nestobs.toml: one target for each scenario and vantage. A JSON string is a TOML string."""
     lines = ["# Written by the nestobs lab; its targets live as long as the lab."]
-    for stage in stages:
-        for way in stage.ways:
-            name = way.target if re.fullmatch(r"[A-Za-z0-9_-]+", way.target) else json.dumps(way.target)
-            lines += [
-                "",
-                f"[targets.{name}]",
-                f"vantage = {json.dumps(way.name)}",
-                f"api = {json.dumps(way.api)}",
-                f"relays = {json.dumps(list(way.relays))}",
-                f"livekit = {json.dumps(way.livekit)}",
-                f"livekit_keys_file = {json.dumps(str(keys))}",
-            ]
+    for way in (way for stage in stages for way in stage.ways):
+        name = way.target if re.fullmatch(r"[A-Za-z0-9_-]+", way.target) else json.dumps(way.target)
+        reached = way.as_dict()
+        values = {"vantage": reached.pop("name"), **reached, "livekit_keys_file": str(keys)}
+        lines += ["", f"[targets.{name}]", *(f"{key} = {json.dumps(value)}" for key, value in values.items())]
     return "\n".join(lines) + "\n"
 
 

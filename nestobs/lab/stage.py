@@ -13,45 +13,24 @@ from typing import Any
 
 from nestobs.errors import UsageError
 from nestobs.lab.api.server import PREFIX, NestsApi
-from nestobs.lab.clock import LabClock
 from nestobs.lab.fault_proxy import FaultProxy
-from nestobs.lab.gate import Gate, GateFault
-from nestobs.lab.livekit.rooms import LivekitRooms
-from nestobs.lab.livekit.tokens import LivekitKeys
+from nestobs.lab.gate import Gate
+from nestobs.lab.listening import HOST
 from nestobs.lab.plan import Planner
-from nestobs.lab.scenario import Scenario
-from nestobs.lab.truth import JsonLines, TruthLog
-
-VANTAGES = ("Computer A", "Computer B")
-HOST = "127.0.0.1"
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class World:
-    """What all stages of a lab share."""
-
-    clock: LabClock
-    truth: TruthLog
-    stamps: JsonLines | None
-    keys: LivekitKeys
-    rooms: LivekitRooms
-    relay_urls: tuple[str, ...]
-    livekit_port: int
+from nestobs.lab.world import World
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Way:
-    """How one vantage reaches one scenario."""
+    """How one vantage reaches one scenario. `relays`: the lab's name of each by the URL that leads there."""
 
     target: str
     name: str
     api: str
-    relays: tuple[str, ...]
+    relays: dict[str, str]
     livekit: str
-    truth_names: dict[str, str]
     api_proxy: FaultProxy
     livekit_proxy: FaultProxy
-    relay_proxies: tuple[FaultProxy, ...]
 
     def as_dict(self) -> dict[str, Any]:
         """The part of lab.json about this vantage."""
@@ -61,86 +40,54 @@ class Way:
 class Stage:
     """`start` brings it up on a stack that ends it again."""
 
-    def __init__(self, scenario: Scenario, planner: Planner, world: World) -> None:
-        self.scenario, self._planner, self._world = scenario, planner, world
-        self.api = NestsApi(
-            scenario,
-            planner,
-            clock=world.clock,
-            truth=world.truth,
-            rooms=world.rooms,
-            keys=world.keys,
-            stamps=world.stamps,
-        )
-        self.gates = [self._gate(index, url) for index, url in enumerate(world.relay_urls)]
+    def __init__(self, planner: Planner, world: World) -> None:
+        self.scenario, self._planner, self._world = planner.scenario, planner, world
+        self.api = NestsApi(planner, world)
+        self.gates = [
+            Gate(index, self.scenario.name, world, self.api.plan_of) for index in range(len(world.relay_urls))
+        ]
         self.ways: list[Way] = []
-
-    def _gate(self, index: int, url: str) -> Gate:
-        world = self._world
-        return Gate(
-            url,
-            scenario=self.scenario.name,
-            index=index,
-            clock=world.clock,
-            truth=world.truth,
-            plan_of=self.api.plan_of,
-            stamps=world.stamps,
-        )
 
     async def start(self, stack: AsyncExitStack, *, vantages: int, api_port: int = 0) -> None:
         """Start API, gates and ways. `api_port`: fixed port of Computer A's API, 0 for a free one."""
-        stack.push_async_callback(self.api.close)
-        await self.api.start()
+        await self.api.start(stack)
         for gate in self.gates:
-            stack.push_async_callback(gate.close)
-            await gate.start()
+            await gate.start(stack)
         for number, fault in self.scenario.relays.faults.items():
-            self._numbered(number).fault = GateFault(fault)
-        self.ways.append(await self._way_a(stack, api_port))
+            self._numbered(number).fault = fault
+        name, relays = self.scenario.name, {gate.url: gate.name for gate in self.gates}
+        self.ways.append(await self._way(stack, name, "Computer A", relays, api_port=api_port))
         if vantages > 1:
-            self.ways.append(await self._way_b(stack))
+            extra_s, relays = self.scenario.network.b_api_s, await self._relays_of_b(stack)
+            self.ways.append(await self._way(stack, f"{name}-b", "Computer B", relays, extra_s=extra_s))
         self.api.livekit_url = self.ways[0].livekit
 
-    def _numbered(self, number: str) -> Gate:
-        if not 1 <= int(number) <= len(self.gates):
+    def _numbered(self, number: int) -> Gate:
+        if not 1 <= number <= len(self.gates):
             raise UsageError(
                 f"scenario {self.scenario.name} has a fault for relay {number}: there are {len(self.gates)}"
             )
-        return self.gates[int(number) - 1]
+        return self.gates[number - 1]
 
     def as_dict(self) -> dict[str, Any]:
         """The part of lab.json about this scenario."""
-        names = {url: name for way in self.ways for url, name in way.truth_names.items()}
+        names = {url: name for way in self.ways for url, name in way.relays.items()}
         return {"vantages": [way.as_dict() for way in self.ways], "truth_names": names}
 
-    async def _way_a(self, stack: AsyncExitStack, api_port: int) -> Way:
-        urls = {gate.url: gate.name for gate in self.gates}
-        return await self._way(stack, target=self.scenario.name, name=VANTAGES[0], relays=urls, api_port=api_port)
-
-    async def _way_b(self, stack: AsyncExitStack) -> Way:
-        extra = self.scenario.network
-        proxies, urls = [], {}
+    async def _relays_of_b(self, stack: AsyncExitStack) -> dict[str, str]:
+        urls = {}
         for gate in [self.gates[-1], *self.gates[:-1]]:
-            proxy = await self._proxy(stack, gate.port, extra.b_relays_s)
-            proxies.append(proxy)
+            proxy = await self._proxy(stack, gate.port, self.scenario.network.b_relays_s)
             urls[f"ws://{HOST}:{proxy.port}/"] = gate.name
-        return await self._way(
-            stack,
-            target=f"{self.scenario.name}-b",
-            name=VANTAGES[1],
-            relays=urls,
-            relay_proxies=tuple(proxies),
-            extra_s=extra.b_api_s,
-        )
+        return urls
 
     async def _way(
         self,
         stack: AsyncExitStack,
-        *,
         target: str,
         name: str,
         relays: dict[str, str],
-        relay_proxies: tuple[FaultProxy, ...] = (),
+        *,
         extra_s: float = 0.0,
         api_port: int = 0,
     ) -> Way:
@@ -156,12 +103,10 @@ class Stage:
             target=target,
             name=name,
             api=f"http://{HOST}:{api.port}{PREFIX}",
-            relays=tuple(relays),
+            relays=relays,
             livekit=f"ws://{HOST}:{livekit.port}",
-            truth_names=relays,
             api_proxy=api,
             livekit_proxy=livekit,
-            relay_proxies=relay_proxies,
         )
 
     async def _proxy(self, stack: AsyncExitStack, port: int, extra_s: float, listen: int = 0) -> FaultProxy:

@@ -30,24 +30,22 @@ def both(first: Bracket, second: Bracket) -> Bracket:
 
 
 class JsonLines:
-    """An append-only file of JSON objects, each line flushed at once. Without a path, rows are kept in memory only."""
+    """An append-only file of JSON objects, each line flushed at once."""
 
-    def __init__(self, path: Path | None) -> None:
+    def __init__(self, path: Path) -> None:
         self.rows: list[dict[str, Any]] = []
-        self._file = path.open("a", encoding="utf-8") if path is not None else None
+        self._file = path.open("a", encoding="utf-8")
 
     def append(self, row: dict[str, Any]) -> None:
         """Keep the row and write it."""
         self.rows.append(row)
-        if self._file is not None:
+        if not self._file.closed:
             self._file.write(json.dumps(row) + "\n")
             self._file.flush()
 
     def close(self) -> None:
         """Close the file; rows stay readable, later rows stay in memory only."""
-        if self._file is not None:
-            self._file.close()
-            self._file = None
+        self._file.close()
 
 
 class TruthLog(JsonLines):

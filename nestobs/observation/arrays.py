@@ -1,11 +1,13 @@
-"""Kinds of numpy arrays that the columns of many rows become, and the least or greatest of a group."""
+"""Kinds of numpy arrays that columns of many rows become, the least or greatest of a group, and the busiest window."""
 
 from __future__ import annotations
 
 from typing import Final
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
+
+from nestobs.observation.duration import SECOND_NS
 
 Ints = NDArray[np.int64]
 Floats = NDArray[np.float64]
@@ -36,3 +38,10 @@ def greatest_at(values: Ints, at: Ints, size: int) -> Ints:
     greatest = np.full(size, BELOW, dtype=np.int64)
     np.maximum.at(greatest, at, values)
     return greatest
+
+
+def busiest(instants: ArrayLike, window_s: float) -> int:
+    """The most of these instants (ns, ascending) within any `window_s` seconds, its later end left out."""
+    at = np.asarray(instants, dtype=np.int64)
+    inside = np.searchsorted(at, at + round(window_s * SECOND_NS)) - np.arange(len(at))
+    return int(inside.max(initial=0))

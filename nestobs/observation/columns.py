@@ -97,6 +97,11 @@ def records(frame: pd.DataFrame) -> list[Any]:
     return list(frame.itertuples(index=False))
 
 
+def dicts_of(frame: pd.DataFrame) -> list[dict[str, Any]]:
+    """The rows in order, each by its columns' names."""
+    return cast(list[dict[str, Any]], frame.to_dict("records"))
+
+
 DTYPES: Final = {
     "text": "str",
     "int": "int64",

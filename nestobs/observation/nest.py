@@ -67,10 +67,9 @@ def read_nest(event: Event) -> Nest:
     tags = {name: event.tag(name) for name in ("room", "status", "service", "streaming")}
     hosts = [row[1] for row in event.tags if len(row) > 3 and row[0] == "p" and row[3].lower() == "host"]
     people = any(row[0] == "p" and len(row) > 1 for row in event.tags if row)
-    lacks = [name for name in ("room", "service") if not tags[name]]
-    lacks += ["d"] if not identifier else []
+    needed = {"d": identifier, "p": people, "room": tags["room"], "service": tags["service"]}
+    lacks = [name for name, said in needed.items() if not said]
     lacks += ["status"] if tags["status"] not in STATUSES else []
-    lacks += ["p"] if not people else []
     at = event.created_at * SECOND_NS
     return Nest(
         address=Address(event.kind, event.pubkey, identifier),

@@ -16,11 +16,11 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from enum import StrEnum
 from operator import attrgetter
 from types import NoneType, UnionType
-from typing import Any, get_args, get_type_hints
+from typing import Annotated, Any, get_args, get_type_hints
 
 DETAIL_BYTES = 4_096
 """Longest `detail`, in bytes of UTF-8 JSON; longer values are cut and the row says so."""
@@ -143,45 +143,49 @@ class FailureLayer(StrEnum):
     PROBER = "prober"
 
 
+_DETAIL = f"anything else, at most {DETAIL_BYTES} bytes, never a secret"
+
 _SECRET = re.compile(r"nsec1[a-z0-9]{20,}|eyJ[A-Za-z0-9+/=_.-]{20,}")
 """A secret key (NIP-19), and what every JWT and every NIP-98 token begins with: base64 of `{"`."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Observation:
-    """One row. Every field is a column; see `COLUMNS` for what each means. `reason` is never empty with a failure."""
+    """One row. Every field is a column, with its unit and meaning. `reason` is never empty with a failure."""
 
-    observation_id: str
-    run_id: str
-    trace_id: str = ""
-    vantage: str
-    role: Role = Role.OBSERVER
-    nest: str = ""
-    room: str = ""
-    source: Source
-    target: str
-    operation: Operation
-    attempt_group: str = ""
-    attempt_no: int = 1
-    planned_at: int | None = None
-    sent_at: int
-    received_at: int | None = None
-    outcome: Outcome
-    status: int | None = None
-    failure: Failure | None = None
-    failure_layer: FailureLayer | None = None
-    reason: str = ""
-    remote_at: int | None = None
-    remote_grain_s: float | None = None
-    timeout_s: float | None = None
-    connection_reused: bool | None = None
-    cache: str = ""
-    loop_lag_s: float | None = None
-    clock_offset_s: float | None = None
-    clock_error_s: float | None = None
-    sync_age_s: float | None = None
-    software: str = ""
-    detail: str = "{}"
+    observation_id: Annotated[str, "UUIDv7", "unique id of the row"]
+    run_id: Annotated[str, "UUIDv7", "the process run that wrote it"]
+    trace_id: Annotated[str, "UUIDv7", "one nest under observation; empty for rows about no nest"] = ""
+    vantage: Annotated[str, "", "place and clock from which it was observed"]
+    role: Annotated[Role, "", "host, joiner, guest or observer"] = Role.OBSERVER
+    nest: Annotated[str, "30312:pubkey:d", "address of the nest; empty while unknown"] = ""
+    room: Annotated[str, "", "LiveKit room, the event's d tag; empty while unknown"] = ""
+    source: Annotated[Source, "", "relay, api, livekit, webhook, join, client or clock"]
+    target: Annotated[str, "URL", "what was asked"]
+    operation: Annotated[Operation, "", "what was asked of it"]
+    attempt_group: Annotated[str, "UUIDv7", "ties the attempts at one thing"] = ""
+    attempt_no: Annotated[int, "count from 1", "which attempt of its group"] = 1
+    planned_at: Annotated[int | None, "ns UTC", "when it was due; null when unplanned"] = None
+    sent_at: Annotated[int, "ns UTC", "when the question left; for a pushed event its receipt"]
+    received_at: Annotated[
+        int | None, "ns UTC", "when the answer was whole; null while only intended or when none came"
+    ] = None
+    outcome: Annotated[Outcome, "", "visible, absent, accepted, refused, unknown or probe_error"]
+    status: Annotated[int | None, "HTTP status", "status of the answer, or websocket close code"] = None
+    failure: Annotated[Failure | None, "", "why it did not bring what was asked; null when it did"] = None
+    failure_layer: Annotated[FailureLayer | None, "", "where on the way it failed"] = None
+    reason: Annotated[str, "", "the failure in words, never empty with a failure"] = ""
+    remote_at: Annotated[int | None, "ns UTC", "the other side's own stamp"] = None
+    remote_grain_s: Annotated[float | None, "s", "how coarse that stamp is"] = None
+    timeout_s: Annotated[float | None, "s", "the effective timeout of the attempt"] = None
+    connection_reused: Annotated[bool | None, "", "whether an open connection was used"] = None
+    cache: Annotated[str, "JSON", "Age, X-Cache, Cache-Control, ETag as answered; empty when none"] = ""
+    loop_lag_s: Annotated[float | None, "s", "greatest lag of our event loop while the attempt ran"] = None
+    clock_offset_s: Annotated[float | None, "s", "vantage clock minus reference clock; null when never compared"] = None
+    clock_error_s: Annotated[float | None, "s", "half width of that offset"] = None
+    sync_age_s: Annotated[float | None, "s", "age of that comparison"] = None
+    software: Annotated[str, "", "the other side's name and version, when it says so"] = ""
+    detail: Annotated[str, "JSON", _DETAIL] = "{}"
 
     def __post_init__(self) -> None:
         if self.failure is not None and not self.reason:
@@ -200,26 +204,21 @@ class Observation:
         return layer_of(self.source, self.operation, self.target)
 
 
-_API_LAYERS = {Operation.INFO: "api:info", Operation.JOIN: "api:join", Operation.GUEST: "api:guest"}
-_LIVEKIT_LAYERS = {
-    Operation.ROOMS: "livekit:room",
-    Operation.SIGNAL: "livekit:signal",
-    Operation.MEDIA: "livekit:media",
+_LAYERS: dict[tuple[str, str], str] = {
+    (Source.API, Operation.INFO): "api:info",
+    (Source.API, Operation.JOIN): "api:join",
+    (Source.API, Operation.GUEST): "api:guest",
+    (Source.LIVEKIT, Operation.ROOMS): "livekit:room",
+    (Source.LIVEKIT, Operation.SIGNAL): "livekit:signal",
+    (Source.LIVEKIT, Operation.MEDIA): "livekit:media",
 }
 
 
 def layer_of(source: str, operation: str, target: str) -> str:
     """The layer an attempt speaks of: `relay:<url>`, `api:info`, …, `client`; "" when it speaks of none."""
-    match source:
-        case Source.RELAY if operation in (Operation.QUERY, Operation.SUBSCRIBE):
-            return f"relay:{target}"
-        case Source.API:
-            return _API_LAYERS.get(Operation(operation), "")
-        case Source.LIVEKIT:
-            return _LIVEKIT_LAYERS.get(Operation(operation), "")
-        case Source.CLIENT:
-            return "client"
-    return ""
+    if source == Source.RELAY:
+        return f"relay:{target}" if operation in (Operation.QUERY, Operation.SUBSCRIBE) else ""
+    return "client" if source == Source.CLIENT else _LAYERS.get((source, operation), "")
 
 
 @dataclass(frozen=True, slots=True)
@@ -233,69 +232,25 @@ class Column:
     nullable: bool
 
 
-_MEANINGS: dict[str, tuple[str, str]] = {
-    "observation_id": ("UUIDv7", "unique id of the row"),
-    "run_id": ("UUIDv7", "the process run that wrote it"),
-    "trace_id": ("UUIDv7", "one nest under observation; empty for rows about no nest"),
-    "vantage": ("", "place and clock from which it was observed"),
-    "role": ("", "host, joiner, guest or observer"),
-    "nest": ("30312:pubkey:d", "address of the nest; empty while unknown"),
-    "room": ("", "LiveKit room, the event's d tag; empty while unknown"),
-    "source": ("", "relay, api, livekit, webhook, join, client or clock"),
-    "target": ("URL", "what was asked"),
-    "operation": ("", "what was asked of it"),
-    "attempt_group": ("UUIDv7", "ties the attempts at one thing"),
-    "attempt_no": ("count from 1", "which attempt of its group"),
-    "planned_at": ("ns UTC", "when it was due; null when unplanned"),
-    "sent_at": ("ns UTC", "when the question left; for a pushed event its receipt"),
-    "received_at": ("ns UTC", "when the answer was whole; null while only intended or when none came"),
-    "outcome": ("", "visible, absent, accepted, refused, unknown or probe_error"),
-    "status": ("HTTP status", "status of the answer, or websocket close code"),
-    "failure": ("", "why it did not bring what was asked; null when it did"),
-    "failure_layer": ("", "where on the way it failed"),
-    "reason": ("", "the failure in words, never empty with a failure"),
-    "remote_at": ("ns UTC", "the other side's own stamp"),
-    "remote_grain_s": ("s", "how coarse that stamp is"),
-    "timeout_s": ("s", "the effective timeout of the attempt"),
-    "connection_reused": ("", "whether an open connection was used"),
-    "cache": ("JSON", "Age, X-Cache, Cache-Control, ETag as answered; empty when none"),
-    "loop_lag_s": ("s", "greatest lag of our event loop while the attempt ran"),
-    "clock_offset_s": ("s", "vantage clock minus reference clock; null when never compared"),
-    "clock_error_s": ("s", "half width of that offset"),
-    "sync_age_s": ("s", "age of that comparison"),
-    "software": ("", "the other side's name and version, when it says so"),
-    "detail": ("JSON", f"anything else, at most {DETAIL_BYTES} bytes, never a secret"),
-}
-
 _TYPES = {int: "int", float: "real", bool: "bool"}
+_HINTS = {name: get_args(hint) for name, hint in get_type_hints(Observation, include_extras=True).items()}
 
 
-def _columns() -> tuple[Column, ...]:
-    hints = get_type_hints(Observation)
-    made = []
-    for spec in fields(Observation):
-        hint = hints[spec.name]
-        nullable = isinstance(hint, UnionType)
-        plain = next(arg for arg in get_args(hint) if arg is not type(None)) if nullable else hint
-        unit, meaning = _MEANINGS[spec.name]
-        made.append(Column(spec.name, _TYPES.get(plain, "text"), unit, meaning, nullable))
-    return tuple(made)
+def _present(hint: Any) -> Any:
+    """The type of a value that is there."""
+    return get_args(hint)[0] if isinstance(hint, UnionType) else hint
 
 
-COLUMNS: tuple[Column, ...] = _columns()
+COLUMNS: tuple[Column, ...] = tuple(
+    Column(name, _TYPES.get(_present(hint), "text"), unit, meaning, isinstance(hint, UnionType))
+    for name, (hint, unit, meaning) in _HINTS.items()
+)
 """The schema, in order: journal, Parquet and frames all follow it."""
 
 INSTANTS: tuple[str, ...] = tuple(column.name for column in COLUMNS if column.name.endswith("_at"))
 """Columns that hold an instant."""
 
-_ENUMS = {
-    "role": Role,
-    "source": Source,
-    "operation": Operation,
-    "outcome": Outcome,
-    "failure": Failure,
-    "failure_layer": FailureLayer,
-}
+_ENUMS = {name: _present(hint) for name, (hint, *_) in _HINTS.items() if issubclass(_present(hint), StrEnum)}
 _NAMES = tuple(column.name for column in COLUMNS)
 _KINDS: dict[str, tuple[type, ...]] = {"text": (str,), "int": (int,), "real": (float, int), "bool": (bool, int)}
 _HELD = [(column, _KINDS[column.type] + (NoneType,) * column.nullable) for column in COLUMNS]

@@ -7,7 +7,6 @@ commands      what to ask next of a nest, as commands to copy
 dataset       the observations, timelines and joins of a window of a store
 coverage      when the collector was at work, for every report over wall time
 tables        a recommendation's numbers in words, each with its interval
-sliders       a recommendation's costs, moved: live in JupyterLab, precomputed on a page
 publishing/   how a notebook becomes a page, on a schedule
 """
 

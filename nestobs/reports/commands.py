@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import html
 import shlex
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -26,13 +26,12 @@ class Commands:
     """What to ask next: each reason above the command that asks it, as text to copy. A command is shown as it is."""
 
     asked: Sequence[tuple[str, str]]
-    heading: str = ""
 
     def __repr__(self) -> str:
         return f"<{len(self.asked)} commands>"
 
     def _repr_html_(self) -> str:
-        parts = [f"<h3>{plain(self.heading, 120)}</h3>"] if self.heading else []
+        parts = []
         for why, command in self.asked:
             parts.append(f"<p>{plain(why, 600)}</p>")
             if command:
@@ -42,15 +41,15 @@ class Commands:
 
 def commands_for(asks: Sequence[str], found: Incident) -> list[str]:
     """The command that asks each of `Gap.ask`; "" where there is none, or where the nest has no name to be typed."""
-    address, targets = _typed(found), {} if found.missing else _targets(found.rows)
-    return [_asking(ask, address, found, targets) for ask in asks]
+    nest, targets = _typed(found), [] if found.missing else _targets(found.rows)
+    return [_asking(ask, nest, targets, found.store) for ask in asks]
 
 
 def exporting(found: Incident) -> Commands:
     """How to have all rows as a file, and the intervals of this nest in a terminal."""
-    address = _typed(found)
-    lines = [_command(("export", "--parquet", "observations.parquet"), found)]
-    lines += [_command(("timeline",), found, last=_last(address))] if address else []
+    nest = _typed(found)
+    lines = [_command("export", "--parquet", "observations.parquet", "--store", found.store)]
+    lines += [_command("timeline", "--store", found.store, *nest)] if nest else []
     why = "All rows, and those of other nests, as a file; and the intervals of this nest in a terminal:"
     return Commands([(why, "\n".join(lines))])
 
@@ -68,44 +67,28 @@ _WORDS: Final = {
 _OF_THE_NEST: Final = ("join", "guest", "ready", "elsewhere")
 
 
-def _asking(ask: str, address: str, found: Incident, targets: Mapping[str, Sequence[str]]) -> str:
-    if ask not in _WORDS or (ask in _OF_THE_NEST and not address):
+def _asking(ask: str, nest: Sequence[str], targets: Sequence[str], store: str) -> str:
+    if ask not in _WORDS or (ask in _OF_THE_NEST and not nest):
         return ""
-    last = _last(address) if ask in _OF_THE_NEST else []
+    last = nest if ask in _OF_THE_NEST else ()
     if ask == "elsewhere":
-        return f"{_command(_WORDS[ask], None, targets, last=last)}  # on another machine, into its own store"
-    return _command(_WORDS[ask], found, targets, last=last)
+        return f"{_command(*_WORDS[ask], *targets, *last)}  # on another machine, into its own store"
+    return _command(*_WORDS[ask], *targets, "--store", store, *last)
 
 
-def _last(address: str) -> list[str]:
-    """The address as the last words of a command: a room may be called as an option is."""
-    return ["--", address] if address.startswith("-") else [address]
+def _command(*words: str) -> str:
+    """A command line in which whatever others wrote is one word of plain ASCII."""
+    return shlex.join(["nestobs", *words])
 
 
-def _command(
-    words: Sequence[str],
-    found: Incident | None,
-    targets: Mapping[str, Sequence[str]] | None = None,
-    *,
-    last: Sequence[str] = (),
-) -> str:
-    """A command line in which whatever others wrote is one word of plain ASCII. found: None to name no store."""
-    parts = ["nestobs", *words]
-    for name, urls in (targets or {}).items():
-        for url in urls:
-            parts += [f"--{name}", url]
-    parts += ["--store", found.store] if found is not None else []
-    return shlex.join([*parts, *last])
-
-
-def _targets(rows: pd.DataFrame) -> dict[str, list[str]]:
-    """The API asked most, every relay, the LiveKit asked most; only what can be typed."""
-    found: dict[str, list[str]] = {}
-    for name, source in (("api", Source.API), ("relay", Source.RELAY), ("livekit", Source.LIVEKIT)):
+def _targets(rows: pd.DataFrame) -> list[str]:
+    """Options for the API asked most, every relay, the LiveKit asked most; only what can be typed."""
+    words: list[str] = []
+    for source, most in ((Source.API, 1), (Source.RELAY, None), (Source.LIVEKIT, 1)):
         mine = rows[(rows["source"] == source) & (rows["operation"] != Operation.CONNECT)]
         urls = [str(url) for url in mine["target"].value_counts().index if _typable(str(url))]
-        found[name] = urls if name == "relay" else urls[:1]
-    return found
+        words += [word for url in urls[:most] for word in (f"--{source}", url)]
+    return words
 
 
 def _typable(text: str) -> bool:
@@ -113,16 +96,17 @@ def _typable(text: str) -> bool:
     return 0 < len(text) <= _LONGEST_WORD and text.isascii() and text.isprintable() and " " not in text
 
 
-def _typed(found: Incident) -> str:
-    """How a person names this nest to a command: the naddr, which is plain letters whatever the room is called."""
-    if found.missing:
-        return "NEST"
-    address = address_of(found.address)
+def _typed(found: Incident) -> list[str]:
+    """The last words of a command about this nest, none where it cannot be typed: its naddr, which is plain letters
+    whatever the room is called. A room may be called as an option is."""
+    address, typed = address_of(found.address), found.room
     if isinstance(address, Address):
         try:
             typed = write_naddr(address)
         except AddressError:
             typed = found.address
-    else:
-        typed = found.room
-    return typed if _typable(typed) else ""
+    if found.missing:
+        typed = "NEST"
+    if not _typable(typed):
+        return []
+    return ["--", typed] if typed.startswith("-") else [typed]

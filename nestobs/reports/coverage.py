@@ -7,8 +7,7 @@ not read as an outage of what was watched.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 import numpy as np
 import pandas as pd
@@ -24,9 +23,6 @@ from nestobs.reports.display import Section, Table, Text
 from nestobs.store.reader import Store
 from nestobs.timeline.uptime import GAP_S, NEEDED, covered, disturbances, gaps, spans, together
 
-if TYPE_CHECKING:
-    from nestobs.reports.dataset import Observed
-
 MOST_GAPS: Final = 5
 LEAST_GAP_S: Final = 1.0
 MOST_STEPS: Final = 96
@@ -35,22 +31,19 @@ _REACH: Final = round(GAP_S * SECOND_NS)
 _MARKS: Final = {"clock_step": "the wall clock was stepped", "suspended": "the machine slept"}
 
 
-def at_work(found: Observed) -> Collector:
+def at_work(store: Store, window: Window | None, rows: pd.DataFrame) -> Collector:
     """The collector in a report's window; where it has none, from the first instant it observed to the last.
 
-    The rows of GAP_S before and after the window are read for its edges' sake.
+    rows: those sent in the window. Those of GAP_S before and after it are read for its edges' sake.
     """
-    window, rows = found.window, found.rows
     if window is None:
         at = pd.concat([rows["sent_at"], rows["received_at"].dropna()]).astype("int64")
         start, end = (int(at.min()), int(at.max()) + 1) if len(at) else (0, 1)
         return Collector(spans(rows), disturbances(rows), start, end)
-    store = Store.open(found.store, create=False)
     edges = [(window.start - _REACH, window.start), (window.end, window.end + _REACH)]
     around = [store.frame(start=start, end=end, columns=NEEDED) for start, end in edges]
-    every = pd.concat([rows[list(NEEDED)], *(part[list(NEEDED)] for part in around)], ignore_index=True)
-    marks = disturbances(rows)
-    return Collector(spans(every), marks, window.start, window.end)
+    every = pd.concat([part[list(NEEDED)] for part in (rows, *around)], ignore_index=True)
+    return Collector(spans(every), disturbances(rows), window.start, window.end)
 
 
 def share(collector: Collector) -> float:
@@ -64,18 +57,6 @@ def part_of(store: Store, window: Window) -> float:
     return covered(together(spans(rows)), window.start, window.end).get("", 0.0)
 
 
-def covered_part(found: Observed, collector: Collector) -> float | None:
-    """For a report's result: None where it has no window."""
-    return None if found.window is None else share(collector)
-
-
-def when(found: Observed, collector: Collector) -> str:
-    """The time a report is about, for the note under each figure; "" where nothing was observed."""
-    if found.empty:
-        return ""
-    return f"{(found.window or Window(*_whole_seconds(collector))).words}."
-
-
 def steps(collector: Collector) -> NDArray[np.int64]:
     """Edges of equal steps of time, ns UTC, in round numbers and at most MOST_STEPS of them, over the report's time."""
     length_s = (collector.end - collector.start) / SECOND_NS
@@ -87,11 +68,9 @@ def steps(collector: Collector) -> NDArray[np.int64]:
 
 def shown(collector: Collector, *, when: str) -> Section:
     """Coverage in words, as a strip, and the longest gaps and each disturbance as a table."""
-    parts: list[Text | Table] = [Text([words(collector)])]
     listed = _listed(collector)
-    if len(listed):
-        parts.append(Table(listed))
-    return Section((parts[0], collector_strip(collector, when=when), *parts[1:]))
+    table = () if listed.empty else (Table(listed),)
+    return Section((Text([words(collector)]), collector_strip(collector, when=when), *table))
 
 
 def words(collector: Collector) -> str:
@@ -100,7 +79,9 @@ def words(collector: Collector) -> str:
     if not shares:
         return "Nothing says that the collector was at work in this time, so a gap below says nothing about the nests."
     off = _gaps(collector)
-    said = [f"The collector was at work in {_each(shares)} of the time."]
+    parts = ", ".join(f"{percent(part)} ({plain(name, 24)})" for name, part in list(shares.items())[:6])
+    each = parts if len(shares) > 1 else percent(next(iter(shares.values())))
+    said = [f"The collector was at work in {each} of the time."]
     if len(off):
         longest = off.iloc[0]
         whose = f" of {plain(longest['vantage'], 24)}" if len(shares) > 1 else ""
@@ -113,12 +94,6 @@ def words(collector: Collector) -> str:
         if count := int((collector.disturbances["kind"] == kind).sum()):
             said.append(f"In between {text} {times(count)}.")
     return " ".join(said)
-
-
-def _each(shares: Mapping[str, float]) -> str:
-    if len(shares) == 1:
-        return percent(next(iter(shares.values())))
-    return ", ".join(f"{percent(part)} ({plain(name, 24)})" for name, part in list(shares.items())[:6])
 
 
 def _length(seconds: float) -> str:
@@ -134,16 +109,16 @@ def _gaps(collector: Collector) -> pd.DataFrame:
 
 
 def _listed(collector: Collector) -> pd.DataFrame:
-    rows = [
-        (gap.vantage, gap.start_at, "off", _length(gap.gap_s)) for gap in records(_gaps(collector).head(MOST_GAPS))
-    ] + [
-        (one.vantage, one.at, _MARKS[str(one.kind)], "" if math.isnan(one.size_s) else f"{one.size_s:+.1f} s")
-        for one in records(collector.disturbances.head(MOST_GAPS))
-    ]
+    off, marks = (records(each.head(MOST_GAPS)) for each in (_gaps(collector), collector.disturbances))
+    rows = [(gap.vantage, gap.start_at, "off", _length(gap.gap_s)) for gap in off]
+    for one in marks:
+        size = "" if math.isnan(one.size_s) else f"{one.size_s:+.1f} s"
+        rows.append((one.vantage, one.at, _MARKS[str(one.kind)], size))
     told = [(vantage, f"{at:%Y-%m-%d %H:%M:%S}", what, size) for vantage, at, what, size in rows]
     return pd.DataFrame(told, columns=["vantage", "from, UTC", "what", "for"])
 
 
-def _whole_seconds(collector: Collector) -> tuple[int, int]:
+def whole_seconds(collector: Collector) -> Window:
+    """The least window of whole seconds, and at least one, that holds the collector's time."""
     start = collector.start // SECOND_NS * SECOND_NS
-    return start, max(-(-collector.end // SECOND_NS) * SECOND_NS, start + SECOND_NS)
+    return Window(start, max(-(-collector.end // SECOND_NS) * SECOND_NS, start + SECOND_NS))

@@ -10,25 +10,24 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import pandas as pd
 
-from nestobs import figures
 from nestobs.errors import NestobsError, UsageError
 from nestobs.estimate import comparison as changes
 from nestobs.estimate.comparison import JOINABLE, Change, Span
 from nestobs.estimate.dependence import lost_share
 from nestobs.estimate.difference import Ends
-from nestobs.figures import amount, percent, plain, span
+from nestobs.figures import amount, comparison, percent, plain, span
 from nestobs.figures.comparison import difference_words, name_of
 from nestobs.join.policy import MANUAL_RETRY, Policy
 from nestobs.observation.columns import records
 from nestobs.observation.detail import finite
 from nestobs.observation.duration import SECOND_NS
 from nestobs.observation.window import DAY_S, Window
-from nestobs.reports.dataset import FOLLOW_S, LEAD_S
-from nestobs.reports.display import Judged, Result, Section, Table, Text, many, numbers
+from nestobs.reports.dataset import frame, watched
+from nestobs.reports.display import Result, Section, Table, Text, judged, many, numbers
 from nestobs.store.reader import Store
 from nestobs.timeline import uptime
 from nestobs.timeline.delays import round_trip_s
@@ -73,7 +72,6 @@ class Daily:
 
     title: str
     rules: Rules
-    window: Window | None = None
     now: Span | None = None
     earlier: Span | None = None
     days: tuple[Span, ...] = ()
@@ -117,28 +115,19 @@ def load(
     if wanted is None:
         return shared
     past = wanted.earlier(before)
-    rows = opened.frame(
-        start=past.start - LEAD_S * SECOND_NS,
-        end=wanted.end + FOLLOW_S * SECOND_NS,
-        columns=list(NEEDED),
-        categories=True,
-    )
+    whole = Window(past.start, wanted.end)
+    rows = frame(opened, watched(whole), columns=list(NEEDED), categories=True)
     lines = timelines(rows)
     length = wanted.end - wanted.start
-    days = [Window(wanted.start - back * length, wanted.end - back * length) for back in range(before, -1, -1)]
-    windows = [past, *days]
-    now, spans = _spans(rows, lines, windows)
-    tuned, why_not, every = _tuned(rows, spans, lines, in_use)
+    windows = [Window(wanted.start - back * length, wanted.end - back * length) for back in range(before, -1, -1)]
+    earlier, *days = _spans(rows, lines, [past, *windows])
     return replace(
         shared,
-        window=wanted,
-        now=now,
-        earlier=spans[0],
-        days=tuple(spans[1:]),
-        found=tuple(changes.compare(now, spans[0])),
-        tuned=tuned,
-        why_not=why_not,
-        every=every,
+        now=days[-1],
+        earlier=earlier,
+        days=tuple(days),
+        found=tuple(changes.compare(days[-1], earlier)),
+        **_tuned(rows, lines, whole, in_use),
     )
 
 
@@ -161,31 +150,27 @@ def read_policy(path: str) -> Policy:
         raise UsageError(f"{path} cannot be read as a policy ({error}): give the policy.json of nestobs tune") from None
 
 
-def _spans(rows: pd.DataFrame, lines: pd.DataFrame, windows: Sequence[Window]) -> tuple[Span, list[Span]]:
-    """The last window's span, and all of them, by the time in which any vantage was at work."""
+def _spans(rows: pd.DataFrame, lines: pd.DataFrame, windows: Sequence[Window]) -> list[Span]:
+    """The span of each window, by the time in which any vantage was at work."""
     worked = uptime.together(uptime.spans(rows))
     seconds = [uptime.covered(worked, window.start, window.end).get("", 0.0) * window.seconds for window in windows]
-    spans = changes.spans(rows, lines, joins(rows, lines), windows, seconds)
-    return spans[-1], spans
+    return changes.spans(rows, lines, joins(rows, lines), windows, seconds)
 
 
-def _tuned(
-    rows: pd.DataFrame, spans: Sequence[Span], lines: pd.DataFrame, today: Policy
-) -> tuple[Recommendation | None, str, int]:
-    """A recommendation from all nests of the windows, or why there is none; and of how many nests each is one."""
+def _tuned(rows: pd.DataFrame, lines: pd.DataFrame, window: Window, today: Policy) -> dict[str, Any]:
+    """A recommendation from all nests made in the window, or why there is none; and of how many nests each is one."""
     from nestobs.timeline.failures import failures
     from nestobs.tuning.tuner import recommend
 
-    start, end = spans[0].window.start, spans[-1].window.end
     made = lines["origin_at"].astype("int64")
-    ours = lines[lines["origin_at"].notna() & (made >= start) & (made < end)]
+    ours = lines[lines["origin_at"].notna() & (made >= window.start) & (made < window.end)]
     ours, every = thinned(ours, MOST_TUNED)
     took_s, failed = round_trip_s(rows), failures(rows)
     try:
         found = recommend(ours, today=today, draws=DRAWS, baselines=(), round_trip_s=took_s, failures=failed)
     except NestobsError as error:  # too little data, or a policy that cannot be compared
-        return None, str(error), every
-    return found, "", every
+        return {"why_not": str(error), "every": every}
+    return {"tuned": found, "every": every}
 
 
 def thinned(lines: pd.DataFrame, most: int) -> tuple[pd.DataFrame, int]:
@@ -253,28 +238,22 @@ def _name(name: str) -> str:
 
 def result(daily: Daily) -> Result:
     """The verdict by the rules, with its reasons."""
-    now = daily.now
+    now, rules = daily.now, daily.rules
     if now is None:
-        return Result("too little data", ["The store holds no observation."], None, _counts(None), {})
-    coverage = min(1.0, now.worked_s / now.window.seconds)
-    lacks = _lacks(now, coverage, daily.rules)
-    broken, kept = _judged(now, daily.rules)
-    verdict: Judged = "too little data" if lacks else "breached" if broken else "good"
-    return Result(verdict, lacks or [*broken, *kept], coverage, _counts(now), _facts(daily, now))
-
-
-def _lacks(now: Span, coverage: float, rules: Rules) -> list[str]:
-    said = []
-    if coverage < rules.least_coverage:
-        said.append(
-            f"The collector was at work {percent(coverage)} of the time, less than {percent(rules.least_coverage)}."
-        )
+        none = {"observations": 0, "nests": 0, "joins": 0}
+        return Result("too little data", ["The store holds no observation."], None, none, {})
+    coverage, least = min(1.0, now.worked_s / now.window.seconds), rules.least_coverage
+    lacks = []
+    if coverage < least:
+        lacks.append(f"The collector was at work {percent(coverage)} of the time, less than {percent(least)}.")
     if now.nests < rules.least_nests:
-        said.append(f"{many(now.nests, 'nest')} seen, fewer than {rules.least_nests}.")
-    return said
+        lacks.append(f"{many(now.nests, 'nest')} seen, fewer than {rules.least_nests}.")
+    broken, kept = _ruled(now, rules)
+    counts = {"observations": len(now.rows), "nests": now.nests, "joins": len(now.joins)}
+    return Result(*judged(lacks, broken and [*broken, *kept], kept), coverage, counts, _facts(daily, now))
 
 
-def _judged(now: Span, rules: Rules) -> tuple[list[str], list[str]]:
+def _ruled(now: Span, rules: Rules) -> tuple[list[str], list[str]]:
     """A sentence for each rule: broken ones, and the others."""
     broken: list[str] = []
     kept: list[str] = []
@@ -303,12 +282,6 @@ def median_delay(now: Span, layer: str) -> Ends | None:
     return changes.quantile_of(rows, 0.5) if rows is not None else None
 
 
-def _counts(now: Span | None) -> dict[str, int]:
-    if now is None:
-        return {"observations": 0, "nests": 0, "joins": 0}
-    return {"observations": len(now.rows), "nests": now.nests, "joins": len(now.joins)}
-
-
 def _facts(daily: Daily, now: Span) -> dict[str, float | str | None]:
     """Numbers to follow over time; None for what is not known."""
     lost, median = lost_share(now.joins), median_delay(now, daily.rules.layer)
@@ -335,17 +308,13 @@ def changed(daily: Daily) -> Section:
         return Section()
     if not daily.found:
         return Section((Text(["One of the two spans has nothing to compare with the other."]),))
-    drawn = figures.changes(changes.frame(daily.found), note=_note(daily.now, daily.earlier))
-    return Section((drawn, changes_table(daily.found)))
-
-
-def _note(now: Span, past: Span) -> str:
-    lines = now.timelines
+    now, past, lines = daily.now, daily.earlier, daily.now.timelines
     unseen = int(lines["right_censored"].sum()) if len(lines) else 0
-    return (
+    note = (
         f"95 % intervals. n = {many(now.nests, 'nest')} now, {past.nests:,} before; {len(lines):,} intervals now,"
         f" {unseen:,} not seen by the end. {now.window.words}, less {past.window.words}"
     )
+    return Section((comparison.changes(changes.frame(daily.found), note=note), changes_table(daily.found)))
 
 
 def changes_table(found: Sequence[Change]) -> Table:
@@ -375,11 +344,11 @@ def _ends(group: str, ends: Ends) -> str:
 
 def days(daily: Daily) -> go.Figure | Text:
     """The last days as strips."""
-    if daily.window is None:
+    if daily.now is None:
         return Text([])
-    last = f"{len(daily.days)} windows up to {daily.window.words}; n = {sum(day.nests for day in daily.days):,} nests."
-    frame = changes.daily(daily.days)
-    return figures.days(frame, note=last, least_coverage=daily.rules.least_coverage)
+    nests = sum(day.nests for day in daily.days)
+    last = f"{len(daily.days)} windows up to {daily.now.window.words}; n = {nests:,} nests."
+    return comparison.days(changes.daily(daily.days), note=last, least_coverage=daily.rules.least_coverage)
 
 
 def budget(daily: Daily) -> Section:
@@ -401,7 +370,7 @@ def budget(daily: Daily) -> Section:
                 "requests an hour": amount(float(row.per_hour)),
                 "before": "none" if was is None else amount(float(was.per_hour)),
                 f"busiest {daily.allowed_window_s:g} s": f"{row.peak} of {daily.allowed}",
-                "of the allowance": percent_above(row.peak / daily.allowed),
+                "of the allowance": percent(row.peak / daily.allowed),
                 "busiest before": "none" if was is None else f"{was.peak}",
             }
         )
@@ -412,35 +381,26 @@ def budget(daily: Daily) -> Section:
     return Section((Text([words]), numbers(rows)))
 
 
-def percent_above(share: float) -> str:
-    """A share that may exceed 1, in percent."""
-    return percent(share) if share <= 1.0 else f"{100 * share:.0f} %"
-
-
 def advice(daily: Daily) -> Text:
     """The recommendation in short, and whether it differs from the policy in use."""
-    if daily.window is None:
+    found, used = daily.tuned, daily.policy
+    if daily.now is None:
         return Text([])
-    found = daily.tuned
     if found is None:
         return Text([f"Nothing is tuned on these windows: {daily.why_not}."])
+    differs = f"This is the policy in use ({used.name})."
+    if not found.kept:
+        differs = f"This differs from the policy in use ({used.name})."
+    elif found.policy.message_threshold_s != used.message_threshold_s:
+        differs = f"Only the message threshold differs from the policy in use ({used.name})."
     some = "" if daily.every == 1 else f", one in {daily.every} of those there are"
     threshold = found.message_threshold_s
     return Text(
         [
             found.why,
-            _differs(daily.policy, found),
+            differs,
             f"Message threshold {amount(threshold.value)} s ({span(threshold.lower, threshold.upper, unit='s')}),"
             f" give-up age {found.policy.give_up_age_s:g} s. Tuned on {many(found.nests, 'nest')}{some}, with {DRAWS}"
             " resamples: the tuning notebook takes all and says why.",
         ]
     )
-
-
-def _differs(used: Policy, found: Recommendation) -> str:
-    name = f"the policy in use ({used.name})"
-    if not found.kept:
-        return f"This differs from {name}."
-    if found.policy.message_threshold_s != used.message_threshold_s:
-        return f"Only the message threshold differs from {name}."
-    return f"This is {name}."

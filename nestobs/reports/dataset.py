@@ -7,15 +7,18 @@ those sent until `LEAD_S` before it, since clocks differ. Counts and coverage ar
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Final
+from typing import Any, Final
 
-import numpy as np
 import pandas as pd
 
+from nestobs.figures.time_axis import Collector
 from nestobs.observation.duration import SECOND_NS
 from nestobs.observation.schema import COLUMNS
 from nestobs.observation.window import Window
+from nestobs.reports import coverage
+from nestobs.reports.display import Facts, Result, Text, judged, nothing_there
 from nestobs.store.reader import Store
 from nestobs.timeline.intervals import timelines
 from nestobs.timeline.joins import joins
@@ -23,6 +26,7 @@ from nestobs.timeline.nests import count_nests
 
 LEAD_S: Final = 60
 FOLLOW_S: Final = 900
+_NEST: Final = ["trace_id", "nest"]
 
 UNREAD: Final = frozenset(
     {"reason", "software", "cache", "connection_reused", "loop_lag_s", "sync_age_s", "failure_layer"}
@@ -33,17 +37,17 @@ UNREAD: Final = frozenset(
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Observed:
     """rows: observations sent in the window. timelines, joins: of nests made in it. window: None for all there is.
-    around: rows sent from `LEAD_S` before it until `FOLLOW_S` after it, of whatever nest.
+    around: rows sent from `LEAD_S` before it until `FOLLOW_S` after it, of whatever nest. collector: in that time.
 
     Frames as Store.frame (without UNREAD), timeline.SCHEMA and joins.SCHEMA have them.
     """
 
-    store: str
     window: Window | None
     rows: pd.DataFrame
     timelines: pd.DataFrame
     joins: pd.DataFrame
     around: pd.DataFrame
+    collector: Collector
 
     @property
     def nests(self) -> int:
@@ -51,49 +55,63 @@ class Observed:
         return count_nests(self.timelines)
 
     @property
-    def empty(self) -> bool:
-        """Whether nothing at all was observed."""
-        return self.rows.empty
+    def when(self) -> str:
+        """The time a report is about, for the note under each figure; "" where nothing was observed."""
+        return "" if self.rows.empty else f"{(self.window or coverage.whole_seconds(self.collector)).words}."
 
-    @property
-    def counts(self) -> dict[str, int]:
-        """For a report's result."""
-        return {"observations": len(self.rows), "nests": self.nests, "joins": len(self.joins)}
+    def heading(self, title: str, said: Sequence[str]) -> Text:
+        """The head of a page: what was seen, as `said`, and when the collector was at work; or that nothing was."""
+        if self.rows.empty:
+            return nothing_there(title, f" in {self.window.words}" if self.window else "")
+        return Text([*said, coverage.words(self.collector)], heading=title)
+
+    def result(self, lacks: Sequence[str], broken: Sequence[str], kept: Sequence[str], facts: Facts) -> Result:
+        """How the page came out, as `judged`, with the coverage of a window and with counts."""
+        part = None if self.window is None else coverage.share(self.collector)
+        counts = {"observations": len(self.rows), "nests": self.nests, "joins": len(self.joins)}
+        return Result(*judged(lacks, broken, kept), part, counts, facts)
 
 
-def read(store: str, window: str | Window = "") -> Observed:
+def read(store: str, window: str = "") -> Observed:
     """The rows of a window of a store ("" for all). Raises StoreError when there is no store, UsageError for a window
     that is none."""
     opened = Store.open(store, create=False)
     names = [column.name for column in COLUMNS if column.name not in UNREAD]
-    wanted = (Window.parse(window) if window else None) if isinstance(window, str) else window
-    if wanted is None:
-        rows = opened.frame(columns=names)
-        lines = timelines(rows)
-        return Observed(store=store, window=None, rows=rows, timelines=lines, joins=joins(rows, lines), around=rows)
-    start, end = wanted.start - LEAD_S * SECOND_NS, wanted.end + FOLLOW_S * SECOND_NS
-    around = opened.frame(start=start, end=end, columns=names)
-    sent = around["sent_at"].to_numpy(np.int64)
-    lines = _made_in(timelines(around), around, wanted)
+    wanted = Window.parse(window) if window else None
+    around = frame(opened, wanted and watched(wanted), columns=names)
+    rows, lines = around, timelines(around)
+    if wanted is not None:
+        rows = rows[rows["sent_at"].between(wanted.start, wanted.end, inclusive="left")].reset_index(drop=True)
+        lines = _made_in(lines, around, wanted)
     ours = joins(around, lines)
-    known = set(zip(lines["trace_id"], lines["nest"], strict=True))
-    keeps = [each in known for each in zip(ours["trace_id"], ours["nest"], strict=True)]
-    ours = ours[np.array(keeps, dtype=bool)]  # an empty list would choose no columns
-    inside = around[(sent >= wanted.start) & (sent < wanted.end)]
+    if wanted is not None:
+        known = pd.MultiIndex.from_frame(lines[_NEST])
+        ours = ours[pd.MultiIndex.from_frame(ours[_NEST]).isin(known)].reset_index(drop=True)
     return Observed(
-        store=store,
         window=wanted,
-        rows=inside.reset_index(drop=True),
+        rows=rows,
         timelines=lines,
-        joins=ours.reset_index(drop=True),
+        joins=ours,
         around=around,
+        collector=coverage.at_work(opened, wanted, rows),
     )
+
+
+def watched(window: Window) -> Window:
+    """The time in which rows tell of the nests of that window."""
+    return Window(window.start - LEAD_S * SECOND_NS, window.end + FOLLOW_S * SECOND_NS)
+
+
+def frame(opened: Store, window: Window | None, **wanted: Any) -> pd.DataFrame:
+    """The rows of a store sent in the window, None for all; what is `wanted` as Store.frame takes it."""
+    start, end = (window.start, window.end) if window else (None, None)
+    return opened.frame(start=start, end=end, **wanted)
 
 
 def _made_in(lines: pd.DataFrame, rows: pd.DataFrame, window: Window) -> pd.DataFrame:
     """Timelines of nests made in the window."""
-    first = rows.groupby(["trace_id", "nest"])["sent_at"].min().rename("first")
-    began = lines[["trace_id", "nest"]].join(first, on=["trace_id", "nest"])["first"]
+    first = rows.groupby(_NEST)["sent_at"].min().rename("first")
+    began = lines[_NEST].join(first, on=_NEST)["first"]
     origin = lines["origin_at"].astype("int64").where(lines["origin_at"].notna(), began).astype("Float64")
     inside = ((origin >= window.start) & (origin < window.end)).fillna(value=False)
     return lines[inside.to_numpy(dtype=bool)].reset_index(drop=True)

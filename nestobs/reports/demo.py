@@ -16,15 +16,17 @@ from typing import TYPE_CHECKING, Any, Final
 import numpy as np
 import pandas as pd
 
-from nestobs import figures
 from nestobs.errors import UsageError
-from nestobs.figures import plain
+from nestobs.figures import canvas, host, layer_order, plain, proportions
+from nestobs.figures import messages as statements
+from nestobs.figures import timelines as lanes
 from nestobs.observation.duration import SECOND_NS
-from nestobs.reports.display import Figures, Table, Text, many, nothing_there, numbers
+from nestobs.reports.display import Section, Table, Text, many, nothing_there, numbers
+from nestobs.reports.joins import ended
 from nestobs.store.reader import Store
 from nestobs.timeline import calibration as calibrate
 from nestobs.timeline.intervals import timelines
-from nestobs.timeline.joins import KINDS, joins, open_intents
+from nestobs.timeline.joins import joins, open_intents
 from nestobs.timeline.nests import count_nests, told_apart
 
 if TYPE_CHECKING:
@@ -41,14 +43,12 @@ _STAND_IN: Final = (
 class Story:
     """What the report is about. Frames have a column `scenario` beside their own; timelines name relays by the lab.
 
-    watched_s: by trace, the age at which watching ended. note: sentences about LiveKit to be shown.
+    sent_at: of each observation. watched_s: by trace, the age at which watching ended. note: sentences about LiveKit to
+    be shown.
     """
 
     title: str
-    store: str
-    observations: int
-    first_at: int
-    last_at: int
+    sent_at: pd.Series
     timelines: pd.DataFrame
     joins: pd.DataFrame
     coverage: pd.DataFrame | None
@@ -66,19 +66,17 @@ def load(store: str, *, truth: str = "", lab: str = "", title: str = "", livekit
     observed = Store.open(store, create=False).frame()
     rows, facts = _truth(truth), lab_facts(lab)
     names = {url: name for scenario in facts["scenarios"] for url, name in scenario.items()}
+    layers = {f"relay:{url}": f"relay:{name}" for url, name in names.items()}
     lines = timelines(observed)
     made = joins(observed, lines)
     scenarios = {row["room"]: row["scenario"] for row in rows} or _hosts(observed)
     kind = _livekit(observed, facts["livekit"])
-    shown = lines.assign(scenario=_scenario(lines, scenarios), layer=[_named(layer, names) for layer in lines["layer"]])
-    sent = observed["sent_at"]
     return Story(
         title=title or "The demo",
-        store=store,
-        observations=len(observed),
-        first_at=int(sent.min()) if len(sent) else 0,
-        last_at=int(sent.max()) if len(sent) else 0,
-        timelines=shown,
+        sent_at=pd.to_datetime(observed["sent_at"], utc=True),
+        timelines=lines.assign(
+            scenario=_scenario(lines, scenarios), layer=[layers.get(layer, layer) for layer in lines["layer"]]
+        ),
         joins=made.assign(scenario=_scenario(made, scenarios)),
         coverage=calibrate.coverage(lines, rows, names) if rows else None,
         cut_off=open_intents(observed),
@@ -107,7 +105,7 @@ def lab_facts(path: str) -> dict[str, Any]:
         found = json.loads(Path(path).read_text(encoding="utf-8")) if path else {}
         scenarios = dict(found.get("scenarios", {}))
         hosts = {
-            name: [figures.host(str(vantage["api"])) for vantage in scenario.get("vantages", [])]
+            name: [host(str(vantage["api"])) for vantage in scenario.get("vantages", [])]
             for name, scenario in scenarios.items()
         }
         names = [dict(scenario["truth_names"]) for scenario in scenarios.values()]
@@ -119,16 +117,11 @@ def lab_facts(path: str) -> dict[str, Any]:
 def _hosts(observed: pd.DataFrame) -> dict[str, str]:
     """Room -> the API's host, for stores that no lab made."""
     api = observed[(observed["source"] == "api") & (observed["room"] != "")].drop_duplicates("room")
-    return {str(room): figures.host(str(url)) for room, url in zip(api["room"], api["target"], strict=True)}
+    return {str(room): host(str(url)) for room, url in zip(api["room"], api["target"], strict=True)}
 
 
 def _scenario(frame: pd.DataFrame, scenarios: Mapping[str, str]) -> list[str]:
     return [scenarios.get(str(room), "unknown") for room in frame["room"]]
-
-
-def _named(layer: str, names: Mapping[str, str]) -> str:
-    url = layer.removeprefix("relay:")
-    return f"relay:{names.get(url, url)}" if layer.startswith("relay:") else layer
 
 
 def _livekit(observed: pd.DataFrame, facts: Mapping[str, Any]) -> str:
@@ -151,26 +144,19 @@ def _watched(observed: pd.DataFrame, lines: pd.DataFrame) -> dict[str, float]:
 
 def heading(found: Story) -> Text:
     """The title and what came out, in a few sentences."""
-    if not found.observations:
+    if found.sent_at.empty:
         return nothing_there(found.title)
-    said = [_about(found), _outcomes(found), *_untrue(found), _calibrated(found)]
-    return Text([text for text in said if text], heading=found.title, warning=found.note)
-
-
-def _about(found: Story) -> str:
-    span, places = (found.last_at - found.first_at) / SECOND_NS, found.timelines["vantage"].nunique()
-    return (
-        f"{many(count_nests(found.timelines), 'nest')} watched from {many(places, 'vantage point')} for {span:.0f} s;"
-        f" {many(len(found.joins), 'join')} came to a verdict."
-    )
-
-
-def _outcomes(found: Story) -> str:
-    if found.joins.empty:
-        return ""
-    counts = found.joins["verdict"].value_counts()
-    parts = [f"{counts[kind]} {kind.replace('_', ' ')}" for kind in KINDS if kind in counts.index]
-    return f"How the joins ended: {', '.join(parts)}."
+    span, places = found.sent_at.max() - found.sent_at.min(), found.timelines["vantage"].nunique()
+    said = [
+        f"{many(count_nests(found.timelines), 'nest')} watched from {many(places, 'vantage point')} for"
+        f" {span.total_seconds():.0f} s; {many(len(found.joins), 'join')} came to a verdict."
+    ]
+    if len(found.joins):
+        said.append(f"How the joins ended: {ended(found.joins['verdict'])}.")
+    said += _untrue(found)
+    if found.coverage is not None:
+        said.append(_calibrated(found.coverage))
+    return Text(said, heading=found.title, warning=found.note)
 
 
 def _untrue(found: Story) -> list[str]:
@@ -186,10 +172,8 @@ def _untrue(found: Story) -> list[str]:
     return said
 
 
-def _calibrated(found: Story) -> str:
-    if found.coverage is None:
-        return ""
-    came = calibrate.summary(found.coverage)
+def _calibrated(coverage: pd.DataFrame) -> str:
+    came = calibrate.summary(coverage)
     if not came["n"]:
         return "No interval could be judged by the lab's truth."
     width = "" if came["median_width_s"] is None else f", at a median width of {came['median_width_s']:.2f} s"
@@ -200,15 +184,14 @@ def measured(found: Story) -> Table:
     """What was measured, as a table of facts."""
     lines = found.timelines
     relays = sorted({layer.removeprefix("relay:") for layer in lines["layer"] if layer.startswith("relay:")})
-    stamps = pd.Series(pd.to_datetime([found.first_at, found.last_at], utc=True)[: 2 * bool(found.observations)])
     facts = {
-        "Window": figures.window(stamps),
+        "Window": canvas.window(found.sent_at),
         "Vantage points": ", ".join(sorted(set(lines["vantage"]))) or "none",
         "Relays": ", ".join(relays) or "none",
         "LiveKit": found.livekit,
         "Scenarios": ", ".join(sorted(set(lines["scenario"]))) or "none",
         "Nests": str(count_nests(found.timelines)),
-        "Observations": f"{found.observations:,}",
+        "Observations": f"{len(found.sent_at):,}",
         "Intervals": f"{len(lines)}, of which {int(lines['right_censored'].sum())} not seen by the end of watching",
         "Joins": f"{len(found.joins)}" + (f", and {found.cut_off} cut off by a crash" if found.cut_off else ""),
         "Clocks": _clocks(lines),
@@ -229,7 +212,7 @@ def by_scenario(found: Story) -> Table:
     counts = lines.groupby(["scenario", "layer"]).size()
     most = {str(scenario): int(counts[scenario].max()) for scenario in sorted(set(lines["scenario"]))}
     rows = []
-    for layer in figures.layer_order(lines["layer"]):
+    for layer in layer_order(lines["layer"]):
         row = {"half visible after, s": layer.removeprefix("relay:")}
         for scenario, usual in most.items():
             mine = lines[(lines["layer"] == layer) & (lines["scenario"] == scenario)]
@@ -259,9 +242,10 @@ def not_covered(found: Story) -> Table | Text:
     causes = found.coverage[found.coverage["cause"] != ""]
     if causes.empty:
         return Text(["No interval misses the truth, and every one could be judged."])
-    counted = causes.groupby(["layer", "cause"]).agg(n=("room", "size"), by=("miss_by_s", "max")).reset_index()
-    counted["by"] = [f"{by:.3f}" if math.isfinite(by) else "" for by in counted["by"]]
-    return Table(counted.rename(columns={"n": "intervals", "by": "at most by, s"}))
+    counts = {"intervals": ("room", "size"), "at most by, s": ("miss_by_s", "max")}
+    counted = causes.groupby(["layer", "cause"]).agg(**counts).reset_index()
+    counted["at most by, s"] = [f"{by:.3f}" if math.isfinite(by) else "" for by in counted["at most by, s"]]
+    return Table(counted)
 
 
 # figures
@@ -283,18 +267,16 @@ def chosen(found: Story) -> list[str]:
     return [best[scenario][1] for scenario in sorted(best)][:MOST_SWIMLANES]
 
 
-def swimlanes(found: Story) -> Figures | Text:
+def swimlanes(found: Story) -> Section | Text:
     """The chosen nests, each on its lanes."""
-    traces = chosen(found)
-    if not traces:
-        return Text(["No nest was watched on any layer."])
-    return Figures(tuple(_swimlane(found, trace) for trace in traces))
+    lanes = tuple(_swimlane(found, trace) for trace in chosen(found))
+    return Section(lanes) if lanes else Text(["No nest was watched on any layer."])
 
 
 def _swimlane(found: Story, trace: str) -> go.Figure:
     lines = found.timelines[found.timelines["trace_id"] == trace]
     room = plain(told_apart(str(lines["room"].iloc[0]), set(found.timelines["room"]))) or "unnamed"
-    return figures.swimlanes(
+    return lanes.swimlanes(
         lines,
         found.joins[found.joins["trace_id"] == trace],
         title=f"{plain(lines['scenario'].iloc[0], 24)}, nest {room}",
@@ -304,17 +286,17 @@ def _swimlane(found: Story, trace: str) -> go.Figure:
 
 def first_visible(found: Story) -> go.Figure:
     """When each layer shows a nest, over all nests."""
-    return figures.first_visible(found.timelines)
+    return lanes.first_visible(found.timelines)
 
 
 def messages(found: Story) -> go.Figure:
     """What the two clients would have said, and whether it was true."""
-    return figures.message_lanes(found.joins)
+    return statements.message_lanes(found.joins)
 
 
 def verdicts(found: Story) -> go.Figure:
     """How the joins ended."""
-    return figures.verdicts(found.joins)
+    return statements.verdicts(found.joins)
 
 
 def untrue(found: Story) -> Table | Text:
@@ -335,6 +317,4 @@ def _told(made: pd.DataFrame, baseline: str) -> pd.DataFrame:
 
 def coverage(found: Story) -> go.Figure | Text:
     """Do the intervals contain the truth, where there is one?"""
-    if found.coverage is None:
-        return Text([])
-    return figures.coverage(found.coverage)
+    return Text([]) if found.coverage is None else proportions.coverage(found.coverage)

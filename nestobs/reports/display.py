@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 RESULT: Final = "application/vnd.nestobs.result+json"
 """The output of a notebook that a scheduler reads: a `Result` as JSON."""
 
+Facts = Mapping[str, float | str | None]
 Judged = Literal["good", "breached", "too little data"]
 _SIGNS: Final[Mapping[Judged, str]] = {
     "good": "✓ good",
@@ -99,19 +100,6 @@ def nothing_there(title: str, where: str = "") -> Text:
     return Text([said], heading=title)
 
 
-@dataclass(frozen=True, slots=True)
-class Figures:
-    """Several figures, shown one below the other."""
-
-    figures: tuple[go.Figure, ...]
-
-    def _ipython_display_(self) -> None:
-        from IPython.display import display
-
-        for figure in self.figures:
-            display(figure)  # type: ignore[no-untyped-call]  # IPython does not type it
-
-
 def drawn(figure: go.Figure) -> go.Figure | Text:
     """The figure; where it has nothing to draw, its sentence alone."""
     return figure if figure.data else Text([str(figure.layout.meta["alt"])])
@@ -121,13 +109,19 @@ def drawn(figure: go.Figure) -> go.Figure | Text:
 class Section:
     """Several parts, shown one below the other; none: nothing at all."""
 
-    parts: tuple[Table | Text | Figures | go.Figure, ...] = ()
+    parts: tuple[Table | Text | Folded | go.Figure, ...] = ()
 
     def _ipython_display_(self) -> None:
         from IPython.display import display
 
         for part in self.parts:
             display(part)  # type: ignore[no-untyped-call]  # IPython does not type it
+
+
+def judged(lacks: Sequence[str], broken: Sequence[str], kept: Sequence[str]) -> tuple[Judged, Sequence[str]]:
+    """The verdict and its reasons: too little data where anything `lacks`, else breached where a rule is, else good."""
+    verdict: Judged = "too little data" if lacks else "breached" if broken else "good"
+    return verdict, lacks or broken or kept
 
 
 @dataclass(frozen=True, slots=True, repr=False)
@@ -143,7 +137,7 @@ class Result:
     reasons: Sequence[str]
     coverage: float | None = None
     rows: Mapping[str, int] = field(default_factory=dict)
-    facts: Mapping[str, float | str | None] = field(default_factory=dict)
+    facts: Facts = field(default_factory=dict)
 
     def __repr__(self) -> str:
         return f"<result: {self.verdict}>"

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import difflib
 from dataclasses import dataclass, field, replace
-from typing import Any, Final
+from typing import Final
 
 import pandas as pd
 
@@ -18,7 +18,8 @@ from nestobs.figures import plain
 from nestobs.nostr import Address
 from nestobs.observation.duration import SECOND_NS
 from nestobs.observation.window import Window
-from nestobs.reports.dataset import FOLLOW_S, LEAD_S
+from nestobs.reports.dataset import LEAD_S, frame, watched
+from nestobs.reports.display import many
 from nestobs.store.reader import Store
 from nestobs.timeline import layers as answered
 from nestobs.timeline import ranking, requests
@@ -66,15 +67,13 @@ class Incident:
 
 def worst(opened: Store, found: Incident) -> Incident:
     """The nests of the window, and the page of the first of them."""
-    start, end = (found.window.start, found.window.end) if found.window else (None, None)
-    ranked = ranking.ranking(opened.frame(start=start, end=end, columns=ranking.RANKED_BY, categories=True))
+    ranked = ranking.ranking(frame(opened, found.window, columns=ranking.RANKED_BY, categories=True))
     if ranked.empty:
         said = "This window of the store holds" if found.window else "This store holds"
         return replace(found, nests=ranked, missing=(f"{said} no observation of a nest.",))
     first = ranked.iloc[0]
     about = address_of(str(first["nest"])) if first["nest"] else str(first["room"])
-    around = found.window and Window(found.window.start - LEAD_S * SECOND_NS, found.window.end + FOLLOW_S * SECOND_NS)
-    known = read(opened, about, replace(found, window=around)) if about else None
+    known = read(opened, about, replace(found, window=found.window and watched(found.window))) if about else None
     if known is None:
         missing = ("The worst of them names neither its address nor its room, so there is no page of it.",)
         return replace(found, nests=ranked, missing=missing)
@@ -83,12 +82,11 @@ def worst(opened: Store, found: Incident) -> Incident:
 
 def one(opened: Store, nest: str, found: Incident) -> Incident:
     """The page of the nest that is meant, by any of its names or how one begins; or one that says what there is."""
-    known = _frame(opened, found.window, columns=["nest", "room"], categories=True)
+    known = frame(opened, found.window, columns=["nest", "room"], categories=True)
     try:
-        wanted = named(nest, known)
+        page = read(opened, named(nest, known), found)
     except AddressError as error:
         return unknown(opened, found, nest, f"{error}.")
-    page = read(opened, wanted, found)
     if page is None:
         return unknown(opened, found, nest, "The store holds no observation of it.")
     return replace(page, short=_short(page, known))
@@ -102,11 +100,10 @@ def _short(page: Incident, known: pd.DataFrame) -> str:
 
 def read(opened: Store, wanted: Address | str, found: Incident) -> Incident | None:
     """The page of one nest; None where there is no row of it."""
-    room = wanted if isinstance(wanted, str) else wanted.identifier
-    address = "" if isinstance(wanted, str) else str(wanted)
-    rows = _frame(opened, found.window, room=room)
+    room, address = (wanted, "") if isinstance(wanted, str) else (wanted.identifier, str(wanted))
+    rows = frame(opened, found.window, room=room)
     if address or rows.empty:
-        rows = _together(rows, _frame(opened, found.window, nest=address or room))
+        rows = _together(rows, frame(opened, found.window, nest=address or room))
     others = rows.loc[(rows["nest"] != "") & (rows["nest"] != address), "nest"].value_counts()
     if not address and len(others):
         address, others = str(others.index[0]), others.iloc[1:]
@@ -160,24 +157,19 @@ def _computed(found: Incident, rows: pd.DataFrame, around: pd.DataFrame) -> Inci
     )
 
 
-def _frame(opened: Store, window: Window | None, **wanted: Any) -> pd.DataFrame:
-    start, end = (window.start, window.end) if window else (None, None)
-    return opened.frame(start=start, end=end, **wanted)
-
-
 def _together(first: pd.DataFrame, second: pd.DataFrame) -> pd.DataFrame:
     """The rows of both, each once, by the time of sending."""
     both = pd.concat([part for part in (first, second) if len(part)] or [first])
-    both = both.drop_duplicates("observation_id")
-    return both.sort_values(["sent_at", "observation_id"], ignore_index=True)
+    return both.drop_duplicates("observation_id").sort_values(["sent_at", "observation_id"], ignore_index=True)
 
 
 def unknown(opened: Store, found: Incident, nest: str, why: str) -> Incident:
     """A page that says that there is no such nest, and what there is."""
-    held = _frame(opened, found.window, columns=["trace_id", "nest", "room", "sent_at"])
+    held = frame(opened, found.window, columns=["trace_id", "nest", "room", "sent_at"])
     about = nests_of(held)
+    asked = f"{nest if len(nest) <= 80 else nest[:79] + '…'}: {why}"
     if not about.units:
-        return replace(found, missing=(f"{_shortened(nest)}: {why}", "This store holds no observation of a nest."))
+        return replace(found, missing=(asked, "This store holds no observation of a nest."))
     told = held.assign(unit=about.unit, nest=about.texts("nest"), room=about.texts("room"))[about.unit >= 0]
     last = told.groupby("unit")[["nest", "room", "sent_at"]].max().sort_values("sent_at", ascending=False)
     names = [str(name) for name in [*last["room"], *last["nest"]] if name][: 2 * 5_000]
@@ -187,14 +179,9 @@ def unknown(opened: Store, found: Incident, nest: str, why: str) -> Incident:
     return replace(
         found,
         missing=(
-            f"{_shortened(nest)}: {why}",
-            f"The store knows {len(last):,} {'nest' if len(last) == 1 else 'nests'}. {nearest}",
+            asked,
+            f"The store knows {many(len(last), 'nest')}. {nearest}",
             f"Seen last: {latest}.",
             "A nest may not be there because nobody watched it: see what to ask next.",
         ),
     )
-
-
-def _shortened(text: str) -> str:
-    """What the operator typed, short."""
-    return text if len(text) <= 80 else text[:79] + "…"

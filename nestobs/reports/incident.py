@@ -7,21 +7,21 @@ that disagree are set side by side. What was not asked becomes a command to ask 
 from __future__ import annotations
 
 import html
-from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, Final
 
 import pandas as pd
 
-from nestobs import figures
 from nestobs.estimate.dependence import lost_share
-from nestobs.figures import plain
+from nestobs.figures import canvas, plain
+from nestobs.figures.requests import request_lanes
+from nestobs.figures.timelines import swimlanes
 from nestobs.observation.columns import records
 from nestobs.observation.detail import finite
 from nestobs.observation.duration import SECOND_NS
 from nestobs.observation.window import Window
 from nestobs.reports.commands import Commands, commands_for, exporting
 from nestobs.reports.coverage import part_of
-from nestobs.reports.display import Folded, Result, Section, Table, Text
+from nestobs.reports.display import Folded, Result, Section, Table, Text, judged
 from nestobs.reports.evidence import Incident, one, worst
 from nestobs.store.reader import Store
 from nestobs.timeline import incident, requests
@@ -46,11 +46,9 @@ def load(store: str, nest: str = "", window: str = "", *, title: str = "") -> In
     """
     opened = Store.open(store, create=False)
     wanted = Window.parse(window) if window.strip() else None
-    title = title or "What happened to this nest?"
-    found = Incident(title, store, wanted, coverage=None if wanted is None else part_of(opened, wanted))
-    if not nest.strip():
-        return worst(opened, found)
-    return one(opened, nest.strip(), found)
+    part = None if wanted is None else part_of(opened, wanted)
+    found = Incident(title or "What happened to this nest?", store, wanted, coverage=part)
+    return one(opened, nest.strip(), found) if nest.strip() else worst(opened, found)
 
 
 # sections
@@ -60,22 +58,20 @@ def heading(found: Incident) -> Text:
     """What the page is about, and what came out, in a few sentences."""
     said = list(found.missing)
     if not said:
+        when = canvas.window(pd.to_datetime(found.rows["sent_at"], utc=True))
         said = [
             f"Room {found.room or 'unknown'}, address {found.address or 'unknown'}.",
-            f"{len(found.rows):,} observations from {found.layers['vantage'].nunique()} vantage points,"
-            f" {_times(found)}.",
+            f"{len(found.rows):,} observations from {found.layers['vantage'].nunique()} vantage points, {when}.",
         ]
     if found.nests is not None and len(found.nests):
-        said.insert(0, f"{len(found.nests):,} nests were observed{_in(found)}. The page below is of the worst of them.")
+        where = f" from {found.window.words}" if found.window else ""
+        said.insert(0, f"{len(found.nests):,} nests were observed{where}. The page below is of the worst of them.")
     return Text(said, heading=found.title, warning=html.unescape(found.warning))
 
 
-def _in(found: Incident) -> str:
-    return f" from {found.window.words}" if found.window else ""
-
-
-def _times(found: Incident) -> str:
-    return figures.window(pd.Series(pd.to_datetime(found.rows["sent_at"], utc=True)))
+def _utc(instants: pd.Series, form: str = "%m-%d %H:%M:%S") -> pd.Series:
+    """Instants, ns UTC, as texts."""
+    return pd.to_datetime(instants, utc=True).dt.strftime(form)
 
 
 def nests(found: Incident) -> Section:
@@ -88,7 +84,7 @@ def nests(found: Incident) -> Section:
         {
             "": range(1, len(shown) + 1),
             "nest": _called(ranked).head(MOST_NESTS),
-            "first seen (UTC)": pd.to_datetime(shown["first_at"], utc=True).dt.strftime("%Y-%m-%d %H:%M:%S"),
+            "first seen (UTC)": _utc(shown["first_at"], "%Y-%m-%d %H:%M:%S"),
             "joins": shown["joins"],
             "failed": shown["failed"],
             "cut off": shown["cut_off"],
@@ -100,20 +96,12 @@ def nests(found: Incident) -> Section:
         }
     )
     more = f" {len(ranked) - MOST_NESTS:,} more are not listed." if len(ranked) > MOST_NESTS else ""
-    return Section(
-        (
-            Text(
-                [
-                    "Worst first: most joins that did not get in, then most layers that never showed it, then the"
-                    " longest wait for the last one, counted from the first observation. To see another nest, put what"
-                    f" stands under nest into nest in the first cell, and run again.{more}"
-                ],
-                heading="Which nests went badly?",
-                level=2,
-            ),
-            Table(frame, style="nestobs-nests"),
-        )
+    words = (
+        "Worst first: most joins that did not get in, then most layers that never showed it, then the longest wait for"
+        " the last one, counted from the first observation. To see another nest, put what stands under nest into nest"
+        f" in the first cell, and run again.{more}"
     )
+    return Section((Text([words], heading="Which nests went badly?", level=2), Table(frame, style="nestobs-nests")))
 
 
 def _called(ranked: pd.DataFrame) -> pd.Series:
@@ -127,17 +115,17 @@ def panel(found: Incident) -> Table | Text:
     if found.missing:
         return Text(["There is no nest to show."])
     event = incident.latest_event(found.rows)
-    created = event.get("created_at")
-    stamps = _stamps(created, found)
+    created, age = _stamps(event.get("created_at"), found)
     shown = found.layers.loc[found.layers["state"] == answered.SHOWN, "layer"].astype(str)
     relays = sorted({layer.removeprefix("relay:") for layer in shown if layer.startswith("relay:")})
+    who = f"which relays have the event: {', '.join(relays) or 'none that was asked'}"
     asked = found.asked[found.asked["way"] != "LiveKit"]
     statuses = ", ".join(f"{row.step} {_status(row.status)}" for row in records(asked.head(6)))
     rows = [
         ("room id", found.room or "unknown", f"the address: {found.address or 'unknown'}"),
-        ("status", str(event.get("status", "")) or "none: no relay had the event", _who(relays)),
-        ("created", stamps[0], "the age on one clock, and edits: see the sentences below"),
-        ("age", stamps[1], f"how it came to be known: {_origin(found)}"),
+        ("status", str(event.get("status", "")) or "none: no relay had the event", who),
+        ("created", created, "the age on one clock, and edits: see the sentences below"),
+        ("age", age, f"how it came to be known: {_origin(found)}"),
         ("attempts", statuses or "none", f"each of {len(found.asked)} requests, its duration, wait and reason: below"),
         ("", "", "LiveKit: list of rooms, signalling, media; what other vantage points see at that time"),
     ]
@@ -156,10 +144,6 @@ def _stamps(created: object, found: Incident) -> tuple[str, str]:
     return f"{at:%Y-%m-%d %H:%M:%S} UTC", f"{age_s:.0f} s when it was last watched"
 
 
-def _who(relays: Sequence[str]) -> str:
-    return f"which relays have the event: {', '.join(relays) or 'none that was asked'}"
-
-
 def _origin(found: Incident) -> str:
     known = found.timelines["origin_kind"][found.timelines["origin_kind"] != ""]
     words = {
@@ -172,35 +156,33 @@ def _origin(found: Incident) -> str:
 
 def lanes(found: Incident) -> go.Figure:
     """Every layer and vantage of the nest, and its joins, by age."""
-    lines, made = found.timelines, found.joins
-    if found.missing or not lines["origin_at"].notna().any():
-        lines, made = lines.head(0), made.head(0)
-    if lines.empty:
+    if found.missing:
+        return canvas.nothing("Where did the time go?", _NO_NEST)
+    if not found.timelines["origin_at"].notna().any():
         why = (
-            _NO_NEST
-            if found.missing
-            else "When the nest was made is not known, so its layers have no ages and there is nothing to draw; the"
-            " table below has their times."
+            "When the nest was made is not known, so its layers have no ages and there is nothing to draw; the table"
+            " below has their times."
         )
-        return figures.nothing("Where did the time go?", why)
-    last = found.layers["last_s"].max()
-    return figures.swimlanes(lines, made, title=f"nest {plain(found.short)}", watched_s=float(last))
+        return canvas.nothing("Where did the time go?", why)
+    last = float(found.layers["last_s"].max())
+    return swimlanes(found.timelines, found.joins, title=f"nest {plain(found.short)}", watched_s=last)
 
 
 def layers(found: Incident) -> Table | Text:
     """What each layer answered to each vantage, in numbers."""
-    if found.missing or found.layers.empty:
+    if found.layers.empty:
         return Text(["No layer of this nest was asked."])
     rows = found.layers
     days = pd.to_datetime(pd.concat([rows["first_at"], rows["last_at"]])).dt.date.nunique()
+    form = "%m-%d %H:%M:%S" if days > 1 else "%H:%M:%S"
     frame = pd.DataFrame(
         {
             "layer": rows["layer"],
             "from": rows["vantage"],
             "state": rows["state"],
             "became visible, s": [_interval(row) for row in rows.to_dict("records")],
-            "asked from": [_time(at, day=days > 1) for at in rows["first_at"]],
-            "until (UTC)": [_time(at, day=days > 1) for at in rows["last_at"]],
+            "asked from": _utc(rows["first_at"], form),
+            "until (UTC)": _utc(rows["last_at"], form),
             "proofs": rows["polls"],
             "answers": rows["answers"],
             "note": [_note(row) for row in rows.to_dict("records")],
@@ -227,50 +209,40 @@ def _note(row: dict[Any, Any]) -> str:
     return ", ".join(said)
 
 
-def _time(at: Any, *, day: bool = True) -> str:
-    return f"{pd.Timestamp(at, tz='UTC'):{'%m-%d ' if day else ''}%H:%M:%S}"
-
-
 def attempts(found: Incident) -> go.Figure | Text:
     """What each join asked, request by request."""
-    if not found.missing and found.asked.empty:
-        return Text(["No request of a join of this nest was recorded, so there is nothing to draw."])
     if found.missing:
-        return figures.nothing("What did each join ask, and what did it get?", _NO_NEST)
-    return figures.request_lanes(found.asked, found.attempts)
+        return canvas.nothing("What did each join ask, and what did it get?", _NO_NEST)
+    if found.asked.empty:
+        return Text(["No request of a join of this nest was recorded, so there is nothing to draw."])
+    return request_lanes(found.asked, found.attempts)
 
 
 def attempt_table(found: Incident) -> Section:
     """How each join ended, and each of its requests."""
-    if found.missing or found.attempts.empty:
-        return Section()
     rows = found.attempts
+    if rows.empty:
+        return Section()
     ended = pd.DataFrame(
         {
             "join": rows["join"],
-            "who, from": [f"{_role(row.role)}, {row.vantage}" for row in records(rows)],
-            "arrived (UTC)": [_time(at) for at in rows["arrived_at"]],
-            "at age, s": [figures.cell(float(age)) for age in rows["age_s"]],
+            "who, from": [f"{'guest' if row.role == 'guest' else 'signed in'}, {row.vantage}" for row in records(rows)],
+            "arrived (UTC)": _utc(rows["arrived_at"]),
+            "at age, s": [canvas.cell(float(age)) for age in rows["age_s"]],
             "verdict": [str(verdict).replace("_", " ") for verdict in rows["verdict"]],
             "lost": ["not known" if pd.isna(lost) else "lost" if lost else "no" for lost in rows["lost"]],
-            "after, s": [figures.cell(float(each)) for each in rows["elapsed_s"]],
+            "after, s": [canvas.cell(float(each)) for each in rows["elapsed_s"]],
             "requests": rows["asked"],
-            "waited, s": [figures.cell(float(each)) for each in rows["waited_s"]],
+            "waited, s": [canvas.cell(float(each)) for each in rows["waited_s"]],
             "fell back": ["as guest after 404" if each else "" for each in rows["fell_back"]],
             "policy": rows["policy"],
         }
     )
-    return Section((Table(ended), *_steps(found)))
+    return Section((Table(ended), *([_steps(found)] if len(found.asked) else [])))
 
 
-def _role(role: object) -> str:
-    return "guest" if role == "guest" else "signed in"
-
-
-def _steps(found: Incident) -> tuple[Folded, ...]:
+def _steps(found: Incident) -> Folded:
     shown = found.asked.head(MOST_ROWS)
-    if shown.empty:
-        return ()
     frame = pd.DataFrame(
         {
             "join": shown["join"],
@@ -287,35 +259,27 @@ def _steps(found: Incident) -> tuple[Folded, ...]:
         }
     )
     more = f", the first {MOST_ROWS}" if len(found.asked) > MOST_ROWS else ""
-    return (Folded(f"every request of every join: {len(found.asked):,}{more}", Table(frame)),)
+    return Folded(f"every request of every join: {len(found.asked):,}{more}", Table(frame))
 
 
 def messages(found: Incident) -> Table | Text:
     """What each joiner would have been shown: by the two clients of the web at arrival, by ours at the end."""
-    if found.missing or found.attempts.empty:
+    if found.attempts.empty:
         return Text(["Nobody joined, so nobody was shown anything."])
-    rows = found.attempts
-    truth = {True: " (true)", False: " (not true)", None: ""}
-    said = {
-        name: [
-            f"{getattr(row, f'{name}_message') or _silence(row)}{truth[_flag(getattr(row, f'{name}_true'))]}"
-            for row in records(rows)
-        ]
-        for name in ("guide", "released")
-    }
-    frame = pd.DataFrame(
+    rows = [
         {
-            "join": rows["join"],
-            "guide, at arrival": said["guide"],
-            "released, at arrival": said["released"],
-            "ours, at the end": [_ours(row) for row in records(rows)],
+            "join": row.join,
+            "guide, at arrival": _said(row, row.guide_message, row.guide_true),
+            "released, at arrival": _said(row, row.released_message, row.released_true),
+            "ours, at the end": _ours(row),
         }
-    )
-    return Table(frame, style="nestobs-words")
+        for row in records(found.attempts)
+    ]
+    return Table(pd.DataFrame(rows), style="nestobs-words")
 
 
-def _flag(value: Any) -> bool | None:
-    return None if pd.isna(value) else bool(value)
+def _said(row: Any, message: str, true: Any) -> str:
+    return f"{message or _silence(row)}{'' if pd.isna(true) else ' (true)' if true else ' (not true)'}"
 
 
 def _silence(row: Any) -> str:
@@ -359,8 +323,11 @@ def raw(found: Incident) -> Section:
     rows = found.rows.head(MOST_ROWS)
     frame = pd.DataFrame(
         {
-            "sent (UTC)": [f"{pd.Timestamp(at, tz='UTC'):%m-%d %H:%M:%S.%f}"[:-3] for at in rows["sent_at"]],
-            "took, s": [_took(row) for row in records(rows)],
+            "sent (UTC)": _utc(rows["sent_at"], "%m-%d %H:%M:%S.%f").str[:-3],
+            "took, s": [
+                "" if pd.isna(row.received_at) else f"{(row.received_at - row.sent_at) / SECOND_NS:.3f}"
+                for row in records(rows)
+            ],
             **{name: rows[name].astype(object).where(rows[name].notna(), "") for name in _RAW},
         }
     )
@@ -370,10 +337,6 @@ def raw(found: Incident) -> Section:
 
 
 _RAW: Final = "vantage role source operation target outcome status failure reason detail".split()  # noqa: SIM905 - shorter so
-
-
-def _took(row: Any) -> str:
-    return "" if pd.isna(row.received_at) else f"{(row.received_at - row.sent_at) / SECOND_NS:.3f}"
 
 
 def result(found: Incident) -> Result:
@@ -392,15 +355,14 @@ def result(found: Incident) -> Result:
         ended, failed = len(over), int((~over["joined"].astype(bool)).sum())
         cut, observed, many = len(known) - len(over), len(found.rows), int(not found.missing)
     counts = {"observations": observed, "nests": many, "joins": ended}
-    part = found.coverage
     cut_words = f" {cut} more were cut off." if cut else ""
-    if not ended:
-        reasons = [*found.missing[:1], f"No join came to a verdict, so nobody knows whether one could.{cut_words}"]
-        return Result("too little data", reasons, part, counts, {"failed_joins": None, "cut_off": cut})
-    facts: dict[str, float | str | None] = {"failed_joins": failed, "failed_share": failed / ended, "cut_off": cut}
-    if found.nests is None:
+    facts: dict[str, float | str | None] = {"failed_joins": None, "cut_off": cut}
+    lacks = [*found.missing[:1], f"No join came to a verdict, so nobody knows whether one could.{cut_words}"]
+    if ended:
+        lacks, facts = [], {"failed_joins": failed, "failed_share": failed / ended, "cut_off": cut}
+    if ended and found.nests is None:
         lost = lost_share(found.joins)
         facts |= {"lost": lost.least, "lost_known": lost.n, "lost_share": finite(lost.value)}
-    if failed:
-        return Result("breached", [f"{failed} of {ended} joins did not get in.{cut_words}"], part, counts, facts)
-    return Result("good", [f"Every join got in: {ended} of {ended}.{cut_words}"], part, counts, facts)
+    broken = [f"{failed} of {ended} joins did not get in.{cut_words}"] if failed else []
+    kept = [f"Every join got in: {ended} of {ended}.{cut_words}"]
+    return Result(*judged(lacks, broken, kept), found.coverage, counts, facts)

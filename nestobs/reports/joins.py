@@ -5,27 +5,28 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import TYPE_CHECKING, Final
 
-import numpy as np
 import pandas as pd
 
-from nestobs import figures
 from nestobs.estimate.dependence import lost_share
 from nestobs.estimate.npmle import npmle
 from nestobs.estimate.proportion import Share, share
-from nestobs.figures import amount, percent, plain, span
+from nestobs.figures import amount, host, percent, plain, span
 from nestobs.figures import funnel as joining
+from nestobs.figures import messages as statements
 from nestobs.figures.proportions import share_lanes
-from nestobs.figures.time_axis import Collector
+from nestobs.observation.detail import finite
 from nestobs.observation.schema import Role
-from nestobs.reports import coverage as collectors
+from nestobs.reports.coverage import steps
 from nestobs.reports.dataset import Observed, read
-from nestobs.reports.display import Result, Section, Table, Text, drawn, many, nothing_there, numbers
+from nestobs.reports.display import Result, Section, Table, Text, drawn, many, numbers
 from nestobs.timeline import funnel as worth
 from nestobs.timeline.joins import KINDS, open_intents
+
+if TYPE_CHECKING:
+    import plotly.graph_objects as go
 
 LEAST_JOINS: Final = 10
 """With fewer joins the report says "too little data"."""
@@ -37,16 +38,19 @@ MOST_GROUPS: Final = 4
 
 @dataclass(frozen=True, slots=True)
 class Found:
-    """What the page is about. journeys: as timeline.funnel gives them; answers: what came of their requests; when: the
-    window in words; cut_off: joins that were begun and came to no verdict."""
+    """What the page is about. journeys: as timeline.funnel gives them; answers: what came of their requests; cut_off:
+    joins that were begun and came to no verdict."""
 
     title: str
     observed: Observed
-    collector: Collector
     journeys: pd.DataFrame
     answers: pd.DataFrame
     cut_off: int
-    when: str
+
+    @property
+    def when(self) -> str:
+        """The window in words."""
+        return self.observed.when
 
     @property
     def judged(self) -> pd.DataFrame:
@@ -66,40 +70,36 @@ def load(store: str, window: str = "", title: str = "") -> Found:
     """
     observed = read(store, window)
     table = worth.journeys(observed.around, observed.joins)
-    collector = collectors.at_work(observed)
     return Found(
         title=title or "Who got in, how, and why not?",
         observed=observed,
-        collector=collector,
         journeys=table,
         answers=worth.answers(observed.around, table),
         cut_off=open_intents(observed.rows),
-        when=collectors.when(observed, collector),
     )
 
 
 def heading(found: Found) -> Text:
     """What was measured, in sentences."""
-    seen = found.observed
-    if seen.empty:
-        return nothing_there(found.title, f" in {seen.window.words}" if seen.window else "")
-    if found.journeys.empty:
-        said = f"Nobody joined: {many(seen.nests, 'nest')}, {many(len(seen.rows), 'observation')}. {found.when}"
-        return Text([said, *_cut(found), collectors.words(found.collector)], heading=found.title)
-    table = found.journeys
-    counts = table["verdict"].value_counts()
-    ended = ", ".join(f"{counts[kind]} {kind.replace('_', ' ')}" for kind in KINDS if kind in counts.index)
-    policies = ", ".join(plain(name, 24) for name in _frequent(table["policy"]))
-    about = (
-        f"{many(len(table), 'join')} of {many(seen.nests, 'nest')} from"
-        f" {many(table['vantage'].nunique(), 'vantage point')} under {policies}. {found.when}"
-    )
-    parts = [about, f"How they ended: {ended}.", _lost_words(found), *_cut(found), collectors.words(found.collector)]
-    return Text(parts, heading=found.title)
+    seen, table = found.observed, found.journeys
+    if table.empty:
+        said = [f"Nobody joined: {many(seen.nests, 'nest')}, {many(len(seen.rows), 'observation')}. {found.when}"]
+    else:
+        policies = ", ".join(plain(name, 24) for name in _frequent(table["policy"]))
+        about = (
+            f"{many(len(table), 'join')} of {many(seen.nests, 'nest')} from"
+            f" {many(table['vantage'].nunique(), 'vantage point')} under {policies}. {found.when}"
+        )
+        said = [about, f"How they ended: {ended(table['verdict'])}.", _lost_words(found)]
+    if found.cut_off:
+        said.append(f"{many(found.cut_off, 'join')} more came to no verdict: cut off by a crash.")
+    return seen.heading(found.title, said)
 
 
-def _cut(found: Found) -> list[str]:
-    return [f"{many(found.cut_off, 'join')} more came to no verdict: cut off by a crash."] if found.cut_off else []
+def ended(verdicts: pd.Series) -> str:
+    """How often joins ended in each way, in the order of the ways."""
+    counts = verdicts.value_counts()
+    return ", ".join(f"{counts[kind]} {kind.replace('_', ' ')}" for kind in KINDS if kind in counts.index)
 
 
 def _lost_words(found: Found) -> str:
@@ -133,23 +133,19 @@ def _frequent(names: pd.Series) -> list[str]:
 
 def over_time(found: Found) -> Section:
     """When they came."""
-    edges = collectors.steps(found.collector)
-    bins = worth.by_time(found.journeys, edges)
-    return Section((drawn(joining.over_time(bins, found.collector, when=found.when)),))
+    collector = found.observed.collector
+    bins = worth.by_time(found.journeys, steps(collector))
+    return Section((drawn(joining.over_time(bins, collector, when=found.when)),))
 
 
 def funnel(found: Found) -> Section:
     """How far they got, by policy, and by vantage where there are several."""
-    table = found.judged
-    parts = [_funnel(found, "policy", "How far do joins get, by policy?")]
-    if table["vantage"].nunique() > 1:
-        parts.append(_funnel(found, "vantage", "How far do joins get, by vantage?"))
-    return Section(tuple(map(drawn, parts)))
+    ways = ["policy"] + (["vantage"] if found.judged["vantage"].nunique() > 1 else [])
+    return Section(tuple(_funnel(found, by) for by in ways))
 
 
-def _funnel(found: Found, by: str, question: str) -> Any:
-    table = found.judged
-    lanes = {}
+def _funnel(found: Found, by: str) -> go.Figure | Text:
+    table, lanes = found.judged, {}
     names = _frequent(table[by])
     for name in names:
         mine = table[table[by] == name]
@@ -162,19 +158,17 @@ def _funnel(found: Found, by: str, question: str) -> Any:
     more = table[by].nunique() - len(names)
     left_out = f" {more} more not shown." if more else ""
     note = f"n = {len(table)} joins that arrived.{left_out} Line: 95 %. {found.when}"
-    return share_lanes(question, note, lanes, of="joins", sure="got so far")
+    return drawn(share_lanes(f"How far do joins get, by {by}?", note, lanes, of="joins", sure="got so far"))
 
 
 def verdicts(found: Found) -> Section:
     """How they ended, by vantage."""
-    return Section((drawn(figures.verdicts(found.journeys.assign(scenario=found.journeys["vantage"]))),))
+    return Section((drawn(statements.verdicts(found.journeys.assign(scenario=found.journeys["vantage"]))),))
 
 
 def saved(found: Found) -> Section:
     """What fallback and retry were worth."""
-    question = "Which joins got in only by fallback or retry?"
-    table = found.judged
-    inside = table[table["joined"].to_numpy(dtype=bool)]
+    inside = found.judged[found.judged["joined"].to_numpy(dtype=bool)]
     fallback, retry = (inside[name].to_numpy(dtype=bool) for name in ("by_fallback", "by_retry"))
     signed_in = inside["role"].eq(str(Role.JOINER)).to_numpy(dtype=bool)
     first = inside["first_round"].to_numpy(dtype=object)
@@ -192,6 +186,7 @@ def saved(found: Found) -> Section:
         f"n = {n} joins that got in, {int(signed_in.sum())} of them signed in; {int((fallback & retry).sum())} by"
         f" fallback and retry both. Line: 95 %. {found.when}"
     )
+    question = "Which joins got in only by fallback or retry?"
     figure = share_lanes(question, note, lanes, of="joins that got in", sure="saved")
     return Section((drawn(figure), _saved_table(found)))
 
@@ -236,20 +231,19 @@ def _cell(one: Share) -> str:
 
 def answers(found: Found) -> Section:
     """What their requests were answered."""
-    figure = joining.answers(found.answers, when=found.when)
+    figure = drawn(joining.answers(found.answers, when=found.when))
     if found.answers.empty:
-        return Section((drawn(figure),))
+        return Section((figure,))
     names = ["operation", "target"] + (["vantage"] if found.answers["vantage"].nunique() > 1 else [])
     wide = found.answers.pivot_table(index=names, columns="answer", values="n", aggfunc="sum", fill_value=0, sort=False)
     kinds = [name for name in worth.ANSWERS if name in wide.columns]
     failed = wide[[name for name in kinds if name != "granted"]].sum(axis=1)
     shown = wide.loc[failed.sort_values(ascending=False, kind="stable").index[:MOST_ROWS], kinds]
     shown = shown.reset_index().rename_axis(columns=None)
-    shown["target"] = shown["target"].map(figures.host)
-    table = Table(shown.rename(columns={"operation": "asked for", "target": "at"}))
-    if (more := len(wide) - len(shown)) > 0:
-        return Section((drawn(figure), table, Text([f"{more} more, of which less failed, are in the figure's data."])))
-    return Section((drawn(figure), table))
+    shown["target"] = shown["target"].map(host)
+    more = len(wide) - len(shown)
+    rest = (Text([f"{more} more, of which less failed, are in the figure's data."]),) if more else ()
+    return Section((figure, Table(shown.rename(columns={"operation": "asked for", "target": "at"})), *rest))
 
 
 def time_spent(found: Found) -> Section:
@@ -285,7 +279,7 @@ def _quantile(values: pd.Series, p: float) -> str:
 def told(found: Found) -> Section:
     """What today's message would have said, by vantage, and how much of it was untrue."""
     made = found.journeys
-    figure = figures.message_lanes(made.assign(scenario=made["vantage"]))
+    figure = statements.message_lanes(made.assign(scenario=made["vantage"]))
     rows = []
     for baseline in ("guide", "released"):
         said = made[f"{baseline}_message"].where(made[f"{baseline}_message"] != "", "(in the room, nothing to say)")
@@ -311,26 +305,18 @@ def result(found: Found, most_lost: float = 1.0, least_joins: int = LEAST_JOINS)
     little data."""
     one = found.lost
     facts = {
-        "lost_share": one.value if math.isfinite(one.value) else None,
+        "lost_share": finite(one.value),
         "joined": float(found.judged["joined"].sum()),
         "lost": float(one.least),
         "lost_known": float(one.n),
         "saved_by_fallback": float(found.judged["by_fallback"].sum()),
         "saved_by_retry": float(found.judged["by_retry"].sum()),
-        "median_to_room_s": _median(found.journeys["total_s"]),
+        "median_to_room_s": finite(float(found.journeys["total_s"].astype(float).median())),
     }
-    part = collectors.covered_part(found.observed, found.collector)
-    shared: dict[str, Any] = {"coverage": part, "rows": found.observed.counts, "facts": facts}
+    lacks, broken = [], []
     if one.n < least_joins:
-        reason = f"Of {many(one.n, 'join')} it is known whether lost; from {least_joins} on this says something."
-        return Result("too little data", [reason], **shared)
+        lacks = [f"Of {many(one.n, 'join')} it is known whether lost; from {least_joins} on this says something."]
     if one.score().lower > most_lost:
-        reason = f"Lost: {_said(one)}; at most {percent(most_lost)} is asked for."
-        return Result("breached", [reason], **shared)
+        broken = [f"Lost: {_said(one)}; at most {percent(most_lost)} is asked for."]
     limit = f" That is not proven to be more than {percent(most_lost)}." if most_lost < 1 else ""
-    return Result("good", [f"Lost: {_said(one)}.{limit}"], **shared)
-
-
-def _median(values: pd.Series) -> float | None:
-    found = float(np.nanmedian(values.to_numpy(dtype=float))) if values.notna().any() else math.nan
-    return found if math.isfinite(found) else None
+    return found.observed.result(lacks, broken, [f"Lost: {_said(one)}.{limit}"], facts)

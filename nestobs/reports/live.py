@@ -16,10 +16,9 @@ from typing import TYPE_CHECKING, Final
 
 import pandas as pd
 
-from nestobs import figures
-from nestobs.figures import plain
+from nestobs.figures import board, plain
 from nestobs.observation.duration import SECOND_NS, read_duration
-from nestobs.reports.display import LEFT, Result
+from nestobs.reports.display import LEFT, Judged, Result
 from nestobs.sources.clock import Clock
 from nestobs.store.follow import Followed
 from nestobs.timeline.board import MOST_NESTS, Board, Lane, Row, State, View, by_kind, span
@@ -160,7 +159,7 @@ def states(found: Live) -> go.Figure:
         for place, row in enumerate(view.rows)
         for kind, lane in by_kind(row).items()
     ]
-    return figures.states(pd.DataFrame(rows).map(_whole), when)
+    return board.states(pd.DataFrame(rows).map(_whole), when)
 
 
 def _whole(value: object) -> object:
@@ -171,16 +170,14 @@ def _whole(value: object) -> object:
 def result(found: Live) -> Result:
     """good: every nest is ready; breached: one failed; too little data: none, or none that is proven."""
     view = found.board.view(found.now)
-    counts = {"observations": view.folded, "nests": len(view.rows)}
-    facts = {str(state): float(number) for state, number in view.counts.items()}
-    failed, ready = view.counts[State.FAILED], view.counts[State.READY]
+    many, counts = len(view.rows), view.counts
+    failed, ready, waiting = counts[State.FAILED], counts[State.READY], counts[State.STARTING]
+    verdict: Judged = "good"
+    why = f"{ready} of {many} nests are ready, none has failed{f', {waiting} still starting' if waiting else ''}."
     if failed:
-        return Result("breached", [f"{failed} of {len(view.rows)} nests have failed."], None, counts, facts)
-    if not ready or view.counts[State.UNKNOWN]:
-        why = [_said(found, view, found.now, going=False)] if not view.rows else ["Not every nest is proven ready."]
-        return Result("too little data", why, None, counts, facts)
-    waiting = view.counts[State.STARTING]
-    still = f", {waiting} still starting" if waiting else ""
-    return Result(
-        "good", [f"{ready} of {len(view.rows)} nests are ready, none has failed{still}."], None, counts, facts
-    )
+        verdict, why = "breached", f"{failed} of {many} nests have failed."
+    elif not ready or counts[State.UNKNOWN]:
+        verdict = "too little data"
+        why = "Not every nest is proven ready." if many else _said(found, view, found.now, going=False)
+    facts = {str(state): float(number) for state, number in counts.items()}
+    return Result(verdict, [why], None, {"observations": view.folded, "nests": many}, facts)

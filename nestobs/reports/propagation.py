@@ -19,11 +19,10 @@ from nestobs.estimate.groups import Group
 from nestobs.estimate.proportion import share
 from nestobs.figures import amount, layer_label, layer_order, percent, plain, propagation, span
 from nestobs.figures.proportions import share_lanes
-from nestobs.figures.time_axis import Collector
 from nestobs.observation.detail import finite
-from nestobs.reports import coverage as collectors
+from nestobs.reports import coverage
 from nestobs.reports.dataset import Observed, read
-from nestobs.reports.display import Result, Section, Table, Text, drawn, many, nothing_there, numbers
+from nestobs.reports.display import Result, Section, Table, Text, drawn, many, numbers
 
 LEAST_NESTS: Final = 10
 """With fewer nests the report says "too little data": a 95 % interval of a share then spans a third or more."""
@@ -35,15 +34,18 @@ MOST_ROWS: Final = 24
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Found:
     """What the page is about. groups: delay laws by what they have in common; watched, stretches: as estimate.agreement
-    gives them; when: the window in words."""
+    gives them."""
 
     title: str
     observed: Observed
-    collector: Collector
     groups: dict[str, list[Group]]
     watched: pd.DataFrame
     stretches: pd.DataFrame
-    when: str
+
+    @property
+    def when(self) -> str:
+        """The window in words."""
+        return self.observed.when
 
 
 def load(store: str, window: str = "", title: str = "") -> Found:
@@ -52,7 +54,6 @@ def load(store: str, window: str = "", title: str = "") -> Found:
     Raises StoreError when there is no store, UsageError for a window that is none.
     """
     observed = read(store, window)
-    collector = collectors.at_work(observed)
     lines = observed.timelines
     groups = {
         "layer": grouped.by_layer(lines),
@@ -64,23 +65,18 @@ def load(store: str, window: str = "", title: str = "") -> Found:
     return Found(
         title=title or "When does a nest become visible?",
         observed=observed,
-        collector=collector,
         groups=groups,
         watched=rows,
         stretches=agreement.stretches(rows),
-        when=collectors.when(observed, collector),
     )
 
 
 def heading(found: Found) -> Text:
     """What was measured, in sentences."""
-    seen = found.observed
-    if seen.empty:
-        return nothing_there(found.title, f" in {seen.window.words}" if seen.window else "")
+    seen, lines = found.observed, found.observed.timelines
     if not seen.nests:
         said = f"{many(len(seen.rows), 'observation')}, but of no nest. {found.when}"
-        return Text([said, collectors.words(found.collector)], heading=found.title)
-    lines = seen.timelines
+        return seen.heading(found.title, [said])
     proven = lines[lines["polls"] > 0]
     places, layers = lines["vantage"].nunique(), lines["layer"].nunique()
     said = (
@@ -88,25 +84,18 @@ def heading(found: Found) -> Text:
         f" {many(len(seen.rows), 'observation')}, {many(len(proven), 'interval')}, of which"
         f" {int(proven['right_censored'].sum())} not seen by the end of watching. {found.when}"
     )
-    return Text([said, *_medians(found), *_agreed(found), collectors.words(found.collector)], heading=found.title)
-
-
-def _medians(found: Found) -> list[str]:
-    """When half of the nests could be joined, from each vantage."""
-    said = [
+    parts = [said]
+    medians = [
         f"{_quantile(row, 'q50')} from {plain(row['name'], 32)} (n = {row['n']})"
         for row in _rows(found.groups["vantage"])[: propagation.MOST_VANTAGES]
     ]
-    return [f"Half of the nests could be joined after {'; '.join(said)}."] if said else []
-
-
-def _agreed(found: Found) -> list[str]:
+    if medians:
+        parts.append(f"Half of the nests could be joined after {'; '.join(medians)}.")
     low, high = agreement.total(found.stretches)
-    if math.isnan(low):
-        return []
-    return [
-        f"All watched places said the same in {percent(low)} to {percent(high)} of the time that nests were watched."
-    ]
+    if not math.isnan(low):
+        share = f"{percent(low)} to {percent(high)}"
+        parts.append(f"All watched places said the same in {share} of the time that nests were watched.")
+    return seen.heading(found.title, parts)
 
 
 def _rows(groups: Sequence[Group]) -> list[dict[str, Any]]:
@@ -126,9 +115,8 @@ def _quantile(row: dict[str, Any], name: str) -> str:
 
 def collected(found: Found) -> Section:
     """When the collector was at work."""
-    if found.observed.empty:
-        return Section()
-    return collectors.shown(found.collector, when=found.when)
+    seen = found.observed
+    return Section() if seen.rows.empty else coverage.shown(seen.collector, when=seen.when)
 
 
 def by_layer(found: Found) -> Section:
@@ -150,28 +138,23 @@ def _laws(found: Found, kind: str, question: str) -> Section:
     groups = found.groups[kind]
     curves = grouped.curves(groups, grouped.ages(groups))
     figure = propagation.laws(curves, question=question, when=found.when)
-    places = {name: place for place, name in enumerate(layer_order(group.name for group in groups))}
-    groups = sorted(groups, key=lambda group: places[group.name])
-    return Section((drawn(figure), *_table(groups))) if groups else Section((drawn(figure),))
+    order = layer_order(group.name for group in groups)
+    return Section((drawn(figure), *_table(sorted(groups, key=lambda group: order.index(group.name)))))
 
 
 def by_hour(found: Found) -> Section:
     """Whether the hour matters."""
-    groups = found.groups["hour"]
-    figure = propagation.by_hour(grouped.summary(groups), when=found.when)
-    return Section((drawn(figure),))
+    return Section((drawn(propagation.by_hour(grouped.summary(found.groups["hour"]), when=found.when)),))
 
 
 def _table(groups: Sequence[Group]) -> list[Table | Text]:
-    """The quantiles of each group; of many the ones of most intervals."""
+    """The quantiles of each group, none of none; of many the ones of most intervals."""
+    if not groups:
+        return []
     most = sorted(group.law.n for group in groups)[-MOST_ROWS:][0]
     shown = [group for group in groups if group.law.n >= most][:MOST_ROWS]
     more = len(groups) - len(shown)
     rest = [Text([f"{more} more, of fewer intervals, are in the figure's data."])] if more else []
-    return [_quantiles(shown), *rest]
-
-
-def _quantiles(groups: Sequence[Group]) -> Table:
     rows = [
         {
             groups[0].kind: layer_label(str(row["name"])) if row["kind"] != "vantage" else row["name"],
@@ -181,9 +164,9 @@ def _quantiles(groups: Sequence[Group]) -> Table:
             "n": f"{row['n']:,}",
             "not by the end": f"{row['censored']:,}",
         }
-        for row in _rows(groups)
+        for row in _rows(shown)
     ]
-    return numbers(rows)
+    return [numbers(rows), *rest]
 
 
 def last(found: Found) -> Section:
@@ -200,8 +183,9 @@ def agree(found: Found) -> Section:
     curve = agreement.by_age(made, ages)
     figures = [propagation.agreement_by_age(curve, nests=nests, when=found.when)]
     if len(made):
-        bins = agreement.by_time(made, collectors.steps(found.collector))
-        figures.append(propagation.agreement_by_time(bins, found.collector, when=found.when))
+        collector = found.observed.collector
+        bins = agreement.by_time(made, coverage.steps(collector))
+        figures.append(propagation.agreement_by_time(bins, collector, when=found.when))
     return Section(tuple(map(drawn, figures)))
 
 
@@ -210,9 +194,8 @@ def flaps(found: Found) -> Section:
     lines = found.observed.timelines
     seen = lines[lines["upper_s"].notna() & ~lines["right_censored"]]
     question = "Does a layer that showed a nest keep showing it?"
-    lanes = {}
-    for layer, rows in seen.groupby("layer"):
-        lanes[layer_label(str(layer))] = share(int((rows["flaps"] > 0).sum()), len(rows))
+    flapped = {layer_label(str(layer)): rows["flaps"] > 0 for layer, rows in seen.groupby("layer")}
+    lanes = {label: share(int(rows.sum()), len(rows)) for label, rows in flapped.items()}
     total = int(seen["flaps"].sum())
     note = (
         f"n = {len(seen)} intervals of layers that showed a nest; {total} times one was proven absent between two"
@@ -225,30 +208,21 @@ def result(found: Found, most_median_s: float = 0.0, least_nests: int = LEAST_NE
     """How it came out. most_median_s: breached where the whole interval of a vantage's median age at which nests could
     be joined lies above it; 0: no such limit. least_nests: with fewer, too little data."""
     seen = found.observed
-    part = collectors.covered_part(seen, found.collector)
-    medians = {row["name"]: row for row in _rows(found.groups["vantage"])}
-    slowest = max((row["q50_s"] for row in medians.values()), default=math.nan)
+    medians = _rows(found.groups["vantage"])
     low, high = agreement.total(found.stretches)
     facts = {
-        "median_joinable_s": finite(slowest),
+        "median_joinable_s": finite(max((row["q50_s"] for row in medians), default=math.nan)),
         "agreement_least": finite(low),
         "agreement_most": finite(high),
         "not_seen": float(seen.timelines["right_censored"].sum()),
     }
-    shared: dict[str, Any] = {"coverage": part, "rows": seen.counts, "facts": facts}
-    if seen.nests < least_nests:
-        return Result(
-            "too little data", [f"{many(seen.nests, 'nest')}; from {least_nests} on this says something."], **shared
-        )
-    above = [name for name, row in medians.items() if row["q50_low_s"] > most_median_s > 0]
-    if above:
-        return Result("breached", [_above(medians[name], most_median_s) for name in above], **shared)
-    limit = f" No vantage's median is proven above {most_median_s:g} s." if most_median_s > 0 else ""
-    return Result("good", [f"{many(seen.nests, 'nest')} were measured.{limit}"], **shared)
-
-
-def _above(row: dict[str, Any], limit: float) -> str:
-    return (
+    measured = many(seen.nests, "nest")
+    lacks = [f"{measured}; from {least_nests} on this says something."] if seen.nests < least_nests else []
+    broken = [
         f"From {plain(row['name'], 32)} half of the nests could be joined after {_quantile(row, 'q50')}: more than the"
-        f" {limit:g} s that were asked for."
-    )
+        f" {most_median_s:g} s that were asked for."
+        for row in medians
+        if row["q50_low_s"] > most_median_s > 0
+    ]
+    limit = f" No vantage's median is proven above {most_median_s:g} s." if most_median_s > 0 else ""
+    return seen.result(lacks, broken, [f"{measured} were measured.{limit}"], facts)

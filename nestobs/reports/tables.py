@@ -8,16 +8,16 @@ from typing import TYPE_CHECKING, Any, Final
 import pandas as pd
 
 from nestobs.figures import amount, percent, span
-from nestobs.figures.decisions import decided, never_share
+from nestobs.figures.decisions import decided
 from nestobs.observation.columns import records
 from nestobs.reports.display import Table, numbers
+from nestobs.tuning.decisions import never_share
 from nestobs.tuning.replay import METRICS
 from nestobs.tuning.threshold import Clock, Joiners, message_errors, near_best
 
 if TYPE_CHECKING:
     from nestobs.estimate.npmle import DelayLaw, Number, Resampled
     from nestobs.tuning.recommendation import Recommendation
-    from nestobs.tuning.replay import Replay
 
 SKEWS_S: Final = (0.0, 1.0, -1.0, 5.0, -5.0, 30.0, -30.0)
 _NAMES: Final = dict(zip(METRICS, ("joined", "lost", "mean delay, s", "requests per join"), strict=True))
@@ -25,12 +25,14 @@ _NAMES: Final = dict(zip(METRICS, ("joined", "lost", "mean delay, s", "requests 
 
 def policies(found: Recommendation) -> Table:
     """What each policy would have done: each metric and the cost with their intervals."""
-    return numbers([_policy_row(found, one) for one in found.replays])
-
-
-def _policy_row(found: Recommendation, one: Replay) -> dict[str, str]:
-    cells = {_NAMES[name]: _number(name, number) for name, number in one.numbers.items()}
-    return {"policy": _role(found, one.policy.name), **cells, "cost, s of waiting": _plain(one.cost)}
+    return numbers(
+        {
+            "policy": _role(found, one.policy.name),
+            **{_NAMES[name]: _number(name, number) for name, number in one.numbers.items()},
+            "cost, s of waiting": _plain(one.cost),
+        }
+        for one in found.replays
+    )
 
 
 def _role(found: Recommendation, name: str) -> str:
@@ -40,35 +42,33 @@ def _role(found: Recommendation, name: str) -> str:
 
 def differences(found: Recommendation) -> Table:
     """What each policy would have done, less what today's rule would have."""
-    return numbers([_difference_row(found, one) for one in found.replays if one.against])
-
-
-def _difference_row(found: Recommendation, one: Replay) -> dict[str, str]:
-    cells = {_NAMES[name]: _signed(name, number) for name, number in one.against.items()}
-    return {"less today's": _role(found, one.policy.name), **cells}
+    return numbers(
+        {
+            "less today's": _role(found, one.policy.name),
+            **{_NAMES[name]: _signed(name, number) for name, number in one.against.items()},
+        }
+        for one in found.replays
+        if one.against
+    )
 
 
 def thresholds(found: Recommendation) -> Table:
     """The message threshold of each cost ratio, its interval, and the thresholds that cost nearly as little."""
-    joiners, never = Joiners.of(found.arrivals), never_share(found)
+    joiners, never = Joiners.of(found.terms.arrivals), never_share(found.smooth)
     rows = []
     for ratio, number in found.thresholds.items():
-        near = near_best(found.smooth, never, joiners, ratio)
-        if ratio == found.cost_ratio:
-            near = found.near_best_s
+        used = ratio == found.terms.cost_ratio
+        low, high = found.near_best_s if used else near_best(found.smooth, never, joiners, ratio)
+        on = f"from {amount(low)} on: nobody asks later"
         rows.append(
             {
-                "ρ": f"{ratio:g}{' (used)' if ratio == found.cost_ratio else ''}",
+                "ρ": f"{ratio:g}{' (used)' if used else ''}",
                 "starting up while likelier than": percent(ratio / (1.0 + ratio)),
                 "threshold, s (95 %)": _plain(number),
-                "within 5 % of the least cost, s": _near(*near),
+                "within 5 % of the least cost, s": span(low, high) if math.isfinite(high) else on,
             }
         )
     return numbers(rows)
-
-
-def _near(low: float, high: float) -> str:
-    return f"{amount(low)} to {amount(high)}" if math.isfinite(high) else f"from {amount(low)} on: nobody asks later"
 
 
 def errors(found: Recommendation) -> Table:
@@ -92,13 +92,13 @@ def _skew(skew_s: float) -> str:
 
 def _wrong(found: Recommendation, resampled: Resampled, turn: float, skew_s: float, clock: Clock) -> dict[str, str]:
     """Two cells: the rates of both false messages when the message turns at `turn` seconds."""
-    joiners = Joiners.of(found.arrivals)
+    joiners = Joiners.of(found.terms.arrivals)
 
     def rates(law: DelayLaw, never: float | None = None) -> tuple[float, float]:
         made = message_errors(law, never, turn, joiners, skew_s=skew_s, clock=clock)
         return made.false_starting, made.false_gone
 
-    values, (low, high) = rates(found.smooth, never_share(found)), resampled.interval(rates)
+    values, (low, high) = rates(found.smooth, never_share(found.smooth)), resampled.interval(rates)
     names = (f"{turn:g} s: false “{name}”" for name in ("starting up", "no longer"))
     return {
         name: f"{percent(value)} ({percents(min(least, value), max(most, value))})"
@@ -109,49 +109,43 @@ def _wrong(found: Recommendation, resampled: Resampled, turn: float, skew_s: flo
 def sharing(found: Recommendation) -> Table:
     """From which age so many joiners succeed at once, at the slowest vantage."""
     return numbers(
-        [
-            {"joiners who succeed at once": percent(share), "if shared at age, s (95 %)": _plain(number)}
-            for share, number in found.sharing_age_s.items()
-        ]
+        {"joiners who succeed at once": percent(share), "if shared at age, s (95 %)": _plain(number)}
+        for share, number in found.sharing_age_s.items()
     )
 
 
 def strata(found: Recommendation) -> Table:
     """Nests that differ from the others, and what the common policy costs them."""
     return numbers(
-        [
-            {
-                "same": f"{one.kind}: {one.name or 'none'}",
-                "intervals": str(one.n),
-                "threshold, s": amount(one.threshold_s),
-                "give up at, s": amount(one.give_up_age_s),
-                "the common policy costs more by": percent(one.regret),
-                "a policy of their own": "would pay" if one.differs else "would not pay",
-            }
-            for one in found.strata
-        ]
+        {
+            "same": f"{one.kind}: {one.name or 'none'}",
+            "intervals": str(one.n),
+            "threshold, s": amount(one.threshold_s),
+            "give up at, s": amount(one.give_up_age_s),
+            "the common policy costs more by": percent(one.regret),
+            "a policy of their own": "would pay" if one.differs else "would not pay",
+        }
+        for one in found.strata
     )
 
 
 def peaks(found: Recommendation) -> Table:
     """What a server sees of a crowd, in one virtual run of each policy."""
     return numbers(
-        [
-            {
-                "policy": _role(found, one.policy),
-                "joiners": str(one.joiners),
-                "requests": str(one.requests),
-                "in the busiest second": str(one.peak_per_s),
-                "joined": percent(one.joined_share),
-            }
-            for one in found.peaks
-        ]
+        {
+            "policy": _role(found, one.policy),
+            "joiners": str(one.joiners),
+            "requests": str(one.requests),
+            "in the busiest second": str(one.peak_per_s),
+            "joined": percent(one.joined_share),
+        }
+        for one in found.peaks
     )
 
 
 def proof(cells: pd.DataFrame) -> Table:
     """Each number that was predicted, and what came. cells: as realised.cells gives them."""
-    rows = [
+    return numbers(
         {
             "policy": cell.policy,
             "": _NAMES[cell.metric],
@@ -161,8 +155,7 @@ def proof(cells: pd.DataFrame) -> Table:
             "inside": "not judged" if pd.isna(cell.inside) else "yes" if cell.inside else "no",
         }
         for cell in records(cells)
-    ]
-    return numbers(rows)
+    )
 
 
 def _predicted(cell: Any) -> str:

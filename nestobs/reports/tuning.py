@@ -9,26 +9,26 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from functools import wraps
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 import pandas as pd
 
 import nestobs
-from nestobs import figures
 from nestobs.errors import StoreError, UsageError
-from nestobs.figures import percent
+from nestobs.figures import amount, canvas, decisions, percent, policies, sliders
+from nestobs.figures.timelines import first_visible
 from nestobs.observation.detail import finite
 from nestobs.observation.window import Window
 from nestobs.reports import tables
 from nestobs.reports.demo import lab_facts
 from nestobs.reports.display import Result, Section, Table, Text, many, numbers
-from nestobs.reports.sliders import Slider, budget, cost_ratio
 from nestobs.session import tune
 from nestobs.sources.clock import Clock
-from nestobs.store.files import replacing
+from nestobs.store.files import write
 from nestobs.store.reader import Store
 from nestobs.timeline.intervals import timelines
 from nestobs.tuning.decisions import Allowance
@@ -37,7 +37,7 @@ from nestobs.tuning.prediction import CELLS
 from nestobs.tuning.replay import METRICS
 from nestobs.tuning.threshold import COST_RATIO
 from nestobs.tuning.tuner import TooLittleDataError
-from nestobs.tuning.whatif import COST_RATIOS, LOST_VALUES, WhatIf
+from nestobs.tuning.whatif import BUDGETS, COST_RATIOS, LOST_VALUES, WhatIf
 
 if TYPE_CHECKING:
     import plotly.graph_objects as go
@@ -66,7 +66,7 @@ class Tuned:
     """What the page is about. found: None where there is too little data, and why_not says what is missing; lines: the
     timelines there are, then. only: the scenarios or hosts whose nests count, none for all."""
 
-    found: Recommendation | None
+    found: Recommendation | None = None
     why_not: str = ""
     only: tuple[str, ...] = ()
     proof: Proved | None = None
@@ -98,22 +98,15 @@ def load(
     words give the same page. Raises StoreError when there is no store, UsageError for words and files that cannot be
     used.
     """
-    only = _words(tune_on)
     came = read_proof(proof) if proof else None
     opened = Store.open(store, create=False)
-    tuned = Tuned(
-        None,
-        only=only,
-        proof=came,
-        title=title or "What should a client do?",
-        store=store,
-        observations=opened.count(),
-    )
+    title = title or "What should a client do?"
+    tuned = Tuned(only=_words(tune_on), proof=came, title=title, store=store, observations=opened.count())
     try:
         found = tune(
             opened,
             window=Window.parse(window).instants if window else None,
-            host=hosts_of(only, lab),
+            host=hosts_of(tune_on, lab),
             arrivals=ages_in(arrivals) if arrivals else None,
             allowance=Allowance(requests=requests),
             cost_ratio=cost_ratio,
@@ -157,21 +150,17 @@ def read_proof(path: str) -> Proved:
         ]
         cells = pd.DataFrame(rows, columns=list(CELLS)).astype(CELLS)
         window = pd.Series(pd.to_datetime(list(told.get("window") or ()), utc=True))
-        return Proved(cells, "" if window.empty else figures.window(window), _proof_words(told, cells))
+        return Proved(cells, "" if window.empty else canvas.window(window), _proof_words(told, cells))
     except (OSError, ValueError, TypeError, KeyError, AttributeError, OverflowError) as error:
         raise UsageError(f"{path} is no proof ({error}): give the proof.json of nestobs prove, or nothing") from error
 
 
 def _cell(predicted: dict[str, Any], realised: dict[str, Any]) -> tuple[Any, ...]:
     """value, lower, upper, realised, error_s, n, inside; null stands for what was not finite."""
-    parts = (
-        (predicted["value"], math.nan),
-        (predicted["lower"], -math.inf),
-        (predicted["upper"], math.inf),
-        (realised["value"], math.nan),
-        (realised["error_s"], math.nan),
-    )
-    return *(other if one is None else float(one) for one, other in parts), int(realised["n"]), realised["inside"]
+    told = (predicted["value"], predicted["lower"], predicted["upper"], realised["value"], realised["error_s"])
+    others = (math.nan, -math.inf, math.inf, math.nan, math.nan)
+    read = (other if one is None else float(one) for one, other in zip(told, others, strict=True))
+    return *read, int(realised["n"]), realised["inside"]
 
 
 def _proof_words(told: dict[str, Any], cells: pd.DataFrame) -> str:
@@ -187,6 +176,16 @@ def _proof_words(told: dict[str, Any], cells: pd.DataFrame) -> str:
 
 
 # sections
+
+
+def _where_tuned(section: Callable[[Recommendation], Section]) -> Callable[[Tuned], Section]:
+    """A section about the recommendation: nothing where there is none."""
+
+    @wraps(section)
+    def shown(tuned: Tuned) -> Section:
+        return Section() if tuned.found is None else section(tuned.found)
+
+    return shown
 
 
 def advice(tuned: Tuned) -> Text:
@@ -222,7 +221,7 @@ def _asking(policy: Policy) -> str:
 
 
 def _basis(found: Recommendation) -> str:
-    prices, allowed = found.prices, found.allowance
+    prices, allowed = found.terms.prices, found.terms.allowance
     return (
         f"Tuned on {many(found.law.n, 'interval')} of {many(found.nests, 'nest')},"
         f" {found.law.censored} not seen by the end. In seconds of waiting a lost join costs {prices.lost_value:g}, a"
@@ -240,11 +239,9 @@ def _simplicity(found: Recommendation) -> str:
     )
 
 
-def message(tuned: Tuned) -> Section:
+@_where_tuned
+def message(found: Recommendation) -> Section:
     """What to say of a 404."""
-    found = tuned.found
-    if found is None:
-        return Section()
     words = (
         "A false “starting up” keeps somebody waiting for nothing, a false “no longer available” sends somebody away"
         " who could have come in. ρ is what the first costs over the second: a judgement, so three of them. Below each"
@@ -257,7 +254,7 @@ def message(tuned: Tuned) -> Section:
     return Section(
         (
             Text([words], heading="What to say of a 404", level=3),
-            figures.posterior(found),
+            decisions.posterior(found),
             tables.thresholds(found),
             Text([clocks]),
             tables.errors(found),
@@ -265,38 +262,30 @@ def message(tuned: Tuned) -> Section:
     )
 
 
-def delays(tuned: Tuned) -> Section:
+@_where_tuned
+def delays(found: Recommendation) -> Section:
     """When nests can be joined, and when to share them."""
-    found = tuned.found
-    if found is None:
-        return Section()
     words = (
         "A join succeeds from the age at which the API gives a token, to a guest if to nobody else, and LiveKit lets"
         " the joiner in. The band holds the estimate's error, the dotted bounds assume nothing but the intervals;"
         " decisions use the smoothed law."
     )
-    parts: list[Any] = [Text([words], heading="When a nest can be joined", level=3), figures.delay_law(found)]
-    parts += [Text([_shared(found)]), tables.sharing(found)]
+    shares, (low, high) = found.law.cdf(GUESSED_S), found.resampled.cdf(GUESSED_S)
+    said = [f"{percent(s)} ({tables.percents(lo, hi)})" for s, lo, hi in zip(shares, low, high, strict=True)]
+    share = (
+        f"How long to wait before sharing a nest? The guide guesses {GUESSED_S[0]:g} to {GUESSED_S[1]:g} s: by then"
+        f" {' and '.join(said)} of the nests could be joined."
+    )
+    parts: list[Any] = [Text([words], heading="When a nest can be joined", level=3), decisions.delay_law(found)]
+    parts += [Text([share]), tables.sharing(found)]
     if found.strata:
         parts += [Text(["Delays differ between these nests; would a policy of their own pay?"]), tables.strata(found)]
     return Section(tuple(parts))
 
 
-def _shared(found: Recommendation) -> str:
-    shares = found.law.cdf(GUESSED_S)
-    low, high = found.resampled.cdf(GUESSED_S)
-    said = [f"{percent(s)} ({tables.percents(lo, hi)})" for s, lo, hi in zip(shares, low, high, strict=True)]
-    return (
-        f"How long to wait before sharing a nest? The guide guesses {GUESSED_S[0]:g} to {GUESSED_S[1]:g} s: by then"
-        f" {' and '.join(said)} of the nests could be joined."
-    )
-
-
-def asking(tuned: Tuned) -> Section:
+@_where_tuned
+def asking(found: Recommendation) -> Section:
     """When to ask again, and what that costs."""
-    found = tuned.found
-    if found is None:
-        return Section()
     words = (
         "Each policy was run over the recorded nests, with the join's own code in virtual time. A join is lost that"
         " ends without a seat although whoever waits long enough could have one; the share is of all joiners. The"
@@ -307,8 +296,8 @@ def asking(tuned: Tuned) -> Section:
     return Section(
         (
             Text([words], heading="When to ask again", level=3),
-            figures.polls(found),
-            figures.frontier(found),
+            decisions.polls(found),
+            policies.frontier(found),
             tables.policies(found),
             Text([apart]),
             tables.differences(found),
@@ -322,16 +311,15 @@ def proved(tuned: Tuned) -> Section:
     """Predicted beside realised, where there is a proof."""
     if tuned.found is None or tuned.proof is None:
         return Section()
-    drawn = figures.proof(tuned.proof.cells, when=tuned.proof.when)
+    drawn = policies.proof(tuned.proof.cells, when=tuned.proof.when)
     words = Text([tuned.proof.words], heading="Did it come true?", level=3)
     return Section((words, drawn, tables.proof(tuned.proof.cells)))
 
 
-def doubts(tuned: Tuned) -> Section:
+@_where_tuned
+def doubts(found: Recommendation) -> Section:
     """What is assumed, missing, or cannot be told."""
-    if tuned.found is None:
-        return Section()
-    return Section((Text(tuned.found.notes, heading="What cannot be told", level=3),))
+    return Section((Text(found.notes, heading="What cannot be told", level=3),))
 
 
 # the notebook's own
@@ -367,25 +355,29 @@ def seen_so_far(tuned: Tuned) -> go.Figure | Text:
     """Where there is too little to tune on: when the layers showed what nests there are."""
     if tuned.found is not None or tuned.lines is None:
         return Text([])
-    return figures.first_visible(tuned.lines)
+    return first_visible(tuned.lines)
 
 
-def cost_slider(tuned: Tuned, *, live: bool = False) -> Slider | Text:
-    """The message threshold, by the cost ratio. live: asking the kernel, in JupyterLab."""
-    return Text([]) if tuned.found is None else replace(cost_ratio(tuned.found), live=live)
+@_where_tuned
+def cost_slider(found: Recommendation) -> Section:
+    """The message threshold, by the cost ratio: each step is computed now, so that moving it needs no kernel."""
+    whatif, ratios = WhatIf(found), sorted({*COST_RATIOS, found.terms.cost_ratio})
+    answers = [whatif.at(cost_ratio=ratio) for ratio in ratios]
+    return Section((sliders.threshold_moved(found, answers, chosen=ratios.index(found.terms.cost_ratio)),))
 
 
-def budget_slider(tuned: Tuned, *, live: bool = False) -> Slider | Text:
-    """The poll table and what it costs, by the budget of requests. live: asking the kernel, in JupyterLab."""
-    return Text([]) if tuned.found is None else replace(budget(tuned.found), live=live)
+@_where_tuned
+def budget_slider(found: Recommendation) -> Section:
+    """The poll table and what it costs, by the budget of requests; as above."""
+    whatif, budgets = WhatIf(found), sorted({*BUDGETS, found.terms.allowance.requests})
+    answers = [whatif.at(allowed=many) for many in budgets]
+    return Section((sliders.polls_moved(found, answers, chosen=budgets.index(found.terms.allowance.requests)),))
 
 
-def flips(tuned: Tuned) -> Section:
+@_where_tuned
+def flips(found: Recommendation) -> Section:
     """What would change the answer: costs, budget, strata, and more nests."""
-    found = tuned.found
-    if found is None:
-        return Section()
-    whatif = WhatIf.of(found)
+    whatif = WhatIf(found)
     said = [_ratios(whatif), _values(whatif), _budgets(whatif), *_strata(found)]
     more = [note for note in found.notes if "more nests" in note]
     said.append(" ".join(more) or "More nests would narrow the intervals, but none that is asked for here is too wide.")
@@ -407,7 +399,7 @@ def _ratios(whatif: WhatIf) -> str:
 
 
 def _budgets(whatif: WhatIf) -> str:
-    enough, allowance = whatif.enough(), whatif.found.allowance
+    enough, allowance = whatif.enough(), whatif.found.terms.allowance
     said = f"From {enough:,} requests in {allowance.window_s:g} s on, more would change nothing"
     if allowance.requests >= enough:
         return f"{said}: the budget of {allowance.requests:,} does not bind."
@@ -422,8 +414,8 @@ def _values(whatif: WhatIf) -> str:
     if math.isnan(value):
         return f"{name} and today's rule lose about as much: the value of a lost join does not decide between them."
     return (
-        f"As replayed, {name} and today's rule cost the same if a lost join is worth {figures.amount(value)} s of"
-        f" waiting; {found.prices.lost_value:g} s were taken."
+        f"As replayed, {name} and today's rule cost the same if a lost join is worth {amount(value)} s of"
+        f" waiting; {found.terms.prices.lost_value:g} s were taken."
     )
 
 
@@ -437,17 +429,17 @@ def _strata(found: Recommendation) -> list[str]:
 
 def _lost_values(whatif: WhatIf) -> Table:
     """What is tuned at each value of a lost join."""
-    values = sorted({*LOST_VALUES, whatif.found.prices.lost_value})
+    values = sorted({*LOST_VALUES, whatif.found.terms.prices.lost_value})
     rows = []
     for value in values:
         one = whatif.at(lost_value=value)
-        used = " (used)" if value == whatif.found.prices.lost_value else ""
+        used = " (used)" if value == whatif.found.terms.prices.lost_value else ""
         rows.append(
             {
                 "a lost join is worth, s": f"{value:g}{used}",
-                "gives up at, s": figures.amount(one.give_up_age_s),
-                "requests per join": figures.amount(one.requests),
-                "mean delay, s": "nobody joins" if math.isnan(one.delay_s) else figures.amount(one.delay_s),
+                "gives up at, s": amount(one.give_up_age_s),
+                "requests per join": amount(one.requests),
+                "mean delay, s": "nobody joins" if math.isnan(one.delay_s) else amount(one.delay_s),
                 "lost": percent(one.lost),
             }
         )
@@ -464,19 +456,11 @@ def written(tuned: Tuned, out: str) -> Text:
     file = tuned.found.file(
         tuned.found.policy,
         store_digest=Store.open(tuned.store, create=False).digest(),
-        made_at=_now(),
+        made_at=f"{pd.Timestamp(Clock().now(), unit='ns'):%Y-%m-%dT%H:%M:%SZ}",
         nestobs=nestobs.__version__,
     )
-    path = Path(out)
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with replacing(path) as temporary:
-            temporary.write_text(dumps(file), encoding="utf-8")
+        write(Path(out), dumps(file))
     except OSError as error:
         raise StoreError(f"{out} cannot be written ({error.strerror}): give `out` another place") from None
     return Text([f"The policy {tuned.found.policy.name} was written to {out}."])
-
-
-def _now() -> str:
-    at = pd.Timestamp(Clock().now(), unit="ns", tz="UTC")
-    return f"{at:%Y-%m-%dT%H:%M:%SZ}"

@@ -28,7 +28,7 @@ from __future__ import annotations
 import hashlib
 from collections import OrderedDict
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from enum import StrEnum
 from typing import Any, Final
 
@@ -78,18 +78,8 @@ class Change:
 
     def as_dict(self) -> dict[str, Any]:
         """JSON data; `at` in seconds."""
-        return {
-            "at": self.at / SECOND_NS,
-            "nest": self.nest,
-            "room": self.room,
-            "layer": self.layer,
-            "vantage": self.vantage,
-            "was": self.was,
-            "state": self.state,
-            "why": self.why,
-            "age_s": round(self.age_s, 3),
-            **({"message": self.message} if self.message else {}),
-        }
+        facts = asdict(self) | {"at": self.at / SECOND_NS, "age_s": round(self.age_s, 3)}
+        return facts if self.message else {name: value for name, value in facts.items() if name != "message"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -191,15 +181,14 @@ class Board:
     def _taken(self, nest: _Nest, row: Observation) -> Iterator[Change]:
         at = _shared(row)
         nest.asked_at = max(nest.asked_at, at)
-        if row.source is Source.JOIN and row.operation is Operation.VERDICT:
-            yield from self._joined(nest, row, at)
-        elif row.failure is not Failure.INTENT and (layer := row.layer):
-            cell = self._cell(nest, _short(layer), _short(row.vantage))
-            if cell is not None:
-                was, why = (cell.state, cell.why) if cell.asked_at >= 0 else (None, "")
-                self._judge(nest, cell, row, at)
-                if (was, why) != (cell.state, cell.why):
-                    yield _change(nest, row, _short(layer), was, cell)
+        joins = row.source is Source.JOIN and row.operation is Operation.VERDICT
+        layer = JOIN if joins else "" if row.failure is Failure.INTENT else _short(row.layer)
+        cell = self._cell(nest, layer, _short(row.vantage)) if layer else None
+        if cell is not None:
+            was, why = (cell.state, cell.why) if cell.asked_at >= 0 else (None, "")
+            (self._joined if joins else self._judge)(nest, cell, row, at)
+            if (was, why) != (cell.state, cell.why):
+                yield _change(nest, row, layer, was, cell)
 
     def _judge(self, nest: _Nest, cell: _Cell, row: Observation, at: int) -> None:
         """Let a row move its cell. A proof that was sent before the last one is old news."""
@@ -224,14 +213,10 @@ class Board:
         elif row.outcome is Outcome.REFUSED:
             cell.proof_sent, cell.state, cell.why = row.sent_at, State.FAILED, _refused(row)
 
-    def _joined(self, nest: _Nest, row: Observation, at: int) -> Iterator[Change]:
-        """A join that begins or has ended. The one that arrived last tells."""
-        cell = self._cell(nest, JOIN, _short(row.vantage))
-        if cell is None or row.sent_at < cell.proof_sent:
-            return
-        was, why = (cell.state, cell.why) if cell.asked_at >= 0 else (None, "")
+    def _joined(self, nest: _Nest, cell: _Cell, row: Observation, at: int) -> None:
+        """Let a join that begins or has ended move its cell. The one that arrived last tells."""
         begins = row.failure is Failure.INTENT
-        if begins and row.sent_at == cell.proof_sent:
+        if row.sent_at < cell.proof_sent or (begins and row.sent_at == cell.proof_sent):
             return  # folded again: what came of it is known
         cell.asked_at = cell.proof_sent = row.sent_at
         facts = {} if begins else facts_of(row.detail)
@@ -246,8 +231,6 @@ class Board:
             nest.verdict_at = row.sent_at
             nest.message_at = at + (row.received_at or row.sent_at) - row.sent_at
             nest.message = _short(str(facts.get("message", ""))) or ("in the room" if cell.state is State.READY else "")
-        if (was, why) != (cell.state, cell.why):
-            yield _change(nest, row, JOIN, was, cell)
 
     def _cell(self, nest: _Nest, layer: str, vantage: str) -> _Cell | None:
         """The cell, made where there is room for one more; None where there is none."""

@@ -19,12 +19,12 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from typing import Any, Final, TypeAlias, cast
+from typing import Any, Final, TypeAlias
 
 import numpy as np
 import pandas as pd
 
-from nestobs.observation.columns import framed
+from nestobs.observation.columns import dicts_of, framed
 from nestobs.observation.duration import SECOND_NS
 from nestobs.observation.schema import Column
 
@@ -59,7 +59,7 @@ def coverage(timelines: pd.DataFrame, truth_rows: Iterable[Truth], relay_names: 
     never shown`, and the same of the going: `gone too early`, `gone too late`, `gone but still shown`.
     """
     truth = _by_place(truth_rows)
-    records = [row for row in cast(list[dict[str, Any]], timelines.to_dict("records")) if row["room"]]
+    records = [row for row in dicts_of(timelines) if row["room"]]
     selected = _selected(records, relay_names)
     rows = []
     for row in records:

@@ -12,8 +12,6 @@ was proven absent: where signalling was tried late and worked, nothing says that
 from __future__ import annotations
 
 from collections.abc import Collection
-from itertools import groupby
-from operator import itemgetter
 from typing import Final, Literal
 from urllib.parse import urlsplit
 
@@ -21,7 +19,7 @@ import numpy as np
 import pandas as pd
 
 from nestobs.observation.arrays import Flags
-from nestobs.observation.columns import codes_of, equals
+from nestobs.observation.columns import codes_of, equals, paired, units_of
 from nestobs.observation.duration import SECOND_NS
 from nestobs.observation.schema import Operation, Outcome, Source
 
@@ -31,7 +29,8 @@ LEAST_BLOCKS: Final = 20
 
 _INF: Final = float("inf")
 _ASKS: Final = (Operation.INFO, Operation.JOIN, Operation.GUEST)
-_KEY: Final = ["unit", "vantage"]
+_ENDS: Final = ["lower_s", "upper_s", "seen_until_s", "gone_lower_s", "gone_upper_s"]
+_READ: Final = ["trace_id", "nest", "vantage", "layer", "target", "origin_at", "polls", "left_censored", *_ENDS]
 _ROUTE_ENDS: Final = ("join_lower_s", "join_upper_s", "guest_lower_s", "guest_upper_s")
 
 
@@ -48,40 +47,46 @@ def joinable(timelines: pd.DataFrame, *, signed_in: bool = True) -> pd.DataFrame
     asked. signed_in: whether the joiner asks for an authenticated join first and falls back to the guest join.
     """
     table = _with_origin(timelines)
-    relays, found = _relays(table), _seats(table, signed_in=signed_in)
+    found = _seats(table, signed_in=signed_in)
     for route in ("join", "guest"):
         found = found.join(_layer(table, f"api:{route}")[["lower_s", "upper_s"]].add_prefix(f"{route}_"))
-    found = found.reset_index().merge(relays, on=_KEY, how="left")
-    found["relays"] = found["relays"].fillna("")
-    hosts = {url: _host(url) for url in found["target"].unique()}
-    found["host"] = found["target"].map(hosts).astype("str")
+    found = found.join(_relays(table)).fillna({"relays": ""})
+    found["host"] = found["target"].map({url: _host(url) for url in found["target"].unique()}).astype("str")
     found["hour"] = found["origin_at"].dt.hour.astype("int64")
-    wanted = ["unit", "nest", "vantage", "lower_s", "upper_s", "seen_until_s", "gone_lower_s", "gone_upper_s"]
-    wanted += ["origin_at", "host", "relays", "hour", *_ROUTE_ENDS]
+    wanted = ["unit", "nest", "vantage", *_ENDS, "origin_at", "host", "relays", "hour", *_ROUTE_ENDS]
     return found[wanted].sort_values(["origin_at", "unit", "vantage"], ignore_index=True)
 
 
-def seat_intervals(timelines: pd.DataFrame, *, signed_in: bool = True) -> pd.DataFrame:
-    """lower_s, upper_s and gone_lower_s of `joinable`, by unit and vantage, unsorted: what takes no time of it."""
-    return _seats(_with_origin(timelines), signed_in=signed_in)[["lower_s", "upper_s", "gone_lower_s"]]
+def seat_intervals(timelines: pd.DataFrame) -> pd.DataFrame:
+    """lower_s, upper_s and gone_lower_s of `joinable`, by signed_in, unit and vantage, unsorted."""
+    table = _with_origin(timelines)
+    found = pd.concat([_seats(table, signed_in=signed_in).assign(signed_in=signed_in) for signed_in in (True, False)])
+    return found.set_index(["signed_in", "unit", "vantage"])[["lower_s", "upper_s", "gone_lower_s"]]
 
 
 def _with_origin(timelines: pd.DataFrame) -> pd.DataFrame:
-    table = timelines.assign(unit=timelines["trace_id"].where(timelines["trace_id"] != "", timelines["nest"]))
-    return table[table["origin_at"].notna() & table["upper_s"].notna()]
+    """The rows that have an origin, each with its unit, and numbered by unit and vantage."""
+    table = timelines.loc[timelines["origin_at"].notna() & timelines["upper_s"].notna(), _READ]
+    unit, units = units_of(table)
+    return table.assign(unit=pd.array(units[unit], dtype="str")).set_index(paired(unit, codes_of(table["vantage"])[0]))
 
 
 def _seats(table: pd.DataFrame, *, signed_in: bool) -> pd.DataFrame:
-    """The rows of the token's layer, by unit and vantage, their ends those of when it could be used."""
-    token = _layer(table, "api:guest")
-    if signed_in:
-        token = _either(_layer(table, "api:join"), token)
+    """The rows of the token's layer, their ends those of when it could be used: the earlier of those asked."""
+    layers = [_layer(table, f"api:{route}") for route in (("join", "guest") if signed_in else ("guest",))]
+    found = pd.concat(layers)
+    found = found[~found.index.duplicated()]
+    lower, upper, seen_until, *gone = np.transpose([layer[_ENDS].reindex(found.index) for layer in layers], (2, 0, 1))
     signal = _layer(table, "livekit:signal")
-    signal = signal[np.isfinite(signal["lower_s"]) & ~signal["left_censored"]]
-    found = token.join(signal[["lower_s", "upper_s"]].add_suffix("_signal"))
-    for name in ("lower_s", "upper_s"):
-        found[name] = np.fmax(found[name], found[f"{name}_signal"])
-    return found
+    signal = signal[np.isfinite(signal["lower_s"]) & ~signal["left_censored"]].reindex(found.index)
+    gone_lower, gone_upper = (np.where(np.isnan(upper), -_INF, end).max(axis=0) for end in gone)  # NaN: one is there
+    return found.assign(
+        lower_s=np.fmax(np.fmin.reduce(lower), signal["lower_s"]),
+        upper_s=np.fmax(np.fmin.reduce(upper), signal["upper_s"]),
+        seen_until_s=np.fmax.reduce(seen_until),
+        gone_lower_s=gone_lower,
+        gone_upper_s=gone_upper,
+    )
 
 
 def nests_in(delays: pd.DataFrame) -> int:
@@ -90,29 +95,15 @@ def nests_in(delays: pd.DataFrame) -> int:
 
 
 def _layer(table: pd.DataFrame, layer: str) -> pd.DataFrame:
-    """The rows of one layer that prove something, by unit and vantage."""
-    return table[(table["layer"] == layer) & (table["polls"] > 0)].set_index(_KEY)
+    """The rows of one layer that prove something."""
+    return table[(table["layer"] == layer) & (table["polls"] > 0)]
 
 
-def _either(join: pd.DataFrame, guest: pd.DataFrame) -> pd.DataFrame:
-    """The earlier of two layers; where only one was asked, that one. Gone when both are gone."""
-    both = join.index.intersection(guest.index)
-    found = pd.concat([join, guest.loc[guest.index.difference(join.index)]])
-    for name in ("lower_s", "upper_s"):
-        found.loc[both, name] = np.minimum(join.loc[both, name], guest.loc[both, name])
-    found.loc[both, "seen_until_s"] = np.fmax(join.loc[both, "seen_until_s"], guest.loc[both, "seen_until_s"])
-    for name in ("gone_lower_s", "gone_upper_s"):
-        found.loc[both, name] = np.maximum(join.loc[both, name], guest.loc[both, name])  # NaN where one is still there
-    return found
-
-
-def _relays(table: pd.DataFrame) -> pd.DataFrame:
-    rows = table[table["layer"].str.startswith("relay:")]
-    named = zip(rows["unit"], rows["vantage"], rows["layer"].str.removeprefix("relay:"), strict=True)
-    grouped = groupby(sorted(set(named)), key=itemgetter(0, 1))
-    found = [(*key, " ".join(relay for *_, relay in watched)) for key, watched in grouped]
-    kinds = {name: table[name].dtype for name in _KEY}
-    return pd.DataFrame(found, columns=[*_KEY, "relays"]).astype({**kinds, "relays": "str"})
+def _relays(table: pd.DataFrame) -> pd.Series:
+    """Those watched, sorted, one space between."""
+    layers = table.loc[table["layer"].str.startswith("relay:"), "layer"].str.removeprefix("relay:")
+    watched = layers.groupby(layers.index).agg(lambda relays: " ".join(sorted(set(relays))))
+    return watched.astype("str").rename("relays")
 
 
 def among(
@@ -127,10 +118,10 @@ def among(
     if window is not None:
         keeps &= (timelines["origin_at"] >= window[0]) & (timelines["origin_at"] < window[1])
     if hosts:
-        unit = timelines["trace_id"].where(timelines["trace_id"] != "", timelines["nest"])
+        unit, _ = units_of(timelines)
         named = {url: _host(url) in hosts for url in timelines["target"].unique()}
         asked = timelines["layer"].str.startswith("api:") & timelines["target"].map(named).astype(bool)
-        keeps &= unit.isin(set(unit[asked]))
+        keeps &= np.isin(unit, unit[asked])
     return timelines[keeps]
 
 

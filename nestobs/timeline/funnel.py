@@ -20,8 +20,8 @@ import numpy as np
 import pandas as pd
 from numpy.typing import ArrayLike, NDArray
 
-from nestobs.observation.arrays import Flags, Floats
-from nestobs.observation.columns import equals
+from nestobs.observation.arrays import BELOW, Flags, Floats, greatest_at
+from nestobs.observation.columns import equals, instants_of, reals_of
 from nestobs.observation.duration import SECOND_NS
 from nestobs.observation.schema import Column, Failure, Operation, Outcome, Source
 from nestobs.timeline.joins import verdicts
@@ -78,7 +78,7 @@ def journeys(observations: pd.DataFrame, made: pd.DataFrame) -> pd.DataFrame:
     steps = _steps(observations, table)
     facts = {name: _any(steps, flags, len(table)) for name, flags in _reached(steps).items()}
     rounds = np.zeros(len(table), dtype=np.int64)
-    api = steps["source"].isin([str(Source.API)]).to_numpy(dtype=bool)
+    api = equals(steps["source"], Source.API)
     np.maximum.at(rounds, steps["join"].to_numpy(np.int64)[api], steps["attempt_no"].to_numpy(np.int64)[api])
     joined = table["joined"].to_numpy(dtype=bool)
     own_404 = _any(steps, _of(steps, Operation.JOIN) & _is(steps, "404"), len(table))
@@ -96,13 +96,10 @@ def journeys(observations: pd.DataFrame, made: pd.DataFrame) -> pd.DataFrame:
 def answers(observations: pd.DataFrame, table: pd.DataFrame) -> pd.DataFrame:
     """What came of each request of the joins of `table`: columns vantage, operation, target, answer (of ANSWERS), n."""
     steps = _steps(observations, table)
-    counted = steps.groupby(["vantage", "operation", "target", "answer"]).size().reset_index(name="n")
-    places = {name: number for number, name in enumerate((*map(str, STEPS), *ANSWERS))}
-    order = counted[["operation", "answer"]].map(lambda name: places[name])
-    keys = counted.assign(first=order["operation"], second=order["answer"])
-    return keys.sort_values(["vantage", "first", "target", "second"], ignore_index=True).drop(
-        columns=["first", "second"]
-    )
+    order = {"operation": pd.CategoricalDtype([*map(str, STEPS)]), "answer": pd.CategoricalDtype([*ANSWERS])}
+    kinds = ["vantage", "operation", "target", "answer"]
+    counted = steps.astype(order).groupby(kinds, observed=True).size().reset_index(name="n")
+    return counted.astype({"operation": "str", "answer": "str"})
 
 
 def by_time(table: pd.DataFrame, edges: ArrayLike) -> pd.DataFrame:
@@ -139,16 +136,16 @@ def _own_fault(observations: pd.DataFrame, made: pd.DataFrame) -> Flags:
 def _steps(observations: pd.DataFrame, table: pd.DataFrame) -> pd.DataFrame:
     """The requests of these joins, each with its place in `table` (join), what came of it (answer), seconds it took."""
     source, operation = observations["source"], observations["operation"]
-    asked = source.isin([str(Source.API), str(Source.LIVEKIT)]) & operation.isin([str(name) for name in STEPS])
-    asked &= ~observations["failure"].isin([str(Failure.INTENT)]) & (observations["attempt_group"] != "")
+    asked = source.isin([Source.API, Source.LIVEKIT]) & operation.isin(STEPS)
+    asked &= ~equals(observations["failure"], Failure.INTENT) & (observations["attempt_group"] != "")
     names = ["run_id", "attempt_group", "source", "operation", "target", "attempt_no", "sent_at", "received_at"]
     rows = observations.loc[asked, [*names, "outcome", "failure", "timeout_s"]]
     places = table[["run_id", "attempt_group", "vantage"]].assign(join=np.arange(len(table), dtype=np.int64))
     rows = rows.merge(places, on=["run_id", "attempt_group"], how="inner")
     sent = rows["sent_at"].to_numpy(np.int64)
-    waited = np.nan_to_num(_reals(rows["timeout_s"]))
-    ended = np.asarray(rows["received_at"].astype("Int64").fillna(0), dtype=np.int64)
-    took = np.where(rows["received_at"].notna(), (ended - sent) / SECOND_NS, waited)
+    waited = np.nan_to_num(reals_of(rows["timeout_s"]))
+    ended, answered = instants_of(rows["received_at"])
+    took = np.where(answered, (ended - sent) / SECOND_NS, waited)
     return rows.assign(answer=_answers(rows), took_s=np.maximum(took, 0.0))
 
 
@@ -156,7 +153,7 @@ def _answers(rows: pd.DataFrame) -> Any:
     granted = rows["outcome"].isin([str(Outcome.VISIBLE), str(Outcome.ACCEPTED)])
     words = rows["failure"].map({str(failure): word for failure, word in _WORDS.items()}).astype(object)
     words = words.where(words.notna(), "other")
-    bare = rows["outcome"].isin([str(Outcome.ABSENT)]) & rows["failure"].isna()
+    bare = equals(rows["outcome"], Outcome.ABSENT) & rows["failure"].isna()
     return words.mask(bare, "404").mask(granted, "granted")
 
 
@@ -199,20 +196,16 @@ def _times(steps: pd.DataFrame, table: pd.DataFrame) -> dict[str, Floats]:
     size, join = len(table), steps["join"].to_numpy(np.int64)
     took = steps["took_s"].to_numpy(dtype=np.float64)
     parts = {
-        "requests_s": np.asarray(steps["source"].isin([str(Source.API)]), dtype=bool),
+        "requests_s": equals(steps["source"], Source.API),
         "signal_s": _of(steps, Operation.SIGNAL),
         "media_s": _of(steps, Operation.MEDIA),
     }
     spent = {name: np.bincount(join[flags], took[flags], size) for name, flags in parts.items()}
     inside = _is(steps, "granted") & _of(steps, Operation.SIGNAL, Operation.MEDIA)
-    entered = np.full(size, -1, dtype=np.int64)
-    received = np.asarray(steps["received_at"].astype("Int64").fillna(-1), dtype=np.int64)
-    np.maximum.at(entered, join[inside], received[inside])
-    told = table["joined"].to_numpy(dtype=bool) & (entered >= 0)
+    received, answered = instants_of(steps["received_at"])
+    inside &= answered
+    entered = greatest_at(received[inside], join[inside], size)
+    told = table["joined"].to_numpy(dtype=bool) & (entered != BELOW)
     total = (entered - table["arrived_at"].astype("int64").to_numpy(np.int64)) / SECOND_NS
     times = {"waiting_s": np.maximum(total - sum(spent.values()), 0.0)} | spent | {"total_s": total}
     return {name: np.where(told, values, np.nan) for name, values in times.items()}
-
-
-def _reals(values: pd.Series) -> Floats:
-    return np.asarray(pd.to_numeric(values).astype("Float64").to_numpy(na_value=np.nan), dtype=np.float64)

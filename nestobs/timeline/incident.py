@@ -21,6 +21,7 @@ import numpy as np
 import pandas as pd
 
 from nestobs.join.decision import Kind
+from nestobs.observation.columns import dicts_of
 from nestobs.observation.detail import facts_of
 from nestobs.observation.duration import SECOND_NS
 from nestobs.observation.schema import Failure, Operation, Outcome, Role, Source
@@ -108,15 +109,14 @@ def _disagreements(layers: pd.DataFrame) -> Iterator[str]:
     if (had["api:guest"] or had["api:join"]) and lacked["livekit:signal"] and not had["livekit:signal"]:
         yield "A token was given, and LiveKit's signalling never took it."
     for layer, rows in layers.groupby("layer"):
-        states = {str(row["vantage"]): str(row["state"]) for row in rows.to_dict("records")}
+        states = {str(row["vantage"]): str(row["state"]) for row in dicts_of(rows)}
         if {SHOWN, NOT_SEEN} <= set(states.values()):
             parts = "; ".join(f"{_short(vantage, 24)}: {state}" for vantage, state in sorted(states.items()))
             yield f"The vantage points disagree about {_short(layer)}: {parts}."
 
 
 def _of(layers: pd.DataFrame, kind: str, *states: str) -> list[dict[str, Any]]:
-    mine = layers[layers["state"].isin(states) & layers["layer"].str.startswith(kind)]
-    return [{str(name): value for name, value in row.items()} for row in mine.to_dict("records")]
+    return dicts_of(layers[layers["state"].isin(states) & layers["layer"].str.startswith(kind)])
 
 
 def _names(rows: Sequence[dict[str, Any]]) -> str:
@@ -124,7 +124,7 @@ def _names(rows: Sequence[dict[str, Any]]) -> str:
 
 
 def _unsteady(layers: pd.DataFrame) -> Iterator[str]:
-    for row in layers[layers["flaps"] > 0].to_dict("records"):
+    for row in dicts_of(layers[layers["flaps"] > 0]):
         yield (
             f"{_short(row['layer'])}, asked from {_short(row['vantage'], 24)}, said absent {row['flaps']} times between"
             " two answers that showed the nest."
@@ -256,8 +256,7 @@ def _deleted(observations: pd.DataFrame) -> pd.DataFrame:
 
 
 def _unasked(layers: pd.DataFrame) -> Iterator[Gap]:
-    asked = set(layers["layer"])
-    never = [kind for kind in EXPECTED if not any(layer.startswith(kind) for layer in asked)]
+    asked = tuple(layers["layer"].unique())
     whys = {
         "relay": Gap("No relay was asked for its event: a join asks every relay that it is given.", "join"),
         "api:info": Gap("The API's /info was never asked.", "join"),
@@ -271,8 +270,8 @@ def _unasked(layers: pd.DataFrame) -> Iterator[Gap]:
         "livekit:signal": Gap("Nobody came as far as LiveKit's signalling: that takes a token.", "join"),
         "livekit:media": Gap("Nobody came as far as media: that takes a token and the real RTC library.", "join"),
     }
-    yield from (whys[kind] for kind in never if kind in whys)
-    for row in layers[layers["state"] == UNPROVEN].to_dict("records"):
+    yield from (gap for kind, gap in whys.items() if not any(layer.startswith(kind) for layer in asked))
+    for row in dicts_of(layers[layers["state"] == UNPROVEN]):
         where = f"{_short(row['layer'])} was asked from {_short(row['vantage'], 24)}"
         yield Gap(f"{where} and proved nothing ({row['answers']}).", "doctor")
 
@@ -293,12 +292,12 @@ def _too_soon(layers: pd.DataFrame) -> Iterator[Gap]:
     early = unseen[~(unseen["last_s"] > ENOUGH_S)]
     if len(early):
         yield Gap(
-            f"Watching ended too soon to say that it never came: {_names(_records(early))} was last asked at"
+            f"Watching ended too soon to say that it never came: {_names(dicts_of(early))} was last asked at"
             f" {_ages(early)}.",
             "ready",
         )
     elif len(unseen):
-        yield Gap(f"{_names(_records(unseen))} had not shown it by {_ages(unseen)}: is it still so?", "ready")
+        yield Gap(f"{_names(dicts_of(unseen))} had not shown it by {_ages(unseen)}: is it still so?", "ready")
 
 
 def _ages(rows: pd.DataFrame) -> str:
@@ -324,10 +323,6 @@ def _one_sided(observations: pd.DataFrame, layers: pd.DataFrame) -> Iterator[Gap
         yield Gap("LiveKit's webhooks were not received, so nobody saw rooms start and end as they did.", "webhooks")
     if len(layers):
         yield Gap("What comes next is not being watched: a watch sees what other nests do on the same way.", "watch")
-
-
-def _records(rows: pd.DataFrame) -> list[dict[str, Any]]:
-    return [{str(name): value for name, value in row.items()} for row in rows.to_dict("records")]
 
 
 # words

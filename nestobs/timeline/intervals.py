@@ -23,7 +23,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any, Final, Literal, cast, get_args
+from typing import Any, Final, cast
 
 import numpy as np
 import pandas as pd
@@ -34,8 +34,6 @@ from nestobs.observation.detail import facts_of
 from nestobs.observation.duration import SECOND_NS
 from nestobs.observation.schema import Column, Failure, Operation, Outcome, Source
 from nestobs.timeline.polls import LATE_S, Groups, Rows, grouped, read, without_ended
-
-Origin = Literal["create", "publish"]
 
 STABLE_POLLS: Final = 3
 """So many successive visible answers make a layer stable."""
@@ -85,7 +83,7 @@ SCHEMA: Final[tuple[Column, ...]] = (
 """The columns of `timelines`, in order; their types are those of observation.columns.DTYPES."""
 
 
-def timelines(observations: pd.DataFrame, *, origin: Origin = "create") -> pd.DataFrame:
+def timelines(observations: pd.DataFrame) -> pd.DataFrame:
     """One row per (trace_id, layer, vantage), or per (nest, layer, vantage) where there is no trace_id.
 
     `observations` has the columns of observation.COLUMNS, instants as (nullable) int64 ns, text of any dtype, the
@@ -100,9 +98,9 @@ def timelines(observations: pd.DataFrame, *, origin: Origin = "create") -> pd.Da
     but is no flap and no going, since relays push an event once (NIP-01) and an edit is pushed after silence, too.
     An absent of signalling proves nothing where it may speak of a room that had ended: see `polls.without_ended`.
 
-    Origin: `sent_at` of the accepted PUT ("create"), or of the first publish of the event ("publish"), whichever
-    vantage wrote it; when that one is missing, the other. A PUT without an answer counts only if the trace was seen
-    later: it may have created nothing. Otherwise the least `created_at` seen of the nest in the detail of visible relay
+    Origin: `sent_at` of the accepted PUT ("create"), where there is none of the first publish of the event ("publish"),
+    whichever vantage wrote it. A PUT without an answer counts only if the trace was seen later: it may have created
+    nothing. Otherwise the least `created_at` seen of the nest in the detail of visible relay
     rows: edits renew it, the first counts. With none of them there is no origin: `origin_kind` is empty, delays NaN.
 
     Clocks: within a trace, each run of a vantage is shifted by its best known `clock_offset_s` to the reference clock,
@@ -111,24 +109,21 @@ def timelines(observations: pd.DataFrame, *, origin: Origin = "create") -> pd.Da
     that rest on an instant are widened by it on either side. Negative delays stay: they are evidence of skew.
 
     Without an absent before it, `lower_s` is the age before which the layer cannot have shown the nest: 0 after
-    "create"; after "publish" 0 for relays and the PUT's (negative) age for the others; after "created_at"
-    -origin_error_s for relays; -inf for the others, since the API may show a nest before its event is made. Absents
-    sent before that age of a nest of our own are raised to it. It is not used where `upper_s` is not above it: then
-    lower_s is the bare proof, or -inf. The interval is never empty.
+    "create"; for relays 0 after "publish" and -origin_error_s after "created_at", for the others -inf, since the API
+    may show a nest before its event is made. Absents sent before that age of a nest of our own are raised to it. It is
+    not used where `upper_s` is not above it: then lower_s is the bare proof, or -inf. The interval is never empty.
 
     `spacing_s` is inf when right-censored, NaN when left-censored. `marked` lists the disturbances of the same vantage
     and run that overlap the time from the sending of the earlier to the receipt of the later bracketing poll; a lone
     poll's own time; when left-censored, the time since the origin if this vantage made it.
 
-    Raises ValueError for another `origin`, KeyError for a missing column, TypeError for instants that are no integers.
+    Raises KeyError for a missing column, TypeError for instants that are no integers.
     """
-    if origin not in get_args(Origin):
-        raise ValueError(f"origin is create or publish, not {origin!r}")
     rows = without_ended(observations, read(observations))
     groups = grouped(observations, rows)
     if not len(groups.unit):
         return framed(SCHEMA, {column.name: [] for column in SCHEMA})
-    origins = _origins(observations, rows, origin)
+    origins = _origins(observations, rows)
     shifts = _shifts(observations, rows, groups, origins)
     bounds = _bounds(rows, groups, shifts)
     found = _names(observations, rows, groups) | _delays(bounds, groups, origins, shifts)
@@ -139,21 +134,19 @@ def timelines(observations: pd.DataFrame, *, origin: Origin = "create") -> pd.Da
 
 @dataclass(frozen=True, slots=True)
 class _Origins:
-    """Per unit: the observation that is the origin and the one of its PUT (-1: none), its kind, created_at in ns."""
+    """Per unit: the observation that is the origin (-1: none), its kind, created_at in ns."""
 
     row: Ints
-    create: Ints
     kind: Texts
     created: Ints
 
 
 @dataclass(frozen=True, slots=True)
 class _Shifts:
-    """row: ns to subtract from each observation's instants. Per group: the origin, its PUT, error_s; NONE: none."""
+    """row: ns to subtract from each observation's instants. Per group: the origin, NONE for none, and error_s."""
 
     row: Ints
     origin: Ints
-    create: Ints
     error_s: Floats
 
 
@@ -172,7 +165,7 @@ class _Bounds:
     flap: Flags
 
 
-def _origins(observations: pd.DataFrame, rows: Rows, wanted: Origin) -> _Origins:
+def _origins(observations: pd.DataFrame, rows: Rows) -> _Origins:
     source, operation, outcome = observations["source"], observations["operation"], observations["outcome"]
     units = count_of(rows.unit)
     seen = np.zeros(units + 1, dtype=bool)
@@ -186,10 +179,9 @@ def _origins(observations: pd.DataFrame, rows: Rows, wanted: Origin) -> _Origins
     create = _earliest(rows, put, np.where(accepted, 0, np.where(rows.intent, 2, 1)))
     published = _earliest(rows, publish, np.where(rows.intent, 1, 0))
     created = _created(observations, rows, (create < 0) & (published < 0))
-    order = [("create", create), ("publish", published)]
-    (kind, row), (other_kind, other) = order if wanted == "create" else order[::-1]
-    kinds = np.select([row >= 0, other >= 0, created < NONE], [kind, other_kind, "created_at"], "").astype(object)
-    return _Origins(row=np.where(row >= 0, row, other), create=create, kind=kinds, created=created)
+    known = [create >= 0, published >= 0, created < NONE]
+    kind = np.select(known, ["create", "publish", "created_at"], "").astype(object)
+    return _Origins(row=np.where(create >= 0, create, published), kind=kind, created=created)
 
 
 def _earliest(rows: Rows, among: Flags, rank: Ints) -> Ints:
@@ -241,13 +233,11 @@ def _shifts(observations: pd.DataFrame, rows: Rows, groups: Groups, origins: _Or
     shift = np.round(np.where(known, offset, 0.0) * SECOND_NS).astype(np.int64)
     row = np.where(member & np.append(compared, False)[groups.of], shift[rows.place], 0)
     home_shift = np.where(compared & own, shift[home], 0)
-    put = origins.create[groups.unit]
     own_error = np.where(compared & ~together, error[home] + worst, 0.0)
     kind = origins.kind[groups.unit]
     return _Shifts(
         row=row,
         origin=np.where(own, rows.sent[made] - home_shift, origins.created[groups.unit]),
-        create=np.where(own & (put >= 0), rows.sent[put] - home_shift, NONE),
         error_s=np.select(
             [own, kind == "created_at"], [own_error, GRAIN_S + np.where(compared, worst, 0.0)], default=np.nan
         ),
@@ -315,7 +305,8 @@ def _delays(bounds: _Bounds, groups: Groups, origins: _Origins, shifts: _Shifts)
     went = bounds.gone_upper != NONE
     upper = np.where(shown, _minus(bounds.upper, start) / SECOND_NS + error, np.inf)
     lower = _minus(bounds.lower, start) / SECOND_NS - error
-    floor = _floor(kind, groups.relay, _minus(shifts.create, start) / SECOND_NS, error)
+    event = np.where(groups.relay, np.where(kind == "publish", 0.0, -error), -np.inf)
+    floor = np.where((kind == "publish") | (kind == "created_at"), event, 0.0)  # before it none can have shown it
     above = ~(upper <= floor)
     lower = np.where(known, np.where(own & above, np.maximum(lower, floor), lower), np.where(above, floor, -np.inf))
     lower = np.where(np.isnan(upper), np.nan, lower)
@@ -337,15 +328,6 @@ def _delays(bounds: _Bounds, groups: Groups, origins: _Origins, shifts: _Shifts)
         "gone_upper_s": _minus(bounds.gone_upper, start) / SECOND_NS + error,
         "spacing_s": bounds.spacing_s,
     }
-
-
-def _floor(kind: Texts, relay: Flags, create_s: Floats, error: Floats) -> Floats:
-    """The age before which the layer cannot have shown the nest; see `timelines`."""
-    put = np.where(np.isnan(create_s), -np.inf, np.minimum(create_s, 0.0))
-    event = np.where(kind == "publish", 0.0, -error)
-    other = np.where(kind == "publish", put, -np.inf)
-    by_event = np.isin(kind.astype(str), ("publish", "created_at"))
-    return np.where(by_event, np.where(relay, event, other), 0.0)
 
 
 def _counts(rows: Rows, groups: Groups, bounds: _Bounds) -> dict[str, Any]:

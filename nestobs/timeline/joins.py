@@ -6,7 +6,7 @@ clock, so no offset between clocks enters. A person draws one of two conclusions
 
     wait    "still starting up"                                   true if a later request got a token
     leave   "no longer available", "Failed to join nest: …" (no   true if no later request got one, and the nest was
-            Retry, at any age), "Loading nest..." (for ever)      proven absent at least `settled_s` after the arrival
+            Retry, at any age), "Loading nest..." (for ever)      proven absent at least `SETTLED_S` after the arrival
 
 A token is a `visible` answer of `api:join` or `api:guest` (for a guest `api:guest` alone) to a request sent at or after
 the arrival, whoever sent it. So "then or later": a message to leave is false too when the nest was joinable at that
@@ -82,9 +82,7 @@ _WAYS: Final = (Operation.JOIN, Operation.GUEST)
 _LEAVE: Final = (GONE, RELEASED_FAILED, LOADING)
 
 
-def joins(
-    observations: pd.DataFrame, timelines: pd.DataFrame, *, settled_s: float = SETTLED_S, patience_s: float = 0.0
-) -> pd.DataFrame:
+def joins(observations: pd.DataFrame, timelines: pd.DataFrame, *, patience_s: float = 0.0) -> pd.DataFrame:
     """One row per join that came to a verdict, with the columns and dtypes of SCHEMA, by arrival, then trace_id.
 
     A join is known by run_id and attempt_group and has one row, its first verdict's, however often it was written.
@@ -110,7 +108,7 @@ def joins(
     made["lost"] = _lost(rows, timelines, found, made["joined"], patience_s)
     for one in BASELINES:
         verdict, message = made[f"{one}_verdict"], made[f"{one}_message"]
-        made[f"{one}_true"] = _true(verdict, message, arrived, found, round(settled_s * SECOND_NS))
+        made[f"{one}_true"] = _true(verdict, message, arrived, found)
     return framed(SCHEMA, made).sort_values(["arrived_at", "trace_id"], ignore_index=True, kind="stable")
 
 
@@ -158,7 +156,7 @@ def _evidence(observations: pd.DataFrame, timelines: pd.DataFrame, index: Ints) 
     received, answered = instants_of(observations["received_at"])
     asked = equals(observations["source"], Source.API) & answered & ~equals(observations["failure"], Failure.INTENT)
     token, absent = (asked & equals(observations["outcome"], one) for one in (Outcome.VISIBLE, Outcome.ABSENT))
-    line_unit = _found(units, np.where(timelines["trace_id"] != "", timelines["trace_id"], timelines["nest"]))
+    line_unit = _found(units, _units(timelines))
     line_pair = _pairs(line_unit, _found(vantages, timelines["vantage"]), len(vantages))
     line_place = np.minimum(np.searchsorted(pairs, line_pair), len(pairs) - 1)
     proven = (timelines["polls"] > 0).to_numpy(bool) & (line_unit >= 0) & (pairs[line_place] == line_pair)
@@ -249,16 +247,16 @@ def _arrivals(rows: pd.DataFrame, arrived: Ints) -> Ints:
 def _intervals(rows: pd.DataFrame, timelines: pd.DataFrame) -> tuple[Floats, Floats, Floats]:
     """Of each join's nest at its vantage, by the ways open to it: lower_s and upper_s, NaN where nothing is known, and
     gone_lower_s, inf where it stayed."""
-    unit = np.where(rows["trace_id"] != "", rows["trace_id"].astype(object), rows["nest"].astype(object))
-    place = pd.MultiIndex.from_arrays([unit, rows["vantage"].astype(object)])
-    guest, found = equals(rows["role"], Role.GUEST), np.full((len(rows), 3), np.nan)
-    for mine, signed_in in ((~guest, True), (guest, False)):
-        if mine.any():
-            table = seat_intervals(timelines, signed_in=signed_in)
-            table = table[~table.index.duplicated(keep=False)]  # a nest called as another's trace: not told apart
-            found[mine] = table.reindex(place[mine]).to_numpy(np.float64)
-    lower, upper, gone = found.T
+    table = seat_intervals(timelines)
+    table = table[~table.index.duplicated(keep=False)]  # a nest called as another's trace: not told apart
+    place = pd.MultiIndex.from_arrays([~equals(rows["role"], Role.GUEST), _units(rows), rows["vantage"].astype(object)])
+    lower, upper, gone = table.reindex(place).to_numpy(np.float64).T
     return lower, upper, np.where(np.isnan(gone), np.inf, gone)
+
+
+def _units(frame: pd.DataFrame) -> Texts:
+    """Of each row its trace_id, or the nest's address where there is none."""
+    return np.where(frame["trace_id"] != "", frame["trace_id"].astype(object), frame["nest"].astype(object))
 
 
 def _open(by_way: Sequence[Ints], guest: Flags) -> Ints:
@@ -295,12 +293,10 @@ def _told(details: pd.Series, took_s: Floats) -> dict[str, Any]:
     return made
 
 
-def _true(
-    verdicts: Iterable[str], messages: Iterable[str], said_at: Ints, found: _Evidence, settled: int
-) -> list[bool | None]:
+def _true(verdicts: Iterable[str], messages: Iterable[str], said_at: Ints, found: _Evidence) -> list[bool | None]:
     """Whether each message was true, None when it cannot be told. The rule is the module's."""
     token, under_way = found.token_sent >= said_at, found.token_received >= said_at
-    settles = ~under_way & (found.absent_sent >= said_at + settled)
+    settles = ~under_way & (found.absent_sent >= said_at + round(SETTLED_S * SECOND_NS))
     proofs = zip(verdicts, messages, token.tolist(), settles.tolist(), strict=True)
     return [_judged(*one) for one in proofs]
 

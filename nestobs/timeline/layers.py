@@ -11,6 +11,7 @@ from typing import Any, Final
 import numpy as np
 import pandas as pd
 
+from nestobs.observation.columns import dicts_of, equals
 from nestobs.observation.duration import SECOND_NS
 from nestobs.observation.schema import Failure, Outcome
 from nestobs.timeline.polls import layers_of
@@ -22,7 +23,7 @@ EXPECTED: Final = (
 
 SHOWN, NOT_SEEN, WENT, UNPROVEN = "shown", "not seen", "went", "nothing proven"
 
-LAYERS: Final = (
+LAYERS: Final[tuple[str, ...]] = (
     "layer", "vantage", "state", "origin_at", "lower_s", "upper_s", "gone_lower_s", "gone_upper_s", "polls", "unknown",
     "flaps", "marked", "first_at", "last_at", "last_s", "answers", "refused",
 )  # fmt: skip  # a list of words
@@ -35,14 +36,12 @@ def layers(observations: pd.DataFrame, timelines: pd.DataFrame) -> pd.DataFrame:
     went (shown, then proven absent for good), nothing proven. first_at, last_at: when it was first and last asked, ns
     UTC; last_s: the same last as an age, NaN without an origin. answers: "404 x 12, 200 x 3". refused: how many were.
     """
-    asked = observations.assign(layer=_layers(observations))
-    asked = asked[(asked["layer"] != "") & (asked["failure"].fillna("") != Failure.INTENT)]
+    code, names = layers_of(observations)
+    asked = observations.assign(layer=np.append(names, "")[code])
+    asked = asked[(code >= 0) & ~equals(asked["failure"], Failure.INTENT)]
     groups = {(str(key[0]), str(key[1])): rows for key, rows in asked.groupby(["layer", "vantage"])}
-    found = []
-    for row in timelines.to_dict("records"):
-        mine = groups.get((row["layer"], row["vantage"]))
-        if mine is not None:
-            found.append(_layer({str(name): value for name, value in row.items()}, mine))
+    lines = [(row, groups.get((row["layer"], row["vantage"]))) for row in dicts_of(timelines)]
+    found = [_layer(row, mine) for row, mine in lines if mine is not None]
     found.sort(key=lambda row: (order_of(row["layer"]), row["layer"], row["vantage"]))
     return pd.DataFrame(found, columns=list(LAYERS))
 
@@ -52,21 +51,7 @@ def _layer(row: dict[str, Any], asked: pd.DataFrame) -> dict[str, Any]:
     origin = None if pd.isna(row["origin_at"]) else pd.Timestamp(row["origin_at"]).value
     words = asked["status"].astype("string").fillna(asked["failure"].astype("string")).fillna(asked["outcome"])
     counts = words.value_counts()
-    kept = {
-        name: row[name]
-        for name in (
-            "layer",
-            "vantage",
-            "lower_s",
-            "upper_s",
-            "gone_lower_s",
-            "gone_upper_s",
-            "polls",
-            "unknown",
-            "flaps",
-            "marked",
-        )
-    }
+    kept = {name: row[name] for name in LAYERS if name in row}
     return kept | {
         "state": _state(row),
         "origin_at": origin,
@@ -88,11 +73,4 @@ def _state(row: dict[str, Any]) -> str:
 
 def order_of(layer: str) -> int:
     """Of its kind in EXPECTED, from 0; one beyond the last for no kind there is."""
-    kinds = [number for number, kind in enumerate(EXPECTED) if layer.startswith(kind)]
-    return kinds[0] if kinds else len(EXPECTED)
-
-
-def _layers(observations: pd.DataFrame) -> list[str]:
-    """The layer of each row, "" for none."""
-    code, names = layers_of(observations)
-    return [str(name) for name in np.append(names, "")[code]]
+    return next((number for number, kind in enumerate(EXPECTED) if layer.startswith(kind)), len(EXPECTED))

@@ -13,6 +13,7 @@ from typing import Any, Final
 
 import pandas as pd
 
+from nestobs.observation.columns import dicts_of
 from nestobs.observation.detail import facts_of
 from nestobs.observation.duration import SECOND_NS
 from nestobs.observation.schema import Failure, Operation, Outcome, Source
@@ -57,20 +58,16 @@ def requests(observations: pd.DataFrame) -> pd.DataFrame:
 
 def _joins(observations: pd.DataFrame) -> Iterator[tuple[dict[str, Any], list[dict[str, Any]]]]:
     """Each join's verdict (its intent, where it was cut off) and the steps it made, in order of arrival."""
-    grouped = observations[observations["attempt_group"] != ""]
-    told = (grouped["source"] == Source.JOIN) & (grouped["operation"] == Operation.VERDICT)
-    keys = list(zip(grouped["run_id"], grouped["attempt_group"], strict=True))
-    known = {key for key, is_verdict in zip(keys, told, strict=True) if is_verdict}
-    found: dict[tuple[str, str], list[dict[str, Any]]] = {key: [] for key in known}
-    for key, row in zip(keys, grouped.to_dict("records"), strict=True):
-        if key in known:
-            found[key].append({str(name): value for name, value in row.items()})
+    found: dict[tuple[str, str], list[dict[str, Any]]] = {}
+    for row in dicts_of(observations[observations["attempt_group"] != ""]):
+        found.setdefault((row["run_id"], row["attempt_group"]), []).append(row)
     joins = []
     for rows in found.values():
-        verdicts = [row for row in rows if row["operation"] == Operation.VERDICT]
+        verdicts = [row for row in rows if row["source"] == Source.JOIN and row["operation"] == Operation.VERDICT]
         ended = [row for row in verdicts if row["failure"] != Failure.INTENT] or verdicts
         steps = sorted((row for row in rows if row["operation"] != Operation.VERDICT), key=lambda row: row["sent_at"])
-        joins.append((ended[0], steps))
+        if ended:
+            joins.append((ended[0], steps))
     yield from sorted(joins, key=lambda join: (join[0]["sent_at"], str(join[0]["observation_id"])))
 
 
@@ -110,12 +107,12 @@ def attempts(observations: pd.DataFrame, joins: pd.DataFrame) -> pd.DataFrame:
     was cut off: nothing.
     """
     asked = requests(observations)
-    known = {(row["run_id"], row["attempt_group"]): row for row in joins.to_dict("records")}
+    known = {(row["run_id"], row["attempt_group"]): row for row in dicts_of(joins)}
     rows = []
     for number, (arrival, _) in enumerate(_joins(observations), 1):
         mine = asked[asked["join"] == number]
         row = known.get((arrival["run_id"], arrival["attempt_group"]), {})
-        rows.append(_attempt(number, arrival, mine, {str(name): value for name, value in row.items()}))
+        rows.append(_attempt(number, arrival, mine, row))
     return pd.DataFrame(rows, columns=list(ATTEMPTS))
 
 

@@ -17,10 +17,9 @@ from typing import Final
 
 import numpy as np
 import pandas as pd
-from numpy.typing import NDArray
 
-from nestobs.observation.arrays import Ints
-from nestobs.observation.columns import codes_of, equals, instants_of
+from nestobs.observation.arrays import Flags, Ints, Texts, count_of
+from nestobs.observation.columns import codes_of, equals, instants_of, paired
 from nestobs.observation.detail import facts_of
 from nestobs.observation.duration import SECOND_NS
 from nestobs.observation.schema import HEARTBEAT_S, Failure, Operation, Source
@@ -34,25 +33,24 @@ NEEDED: Final = ("vantage", "run_id", "source", "operation", "sent_at", "receive
 _MARKS: Final = (str(Failure.CLOCK_STEP), str(Failure.SUSPENDED))
 
 
-def spans(observations: pd.DataFrame, *, gap_s: float = GAP_S) -> pd.DataFrame:
+def spans(observations: pd.DataFrame) -> pd.DataFrame:
     """Columns vantage, start_at, end_at (datetime64[ns, UTC]): [start, end) in which a vantage was at work.
 
     Sorted by vantage and time; those of one vantage neither overlap nor touch. observations: as Store.frame gives them.
     A run of a single instant has no length and no span.
     """
     vantage, names = codes_of(observations["vantage"])
-    run, runs = codes_of(observations["run_id"])
-    clock = (vantage + 1) * (len(runs) + 1) + run + 1
+    clock = paired(vantage, codes_of(observations["run_id"])[0])
+    whose = np.full(count_of(clock), -1, dtype=np.int64)
+    whose[clock] = vantage
     sent, _ = instants_of(observations["sent_at"])
     received, answered = instants_of(observations["received_at"])
     slept = equals(observations["failure"], Failure.SUSPENDED)  # its sent_at is reckoned back
-    at = np.concatenate([sent[~slept], received[answered]])
-    of = np.concatenate([clock[~slept], clock[answered]])
+    at, of = np.concatenate([sent[~slept], received[answered]]), np.concatenate([clock[~slept], clock[answered]])
     order = np.lexsort((at, of))
     at, of = at[order], of[order]
-    begins = _first_of((np.diff(of) != 0) | (np.diff(at) > round(gap_s * SECOND_NS)), len(at))
-    ends = np.append(begins[1:], len(at)) - 1 if len(begins) else begins
-    return _merged(of[begins] // (len(runs) + 1), at[begins], at[ends], np.array(["", *names], dtype=object))
+    first, last = _runs((np.diff(of) != 0) | (np.diff(at) > round(GAP_S * SECOND_NS)), len(at))
+    return _merged(whose[of[first]], at[first], at[last], np.append(names, ""))
 
 
 def together(found: pd.DataFrame) -> pd.DataFrame:
@@ -93,9 +91,10 @@ def gaps(found: pd.DataFrame, start: int, end: int) -> pd.DataFrame:
 
 def disturbances(observations: pd.DataFrame) -> pd.DataFrame:
     """Columns vantage, at (datetime64[ns, UTC]), kind (clock_step or suspended), size_s (NaN: not told), by time."""
-    clock = observations["source"].isin([str(Source.CLOCK)]) & observations["operation"].isin([str(Operation.STEP)])
+    clock = equals(observations["source"], Source.CLOCK) & equals(observations["operation"], Operation.STEP)
     found = observations[clock & observations["failure"].isin(_MARKS)]
-    noticed = np.asarray(found["received_at"].astype("Int64").fillna(found["sent_at"]), dtype=np.int64)
+    noticed, known = instants_of(found["received_at"])
+    noticed = np.where(known, noticed, instants_of(found["sent_at"])[0])
     table = pd.DataFrame(
         {
             "vantage": found["vantage"].to_numpy(dtype=object),
@@ -107,21 +106,20 @@ def disturbances(observations: pd.DataFrame) -> pd.DataFrame:
     return table.sort_values(["at", "vantage"], ignore_index=True)
 
 
-def _merged(of: Ints, begins: Ints, ends: Ints, names: NDArray[np.object_]) -> pd.DataFrame:
+def _merged(of: Ints, begins: Ints, ends: Ints, names: Texts) -> pd.DataFrame:
     """Spans of several runs as one set of disjoint ones each."""
     order = np.lexsort((begins, of))
     of, begins, ends = of[order], begins[order], ends[order]
     reached = pd.Series(ends).groupby(of).cummax().to_numpy(np.int64)
-    first = _first_of((np.diff(of) != 0) | (begins[1:] > reached[:-1]), len(of))
-    last = np.append(first[1:], len(of)) - 1 if len(first) else first
+    first, last = _runs((np.diff(of) != 0) | (begins[1:] > reached[:-1]), len(of))
     keeps = begins[first] < reached[last]
     return _frame(names[of[first]][keeps], begins[first][keeps], reached[last][keeps])
 
 
-def _first_of(breaks: NDArray[np.bool_], count: int) -> Ints:
-    """Where parts begin that these breaks make of so many things in a row."""
-    starts = np.concatenate([[0], np.flatnonzero(breaks) + 1]) if count else np.empty(0)
-    return starts.astype(np.int64)
+def _runs(breaks: Flags, count: int) -> tuple[Ints, Ints]:
+    """The first and the last of each part that these breaks make of so many things in a row."""
+    ends = np.append(np.flatnonzero(breaks), count - 1)[:count]
+    return np.append(0, ends[:-1] + 1)[: len(ends)], ends
 
 
 def _part(seconds: float, whole: float) -> float:
@@ -141,6 +139,6 @@ def _utc(values: Ints) -> pd.Series:
     return pd.Series(values.astype("M8[ns]")).dt.tz_localize("UTC")
 
 
-def _frame(vantage: NDArray[np.object_], begins: Ints, ends: Ints) -> pd.DataFrame:
+def _frame(vantage: Texts, begins: Ints, ends: Ints) -> pd.DataFrame:
     names = pd.Series(vantage, dtype="str")
     return pd.DataFrame({"vantage": names, "start_at": _utc(begins), "end_at": _utc(ends)})

@@ -19,7 +19,7 @@ import random
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, Final, cast
+from typing import Any, Final
 
 import pandas as pd
 
@@ -31,6 +31,7 @@ from nestobs.config import Config
 from nestobs.errors import UsageError
 from nestobs.join.budget import Budget
 from nestobs.join.policy import MANUAL_RETRY, Policy
+from nestobs.observation.columns import dicts_of
 from nestobs.observation.detail import finite
 from nestobs.observation.duration import SECOND_NS
 from nestobs.sources.clock import Clock
@@ -111,7 +112,7 @@ class Proof:
         }
 
     def _rows(self, policy: Policy) -> list[dict[str, Any]]:
-        return _records(self.cells[self.cells["policy"] == policy.name])
+        return dicts_of(self.cells[self.cells["policy"] == policy.name])
 
     def lines(self) -> list[str]:
         """For a terminal: the cells as a table, and how many are inside."""
@@ -123,11 +124,7 @@ class Proof:
         kind = "a stand-in for LiveKit" if self.livekit["kind"] == "stand-in" else f"LiveKit {self.livekit['version']}"
         joined = f"{self.nests} fresh nests of {self.scenario}, real joins without media, {kind}"
         left = [f"left behind: {sentence}" for sentence in self.left]
-        return [head, *(_line(row) for row in _records(self.cells)), f"{said}; {joined}", *left]
-
-
-def _records(cells: pd.DataFrame) -> list[dict[str, Any]]:
-    return cast(list[dict[str, Any]], cells.to_dict("records"))
+        return [head, *(_line(row) for row in dicts_of(self.cells)), f"{said}; {joined}", *left]
 
 
 def _line(row: Mapping[str, Any]) -> str:

@@ -8,7 +8,7 @@ same budget. A law here is one that was smoothed: decisions would exploit the ra
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Final
 
 import numpy as np
@@ -16,13 +16,13 @@ import pandas as pd
 
 from nestobs.estimate.law import LawError, Survival, survival
 from nestobs.estimate.npmle import DelayLaw, Number, Resampled, percentile, smoothed
-from nestobs.join.policy import LONGEST_S, Policy, Schedule, gap_at
+from nestobs.join.policy import LONGEST_S, Policy, Schedule
 from nestobs.observation.arrays import Floats
 from nestobs.timeline.failures import Failures
 from nestobs.tuning.costs import Prices
-from nestobs.tuning.schedule import PollTable, optimal_polls, rows, simple
+from nestobs.tuning.schedule import PollTable, optimal_polls, rows, simple, walked
 from nestobs.tuning.simulation import GRAIN_S
-from nestobs.tuning.threshold import message_threshold, threshold_interval
+from nestobs.tuning.threshold import COST_RATIO, message_threshold, threshold_interval
 
 GRID_S: Final = 0.25
 LEAST_HORIZON_S: Final = 120.0
@@ -83,17 +83,19 @@ class Decisions:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Terms:
-    """On what terms decisions are taken: who asks, what things cost, what may be asked, what fails.
+    """On what terms decisions are taken and judged: who asks, what things cost, what may be asked, what fails.
 
     arrivals: ages at which people ask, seconds, each as likely. signed_in: of them. cost_ratio: of a false "starting"
-    over a false "gone". failures: of requests, as measured; None: none.
+    over a false "gone". round_trip_s: of an API request. failures: of requests, as measured; None: not known, and taken
+    for none.
     """
 
-    arrivals: Floats
-    signed_in: bool
+    arrivals: Floats = field(repr=False)
     prices: Prices
-    allowance: Allowance
-    cost_ratio: float
+    signed_in: bool = True
+    allowance: Allowance = field(default_factory=Allowance)
+    cost_ratio: float = COST_RATIO
+    round_trip_s: float = 0.0
     failures: Failures | None = None
 
     def __post_init__(self) -> None:
@@ -113,9 +115,7 @@ class Terms:
     def threshold(self, law: DelayLaw, resampled: Resampled, ratio: float | None = None) -> Number:
         """The message threshold at a cost ratio (None: the own one), seconds, with its interval."""
         ratio = self.cost_ratio if ratio is None else ratio
-        value = message_threshold(law, never_share(law), ratio)
-        low, high = threshold_interval(resampled, ratio)
-        return Number(value, min(low, value), max(high, value))
+        return Number.around(message_threshold(law, never_share(law), ratio), *threshold_interval(resampled, ratio))
 
     def decide(self, law: DelayLaw, threshold_s: float) -> Decisions:
         """The best poll table that keeps to the budget, found by raising the price of a request until it does."""
@@ -196,9 +196,7 @@ class Terms:
         """The give-up age of the plan, with its interval: of tables of resampled laws, smoothed by `width`."""
         laws = (smoothed(law, width) for law in resampled.laws[:GIVE_UP_DRAWS])
         drawn = np.array([self.table(law, plan.price, plan.table.horizon).stop_age for law in laws])
-        low, high = percentile(drawn, blocks=resampled.blocks)
-        value = plan.table.stop_age
-        return Number(value, min(float(low), value), max(float(high), value))
+        return Number.around(plan.table.stop_age, *percentile(drawn, blocks=resampled.blocks))
 
     def _requests(self, policy: Policy, held: Survival) -> float:
         """API requests of a joiner under a policy with a table: one where it succeeds, else a whole round.
@@ -229,7 +227,7 @@ class Terms:
 
     def _policy(self, name: str, gaps: tuple[tuple[float, float], ...], give_up_s: float, threshold_s: float) -> Policy:
         longest = max((gap for begin, gap in gaps if begin < give_up_s and gap < LONGEST_S), default=0.0)
-        polls = math.ceil(1.25 * _polls(gaps, give_up_s)) + 2 + (ERROR_RETRIES if self.failing else 0)
+        polls = math.ceil(1.25 * (len(walked(gaps, give_up_s)) - 1)) + 2 + (ERROR_RETRIES if self.failing else 0)
         return Policy(
             name=name,
             ask_info=False,
@@ -257,12 +255,3 @@ def whole(threshold_s: float) -> float:
 def _gaps(table: PollTable) -> tuple[tuple[float, float], ...]:
     """Rows of the table for a policy; where it stops, though it would go on later, the gap is beyond any horizon."""
     return tuple((age, LONGEST_S if table.next(age) is None else gap) for age, gap in rows(table))
-
-
-def _polls(gaps: tuple[tuple[float, float], ...], give_up_s: float) -> int:
-    """Polls from age 0 to the give-up age."""
-    age, polls = 0.0, 0
-    while age < give_up_s:
-        age += gap_at(gaps, age)
-        polls += 1
-    return polls

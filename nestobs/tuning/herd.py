@@ -7,7 +7,6 @@ what is counted here is what a server would see of them, and no policy gets more
 from __future__ import annotations
 
 import heapq
-from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
@@ -17,6 +16,7 @@ import numpy as np
 from nestobs.join.budget import Limiter
 from nestobs.join.flow import REQUESTS, Flow, Reply, Step, Verdict, Wait, join_flow
 from nestobs.join.policy import Policy
+from nestobs.observation.arrays import busiest
 from nestobs.observation.duration import SECOND_NS
 from nestobs.observation.schema import Failure, Outcome
 from nestobs.tuning.simulation import answer, nest_at
@@ -91,15 +91,3 @@ def crowd(
         refused=0 if limiter is None else limiter.refused,
         joined_share=sum(verdict.joined for verdict in verdicts) / max(1, len(begins)),
     )
-
-
-def busiest(instants: Sequence[int], window_s: float) -> int:
-    """The most of these instants (ns, ascending) within any `window_s` seconds, its later end left out."""
-    inside: deque[int] = deque()
-    most = 0
-    for instant in instants:
-        inside.append(instant)
-        while inside[0] <= instant - round(window_s * SECOND_NS):
-            inside.popleft()
-        most = max(most, len(inside))
-    return most

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, field, replace
-from typing import Final
+from typing import Any, Final
 
 import numpy as np
 import pandas as pd
@@ -19,7 +19,6 @@ from nestobs.timeline.delays import blocks as blocks_of
 from nestobs.timeline.delays import nests_in
 
 IMPUTATIONS: Final = 10
-_INF: Final = math.inf
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -50,16 +49,9 @@ class Recorded:
 
     def take(self, keeps: NDArray[np.bool_]) -> Recorded:
         """Some of the nests, as they were imputed."""
-        return replace(
-            self,
-            rows=self.rows.take(keeps),
-            gone=self.gone[keeps],
-            blocks=self.blocks[keeps],
-            times=self.times[:, keeps],
-            extremes=self.extremes[:, keeps],
-            own=self.own[:, keeps],
-            own_ends=self.own_ends[:, keeps],
-        )
+        names = ("gone", "blocks", "times", "extremes", "own", "own_ends")
+        some: dict[str, Any] = {name: getattr(self, name)[..., keeps] for name in names}
+        return replace(self, rows=self.rows.take(keeps), **some)
 
 
 def recorded(
@@ -70,10 +62,10 @@ def recorded(
     labels, _ = blocks_of(delays)
     smooth = fit(data).smooth(blocks=labels) if law is None else law
     times, ends = impute(smooth, data, rng, imputations), extremes(data)
-    latest = np.maximum(delays["join_upper_s"].fillna(-_INF).to_numpy(np.float64), ends[:2])
+    latest = np.maximum(delays["join_upper_s"].fillna(-math.inf).to_numpy(np.float64), ends[:2])
     return Recorded(
         rows=data,
-        gone=delays["gone_lower_s"].fillna(_INF).to_numpy(np.float64),
+        gone=delays["gone_lower_s"].fillna(math.inf).to_numpy(np.float64),
         nests=nests_in(delays),
         blocks=labels,
         law=smooth,
@@ -104,7 +96,7 @@ def _even(low: Floats, high: Floats, u: Floats) -> Floats:
     from_s = np.where(np.isfinite(low), low, np.minimum(high, 0.0))
     with np.errstate(invalid="ignore"):
         even = high - u * (high - from_s)
-    return np.where(np.isinf(high), _INF, even)
+    return np.where(np.isinf(high), math.inf, even)
 
 
 def impute(law: DelayLaw, data: Rows, rng: np.random.Generator, imputations: int = IMPUTATIONS) -> Floats:
@@ -117,17 +109,14 @@ def impute(law: DelayLaw, data: Rows, rng: np.random.Generator, imputations: int
     mass = law.cdf(data.upper) - low
     u = rng.random((imputations, len(low)))
     drawn = np.asarray(law.quantile(np.minimum(low + u * mass, 1.0)))
-    drawn = np.clip(drawn, np.nextafter(data.lower, _INF), data.upper)
-    from_s = np.where(np.isfinite(data.lower), data.lower, np.minimum(data.upper, 0.0))
-    with np.errstate(invalid="ignore"):
-        even = data.upper - u * (data.upper - from_s)
-    found = np.where(mass > 1e-9, drawn, np.where(np.isinf(data.upper), _INF, even))
-    return np.where(np.isinf(data.upper) & (found > last_seen(data)), _INF, found)
+    drawn = np.clip(drawn, np.nextafter(data.lower, math.inf), data.upper)
+    found = np.where(mass > 1e-9, drawn, _even(data.lower, data.upper, u))
+    return np.where(np.isinf(data.upper) & (found > last_seen(data)), math.inf, found)
 
 
 def last_seen(data: Rows) -> float:
     """The latest age by which anything was seen to come, seconds; -inf when nothing was."""
-    return float(data.upper[np.isfinite(data.upper)].max(initial=-_INF))
+    return float(data.upper[np.isfinite(data.upper)].max(initial=-math.inf))
 
 
 def extremes(data: Rows) -> Floats:
@@ -137,6 +126,6 @@ def extremes(data: Rows) -> Floats:
     """
     last = last_seen(data)
     comes = np.isfinite(data.upper) | (data.lower < last)
-    coming = np.where(np.isfinite(data.upper), data.upper, np.where(comes, last, _INF))
-    earliest = np.where(comes, np.minimum(np.nextafter(data.lower, _INF), coming), _INF)
+    coming = np.where(np.isfinite(data.upper), data.upper, np.where(comes, last, math.inf))
+    earliest = np.where(comes, np.minimum(np.nextafter(data.lower, math.inf), coming), math.inf)
     return np.stack([data.upper, coming, np.maximum(earliest, -1e12)])

@@ -87,7 +87,10 @@ def outcomes(observations: pd.DataFrame, timelines: pd.DataFrame, *, patience_s:
         signed_in=found["role"] == Role.JOINER,
         sent_at=found["asked_at"].fillna(found["arrived_at"].astype("int64")).astype("int64"),
     )
-    parts = [_placed(found[found["signed_in"] == way], joinable(timelines, signed_in=way)) for way in (True, False)]
+    parts = []
+    for way in (True, False):
+        delays = joinable(timelines, signed_in=way)[["unit", "vantage", "lower_s", "upper_s", "origin_at"]]
+        parts.append(found[found["signed_in"] == way].merge(delays, on=["unit", "vantage"]))
     scored = _scored(pd.concat(parts, ignore_index=True))
     return scored.sort_values(["unit", "vantage", "policy", "asked_s"], ignore_index=True)
 
@@ -125,12 +128,6 @@ def _path(part: pd.DataFrame) -> tuple[int, float, float, int]:
     begin += np.flatnonzero(part["proven"].iloc[begin : last + 1])[0]  # an info that failed took no round trip
     token_s = (int(part["received_at"].iloc[last]) - sent[0]) / SECOND_NS
     return int(sent[0]), float(sent[begin] - sent[0]) / SECOND_NS, float(token_s), int(last - begin + 1)
-
-
-def _placed(found: pd.DataFrame, delays: pd.DataFrame) -> pd.DataFrame:
-    """Each join beside its nest's interval; those without an origin go."""
-    wanted = ["unit", "vantage", "lower_s", "upper_s", "origin_at"]
-    return found.merge(delays[wanted], on=["unit", "vantage"])
 
 
 def _scored(rows: pd.DataFrame) -> pd.DataFrame:

@@ -3,21 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from typing import Any, Final
 
 import pandas as pd
 
 from nestobs.estimate.npmle import DelayLaw, Number, Resampled
 from nestobs.join.policy import Policy
-from nestobs.observation.arrays import Floats
 from nestobs.observation.detail import finite
 from nestobs.timeline.delays import BlockKind
-from nestobs.timeline.failures import Failures
-from nestobs.tuning.costs import Prices
-from nestobs.tuning.decisions import Allowance
+from nestobs.tuning.decisions import Terms
 from nestobs.tuning.herd import Crowd
-from nestobs.tuning.policy_file import NOTE_CHARACTERS, PolicyFile, Provenance
+from nestobs.tuning.policy_file import INTERVALS, NOTE_CHARACTERS, PolicyFile, Provenance
 from nestobs.tuning.replay import Replay
 
 STRATUM_REGRET: Final = 0.05
@@ -56,9 +53,9 @@ class Recommendation:
     interval. stop_age_s: when asking without pause stops being worth it. sharing_age_s: from which `share` of joiners
     succeed at once at every vantage, by share. replays: what each policy would have done, today's first; the tuned and
     the simple one judged on nests they were not tuned on. front: requests, delay and lost share per joiner along prices
-    of a request, of a network that always answers. strata: where delays differ. failures: of requests, as measured and
-    replayed; None: not known, none replayed. notes: sentences on what is assumed, not identifiable, or missing, with
-    the number of nests that would settle it.
+    of a request, of a network that always answers. strata: where delays differ. terms: on which it was tuned and
+    replayed. notes: sentences on what is assumed, not identifiable, or missing, with the number of nests that would
+    settle it.
     """
 
     policy: Policy
@@ -83,15 +80,14 @@ class Recommendation:
     law: DelayLaw = field(repr=False)
     smooth: DelayLaw = field(repr=False)
     resampled: Resampled = field(repr=False)
-    prices: Prices
-    allowance: Allowance
-    cost_ratio: float
-    arrivals: Floats = field(repr=False)
+    terms: Terms
     nests: int
     block_kind: BlockKind
     window: tuple[str, str]
-    round_trip_s: float = 0.0
-    failures: Failures | None = None
+
+    @property
+    def _failures(self) -> dict[str, dict[str, int]] | None:
+        return None if self.terms.failures is None else self.terms.failures.as_dict()
 
     def replayed(self, name: str) -> Replay:
         """The replay of a policy by its name. Raises KeyError."""
@@ -118,14 +114,11 @@ class Recommendation:
                 store_digest=store_digest,
                 nestobs=nestobs,
                 made_at=made_at,
-                arrivals_s=tuple(float(age) for age in self.arrivals),
-                round_trip_s=self.round_trip_s,
-                failures={} if self.failures is None else self.failures.as_dict(),
+                arrivals_s=tuple(self.terms.arrivals.tolist()),
+                round_trip_s=self.terms.round_trip_s,
+                failures=self._failures or {},
             ),
-            intervals={
-                "message_threshold_s": _ends(self.message_threshold_s),
-                "give_up_age_s": _ends(self.give_up_age_s),
-            },
+            intervals={name: _ends(getattr(self, name)) for name in INTERVALS},
             predicted={name: predicted(shown[name]) for name in wanted},
             notes=tuple(_cut(note) for note in (self.why, *self.notes)),
         )
@@ -148,16 +141,14 @@ class Recommendation:
             "peaks": {one.policy: one.peak_per_s for one in self.peaks},
             "front": [{name: _plain(value) for name, value in row.items()} for row in self.front.to_dict("records")],
             "strata": [
-                {"kind": one.kind, "name": one.name, "n": one.n, "p": one.p, "threshold_s": finite(one.threshold_s)}
-                | {"give_up_age_s": one.give_up_age_s, "regret": one.regret, "differs": one.differs}
-                for one in self.strata
+                asdict(one) | {"threshold_s": finite(one.threshold_s), "differs": one.differs} for one in self.strata
             ],
             "notes": list(self.notes),
             "nests": self.nests,
             "rows": self.law.n,
             "censored": self.law.censored,
             "window": list(self.window),
-            "failures": None if self.failures is None else self.failures.as_dict(),
+            "failures": self._failures,
         }
 
 

@@ -13,7 +13,7 @@ draws its own from what the counts leave open.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Final
 
@@ -28,9 +28,11 @@ from nestobs.observation.arrays import Floats
 from nestobs.timeline.delays import joinable
 from nestobs.timeline.failures import Failures
 from nestobs.tuning.costs import Prices
+from nestobs.tuning.decisions import Terms
 from nestobs.tuning.imputation import Recorded, recorded
 from nestobs.tuning.network import drawn_shares
 from nestobs.tuning.simulation import Course, Scores, courses, score
+from nestobs.tuning.threshold import TODAY_S
 
 DRAWS: Final = 500
 ARRIVALS: Final = 32
@@ -172,7 +174,7 @@ def replay(
     policy: one or several, by value or name. arrivals: ages at which people ask, seconds; None: evenly from 0 to 30 s,
     the window in which today's client retries. round_trip_s: of an API request. failures: of requests, as
     failures.failures measures them; None: of a network that always answers. rng: a numpy Generator; None: a fixed seed.
-    Raises DataError when no nest of `timelines` has a join layer with an origin.
+    Raises DataError when no nest of `timelines` has a join layer with an origin, LawError for prices that are none.
     """
     rng = np.random.default_rng(0) if rng is None else rng
     delays = joinable(timelines, signed_in=signed_in)
@@ -180,25 +182,24 @@ def replay(
         raise DataError("these timelines hold no api:join or api:guest of a nest whose start is known: observe some")
     wanted = [policy] if isinstance(policy, Policy | str) else list(policy)
     chosen = [named_policy(one) if isinstance(one, str) else one for one in wanted]
-    ages = middles(np.linspace(0.0, 30.0, 31) if arrivals is None else np.asarray(arrivals, dtype=np.float64))
-    arena = Arena(
-        recorded(delays, rng),
-        arrivals=ages,
+    terms = Terms(
+        arrivals=middles(arrivals),
         prices=prices or PRICES,
         signed_in=signed_in,
         round_trip_s=round_trip_s,
-        draws=draws,
-        rng=rng,
         failures=failures,
     )
-    return arena.compare([baseline, *(one for one in chosen if one != baseline)])
+    return Arena(recorded(delays, rng), terms, draws, rng).compare(
+        [baseline, *(one for one in chosen if one != baseline)]
+    )
 
 
-def middles(ages: Floats, count: int = ARRIVALS) -> Floats:
-    """`count` ages that stand for a sample of them: quantiles at the middles of equal parts."""
+def middles(arrivals: ArrayLike | None) -> Floats:
+    """ARRIVALS ages that stand for a sample of them: quantiles at the middles of equal parts; None: as `replay`."""
+    ages = np.linspace(0.0, TODAY_S, 31) if arrivals is None else np.asarray(arrivals, dtype=np.float64)
     if not len(ages) or not np.isfinite(ages).all():
         raise DataError("arrivals are ages in seconds, at least one, none infinite")
-    return np.asarray(np.quantile(ages, (np.arange(count) + 0.5) / count))
+    return np.asarray(np.quantile(ages, (np.arange(ARRIVALS) + 0.5) / ARRIVALS))
 
 
 class Arena:
@@ -209,32 +210,19 @@ class Arena:
     drawn, Jeffreys' posterior of a rate), and its cost the price of that; its mean delay and requests get half a nest
     more that took one round more.
 
-    failures: of requests. Each imputation has its own share of them, drawn from what their counts leave open, and goes
-    by courses of its own: since draw d takes imputation d modulo m, intervals hold that error, too.
+    Where requests fail, each imputation has its own share of them, drawn from what their counts leave open, and goes by
+    courses of its own: since draw d takes imputation d modulo m, intervals hold that error, too.
     """
 
-    def __init__(
-        self,
-        nests: Recorded,
-        *,
-        arrivals: Floats,
-        prices: Prices,
-        signed_in: bool,
-        round_trip_s: float,
-        draws: int,
-        rng: np.random.Generator,
-        failures: Failures | None = None,
-    ) -> None:
-        self.nests, self.arrivals, self.prices = nests, arrivals, prices
-        self.signed_in, self.round_trip_s = signed_in, round_trip_s
+    def __init__(self, nests: Recorded, terms: Terms, draws: int, rng: np.random.Generator) -> None:
+        self.nests, self.terms, self.prices = nests, terms, terms.prices
         self.seed = int(rng.integers(2**63))
         self.counts = block_counts(nests.blocks, draws, rng).astype(np.float64)
         self.blocks = len(np.unique(nests.blocks))
         self.unseen = rng.gamma(0.5, size=draws) / nests.nests
+        failures = terms.failures
         self.failures = failures if failures is not None and failures.seen else None
-        self.shares: Floats | None = None
-        if self.failures is not None:
-            self.shares = drawn_shares(self.failures, rng, len(nests.times))
+        self.shares = None if self.failures is None else drawn_shares(self.failures, rng, len(nests.times))
         self._ways: dict[Policy, list[list[Course]]] = {}
 
     def courses(self, policy: Policy) -> list[list[Course]]:
@@ -242,10 +230,10 @@ class Arena:
         if policy not in self._ways:
             self._ways[policy] = courses(
                 policy,
-                self.arrivals,
+                self.terms.arrivals,
                 np.random.default_rng(self.seed),
-                signed_in=self.signed_in,
-                round_trip_s=self.round_trip_s,
+                signed_in=self.terms.signed_in,
+                round_trip_s=self.terms.round_trip_s,
                 failures=self.failures,
                 shares=self.shares,
             )
@@ -261,13 +249,11 @@ class Arena:
 
     def cost(self, scores: Scores) -> Number:
         """Per joiner, with the price of what was not seen."""
-        each = scores.cost(self.prices)
-        drawn = drawn_sums(each, self.counts) / self.counts.sum(axis=1)
-        return self._number(float(each.mean()), drawn + self.prices.lost_value * self.unseen)
+        return self._mean(scores.cost(self.prices), self.prices.lost_value * self.unseen)
 
     def difference(self, scores: Scores, base: Scores) -> Number:
         """Of cost per joiner, on the same draws."""
-        return self.of(lambda one: one.cost(self.prices) - base.cost(self.prices), scores)
+        return self._mean(scores.cost(self.prices) - base.cost(self.prices))
 
     def compare(self, policies: Sequence[Policy]) -> list[Replay]:
         """Each policy, and its differences to the first."""
@@ -285,11 +271,11 @@ class Arena:
             bounds=played.bounds(),
             against=self.differences(scores, base) if base else {},
             cost=self.cost(scores),
-            regret=self.of(lambda one: one.cost(self.prices) - self._clairvoyant(), scores),
+            regret=self._mean(scores.cost(self.prices) - self._clairvoyant()),
             ambiguous=played.ambiguous,
             n=self.nests.n,
             blocks=self.blocks,
-            joiners=len(self.arrivals),
+            joiners=len(self.terms.arrivals),
             scores=scores,
         )
 
@@ -310,18 +296,16 @@ class Arena:
             name: self._number(float(np.mean(now[name] - then[name])), drawn[name] - other[name]) for name in METRICS
         }
 
-    def of(self, values: Callable[[Scores], Floats], scores: Scores) -> Number:
-        """The mean of a value per row, shape (m, n), with its interval."""
-        each = values(scores)
+    def _mean(self, each: Floats, unseen: Floats | float = 0.0) -> Number:
+        """The mean of a value per row, shape (m, n), with its interval, whose draws get `unseen` more."""
         drawn = drawn_sums(each, self.counts) / self.counts.sum(axis=1)
-        return self._number(float(each.mean()), drawn)
+        return self._number(float(each.mean()), drawn + unseen)
 
     def _number(self, value: float, drawn: Floats, sd: float = math.nan) -> Number:
         kept = drawn[~np.isnan(drawn)]
         if not len(kept):
             return Number(value, math.nan, math.nan, sd)
-        low, high = percentile(kept, LEVEL, self.blocks)
-        return Number(value, min(float(low), value), max(float(high), value), sd)
+        return Number.around(value, *percentile(kept, LEVEL, self.blocks), sd)
 
     def _clairvoyant(self) -> Floats:
         """Cost of asking once, when it will succeed: one request, no delay, nothing lost."""
@@ -330,17 +314,15 @@ class Arena:
 
     def _spread(self, scores: Scores) -> dict[str, float]:
         """Standard deviation between joiners; of the delay, between those who joined."""
-        joined, lost = float(scores.joined.mean()), float(scores.lost.mean())
-        requests = float(scores.requests.mean())
-        delay = float(scores.delay.mean()) / joined if joined else math.nan
-        return {
-            "joined_share": math.sqrt(max(0.0, joined * (1.0 - joined))),
-            "lost_share": math.sqrt(max(0.0, lost * (1.0 - lost))),
-            "mean_delay_s": math.sqrt(max(0.0, float(scores.delay_squared.mean()) / joined - delay**2))
-            if joined
-            else math.nan,
-            "requests_per_join": math.sqrt(max(0.0, float(scores.requests_squared.mean()) - requests**2)),
+        joined, lost, requests = (float(part.mean()) for part in (scores.joined, scores.lost, scores.requests))
+        got_in = joined or math.nan
+        variances = {
+            "joined_share": joined * (1.0 - joined),
+            "lost_share": lost * (1.0 - lost),
+            "mean_delay_s": float(scores.delay_squared.mean()) / got_in - (float(scores.delay.mean()) / got_in) ** 2,
+            "requests_per_join": float(scores.requests_squared.mean()) - requests**2,
         }
+        return {name: float(np.sqrt(np.maximum(0.0, value))) for name, value in variances.items()}
 
 
 def _one_round_more(ways: Sequence[Sequence[Course]]) -> dict[str, float]:
@@ -361,19 +343,7 @@ def frame(replays: Iterable[Replay]) -> pd.DataFrame:
     for one in replays:
         for name, number in one.numbers.items():
             apart = one.against.get(name, Number(math.nan, math.nan, math.nan))
-            least, greatest = one.bounds[name]
-            made.append(
-                {
-                    "policy": one.policy.name,
-                    "metric": name,
-                    "value": number.value,
-                    "lower": number.lower,
-                    "upper": number.upper,
-                    "least": least,
-                    "greatest": greatest,
-                    "difference": apart.value,
-                    "difference_lower": apart.lower,
-                    "difference_upper": apart.upper,
-                }
-            )
-    return pd.DataFrame(made)
+            ends = (number.value, number.lower, number.upper, *one.bounds[name])
+            made.append((one.policy.name, name, *ends, apart.value, apart.lower, apart.upper))
+    names = ["policy", "metric", "value", "lower", "upper", "least", "greatest"]
+    return pd.DataFrame(made, columns=[*names, "difference", "difference_lower", "difference_upper"])

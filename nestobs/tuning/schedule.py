@@ -82,11 +82,6 @@ class PollTable:
     grid_cost: float
 
     @property
-    def request_cost(self) -> float:
-        """The price of a request."""
-        return self.prices.request_cost
-
-    @property
     def horizon(self) -> float:
         """No poll is later than this age, seconds."""
         return float(self.nodes[-1])
@@ -110,7 +105,18 @@ class PollTable:
         poll lies inside its window: the best schedule near the grid's, never worse. A request that is free would be
         made without end: then, as where it would need more than MAX_NODES nodes, the times found so far are kept.
         """
-        return _refined(self)
+        times, step = np.array(self.grid_times), self.grid
+        while self.prices.request_cost > 0.0 and step > RESOLUTION_S and len(times):
+            step /= FINER
+            for _ in range(RECENTRINGS):
+                nodes = _windows(times, step, self.horizon)
+                if len(nodes) + len(self.nodes) > MAX_NODES:
+                    return tuple(times.tolist())
+                curve, centres = Curve.of(self.truth, nodes, self.nodes), times
+                times = _least(curve, self.prices, self.polls, centres)
+                if len(times) == len(centres) and (np.abs(times - centres) < (REACH - 0.5) * step).all():
+                    break
+        return tuple(times.tolist())
 
     @cached_property
     def cost(self) -> float:
@@ -150,24 +156,17 @@ class PollTable:
             at = self.next(at, left)
         return tuple(times)
 
-    def give_up_age(self, age: float = 0.0) -> float:
-        """Age of the last poll by `next` of one whose last 404 was at `age`, seconds; `age` when there is none."""
-        return (age, *self.follow(age))[-1]
-
     def expected(self, law: Law, never: float | None = None) -> Expected:
         """What `times` bring under any law, by joiner of age 0; those who come by age 0 need nothing and count.
 
         Under the table's own law, c_r requests + w delay + V lost + w0 c x_n is `cost`. Raises as `survival`.
         """
-        return self._expected(survival(law, never), self.times)
+        walk = np.array([0.0, *self.times])
+        return Expected(*(float(part) for part in seen(survival(law, never), walk, self.nodes)))
 
-    def grid_expected(self, law: Law, never: float | None = None) -> Expected:
-        """`expected`, of `grid_times`: for many tables, since it does not refine."""
-        return self._expected(survival(law, never), self.grid_times)
-
-    def _expected(self, truth: Survival, times: Sequence[float]) -> Expected:
-        requests, delay, lost = (float(part) for part in seen(truth, np.array([0.0, *times]), self.nodes))
-        return Expected(requests, delay, lost)
+    def grid_cost_under(self, law: Law, never: float | None = None) -> float:
+        """Expected cost of `grid_times` under any law. Raises as `survival`."""
+        return float(_costs(self, survival(law, never), np.array([0.0, *self.grid_times])))
 
 
 def optimal_polls(
@@ -194,17 +193,15 @@ def optimal_polls(
     the horizon, more than MAX_NODES nodes, polls below 1, and as `survival`. Source: Barlow & Proschan (1963).
     """
     prices = Prices(request_cost, delay_cost, lost_value, never_cost)
-    truth, limit = survival(law, never), _polls(polls)
+    truth = survival(law, never)
+    if polls is not None:
+        if isinstance(polls, bool) or not isinstance(polls, Integral) or polls < 1:
+            raise LawError(f"give polls as a whole number from 1, or None for no limit, not {polls!r}")
+        polls = int(polls)
     curve = Curve.of(truth, grid_nodes(horizon, grid))
-    following, cost = _solve(curve, prices, limit)
+    following, cost = _solve(curve, prices, polls)
     return PollTable(
-        truth=truth,
-        prices=prices,
-        grid=grid,
-        polls=limit,
-        nodes=curve.nodes,
-        following=following,
-        grid_cost=cost,
+        truth=truth, prices=prices, grid=grid, polls=polls, nodes=curve.nodes, following=following, grid_cost=cost
     )
 
 
@@ -233,7 +230,7 @@ def jittered(
         gaps = np.maximum(following - walk[-1], table.grid) * rng.uniform(low, high, draws)
         walk.append(np.where(np.isnan(gaps), walk[-1], walk[-1] + gaps))
         left = None if left is None else left - 1
-    plain = float(_costs(table, truth, np.array([0.0, *table.grid_times])))
+    plain = table.grid_cost_under(law, never)
     costs = _costs(table, truth, np.array(walk))
     mean, error = float(costs.mean()), float(costs.std(ddof=1) / math.sqrt(draws))
     return Jittered(mean, mean / plain - 1.0, error / plain) if plain > 0.0 else Jittered(mean, 0.0, 0.0)
@@ -256,6 +253,14 @@ def rows(table: PollTable) -> tuple[tuple[float, float], ...]:
     while len(found := _changes(gaps, slack)) > MAX_ROWS:
         slack *= 2.0
     return tuple((float(table.nodes[at]), float(gaps[at])) for at in found) or ((0.0, table.horizon),)
+
+
+def walked(rows: Sequence[tuple[float, float]], until: float) -> list[float]:
+    """Age 0 and the ages of the polls by the rows of a table after it, seconds, up to the first from `until` on."""
+    ages = [0.0]
+    while ages[-1] < until:
+        ages.append(ages[-1] + gap_at(rows, ages[-1]))
+    return ages
 
 
 def _changes(gaps: Floats, slack: float) -> list[int]:
@@ -298,11 +303,10 @@ def simple(table: PollTable) -> SimplePolls:
         found.append(_cheapest(curve, table.prices, count, ahead, found[-1] if found else None))
     enough = min(cost for cost, *_ in found) * (1.0 + SIMPLE_ENOUGH)
     _, kept, stop = next(one for one in found if one[0] <= enough)
-    times = [0.0]
-    while times[-1] < min(stop, table.horizon):
-        times.append(min(times[-1] + gap_at(kept, times[-1]), table.horizon))
-    cost = float(_costs(table, table.truth, np.array(times)))
-    return SimplePolls(kept, stop, tuple(times[1:]), cost, cost / table.cost - 1.0 if table.cost > 0.0 else 0.0)
+    times = np.minimum(walked(kept, min(stop, table.horizon)), table.horizon)
+    cost = float(_costs(table, table.truth, times))
+    price = cost / table.cost - 1.0 if table.cost > 0.0 else 0.0
+    return SimplePolls(kept, stop, tuple(times[1:].tolist()), cost, price)
 
 
 _Cheapest = tuple[float, tuple[tuple[float, float], ...], float]
@@ -337,12 +341,6 @@ def _cheapest(curve: Curve, prices: Prices, count: int, ahead: Floats, known: _C
 def _both(first: Sequence[Sequence[float]], second: Sequence[Sequence[float]]) -> tuple[Floats, Floats]:
     """Each of the first with each of the second."""
     return np.repeat(np.array(first), len(second), axis=0), np.tile(np.array(second, dtype=np.float64), (len(first), 1))
-
-
-def _polls(polls: int | None) -> int | None:
-    if polls is not None and (isinstance(polls, bool) or not isinstance(polls, Integral) or polls < 1):
-        raise LawError(f"give polls as a whole number from 1, or None for no limit, not {polls!r}")
-    return None if polls is None else int(polls)
 
 
 def _solve(curve: Curve, prices: Prices, polls: int | None) -> tuple[Steps, float]:
@@ -400,21 +398,6 @@ def _path(following: Steps, polls: int | None) -> list[int]:
         path.append(at)
         left -= polls is not None
     return path
-
-
-def _refined(table: PollTable) -> tuple[float, ...]:
-    times, step = np.array(table.grid_times), table.grid
-    while table.request_cost > 0.0 and step > RESOLUTION_S and len(times):
-        step /= FINER
-        for _ in range(RECENTRINGS):
-            nodes = _windows(times, step, table.horizon)
-            if len(nodes) + len(table.nodes) > MAX_NODES:
-                return tuple(times.tolist())
-            curve, centres = Curve.of(table.truth, nodes, table.nodes), times
-            times = _least(curve, table.prices, table.polls, centres)
-            if len(times) == len(centres) and (np.abs(times - centres) < (REACH - 0.5) * step).all():
-                break
-    return tuple(times.tolist())
 
 
 def _windows(times: Floats, step: float, horizon: float) -> Floats:

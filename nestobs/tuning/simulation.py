@@ -22,21 +22,7 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from nestobs.join.flow import (
-    REQUESTS,
-    Guest,
-    Info,
-    Join,
-    Load,
-    Media,
-    Reply,
-    Signal,
-    Stay,
-    Step,
-    Verdict,
-    Wait,
-    join_flow,
-)
+from nestobs.join.flow import REQUESTS, Guest, Join, Load, Reply, Signal, Step, Verdict, Wait, join_flow
 from nestobs.join.policy import Policy
 from nestobs.nostr import ROOM_KIND, Address
 from nestobs.observation.arrays import Flags, Floats, Ints
@@ -156,7 +142,7 @@ def course(
                     seats.append(_seat(policy, network, rng, signed_in=signed_in, arrived=arrived, granted=now))
                 if network is not None or not asked or asked[-1][0] < sent:
                     asked.append((sent, now, requests, isinstance(step, Join)))
-            step = flow.send(failed or _absent(step, now))
+            step = flow.send(failed or answer(step, now, there=False))
     except StopIteration:
         pass
     begun, ended, made, own = zip(*asked, strict=True) if asked else ((), (), (), ())
@@ -205,21 +191,13 @@ def _ages(instants: Sequence[int]) -> Floats:
     return np.array([(at - _ORIGIN) / SECOND_NS for at in instants], dtype=np.float64)
 
 
-def _absent(step: Step, at: int) -> Reply:
-    if isinstance(step, Load):
-        return Reply(at, Outcome.VISIBLE, nest=nest_at(_ORIGIN))
-    return Reply(at, Outcome.VISIBLE if isinstance(step, Wait) else Outcome.ABSENT, status=404)
-
-
 def answer(step: Step, at: int, *, there: bool) -> Reply:
     """What a nest says to a step: 404 while it is not there, a token and a seat when it is."""
     if isinstance(step, REQUESTS) and not there:
         return Reply(at, Outcome.ABSENT, status=404)
     if isinstance(step, _TOKENS):
         return Reply(at, Outcome.VISIBLE, status=200, token="replayed")
-    if isinstance(step, Signal | Media | Stay | Info | Wait):
-        return Reply(at, Outcome.VISIBLE)
-    return _absent(step, at)
+    return Reply(at, Outcome.VISIBLE, nest=nest_at(_ORIGIN) if isinstance(step, Load) else None)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

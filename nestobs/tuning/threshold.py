@@ -44,7 +44,6 @@ COST_RATIOS: Final = (0.1, 0.25, 1.0)
 
 NEAR_BEST: Final = 0.05
 LONGEST_S: Final = 1e7
-_INF: Final = math.inf
 
 
 def posterior_starting(law: Law, never: float | None, ages: ArrayLike) -> Floats:
@@ -63,13 +62,13 @@ def message_threshold(law: Law, never: float | None = None, cost_ratio: float = 
 
     cost_ratio: rho, the cost of a false "starting" over that of a false "gone", above 0. 0.0: never say it.
     """
-    if not 0 < cost_ratio < _INF:
+    if not 0 < cost_ratio < math.inf:
         raise LawError(f"the cost ratio is a number above 0, as 0.25, not {cost_ratio:g}")
     held = survival(law, never)
     if held.never >= 1.0:
         return 0.0
     if held.never <= 0.0:
-        return _INF
+        return math.inf
     share = 1.0 - cost_ratio * held.never / (1.0 - held.never)
     return held.age_of(share) if share > 0 else 0.0
 
@@ -81,7 +80,7 @@ def stop_age(law: Law, never: float | None, wait_cost: float, value: float) -> f
     come have come, which may be inf.
     """
     for name, number in (("wait_cost", wait_cost), ("value", value)):
-        if not 0 <= number < _INF:
+        if not 0 <= number < math.inf:
             raise LawError(f"{name} is a number from 0, not {number:g}")
     held = survival(law, never)
     if wait_cost == 0:
@@ -89,7 +88,7 @@ def stop_age(law: Law, never: float | None, wait_cost: float, value: float) -> f
     if value == 0 or held.never >= 1.0:
         return 0.0
     # No later age can be worth it: by then the wait alone of those who never come would cost the whole value.
-    late = min(held.age_of(SURELY), LONGEST_S, value / (wait_cost * held.never) if held.never else _INF)
+    late = min(held.age_of(SURELY), LONGEST_S, value / (wait_cost * held.never) if held.never else math.inf)
 
     def gain(nodes: Floats) -> Floats:
         begin = np.concatenate([[0.0], nodes]) if nodes[0] > 0 else nodes
@@ -117,15 +116,13 @@ class Joiners:
     closed: Floats
 
     @classmethod
-    def of(cls, ages: ArrayLike, weight: ArrayLike | None = None, closed: DelayLaw | None = None) -> Joiners:
-        """Joiners of these ages. closed: the law of the age at which nests close; those that stay are its `never`."""
+    def of(cls, ages: ArrayLike, closed: DelayLaw | None = None) -> Joiners:
+        """As many joiners of each of these ages. closed: the law of the age at which nests close; those that stay are
+        its `never`."""
         at = np.asarray(ages, dtype=np.float64)
         if at.ndim != 1 or not len(at) or not np.isfinite(at).all():
             raise LawError("ages of joiners are one column of seconds, at least one, none infinite")
-        many = np.ones(len(at)) if weight is None else np.asarray(weight, dtype=np.float64)
-        if many.shape != at.shape or not (np.isfinite(many) & (many >= 0)).all() or not many.any():
-            raise LawError("weights of joiners are one number from 0 for each age, not all 0")
-        return cls(at, many / many.sum(), np.zeros(len(at)) if closed is None else closed.cdf(at))
+        return cls(at, np.full(len(at), 1.0 / len(at)), np.zeros(len(at)) if closed is None else closed.cdf(at))
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,19 +136,9 @@ class MessageErrors:
     false_gone: float
     answered_404: float
 
-    def cost(self, cost_ratio: float) -> float:
-        """Per joiner answered 404, in false "gone"s."""
-        return cost_ratio * self.false_starting + self.false_gone
-
 
 def message_errors(
-    law: Law,
-    never: float | None,
-    threshold_s: float,
-    joiners: Joiners,
-    *,
-    skew_s: float = 0.0,
-    clock: Clock = "joiner",
+    law: Law, never: float | None, threshold_s: float, joiners: Joiners, *, skew_s: float = 0.0, clock: Clock = "joiner"
 ) -> MessageErrors:
     """How often a threshold says the wrong thing.
 
@@ -195,7 +182,7 @@ def near_best(
     cost = cost_ratio * np.concatenate([[0.0], np.cumsum(weight * hopeless)]) + coming[-1] - coming
     good = np.flatnonzero(cost <= cost.min() * (1.0 + share) + 1e-15)
     edges = np.concatenate([[0.0], ages])
-    return float(edges[good[0]]), float(edges[good[-1] + 1]) if good[-1] + 1 < len(edges) else _INF
+    return float(edges[good[0]]), float(edges[good[-1] + 1]) if good[-1] + 1 < len(edges) else math.inf
 
 
 def posterior_band(found: Resampled, ages: ArrayLike, level: float = LEVEL) -> tuple[Floats, Floats]:
@@ -212,7 +199,8 @@ def threshold_interval(found: Resampled, cost_ratio: float = COST_RATIO, level: 
     it covers 85 % at n = 100. An open end is an answer: so few nests stayed away that no age can be ruled out.
     """
     law = found.law
-    ends = np.unique(np.concatenate([[0.0], law.edges.ravel(), np.geomspace(0.1, max(1.0, _last(law)), 400)]))
+    last = law.edges[np.isfinite(law.edges)].max(initial=1.0)
+    ends = np.unique(np.concatenate([[0.0], law.edges.ravel(), np.geomspace(0.1, last, 400)]))
     ages = ends[np.isfinite(ends) & (ends >= 0)]
     never, n = law.never, law.rows.total
     coming = np.maximum(1.0 - law.cdf(ages) - never, 0.0)
@@ -226,19 +214,4 @@ def threshold_interval(found: Resampled, cost_ratio: float = COST_RATIO, level: 
     lower = ages[max(low[0] - 1, 0)] if len(low) else ages[-1]
     if not len(high):
         return float(lower), float(ages[0])
-    return float(lower), float(ages[high[-1] + 1]) if high[-1] < len(ages) - 1 else _INF
-
-
-def _last(law: DelayLaw) -> float:
-    ends = law.edges[np.isfinite(law.edges)]
-    return float(ends.max()) if len(ends) else 1.0
-
-
-def sharing_age(laws: list[DelayLaw], share: float) -> float:
-    """The age, seconds, from which a share of joiners succeed at once at every vantage; inf when more never come.
-
-    laws: one a vantage, of the delay until a join succeeds there.
-    """
-    if not laws:
-        raise LawError("no law was given: at least one vantage must have been observed")
-    return max(float(law.quantile(share)) for law in laws)
+    return float(lower), float(ages[high[-1] + 1]) if high[-1] < len(ages) - 1 else math.inf

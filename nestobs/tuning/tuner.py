@@ -28,15 +28,7 @@ from threadpoolctl import threadpool_limits
 from nestobs.errors import NestobsError
 from nestobs.estimate.law import survival
 from nestobs.estimate.npmle import DelayLaw, Number, fit, npmle, smoothed
-from nestobs.join.policy import (
-    GUIDE,
-    MANUAL_RETRY,
-    RELEASED,
-    Policy,
-    exponential,
-    fixed,
-    full_jitter,
-)
+from nestobs.join.policy import GUIDE, MANUAL_RETRY, RELEASED, Policy, exponential, fixed, full_jitter
 from nestobs.timeline.delays import BlockKind, blocks, closing, joinable, nests_in
 from nestobs.timeline.failures import Failures
 from nestobs.tuning.costs import Prices
@@ -46,16 +38,7 @@ from nestobs.tuning.imputation import recorded
 from nestobs.tuning.recommendation import Recommendation, Stratum
 from nestobs.tuning.replay import PRICES, Arena, Played, Replay, middles
 from nestobs.tuning.schedule import jittered
-from nestobs.tuning.threshold import (
-    COST_RATIO,
-    COST_RATIOS,
-    TODAY_S,
-    Joiners,
-    message_threshold,
-    near_best,
-    sharing_age,
-    stop_age,
-)
+from nestobs.tuning.threshold import COST_RATIO, COST_RATIOS, TODAY_S, Joiners, message_threshold, near_best, stop_age
 
 Progress = Callable[[str], None]
 
@@ -72,8 +55,6 @@ STRATUM_ROWS: Final = 20
 STRATUM_P: Final = 0.01
 BASELINES: Final = (GUIDE, RELEASED, fixed(1), fixed(2), fixed(5), exponential(), full_jitter())
 """What candidates are shown beside: today's clients, and the schedules that everybody knows."""
-
-_INF: Final = math.inf
 
 
 class TooLittleDataError(NestobsError):
@@ -113,13 +94,13 @@ def recommend(
     """
     if today.name in ("tuned", "simple"):
         today = replace(today, name="today")  # last time's: its name is wanted for this time's
-    ages = np.linspace(0.0, TODAY_S, 31) if arrivals is None else np.asarray(arrivals, dtype=np.float64)
     terms = Terms(
-        arrivals=middles(ages),
-        signed_in=signed_in,
+        arrivals=middles(arrivals),
         prices=prices,
+        signed_in=signed_in,
         allowance=allowance or Allowance(),
         cost_ratio=cost_ratio,
+        round_trip_s=round_trip_s,
         failures=failures,
     )
     delays = joinable(timelines, signed_in=signed_in)
@@ -128,7 +109,6 @@ def recommend(
         tuner = Tuner(
             delays=delays,
             terms=terms,
-            round_trip_s=round_trip_s,
             today=today,
             rng=np.random.default_rng(0) if rng is None else rng,
             draws=draws,
@@ -143,7 +123,7 @@ def recommend(
 def _enough(delays: pd.DataFrame) -> None:
     nests, came = nests_in(delays), nests_in(delays[np.isfinite(delays["upper_s"])])
     missing = delays.loc[~np.isfinite(delays["upper_s"]), "lower_s"]
-    watched = float(missing.max()) if len(missing) else _INF  # where all came, the watch was long enough
+    watched = float(missing.max()) if len(missing) else math.inf  # where all came, the watch was long enough
     if nests < LEAST_NESTS or came < LEAST_CAME:
         raise TooLittleDataError(
             f"{nests} nests were observed, {came} became joinable; tuning needs {LEAST_NESTS} and {LEAST_CAME}: "
@@ -162,7 +142,6 @@ class Tuner:
 
     delays: pd.DataFrame
     terms: Terms
-    round_trip_s: float
     today: Policy
     rng: np.random.Generator
     draws: int
@@ -214,15 +193,10 @@ class Tuner:
             law=law,
             smooth=smooth,
             resampled=resampled,
-            prices=terms.prices,
-            allowance=terms.allowance,
-            cost_ratio=terms.cost_ratio,
-            arrivals=terms.arrivals,
+            terms=terms,
             nests=nests_in(self.delays),
             block_kind=block_kind,
             window=_window(self.delays),
-            round_trip_s=self.round_trip_s,
-            failures=terms.failures,
         )
 
     # What policies would have done
@@ -230,17 +204,7 @@ class Tuner:
     def _replays(
         self, smooth: DelayLaw, plan: Decisions, plain: Policy, labels: NDArray[np.int64]
     ) -> tuple[Arena, list[Replay]]:
-        nests = recorded(self.delays, self.rng, law=smooth)
-        arena = Arena(
-            nests,
-            arrivals=self.terms.arrivals,
-            prices=self.terms.prices,
-            signed_in=self.terms.signed_in,
-            round_trip_s=self.round_trip_s,
-            draws=self.draws,
-            rng=self.rng,
-            failures=self.terms.failures,
-        )
+        arena = Arena(recorded(self.delays, self.rng, law=smooth), self.terms, self.draws, self.rng)
         found = arena.compare([self.today, *(one for one in self.baselines if one.name != self.today.name)])
         tuned, simpler = self.crossfit(arena, smooth, labels)
         base = found[0].scores
@@ -303,7 +267,7 @@ class Tuner:
         found = {}
         for share in (0.5, 0.8, 0.9, 0.95):
             ends = np.array([law.quantile_bounds(share) for law in laws]).max(axis=0)
-            found[share] = Number(sharing_age(laws, share), float(ends[0]), float(ends[1]))
+            found[share] = Number(max(float(law.quantile(share)) for law in laws), float(ends[0]), float(ends[1]))
         return found
 
     def _joiners(self) -> Joiners:
@@ -336,16 +300,8 @@ class Tuner:
     def _stratum(self, kind: str, name: str, own: DelayLaw, p: float, plan: Decisions) -> Stratum:
         """own: the law of these nests, smoothed."""
         table = self.terms.table(own, plan.price, plan.table.horizon)
-        costs = []
-        for one in (table, plan.table):
-            seen = one.grid_expected(own)
-            costs.append(
-                one.prices.request_cost * seen.requests
-                + one.prices.delay_cost * seen.delay
-                + one.prices.lost_value * seen.lost
-                + one.prices.never_cost * own.never * one.give_up_age()
-            )
-        regret = costs[1] / costs[0] - 1.0 if costs[0] > 0 else 0.0
+        least, common = table.grid_cost_under(own), plan.table.grid_cost_under(own)
+        regret = common / least - 1.0 if least > 0 else 0.0
         return Stratum(
             kind=kind,
             name=name,
@@ -435,9 +391,8 @@ def more_for_width(n: int, width: float, wanted: float) -> int:
 
 def time_parts(labels: NDArray[np.int64], parts: int) -> NDArray[np.int64]:
     """A part from 0 for each row, rows in order of time: whole blocks, successive ones together, parts about equal."""
-    _, first, block = np.unique(labels, return_index=True, return_inverse=True)
-    place = np.argsort(np.argsort(first))
-    return np.asarray(place[block] * min(parts, len(first)) // len(first), dtype=np.int64)
+    place, names = pd.factorize(labels)
+    return np.asarray(place * min(parts, len(names)) // len(names), dtype=np.int64)
 
 
 def differ(law: DelayLaw, units: NDArray[Any], label: NDArray[Any], among: NDArray[np.bool_]) -> float:
@@ -446,7 +401,7 @@ def differ(law: DelayLaw, units: NDArray[Any], label: NDArray[Any], among: NDArr
     A row's score is the middle of the law's distribution function over its interval (Peto and Peto 1972); the scores
     of one nest's rows are averaged, and nests are taken as independent. Chi-square with groups - 1 degrees.
     """
-    low = law.cdf(np.nextafter(law.rows.lower, _INF))
+    low = law.cdf(np.nextafter(law.rows.lower, math.inf))
     score = (low + law.cdf(law.rows.upper)) / 2.0
     table = pd.DataFrame({"unit": units, "label": label, "score": score})[among]
     each = table.groupby(["unit", "label"])["score"].mean().reset_index()

@@ -16,9 +16,10 @@ from typing import Final
 import numpy as np
 
 from nestobs.estimate.npmle import Number
-from nestobs.join.policy import Policy, gap_at
-from nestobs.tuning.decisions import Terms, never_share
+from nestobs.join.policy import Policy
+from nestobs.tuning.decisions import never_share
 from nestobs.tuning.recommendation import Recommendation
+from nestobs.tuning.schedule import walked
 from nestobs.tuning.threshold import TODAY_S, Joiners, message_errors
 
 COST_RATIOS: Final = tuple(round(float(ratio), 3) for ratio in np.geomspace(0.05, 2.0, 17))
@@ -61,13 +62,8 @@ class Answer:
     @property
     def asked_s(self) -> tuple[float, ...]:
         """Ages at which a joiner who arrives at once and is never let in asks, seconds, gaps at their middle."""
-        rows, ages = self.policy.schedule.table, [0.0]
-        while ages[-1] < self.give_up_age_s and len(ages) < 1_000:
-            gap = gap_at(rows, ages[-1])
-            if ages[-1] + gap > self.policy.horizon_s:
-                break
-            ages.append(ages[-1] + gap)
-        return tuple(ages)
+        ages = walked(self.policy.schedule.table, self.give_up_age_s)
+        return tuple(age for age in ages if age <= self.policy.horizon_s)
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,27 +71,13 @@ class WhatIf:
     """A recommendation whose costs can be moved."""
 
     found: Recommendation
-    terms: Terms
-
-    @classmethod
-    def of(cls, found: Recommendation, *, signed_in: bool = True) -> WhatIf:
-        """signed_in: of the joiners, as it was tuned for."""
-        terms = Terms(
-            arrivals=found.arrivals,
-            signed_in=signed_in,
-            prices=found.prices,
-            allowance=found.allowance,
-            cost_ratio=found.cost_ratio,
-            failures=found.failures,
-        )
-        return cls(found, terms)
 
     def at(
         self, cost_ratio: float | None = None, allowed: int | None = None, *, lost_value: float | None = None
     ) -> Answer:
         """The answer at a cost ratio, a budget of requests in a window, and a value of a lost join in seconds of
         waiting; None: as it was tuned. Raises LawError for what is none of these."""
-        found, given = self.found, self.terms
+        found, given = self.found, self.found.terms
         terms = replace(
             given,
             cost_ratio=given.cost_ratio if cost_ratio is None else cost_ratio,
@@ -103,7 +85,7 @@ class WhatIf:
             prices=given.prices if lost_value is None else replace(given.prices, lost_value=lost_value),
         )
         threshold = terms.threshold(found.smooth, found.resampled)
-        errors = message_errors(found.smooth, never_share(found.smooth), threshold.value, Joiners.of(found.arrivals))
+        errors = message_errors(found.smooth, never_share(found.smooth), threshold.value, Joiners.of(terms.arrivals))
         plan = terms.decide(found.smooth, threshold.value)
         requests, delay, lost = terms.expected(found.smooth, plan.table)
         return Answer(
@@ -123,7 +105,7 @@ class WhatIf:
 
     def threshold(self, cost_ratio: float) -> Number:
         """The message threshold of a cost ratio, with its interval."""
-        return self.terms.threshold(self.found.smooth, self.found.resampled, cost_ratio)
+        return self.found.terms.threshold(self.found.smooth, self.found.resampled, cost_ratio)
 
     # what would change the answer
 
@@ -139,13 +121,13 @@ class WhatIf:
         more = one.numbers["lost_share"].value - base.numbers["lost_share"].value
         if abs(more) < 1e-12:
             return math.nan
-        value = self.found.prices.lost_value - (one.cost.value - base.cost.value) / more
+        value = self.found.terms.prices.lost_value - (one.cost.value - base.cost.value) / more
         return value if value > 0 else math.nan
 
     def enough(self) -> int:
         """The requests in a window from which on more change nothing: the budget no longer binds."""
-        allowance = self.found.allowance
-        free = replace(self.terms, allowance=replace(allowance, requests=10**9))
+        allowance = self.found.terms.allowance
+        free = replace(self.found.terms, allowance=replace(allowance, requests=10**9))
         per_join = free.decide(self.found.smooth, TODAY_S).requests
         wanted = max(1, math.ceil(per_join * allowance.joins / (1.0 - allowance.reserve) - 1e-9))
         while replace(allowance, requests=wanted).per_join < per_join:

@@ -10,6 +10,7 @@ import pytest
 from nestobs.cli.main import _parser
 from nestobs.observation.duration import read_duration
 from nestobs.store.reader import Store
+from nestobs.timeline.board import MOST_NESTS
 from worlds.command_line import NOBODY, is_one_sentence
 
 # words that are wrong
@@ -122,6 +123,7 @@ def durations(parser: argparse.ArgumentParser, words: str = "") -> Iterator[tupl
     for action in parser._actions:
         if isinstance(action, argparse._SubParsersAction):
             for name, below in action.choices.items():
+                below.complete()
                 yield from durations(below, f"{words} {name}".strip())
         elif action.metavar == "DURATION":
             yield f"{words} {action.option_strings[0]}", action
@@ -154,9 +156,12 @@ def test_no_flag_asks_for_seconds_another_way():
             yield action.metavar
             if isinstance(action, argparse._SubParsersAction):
                 for below in action.choices.values():
+                    below.complete()
                     yield from metavars(below)
 
-    assert {"S", "SECONDS", "LENGTH", "TIME", "AGE"} & set(metavars(_parser())) == set()
+    found = set(metavars(_parser()))
+    assert "DURATION" in found
+    assert {"S", "SECONDS", "LENGTH", "TIME", "AGE"} & found == set()
 
 
 @pytest.mark.slow
@@ -234,3 +239,7 @@ def test_only_one_of_livekits_two_variables_is_refused(name, run, monkeypatch):
     said = run("ready", "room", *NOBODY)
     is_one_sentence(said, 2, "NESTOBS_LIVEKIT_API_KEY", "NESTOBS_LIVEKIT_API_SECRET", "both")
     assert "half-of" not in said.err
+
+
+def test_live_keeps_as_many_nests_as_a_board_does():
+    assert _parser().parse_args(["live"]).most == MOST_NESTS

@@ -38,7 +38,7 @@ def swept(lab):
         for api in lab._lab.api.values():
             api.nests.clear()
         for room in await lab._lab.rooms():
-            await lab._lab.end_room(room)
+            await lab._lab.world.rooms.delete(room)
 
     lab.call(sweep())
 

@@ -62,7 +62,7 @@ def test_help_imports_nothing_heavy():
     loaded = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
     names = set(re.findall(r"'(\w+)'", loaded.splitlines()[-1]))
     heavy = "asyncio httpx pandas numpy pyarrow pydantic pydantic_settings nostr_sdk websockets aiohttp livekit rich"
-    heavy += " plotly papermill jinja2 sqlite3 click"
+    heavy += " plotly papermill jinja2 sqlite3 click dataclasses pathlib json"
     assert names & set(heavy.split()) == set()
 
 

@@ -292,7 +292,7 @@ async def test_a_joiner_thrown_out_during_the_stay_has_not_joined(on_stage, live
     async with on_stage(livekit=livekit) as stage:
         joining = asyncio.create_task(stage.join(replace(ONCE, stay_s=30.0)))
         await until(lambda: rows.of(Operation.SIGNAL))
-        await stage.lab.end_room(stage.trace.room)
+        await stage.lab.world.rooms.delete(stage.trace.room)
         verdict = await joining
     assert verdict.kind is Kind.REMOVED
     assert "the room was deleted" in verdict.reason

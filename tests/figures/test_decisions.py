@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import html
 import json
 import math
 import re
@@ -10,16 +9,15 @@ from functools import cache
 from typing import Any
 
 import numpy as np
-import pandas as pd
 import plotly.graph_objects as go
 import pytest
 
 from nestobs import figures
-from nestobs.tuning.prediction import CELLS
-from nestobs.tuning.recommendation import Recommendation
+from nestobs.figures import decisions, policies
 from nestobs.tuning.replay import METRICS
-from worlds.figure_frames import HOSTILE, named, strings, words
-from worlds.recommended import hostile, odd, usual
+from worlds.drawn_figures import cells, of_tuning
+from worlds.figure_frames import strings, words
+from worlds.recommended import odd, usual
 
 pytestmark = pytest.mark.slow
 
@@ -29,36 +27,9 @@ NAMES = ("usual", "none stayed away", "mostly censored", "exact", "watched brief
          "another cost ratio")  # fmt: skip  # a list of words
 
 
-def cells(*rows: tuple[Any, ...]) -> pd.DataFrame:
-    """policy, metric, value, lower, upper, realised, error_s, n, inside."""
-    return pd.DataFrame(rows, columns=list(CELLS)).astype(CELLS)
-
-
-def proved(today: str = "manual_retry", tuned: str = "tuned") -> pd.DataFrame:
-    made: list[tuple[Any, ...]] = []
-    for policy in (today, tuned):
-        made += [
-            (policy, "joined_share", 0.9, 0.7, 1.0, 0.75, 0.0, 24, True),
-            (policy, "lost_share", 0.02, 0.0, 0.1, 0.2, 0.0, 24, False),
-            (policy, "mean_delay_s", 0.5, 0.2, 0.8, 0.6, 0.15, 18, True),
-            (policy, "requests_per_join", 3.0, 2.0, 4.0, 3.5, 0.0, 24, True),
-        ]
-    return cells(*made)
-
-
-def drawn(rec: Recommendation) -> dict[str, go.Figure]:
-    return {
-        "delay_law": figures.delay_law(rec),
-        "posterior": figures.posterior(rec),
-        "polls": figures.polls(rec),
-        "frontier": figures.frontier(rec),
-        "proof": figures.proof(proved(rec.today.name, rec.tuned.name), when=WHEN),
-    }
-
-
 @cache
 def shown() -> dict[str, go.Figure]:
-    return drawn(usual())
+    return of_tuning(usual())
 
 
 def traces(figure: go.Figure, name: str) -> list[Any]:
@@ -68,7 +39,7 @@ def traces(figure: go.Figure, name: str) -> list[Any]:
 @pytest.mark.parametrize("case", NAMES)
 def test_whatever_tuning_gives_is_drawn_without_a_number_that_is_none(case: str) -> None:
     assert set(NAMES) == set(odd())
-    for figure in drawn(odd()[case]).values():
+    for figure in of_tuning(odd()[case]).values():
         data = json.loads(figure.to_json())
         assert figure.data
         assert not [text for text in strings(data) if re.search(r"\b(nan|NaN|inf)\b", text)]
@@ -77,33 +48,6 @@ def test_whatever_tuning_gives_is_drawn_without_a_number_that_is_none(case: str)
         assert len(figure.to_json()) < 150_000
         for axis in (value for key, value in data["layout"].items() if re.fullmatch(r"[xy]axis\d*", key)):
             assert all(math.isfinite(end) for end in axis.get("range", []))
-
-
-@pytest.mark.parametrize("name", ["delay_law", "posterior", "polls", "frontier", "proof"])
-def test_every_figure_asks_its_question_and_says_n_the_censored_and_the_window(name: str) -> None:
-    said = words(shown()[name])
-    assert "?" in said
-    assert "n = " in said
-    assert "2026-03-04 1" in said
-    assert "UTC" in said
-    assert name == "proof" or f"{usual().law.censored} not seen by the end (right-censored)" in said
-
-
-@pytest.mark.parametrize("name", ["delay_law", "posterior", "polls", "frontier", "proof"])
-def test_it_fits_a_narrow_screen_and_reads_on_any_background(name: str) -> None:
-    figure = shown()[name]
-    assert figure.layout.width is None
-    assert figure.layout.autosize
-    assert figure.layout.paper_bgcolor == figure.layout.plot_bgcolor == "rgba(0,0,0,0)"
-    assert all(
-        len(html.unescape(re.sub(r"<[^>]*>", "", line))) <= 48 for line in figure.layout.title.text.split("<br>")
-    )
-    assert figure.layout.margin.l + figure.layout.margin.r <= 150
-    keys = [trace.name for trace in figure.data if trace.showlegend is not False]
-    assert max(54 + 6.4 * len(html.unescape(key)) for key in keys) <= 360
-    fonts = [value["size"] for value in named(json.loads(figure.to_json())["layout"], "font", "tickfont")]
-    assert min(fonts) >= 12
-    assert all(axis.type != "date" for axis in (figure.layout.xaxis, figure.layout.yaxis))
 
 
 def test_colour_is_never_alone() -> None:
@@ -122,25 +66,6 @@ def test_colour_is_never_alone() -> None:
         assert len(set(looks)) == len(looks)
 
 
-@pytest.mark.parametrize("text", [*(text for text in HOSTILE if text.isprintable() and len(text) < 90), "a\u0301%{x}"])
-def test_no_figure_holds_hostile_text_as_markup(text: str) -> None:
-    rec = hostile(text)
-    for figure in drawn(rec).values():
-        for one in strings(json.loads(figure.to_json())):
-            assert not re.search(r"<(?!/?(b|br|span)\b)", one)
-            assert one.replace("<br>", "").isprintable()
-
-
-def test_names_in_a_proof_are_a_strangers() -> None:
-    for text in HOSTILE:
-        if "lone" in text:
-            continue  # a frame holds no lone surrogate
-        figure = figures.proof(proved(text, f"{text} tuned"), when=text)
-        for one in strings(json.loads(figure.to_json())):
-            assert not re.search(r"<(?!/?(b|br|span)\b)", one)
-            assert one.replace("<br>", "").isprintable()
-
-
 # the delay law
 
 
@@ -157,22 +82,22 @@ def test_the_estimate_lies_in_its_band_and_both_are_shares() -> None:
 
 def test_the_gap_to_all_is_what_never_came() -> None:
     rec = usual()
-    gap = traces(figures.delay_law(rec), "never, by the end")[0]
+    gap = traces(decisions.delay_law(rec), "never, by the end")[0]
     assert min(gap.y) == pytest.approx(1 - rec.law.never, abs=1e-3)
     assert max(gap.y) == 1
-    assert "never came, by 90 s" in words(figures.delay_law(rec))
-    none = figures.delay_law(odd()["none stayed away"])
+    assert "never came, by 90 s" in words(decisions.delay_law(rec))
+    none = decisions.delay_law(odd()["none stayed away"])
     assert not traces(none, "never, by the end")
     assert "none of 80 stayed away" in words(none)
 
 
 def test_an_interval_without_upper_end_is_an_arrow_and_said_in_words() -> None:
-    figure = figures.delay_law(odd()["open-ended"])
+    figure = decisions.delay_law(odd()["open-ended"])
     bar = next(figure.select_traces({"mode": "lines+markers"}))
     assert bar.marker.symbol[1] == "triangle-right"
     assert bar.x[1] > figure.layout.xaxis.range[1] * 0.9
     assert "19 s to no upper end" in words(figure)
-    closed = figures.polls(usual())
+    closed = decisions.polls(usual())
     ends = [trace.marker.symbol for trace in closed.select_traces({"mode": "lines+markers"})]
     assert ends == [("line-ns-open", "line-ns-open")]
 
@@ -187,7 +112,7 @@ def test_the_message_of_today_is_marked_wherever_ages_run() -> None:
 
 def test_levels_of_indifference_carry_the_threshold_with_its_interval() -> None:
     rec = usual()
-    bars = list(figures.posterior(rec).select_traces({"mode": "lines+markers"}))
+    bars = list(decisions.posterior(rec).select_traces({"mode": "lines+markers"}))
     assert [bar.y[0] for bar in bars] == pytest.approx([ratio / (1 + ratio) for ratio in rec.thresholds])
     for bar, number in zip(bars, rec.thresholds.values(), strict=True):
         assert bar.x[0] == pytest.approx(math.asinh(number.lower / 0.3))
@@ -195,7 +120,7 @@ def test_levels_of_indifference_carry_the_threshold_with_its_interval() -> None:
 
 def test_the_curve_crosses_each_level_at_its_threshold() -> None:
     rec = usual()
-    curve = traces(figures.posterior(rec), "still starting")[0]
+    curve = traces(decisions.posterior(rec), "still starting")[0]
     for ratio, number in rec.thresholds.items():
         at_threshold = np.interp(math.asinh(number.value / 0.3), curve.x, curve.y)
         assert at_threshold == pytest.approx(ratio / (1 + ratio), abs=0.01)
@@ -203,12 +128,12 @@ def test_the_curve_crosses_each_level_at_its_threshold() -> None:
 
 def test_what_is_told_turns_at_the_policys_threshold() -> None:
     rec = odd()["kept"]
-    bars = traces(figures.posterior(rec), "told “starting up”")
+    bars = traces(decisions.posterior(rec), "told “starting up”")
     assert [bar.x[0] for bar in bars] == pytest.approx([math.asinh(rec.today.message_threshold_s / 0.3)] * 2)
 
 
 def test_without_anybody_who_stayed_away_there_is_no_band_and_it_says_so() -> None:
-    figure = figures.posterior(odd()["none stayed away"])
+    figure = decisions.posterior(odd()["none stayed away"])
     assert not traces(figure, "95 % band")
     assert "half a nest" in words(figure)
 
@@ -237,7 +162,7 @@ def test_today_is_marked_most_and_named() -> None:
 
 def test_a_cross_spans_both_intervals() -> None:
     rec = usual()
-    cross = next(trace for trace in figures.frontier(rec).data if (trace.name or "").startswith("tuned:"))
+    cross = next(trace for trace in policies.frontier(rec).data if (trace.name or "").startswith("tuned:"))
     requests, delay = (rec.replayed("tuned").numbers[name] for name in ("requests_per_join", "mean_delay_s"))
     assert cross.x[0] - cross.error_x.arrayminus[0] == pytest.approx(requests.lower)
     assert cross.x[0] + cross.error_x.array[0] == pytest.approx(requests.upper)
@@ -246,7 +171,7 @@ def test_a_cross_spans_both_intervals() -> None:
 
 def test_the_front_shows_the_chosen_price_and_what_is_lost() -> None:
     rec = usual()
-    figure = figures.frontier(rec)
+    figure = policies.frontier(rec)
     ring = traces(figure, "optimal at the chosen price")[0]
     chosen = rec.front[rec.front["chosen"]].iloc[0]
     assert ring.x[0] == pytest.approx(chosen["requests_per_join"], abs=1e-3)
@@ -257,7 +182,7 @@ def test_the_front_shows_the_chosen_price_and_what_is_lost() -> None:
 
 def test_a_policy_nobody_joins_under_is_named_and_not_drawn() -> None:
     rec = odd()["nobody joins under one"]
-    figure = figures.frontier(rec)
+    figure = policies.frontier(rec)
     assert f"nobody joins: {rec.replays[1].policy.name}" in words(figure)
     assert len([t for t in figure.data if t.error_x.array is not None]) < len(rec.replays)
 
@@ -283,7 +208,7 @@ def test_what_was_not_predicted_or_not_joined_is_said_and_nothing_breaks() -> No
         ("a", "mean_delay_s", nan, -inf, inf, nan, nan, 0, None),
         ("a", "requests_per_join", 2.0, -inf, inf, 1.0, 0.0, 3, None),
     )
-    figure = figures.proof(table)
+    figure = policies.proof(table)
     assert "0 of 0 numbers came inside their 95 % predictive interval, 3 not judged. no window" in words(figure)
     assert "NaN" not in figure.to_json()
     assert any("no prediction" in text for text in strings(json.loads(figure.to_json())))
@@ -291,7 +216,7 @@ def test_what_was_not_predicted_or_not_joined_is_said_and_nothing_breaks() -> No
 
 
 def test_no_proof_is_said_plainly() -> None:
-    figure = figures.proof(cells())
+    figure = policies.proof(cells())
     assert "nothing to draw" in words(figure)
     assert not figure.data
 
@@ -317,7 +242,7 @@ def test_an_open_end_is_said() -> None:
 
 @pytest.mark.parametrize("case", NAMES)
 def test_every_figure_says_what_it_shows_in_words_and_as_a_table(case: str) -> None:
-    for name, figure in drawn(odd()[case]).items():
+    for name, figure in of_tuning(odd()[case]).items():
         meta = figure.layout.meta
         assert len(meta["alt"]) > 40, name
         assert not re.search(r"\b(nan|inf|None)\b", json.dumps([meta[key] for key in ("alt", "columns", "rows")])), name

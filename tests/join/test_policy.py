@@ -235,7 +235,7 @@ class TestSchedule:
         assert Schedule("table", table=((5.0, 3.0),)).gap_s(1, 0.0, self.rng) == 3.0
 
     def test_exponential_grows_from_the_interval_to_the_cap(self):
-        schedule = exponential(0.5, factor=3, cap_s=10).schedule
+        schedule = Schedule("exponential", 0.5, factor=3, cap_s=10)
         assert [schedule.gap_s(polls, 0, self.rng) for polls in (1, 2, 3, 4, 500)] == [0.5, 1.5, 4.5, 10, 10]
 
     @given(polls=st.integers(1, 10_000), age_s=st.floats(0, 1e9), seed=st.integers(0, 99))

@@ -56,7 +56,7 @@ async def test_join_guest_and_info_of_a_nest_that_is_up(open_lab, scenario):
 async def test_which_404_it_is(open_lab, scenario, until):
     async with open_lab(scenario()) as (lab, host):
         room = await host.create()
-        await lab.end_room(room)
+        await lab.world.rooms.delete(room)
         await until(lambda: not lab.api["made"].nests[room].room_sid)  # LiveKit's webhook says so
         bodies = {}
         for name, path in {"join": f"/{room}", "none": "/no-such-room", "deep": f"/{room}/a/b"}.items():

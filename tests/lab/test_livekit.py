@@ -135,7 +135,7 @@ async def test_a_room_ended_behind_the_apis_back_is_known_by_webhook(open_lab, s
     async with open_lab(scenario(), livekit=livekit) as (lab, host):
         room = await host.create()
         not_yet_at = lab.clock.now_at()
-        await lab.end_room(room)
+        await lab.world.rooms.delete(room)
         now_at = lab.clock.now_at()
         rows = await until(lambda: [row for row in lab.truth() if row["change"] == "gone"])
         assert {row["layer"] for row in rows} == {
@@ -178,7 +178,7 @@ async def test_the_second_participant_is_told_of_the_first(open_lab, scenario):
             async with session.ws_connect(url_of(lab) + "/rtc", params={"access_token": tokens[1]}) as second:
                 two = (await answer_of(second)).join
                 assert [other.identity for other in two.other_participants] == [one.participant.identity]
-                await lab.end_room(room)
+                await lab.world.rooms.delete(room)
                 assert (await answer_of(second)).HasField("leave")
 
 

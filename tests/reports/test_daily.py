@@ -122,8 +122,8 @@ def test_a_usual_day_is_good(seen: daily.Daily) -> None:
 
 def test_the_last_day_with_anything_is_taken_where_none_is_named(usual: str) -> None:
     found = daily.load(usual)
-    assert found.window is not None
-    assert found.window.name == EIGHTH
+    assert found.now is not None
+    assert found.now.window.name == EIGHTH
     assert found.days[0].window.name == "2026-03-04"
     assert len(found.days) == 8
 

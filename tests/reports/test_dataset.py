@@ -23,19 +23,19 @@ def store(tmp_path):
 
 def test_all_without_a_window(store):
     found = read(store)
-    assert (found.nests, found.window, found.empty) == (40, None, False)
-    assert found.counts == {"observations": len(found.rows), "nests": 40, "joins": 0}
+    assert (found.nests, found.window, found.rows.empty) == (40, None, False)
+    assert found.result([], [], [], {}).rows == {"observations": len(found.rows), "nests": 40, "joins": 0}
 
 
 def test_nests_made_from_the_begin_to_before_the_end(store):
-    found = read(store, Window(NOON + 5 * MINUTE, NOON + 8 * MINUTE))
+    found = read(store, Window(NOON + 5 * MINUTE, NOON + 8 * MINUTE).text)
     assert sorted(found.timelines["room"].unique()) == ["nest-5", "nest-6", "nest-7"]
     assert found.rows["sent_at"].between(NOON + 5 * MINUTE, NOON + 8 * MINUTE, inclusive="left").all()
 
 
 def test_windows_side_by_side_share_no_nest_and_lose_none(store):
     ends = [NOON + minutes * MINUTE for minutes in (0, 7, 11, 40)]
-    parts = [read(store, Window(*pair)) for pair in itertools.pairwise(ends)]
+    parts = [read(store, Window(*pair).text) for pair in itertools.pairwise(ends)]
     assert sum(part.nests for part in parts) == 40
     whole = read(store)
     for part in parts:
@@ -45,7 +45,7 @@ def test_windows_side_by_side_share_no_nest_and_lose_none(store):
 
 def test_an_empty_window_is_empty(store):
     found = read(store, "2020-01-01")
-    assert (found.nests, found.empty, len(found.joins)) == (0, True, 0)
+    assert (found.nests, found.rows.empty, len(found.joins)) == (0, True, 0)
 
 
 def test_mistakes(store, tmp_path):

@@ -15,19 +15,19 @@ import numpy as np
 import pytest
 
 from nestobs.errors import StoreError, UsageError
+from nestobs.figures.sliders import threshold_moved
 from nestobs.observation.duration import SECOND_NS
 from nestobs.observation.schema import Observation, Operation, Outcome, Role, Source
-from nestobs.reports import sliders as sliding
 from nestobs.reports import tables, tuning
 from nestobs.reports.display import RESULT, Table, Text
 from nestobs.reports.publishing.execute import notebook, run
-from nestobs.reports.publishing.html import plotly_js
+from nestobs.reports.publishing.html import PLOTLY, plotly_js
 from nestobs.reports.tuning import Tuned
 from nestobs.store.reader import Store
 from nestobs.tuning.policy_file import loads
 from nestobs.tuning.recommendation import Recommendation
 from nestobs.tuning.replay import METRICS
-from nestobs.tuning.whatif import BUDGETS, WhatIf
+from nestobs.tuning.whatif import BUDGETS, COST_RATIOS, WhatIf
 from worlds.recommended import hostile, odd, usual
 from worlds.shown import figures, said
 
@@ -341,7 +341,7 @@ def test_the_tuning_notebook_shows_everything_and_writes_a_policy(store: str, tm
     assert [output for output in outputs if output.get("name") == "stderr"] == []
     results = [output["data"][RESULT] for output in outputs if RESULT in output.get("data", {})]
     assert [(one["verdict"], one["rows"]["nests"]) for one in results] == [("good", 40)]
-    drawn = [output["data"][sliding.PLOTLY] for output in outputs if sliding.PLOTLY in output.get("data", {})]
+    drawn = [output["data"][PLOTLY] for output in outputs if PLOTLY in output.get("data", {})]
     steps = [len(one["layout"]["sliders"][0]["steps"]) for one in drawn if one["layout"].get("sliders")]
     assert steps == [18, len(BUDGETS)]
     assert "widgets" not in made.metadata  # nobody would be there to move them
@@ -365,8 +365,7 @@ def test_with_too_little_it_shows_what_there_is_and_writes_nothing(tmp_path: Pat
     assert tuning.result(tuned).verdict == "too little data"
     assert "tuning needs 30 and 15" in tuning.result(tuned).reasons[0]
     assert "When does each layer" in tuning.seen_so_far(tuned).layout.title.text
-    assert said(tuning.cost_slider(tuned)) == said(tuning.budget_slider(tuned)) == ""
-    assert tuning.flips(tuned).parts == ()
+    assert tuning.cost_slider(tuned).parts == tuning.budget_slider(tuned).parts == tuning.flips(tuned).parts == ()
     assert "Nothing is written" in said(tuning.written(tuned, str(tmp_path / "policy.json")))
     assert not (tmp_path / "policy.json").exists()
     json.dumps(tuning.result(tuned)._repr_mimebundle_(), allow_nan=False)
@@ -412,54 +411,42 @@ def test_a_budget_that_binds_is_said_to_bind(store: str) -> None:
 
 def test_every_step_of_a_slider_is_its_answer() -> None:
     found = usual()
-    slider = sliding.cost_ratio(found)
-    whatif = WhatIf.of(found)
-    steps = slider.still.layout.sliders[0].steps
-    assert [step.label for step in steps] == [f"{value:.2g}" for value in slider.values]
-    assert slider.values[slider.still.layout.sliders[0].active] == found.cost_ratio
-    place = len(slider.still.layout.annotations) - 1
-    for value, step in zip(slider.values, steps, strict=True):
+    (figure,) = tuning.cost_slider(Tuned(found)).parts
+    values = sorted({*COST_RATIOS, found.terms.cost_ratio})
+    whatif = WhatIf(found)
+    steps = figure.layout.sliders[0].steps
+    assert [step.label for step in steps] == [f"{value:.2g}" for value in values]
+    assert values[figure.layout.sliders[0].active] == found.terms.cost_ratio
+    place = len(figure.layout.annotations) - 1
+    for value, step in zip(values, steps, strict=True):
         marks, words, traces = step.args
-        alone = slider.draw(value)
+        alone = threshold_moved(found, [whatif.at(cost_ratio=value)])
+        assert alone.layout.sliders == ()
         assert list(traces) == [1, 2]
         assert words[f"annotations[{place}].text"] == alone.layout.annotations[-1].text
         level = value / (1.0 + value)
         assert marks["y"][0] == [level, level]
         if math.isfinite(threshold := whatif.threshold(value).value):
             assert marks["x"][1][1] == pytest.approx(math.asinh(threshold / 0.3), abs=1e-3)
-    assert slider.draw(found.cost_ratio).layout.sliders == ()
 
 
 def test_a_budget_slider_moves_the_polls() -> None:
-    slider = sliding.budget(usual())
-    steps = slider.still.layout.sliders[0].steps
+    (figure,) = tuning.budget_slider(Tuned(usual())).parts
+    steps = figure.layout.sliders[0].steps
     rounds = [len(step.args[0]["x"][0]) for step in steps]
     assert rounds == sorted(rounds)
     assert rounds[0] < rounds[-1]
-    assert len(slider.still.to_json()) < 60_000
-    assert slider.still.layout.meta["alt"].startswith("With 100 requests allowed")
+    assert len(figure.to_json()) < 60_000
+    assert figure.layout.meta["alt"].startswith("With 100 requests allowed")
 
 
-def test_moving_the_live_slider_asks_for_its_figure() -> None:
-    slider = sliding.budget(usual())
-    asked: list[float] = []
-
-    def draw(value: float) -> Any:
-        asked.append(value)
-        return slider.draw(value)
-
-    place, _ = sliding.box(replace(slider, draw=draw)).children
-    place.value = slider.values[0]
-    place.value = slider.values[-1]
-    assert asked == [slider.start, slider.values[0], slider.values[-1]]
-    assert set(slider._repr_mimebundle_()) == {sliding.PLOTLY, "text/plain"}
-    assert sliding.WIDGET in replace(slider, live=True)._repr_mimebundle_()
-
-
-def test_a_value_between_the_places_is_one_more() -> None:
-    assert sliding._with((1, 3), 2) == (1, 2, 3)
-    assert sliding._with((1, 3), 3) == (1, 3)
-    assert sliding._with((1, 3), 9) == (1, 3, 9)
+def test_a_budget_between_the_places_is_one_more() -> None:
+    found = usual()
+    terms = replace(found.terms, allowance=replace(found.terms.allowance, requests=BUDGETS[0] + 1))
+    between = replace(found, terms=terms)
+    slider, wider = (tuning.budget_slider(Tuned(one)).parts[0].layout.sliders[0] for one in (found, between))
+    assert [step.label for step in wider.steps] == [str(many) for many in sorted((*BUDGETS, BUDGETS[0] + 1))]
+    assert (len(wider.steps), wider.active) == (len(slider.steps) + 1, 1)
 
 
 def test_ages_are_read_from_a_file(store: str, tmp_path: Path) -> None:
@@ -468,7 +455,7 @@ def test_ages_are_read_from_a_file(store: str, tmp_path: Path) -> None:
     assert tuning.ages_in(str(path)) == [1.0, 2.0, 3.0]
     tuned = tuning.load(store, arrivals=str(path), draws=60)
     assert tuned.found is not None
-    assert tuned.found.arrivals.max() <= 3.0
+    assert tuned.found.terms.arrivals.max() <= 3.0
     for text in ("", "soon", "-1", "inf"):
         path.write_text(text)
         with pytest.raises(UsageError):

@@ -65,7 +65,7 @@ async def test_a_room_is_listed_while_it_exists(on_stage, livekit):
         nowhere = await server.rooms(Trace(room="nowhere"))
         there = await server.rooms(trace, planned_at=7)
         assert set(await server.all_rooms()) == {trace.room}
-        await lab.end_room(trace.room)
+        await lab.world.rooms.delete(trace.room)
         gone = await server.rooms(trace)
     assert [(row.outcome, row.failure) for row in (nowhere, there, gone)] == [
         (Outcome.ABSENT, Failure.NOT_FOUND),
@@ -138,7 +138,7 @@ async def test_a_joiner_is_signalled_in_and_stays(on_stage, livekit):
 
 async def test_a_room_that_is_not_there_is_absent_to_its_joiner(on_stage, livekit):
     async with on_stage(livekit) as (lab, server, trace, token):
-        await lab.end_room(trace.room)
+        await lab.world.rooms.delete(trace.room)
         row, session = await server.signal(trace, token)
     assert (row.outcome, row.status, row.failure) == (Outcome.ABSENT, 404, Failure.NOT_FOUND)
     assert row.failure_layer is FailureLayer.SIGNAL
@@ -322,7 +322,7 @@ async def test_a_room_made_anew_is_told_by_both_its_sids(on_stage, livekit):
 async def test_a_session_is_dropped_when_its_room_is_deleted(on_stage, livekit):
     async with on_stage(livekit) as (lab, server, trace, token):
         _, session = await server.signal(trace, token)
-        await lab.end_room(trace.room)
+        await lab.world.rooms.delete(trace.room)
         assert not await session.stays(20)
         assert (session.failure, session.why) == (Failure.REMOVED, "the room was deleted while we were inside")
         await session.close()
@@ -370,7 +370,7 @@ async def test_media_connect_stay_and_are_dropped_with_the_room(on_stage, liveki
         assert (row.role, row.attempt_group, row.attempt_no) == (Role.JOINER, "g", 2)
         assert json.loads(row.detail)["tries_inside_at_most"] == 4
         assert await session.stays(0.3)
-        await lab.end_room(trace.room)
+        await lab.world.rooms.delete(trace.room)
         assert not await session.stays(20)
         assert session.why
         await session.close()

@@ -9,20 +9,12 @@ import pandas as pd
 import pytest
 
 from nestobs.observation.duration import SECOND_NS
-from nestobs.observation.schema import COLUMNS, Failure, Observation, Operation, Outcome, Role, Source, as_row
+from nestobs.observation.schema import Failure, Operation, Outcome, Role, Source
 from nestobs.timeline import funnel as worth
 from nestobs.timeline.intervals import timelines
 from nestobs.timeline.joins import joins
+from worlds.asked import frame
 from worlds.story import NOON, Story
-
-
-def frame(rows: list[Observation]) -> pd.DataFrame:
-    table = pd.DataFrame([as_row(row) for row in rows], columns=[column.name for column in COLUMNS])
-    types = {"int": "Int64", "real": "Float64", "bool": "boolean", "text": "str"}
-    wanted = {column.name: types[column.type] if column.nullable else column.type for column in COLUMNS}
-    wanted |= {name: "str" for name, kind in wanted.items() if kind == "text"} | {"sent_at": "int64"}
-    wanted |= {"attempt_no": "int64"}
-    return table.astype(wanted)
 
 
 class Joins(Story):

@@ -86,9 +86,9 @@ def frame(rows: list[Observation]) -> pd.DataFrame:
     return made.astype({column.name: kinds.get(column.type, "object") for column in COLUMNS})
 
 
-def only(rows: list[Observation], **options: Any) -> Any:
+def only(rows: list[Observation]) -> Any:
     """The one row of the result, as a namedtuple."""
-    result = timelines(frame(rows), **options)
+    result = timelines(frame(rows))
     assert len(result) == 1
     return next(result.itertuples(index=False))
 
@@ -364,8 +364,6 @@ def test_the_frame_handed_in_is_left_as_it_was() -> None:
 
 def test_wrong_calls_are_refused() -> None:
     observations = frame(table("visible 3 3.1"))
-    with pytest.raises(ValueError, match="create or publish"):
-        timelines(observations, origin="created_at")  # type: ignore[arg-type] # the mistake under test
     with pytest.raises(KeyError, match="detail"):
         timelines(observations.drop(columns="detail"))
     with pytest.raises(TypeError, match="sent_at"):
@@ -563,14 +561,12 @@ def test_spacing_of_a_left_censored_interval_is_nan() -> None:
 # --- origins ---------------------------------------------------------------------------------------------------------
 
 
-def test_the_origin_is_the_put_or_the_publish_as_asked_and_else_the_other() -> None:
+def test_the_origin_is_the_put_and_else_the_first_publish() -> None:
     polled = table("absent 4 4.1, visible 5 5.1")
     both = [created(0), published(2), published(3), *polled]
     assert (only(both).origin_kind, only(both).upper_s) == ("create", 5.1)
-    line = only(both, origin="publish")
+    line = only([published(3), published(2), *polled])
     assert (line.origin_kind, line.lower_s, line.upper_s) == ("publish", 2, pytest.approx(3.1))
-    assert only([published(2), *polled]).origin_kind == "publish"
-    assert only([created(0), *polled], origin="publish").origin_kind == "create"
 
 
 def test_an_accepted_put_goes_before_an_earlier_one_without_an_answer() -> None:
@@ -604,11 +600,10 @@ def test_a_publish_that_never_left_is_no_origin() -> None:
 
 
 def test_before_the_publish_the_api_may_show_the_nest_but_no_relay() -> None:
-    rows = [created(0), published(2), *table("visible 1 1.5"), *table("visible 3 3.5", layer="relay:wss://one")]
-    result = timelines(frame(rows), origin="publish").set_index("layer")
-    assert list(result.loc["api:info", ["lower_s", "upper_s"]]) == [-2, -0.5]
+    rows = [published(2), *table("visible 1 1.5"), *table("visible 3 3.5", layer="relay:wss://one")]
+    result = timelines(frame(rows)).set_index("layer")
+    assert list(result.loc["api:info", ["lower_s", "upper_s"]]) == [-math.inf, -0.5]
     assert list(result.loc["relay:wss://one", ["lower_s", "upper_s"]]) == [0, 1.5]
-    assert only([published(2), *table("visible 1 1.5")]).lower_s == -math.inf
 
 
 def foreign(

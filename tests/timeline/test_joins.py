@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -13,9 +12,10 @@ import pytest
 from nestobs.join.decision import GONE, LOADING, RELEASED_FAILED, SIGN_IN_HINT, STARTING
 from nestobs.observation.detail import detail
 from nestobs.observation.duration import SECOND_NS
-from nestobs.observation.schema import COLUMNS, Failure, Observation, Operation, Outcome, Role, Source, as_row
+from nestobs.observation.schema import Failure, Observation, Operation, Outcome, Role, Source
 from nestobs.timeline.intervals import timelines
 from nestobs.timeline.joins import KINDS, SCHEMA, SETTLED_S, joins, open_intents
+from worlds.asked import frame
 
 pytestmark = pytest.mark.slow
 
@@ -64,12 +64,6 @@ def intent(row: Observation) -> Observation:
     return replace(
         row, received_at=None, outcome=Outcome.UNKNOWN, failure=Failure.INTENT, reason="about to join", detail="{}"
     )
-
-
-def frame(rows: Sequence[Observation]) -> pd.DataFrame:
-    table = pd.DataFrame([as_row(row) for row in rows], columns=[column.name for column in COLUMNS])
-    instants = {column.name: "Int64" for column in COLUMNS if column.name.endswith("_at")}
-    return table.astype(instants | {"sent_at": "int64"})
 
 
 def judged(*rows: Observation, **more: Any) -> pd.DataFrame:
@@ -166,12 +160,6 @@ def test_a_message_that_one_is_in_is_true_and_one_about_a_request_cannot_be_judg
     assert truth(judged(verdict("", 5.0, verdict="authenticated"))) is True
     assert truth(judged(verdict("Joined as Guest", 5.0, verdict="guest_instead"), absent(40.0))) is True
     assert truth(judged(verdict("The nests server does not answer.", 5.0, verdict="api_down"), absent(40.0))) is None
-
-
-def test_how_long_to_watch_is_the_callers_choice() -> None:
-    rows = [verdict(GONE, 5.0), absent(5.1), absent(11.0)]
-    assert truth(judged(*rows)) is None
-    assert truth(judged(*rows, settled_s=5.0)) is True
 
 
 def test_whether_it_became_joinable_is_unknown_when_nothing_was_proven() -> None:

@@ -14,11 +14,12 @@ from hypothesis import strategies as st
 
 from nestobs.observation.detail import detail
 from nestobs.observation.duration import SECOND_NS
-from nestobs.observation.schema import COLUMNS, HEARTBEAT_S, Observation, Operation, Outcome, Source, as_row
+from nestobs.observation.schema import HEARTBEAT_S, Observation, Operation, Outcome, Source
 from nestobs.sources import vantage as vantage_module
 from nestobs.sources.vantage import Vantage
 from nestobs.timeline.intervals import timelines
 from nestobs.timeline.uptime import GAP_S, covered, disturbances, gaps, spans, together, within
+from worlds.asked import frame
 
 NOON = 1_772_625_600 * SECOND_NS
 HOUR = 3_600 * SECOND_NS
@@ -142,11 +143,6 @@ def test_a_million_rows_take_seconds() -> None:
 
 
 # the heartbeat
-
-
-def frame(made: list[Observation]) -> pd.DataFrame:
-    table = pd.DataFrame([as_row(row) for row in made], columns=[column.name for column in COLUMNS])
-    return table.astype({"sent_at": "int64", "received_at": "Int64", "failure": "str"})
 
 
 async def test_a_heartbeat_covers_the_time_between_beats_to_its_end(

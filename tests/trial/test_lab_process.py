@@ -36,7 +36,7 @@ async def test_a_room_that_goes_meanwhile_is_not_told(open_lab, open_station_on,
         room = (await station.api.create(NO_TRACE, Keys.generate(), ("wss://relay.example",))).body["roomId"]
         looking = asyncio.create_task(listed(target_of(lab), [room]))
         await asyncio.sleep(0.5)
-        await lab.end_room(room)
+        await lab.world.rooms.delete(room)
         assert await looking == []
 
 

@@ -21,8 +21,9 @@ from nestobs.join.policy import (
     full_jitter,
     standard_policies,
 )
+from nestobs.observation.arrays import busiest
 from nestobs.observation.duration import SECOND_NS
-from nestobs.tuning.herd import busiest, crowd
+from nestobs.tuning.herd import crowd
 from worlds.played import play
 
 INF = math.inf

@@ -13,7 +13,7 @@ from scipy import stats
 from nestobs.estimate.law import LawError, survival
 from nestobs.join.policy import Schedule
 from nestobs.tuning import schedule
-from nestobs.tuning.costs import Curve, Prices
+from nestobs.tuning.costs import Curve, Prices, seen
 from nestobs.tuning.schedule import (
     CHANGE_AGES_S,
     ROUND_GAPS_S,
@@ -27,6 +27,11 @@ from nestobs.tuning.schedule import (
 
 LOGNORMAL = stats.lognorm(0.9, scale=4.0)
 COSTS = {"request_cost": 0.3, "delay_cost": 1.0, "lost_value": 100.0}
+
+
+def on_grid(table, law, never):
+    """What the polls on the grid bring."""
+    return Expected(*map(float, seen(survival(law, never), np.array([0.0, *table.grid_times]), table.nodes)))
 
 
 class Jumps:
@@ -269,7 +274,7 @@ def test_an_infinite_value_polls_until_all_have_come_or_the_horizon():
 def test_the_laws_own_never_is_used_unless_another_is_given():
     own = Jumps([5.0], [0.75], never=0.25)
     tables = [optimal_polls(law, never, horizon=30.0, **COSTS) for law, never in ((own, None), (own, 0.0), (own, 0.5))]
-    assert [table.grid_expected(own, table.truth.never).lost for table in tables] == [0.0, 0.0, 0.0]
+    assert [on_grid(table, own, table.truth.never).lost for table in tables] == [0.0, 0.0, 0.0]
     assert [round(table.grid_cost, 9) for table in tables] == [0.3, 0.3, 0.3]
     assert [table.truth.never for table in tables] == [0.25, 0.0, 0.5]
 
@@ -330,8 +335,7 @@ def test_free_requests_stay_on_the_grid_and_cheap_ones_end_at_the_limit_of_nodes
 def test_following_next_from_age_0_gives_the_grids_schedule(polls):
     table = table_of(polls=polls)
     assert table.follow() == table.grid_times
-    assert table.give_up_age() == table.grid_times[-1]
-    assert table.give_up_age(119.9) in (119.9, 120.0)
+    assert set(table.follow(119.9)) <= {120.0}
 
 
 @pytest.mark.parametrize(("changed", "left"), [({}, None), ({"polls": 9}, 4), ({"lost_value": math.inf}, None)])
@@ -377,7 +381,8 @@ def test_what_is_expected_times_its_price_is_the_cost(never_cost):
     table = table_of(never_cost=never_cost)
     for times, found, cost in (
         (table.times, table.expected(LOGNORMAL, 0.08), table.cost),
-        (table.grid_times, table.grid_expected(LOGNORMAL, 0.08), table.grid_cost),
+        (table.grid_times, on_grid(table, LOGNORMAL, 0.08), table.grid_cost),
+        (table.grid_times, on_grid(table, LOGNORMAL, 0.08), table.grid_cost_under(LOGNORMAL, 0.08)),
     ):
         paid = 0.3 * found.requests + 1.0 * found.delay + 100.0 * found.lost + never_cost * 0.08 * times[-1]
         assert paid == pytest.approx(cost, abs=1e-12)
@@ -399,7 +404,7 @@ def test_expectations_agree_with_simulated_joiners_of_another_law():
     delays = np.where(rng.random(n) < 0.3, math.inf, law.rvs(n, random_state=rng))
     for found, at, those in (
         (table.expected(law, 0.3), table.times, delays),
-        (table.grid_expected(law, 0.3), table.grid_times, delays),
+        (on_grid(table, law, 0.3), table.grid_times, delays),
     ):
         assert tuple(found) == pytest.approx(tuple(simulated(at, those)), rel=0.01, abs=2e-4)
 
@@ -445,7 +450,7 @@ def test_rows_are_few_however_many_gaps_there_are(monkeypatch):
 
 def test_a_table_that_stops_at_once_makes_a_row_that_never_ends_in_a_poll():
     table = table_of(lost_value=0.0)
-    assert table.stop_age == table.give_up_age() == 0.0
+    assert (table.stop_age, table.follow()) == (0.0, ())
     assert rows(table) == ((0.0, 120.0),)
     Schedule("table", table=rows(table))
 
@@ -504,7 +509,7 @@ LIMITS = {"delay_cost": 1.0, "lost_value": 100.0, "horizon": 120.0}
 def test_along_the_front_requests_fall_and_no_point_beats_another():
     prices = np.geomspace(0.01, 200.0, 12)
     tables = [optimal_polls(LOGNORMAL, 0.08, request_cost=price, **LIMITS) for price in prices]
-    points = [table.grid_expected(LOGNORMAL, 0.08) for table in tables]
+    points = [on_grid(table, LOGNORMAL, 0.08) for table in tables]
     requests = [point.requests for point in points]
     assert requests == sorted(requests, reverse=True)
     assert requests[0] > 20.0

@@ -17,17 +17,7 @@ from nestobs.observation.duration import SECOND_NS
 from nestobs.timeline.failures import Failures, Tally
 from nestobs.tuning.costs import Prices
 from nestobs.tuning.network import CHANCES, Network
-from nestobs.tuning.simulation import (
-    SHAPES,
-    STRATIFIED,
-    Scores,
-    answer,
-    course,
-    courses,
-    nest_at,
-    score,
-    stratified,
-)
+from nestobs.tuning.simulation import SHAPES, STRATIFIED, Scores, answer, course, courses, nest_at, score, stratified
 from worlds.played import play
 
 pytestmark = pytest.mark.slow

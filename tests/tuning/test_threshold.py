@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -20,7 +21,6 @@ from nestobs.tuning.threshold import (
     near_best,
     posterior_band,
     posterior_starting,
-    sharing_age,
     stop_age,
     threshold_interval,
 )
@@ -238,8 +238,7 @@ def test_errors_are_those_of_simulated_joiners_and_clocks(threshold_s, skew_s, c
 
 def test_errors_count_rooms_that_have_closed_as_hopeless():
     closing = npmle([0, 10, 60], [10, 20, INF])
-    joiners = Joiners.of([5.0, 15.0, 40.0], [1, 2, 1], closing)
-    assert joiners.weight.tolist() == [0.25, 0.5, 0.25]
+    joiners = replace(Joiners.of([5.0, 15.0, 40.0], closing), weight=np.array([0.25, 0.5, 0.25]))
     assert joiners.closed == pytest.approx(closing.cdf([5, 15, 40]))
     found = message_errors(LOGNORMAL, NEVER, 30.0, joiners)
     hopeless = NEVER + (1 - NEVER) * joiners.closed
@@ -248,7 +247,6 @@ def test_errors_count_rooms_that_have_closed_as_hopeless():
     assert found.answered_404 == pytest.approx(asked)
     assert found.false_starting == pytest.approx(float(joiners.weight[:2] @ hopeless[:2]) / asked)
     assert found.false_gone == pytest.approx(float(joiners.weight[2] * coming[2]) / asked)
-    assert found.cost(0.25) == pytest.approx(0.25 * found.false_starting + found.false_gone)
 
 
 def test_the_date_of_the_404_takes_the_skew_out():
@@ -265,14 +263,14 @@ def test_where_nobody_is_answered_404_there_are_no_errors():
     assert (found.false_starting, found.false_gone, found.answered_404) == (0, 0, 0)
 
 
-@pytest.mark.parametrize(
-    ("ages", "weight"),
-    [([], None), ([[1.0]], None), ([1.0, INF], None), ([math.nan], None)]
-    + [([1.0, 2.0], weight) for weight in ([1.0], [0.0, 0.0], [1.0, -1.0], [1.0, math.nan])],
-)
-def test_joiners_have_ages_and_weights(ages, weight):
+@pytest.mark.parametrize("ages", [[], [[1.0]], [1.0, INF], [math.nan]])
+def test_joiners_have_ages(ages):
     with pytest.raises(LawError, match="of joiners are"):
-        Joiners.of(ages, weight)
+        Joiners.of(ages)
+
+
+def test_joiners_of_some_ages_weigh_the_same():
+    assert Joiners.of([5.0, 15.0, 40.0, 41.0]).weight.tolist() == [0.25] * 4
 
 
 # Thresholds nearly as good
@@ -288,7 +286,8 @@ def test_the_nearly_best_thresholds_hold_the_message_threshold_of_even_joiners()
 @pytest.mark.parametrize("share", [0.0, 0.05, 0.5])
 def test_a_threshold_is_nearly_best_exactly_if_its_cost_is(share):
     rng = np.random.default_rng(4)
-    joiners = Joiners.of(rng.exponential(15.0, 40).round(), rng.random(40), npmle([0, 30, 99], [30, 60, INF]))
+    joiners = Joiners.of(rng.exponential(15.0, 40).round(), npmle([0, 30, 99], [30, 60, INF]))
+    joiners = replace(joiners, weight=rng.dirichlet(np.ones(40)))
     coming = (1 - NEVER) * LOGNORMAL.sf(joiners.ages)
     hopeless = NEVER + (1 - NEVER) * joiners.closed
 
@@ -390,15 +389,3 @@ def test_where_all_stay_away_or_all_is_known_the_interval_has_its_ends():
     assert low == 0
     assert high < 60
     assert threshold_interval(npmle([1] * 30, [2] * 30).bootstrap(draws=5))[1] == INF
-
-
-# Sharing
-
-
-def test_the_sharing_age_is_that_of_the_slowest_vantage():
-    fast, slow = npmle([0, 1], [1, 2]), npmle([0, 4], [1, 6])
-    assert sharing_age([fast, slow], 0.75) == pytest.approx(5.0)
-    assert sharing_age([fast], 0.75) == pytest.approx(1.5)
-    assert sharing_age([fast, npmle([0, 4], [1, INF])], 0.75) == INF
-    with pytest.raises(LawError, match="no law was given"):
-        sharing_age([], 0.5)

@@ -83,7 +83,7 @@ def tuner(table, *, today=MANUAL_RETRY, **changed):
     """The parts of a tuning, to be taken one by one."""
     usual = {"arrivals": EVENLY, "signed_in": True, "prices": PRICES, "allowance": Allowance(), "cost_ratio": 0.25}
     terms = Terms(**usual | changed)
-    return Tuner(delays=joinable(table), terms=terms, round_trip_s=0.0, today=today, rng=rng(), draws=30)
+    return Tuner(delays=joinable(table), terms=terms, today=today, rng=rng(), draws=30)
 
 
 class TestTooLittle:
@@ -133,7 +133,7 @@ class TestWhatIsGiven:
     def test_arrivals_that_nobody_named_are_said_to_be_assumed(self):
         assert "evenly from 0 to 30 s was assumed" in usual().notes[0]
         assert not any("assumed" in note for note in few().notes)
-        assert (few().arrivals.min(), few().arrivals.max()) == pytest.approx((0.0, 9.0), abs=0.2)
+        assert (few().terms.arrivals.min(), few().terms.arrivals.max()) == pytest.approx((0.0, 9.0), abs=0.2)
 
 
 class TestPolicies:
@@ -142,7 +142,7 @@ class TestPolicies:
         for policy in (found().tuned, found().simple):
             assert policy.ask_info is False
             assert policy.jitter == JITTER
-            assert 3 <= policy.max_requests <= max(3, found().allowance.per_window)
+            assert 3 <= policy.max_requests <= max(3, found().terms.allowance.per_window)
             assert policy.horizon_s >= policy.give_up_age_s + 30.0
             assert policy.message_threshold_s == round(policy.message_threshold_s)
         assert len(found().simple.schedule.table) <= 3
@@ -197,7 +197,7 @@ class TestNumbers:
         ages = [found.message_threshold_s, found.give_up_age_s, *found.thresholds.values()]
         for number in [*ages, *found.sharing_age_s.values(), *(one.cost for one in found.replays)]:
             assert number.lower <= number.value <= number.upper
-        assert found.message_threshold_s == found.thresholds[found.cost_ratio]
+        assert found.message_threshold_s == found.thresholds[found.terms.cost_ratio]
 
     def test_of_thresholds_fall_as_a_false_starting_costs_more(self):
         values = [usual().thresholds[ratio].value for ratio in sorted(usual().thresholds)]
@@ -301,7 +301,7 @@ class TestTheBudget:
         assert PRICES.request_cost < prices[0] < prices[1]
         asked = [tight(joins).replayed("tuned").numbers["requests_per_join"].value for joins in (1.0, 30.0, 45.0)]
         assert asked == sorted(asked, reverse=True)
-        assert asked[1] <= 1.1 * tight(30.0).allowance.per_join
+        assert asked[1] <= 1.1 * tight(30.0).terms.allowance.per_join
 
     def test_that_cannot_be_kept_is_said_to_be_such(self):
         found = tight(1000.0)
@@ -335,7 +335,7 @@ class TestFailures:
         assert "manual_retry retries errors 0 times and tries a connection 1 times" in note
         assert f"tuned retries errors {lossy().tuned.error_retries} times and tries a connection 3 times" in note
         assert not any("not known" in note for note in lossy().notes)
-        assert lossy().failures == LOSSY
+        assert lossy().terms.failures == LOSSY
 
     def test_lose_joins_of_todays_rule_and_hardly_any_of_the_tuned(self):
         """One in eight requests, and one in eight connections: who asks once gets in with .88 times .88 of the chance;
@@ -348,7 +348,7 @@ class TestFailures:
 
     def test_leave_the_tuned_enough_requests_and_no_more_than_a_window_has(self):
         calm, more = usual().tuned.max_requests, lossy().tuned.max_requests
-        assert calm < more <= lossy().allowance.per_window
+        assert calm < more <= lossy().terms.allowance.per_window
 
 
 class TestStrata:
@@ -444,15 +444,7 @@ class TestJudging:
             )
             made = tuner(table)
             smooth = made_law(tuner(seen(100)))
-            arena = Watched(
-                recorded(made.delays, rng(), law=smooth),
-                arrivals=EVENLY,
-                prices=PRICES,
-                signed_in=True,
-                round_trip_s=0.0,
-                draws=20,
-                rng=rng(),
-            )
+            arena = Watched(recorded(made.delays, rng(), law=smooth), made.terms, 20, rng())
             made.crossfit(arena, smooth, np.arange(100))
             used.append(arena.used)
         first, other = used
@@ -472,11 +464,20 @@ class TestJudging:
         assert "resampling it 40 times" in told
 
 
+def test_the_sharing_age_is_that_of_the_slowest_vantage():
+    fast, slow, never = (
+        timelines(np.tile([0.0, low], 20), np.tile([1.0, high], 20)).assign(vantage=name)
+        for name, low, high in (("fast", 1.0, 2.0), ("slow", 4.0, 6.0), ("never", 4.0, INF))
+    )
+    for tables, age in (([fast], 1.9), ([fast, slow], 5.8), ([fast, never], INF)):
+        assert tuner(pd.concat(tables))._sharing()[0.95].value == pytest.approx(age)
+
+
 class Watched(Arena):
     """An arena that remembers which nests were played by which policy."""
 
-    def __init__(self, nests, **words):
-        super().__init__(nests, **words)
+    def __init__(self, *given):
+        super().__init__(*given)
         self.used = []
 
     def play(self, policy, nests=None):

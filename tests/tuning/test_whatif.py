@@ -30,7 +30,7 @@ def tight() -> Recommendation:
 @pytest.mark.parametrize("which", ["usual", "tight", "none stayed away", "mostly censored", "exact"])
 def test_at_the_tuned_point_it_is_what_tuning_said(which: str) -> None:
     found = tight() if which == "tight" else odd()[which]
-    answer = WhatIf.of(found).at()
+    answer = WhatIf(found).at()
     assert answer.threshold_s == found.message_threshold_s
     assert answer.policy == found.tuned
     (chosen,) = found.front[found.front["chosen"]].to_dict("records")
@@ -43,7 +43,7 @@ def test_at_the_tuned_point_it_is_what_tuning_said(which: str) -> None:
 
 @pytest.mark.slow
 def test_elsewhere_it_is_what_tuning_there_says() -> None:
-    answer = WhatIf.of(usual()).at(0.5, 40, lost_value=120.0)
+    answer = WhatIf(usual()).at(0.5, 40, lost_value=120.0)
     there = recommend(nests(), draws=DRAWS, allowance=Allowance(requests=40), cost_ratio=0.5,
                       prices=replace(PRICES, lost_value=120.0))  # fmt: skip
     assert answer.threshold_s == there.message_threshold_s
@@ -51,7 +51,7 @@ def test_elsewhere_it_is_what_tuning_there_says() -> None:
 
 
 def test_each_knob_moves_its_own() -> None:
-    whatif = WhatIf.of(usual())
+    whatif = WhatIf(usual())
     usual_answer, dear, tight_budget = whatif.at(), whatif.at(1.0), whatif.at(allowed=20)
     assert dear.threshold_s.value < usual_answer.threshold_s.value
     assert dear.policy.schedule == usual_answer.policy.schedule
@@ -62,7 +62,7 @@ def test_each_knob_moves_its_own() -> None:
 
 
 def test_along_the_grids_every_answer_is_monotone() -> None:
-    whatif = WhatIf.of(usual())
+    whatif = WhatIf(usual())
     thresholds = [whatif.threshold(ratio).value for ratio in COST_RATIOS]
     assert (np.diff(thresholds) <= 0).all()
     requests = [whatif.at(allowed=allowed).requests for allowed in BUDGETS]
@@ -70,7 +70,7 @@ def test_along_the_grids_every_answer_is_monotone() -> None:
 
 
 def test_a_threshold_errs_by_its_two_rates() -> None:
-    whatif = WhatIf.of(usual())
+    whatif = WhatIf(usual())
     lenient, strict = whatif.at(0.05), whatif.at(2.0)
     assert lenient.level < strict.level == pytest.approx(2 / 3)
     assert lenient.false_starting >= strict.false_starting
@@ -78,17 +78,17 @@ def test_a_threshold_errs_by_its_two_rates() -> None:
 
 
 def test_polls_rise_to_the_give_up_age() -> None:
-    asked = WhatIf.of(usual()).at().asked_s
+    asked = WhatIf(usual()).at().asked_s
     assert asked[0] == 0.0
     assert (np.diff(asked) > 0).all()
-    assert len(WhatIf.of(usual()).at(allowed=1).asked_s) <= len(asked)
+    assert len(WhatIf(usual()).at(allowed=1).asked_s) <= len(asked)
 
 
 # what would change the answer
 
 
 def test_today_s_threshold_stays_where_the_interval_holds_it() -> None:
-    whatif = WhatIf.of(usual())
+    whatif = WhatIf(usual())
     kept = whatif.keeps_today()
     now = usual().today.message_threshold_s
     for ratio in COST_RATIOS:
@@ -99,16 +99,16 @@ def test_today_s_threshold_stays_where_the_interval_holds_it() -> None:
 def test_at_the_break_even_both_cost_the_same() -> None:
     found = usual()
     for one in found.replays[1:]:
-        value = WhatIf.of(found).break_even(one.policy.name)
+        value = WhatIf(found).break_even(one.policy.name)
         if math.isnan(value):
             continue
-        more = value - found.prices.lost_value
+        more = value - found.terms.prices.lost_value
         costs = [r.cost.value + more * r.numbers["lost_share"].value for r in (one, found.replays[0])]
         assert costs[0] == pytest.approx(costs[1], rel=1e-6)
 
 
 def test_from_enough_requests_on_more_change_nothing() -> None:
-    whatif = WhatIf.of(usual())
+    whatif = WhatIf(usual())
     enough = whatif.enough()
     assert not whatif.at(allowed=enough).binds
     assert whatif.at(allowed=enough).policy.schedule == whatif.at(allowed=10 * enough).policy.schedule
@@ -120,4 +120,4 @@ def test_from_enough_requests_on_more_change_nothing() -> None:
 )
 def test_what_is_no_cost_is_an_error(how: dict[str, float]) -> None:
     with pytest.raises(LawError):
-        WhatIf.of(usual()).at(**how)
+        WhatIf(usual()).at(**how)

@@ -7,9 +7,11 @@ from itertools import count
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
+
 from nestobs.observation.detail import detail
 from nestobs.observation.duration import SECOND_NS
-from nestobs.observation.schema import Failure, Observation, Operation, Outcome, Role, Source
+from nestobs.observation.schema import COLUMNS, Failure, Observation, Operation, Outcome, Role, Source, as_row
 from nestobs.store.reader import Store
 
 NOON = 1_772_625_600 * SECOND_NS
@@ -20,6 +22,16 @@ RELAY = "wss://relay.example/"
 LIVEKIT = "wss://livekit.example"
 _TARGETS = {Source.API: API, Source.RELAY: RELAY, Source.LIVEKIT: LIVEKIT, Source.JOIN: API, Source.CLOCK: "clock:"}
 _NUMBERS = count(1)
+
+
+_TYPES = {"int": "Int64", "real": "Float64", "bool": "boolean", "text": "str"}
+
+
+def frame(rows: Sequence[Observation]) -> pd.DataFrame:
+    """The rows as a store hands them out."""
+    table = pd.DataFrame([as_row(each) for each in rows], columns=[column.name for column in COLUMNS])
+    kinds = {column.name: _TYPES[column.type] for column in COLUMNS}
+    return table.astype(kinds | {"sent_at": "int64", "attempt_no": "int64"})
 
 
 def row(source: Source, operation: Operation, outcome: Outcome, sent_s: float, **more: Any) -> Observation:

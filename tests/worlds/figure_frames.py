@@ -11,7 +11,6 @@ from typing import Any
 import pandas as pd
 import plotly.graph_objects as go
 
-from nestobs import figures
 from nestobs.join.decision import GONE, LOADING, RELEASED_FAILED, STARTING
 from nestobs.timeline.calibration import SCHEMA as COVERAGE
 from nestobs.timeline.intervals import SCHEMA as TIMELINES
@@ -112,27 +111,6 @@ JUDGED = frame(
     {"layer": "api:info", "contains": False, "width_s": 0.7, "upper_s": 1.0},
     {"layer": "client", "contains": None, "width_s": math.inf, "upper_s": math.inf},
 )
-
-
-def drawn() -> dict[str, go.Figure]:
-    return {
-        "swimlanes": figures.swimlanes(LINES, MADE, title="calm"),
-        "first_visible": figures.first_visible(LINES),
-        "messages": figures.message_lanes(MADE),
-        "verdicts": figures.verdicts(MADE),
-        "coverage": figures.coverage(JUDGED),
-    }
-
-
-def empty() -> dict[str, go.Figure]:
-    lines, made = LINES.iloc[:0], MADE.iloc[:0]
-    return {
-        "swimlanes": figures.swimlanes(lines, made, title="calm"),
-        "first_visible": figures.first_visible(lines),
-        "messages": figures.message_lanes(made),
-        "verdicts": figures.verdicts(made),
-        "coverage": figures.coverage(JUDGED.iloc[:0]),
-    }
 
 
 def words(figure: go.Figure) -> str:

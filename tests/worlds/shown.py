@@ -10,7 +10,7 @@ from typing import Any
 
 from nestobs.observation.detail import detail
 from nestobs.observation.schema import Failure, FailureLayer, Observation, Operation, Outcome, Source
-from nestobs.reports.display import Figures, Section, Table, Text
+from nestobs.reports.display import Section, Table, Text
 from nestobs.store.reader import Store
 from worlds.full_nests import NOON, SECOND_NS
 
@@ -28,10 +28,9 @@ def figures(*shown: Any) -> list[Any]:
 
 
 def _parts(shown: Any) -> Iterable[Any]:
-    """What is shown, its sections and groups of figures taken apart."""
-    if isinstance(shown, Section | Figures):
-        parts = shown.parts if isinstance(shown, Section) else shown.figures
-        return [inner for part in parts for inner in _parts(part)]
+    """What is shown, its sections taken apart."""
+    if isinstance(shown, Section):
+        return [inner for part in shown.parts for inner in _parts(part)]
     return [shown]
 
 

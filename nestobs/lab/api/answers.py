@@ -5,9 +5,12 @@ from __future__ import annotations
 import base64
 import hashlib
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeGuard
 from urllib.parse import urlsplit
 
+from nestobs.errors import AddressError
+
+NO_ENDPOINT = "Endpoint not found"
 UNAUTHORIZED = "Missing or invalid authorization header"
 NO_RECORD = "Nest not found"
 NO_ROOM = {"join": "Nest is no longer active", "guest": "Nest not found or no longer active"}
@@ -40,12 +43,12 @@ class Answer:
     headers: tuple[tuple[str, str], ...] = ()
 
 
-def refusal(status: int, error: str, *headers: tuple[str, str]) -> Answer:
-    """A JSON error body as E writes it."""
-    return Answer(status, {"error": error}, headers)
+class Refused(Exception):
+    """What a route answers instead: status, E's JSON error body, extra headers."""
 
-
-NO_ENDPOINT = refusal(404, "Endpoint not found")
+    def __init__(self, status: int, error: str, *headers: tuple[str, str]) -> None:
+        super().__init__(error)
+        self.answer = Answer(status, {"error": error}, headers)
 
 
 def etag(body: bytes) -> str:
@@ -54,9 +57,11 @@ def etag(body: bytes) -> str:
     return f'W/"{len(body):x}-{digest}"'
 
 
-def are_relays(value: object) -> bool:
-    """Whether this is a list of 1 to 10 ws or wss URLs."""
-    return isinstance(value, list) and 1 <= len(value) <= 10 and all(_is_relay(entry) for entry in value)
+def read_relays(value: object) -> tuple[str, ...]:
+    """A list of 1 to 10 ws or wss URLs. Raises AddressError for anything else."""
+    if not isinstance(value, list) or not 1 <= len(value) <= 10 or not all(_is_relay(entry) for entry in value):
+        raise AddressError("not 1 to 10 relays")
+    return tuple(value)
 
 
 def _is_relay(value: object) -> bool:
@@ -66,7 +71,7 @@ def _is_relay(value: object) -> bool:
         return False
 
 
-def is_pubkey(value: object) -> bool:
+def is_pubkey(value: object) -> TypeGuard[str]:
     """Whether this is 64 lower-case hex digits."""
     return isinstance(value, str) and len(value) == 64 and not set(value) - set("0123456789abcdef")
 

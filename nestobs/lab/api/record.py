@@ -69,10 +69,6 @@ class Nest:
         """Whether this replica shows the record on this route."""
         return (route, replica) in self._flips and not self.deleted
 
-    def answers(self, route: str, replica: int) -> bool:
-        """Whether a join on this route succeeds: record shown and LiveKit room there."""
-        return self.shows(route, replica) and self.room_sid != "" and not self.join_fault
-
     def room_opened(self, sid: str, bracket: Bracket) -> None:
         """The LiveKit room came to be within this bracket."""
         self.room_sid, self._room = sid, bracket

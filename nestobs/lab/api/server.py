@@ -11,40 +11,30 @@ import asyncio
 import contextlib
 import json
 import logging
+import math
 import uuid
+from contextlib import AsyncExitStack
+from datetime import UTC, datetime
 from email.utils import formatdate
 from functools import partial
-from typing import Any
 from urllib.parse import urlsplit
 
-import numpy as np
 from aiohttp import web
 
 from nestobs import nostr
 from nestobs.errors import AddressError
-from nestobs.lab.api.answers import (
-    NO_ENDPOINT,
-    NO_RECORD,
-    NO_ROOM,
-    UNAUTHORIZED,
-    Answer,
-    ApiFaults,
-    are_relays,
-    etag,
-    is_pubkey,
-    put_in_or_out,
-    refusal,
-)
+from nestobs.lab.api import answers
+from nestobs.lab.api.answers import Answer, ApiFaults, Refused
 from nestobs.lab.api.http_auth import NotAuthorized, check_http_auth
 from nestobs.lab.api.rate_limiter import RateLimiter
 from nestobs.lab.api.record import Nest
 from nestobs.lab.background import Background
-from nestobs.lab.clock import SECOND_NS, LabClock
-from nestobs.lab.livekit.rooms import FAILED, LivekitRooms
-from nestobs.lab.livekit.tokens import LivekitKeys
+from nestobs.lab.clock import SECOND_NS
+from nestobs.lab.listening import listen
+from nestobs.lab.livekit.rooms import FAILED
 from nestobs.lab.plan import Plan, Planner
-from nestobs.lab.scenario import Scenario
-from nestobs.lab.truth import Bracket, JsonLines, TruthLog
+from nestobs.lab.truth import Bracket
+from nestobs.lab.world import World
 
 PREFIX = "/api/v1/nests"
 VERSION = "1.0.0-lab"
@@ -56,52 +46,34 @@ _log = logging.getLogger("nestobs.lab.api")
 class NestsApi:
     """One scenario's API. `livekit_url` (ws://host:port) is what PUT's `endpoints` point to."""
 
-    def __init__(
-        self,
-        scenario: Scenario,
-        planner: Planner,
-        *,
-        clock: LabClock,
-        truth: TruthLog,
-        rooms: LivekitRooms,
-        keys: LivekitKeys,
-        stamps: JsonLines | None = None,
-    ) -> None:
-        self.scenario = scenario
+    def __init__(self, planner: Planner, world: World) -> None:
+        self.scenario = scenario = planner.scenario
         self.fault = ApiFaults(
             join=scenario.api.join_fault,
             token=scenario.api.token_fault,
             server_error_s=scenario.api.server_error_s,
             cache_404_s=scenario.api.cache_404_s,
         )
-        self.limiter = RateLimiter(scenario.rate_limit)
         self.livekit_url = ""
         self.nests: dict[str, Nest] = {}
-        self._planner, self._clock, self._truth = planner, clock, truth
-        self._rooms, self._keys, self._stamps = rooms, keys, stamps
+        self.port = 0
+        self._limiter = RateLimiter(scenario.rate_limit)
+        self._planner, self._world, self._clock = planner, world, world.clock
         self._made = 0
         self._turn = 0
-        self._rng = np.random.default_rng([planner.seed, 2])
-        self._cache: dict[str, tuple[float, Answer]] = {}
+        self._cache: dict[str, tuple[float, str]] = {}
         self._background = Background()
-        self._runner: web.ServerRunner | None = None
-        self.port = 0
 
-    async def start(self, port: int = 0) -> None:
-        """Listen on loopback. Raises OSError when a given port is taken."""
-        self._runner = web.ServerRunner(web.Server(self._serve, access_log=None), shutdown_timeout=0.2)
-        await self._runner.setup()
-        site = web.TCPSite(self._runner, "127.0.0.1", port)
-        await site.start()
-        self.port = int(self._runner.addresses[0][1])
+    async def start(self, stack: AsyncExitStack) -> None:
+        """Listen on a free loopback port. At the end nothing that was planned happens any more."""
+        runner = web.ServerRunner(web.Server(self._serve, access_log=None), shutdown_timeout=0.2)
+        self.port = await listen(runner, stack)
+        stack.push_async_callback(self._background.close)
+        stack.callback(self._forget)
 
-    async def close(self) -> None:
-        """Stop answering; nothing that was planned happens any more."""
+    def _forget(self) -> None:
         for nest in self.nests.values():
             nest.cancel()
-        await self._background.close()
-        if self._runner is not None:
-            await self._runner.cleanup()
 
     def plan_of(self, room: str) -> Plan:
         """The plan of a nest made here, or of a stranger's event with this `d` tag."""
@@ -122,17 +94,25 @@ class NestsApi:
     # one request
 
     async def _serve(self, request: web.BaseRequest) -> web.Response:
-        received_at = self._clock.now_at() if self._stamps is not None else 0
-        allowed, headers = self.limiter.count(request.remote or "")
-        if not allowed:
-            answer = refusal(429, "Too many requests, please try again later.")
-        else:
+        received_at = self._clock.now_at()
+        allowed, headers = self._limiter.count(request.remote or "")
+        try:
+            if not allowed:
+                raise Refused(429, "Too many requests, please try again later.")
             answer = await self._faulty(request)
+        except Refused as refused:
+            answer = refused.answer
         if self.fault.answer_delay_s:
             await asyncio.sleep(self.fault.answer_delay_s)
         response = self._response(answer, headers)
-        if self._stamps is not None and (request_id := request.headers.get("X-Request-Id")):
-            self._stamp(request_id, received_at, answer.status)
+        if request_id := request.headers.get("X-Request-Id"):
+            self._world.stamp(
+                scenario=self.scenario.name,
+                request_id=request_id,
+                received_at=received_at,
+                answered_at=self._clock.now_at(),
+                status=answer.status,
+            )
         return response
 
     def _response(self, answer: Answer, headers: dict[str, str]) -> web.Response:
@@ -142,21 +122,9 @@ class NestsApi:
         if answer.body is None:
             return web.Response(status=answer.status, headers=headers)
         body = json.dumps(answer.body, separators=(",", ":")).encode()
-        headers["ETag"] = etag(body)
+        headers["ETag"] = answers.etag(body)
         headers["Content-Type"] = "application/json; charset=utf-8"
         return web.Response(status=answer.status, body=body, headers=headers)
-
-    def _stamp(self, request_id: str, received_at: int, status: int) -> None:
-        assert self._stamps is not None
-        self._stamps.append(
-            {
-                "scenario": self.scenario.name,
-                "request_id": request_id,
-                "received_at": received_at,
-                "answered_at": self._clock.now_at(),
-                "status": status,
-            }
-        )
 
     def _wall_s(self) -> float:
         return self._clock.wall_s(self.scenario.api.date_skew_s)
@@ -164,95 +132,87 @@ class NestsApi:
     async def _faulty(self, request: web.BaseRequest) -> Answer:
         """Route the request, unless a fault or the cache answers first."""
         path = request.path
-        if path == "/health":
-            return self._health() if request.method == "GET" else NO_ENDPOINT
+        if path == "/health" and request.method == "GET":
+            return self._health()
         if path != PREFIX and not path.startswith(PREFIX + "/"):
-            return NO_ENDPOINT
+            raise Refused(404, answers.NO_ENDPOINT)
         if self.fault.status is not None:
-            return refusal(self.fault.status, "The lab answers so")
+            raise Refused(self.fault.status, "The lab answers so")
         if self.fault.cache_404_s and request.method == "GET":
             return await self._cached(request, path)
         return await self._route(request, path)
 
     async def _cached(self, request: web.BaseRequest, path: str) -> Answer:
         now = self._clock.elapsed_s()
-        stored_s, stored = self._cache.get(path, (0.0, NO_ENDPOINT))
-        if path in self._cache and now - stored_s < self.fault.cache_404_s:
-            return refusal(404, stored.body["error"], ("Age", str(int(now - stored_s))), ("X-Cache", "HIT"))
-        answer = await self._route(request, path)
-        if answer.status == 404:
-            self._cache[path] = (now, answer)
-        return answer
+        stored_s, stored = self._cache.get(path, (-math.inf, ""))
+        if now - stored_s < self.fault.cache_404_s:
+            raise Refused(404, stored, ("Age", str(int(now - stored_s))), ("X-Cache", "HIT"))
+        try:
+            return await self._route(request, path)
+        except Refused as refused:
+            if refused.answer.status == 404:
+                self._cache[path] = (now, str(refused))
+            raise
 
     async def _route(self, request: web.BaseRequest, path: str) -> Answer:  # noqa: PLR0911 - one return per route
-        parts = path[len(PREFIX) :].strip("/").split("/")
-        room = parts[0]
-        match request.method, parts[1:]:
+        room, *rest = path[len(PREFIX) :].strip("/").split("/")
+        match request.method, rest:
             case "PUT", [] if not room:
-                return await self._authorized(request, self._create)
+                return await self._create(await self._signer(request), await request.read())
             case "GET", [] if room:
-                return await self._authorized(request, partial(self._join, room))
+                return self._join(room, await self._signer(request))
             case "GET", ["guest"] if room:
                 return self._guest(room)
             case "GET", ["info"] if room:
                 return self._info(room)
             case "POST", ["permissions"] if room:
-                return await self._authorized(request, partial(self._permissions, room))
+                return self._permissions(room, await self._signer(request), await request.read())
             case "POST", ["restart"] if room:
-                return await self._authorized(request, partial(self._restart, room))
+                return await self._restart(room, await self._signer(request))
             case "DELETE", [] if room:
-                return await self._authorized(request, partial(self._delete, room))
-        return NO_ENDPOINT
+                return await self._delete(room, await self._signer(request))
+        raise Refused(404, answers.NO_ENDPOINT)
 
-    async def _authorized(self, request: web.BaseRequest, route: Any) -> Answer:
-        """Check NIP-98, then call route(pubkey, body)."""
+    async def _signer(self, request: web.BaseRequest) -> str:
+        """The public key (hex) that signed the request (NIP-98)."""
         try:
-            body = await request.read()
-            pubkey = check_http_auth(
+            return check_http_auth(
                 request.headers.get("Authorization"),
                 method=request.method,
                 path=request.path,
-                body=body,
+                body=await request.read(),
                 now_s=self._wall_s(),
                 require_payload=self.scenario.api.require_payload,
             )
         except NotAuthorized as reason:
-            return refusal(401, UNAUTHORIZED, ("X-Lab-Reason", str(reason)[:200]))
+            raise Refused(401, answers.UNAUTHORIZED, ("X-Lab-Reason", str(reason)[:200])) from None
         except web.HTTPRequestEntityTooLarge:
-            return refusal(413, "Body too large")
-        answer: Answer = await route(pubkey, body)
-        return answer
+            raise Refused(413, "Body too large") from None
 
     # the routes
 
     def _health(self) -> Answer:
-        whole = np.datetime64(int(self._wall_s() * 1000), "ms")
-        return Answer(200, {"status": "ok", "timestamp": f"{whole}Z", "version": VERSION})
+        now = datetime.fromtimestamp(self._wall_s(), UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+        return Answer(200, {"status": "ok", "timestamp": now, "version": VERSION})
 
     async def _create(self, pubkey: str, body: bytes) -> Answer:
-        asked = nostr.json_object(body)
-        relays = asked.get("relays") if asked is not None else None
-        if asked is None or not are_relays(relays):
-            return refusal(400, "relays must be a list of 1 to 10 ws or wss URLs")
-        try:
-            nest = self._new_nest(pubkey, tuple(relays or ()))
-        except AddressError:
-            return refusal(400, "relays must be a list of 1 to 10 ws or wss URLs")
-        if nest.plan.livekit_s == 0.0:
-            try:
-                await self._open_room(nest)
-            except FAILED as error:
-                _log.warning("LiveKit did not make the room: %s", error)
-                return refusal(500, "Failed to create nest")
+        asked = nostr.json_object(body) or {}
+        nest = self._new_nest(pubkey, asked.get("relays"))
+        if nest.plan.livekit_s == 0.0 and not await self._opened(nest):
+            raise Refused(500, "Failed to create nest")
         self.nests[nest.room] = nest
         if nest.plan.livekit_s:
             self._background.start(self._open_room_after(nest, nest.plan.livekit_s))
         nest.open_record()
         return self._created(nest, asked.get("hls_stream"))
 
-    def _new_nest(self, pubkey: str, relays: tuple[str, ...]) -> Nest:
+    def _new_nest(self, pubkey: str, relays: object) -> Nest:
         room = str(uuid.uuid4())
-        link = nostr.write_naddr(nostr.Address(nostr.ROOM_KIND, pubkey, room, relays))
+        try:
+            address = nostr.Address(nostr.ROOM_KIND, pubkey, room, answers.read_relays(relays))
+            link = nostr.write_naddr(address)
+        except AddressError:
+            raise Refused(400, "relays must be a list of 1 to 10 ws or wss URLs") from None
         nest = Nest(
             room=room,
             host=pubkey,
@@ -260,7 +220,9 @@ class NestsApi:
             plan=self._planner.nth(self._made),
             created_at=self._clock.now_at(),
             clock=self._clock,
-            note=partial(self._truth.note, scenario=self.scenario.name, address=f"{nostr.ROOM_KIND}:{pubkey}:{room}"),
+            note=partial(
+                self._world.truth.note, scenario=self.scenario.name, address=f"{nostr.ROOM_KIND}:{pubkey}:{room}"
+            ),
             join_fault=self.fault.join == "404",
             speakers={pubkey},
             admins={pubkey},
@@ -272,7 +234,7 @@ class NestsApi:
         endpoints = [f"wss+livekit://{urlsplit(self.livekit_url).netloc}"]
         if isinstance(hls, str):
             endpoints.append(hls)
-        token = self._token(self._keys.joining(nest.room, nest.host, host=True, speaker=True))
+        token = self._token(self._world.keys.joining(nest.room, nest.host, host=True, speaker=True))
         return Answer(200, {"roomId": nest.room, "endpoints": endpoints, "token": token})
 
     def _token(self, token: str) -> object:
@@ -280,19 +242,23 @@ class NestsApi:
 
     async def _open_room_after(self, nest: Nest, delay_s: float) -> None:
         await asyncio.sleep(delay_s)
-        if nest.deleted:
-            return
+        if not nest.deleted:
+            await self._opened(nest)
+
+    async def _opened(self, nest: Nest) -> bool:
         try:
             await self._open_room(nest)
         except FAILED as error:
             _log.warning("LiveKit did not make the room: %s", error)
+            return False
+        return True
 
     async def _open_room(self, nest: Nest) -> None:
         where = self.scenario.livekit
         not_yet_at = self._clock.now_at()
         nest.opening = True
         try:
-            sid = await self._rooms.create(
+            sid = await self._world.rooms.create(
                 nest.room, empty_timeout_s=where.empty_timeout_s, departure_timeout_s=where.departure_timeout_s
             )
         finally:
@@ -313,48 +279,39 @@ class NestsApi:
         not_yet_at = self._clock.now_at()
         nest.closing = True
         try:
-            await self._rooms.delete(nest.room)
+            await self._world.rooms.delete(nest.room)
         finally:
             nest.closing = False
         nest.room_closed(Bracket(not_yet_at, self._clock.now_at()), for_good=for_good)
 
     def _replica(self) -> int:
-        count = self.scenario.api.replicas
-        if count == 1:
-            return 0
-        if self.scenario.api.routing == "random":
-            return int(self._rng.integers(count))
-        self._turn = (self._turn + 1) % count
+        self._turn = (self._turn + 1) % self.scenario.api.replicas
         return self._turn
 
-    def _visible(self, room: str, route: str) -> Nest | Answer:
-        """The nest, if this route of the replica in turn shows it; else what is answered instead."""
+    def _visible(self, room: str, route: str) -> Nest:
+        """The nest, if this route of the replica in turn shows it."""
         nest, replica = self.nests.get(room), self._replica()
         if nest is None:
-            return refusal(404, NO_RECORD)
+            raise Refused(404, answers.NO_RECORD)
         if self.fault.server_error_s and self._clock.now_at() - nest.created_at < self.fault.server_error_s * SECOND_NS:
-            return refusal(500, "Internal server error")
+            raise Refused(500, "Internal server error")
         if not nest.shows(route, replica) or (route != "info" and (nest.join_fault or self.fault.join == "404")):
-            return refusal(404, NO_RECORD)
-        if route != "info" and not nest.answers(route, replica):
-            return refusal(404, NO_ROOM[route])
+            raise Refused(404, answers.NO_RECORD)
+        if route != "info" and not nest.room_sid:
+            raise Refused(404, answers.NO_ROOM[route])
         return nest
 
-    async def _join(self, room: str, pubkey: str, _: bytes) -> Answer:
+    def _join(self, room: str, pubkey: str) -> Answer:
         nest = self._visible(room, "join")
-        if isinstance(nest, Answer):
-            return nest
-        token = self._keys.joining(room, pubkey, host=pubkey == nest.host, speaker=pubkey in nest.speakers)
+        token = self._world.keys.joining(room, pubkey, host=pubkey == nest.host, speaker=pubkey in nest.speakers)
         return Answer(200, {"token": self._token(token)})
 
     def _guest(self, room: str) -> Answer:
-        nest = self._visible(room, "guest")
-        return nest if isinstance(nest, Answer) else Answer(200, {"token": self._token(self._keys.guest(room))})
+        self._visible(room, "guest")
+        return Answer(200, {"token": self._token(self._world.keys.guest(room))})
 
     def _info(self, room: str) -> Answer:
         nest = self._visible(room, "info")
-        if isinstance(nest, Answer):
-            return nest
         return Answer(
             200,
             {
@@ -369,47 +326,42 @@ class NestsApi:
             },
         )
 
-    def _owned(self, room: str, pubkey: str, allowed: str) -> Nest | Answer:
+    def _owned(self, room: str, pubkey: str, allowed: str) -> Nest:
         """The nest on the primary, whatever the replicas show, if this key may change it."""
         nest = self.nests.get(room)
         if nest is None or nest.deleted:
-            return refusal(404, NO_RECORD)
+            raise Refused(404, answers.NO_RECORD)
         if pubkey != nest.host and (allowed == "host" or pubkey not in nest.admins):
-            return refusal(403, f"Only the {allowed} can do this")
+            raise Refused(403, f"Only the {allowed} can do this")
         return nest
 
-    async def _permissions(self, room: str, pubkey: str, body: bytes) -> Answer:
-        asked = nostr.json_object(body)
-        if asked is None or not is_pubkey(asked.get("participant")):
-            return refusal(400, "participant must be 64 hex digits")
+    def _permissions(self, room: str, pubkey: str, body: bytes) -> Answer:
+        asked = nostr.json_object(body) or {}
+        participant = asked.get("participant")
+        if not answers.is_pubkey(participant):
+            raise Refused(400, "participant must be 64 hex digits")
         nest = self._owned(room, pubkey, "admin")
-        if isinstance(nest, Answer):
-            return nest
-        changed = put_in_or_out(nest.speakers, asked["participant"], asked.get("can_publish"))
-        changed = put_in_or_out(nest.admins, asked["participant"], asked.get("is_admin")) or changed
+        changed = answers.put_in_or_out(nest.speakers, participant, asked.get("can_publish"))
+        changed |= answers.put_in_or_out(nest.admins, participant, asked.get("is_admin"))
         return Answer(201 if changed else 204)
 
-    async def _restart(self, room: str, pubkey: str, _: bytes) -> Answer:
+    async def _restart(self, room: str, pubkey: str) -> Answer:
         """As released: creates the room that is already there. With `restart_deletes`, as it was meant."""
         nest = self._owned(room, pubkey, "host")
-        if isinstance(nest, Answer):
-            return nest
         try:
             if self.scenario.api.restart_deletes:
                 await self._close_room(nest, for_good=False)
                 await asyncio.sleep(RESTART_PAUSE_S)
             await self._open_room(nest)
         except FAILED:
-            return refusal(500, "Failed to restart nest")
+            raise Refused(500, "Failed to restart nest") from None
         return self._created(nest)
 
-    async def _delete(self, room: str, pubkey: str, _: bytes) -> Answer:
+    async def _delete(self, room: str, pubkey: str) -> Answer:
         nest = self._owned(room, pubkey, "host")
-        if isinstance(nest, Answer):
-            return nest
         nest.delete(self._clock.now_at())
         try:
             await self._close_room(nest)
         except FAILED:
-            return refusal(500, "Failed to delete nest")
+            raise Refused(500, "Failed to delete nest") from None
         return Answer(204)

@@ -27,15 +27,13 @@ class LivekitRooms:
         )
         return str(made.sid)
 
-    async def delete(self, room: str) -> bool:
-        """End the room; False when there was none."""
+    async def delete(self, room: str) -> None:
+        """End the room, if there is one."""
         try:
             await self._service.delete_room(api.DeleteRoomRequest(room=room))
         except api.TwirpError as error:
-            if error.code == "not_found":
-                return False
-            raise
-        return True
+            if error.code != "not_found":
+                raise
 
     async def names(self) -> list[str]:
         """The rooms that exist now."""

@@ -17,6 +17,7 @@ import socket
 import subprocess
 import sys
 from collections.abc import Sequence
+from contextlib import AsyncExitStack, ExitStack
 from pathlib import Path
 
 import aiohttp
@@ -58,11 +59,13 @@ class LivekitServer:
         self.version = ""
         self.url = ""
         self.port = 0
+        self.pid: int | None = None
         self._binary, self._keys, self._directory, self._webhooks = binary, keys, directory, webhooks
         self._process: subprocess.Popen[bytes] | None = None
 
-    async def start(self) -> None:
+    async def start(self, stack: AsyncExitStack) -> None:
         """Start it and wait until it answers. Raises UnreachableError with the end of its log when it does not."""
+        stack.push_async_callback(self.close)
         self.version = await asyncio.to_thread(_version, self._binary)
         for _ in range(3):  # its ports are found first and taken later: somebody else may be quicker
             if await self._try_start():
@@ -78,12 +81,7 @@ class LivekitServer:
         with contextlib.suppress(ProcessLookupError):
             os.killpg(self._process.pid, signal.SIGKILL)
         await asyncio.to_thread(self._process.wait)
-        self._process = None
-
-    @property
-    def pid(self) -> int | None:
-        """The child's process id while it runs."""
-        return self._process.pid if self._process is not None else None
+        self._process = self.pid = None
 
     @property
     def _log(self) -> Path:
@@ -103,6 +101,7 @@ class LivekitServer:
                 start_new_session=True,
                 preexec_fn=_die_with_parent if _libc is not None else None,  # noqa: PLW1509 - it calls prctl only
             )
+        self.pid = self._process.pid
         return await self._answers()
 
     def _config(self, tcp: int, udp: int) -> dict[str, object]:
@@ -156,16 +155,15 @@ def _die_with_parent() -> None:
 
 def _free_ports() -> tuple[int, int, int]:
     """HTTP port, RTC TCP port, RTC UDP port."""
-    kinds = (socket.SOCK_STREAM, socket.SOCK_STREAM, socket.SOCK_DGRAM)
-    sockets = [socket.socket(socket.AF_INET, kind) for kind in kinds]
-    try:
+    with ExitStack() as stack:
+        sockets = [
+            stack.enter_context(socket.socket(socket.AF_INET, kind))
+            for kind in (socket.SOCK_STREAM, socket.SOCK_STREAM, socket.SOCK_DGRAM)
+        ]
         for each in sockets:
             each.bind(("127.0.0.1", 0))
         http, tcp, udp = (int(each.getsockname()[1]) for each in sockets)
         return http, tcp, udp
-    finally:
-        for each in sockets:
-            each.close()
 
 
 def write_private(path: Path, text: str) -> None:

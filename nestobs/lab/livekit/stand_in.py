@@ -13,6 +13,7 @@ import contextlib
 import hashlib
 import secrets
 from collections.abc import Callable, Sequence
+from contextlib import AsyncExitStack
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -25,6 +26,7 @@ from livekit.protocol import models, room, rtc, webhook
 
 from nestobs.lab.background import Background
 from nestobs.lab.clock import LabClock
+from nestobs.lab.listening import HOST, listen
 from nestobs.lab.livekit.tokens import LivekitKeys
 
 VERSION = "stand-in"
@@ -54,34 +56,27 @@ class LivekitStandIn:
         self.port = 0
         self._keys, self._webhooks = keys, webhooks
         self._rooms: dict[str, _Room] = {}
-        self._runner: web.AppRunner | None = None
-        self._session: aiohttp.ClientSession | None = None
+        self._session: aiohttp.ClientSession
         self._background = Background()
 
-    async def start(self) -> None:
-        """Listen."""
+    async def start(self, stack: AsyncExitStack) -> None:
+        """Listen. At the end visitors are dropped."""
         app = web.Application()
         app.router.add_get("/", self._root)
         app.router.add_get("/rtc", self._rtc)
         app.router.add_get("/rtc/validate", self._validate)
         app.router.add_post(TWIRP + "{method}", self._twirp)
-        self._session = aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=5))
-        self._runner = web.AppRunner(app, access_log=None, shutdown_timeout=0.2)
-        await self._runner.setup()
-        await web.TCPSite(self._runner, "127.0.0.1", 0).start()
-        self.port = int(self._runner.addresses[0][1])
-        self.url = f"http://127.0.0.1:{self.port}"
+        session = aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=5))
+        self._session = await stack.enter_async_context(session)
+        self.port = await listen(web.AppRunner(app, access_log=None, shutdown_timeout=0.2), stack)
+        self.url = f"http://{HOST}:{self.port}"
+        stack.push_async_callback(self._background.close)
+        stack.push_async_callback(self._drop)
 
-    async def close(self) -> None:
-        """Drop visitors and stop."""
+    async def _drop(self) -> None:
         for each in self._rooms.values():
             for _, socket in list(each.joined.values()):
                 await socket.close()
-        await self._background.close()
-        if self._runner is not None:
-            await self._runner.cleanup()
-        if self._session is not None:
-            await self._session.close()
 
     async def _root(self, request: web.Request) -> web.Response:
         return web.Response(text="OK")
@@ -99,7 +94,7 @@ class LivekitStandIn:
         if method not in calls:
             return _twirp_error(404, "bad_route", f"no handler for path {request.path!r}")
         kind, grant, call = calls[method]
-        claims = self._claims(request.headers.get("Authorization", "").removeprefix("Bearer "))
+        claims = self._claims(_bearer(request))
         if claims is None:
             return web.Response(status=401, text="invalid authorization token")
         if not claims.get("video", {}).get(grant):
@@ -156,28 +151,22 @@ class LivekitStandIn:
 
     # signalling
 
-    def _admit(self, request: web.Request) -> tuple[_Room, dict[str, Any]] | web.Response:
-        """The room a token lets its bearer into, and the token's claims; else LiveKit's refusal."""
-        token = request.query.get("access_token", "") or request.headers.get("Authorization", "").removeprefix(
-            "Bearer "
-        )
-        claims = self._claims(token)
+    def _admit(self, request: web.Request) -> tuple[_Room, dict[str, Any]]:
+        """The room a token lets its bearer into, and the token's claims; else LiveKit's refusal is raised."""
+        claims = self._claims(request.query.get("access_token", "") or _bearer(request))
         if claims is None or not claims.get("video", {}).get("roomJoin"):
-            return web.Response(status=401, text="invalid authorization token")
+            raise web.HTTPUnauthorized(text="invalid authorization token")
         found = self._rooms.get(claims["video"].get("room", ""))
         if found is None:
-            return web.Response(status=404, text="requested room does not exist")
+            raise web.HTTPNotFound(text="requested room does not exist")
         return found, claims
 
     async def _validate(self, request: web.Request) -> web.Response:
-        admitted = self._admit(request)
-        return admitted if isinstance(admitted, web.Response) else web.Response(text="success")
+        self._admit(request)
+        return web.Response(text="success")
 
     async def _rtc(self, request: web.Request) -> web.StreamResponse:
-        admitted = self._admit(request)
-        if isinstance(admitted, web.Response):
-            return admitted
-        where, claims = admitted
+        where, claims = self._admit(request)
         socket = web.WebSocketResponse(max_msg_size=1 << 20)
         await socket.prepare(request)
         info = _participant(claims)
@@ -234,7 +223,6 @@ class LivekitStandIn:
             "Authorization": jwt.encode(claims, self._keys.secret, algorithm="HS256"),
             "Content-Type": "application/webhook+json",
         }
-        assert self._session is not None
         with contextlib.suppress(aiohttp.ClientError, TimeoutError):
             async with self._session.post(url, data=body, headers=headers):
                 pass
@@ -298,6 +286,10 @@ async def _dismiss(socket: web.WebSocketResponse, reason: models.DisconnectReaso
     with contextlib.suppress(ConnectionError):
         await socket.send_bytes(rtc.SignalResponse(leave=rtc.LeaveRequest(reason=reason)).SerializeToString())
     await socket.close()
+
+
+def _bearer(request: web.Request) -> str:
+    return request.headers.get("Authorization", "").removeprefix("Bearer ")
 
 
 def _twirp_error(status: int, code: str, message: str) -> web.Response:

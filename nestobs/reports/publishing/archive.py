@@ -81,6 +81,11 @@ class Entry:
         return self.verdict not in ("failed", "unreadable")
 
     @property
+    def latest(self) -> Manifest:
+        """Of what was made last: the failed run beside a good report, else the report itself."""
+        return self.manifest if self.failed is None else self.failed
+
+    @property
     def final(self) -> bool:
         """Whether it was made when its window was over, so that it need not be made again."""
         return self.made and _made_at(self.manifest) >= self.window.end
@@ -129,7 +134,7 @@ class Archive:
     def size(self, name: str, window: Window, *, only_failed: bool = False) -> int:
         """Bytes of what is published for that window, or of the failed run beside a good one."""
         places = self._places(name, window)[only_failed:]
-        return sum(path.stat().st_size for place in places if place.is_dir() for path in place.iterdir())
+        return sum(path.stat().st_size for place in places for path in place.glob("*"))
 
     # writing
 

@@ -22,7 +22,7 @@ from nestobs.reports import ReportError
 from nestobs.reports.publishing.html import page
 from nestobs.reports.publishing.kernel import LOG, Leash, kernel_class, leash, started
 from nestobs.reports.publishing.parameters import check
-from nestobs.store.files import replacing
+from nestobs.store.files import write
 
 CELL_TIMEOUT_S: Final = 600
 _LONGEST_SOCKET: Final = 80
@@ -214,10 +214,8 @@ def _publish(executed: Any, out: Path, *, title: str) -> None:
     text = page(executed, title=title)
     source = nbformat.writes(executed)  # type: ignore[no-untyped-call]  # nbformat is typed in part
     try:
-        out.parent.mkdir(parents=True, exist_ok=True)
-        for path, content in ((out.with_suffix(".ipynb"), source), (out, text)):
-            with replacing(path) as temporary:
-                temporary.write_text(content, encoding="utf-8")
+        write(out.with_suffix(".ipynb"), source)
+        write(out, text)
     except OSError as error:
         raise ReportError(f"{out} cannot be written ({error.strerror}): give --out a folder you may write") from error
 

@@ -18,8 +18,8 @@ from xml.etree import ElementTree
 from nestobs.figures import plain
 from nestobs.observation.duration import SECOND_NS
 from nestobs.observation.window import DAY_S, Window
-from nestobs.reports.publishing.archive import PAGE, Archive, Entry
-from nestobs.store.files import replacing
+from nestobs.reports.publishing.archive import FAILED, PAGE, Archive, Entry, Manifest
+from nestobs.store.files import write
 
 INDEX, FEED = "index.html", "feed.xml"
 MOST_FEED: Final = 100
@@ -63,9 +63,8 @@ def refresh(archive: Archive) -> None:
     """Write both anew from what is published now; under a lock, so that the last writer saw the latest."""
     with archive.indexing():
         entries = archive.entries()
-        for name, text in ((INDEX, page(entries)), (FEED, feed(entries))):
-            with replacing(archive.root / name) as temporary:
-                temporary.write_text(text, "utf-8")
+        write(archive.root / INDEX, page(entries))
+        write(archive.root / FEED, feed(entries))
 
 
 # index.html
@@ -97,26 +96,26 @@ def _key() -> str:
 def _report(name: str, entries: Sequence[Entry]) -> str:
     made = [entry for entry in entries if entry.made]
     newest = f"The newest is {_link(made[-1])}: {_words(made[-1])}." if made else "None has been made well yet."
-    parts = [f'<section><h2 id="{name}">{name}</h2><p>{newest}</p>', *_failures(entries)]
+    parts = [f'<section><h2 id="{name}">{name}</h2><p>{newest}</p>', _failures(entries)]
     lengths = sorted({entry.window.seconds for entry in entries}, reverse=True)
     for length_s in lengths:
         parts.append(_strip([entry for entry in entries if entry.window.seconds == length_s], int(length_s)))
     return "".join(parts) + "</section>"
 
 
-def _failures(entries: Sequence[Entry]) -> Iterator[str]:
+def _failures(entries: Sequence[Entry]) -> str:
     """What failed last, by itself or beside a good report."""
     failed = [entry for entry in entries if entry.failed is not None or entry.verdict == "failed"]
-    if failed:
-        last = failed[-1]
-        reason = plain(_reason(last.failed if last.failed is not None else last.manifest), 200).removesuffix(".")
-        more = f" {len(failed) - 1} more failed." if len(failed) > 1 else ""
-        yield f"<p>Failed last: {_link(last, failed=last.failed is not None)}: {reason}.{more}</p>"
+    if not failed:
+        return ""
+    last = failed[-1]
+    reason = plain(_reason(last.latest), 200).removesuffix(".")
+    more = f" {len(failed) - 1} more failed." if len(failed) > 1 else ""
+    return f"<p>Failed last: {_link(last, failed=last.failed is not None)}: {reason}.{more}</p>"
 
 
-def _reason(manifest: dict[str, Any]) -> str:
-    reasons = manifest.get("reasons")
-    return str(reasons[0]) if isinstance(reasons, list) and reasons else ""
+def _reason(manifest: Manifest) -> str:
+    return str(next(iter(_reasons(manifest)), ""))
 
 
 def _strip(entries: Sequence[Entry], length_s: int) -> str:
@@ -149,13 +148,13 @@ def _marks(entries: Sequence[Entry], length_s: int) -> Iterator[tuple[str, str]]
 
 
 def _gap(before: Window, missing: int, length_s: int) -> Iterator[tuple[str, str]]:
-    step = length_s * SECOND_NS
     if missing > _MOST_GAP:
         said = f"{missing:,} windows were not made"
         yield _row(before), f'<span class="mark gap" title="{said}"><b>&nbsp;{missing:,} not made&nbsp;</b></span>'
         return
-    for number in range(max(0, missing)):
-        window = Window(before.end + number * step, before.end + (number + 1) * step)
+    step = length_s * SECOND_NS
+    for start in range(before.end, before.end + missing * step, step):
+        window = Window(start, start + step)
         said = f"{window.words}: not made"
         yield _row(window), f'<span class="mark gap" role="img" aria-label="{said}" title="{said}"><b>·</b></span>'
 
@@ -167,20 +166,18 @@ def _row(window: Window) -> str:
 
 def _mark(entry: Entry) -> str:
     sign, style = _SIGNS.get(entry.verdict, _SIGNS["unreadable"])
-    said = f"{entry.window.words}: {_words(entry)}"
-    mark = _mark_html(sign, style, _coverage(entry))
-    linked = f'<a class="mark" href="{_href(entry)}" title="{said}" aria-label="{said}">{mark}</a>'
-    if entry.failed is None:
-        return linked
-    later = f"{entry.window.words}: made again later, which failed"
-    beside = _mark_html(*_SIGNS["failed"], None)
-    href = _href(entry, failed=True)
-    return f'{linked}<a class="mark" href="{href}" title="{later}" aria-label="{later}">{beside}</a>'
-
-
-def _mark_html(sign: str, style: str, coverage: float | None) -> str:
+    coverage = _coverage(entry)
     share = "" if coverage is None else f' style="--share: {100 * coverage:.0f}%"'
-    return f'<span class="mark {style}"><b>{sign}</b><span class="bar"{share}></span></span>'
+    mark = _linked_mark(_href(entry), f"{entry.window.words}: {_words(entry)}", sign, style, share)
+    if entry.failed is None:
+        return mark
+    later = f"{entry.window.words}: made again later, which failed"
+    return mark + _linked_mark(_href(entry, failed=True), later, *_SIGNS["failed"])
+
+
+def _linked_mark(href: str, said: str, sign: str, style: str, share: str = "") -> str:
+    mark = f'<span class="mark {style}"><b>{sign}</b><span class="bar"{share}></span></span>'
+    return f'<a class="mark" href="{href}" title="{said}" aria-label="{said}">{mark}</a>'
 
 
 def _coverage(entry: Entry) -> float | None:
@@ -200,7 +197,7 @@ def _link(entry: Entry, *, failed: bool = False) -> str:
 
 
 def _href(entry: Entry, *, failed: bool = False) -> str:
-    return f"{entry.name}/{entry.window.name}{'.failed' if failed else ''}/{PAGE}"
+    return f"{entry.name}/{entry.window.name}{FAILED if failed else ''}/{PAGE}"
 
 
 # feed.xml
@@ -218,8 +215,7 @@ def feed(entries: Sequence[Entry]) -> str:
     _child(root, "link", rel="self", href=FEED)
     _child(root, "link", rel="alternate", href=INDEX)
     for entry in latest:
-        failed = entry.failed is not None
-        about = entry.failed or entry.manifest
+        failed, about = entry.failed is not None, entry.latest
         item = _child(root, "entry")
         _child(item, "id", f"{_TAG}{entry.name}/{entry.window.name}")
         _child(item, "title", f"{entry.name} {entry.window.name}: {_clean(about.get('verdict', 'unreadable'), 40)}")
@@ -230,18 +226,18 @@ def feed(entries: Sequence[Entry]) -> str:
     return f'<?xml version="1.0" encoding="utf-8"?>\n{ElementTree.tostring(root, encoding="unicode")}\n'
 
 
-def _reasons(about: dict[str, Any]) -> list[Any]:
+def _reasons(about: Manifest) -> list[Any]:
     reasons = about.get("reasons")
     return reasons[:20] if isinstance(reasons, list) else []
 
 
 def _made_at(entry: Entry) -> str:
     """When it was last made, in RFC 3339; the end of its window where that cannot be read."""
-    made_at = str((entry.failed or entry.manifest).get("made_at", ""))
     try:
-        return datetime.fromisoformat(made_at).astimezone(UTC).isoformat().replace("+00:00", "Z")
+        made_at = datetime.fromisoformat(str(entry.latest.get("made_at", ""))).astimezone(UTC)
     except ValueError:
-        return datetime.fromtimestamp(entry.window.end // SECOND_NS, UTC).isoformat().replace("+00:00", "Z")
+        made_at = datetime.fromtimestamp(entry.window.end // SECOND_NS, UTC)
+    return made_at.isoformat().replace("+00:00", "Z")
 
 
 def _clean(value: object, most: int) -> str:

@@ -90,14 +90,14 @@ def manifest(
 
     A notebook without a result is good when it ran. An `error` makes the verdict failed, and is its only reason.
     """
-    said = _text(error)
-    reasons = [said] if error else [_text(each) for each in _list(found.get("reasons"))[:MOST_REASONS]]
+    said, reasons = _text(error), found.get("reasons")
+    told = [_text(each) for each in reasons[:MOST_REASONS]] if isinstance(reasons, list | tuple) else []
     return {
         "schema": SCHEMA,
         "report": name,
         "window": {"name": window.name, "start": iso(window.start), "end": iso(window.end)},
         "verdict": "failed" if error else found.get("verdict", "good"),
-        "reasons": reasons,
+        "reasons": [said] if error else told,
         "error": said or None,
         "coverage": None if error else _value(found.get("coverage")),
         "rows": {} if error else _values(found.get("rows")),
@@ -136,10 +136,6 @@ def redacted(text: str, *places: Path) -> str:
 def _text(value: object) -> str:
     """One clean line of text, not escaped."""
     return html.unescape(plain(redacted(str(value)[: 8 * _MOST_TEXT]), _MOST_TEXT))
-
-
-def _list(value: object) -> list[Any]:
-    return list(value) if isinstance(value, list | tuple) else []
 
 
 def _values(value: object) -> dict[str, Any]:

@@ -4,16 +4,15 @@ from __future__ import annotations
 
 import ast
 import json
-import math
 import sys
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any, Final
 
+from pydantic import FiniteFloat, TypeAdapter
+
 from nestobs.errors import UsageError
 from nestobs.observation.duration import read_duration
-
-_TRUTH: Final = {"true": True, "yes": True, "1": True, "false": False, "no": False, "0": False}
 
 
 def defaults(notebook: Path) -> dict[str, object]:
@@ -86,56 +85,27 @@ def read(notebook: Path, words: Iterable[str]) -> dict[str, object]:
 def typed(name: str, text: str, default: object) -> object:
     """The text as a value of the default's type: a list is JSON, true and false are said so; the number of a name that
     ends with _s is a duration, in seconds. Raises UsageError."""
+    if type(default) not in _KINDS:
+        return text
+    kind, said = _KINDS[type(default)]
     try:
-        if name.endswith("_s") and type(default) in (int, float):
-            return _seconds(text, default)
-        return _read(text, default)
+        if isinstance(default, list):
+            return _list(text, default)
+        duration = name.endswith("_s") and not isinstance(default, bool)
+        value: object = TypeAdapter(kind).validate_python(read_duration(text, zero=True) if duration else text.strip())
     except UsageError as error:
         raise UsageError(f"--parameter {name}: {error}") from None
     except (ValueError, RecursionError):
-        kind = _KINDS.get(type(default), "text")
-        raise UsageError(f"--parameter {name}={text[:80]!r} is no {kind}, as its default {default!r} is") from None
-
-
-_KINDS: Final[Mapping[type, str]] = {
-    bool: "truth value (true or false)",
-    int: "whole number",
-    float: "number",
-    list: "list (write JSON)",
-}
-
-
-def _read(text: str, default: object) -> object:
-    if isinstance(default, bool):
-        return _truth(text)
-    if isinstance(default, int):
-        return int(text)
-    if isinstance(default, float):
-        return _finite(float(text))
-    if isinstance(default, list):
-        return _list(text, default)
-    return text
-
-
-def _seconds(text: str, default: object) -> float:
-    found = read_duration(text, zero=True)
-    if not isinstance(default, int):
-        return found
-    if found % 1:
-        raise ValueError(found)
-    return int(found)
-
-
-def _truth(text: str) -> bool:
-    if text.strip().lower() not in _TRUTH:
-        raise ValueError(text)
-    return _TRUTH[text.strip().lower()]
-
-
-def _finite(value: float) -> float:
-    if not math.isfinite(value):
-        raise ValueError(value)
+        raise UsageError(f"--parameter {name}={text[:80]!r} is no {said}, as its default {default!r} is") from None
     return value
+
+
+_KINDS: Final[Mapping[type, tuple[Any, str]]] = {
+    bool: (bool, "truth value (true or false)"),
+    int: (int, "whole number"),
+    float: (FiniteFloat, "number"),
+    list: (list, "list (write JSON)"),
+}
 
 
 def _list(text: str, default: list[Any]) -> list[Any]:

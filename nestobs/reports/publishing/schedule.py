@@ -43,7 +43,7 @@ from nestobs.reports.publishing.kernel import Leash, leash
 from nestobs.reports.publishing.manifest import Source, manifest, redacted, result
 from nestobs.reports.publishing.parameters import check
 from nestobs.sources.clock import Clock
-from nestobs.store.files import replacing
+from nestobs.store.files import write
 from nestobs.store.reader import Store
 
 TIMEOUT_S: Final = 3_600
@@ -77,6 +77,10 @@ class Order:
     def name(self) -> str:
         """The report's name. Raises UsageError for a notebook whose name cannot be a report's."""
         return report_name(self.notebook)
+
+    def clean(self, text: str) -> str:
+        """Without secrets, and without where the store and the notebook lie: nobody's business but the operator's."""
+        return redacted(text, self.store.absolute().parent, self.notebook.absolute().parent)
 
 
 @dataclass(frozen=True, slots=True)
@@ -177,9 +181,12 @@ def _make(archive: Archive, order: Order, window: Window, stop: Stop, progress: 
         executed = _executed(order, given, stop, private_name(draft), progress)
         if stop.stopped:
             return Made(order.name, window, "interrupted")
-        executed, found = _judged(executed)
+        try:
+            found = result(executed.notebook) if executed.error is None else {}
+        except ReportError as malformed:
+            executed, found = Executed(executed.notebook, malformed), {}
         error = "" if executed.error is None else str(executed.error)
-        shown = {name: _shown(value, order) for name, value in given.items()}
+        shown = {name: order.clean(value) if isinstance(value, str) else value for name, value in given.items()}
         times = {"began_at": began_at, "made_at": clock.now()}
         about = manifest(order.name, window, shown, counted.result(), found, error=error, **times)
         _write(archive, draft, executed, about, shared=order.shared_js)
@@ -206,33 +213,12 @@ def _executed(order: Order, given: Mapping[str, object], stop: Stop, private: st
             )
         finally:
             timer.cancel()
-    places = _places(order)
     source = nbformat.writes(executed.notebook)  # type: ignore[no-untyped-call]  # nbformat is typed in part
-    text = redacted(source, *places)
-    clean = nbformat.reads(text, as_version=4)  # type: ignore[no-untyped-call]  # nbformat is typed in part
-    if executed.error is None:
-        return Executed(clean)
-    said, traceback = (redacted(each, *places) for each in (str(executed.error), executed.error.traceback))
-    return Executed(clean, ReportError(said, traceback=traceback))
-
-
-def _places(order: Order) -> tuple[Path, ...]:
-    """Where the store and the notebook lie is nobody's business but the operator's."""
-    return (order.store.absolute().parent, order.notebook.absolute().parent)
-
-
-def _shown(value: object, order: Order) -> object:
-    return redacted(value, *_places(order)) if isinstance(value, str) else value
-
-
-def _judged(executed: Executed) -> tuple[Executed, dict[str, Any]]:
-    """With the notebook's result; a malformed one is an error of the report."""
-    if executed.error is not None:
-        return executed, {}
-    try:
-        return executed, result(executed.notebook)
-    except ReportError as error:
-        return Executed(executed.notebook, error), {}
+    clean = nbformat.reads(order.clean(source), as_version=4)  # type: ignore[no-untyped-call]  # as above
+    error = executed.error
+    if error is not None:
+        error = ReportError(order.clean(str(error)), traceback=order.clean(error.traceback))
+    return Executed(clean, error)
 
 
 def _write(archive: Archive, draft: Path, executed: Executed, about: Manifest, *, shared: bool) -> None:
@@ -266,9 +252,8 @@ def _failed_page(executed: Executed, title: str) -> Any:
     ran = [bool(cell.get("execution_count") or cell.get("outputs")) for cell in shown.cells]
     last = max((number for number, each in enumerate(ran) if each), default=-1)
     error = executed.error
-    traceback = "" if error is None else error.traceback
     said = Text(["Below are the cells that ran. Nothing of this replaces a good report."], title, warning=str(error))
-    data = {"text/html": said._repr_html_() + _traceback(traceback)}
+    data = {"text/html": said._repr_html_() + _traceback(error.traceback if error else "")}
     notice = new_code_cell("", outputs=[new_output("display_data", data)])  # type: ignore[no-untyped-call]  # as above
     notice.metadata["transient"] = {"remove_source": True}  # nbconvert's word for a cell without code
     shown.cells = [notice, *shown.cells[: last + 1]]
@@ -289,8 +274,7 @@ def _shared_js(archive: Archive) -> str:
     name = shared_name()
     with archive.indexing():
         if not (archive.root / name).is_file():
-            with replacing(archive.root / name) as temporary:
-                temporary.write_text(plotly_js(), "utf-8")
+            write(archive.root / name, plotly_js())
     return name
 
 
@@ -321,13 +305,12 @@ def _hand_on(order: Order, about: Manifest, tell: Tell) -> None:
 
 def due(archive: Archive, orders: Sequence[Order], windows: Sequence[Window]) -> list[tuple[Order, Window]]:
     """Of these windows those that are missing, failed, or were made before they were over; oldest first."""
-    wanted = []
-    for window in sorted(windows):
-        for order in orders:
-            entry = archive.entry(order.name, window)
-            if order.force or entry is None or not entry.final:
-                wanted.append((order, window))
-    return wanted
+
+    def made(order: Order, window: Window) -> bool:
+        entry = archive.entry(order.name, window)
+        return entry is not None and entry.final and not order.force
+
+    return [(order, window) for window in sorted(windows) for order in orders if not made(order, window)]
 
 
 def catch_up(

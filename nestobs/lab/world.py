@@ -1,0 +1,28 @@
+"""What all stages of a lab share."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from nestobs.lab.clock import LabClock
+from nestobs.lab.livekit.rooms import LivekitRooms
+from nestobs.lab.livekit.tokens import LivekitKeys
+from nestobs.lab.truth import JsonLines, TruthLog
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class World:
+    """One clock, one truth, one LiveKit and the relays behind the gates. `stamps`: None when nobody wants them."""
+
+    clock: LabClock
+    truth: TruthLog
+    stamps: JsonLines | None
+    keys: LivekitKeys
+    rooms: LivekitRooms
+    relay_urls: tuple[str, ...]
+    livekit_port: int
+
+    def stamp(self, **row: object) -> None:
+        """Write when something came in or went out, if stamps are wanted."""
+        if self.stamps is not None:
+            self.stamps.append(row)
