@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import os
 import sys
 from collections.abc import Sequence
 from typing import Final
@@ -11,7 +10,7 @@ from typing import Final
 from nestobs import __version__
 from nestobs.cli import data, live, observe, reports, tuning
 from nestobs.cli.arguments import add_commands
-from nestobs.cli.terminal import note
+from nestobs.cli.terminal import HungUp, hung_up, mute, note
 from nestobs.errors import NestobsError
 
 EXIT_CODES: Final = """\
@@ -23,7 +22,8 @@ exit codes:
   4  the request budget does not allow it; for `report`: there is too little data
   5  the store cannot be used, or the disk is full (what was acknowledged is safe)
   75  another process is making that report: try again later
-  130  interrupted; what was made has been cleaned up, or stays in the ledger for the next start
+  129  the terminal was closed (SIGHUP); cleaned up as for 130
+  130  interrupted (Ctrl-C, SIGTERM); what was made has been cleaned up, or stays in the ledger for the next start
 """
 
 
@@ -38,11 +38,25 @@ def main(argv: Sequence[str] | None = None) -> int:
     except NestobsError as error:
         note(str(error))
         return error.exit_code
-    except KeyboardInterrupt:
-        return 130
-    except BrokenPipeError:  # whoever read us has gone; so that the interpreter's own last flush finds no pipe
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    except KeyboardInterrupt as ended:
+        return 129 if isinstance(ended, HungUp) else 130
+    except BrokenPipeError:  # whoever read us has gone
         return 1
+    except OSError:
+        if not hung_up(sys.stdout):
+            raise
+        return 129
+    finally:
+        _let_go()
+
+
+def _let_go() -> None:
+    """So that the interpreter's own last flush finds no pipe that is broken, and no terminal that is gone."""
+    for stream in (sys.stdout, sys.stderr):
+        try:
+            stream.flush()
+        except (OSError, ValueError):
+            mute(stream)
 
 
 def _parser() -> argparse.ArgumentParser:

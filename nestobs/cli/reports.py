@@ -19,11 +19,13 @@ from nestobs.cli.arguments import (
     with_json,
     with_store,
 )
-from nestobs.cli.terminal import harmless, note, show
+from nestobs.cli.terminal import ends, harmless, interruption, note, show
 from nestobs.errors import UsageError
 from nestobs.observation.duration import SECOND_NS, duration_words, read_duration
 
 if TYPE_CHECKING:
+    import signal
+
     from nestobs.observation.window import Window
     from nestobs.reports.publishing.retention import Gone
     from nestobs.reports.publishing.schedule import Made, Order, Stop
@@ -186,7 +188,7 @@ def _made(args: argparse.Namespace, wanted: Sequence[tuple[Order, Window]], *, j
 
     archive, stop, teller = Archive.open(args.out), Stop(), _Teller(quiet=args.json, many=len(wanted) > 1)
     done: list[Made] = []
-    with _stopped_by_signals(stop):
+    with _stopped_by_signals(stop) as came:
         for made in catch_up(archive, wanted, jobs=jobs, stop=stop, tell=note, progress=teller.cells):
             done.append(made)
             if not args.json and made.state != "interrupted":
@@ -202,7 +204,7 @@ def _made(args: argparse.Namespace, wanted: Sequence[tuple[Order, Window]], *, j
         print("nothing is missing")
     if stop.stopped:
         note("interrupted: what was not finished is not published; the next catch-up makes it")
-        raise KeyboardInterrupt
+        raise interruption(came)
     return _code(done, args.fail_on)
 
 
@@ -247,13 +249,19 @@ class _Teller:
 
 
 @contextlib.contextmanager
-def _stopped_by_signals(stop: Stop) -> Iterator[None]:
-    """Ctrl-C and SIGTERM end what is being made, as soon as it can be ended well."""
+def _stopped_by_signals(stop: Stop) -> Iterator[list[signal.Signals]]:
+    """Ctrl-C, SIGTERM and SIGHUP end what is being made, as soon as it can be ended well. Gives those that came."""
     import signal
 
-    before = {number: signal.signal(number, lambda *_: stop()) for number in (signal.SIGINT, signal.SIGTERM)}
+    came: list[signal.Signals] = []
+
+    def end(number: int, _: object) -> None:
+        came.append(signal.Signals(number))
+        stop()
+
+    before = {number: signal.signal(number, end) for number in ends()}
     try:
-        yield
+        yield came
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)

@@ -3,17 +3,28 @@
 from __future__ import annotations
 
 import argparse
+import os
 import sys
 import unicodedata
-from collections.abc import Callable, Coroutine, Sequence
-from typing import TYPE_CHECKING, Any, TypeVar
+from collections.abc import Callable, Coroutine, Iterable, Sequence
+from contextlib import suppress
+from typing import IO, TYPE_CHECKING, Any, Final, TypeVar
 
 from nestobs.errors import FailedError
 
 if TYPE_CHECKING:
+    import signal
+
     import pandas as pd
 
 T = TypeVar("T")
+
+PATIENCE_S: Final = 10.0
+"""How long cleaning up is left in peace, whatever else is sent: it is bounded by itself (see collector/canary.py)."""
+
+
+class HungUp(KeyboardInterrupt):
+    """Interrupted because the terminal went away (SIGHUP)."""
 
 
 def harmless(text: str, most: int = 2_000) -> str:
@@ -49,24 +60,76 @@ def check(problem: str) -> int:
 
 
 def note(text: str) -> None:
-    """A sentence on stderr, at once."""
-    print(f"nestobs: {harmless(text)}", file=sys.stderr, flush=True)
+    """A sentence on stderr, at once; see `aside`."""
+    aside(f"nestobs: {harmless(text)}\n")
+
+
+def aside(text: str) -> None:
+    """Something on stderr, at once. Where nobody reads it any more it goes nowhere: what is under way goes on."""
+    try:
+        print(text, end="", file=sys.stderr, flush=True)
+    except OSError:
+        mute(sys.stderr)
+
+
+def mute(stream: IO[str]) -> None:
+    """Let what is still written to a stream that nobody reads go nowhere, the interpreter's last flush included."""
+    with suppress(OSError, ValueError):  # a stream without a file is no terminal
+        null = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(null, stream.fileno())
+        os.close(null)
+
+
+def hung_up(stream: IO[str]) -> bool:
+    """Whether the terminal that a stream writes to is gone."""
+    try:
+        os.write(stream.fileno(), b"")
+    except OSError:
+        return True
+    except ValueError:
+        return False
+    return False
+
+
+def ends() -> list[signal.Signals]:
+    """The signals that end a command which cleans up first. SIGHUP that is ignored (nohup) stays so."""
+    import signal
+
+    hangup: list[signal.Signals] = [signal.SIGHUP] if hasattr(signal, "SIGHUP") else []  # not on Windows
+    return [signal.SIGINT, signal.SIGTERM, *(each for each in hangup if signal.getsignal(each) != signal.SIG_IGN)]
+
+
+def interruption(came: Iterable[signal.Signals]) -> KeyboardInterrupt:
+    """What is raised after these signals, of which the first counts; after none as after Ctrl-C."""
+    first = next((number.name for number in came), "")
+    return HungUp() if first == "SIGHUP" else KeyboardInterrupt()
 
 
 def interruptible(work: Coroutine[Any, Any, T]) -> T:
-    """The result of a coroutine. Ctrl-C and SIGTERM cancel it once; it cleans up and KeyboardInterrupt is raised."""
+    """The result of a coroutine. Ctrl-C, SIGTERM and a terminal that closes (SIGHUP) cancel it, it cleans up, and
+    KeyboardInterrupt is raised, HungUp after SIGHUP.
+
+    What comes while it cleans up is passed over for PATIENCE_S.
+    """
     import asyncio
-    import signal
 
     async def supervised() -> T:
         task = asyncio.ensure_future(work)
         loop = asyncio.get_running_loop()
-        for number in (signal.SIGINT, signal.SIGTERM):
-            loop.add_signal_handler(number, task.cancel)
+        came: list[tuple[signal.Signals, float]] = []
+
+        def interrupt(number: signal.Signals) -> None:
+            now = loop.time()
+            if not came or now - came[-1][1] > PATIENCE_S:
+                came.append((number, now))
+                task.cancel()
+
+        for number in ends():
+            loop.add_signal_handler(number, interrupt, number)
         try:
             return await task
         except asyncio.CancelledError:
-            raise KeyboardInterrupt from None
+            raise interruption(number for number, _ in came) from None
 
     return asyncio.run(supervised())
 
@@ -108,14 +171,12 @@ class Teller:
         import shutil
 
         line = line[: shutil.get_terminal_size().columns - 1]
-        print("\r" + line.ljust(self._drawn), end="", file=sys.stderr, flush=True)
+        aside("\r" + line.ljust(self._drawn))
         self._drawn = len(line)
 
     def _print(self, line: str) -> None:
-        if self._drawn:
-            print(file=sys.stderr)
-            self._drawn = 0
-        print(line, file=sys.stderr, flush=True)
+        aside(("\n" if self._drawn else "") + line + "\n")
+        self._drawn = 0
 
     def _line(self) -> str:
         counts = " ".join(f"{name} {n}" for name, n in self._counts.items() if name != "verdict")

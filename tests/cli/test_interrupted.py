@@ -1,7 +1,8 @@
-"""Ctrl-C, SIGTERM, a full disk: a run ends soon, deletes what it made, says so, and what was stored is safe."""
+"""Ctrl-C, SIGTERM, a closed terminal, a full disk: a run ends soon, deletes what it made and says so; rows are safe."""
 
 from __future__ import annotations
 
+import os
 import signal
 import subprocess
 import sys
@@ -75,11 +76,11 @@ class Running:
             assert time.monotonic() < ends, "it does not come so far"
             time.sleep(0.02)
 
-    def stop(self, number: int, times: int = 1) -> Said:
+    def stop(self, *numbers: int) -> Said:
         began = time.monotonic()
-        for _ in range(times):
+        for number in numbers:
             self.process.send_signal(number)
-            time.sleep(0.05 if times > 1 else 0)
+            time.sleep(0.05 if len(numbers) > 1 else 0)
         try:
             out, err = self.process.communicate(timeout=30)
         except subprocess.TimeoutExpired:
@@ -87,17 +88,21 @@ class Running:
             self.process.communicate()
             raise
         self.took_s = time.monotonic() - began
-        print(f"ended {self.took_s:.2f} s after {signal.Signals(number).name}")
+        print(f"ended {self.took_s:.2f} s after {signal.Signals(numbers[0]).name}")
         return Said(self.process.returncode, out, err)
 
 
-@pytest.mark.parametrize(("number", "flags"), [(signal.SIGINT, ()), (signal.SIGTERM, ("--json",))])
-def test_a_canary_that_is_interrupted_cleans_up_and_says_so(number, flags, lab, home):
+@pytest.mark.parametrize(
+    ("number", "flags", "code"),
+    [(signal.SIGINT, (), 130), (signal.SIGTERM, ("--json",), 130), (signal.SIGHUP, (), 129)],
+    ids=lambda value: value.name if isinstance(value, signal.Signals) else None,
+)
+def test_a_canary_that_is_interrupted_cleans_up_and_says_so(number, flags, code, lab, home):
     running = Running("canary", "--count", "6", *LONG, *flags, *lab.target("calm"))
     running.until(entered(home, 6))
     assert len(lab.nests()) == len(lab.rooms()) == 6
     said = running.stop(number)
-    assert said.code == 130, said
+    assert said.code == code, said
     assert running.took_s < LIMIT_S
     assert lab.rooms() == []
     assert lab.nests() == []
@@ -125,15 +130,79 @@ def test_a_canary_that_is_interrupted_before_its_put_is_answered_leaves_nothing(
     assert Store.open(home / "nestobs-data").ledger() == []
 
 
-def test_a_second_ctrl_c_leaves_nothing_that_the_next_start_does_not_clean(lab, home):
+@pytest.mark.parametrize("numbers", [(2, 2, 2), (1, 1, 1), (1, 15), (15, 2)], ids=str)
+def test_a_second_signal_leaves_nothing(numbers, lab, home):
     running = Running("canary", "--count", "4", *LONG, *lab.target("calm"))
     running.until(entered(home, 4))
-    said = running.stop(signal.SIGINT, times=3)
-    assert said.code in (130, -signal.SIGINT)  # -2: one came when all was done; a shell calls it 130 too
+    said = running.stop(*numbers)
+    first = 129 if numbers[0] == signal.SIGHUP else 130
+    assert said.code in (first, *(-number for number in numbers))  # -2: one came when all was done
     assert "Traceback" not in said.err
-    assert process("canary", "--count", "0", *lab.target("calm"), "--json").code == 0
     assert Store.open(home / "nestobs-data").ledger() == []
     assert (lab.nests(), lab.rooms()) == ([], [])
+
+
+CONTROLLED = """
+import fcntl, os, sys, termios
+fcntl.ioctl(0, termios.TIOCSCTTY, 0)
+os.execvp(sys.argv[1], sys.argv[1:])
+"""
+
+
+class Terminal:
+    """A command in a terminal of its own, which can be closed."""
+
+    def __init__(self, *words: str) -> None:
+        self.master, slave = os.openpty()
+        command = [sys.executable, "-c", CONTROLLED, *words]
+        self.process = subprocess.Popen(command, stdin=slave, stdout=slave, stderr=slave, start_new_session=True)
+        os.close(slave)
+
+    def until(self, check) -> None:
+        ends = time.monotonic() + 30
+        while not check():
+            assert self.process.poll() is None, os.read(self.master, 10_000)
+            assert time.monotonic() < ends, "it does not come so far"
+            time.sleep(0.02)
+
+    def close(self) -> int:
+        """Close the terminal; the exit code."""
+        os.close(self.master)
+        try:
+            return self.process.wait(timeout=30)
+        finally:
+            self.process.kill()
+
+
+COMMAND = (sys.executable, "-m", "nestobs")
+
+
+@pytest.mark.parametrize("command", ["canary", "watch", "lab"])
+def test_a_command_whose_terminal_is_closed_cleans_up(command, lab, home):
+    words = {"canary": ("--count", "3", *LONG, *lab.target("calm")), "watch": lab.target("calm"), "lab": ("--dir", "x")}
+    come = {"canary": entered(home, 3), "watch": (home / "nestobs-data" / "journal.sqlite").exists}
+    terminal = Terminal(*COMMAND, command, *words[command])
+    terminal.until(come.get(command, (home / "x" / "lab.json").exists))
+    assert terminal.close() == 129
+    assert (lab.nests(), lab.rooms()) == ([], [])
+    if command != "lab":
+        assert Store.open(home / "nestobs-data").ledger() == []
+
+
+@pytest.mark.parametrize(
+    ("how", "code"),
+    [(("nohup",), 0), (("sh", "-c", 'trap "" HUP; exec "$@"', "sh"), 129)],
+    ids=["nohup", "ignored, and told to a dead terminal"],
+)
+def test_where_a_hangup_is_ignored_the_run_comes_to_its_end(how, code, lab, home):
+    short = ("--count", "2", "--horizon", "3s", "--every", "100ms")
+    terminal = Terminal(*how, *COMMAND, "canary", *short, *lab.target("calm"))
+    terminal.until(entered(home, 2))
+    assert terminal.close() == code
+    store = Store.open(home / "nestobs-data")
+    assert [entry.how for entry in store.ledger(open_only=False) if entry.kind == "room"] == ["deleted"] * 2
+    assert (lab.nests(), lab.rooms(), store.ledger()) == ([], [], [])
+    assert max(row.sent_at for row in store.observations()) - min(row.sent_at for row in store.observations()) > 3e9
 
 
 def test_a_canary_is_interrupted_in_time_while_the_api_hangs(lab, home):
