@@ -317,6 +317,25 @@ class TestConnection:
         verdict, _ = play(GUIDE, YES, YES, YES, YES, LOST)
         assert verdict.kind is Kind.LIVEKIT_UNREACHABLE
 
+    @pytest.mark.parametrize(
+        ("replies", "kind"),
+        [
+            ((said(Outcome.UNKNOWN, None, Failure.BAD_TOKEN),), Kind.BAD_TOKEN),
+            ((said(Outcome.PROBE_ERROR, None, Failure.SKIPPED),), Kind.NOT_VISITED),
+            ((YES, YES, said(Outcome.UNKNOWN, None, Failure.REMOVED)), Kind.REMOVED),
+        ],
+        ids=["another room's token", "a room of others", "sent away"],
+    )
+    def test_what_trying_again_would_not_change_is_not_tried_again(self, replies, kind):
+        verdict, steps = play(replace(GUIDE, connect_attempts=3), YES, YES, *replies)
+        assert names(steps).count("signal") == 1
+        assert (verdict.kind, verdict.joined, verdict.retry_offered) == (kind, False, False)
+
+    def test_what_was_found_is_in_the_verdict(self):
+        found = Reply(0, Outcome.UNKNOWN, None, Failure.TLS, reason="speaks plain ws where wss was expected")
+        verdict, _ = play(GUIDE, YES, YES, found)
+        assert (verdict.kind, verdict.reason) == (Kind.LIVEKIT_UNREACHABLE, found.reason)
+
     def test_but_may_connect_again(self):
         verdict, steps = play(replace(GUIDE, connect_attempts=2), YES, YES, YES, YES, LOST, *IN)
         assert names(steps).count("signal") == 2

@@ -372,9 +372,15 @@ async def test_media_connect_stay_and_are_dropped_with_the_room(on_stage, liveki
         assert await session.stays(0.3)
         await lab.world.rooms.delete(trace.room)
         assert not await session.stays(20)
-        assert session.why
+        assert (session.failure, session.why) == (Failure.REMOVED, "the room was deleted while we were inside")
         await session.close()
     assert token not in rows.text()
+
+
+async def test_media_with_a_token_for_another_room_lead_into_none(on_stage, livekit_server):
+    async with on_stage(livekit_server) as (_, server, _, token):
+        row, session = await server.media(Trace(room="asked-for"), token)
+    assert (row.outcome, row.failure, session) == (Outcome.UNKNOWN, Failure.UNEXPECTED, None)
 
 
 async def test_media_with_a_false_token_fail_without_showing_it(on_stage, livekit_server, rows):
