@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 import asyncio
-import base64
-import hashlib
 import json
 from collections.abc import AsyncIterator, Callable, Iterable
 from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 
-_MAGIC = "258EAFA5-E914-47DA-95CA-C5AB0DC85B11"
+from websockets.frames import Frame
+from websockets.http11 import Request
+from websockets.server import ServerProtocol
 
 
 class Listener:
-    """One port on loopback for HTTP and websockets. `heard`: every byte that came, of all connections."""
+    """One port on loopback for HTTP and websockets. `heard`: every byte that came, of all connections, and what
+    websockets' frames held, which go masked over the wire."""
 
     def __init__(self) -> None:
         self.heard = bytearray()
@@ -31,14 +32,29 @@ class Listener:
         self.connections += 1
         self.open.add(writer)
         with suppress(asyncio.IncompleteReadError, ConnectionError, TimeoutError):
-            head = await reader.readuntil(b"\r\n\r\n")
-            self.heard += head
-            writer.write(_shaken(head) if b"upgrade: websocket" in head.lower() else _answered())
-            await writer.drain()
+            more = await reader.readuntil(b"\r\n\r\n")
+            socket = ServerProtocol() if b"upgrade: websocket" in more.lower() else None
+            if socket is None:
+                writer.write(_answered())
             async with asyncio.timeout(1):
-                while more := await reader.read(65_536):
+                while more:
                     self.heard += more
+                    if socket is not None:
+                        writer.writelines(self.converse(socket, more))
+                    await writer.drain()
+                    more = await reader.read(65_536)
         await self.end(writer)
+
+    def converse(self, socket: ServerProtocol, more: bytes) -> list[bytes]:
+        """What a websocket answers to these bytes."""
+        socket.receive_data(more)
+        for event in socket.events_received():
+            if isinstance(event, Request):
+                socket.send_response(socket.accept(event))
+                socket.send_text(json.dumps(["AUTH", "who-is-there"]).encode())
+            elif isinstance(event, Frame):
+                self.heard += bytes(event.data)
+        return socket.data_to_send()
 
     async def end(self, writer: asyncio.StreamWriter) -> None:
         """Close a connection, and wait until it is."""
@@ -46,14 +62,6 @@ class Listener:
         writer.close()
         with suppress(ConnectionError):
             await writer.wait_closed()
-
-
-def _shaken(head: bytes) -> bytes:
-    key = next(line[19:] for line in head.decode().split("\r\n") if line.lower().startswith("sec-websocket-key: "))
-    accept = base64.b64encode(hashlib.sha1((key + _MAGIC).encode()).digest()).decode()
-    ask = json.dumps(["AUTH", "who-is-there"]).encode()
-    lines = ["HTTP/1.1 101 x", "Upgrade: websocket", "Connection: Upgrade", f"Sec-WebSocket-Accept: {accept}", "", ""]
-    return "\r\n".join(lines).encode() + bytes([0x81, len(ask)]) + ask
 
 
 def _answered() -> bytes:
