@@ -17,7 +17,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import OrderedDict
-from collections.abc import Awaitable, Coroutine
+from collections.abc import Coroutine
 from types import TracebackType
 from typing import Any, Final
 from urllib.parse import urlsplit
@@ -160,27 +160,31 @@ class LiveKit:
 
     async def delete(self, trace: Trace, **options: Any) -> Observation:
         """Delete `trace.room`: only for what we made, where the API did not. Needs the key."""
-        done: dict[str, Any] = {"outcome": Outcome.ACCEPTED}
-        return await self._asked(trace, Operation.DELETE, self._http.delete(trace.room, self.timeout_s), done, options)
+        sent_at, found = self._vantage.clock.now(), dict[str, Any](outcome=Outcome.ACCEPTED)
+        try:
+            await self._http.delete(trace.room, self.timeout_s)
+        except NotSaid as error:
+            found = _of(error)
+        return self._row(trace, Operation.DELETE, sent_at, found, **options)
 
     async def validate(self, trace: Trace, token: str, *, not_visited: str, **options: Any) -> Observation:
         """Ask whether `token` would be let in, without going in: for a room that is not to be visited, and why.
 
-        The row is the signal's: refused and absent are proofs as there; where the token would do, `probe_error`.
+        The row is the signal's: refused and absent are proofs as there, and LiveKit may be found down. Where the token
+        would do, or what answers does not say, it is `probe_error`.
         """
-        skipped = Judgement(Outcome.PROBE_ERROR, Failure.SKIPPED, FailureLayer.PROBER, not_visited)
-        allowed = skipped._asdict() | {"detail": detail(validated=True)}
-        return await self._asked(trace, Operation.SIGNAL, self._http.validate(token, self.timeout_s), allowed, options)
-
-    async def _asked(
-        self, trace: Trace, operation: Operation, call: Awaitable[None], done: dict[str, Any], options: dict[str, Any]
-    ) -> Observation:
-        sent_at, found = self._vantage.clock.now(), done
+        sent_at, found = self._vantage.clock.now(), dict[str, Any](detail=detail(validated=True))
+        skipped = Judgement(Outcome.PROBE_ERROR, Failure.SKIPPED, FailureLayer.PROBER, not_visited)._asdict()
         try:
-            await call
+            await self._http.validate(token, self.timeout_s)
         except NotSaid as error:
             found = _of(error)
-        return self._row(trace, operation, sent_at, found, **options)
+            if found["outcome"] is Outcome.UNKNOWN and error.status is not None and error.status < 500:
+                skipped["reason"] += f" (and its token was not validated: {error.judgement.reason})"
+                found |= skipped
+        else:
+            found |= skipped
+        return self._row(trace, Operation.SIGNAL, sent_at, found, **options)
 
     async def signal(
         self, trace: Trace, token: str, *, timeout_s: float | None = None, **options: Any

@@ -127,8 +127,9 @@ def fates(table: pd.DataFrame) -> NDArray[np.object_]:
 
 
 def _own_fault(observations: pd.DataFrame, made: pd.DataFrame) -> Flags:
-    """Which joins ended because our own request budget was spent."""
-    ends = observations[verdicts(observations) & equals(observations["failure"], Failure.BUDGET)]
+    """Which joins ended because our own request budget was spent, or short of a visit to a room of others."""
+    ours = equals(observations["failure"], Failure.BUDGET) | equals(observations["failure"], Failure.SKIPPED)
+    ends = observations[verdicts(observations) & ours]
     spent = set(zip(ends["run_id"], ends["attempt_group"], strict=True))
     return np.array([key in spent for key in zip(made["run_id"], made["attempt_group"], strict=True)], dtype=bool)
 

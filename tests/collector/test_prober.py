@@ -498,7 +498,7 @@ async def test_a_false_token_is_told_without_a_visit(on_stage):
 
 async def test_a_token_for_another_room_is_not_used(on_stage, rows):
     async with on_stage() as stage:
-        given = stage.api._keys.guest("another-room")
+        given = stage.lab.world.keys.guest("another-room")
         stage.api._token = lambda token: given
         verdict = await stage.join()
     assert verdict.kind is Kind.BAD_TOKEN

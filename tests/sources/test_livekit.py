@@ -295,7 +295,7 @@ async def test_validating_visits_nobody(on_stage, livekit):
         good = await server.validate(trace, token, not_visited="not visited: nobody is inside")
         bad = await server.validate(trace, STRANGERS, not_visited="not visited")
         assert await server.inside(trace.room) == set()
-        await lab.end_room(trace.room)
+        await lab.world.rooms.delete(trace.room)
         gone = await server.validate(trace, token, not_visited="not visited")
     assert (good.outcome, good.failure, good.layer) == (Outcome.PROBE_ERROR, Failure.SKIPPED, "livekit:signal")
     assert good.reason == "not visited: nobody is inside"
@@ -303,13 +303,26 @@ async def test_validating_visits_nobody(on_stage, livekit):
     assert (gone.outcome, gone.failure, gone.status) == (Outcome.ABSENT, Failure.NOT_FOUND, 404)
 
 
+@pytest.mark.parametrize(("status", "outcome"), [(404, Outcome.PROBE_ERROR), (502, Outcome.UNKNOWN)])
+async def test_where_validating_is_not_passed_on_the_room_is_not_visited_all_the_same(
+    livekit_at, serving, status, outcome
+):
+    async def answer(request):
+        return web.Response(status=status, text="<h1>no</h1>", content_type="text/html")
+
+    async with serving(answer) as port, livekit_at(f"ws://127.0.0.1:{port}") as livekit:
+        row = await livekit.validate(Trace(room="room"), "token", not_visited="not visited: nobody is inside")
+    assert (row.outcome, row.status) == (outcome, status)
+    assert row.reason.startswith("not visited: nobody is inside (and its token") is (status == 404)
+
+
 async def test_a_room_made_anew_is_told_by_both_its_sids(on_stage, livekit):
     async with on_stage(livekit) as (lab, server, trace, _):
         first = await server.rooms(trace)
         same = await server.rooms(trace)
-        await lab.end_room(trace.room)
+        await lab.world.rooms.delete(trace.room)
         assert (await server.rooms(trace)).outcome is Outcome.ABSENT
-        await lab._rooms.create(trace.room, empty_timeout_s=60, departure_timeout_s=60)
+        await lab.world.rooms.create(trace.room, empty_timeout_s=60, departure_timeout_s=60)
         anew = await server.rooms(trace)
     sids = [json.loads(row.detail)["sid"] for row in (first, same, anew)]
     assert [json.loads(row.detail).get("earlier_sid") for row in (first, same, anew)] == [None, None, sids[0]]
