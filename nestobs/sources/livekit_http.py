@@ -24,7 +24,7 @@ from nestobs.observation.schema import Failure, FailureLayer, Outcome
 from nestobs.sources.clock import Clock
 from nestobs.sources.failures import REFUSALS, Judgement, answered, named
 from nestobs.sources.http_answer import PLAIN, HttpAnswer, receive
-from nestobs.sources.livekit_words import http_answer, is_page, redirected, refusal, scrubbed
+from nestobs.sources.livekit_words import http_answer, is_page, plain_text, redirected, refusal, scrubbed
 
 LIFE_S: Final = 60
 """How long a token of ours is good for: it is made for one request."""
@@ -185,7 +185,7 @@ class LiveKitHttp:
             request = httpx.Request(method, self._base + path, content=content, headers=headers)
             found = await receive(self._transport, request, timeout_s=timeout_s, body_bytes=most)
         except Exception as error:  # whatever it is, it has a name
-            raise NotSaid(named(error, stage=FailureLayer.HTTP, timeout_s=timeout_s)) from None
+            raise NotSaid(plain_text(named(error, stage=FailureLayer.HTTP, timeout_s=timeout_s))) from None
         if found.broken is not None:
             raise NotSaid(named(found.broken, stage=FailureLayer.HTTP, timeout_s=timeout_s), found.status)
         if 300 <= found.status < 400:

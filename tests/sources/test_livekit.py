@@ -200,6 +200,7 @@ async def test_wss_where_plain_ws_is_spoken_is_a_tls_failure(on_stage, livekit_a
         rooms = await secure.rooms(trace)
     for row in (signal, rooms):
         assert (row.outcome, row.failure, row.failure_layer) == (Outcome.UNKNOWN, Failure.TLS, FailureLayer.TLS)
+        assert row.reason.startswith("speaks plain ws where wss was expected")
 
 
 @pytest.mark.parametrize("host", ["no-such-host.invalid", "a" * 70 + ".invalid"])
