@@ -247,7 +247,7 @@ class _Cleaner:
         if entry.key_ref == OPERATOR:
             return None
         row = (await self.station.api.delete(Trace(room=room), keys, role=Role.HOST, timeout_s=5.0)).row
-        return {204: True, 200: True, 202: True, 403: False}.get(row.status or 0)
+        return True if row.outcome is Outcome.ACCEPTED else False if row.status == 403 else None
 
     async def event(self, entry: Entry, keys: Keys) -> Left | None:
         """Ask the relays to delete an event; None when one of them took the request."""

@@ -15,8 +15,9 @@ from nestobs.errors import NestobsError
 from nestobs.join.budget import Budget
 from nestobs.nostr import Keys
 from nestobs.observation.duration import SECOND_NS
-from nestobs.observation.schema import Failure, Observation, Outcome
+from nestobs.observation.schema import Observation, Outcome
 from nestobs.sources.clock import Clock, uuid7
+from nestobs.sources.proof import UNTOLD
 from nestobs.sources.vantage import Trace
 from nestobs.store.reader import Store
 
@@ -98,12 +99,9 @@ async def _api(station: Station) -> list[Check]:
         words = f"this clock minus the API's Date: between {low:+.1f} and {high:+.1f} s"
         checks.append(Check("clock", "good" if good else "bad", words if good else words + ": set the clock (NTP)"))
     probe = (await station.api.guest(Trace(room="nestobs-doctor-no-such-room"))).row
-    wrong = probe.failure is Failure.WRONG_PATH or probe.outcome is Outcome.UNKNOWN
-    checks.append(
-        Check(
-            "api path", "bad" if wrong else "good", probe.reason if wrong else "a room that is not there is a clean 404"
-        )
-    )
+    clean = probe.outcome is Outcome.ABSENT
+    said = "a room that is not there is the API's own 404" if clean else probe.reason
+    checks.append(Check("api path", "good" if clean else "note" if probe.reason.endswith(UNTOLD) else "bad", said))
     return checks
 
 

@@ -289,10 +289,13 @@ def _answer(reply: Reply) -> Answer:
         return _ANSWERS[reply.failure]
     if reply.status == 429:
         return Answer.LIMITED
-    if reply.failure is Failure.CACHED or (reply.failure is Failure.UNREACHABLE and reply.status == 404):
+    if reply.failure is Failure.CACHED or (reply.failure in _FALSE_NO and reply.status == 404):
         return Answer.ABSENT  # proves nothing, and a web client cannot tell it from a true one
     return Answer.UNANSWERED if reply.status is None or reply.status >= 500 else Answer.OTHER
 
+
+_FALSE_NO: Final = (Failure.UNREACHABLE, Failure.UNEXPECTED)
+"""What makes a 404 no proof: LiveKit is down, or somebody else answered."""
 
 _OVER: Final[Mapping[Failure | None, Answer]] = {
     Failure.BAD_TOKEN: Answer.BAD_TOKEN,

@@ -4,8 +4,8 @@ Each request is signed afresh (NIP-98), tried once (transport retries 0, no redi
 came of it: status, timing by phase, the answer's own Date (whole seconds), cache and rate-limit headers. `sent_at` is
 the instant the request's head was about to be written, `received_at` the instant its answer was whole.
 
-What an answer proves: 200 is `visible`; a 404 from the API itself is `absent`; a 404 for an unknown path, a web
-server's page or a cache's copy proves nothing. The body of a 200 is never stored, since it may hold a token.
+What an answer proves is proof.py's to say, by the form in which this API answers. The body of a 200 is never stored,
+since it may hold a token.
 """
 
 from __future__ import annotations
@@ -15,7 +15,6 @@ import contextlib
 import json
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
-from email.utils import parsedate_to_datetime
 from typing import Any, Final
 from urllib.parse import quote, urlsplit
 
@@ -23,15 +22,20 @@ import httpx
 
 from nestobs.errors import UsageError
 from nestobs.join.budget import BURST_S, Limiter
+from nestobs.join.fields import instant
 from nestobs.join.rate_limits import pause_s
 from nestobs.nostr import Keys, http_auth, json_object
 from nestobs.observation.detail import detail
 from nestobs.observation.duration import SECOND_NS
 from nestobs.observation.schema import Failure, FailureLayer, Observation, Operation, Outcome, Role, Source
+from nestobs.sources.caching import GRAIN_S, ServerClock, cache_fields, copied
 from nestobs.sources.clock import Clock
-from nestobs.sources.failures import Judgement, answered, intended, named
+from nestobs.sources.failures import Judgement, intended, named
 from nestobs.sources.http_answer import PLAIN, HttpAnswer, receive
+from nestobs.sources.proof import Form, Heard, find, judge
 from nestobs.sources.vantage import NO_TRACE, Trace, Vantage
+
+__all__ = ["Answer", "Api", "judge"]
 
 IN_FLIGHT: Final = 16
 """Polls of one API that may be under way at once from one vantage; further ones wait, and their rows show it by
@@ -39,7 +43,10 @@ IN_FLIGHT: Final = 16
 PATIENCE_S: Final = BURST_S
 """How long a request waits for its turn in a budget that is spent."""
 
-_CACHE_HEADERS: Final = ("age", "x-cache", "cf-cache-status", "x-cache-hits", "cache-control", "etag", "via")
+OFF_S: Final = 5.0
+"""A clock further from the server's is said to be off; the doctor calls it bad."""
+
+_FACT_CHARACTERS: Final = 200
 _ASKING: Final = {"user-agent": "nestobs/0.1", "accept": "application/json", **PLAIN}
 _ASKS_LIVEKIT: Final = frozenset({Operation.JOIN, Operation.GUEST})
 _DEEDS: Final = frozenset({Operation.CREATE, Operation.RESTART, Operation.DELETE})
@@ -109,6 +116,7 @@ class Api:
         self.timeout_s = timeout_s
         self.livekit_down: Callable[[], Awaitable[str]] | None = None
         self._vantage = vantage
+        self._form, self._clock = Form(), ServerClock()
         self._places = asyncio.Semaphore(IN_FLIGHT)
         self._transport = httpx.AsyncHTTPTransport(
             retries=0,
@@ -241,14 +249,14 @@ class Api:
             received_at = clock.now()
             self.limiter.learn(answer.headers, answer.status, received_at)
             decoded = json_object(answer.content)
+            wait_s = pause_s(answer.status, answer.headers, received_at)
             if answer.broken is None:
-                judgement = judge(common["operation"], answer.status, answer.headers, decoded)
+                judgement = self._proved(common["operation"], answer, decoded, (started_at, received_at))
                 judgement = await self._doubted(common["operation"], judgement)
             else:
                 judgement = named(answer.broken, stage=FailureLayer.HTTP, timeout_s=timeout_s, awaited="whole answer")
-            facts = _facts(common["operation"], answer.headers, decoded)
+            facts = _facts(common["operation"], answer.headers, decoded, wait_s)
             columns = _columns(answer) | {"connection_reused": "connect_tcp.started" not in phases.at}
-            wait_s = pause_s(answer.status, answer.headers, received_at)
         row = vantage.record(
             trace,
             observation_id=request_id,
@@ -260,6 +268,30 @@ class Api:
             **common,
         )
         return Answer(row, decoded, wait_s)
+
+    def _proved(
+        self, operation: Operation, answer: HttpAnswer, body: Mapping[str, Any] | None, span: tuple[int, int]
+    ) -> Judgement:
+        """What a whole answer proves, in the light of those before it; learns from it. span: asked, received (ns)."""
+        sent_at, received_at = span
+        remote_at = instant(answer.headers.get("date"))
+        heard = Heard(answer.status, answer.headers, body, answer.content[:4_096].decode("utf-8", "replace"))
+        late_s = self._clock.late_s(remote_at, sent_at)
+        judgement, sure, worded = find(operation, heard, self._form, late_s=late_s)
+        if judgement.failure is not Failure.UNEXPECTED:
+            self._clock.learn(remote_at, received_at)
+        if sure and not copied(answer.headers):
+            self._form.learn(answer.headers, worded=worded)
+        if answer.status == 401 and remote_at is not None and (off := _off(sent_at, received_at, remote_at)):
+            return judgement._replace(reason=f"{judgement.reason}; {off}")
+        return judgement
+
+
+def _off(sent_at: int, received_at: int, remote_at: int) -> str:
+    """By how much our clock differs from the server's Date, in words; "" where it does not matter."""
+    behind_s, ahead_s = (remote_at - received_at) / SECOND_NS, (sent_at - remote_at) / SECOND_NS - GRAIN_S
+    off_s, how = max((behind_s, "behind"), (ahead_s, "ahead of"))
+    return f"our clock is {off_s:.0f} s {how} the server's: set it (NTP)" if off_s > OFF_S else ""
 
 
 def _check(url: str) -> None:
@@ -276,71 +308,17 @@ def _check(url: str) -> None:
         raise UsageError(f"the API address {url[:80]!r} is not a URL: {remedy}")
 
 
-def judge(operation: Operation, status: int, headers: Mapping[str, str], body: Mapping[str, Any] | None) -> Judgement:
-    """What an answer proves: outcome, failure, its layer, and the reason in words. Pure."""
-    said = _said(body)
-    if status == 404:
-        return _judge_404(operation, headers, body, said)
-    if 200 <= status < 300:
-        return _judge_2xx(operation, body)
-    return answered(status, said)
-
-
-def _judge_404(
-    operation: Operation, headers: Mapping[str, str], body: Mapping[str, Any] | None, said: str
-) -> Judgement:
-    if _from_cache(headers):
-        return _unknown(Failure.CACHED, f"a cache's copy: {said or 'HTTP 404'}", FailureLayer.HTTP)
-    if said == "Endpoint not found" or operation is Operation.HEALTH:
-        return _unknown(Failure.WRONG_PATH, f"{said or 'no such path'}: check the API address")
-    if body is None and "html" in headers.get("content-type", ""):
-        return _unknown(Failure.UNEXPECTED, "a 404 page of a web server, not of the Nests API", FailureLayer.HTTP)
-    return Judgement(Outcome.ABSENT, Failure.NOT_FOUND, FailureLayer.API, said or "HTTP 404")
-
-
-def _judge_2xx(operation: Operation, body: Mapping[str, Any] | None) -> Judgement:
-    if operation in (Operation.DELETE, Operation.HEALTH):
-        return Judgement(Outcome.ACCEPTED)
-    if body is None:
-        return _unknown(Failure.UNEXPECTED, "the answer is not a JSON object")
-    if operation in (Operation.CREATE, Operation.RESTART):
-        if isinstance(body.get("roomId"), str) and body["roomId"]:
-            return Judgement(Outcome.ACCEPTED)
-        return _unknown(Failure.UNEXPECTED, "the answer names no roomId")
-    token = body.get("token")
-    if operation in (Operation.JOIN, Operation.GUEST) and not (isinstance(token, str) and token):
-        return _unknown(Failure.BAD_TOKEN, f"the token is {_kind(token)}, not a string")
-    return Judgement(Outcome.VISIBLE)
-
-
-def _unknown(failure: Failure, reason: str, layer: FailureLayer = FailureLayer.API) -> Judgement:
-    return Judgement(Outcome.UNKNOWN, failure, layer, reason)
-
-
-def _kind(value: object) -> str:
-    return {dict: "an object", list: "a list", type(None): "missing", str: "empty"}.get(type(value), "a number")
-
-
-def _said(body: Mapping[str, Any] | None) -> str:
-    for name in ("error", "message", "title", "detail"):
-        if body is not None and isinstance(found := body.get(name), str):
-            return found[:200]
-    return ""
-
-
-def _from_cache(headers: Mapping[str, str]) -> bool:
-    age = headers.get("age", "0").strip()
-    hit = f"{headers.get('x-cache', '')} {headers.get('cf-cache-status', '')}".lower()
-    return (age.isdigit() and int(age) > 0) or "hit" in hit.split() or hit.strip().startswith("hit")
-
-
-def _facts(operation: Operation, headers: Mapping[str, str], body: Mapping[str, Any] | None) -> dict[str, object]:
-    """What may be kept of an answer: never a token."""
+def _facts(
+    operation: Operation, headers: Mapping[str, str], body: Mapping[str, Any] | None, wait_s: float | None
+) -> dict[str, object]:
+    """What may be kept of an answer: never a token. `retry-after` is in seconds, in whatever form it came."""
     facts: dict[str, object] = {
-        name.replace("ratelimit-", ""): headers[name]
-        for name in ("ratelimit-policy", "ratelimit-remaining", "ratelimit-reset", "retry-after")
+        name.replace("ratelimit-", ""): headers[name][:_FACT_CHARACTERS]
+        for name in ("ratelimit", "ratelimit-policy", "ratelimit-limit", "ratelimit-remaining", "ratelimit-reset")
         if name in headers
     }
+    if wait_s is not None:
+        facts["retry-after"] = f"{wait_s:g}"
     if operation is Operation.INFO and body is not None:
         keep = ("host", "status", "createdAt", "participantCount", "recording", "link")
         facts["info"] = {name: body[name] for name in keep if isinstance(body.get(name), str | int | float | bool)}
@@ -350,8 +328,7 @@ def _facts(operation: Operation, headers: Mapping[str, str], body: Mapping[str, 
 def _columns(answer: HttpAnswer) -> dict[str, Any]:
     """What a row says of an answer besides what it proves."""
     headers = answer.headers
-    remote_at = _date(headers.get("date"))
-    cached = {name: headers[name][:100] for name in _CACHE_HEADERS if name in headers}
+    remote_at, cached = instant(headers.get("date")), cache_fields(headers)
     return {
         "status": answer.status,
         "remote_at": remote_at,
@@ -359,12 +336,3 @@ def _columns(answer: HttpAnswer) -> dict[str, Any]:
         "cache": json.dumps(cached) if cached else "",
         "software": headers.get("server", "")[:80] or headers.get("x-powered-by", "")[:80],
     }
-
-
-def _date(text: str | None) -> int | None:
-    if not text:
-        return None
-    try:
-        return round(parsedate_to_datetime(text).timestamp()) * SECOND_NS
-    except (ValueError, TypeError, OverflowError):
-        return None

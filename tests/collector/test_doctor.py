@@ -86,6 +86,31 @@ async def test_a_path_that_is_not_the_apis_is_bad(open_lab, target_of, scenario,
     assert "check the API address" in checks["api path"].said
 
 
+OTHERS = {
+    "a proxy": ("text/plain", "404 page not found\n", "bad"),
+    "a gateway": ("application/json", '{"message":"no Route matched with those values"}', "bad"),
+    "a .NET service": (
+        "application/problem+json",
+        '{"title":"Not Found","status":404,"traceId":"00-ab-cd-00"}',
+        "note",
+    ),
+    "a web app": ("text/html", "<title>Nests</title>", "bad"),
+}
+
+
+@pytest.mark.parametrize("whose", OTHERS)
+async def test_a_404_of_somebody_else_is_not_called_the_apis(serving, open_lab, target_of, scenario, look, whose):
+    kind, text, state = OTHERS[whose]
+
+    async def answer(request):
+        return web.Response(status=404, text=text, content_type=kind)
+
+    async with serving(answer) as port, open_lab(scenario()) as lab:
+        checks = await look(replace(target_of(lab), api=f"http://127.0.0.1:{port}/api/v1/nests"))
+    assert checks["api path"].state == state
+    assert "own 404" not in checks["api path"].said
+
+
 async def test_an_api_that_only_errs_is_bad(open_lab, target_of, scenario, look):
     async with open_lab(scenario()) as lab:
         lab.api["made"].fault.status = 503
