@@ -31,6 +31,7 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 from nestobs.collector.keyring import Keyring
 from nestobs.collector.station import Target
 from nestobs.errors import ConfigError, KeyFormatError, UsageError
+from nestobs.join.budget import Budget
 from nestobs.nostr import Keys
 
 FILE: Final = "nestobs.toml"
@@ -122,6 +123,12 @@ class Config:
             livekit_secret=secret,
             control=table.control,
         )
+
+    def budget(self) -> Budget:
+        """The request budget that all processes of this machine share, in the state folder."""
+        from nestobs.collector.shared_budget import SharedBudget
+
+        return SharedBudget(self.environment.state_dir.expanduser() / "budgets")
 
     def keyring(self, name: str | None = None) -> Keyring:
         """Where run keys are kept, with the operator's own key from the environment or the target's file."""

@@ -24,7 +24,6 @@ from nestobs.collector.canary import Campaign, Report
 from nestobs.collector.canary import run as _host
 from nestobs.collector.station import Target
 from nestobs.config import Config
-from nestobs.join.budget import Budget
 from nestobs.join.policy import Policy, exponential
 from nestobs.observation.schema import INSTANTS
 from nestobs.store.reader import Store
@@ -137,7 +136,7 @@ async def canary(
         Campaign(count=count, policies=(policy or exponential(),), horizon_s=horizon_s, stagger_s=stagger_s),
         store=store if isinstance(store, Store) else Store.open(store),
         keyring=settings.keyring(name),
-        budget=Budget(),
+        budget=settings.budget(),
         rng=random.Random(seed),
     )
 

@@ -135,7 +135,7 @@ def doctor(args: argparse.Namespace) -> int:
     named = bool(args.target or args.api or config.file.targets)
     target = configured(args)[1] if named else None
     keys = config.keyring(target.name).operator if target is not None else None
-    checks = interruptible(examine(target, config.store(args.store), keys=keys))
+    checks = interruptible(examine(target, config.store(args.store), keys=keys, budget=config.budget()))
     mark = {"good": "ok  ", "bad": "BAD ", "note": "note"}
     show(
         args,
@@ -159,7 +159,6 @@ def canary(args: argparse.Namespace) -> int:
     import random
 
     from nestobs.collector.canary import Campaign, run
-    from nestobs.join.budget import Budget
     from nestobs.join.policy import named_policy
     from nestobs.store.reader import Store
 
@@ -178,7 +177,7 @@ def canary(args: argparse.Namespace) -> int:
             campaign,
             store=Store.open(config.store(args.store)),
             keyring=config.keyring(target.name),
-            budget=Budget(),
+            budget=config.budget(),
             rng=random.Random(args.seed),
             progress=teller(args),
         )
@@ -205,7 +204,6 @@ def watch(args: argparse.Namespace) -> int:
     import random
 
     from nestobs.collector.watch import run
-    from nestobs.join.budget import Budget
     from nestobs.join.policy import named_policy
     from nestobs.store.reader import Store
 
@@ -214,7 +212,7 @@ def watch(args: argparse.Namespace) -> int:
         run(
             target,
             store=Store.open(config.store(args.store)),
-            budget=Budget(),
+            budget=config.budget(),
             rng=random.Random(),
             progress=teller(args),
             for_s=args.for_s,
@@ -273,6 +271,7 @@ def join(args: argparse.Namespace) -> int:
             relay_keys=operator,
             standing_key=operator is not None,
             manners=manners_of(args),
+            budget=config.budget(),
         )
     )
     data = {
@@ -313,7 +312,8 @@ def ready(args: argparse.Namespace) -> int:
 
     config, target = configured(args)
     wanted, store = read_address(args.address), Store.open(config.store(args.store))
-    state: Readiness = interruptible(ready_once(target, wanted, store, keys=config.keyring(target.name).operator))
+    keys, budget = config.keyring(target.name).operator, config.budget()
+    state: Readiness = interruptible(ready_once(target, wanted, store, keys=keys, budget=budget))
     word = ("ready", "not yet", "gone or closed", "cannot tell")[state.code]
     show(args, {"code": state.code, "state": word, "why": state.why}, [f"{word}: {state.why}"])
     return state.code

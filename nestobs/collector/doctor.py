@@ -31,10 +31,12 @@ class Check:
     said: str
 
 
-async def examine(target: Target | None, store: Path, *, keys: Keys | None = None) -> list[Check]:
-    """Look at this machine, the store, and the target if there is one. Writes nothing.
+async def examine(
+    target: Target | None, store: Path, *, keys: Keys | None = None, budget: Budget | None = None
+) -> list[Check]:
+    """Look at this machine, the store, and the target if there is one. Writes no row.
 
-    keys: for relays that want to know who asks (NIP-42).
+    keys: for relays that want to know who asks (NIP-42). budget: this process's own unless given.
     """
     checks = [_python(), _rtc(), _store(store)]
     if target is None:
@@ -45,7 +47,7 @@ async def examine(target: Target | None, store: Path, *, keys: Keys | None = Non
     async def nothing() -> None:
         return
 
-    limiter = Budget().of(target.api)
+    limiter = (budget or Budget()).of(target.api)
     run_id = uuid7(Clock().now())
     async with open_station(
         target, run_id=run_id, sink=rows.append, committed=nothing, limiter=limiter, keys=keys

@@ -96,12 +96,14 @@ async def readiness(station: Station, found: Found, *, message_threshold_s: floa
     )
 
 
-async def ready_once(target: Target, wanted: Address | str, store: Store, *, keys: Keys | None = None) -> Readiness:
+async def ready_once(
+    target: Target, wanted: Address | str, store: Store, *, keys: Keys | None = None, budget: Budget | None = None
+) -> Readiness:
     """What `nestobs ready` does: look a nest up, and say whether a guest could join it now.
 
-    keys: for relays that want to know who asks (NIP-42).
+    keys: for relays that want to know who asks (NIP-42). budget: this process's own unless given.
     """
-    async with recording(store, [target], Budget(), keys=keys) as ([station], pen):
+    async with recording(store, [target], budget or Budget(), keys=keys) as ([station], pen):
 
         async def work() -> Readiness:
             return await readiness(station, await find(station, wanted))

@@ -316,13 +316,14 @@ async def join_once(
     relay_keys: Keys | None = None,
     standing_key: bool = True,
     manners: Manners = POLITE,
+    budget: Budget | None = None,
 ) -> tuple[Found, Verdict]:
     """What `nestobs join` does: look a nest up and join it; with `keys` authenticated first, else as a guest.
 
     relay_keys: for relays that want to know who asks (NIP-42); `keys` unless given. standing_key: the keys are
-    somebody's own, who may be in the room, and not made for this join.
+    somebody's own, who may be in the room, and not made for this join. budget: this process's own unless given.
     """
-    async with recording(store, [target], Budget(), keys=relay_keys or keys) as ([station], pen):
+    async with recording(store, [target], budget or Budget(), keys=relay_keys or keys) as ([station], pen):
 
         async def work() -> tuple[Found, Verdict]:
             found = await find(station, wanted)

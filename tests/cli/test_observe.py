@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import re
+import threading
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
@@ -92,6 +94,43 @@ def test_a_key_folder_that_cannot_be_written_is_told_before_anything_is_made(lab
     said = run("canary", "--count", "1", *lab.target("calm"), "--json")
     is_one_sentence(said, 2, "NESTOBS_STATE_DIR")
     assert lab.made() == before
+
+
+# the request budget
+
+
+@pytest.fixture
+def limited():
+    """An API that allows 5 requests in 15 minutes and knows no nest: its address, and what it was asked."""
+    asked: list[str] = []
+
+    class Limited(BaseHTTPRequestHandler):
+        def do_GET(self):
+            asked.append(self.path)
+            self.send_response(404)
+            self.send_header("RateLimit-Policy", "5;w=900")
+            self.end_headers()
+            self.wfile.write(b'{"error":"Nest not found"}')
+
+        def log_message(self, *_):
+            return
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Limited) as server:
+        thread = threading.Thread(target=server.serve_forever)
+        thread.start()
+        yield f"http://127.0.0.1:{server.server_port}/api/v1/nests", asked
+        server.shutdown()
+        thread.join()
+
+
+def test_a_loop_of_ready_spends_no_more_than_our_share_and_is_told_until_when(run, limited):
+    url, asked = limited
+    said = [run("ready", "room", "--api", url, "--relay", "ws://127.0.0.1:9") for _ in range(6)]
+    assert len(asked) == 4
+    assert [each.code for each in said] == [3] * 6
+    assert "the API answers 404" in said[3].out
+    for each in said[4:]:
+        assert re.search(r"the request budget of this host \(4 in 900 s\) is spent until \d\d:\d\d:\d\d UTC", each.out)
 
 
 # what does not answer
