@@ -27,6 +27,9 @@ HTTP_AUTH_KIND = 27235
 DELETION_KIND = 5
 RELAY_AUTH_KIND = 22242
 
+DELETIONS = 50
+"""How many of an author's latest deletions are looked through for the id of one event."""
+
 CHALLENGE_CHARACTERS = 1_024
 """A longer challenge is not answered: what is signed goes back to whoever sent it (NIP-42 has tens)."""
 
@@ -57,6 +60,10 @@ class Event:
             if len(row) > 1 and row[0] == name:
                 return row[1]
         return None
+
+    def replaces(self, other: Event) -> bool:
+        """Whether it is the later version of one replaceable event: the newer, of one second the lowest id (NIP-01)."""
+        return (self.created_at, other.id) > (other.created_at, self.id)
 
     def as_dict(self) -> dict[str, Any]:
         """The event as the JSON object of NIP-01."""
@@ -250,6 +257,18 @@ def room_filter(
     """A filter for 30312 events (NIP-01). `since`: whole seconds, inclusive."""
     wanted = {"kinds": [ROOM_KIND], "authors": list(authors), "#d": list(identifiers), "since": since, "limit": limit}
     return {name: value for name, value in wanted.items() if value not in ([], None)}
+
+
+def deletion_filters(address: Address) -> list[dict[str, Any]]:
+    """Filters for what withdraws this address (NIP-09): by its `a` tag; by a version's id, which is not known yet when
+    this is asked, so the author's latest deletions."""
+    by = {"kinds": [DELETION_KIND], "authors": [address.pubkey]}
+    return [by | {"#a": [f"{address.kind}:{address.pubkey}:{address.identifier}"]}, by | {"limit": DELETIONS}]
+
+
+def withdrawals() -> dict[str, Any]:
+    """A filter for all deletions that say they are of nests (NIP-09, `k`)."""
+    return {"kinds": [DELETION_KIND], "#k": [str(ROOM_KIND)]}
 
 
 def req(subscription: str, *filters: Mapping[str, Any]) -> str:

@@ -225,7 +225,7 @@ def watch(args: argparse.Namespace) -> int:
     show(
         args,
         watched.as_dict(),
-        [f"saw {watched.nests} nests, asked the API about {watched.followed}; {watched.rows} observations"],
+        watched.sentences(),
     )
     return 0
 
@@ -274,6 +274,8 @@ def join(args: argparse.Namespace) -> int:
             budget=config.budget(),
         )
     )
+    skew = found.skew()
+    said = found.why_not_live() or skew
     data = {
         "verdict": verdict.kind.value,
         "joined": verdict.joined,
@@ -282,9 +284,11 @@ def join(args: argparse.Namespace) -> int:
         "room": verdict.room,
         "nest": found.trace.nest,
         "status": verdict.status,
+        "event": said,
         "created_at": verdict.created_at,
-        "age_s": verdict.age_s,
+        "age_s": None if skew else verdict.age_s,
         "relays": list(verdict.relays),
+        "silent_relays": {each.url: each.why for each in found.silent},
         "requests": verdict.requests,
         "elapsed_s": verdict.elapsed_s,
         "attempts": [
@@ -293,9 +297,14 @@ def join(args: argparse.Namespace) -> int:
         ],
     }
     lines = [f"{verdict.kind.value}" + (f": {verdict.message}" if verdict.message else "")]
+    if said and not verdict.joined:
+        kind = "gone: " if found.is_over() else f"{verdict.kind.value}: " if skew == said else ""
+        lines = [f"{kind}{said} (the web client would say: {verdict.message})"]
     lines += [f"  found      {verdict.reason}"] if verdict.reason else []
-    lines += [f"  {name:<10} {data[name]}" for name in ("room", "status", "age_s", "requests", "elapsed_s")]
-    lines += [f"  relays     {', '.join(verdict.relays) or 'none has the event'}"]
+    shown = {name: "unknown" if data[name] is None else data[name] for name in data}
+    lines += [f"  {name:<10} {shown[name]}" for name in ("room", "status", "age_s", "requests", "elapsed_s")]
+    lines += [f"  relays     {', '.join(verdict.relays) or found.nobody_has_it()}"]
+    lines += [f"  no answer  {each.url}: {each.why}" for each in found.silent if verdict.relays]
     lines += [
         f"  {a.step:<10} {a.outcome.value:<8} {a.status or ''} {a.failure or ''}".rstrip() for a in verdict.attempts
     ]

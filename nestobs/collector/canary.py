@@ -258,7 +258,7 @@ class _Crew:
             where = (station.vantage.name, nest.room)
             self.holders.setdefault(where, set()).add(relay.url)
             if selected:
-                self.seen[where] = nest
+                self.seen[where] = self.seen[where].renewed(nest) if where in self.seen else nest
 
         relay.subscribe(room_filter(authors=[self.keys.public], since=None), trace_of, seen)
 

@@ -10,14 +10,16 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
+from nestobs.collector.lookup import why_silent
 from nestobs.collector.station import Station, Target, open_station
 from nestobs.errors import NestobsError
 from nestobs.join.budget import Budget
-from nestobs.nostr import Keys
+from nestobs.nostr import Keys, room_filter
 from nestobs.observation.duration import SECOND_NS
 from nestobs.observation.schema import Observation, Outcome
 from nestobs.sources.clock import Clock, uuid7
 from nestobs.sources.proof import UNTOLD
+from nestobs.sources.relay import Relay
 from nestobs.sources.vantage import Trace
 from nestobs.store.reader import Store
 
@@ -53,10 +55,7 @@ async def examine(
         target, run_id=run_id, sink=rows.append, committed=nothing, limiter=limiter, keys=keys
     ) as station:
         checks += await _api(station)
-        ready = await asyncio.gather(*(relay.ready(5.0) for relay in station.relays))
-        for relay, reached in zip(station.relays, ready, strict=True):
-            said = "connected" if reached else _last_reason(rows, relay.url) or "no connection within 5 s"
-            checks.append(Check(f"relay {relay.url}", "good" if reached else "bad", said))
+        checks += await asyncio.gather(*(_relay(relay, rows) for relay in station.relays))
         checks += await _livekit(station)
     return checks
 
@@ -105,6 +104,18 @@ async def _api(station: Station) -> list[Check]:
     said = "a room that is not there is the API's own 404" if clean else probe.reason
     checks.append(Check("api path", "good" if clean else "note" if probe.reason.endswith(UNTOLD) else "bad", said))
     return checks
+
+
+async def _relay(relay: Relay, rows: list[Observation]) -> Check:
+    """Whether a relay answers a question: that it lets us connect says nothing."""
+    name = f"relay {relay.url}"
+    if not await relay.ready(5.0):
+        return Check(name, "bad", _last_reason(rows, relay.url) or "no connection within 5 s")
+    looked = await relay.look(Trace(), filters=room_filter(limit=1))
+    if looked.row.outcome not in (Outcome.VISIBLE, Outcome.ABSENT):
+        return Check(name, "bad", f"connected, but no answer: {why_silent(looked.row)}")
+    known = "; it wants to know who asks (NIP-42) and took your key" if relay.knows_us() else ""
+    return Check(name, "good", f"connected, and answers{known}")
 
 
 async def _livekit(station: Station) -> list[Check]:

@@ -234,6 +234,7 @@ async def load(
         source=Source.CLIENT,
         operation=Operation.LOAD,
         planned_at=planned_at,
+        newest=True,
     )
     return Reply(row.received_at or row.sent_at, row.outcome, row.status, row.failure, nest=_nest_of(event))
 

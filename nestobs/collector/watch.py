@@ -1,7 +1,9 @@
 """The long-running observer: nests of others, found on relays, asked about gently until stopped.
 
 A nest is followed for three minutes from its event: each relay a few times, and, where its `service` names our API
-or names none, info and guest as far as the shared budget goes, at most a quarter of what is left for any one nest. What
+or names none, info and guest as far as the shared budget goes, at most a quarter of what is left for any one nest. Only
+what may be live costs budget: a nest that is over, planned for later, withdrawn, of another day, or dated ahead of our
+clock is seen and counted, not asked about; what its relays hold besides the event that came is looked up first. What
 only its event names is not dialled, unless the operator insists (strangers.py). With `joins`, one real guest joins
 each, where somebody is inside (manners.py). What the relays push is recorded for all. Nothing is made, so nothing is
 cleaned. While it runs it says so once a minute (`Vantage.heartbeat`): an hour without nests is not an hour without a
@@ -11,7 +13,8 @@ watch.
 from __future__ import annotations
 
 import asyncio
-from collections import OrderedDict
+from collections import Counter, OrderedDict
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any, Final
@@ -27,7 +30,7 @@ from nestobs.join.budget import Budget
 from nestobs.join.policy import Policy, Uniform
 from nestobs.nostr import Event, Keys, room_filter
 from nestobs.observation.duration import SECOND_NS
-from nestobs.observation.nest import Nest, read_nest
+from nestobs.observation.nest import Nest, State, read_nest, withdrawn_at
 from nestobs.sources.clock import Clock
 from nestobs.sources.relay.pushes import Seen
 from nestobs.sources.vantage import Trace
@@ -41,15 +44,21 @@ REMEMBERED: Final = 10_000
 BACKLOG_S: Final = 60
 """Events this old when the watch begins are still followed."""
 
+LOOK_S: Final = 2.0
+"""How long relays may take to show all they have of a nest before it is asked about."""
+
 
 @dataclass(slots=True)
 class Watched:
-    """What a watch saw."""
+    """What a watch saw. `not_live`: nests that were not asked about, by why. `silent`: relays of which it is not proved
+    that they brought all they have, with why."""
 
     run_id: str
     nests: int = 0
     followed: int = 0
     unasked: int = 0
+    not_live: Counter[str] = field(default_factory=Counter)
+    silent: dict[str, str] = field(default_factory=dict)
     verdicts: dict[str, int] = field(default_factory=dict)
     rows: int = 0
 
@@ -60,9 +69,20 @@ class Watched:
             "nests": self.nests,
             "followed_on_api": self.followed,
             "not_asked_for_budget": self.unasked,
+            "not_asked_as_not_live": dict(self.not_live),
+            "silent_relays": self.silent,
             "verdicts": self.verdicts,
             "observations": self.rows,
         }
+
+    def sentences(self) -> list[str]:
+        """For people."""
+        said = [f"saw {self.nests} nests, asked the API about {self.followed}; {self.rows} observations"]
+        if self.not_live:
+            said.append("not asked about: " + ", ".join(f"{n} {why}" for why, n in sorted(self.not_live.items())))
+        if self.unasked:
+            said.append(f"not asked about, the budget being spent: {self.unasked}")
+        return said + [f"{url} gave no proof of what it has not: {why}" for url, why in self.silent.items()]
 
 
 async def run(
@@ -106,6 +126,38 @@ async def run(
 
 
 @dataclass(slots=True)
+class _Known:
+    """A nest that was seen: its newest version, when its author withdrew its address (ns UTC, -1: never), and which
+    version by its id."""
+
+    trace: Trace
+    nest: Nest
+    gone_at: int = -1
+    gone_id: str = ""
+
+    def hear(self, deletions: Sequence[Event]) -> None:
+        """Verified deletions came, of anybody."""
+        self.gone_at = max(self.gone_at, withdrawn_at(self.nest.address, None, deletions) or -1)
+        if self.nest.withdrawn_by(deletions):
+            self.gone_id = self.nest.event_id
+
+    @property
+    def withdrawn(self) -> bool:
+        """Whether its newest version is."""
+        return self.gone_at >= self.nest.created_at or self.gone_id == self.nest.event_id
+
+    def why_not(self, at: int) -> str:
+        """Why it can hold nobody new at `at`, in a word; "" when it may be live."""
+        if self.withdrawn:
+            return "withdrawn"
+        if (state := self.nest.state(at)) is not State.OPEN:
+            return "over" if state is State.OVER else "not begun"
+        if self.nest.ahead_s(at):
+            return "dated ahead (clock skew)"
+        return f"older than {FOLLOW_S:g} s" if self.nest.age_s(at) > FOLLOW_S else ""
+
+
+@dataclass(slots=True)
 class _Watcher:
     station: Station
     store: Store
@@ -114,34 +166,38 @@ class _Watcher:
     joins: Policy | None
     manners: Manners
     watched: Watched
-    known: OrderedDict[str, Trace] = field(default_factory=OrderedDict)
-    arrived: asyncio.Queue[tuple[Trace, Nest]] = field(default_factory=lambda: asyncio.Queue(1_000))
+    known: OrderedDict[str, _Known] = field(default_factory=OrderedDict)
+    arrived: asyncio.Queue[_Known] = field(default_factory=lambda: asyncio.Queue(1_000))
+    asking: bool = True
 
     async def work(self, for_s: float | None) -> None:
         clock = self.station.clock
         await greet(self.station)
         since = clock.now() // SECOND_NS - BACKLOG_S
         for relay in self.station.relays:
-            relay.subscribe(room_filter(since=since), self._trace_of, self._seen)
+            relay.subscribe(room_filter(since=since), self._trace_of, self._seen, self._withdrawn)
         end = None if for_s is None else clock.now() + round(for_s * SECOND_NS)
         following: set[asyncio.Task[None]] = set()
         try:
             while (left := _left_s(clock, end)) is None or left > 0:
                 try:
-                    trace, nest = await asyncio.wait_for(self.arrived.get(), left)
+                    known = await asyncio.wait_for(self.arrived.get(), left)
                 except TimeoutError:
                     break
-                task = asyncio.create_task(self._follow(trace, nest))
+                task = asyncio.create_task(self._follow(known))
                 following.add(task)
                 task.add_done_callback(following.discard)
         finally:
+            silent = ((relay.url, relay.silence()) for relay in self.station.relays)
+            self.watched.silent = {url: why for url, why in silent if why}
             for task in following:
                 task.cancel()
             await asyncio.gather(*following, return_exceptions=True)
 
     def trace_of_room(self, room: str) -> Trace:
         """The trace of a known nest with this room name, else one with the name alone."""
-        return next((trace for trace in self.known.values() if trace.room == room), Trace(room=room))
+        traces = (known.trace for known in self.known.values())
+        return next((trace for trace in traces if trace.room == room), Trace(room=room))
 
     def _trace_of(self, event: Event) -> Trace | None:
         try:
@@ -149,23 +205,34 @@ class _Watcher:
         except ValueError:
             return None
         address = str(nest.address)
-        if address in self.known:
-            return self.known[address]
-        trace = Trace(self.station.vantage.new_id(), address, nest.room)
-        self.known[address] = trace
+        if (known := self.known.get(address)) is not None:
+            known.nest = known.nest.renewed(nest)
+            return known.trace
+        known = _Known(Trace(self.station.vantage.new_id(), address, nest.room), nest)
+        self.known[address] = known
         while len(self.known) > REMEMBERED:
             self.known.popitem(last=False)
         self.watched.nests += 1
-        if nest.status != "closed" and not self.arrived.full():
-            self.arrived.put_nowait((trace, nest))
-        return trace
+        if self.arrived.full():
+            self._not_asked("too many nests at once")
+        else:
+            self.arrived.put_nowait(known)
+        return known.trace
+
+    def _withdrawn(self, deletion: Event) -> None:
+        for known in self.known.values():
+            if known.nest.address.pubkey == deletion.pubkey:
+                known.hear([deletion])
 
     def _seen(self, found: Seen) -> None:
         self.progress("seen", {"room": found.event.tag("d") or "", "n": self.watched.nests})
 
-    async def _follow(self, trace: Trace, nest: Nest) -> None:
-        station, origin = self.station, nest.created_at
-        gentle = Plan(RELAY_POLLS, FOLLOW_S, 3)
+    async def _follow(self, known: _Known) -> None:
+        if why := await self._why_not_live(known):
+            self.watched.not_live[why] += 1
+            return
+        station, trace, nest = self.station, known.trace, known.nest
+        origin, gentle = nest.created_at, Plan(RELAY_POLLS, FOLLOW_S, 3)
         asks: list[tuple[tuple[float, ...], Ask]] = [
             (gentle.ages_s(self.rng), partial(relay.query, trace, address=nest.address)) for relay in station.relays
         ]
@@ -173,8 +240,8 @@ class _Watcher:
         if polls:
             self.watched.followed += 1
             plan = Plan(polls, FOLLOW_S, 3)
-            asks.append((plan.ages_s(self.rng), partial(station.api.info, trace)))
-            asks.append((plan.ages_s(self.rng), partial(station.api.guest, trace)))
+            requests: tuple[Ask, ...] = (partial(station.api.info, trace), partial(station.api.guest, trace))
+            asks += [(plan.ages_s(self.rng), partial(self._while_live, known, request)) for request in requests]
             if station.livekit is not None and station.livekit.lists_rooms:
                 asks.append((Plan(30, FOLLOW_S, 3).ages_s(self.rng), partial(station.livekit.rooms, trace)))
         async with asyncio.TaskGroup() as group:
@@ -186,6 +253,25 @@ class _Watcher:
             if polls and self.joins is not None:
                 group.create_task(self._join(trace, nest, self.joins))
 
+    async def _why_not_live(self, known: _Known) -> str:
+        """Why it is not asked about: by the event that came; else by all that the relays have of it."""
+        clock, nest = self.station.clock, known.nest
+        if why := known.why_not(clock.now()):
+            return why
+        if not _names(nest.service, self.station.api.url):
+            return ""
+        look = (relay.look(known.trace, address=nest.address, timeout_s=LOOK_S) for relay in self.station.relays)
+        for looked in await asyncio.gather(*look):
+            for event in looked.events:
+                known.nest = known.nest.renewed(read_nest(event))
+            known.hear(looked.deletions)
+        return known.why_not(clock.now())
+
+    async def _while_live(self, known: _Known, ask: Ask, *, planned_at: int) -> None:
+        """Ask, unless the nest was closed or withdrawn meanwhile."""
+        if not known.withdrawn and known.nest.state(planned_at) is State.OPEN:
+            await ask(planned_at=planned_at)
+
     def _polls(self, nest: Nest) -> int:
         """Polls of info and of guest this nest gets: a quarter of what is left, none for another API's nests."""
         if not _names(nest.service, self.station.api.url):
@@ -193,8 +279,16 @@ class _Watcher:
         share = self.station.api.limiter.left(self.station.clock.now(), bursts=False) // 4 // 2
         if share < LEAST_POLLS:
             self.watched.unasked += 1
+            self._not_asked("the request budget is spent")
             return 0
+        self.asking = True
         return min(MOST_POLLS, share)
+
+    def _not_asked(self, why: str) -> None:
+        """Say once that nests are seen and not asked about, until one is again."""
+        if self.asking:
+            self.asking = False
+            self.progress("unasked", {"said": f"{why}: nests are seen, and not asked about until there is room again"})
 
     async def _join(self, trace: Trace, nest: Nest, policy: Policy) -> None:
         station = self.station

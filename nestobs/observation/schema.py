@@ -27,6 +27,9 @@ DETAIL_BYTES = 4_096
 
 REASON_CHARACTERS = 400
 
+LONGEST_ROOM = 1_024
+"""Longest name of a room (the event's `d` tag), in characters: a longer one names no nest that could be asked about."""
+
 HEARTBEAT_S = 60.0
 """A collector at work writes a row about nothing but itself at least so often (source clock, operation health), so that
 quiet can be told from not having looked. See `Vantage.heartbeat`."""

@@ -10,15 +10,17 @@ from aiohttp import web
 
 from nestobs.collector.doctor import examine
 from nestobs.lab import ProxyMode
+from nestobs.nostr import Keys
 from nestobs.store.reader import Store
+from worlds import hostile_relays
 
 
 @pytest.fixture
 def look(tmp_path):
     """`await look(target)`: checks by name, of a store that is not there unless named."""
 
-    async def looked(target, store=None):
-        checks = await examine(target, store or tmp_path / "store")
+    async def looked(target, store=None, keys=None):
+        checks = await examine(target, store or tmp_path / "store", keys=keys)
         names = [check.name for check in checks]
         assert len(names) == len(set(names))
         assert all(check.said for check in checks)
@@ -126,6 +128,31 @@ async def test_a_relay_that_is_down_is_bad_by_name(open_lab, target_of, scenario
     assert checks[f"relay {target.relays[0]}"].state == "good"
     assert checks[f"relay {dead}"].state == "bad"
     assert "refused" in checks[f"relay {dead}"].said
+
+
+async def notice(peer, verb, *rest):
+    await peer.say("NOTICE", "ERROR: too many concurrent REQs")
+
+
+@pytest.mark.parametrize(
+    ("answer", "key", "state", "said"),
+    [
+        ({"answer": notice}, False, "bad", "no answer: no answer within 5 s (NOTICE: ERROR: too many"),
+        (hostile_relays.members_only("before EOSE"), False, "bad", "set NESTOBS_NSEC"),
+        (hostile_relays.members_only("after CLOSED"), False, "bad", "set NESTOBS_NSEC"),
+        (hostile_relays.members_only("on connect"), True, "good", "wants to know who asks (NIP-42) and took your key"),
+        (hostile_relays.members_only("held"), True, "good", "wants to know who asks (NIP-42) and took your key"),
+        (hostile_relays.members_only("on connect", ok="false"), True, "bad", "restricted: not a member"),
+    ],
+    ids=["notice", "auth and eose", "auth", "auth with a key", "held with a key", "a key that is not taken"],
+)
+async def test_a_relay_is_good_when_it_answers_a_question(
+    open_lab, target_of, scenario, look, answer, key, state, said
+):
+    async with open_lab(scenario()) as lab, hostile_relays.relay(**answer) as (url, _):
+        checks = await look(replace(target_of(lab), relays=(url,)), keys=Keys.generate() if key else None)
+    assert checks[f"relay {url}"].state == state
+    assert said in checks[f"relay {url}"].said
 
 
 async def test_a_livekit_that_is_down_is_bad(open_lab, target_of, scenario, look):

@@ -5,11 +5,14 @@ from __future__ import annotations
 import pytest
 
 from nestobs.collector.lookup import CANNOT_TELL, GONE, NOT_YET, READY, find, readiness
+from nestobs.collector.station import open_station
+from nestobs.join.budget import Limiter
 from nestobs.lab import GateFault
 from nestobs.nostr import ROOM_KIND, Address, Keys
 from nestobs.observation.nest import room_tags
 from nestobs.observation.schema import Operation, Outcome
 from nestobs.sources.vantage import NO_TRACE
+from worlds import hostile_relays as hostile
 from worlds.command_line import now_s, publish
 
 ROOM = "a-room"
@@ -59,7 +62,7 @@ async def test_a_nest_is_found_by_its_address_and_by_its_room(on, keys, say, row
             assert set(found.relays) == {relay.url for relay in station.relays}
             assert found.silent == ()
             assert (found.trace.nest, found.trace.room) == (str(address), ROOM)
-    assert len(rows.of(Operation.QUERY)) == 4  # one a relay and question
+    assert len(rows.of(Operation.QUERY)) == 6  # one a relay; by the room alone first whose it is
 
 
 async def test_relays_that_have_it_are_told_from_those_that_have_not(on, keys, say):
@@ -78,7 +81,10 @@ async def test_a_relay_without_proof_is_silent_and_not_without_the_event(on, key
         found = await find(station, address, timeout_s=0.5)
     assert found.nest is not None
     assert found.relays == (station.relays[0].url,)
-    assert set(found.silent) == {station.relays[1].url, station.relays[2].url}
+    assert {each.url: each.why for each in found.silent} == {
+        station.relays[1].url: "no answer within 0.5 s",
+        station.relays[2].url: "error: the lab closes subscriptions here",
+    }
 
 
 async def test_the_newest_event_counts_and_the_oldest_age_is_kept(on, keys, say):
@@ -133,7 +139,7 @@ async def test_ready_is_one_request(on, keys, say, rows):
     assert len(rows.of(Operation.GUEST, Operation.INFO, Operation.JOIN)) == 1
 
 
-@pytest.mark.parametrize(("age_s", "code"), [(0, NOT_YET), (25, NOT_YET), (31, GONE), (3600, GONE), (-60, NOT_YET)])
+@pytest.mark.parametrize(("age_s", "code"), [(0, NOT_YET), (25, NOT_YET), (31, GONE), (3600, GONE), (-50, NOT_YET)])
 async def test_a_404_is_read_by_the_age(on, keys, say, age_s, code):
     async with on() as (_, station):
         state = await readiness(station, await find(station, await say(station, keys, age_s=age_s)))
@@ -174,4 +180,168 @@ async def test_the_newest_of_a_relay_that_knows_several_is_asked_for(on, keys, s
         found = await find(station, ROOM)
     assert found.nest is not None
     assert found.nest.name == "at 5"
-    assert [row.outcome for row in rows.of(Operation.QUERY)] == [Outcome.VISIBLE]
+    assert [row.outcome for row in rows.of(Operation.QUERY)] == [Outcome.VISIBLE, Outcome.VISIBLE]
+
+
+@pytest.fixture
+def asked(open_lab, target_of, scenario, rows, open_station_on):
+    """`await asked(*relays)`: what is found of the nest, and whether it is ready, of relays that answer so."""
+    from contextlib import AsyncExitStack
+    from dataclasses import replace
+
+    async def looked(*answers, keys=None, wanted=None, **options):
+        async with AsyncExitStack() as stack:
+            urls = [(await stack.enter_async_context(hostile.relay(**answer)))[0] for answer in answers]
+            lab = await stack.enter_async_context(open_lab(scenario()))
+            target = replace(target_of(lab), relays=(*urls, *options.get("also", ())))
+            opened = open_station(
+                target, run_id="run", sink=rows.append, committed=_nothing, limiter=Limiter(1_000), keys=keys
+            )
+            station = await stack.enter_async_context(opened)
+            found = await find(station, wanted or Address(ROOM_KIND, HOST.public, ROOM), timeout_s=0.5)
+            return found, await readiness(station, found)
+
+    return looked
+
+
+async def _nothing():
+    return
+
+
+HOST = Keys.generate()
+
+
+def version(age_s, status="open", **more):
+    tags = [("d", ROOM), ("status", status), *more.items()]
+    return HOST.sign(ROOM_KIND, created_at=now_s() - age_s, tags=tags)
+
+
+def withdrawal(age_s, *tags):
+    return HOST.sign(5, created_at=now_s() - age_s, tags=tags)
+
+
+def holding(*events):
+    """A relay that keeps every version, and sends them in this order, whatever is asked."""
+
+    async def answer(peer, verb, *rest):
+        for event in events if verb == "REQ" else ():
+            await peer.say("EVENT", rest[0], event.as_dict())
+        if verb == "REQ":
+            await peer.say("EOSE", rest[0])
+
+    return {"answer": answer}
+
+
+@pytest.mark.parametrize("order", [1, -1], ids=["old first", "new first"])
+@pytest.mark.parametrize("relays", [1, 2])
+@pytest.mark.parametrize("by", ["address", "room"])
+async def test_the_newest_version_counts_in_any_order_on_the_wire_and_of_the_relays(asked, order, relays, by):
+    versions = [version(600), version(5, "closed")][::order]
+    holders = [holding(*versions)] if relays == 1 else [holding(each) for each in versions]
+    found, state = await asked(*holders, wanted=ROOM if by == "room" else None)
+    assert (found.nest.status, state.code, state.why) == ("closed", GONE, "its event says closed")
+    assert len(found.relays) == relays
+
+
+@pytest.mark.parametrize("order", [1, -1])
+async def test_of_two_versions_of_one_second_the_lowest_id_counts(asked, order):
+    at = now_s() - 5
+    two = [HOST.sign(ROOM_KIND, created_at=at, tags=[("d", ROOM), ("status", word)]) for word in ("open", "closed")]
+    found, _ = await asked(*(holding(each) for each in two[::order]))
+    assert found.nest.event_id == min(each.id for each in two)
+
+
+@pytest.mark.parametrize("left", ["its event too", "the deletion alone"])
+@pytest.mark.parametrize("by", ["a", "e", "both"])
+async def test_what_its_author_withdrew_is_gone(asked, left, by):
+    event = version(10)
+    tags = {"a": [("a", f"{ROOM_KIND}:{HOST.public}:{ROOM}")], "e": [("e", event.id)]}
+    deleting = withdrawal(4, *(tags["a"] + tags["e"] if by == "both" else tags[by]))
+    found, state = await asked(holding(event, deleting) if left == "its event too" else holding(deleting))
+    if by == "e" and left != "its event too":  # an id says nothing of which address it was
+        assert state.code == CANNOT_TELL
+    else:
+        assert (state.code, state.why) == (GONE, "its author withdrew it")
+        assert found.withdrawn_at is not None
+
+
+async def test_a_deletion_on_one_relay_counts_for_the_event_on_another(asked):
+    deleting = withdrawal(4, ("a", f"{ROOM_KIND}:{HOST.public}:{ROOM}"))
+    _, state = await asked(holding(version(10)), holding(deleting))
+    assert (state.code, state.why) == (GONE, "its author withdrew it")
+
+
+async def test_a_nest_announced_again_after_its_withdrawal_is_there(asked):
+    deleting = withdrawal(10, ("a", f"{ROOM_KIND}:{HOST.public}:{ROOM}"))
+    found, state = await asked(holding(version(20), deleting, version(4)))
+    assert (found.withdrawn_at, state.code) == (None, NOT_YET)
+
+
+@pytest.mark.parametrize(
+    ("event", "code", "why"),
+    [
+        (lambda: version(5, "planned", starts=str(now_s() + 3_600)), NOT_YET, "not begun: planned for"),
+        (lambda: version(172_800, "planned", starts=str(now_s() + 3_600)), NOT_YET, "not begun: planned for"),
+        (lambda: version(5, "open", starts=str(now_s() + 3_600)), NOT_YET, "not begun: planned for"),
+        (lambda: version(5, "ended"), GONE, "its event says ended"),
+        (lambda: version(5, "CLOSED"), GONE, "its event says closed"),
+        (lambda: version(5, "Live"), NOT_YET, "the API answers 404 at age"),
+        (lambda: version(-600), CANNOT_TELL, " s ahead of this clock: clock skew"),
+        (lambda: version(-(2**40)), CANNOT_TELL, "clock skew"),
+    ],
+    ids=["planned", "planned long ago", "starts ahead", "ended", "closed", "live", "ahead", "far ahead"],
+)
+async def test_what_an_event_says_is_read_for_what_it_is(asked, rows, event, code, why):
+    _, state = await asked(holding(event()))
+    assert state.code == code
+    assert why in state.why
+    assert bool(rows.of(Operation.GUEST)) is ("404" in state.why)
+
+
+async def test_that_no_relay_has_it_is_said_where_all_answered(asked):
+    found, state = await asked(holding(), holding())
+    assert (state.code, found.silent) == (CANNOT_TELL, ())
+    assert "no relay has the event" in state.why
+
+
+async def _notices(peer, verb, *rest):
+    if verb == "REQ":
+        await peer.say("NOTICE", "ERROR: too many concurrent REQs")
+
+
+async def _shut(peer, verb, *rest):
+    if verb == "REQ":
+        await peer.say("CLOSED", rest[0], "rate-limited: slow down")
+
+
+@pytest.mark.parametrize(
+    ("silent", "why"),
+    [
+        ({"answer": _notices}, "no answer within 0.5 s (NOTICE: ERROR: too many concurrent REQs)"),
+        ({"answer": _shut}, "rate-limited: slow down"),
+        (hostile.members_only("before EOSE"), "it wants to know who asks: set NESTOBS_NSEC"),
+        (hostile.members_only("on connect"), "it wants to know who asks: set NESTOBS_NSEC"),
+    ],
+    ids=["notice", "closed", "auth and eose", "auth on connect"],
+)
+@pytest.mark.parametrize("beside", [False, True], ids=["alone", "beside one that answers"])
+async def test_a_relay_without_proof_is_named_with_why(asked, silent, why, beside):
+    found, state = await asked(silent, *([holding()] if beside else []))
+    assert state.code == CANNOT_TELL
+    assert "no relay has the event" not in state.why
+    assert why in state.why
+    assert ("no relay that answered has the event" in state.why) is beside
+    assert [each.why.startswith(why) for each in found.silent] == [True]
+
+
+async def test_a_relay_that_nobody_runs_is_named_too(asked):
+    _, state = await asked(also=(f"ws://127.0.0.1:{hostile.free_port()}",))
+    assert "gave no answer (not connected: connection refused" in state.why
+    assert "no relay has the event" not in state.why
+
+
+@pytest.mark.parametrize("when", hostile.CHALLENGES)
+async def test_with_a_key_a_look_up_is_answered_by_relays_that_ask_who_asks(asked, when):
+    found, _ = await asked(hostile.members_only(when, stored=[version(5)]), keys=HOST)
+    assert found.nest is not None
+    assert found.silent == ()

@@ -7,6 +7,7 @@ import json
 import subprocess
 import sys
 from collections.abc import Iterator
+from contextlib import AsyncExitStack
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -20,8 +21,9 @@ from nestobs.join.budget import Budget
 from nestobs.join.policy import GUIDE
 from nestobs.nostr import ROOM_KIND, Address, Keys, http_auth
 from nestobs.observation.nest import room_tags
-from nestobs.observation.schema import Operation, Outcome, Role, Source
+from nestobs.observation.schema import LONGEST_ROOM, Failure, Operation, Outcome, Role, Source
 from nestobs.store.reader import Store
+from worlds import hostile_relays
 from worlds.command_line import Host, LabBeside, clear_environment, here, now_s, process, publish, raw_controls
 
 pytestmark = pytest.mark.slow
@@ -173,7 +175,20 @@ def test_hostile_names_are_stored_rows_like_any_other(hostile):
     _, folder, named, roomed = hostile
     seen = {(row.nest, row.room) for row in rows_of(folder)}
     assert [kind for kind, address in named.items() if (str(address), address.identifier) not in seen] == []
-    assert [kind for kind, address in roomed.items() if (str(address), address.identifier) not in seen] == []
+    rooms = {kind: address for kind, address in roomed.items() if len(address.identifier) <= LONGEST_ROOM}
+    assert [kind for kind, address in rooms.items() if (str(address), address.identifier) not in seen] == []
+
+
+def test_a_room_with_a_name_longer_than_any_is_a_row_once_and_no_nest(hostile):
+    _, folder, _, roomed = hostile
+    longer = [address for address in roomed.values() if len(address.identifier) > LONGEST_ROOM]
+    assert longer
+    rows = rows_of(folder)
+    assert not {str(address) for address in longer} & {row.nest for row in rows}
+    found = [row for row in rows if row.failure is Failure.BAD_EVENT]
+    assert 1 <= len(found) <= len({row.target for row in rows if row.source is Source.RELAY})
+    assert "characters" in found[0].reason
+    assert all(len(row.nest) < 2_000 and len(row.reason) < 1_000 for row in rows)
 
 
 def test_a_hostile_room_is_asked_about_on_its_own_path_only(hostile):
@@ -193,7 +208,8 @@ def test_hostile_names_cannot_act_on_the_terminal(hostile, command, monkeypatch)
 def test_hostile_names_leave_json_that_is_json(hostile, command):
     said = command("timeline", "--json", "--store", str(hostile[1] / "nestobs-data")).out
     assert raw_controls(said) == []
-    assert {row["room"] for row in json.loads(said)} >= {address.identifier for address in hostile[3].values()}
+    rooms = {address.identifier for address in hostile[3].values() if len(address.identifier) <= LONGEST_ROOM}
+    assert {row["room"] for row in json.loads(said)} >= rooms
 
 
 def test_an_event_far_from_now_is_no_harm(lab, home, command):
@@ -227,3 +243,115 @@ def test_a_watch_leaves_the_hosts_share_of_the_budget_alone(lab, home, command):
     asked = [row for row in rows_of(home) if row.operation in (Operation.INFO, Operation.GUEST) and row.status]
     assert len(asked) <= 80
     assert 429 not in {row.status for row in asked}
+
+
+async def watched_on(open_lab, target_of, scenario, *answers, keys=None, for_s=2.0):
+    """What a watch of relays that answer so saw, and the API requests it made by room."""
+    async with AsyncExitStack() as stack:
+        urls = [(await stack.enter_async_context(hostile_relays.relay(**answer)))[0] for answer in answers]
+        lab = await stack.enter_async_context(open_lab(scenario()))
+        watched = await run(
+            replace(target_of(lab), relays=tuple(urls)),
+            store=Store.open("nestobs-data"),
+            budget=Budget(100_000),
+            rng=Early(),
+            progress=lambda what, facts: None,
+            for_s=for_s,
+            keys=keys,
+        )
+    return watched, {row.room for row in rows_of(Path.cwd()) if row.operation in (Operation.INFO, Operation.GUEST)}
+
+
+ANNOUNCER = Keys.generate()
+
+
+def announced(room, age_s=1, status="open", **tags):
+    made = [("d", room), ("status", status), *tags.items()]
+    return ANNOUNCER.sign(ROOM_KIND, created_at=now_s() - age_s, tags=made)
+
+
+def deleted(age_s, *tags):
+    return ANNOUNCER.sign(5, created_at=now_s() - age_s, tags=tags)
+
+
+def stream(*events, behind=()):
+    """A relay that sends these to every REQ, then EOSE, then those `behind`."""
+
+    async def answer(peer, verb, *rest):
+        if verb == "REQ":
+            for event in events:
+                await peer.say("EVENT", rest[0], event.as_dict())
+            await peer.say("EOSE", rest[0])
+            for event in behind:
+                await peer.say("EVENT", rest[0], event.as_dict())
+
+    return {"answer": answer}
+
+
+async def test_only_what_may_be_live_costs_budget(open_lab, target_of, scenario):
+    soon = str(now_s() + 3_600)
+    nests = [
+        announced("live-one", status="Live"),
+        announced("open-one"),
+        announced("planned", status="planned", starts=soon),
+        announced("later", starts=soon),
+        announced("ended", status="ENDED"),
+        announced("closed", status="Closed"),
+        announced("ahead", age_s=-600),
+        announced("year-far", age_s=-(2**40)),
+        announced("years-ago", age_s=now_s()),
+        announced("two-days", age_s=172_800),
+    ]
+    watched, asked = await watched_on(open_lab, target_of, scenario, stream(*nests), for_s=3.0)
+    assert asked == {"live-one", "open-one"}
+    assert watched.nests == len(nests)
+    assert dict(watched.not_live) == {
+        "not begun": 2,
+        "over": 2,
+        "dated ahead (clock skew)": 2,
+        "older than 180 s": 2,
+    }
+    assert "2 not begun" in watched.sentences()[1]
+
+
+@pytest.mark.parametrize("order", [1, -1], ids=["old first", "new first"])
+async def test_a_nest_whose_newest_version_is_closed_is_not_asked_about(open_lab, target_of, scenario, order):
+    versions = [announced("edited", age_s=30), announced("edited", age_s=1, status="closed")][::order]
+    _, asked = await watched_on(open_lab, target_of, scenario, *(stream(each) for each in versions))
+    assert asked == set()
+
+
+@pytest.mark.parametrize("by", ["a", "e"])
+@pytest.mark.parametrize("where", ["stored", "pushed"])
+async def test_a_withdrawn_nest_is_not_asked_about(open_lab, target_of, scenario, by, where):
+    event = announced("withdrawn", age_s=5)
+    tag = ("a", f"{ROOM_KIND}:{ANNOUNCER.public}:withdrawn") if by == "a" else ("e", event.id)
+    gone = deleted(2, tag, ("k", "30312"))
+    relay = stream(event, gone) if where == "stored" else stream(event, behind=[gone])
+    watched, asked = await watched_on(open_lab, target_of, scenario, relay)
+    assert asked == set()
+    assert dict(watched.not_live) == {"withdrawn": 1}
+
+
+@pytest.mark.parametrize("when", hostile_relays.CHALLENGES)
+async def test_a_watch_with_a_key_sees_what_members_see(open_lab, target_of, scenario, when):
+    talk = hostile_relays.members_only(when, stored=[announced("members")])
+    watched, _ = await watched_on(open_lab, target_of, scenario, talk, keys=ANNOUNCER)
+    assert (watched.nests, watched.silent) == (1, {})
+
+
+@pytest.mark.parametrize(
+    ("silent", "why"),
+    [
+        (hostile_relays.members_only("before EOSE"), "wants to know who asks"),
+        (hostile_relays.members_only("on connect"), "auth-required: who are you?"),
+        ({"answer": lambda peer, verb, *rest: peer.say("NOTICE", "too many REQs")}, "NOTICE: too many REQs"),
+        ({"answer": lambda peer, verb, *rest: asyncio.sleep(0)}, "no EOSE yet"),
+    ],
+    ids=["auth and eose", "auth on connect", "notice", "nothing"],
+)
+async def test_a_watch_says_which_relay_proved_nothing_and_why(open_lab, target_of, scenario, silent, why):
+    watched, _ = await watched_on(open_lab, target_of, scenario, silent, stream(), for_s=1.5)
+    [(_, said)] = watched.silent.items()
+    assert why in said
+    assert "gave no proof" in watched.sentences()[-1]

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from nestobs.errors import AddressError, UsageError
 from nestobs.nostr import Address, Event, Keys, write_naddr
-from nestobs.observation.nest import Nest, read_address, read_nest, room_tags
+from nestobs.observation.nest import Nest, State, read_address, read_nest, room_tags, withdrawn_at
 
 S = 1_000_000_000
 NIP19 = json.loads((Path(__file__).parents[1] / "vectors" / "nip19.json").read_text())
@@ -86,9 +86,130 @@ def test_no_tags_crash_the_reading(tags):
     assert set(nest.lacks) <= {"room", "status", "service", "p"}
 
 
-def test_a_hostile_name_is_kept_as_it_came():
-    name = "<script>alert(1)</script>\x1b[31m\u202e" + "x" * 1_000_000
+def test_a_hostile_name_is_kept_as_it_came_as_far_as_a_name_goes():
+    name = "<script>alert(1)</script>\x1b[31m\u202e"
     assert read_nest(event([("d", "room"), ("room", name)])).name == name
+    assert read_nest(event([("d", "room"), ("room", name + "x" * 1_000_000)])).name.startswith(name)
+
+
+def test_no_text_of_an_event_is_kept_longer_than_anybody_writes():
+    long = "x" * 100_000
+    tags = [(name, long) for name in ("room", "status", "service", "streaming", "starts")]
+    nest = read_nest(event([("d", "room"), *tags, ("p", long, "", "host"), ("relays", *[long] * 1_000)]))
+    texts = (nest.name, nest.status, nest.service, nest.streaming, nest.host, *nest.relays)
+    assert sum(map(len, texts)) < 30_000
+
+
+def test_a_room_longer_than_any_is_no_nest():
+    assert read_nest(event([("d", "x" * 1_024)])).room == "x" * 1_024
+    with pytest.raises(ValueError, match="1900000 characters"):
+        read_nest(event([("d", "x" * 1_900_000)]))
+    for text in (f"30312:{HEX}:" + "x" * 2_000, "naddr1" + "q" * 5_000):
+        with pytest.raises(AddressError):
+            read_address(text)
+
+
+NOW = 1_700_000_000
+
+
+@pytest.mark.parametrize(
+    ("status", "starts", "state", "why"),
+    [
+        ("open", "", State.OPEN, ""),
+        ("Private", "", State.OPEN, ""),
+        (" LIVE ", "", State.OPEN, ""),
+        ("open", str(NOW - 60), State.OPEN, ""),
+        ("something new", "", State.OPEN, ""),
+        ("", "", State.OPEN, ""),
+        ("Closed", "", State.OVER, "its event says closed"),
+        ("ended", str(NOW + 3_600), State.OVER, "its event says ended"),
+        ("planned", "", State.PLANNED, "not for when"),
+        ("PLANNED", str(NOW + 3_600), State.PLANNED, "2023-11-14 23:13:20 UTC, in 60 min"),
+        ("planned", str(NOW - 7_200), State.PLANNED, "2 h ago"),
+        ("open", str(NOW + 5), State.PLANNED, "in 5 s"),
+        ("live", str(NOW + 864_000), State.PLANNED, "in 10 days"),
+        ("open", "253402300799", State.PLANNED, "9999-12-31"),
+        ("open", "9" * 400, State.OPEN, ""),
+        ("open", "-5", State.OPEN, ""),
+        ("open", "soon", State.OPEN, ""),
+        ("open", "1e9", State.OPEN, ""),
+        ("open", "\u0663\u0663", State.OPEN, ""),
+    ],
+)
+def test_what_a_status_and_a_start_say(status, starts, state, why):
+    nest = read_nest(event([("d", "room"), ("status", status), ("starts", starts)], created_at=NOW))
+    assert nest.state(NOW * S) is state
+    assert (why in nest.why_not_live(NOW * S)) if why else not nest.why_not_live(NOW * S)
+
+
+@pytest.mark.parametrize(
+    ("urls", "chosen"),
+    [
+        (["https://cdn.example/live.m3u8", "wss+livekit://live.example"], "wss+livekit://live.example"),
+        (["wss+livekit://a.example", "wss+livekit://b.example"], "wss+livekit://a.example"),
+        (["https://x.example", "WSS+LiveKit://up.example"], "WSS+LiveKit://up.example"),
+        (["moq://x.example", "https://y.example"], "moq://x.example"),
+        ([], ""),
+    ],
+    ids=["hls first", "two livekits", "upper case", "no livekit", "none"],
+)
+def test_of_several_streams_the_one_that_says_livekit_counts(urls, chosen):
+    assert read_nest(event([("d", "room"), *[("streaming", url) for url in urls]])).streaming == chosen
+
+
+@pytest.mark.parametrize("ahead_s", [-5, 0, 60, 61, 600, 10**8, 2**62])
+def test_a_date_far_ahead_is_clock_skew_and_no_age(ahead_s):
+    nest = read_nest(event(created_at=NOW + ahead_s))
+    assert nest.ahead_s(NOW * S) == (ahead_s if ahead_s > 60 else 0)
+
+
+def test_of_one_second_the_lowest_id_counts_in_any_order():
+    low, high = (replace(read_nest(event()), event_id=letter * 64, name=letter) for letter in "ab")
+    assert low.renewed(high).name == high.renewed(low).name == "a"
+    first, second = (replace(event(), id=letter * 64) for letter in "ab")
+    assert (first.replaces(second), second.replaces(first)) == (True, False)
+    assert not first.replaces(first)
+
+
+def deletion(*tags, pubkey="ef" * 32, created_at=NOW + 10, kind=5):
+    return Event("99" * 32, pubkey, created_at, kind, tags, "", "00")
+
+
+A, E = ("a", "30312:" + "ef" * 32 + ":room-1"), ("e", "cd" * 32)
+
+
+@pytest.mark.parametrize(
+    ("given", "withdrawn"),
+    [
+        (deletion(A), True),
+        (deletion(E), True),
+        (deletion(A, E, ("k", "30312")), True),
+        (deletion((*A, "wss://relay.example")), True),
+        (deletion(A, created_at=NOW), True),
+        (deletion(A, created_at=NOW - 1), False),
+        (deletion(E, created_at=NOW - 1), False),
+        (deletion(A, pubkey="11" * 32), False),
+        (deletion(A, kind=6), False),
+        (deletion(("a", A[1] + "x")), False),
+        (deletion(("e", "dc" * 32)), False),
+        (deletion(("e", "")), False),
+        (deletion(("a",), ()), False),
+    ],
+    ids=lambda value: None,
+)
+def test_only_its_authors_own_and_later_deletion_withdraws_a_nest(given, withdrawn):
+    newest = event(created_at=NOW)
+    nest = read_nest(newest)
+    assert (withdrawn_at(nest.address, newest, [given]) is not None) is withdrawn
+    assert nest.withdrawn_by([given]) is withdrawn
+    if withdrawn:
+        assert withdrawn_at(nest.address, newest, [given, given]) == given.created_at * S
+
+
+def test_an_address_of_which_nothing_is_left_is_withdrawn_by_its_a_tag_alone():
+    address = read_nest(event()).address
+    assert withdrawn_at(address, None, [deletion(A)]) is not None
+    assert withdrawn_at(address, None, [deletion(E), deletion(("e", ""))]) is None
 
 
 class TestAge:

@@ -21,8 +21,7 @@ Nothing is retried in silence: each attempt to connect, each lost connection, ea
 from __future__ import annotations
 
 import asyncio
-import random
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import replace
 from functools import partial
@@ -41,15 +40,11 @@ from nestobs.sources.address import Refuse
 from nestobs.sources.dial import NotOpened, Opened, dial, read_url, trust
 from nestobs.sources.failures import Judgement, intended, timed_out
 from nestobs.sources.relay.connection import CHALLENGE_S, Feed, Link, Lost
+from nestobs.sources.relay.pauses import SETTLED_S, pauses
 from nestobs.sources.relay.pushes import Pushes, Seen, Subscription
-from nestobs.sources.relay.questions import End, Question, Wanted, unheard
+from nestobs.sources.relay.questions import End, Looked, Question, Wanted, read_back_end, unheard
 from nestobs.sources.relay.rows import RelayRows, facts_of_event
 from nestobs.sources.vantage import NO_TRACE, Trace, Vantage
-
-FIRST_PAUSE_S: Final = 0.25
-LONGEST_PAUSE_S: Final = 10.0
-SETTLED_S: Final = 10.0
-"""A connection that lived this long starts the pauses over; a relay that drops us at once does not."""
 
 AGAIN: Final = 2
 """How often something is asked again because the relay has come to know who we are."""
@@ -60,14 +55,6 @@ READ_BACK_TIMEOUT_S: Final = 2.0
 
 _OURS = End(Judgement(Outcome.PROBE_ERROR, Failure.CLOSED, FailureLayer.PROBER, "we ended the connection ourselves"))
 _NOT_YET = End(Judgement(Outcome.UNKNOWN, Failure.CLOSED, FailureLayer.WS, "not connected yet"))
-
-
-def _pauses() -> Iterator[float]:
-    """Seconds to wait before each attempt after the first: doubling from 0.25 to 10, each up to a fifth shorter."""
-    pause = FIRST_PAUSE_S
-    while True:
-        yield pause * random.uniform(0.8, 1.0)
-        pause = min(pause * 2, LONGEST_PAUSE_S)
 
 
 class Relay:
@@ -141,17 +128,20 @@ class Relay:
         operation: Operation = Operation.QUERY,
         attempt_group: str = "",
         attempt_no: int = 1,
+        newest: bool = False,
     ) -> tuple[Observation, Event | None]:
         """Ask once for the event with this address, id or filter: its row, and the event when it is `visible`.
 
         One row per question, whatever came (see the module). Not connected is answered at once: `ready` waits. When the
         relay asks who we are, has sent a challenge and there are keys, the question is asked again after AUTH as the
-        next attempt: a second row, with `timeout_s` of its own, and that one is returned.
+        next attempt: a second row, with `timeout_s` of its own, and that one is returned. newest: wait for EOSE and
+        take the newest version, as relays send them in any order; without EOSE, until the timeout. The row's receipt is
+        that of the first all the same.
         """
         if address is None and event_id is None and not filters:
             raise UsageError("a relay cannot be asked for nothing: give an address, an event id or a filter")
         self._raise_if_dead()
-        wanted = Wanted(address, event_id, filters or {})
+        wanted = Wanted(address, event_id, filters or {}, versions=newest)
         fields: dict[str, Any] = {
             "role": role,
             "source": source,
@@ -159,40 +149,68 @@ class Relay:
             "attempt_group": attempt_group or self._vantage.new_id(),
             "timeout_s": timeout_s,
         }
-        return await self._query(trace, wanted, fields | {"planned_at": planned_at, "attempt_no": attempt_no})
+        row, event, _ = await self._query(trace, wanted, fields | {"planned_at": planned_at, "attempt_no": attempt_no})
+        return row, event
+
+    async def look(
+        self,
+        trace: Trace,
+        *,
+        address: Address | None = None,
+        filters: dict[str, Any] | None = None,
+        timeout_s: float = 5.0,
+    ) -> Looked:
+        """Ask for all that the relay has of a nest: one row, or more where it wants to know who asks.
+
+        By address: its newest version, and its author's deletions. By a filter: each author's newest event.
+        """
+        if address is None and not filters:
+            raise UsageError("a relay cannot be asked for nothing: give an address or a filter")
+        self._raise_if_dead()
+        wanted = Wanted(address, None, filters or {}, versions=True)
+        fields = {
+            "role": Role.OBSERVER,
+            "operation": Operation.QUERY,
+            "attempt_group": self._vantage.new_id(),
+            "attempt_no": 1,
+            "timeout_s": timeout_s,
+        }
+        row, _, question = await self._query(trace, wanted, fields)
+        if question is None:
+            return Looked(row)
+        return Looked(row, tuple(question.found.values()), tuple(question.deletions))
 
     async def _query(
         self, trace: Trace, wanted: Wanted, fields: dict[str, Any], **facts: object
-    ) -> tuple[Observation, Event | None]:
+    ) -> tuple[Observation, Event | None, Question | None]:
         for again in range(AGAIN + 1):
             answers = await self._introduce()
-            row, event = await self._ask(trace, wanted, fields, **facts)
+            row, event, question = await self._ask(trace, wanted, fields, **facts)
             if event is not None or again == AGAIN or not await self._known_since(answers, row):
                 break
             fields = fields | {"planned_at": None, "attempt_no": row.attempt_no + 1}
             facts["authenticated"] = True
-        return row, event
+        return row, event, question
 
     async def _ask(
         self, trace: Trace, wanted: Wanted, fields: dict[str, Any], **facts: object
-    ) -> tuple[Observation, Event | None]:
+    ) -> tuple[Observation, Event | None, Question | None]:
         link, observation_id = self._link, self._vantage.new_id()
         if link is None:
             fields = fields | {"sent_at": self._clock.now(), "detail": detail(**facts)}
-            return self._rows.write(trace, self._not_connected(), fields), None
+            return self._rows.write(trace, self._not_connected(), fields), None, None
         name, reused = observation_id.replace("-", ""), link.take()
         question = Question(wanted, asyncio.get_running_loop().create_future(), link.identity.answers)
         link.questions[name] = question
         end: End | None = None
         try:
-            sent_at, end = await link.exchange(nostr.req(name, wanted.asked()), question.ended, fields["timeout_s"])
-            if end is not None and end.outcome is Outcome.ABSENT:
-                await link.may_still_ask()
-            if end is None or end.outcome is Outcome.ABSENT:
-                end = self._judged(link, question, end or question.late(fields["timeout_s"]))
+            sent_at, end = await link.exchange(
+                nostr.req(name, *wanted.all_asked()), question.ended, fields["timeout_s"]
+            )
+            end = await self._judged(link, question, end or question.late(fields["timeout_s"]))
             row = self._rows.write(
                 trace,
-                _read_back_end(end) if fields["operation"] is Operation.READ_BACK else end,
+                read_back_end(end) if fields["operation"] is Operation.READ_BACK else end,
                 fields,
                 observation_id=observation_id,
                 sent_at=sent_at,
@@ -203,12 +221,15 @@ class Relay:
             del link.questions[name]
             if link is self._link and (end is None or end.outcome is not Outcome.REFUSED):
                 await link.say(nostr.close(name))
-        return row, end.event
+        return row, end.event, question
 
-    def _judged(self, link: Link, question: Question, end: End) -> End:
+    async def _judged(self, link: Link, question: Question, end: End) -> End:
         """An end without the event, which proves nothing while the relay does not know who asks."""
-        hidden = link.identity.hidden_from(question.answers)
-        return unheard(end.at, link.identity.words()) if hidden else end
+        if end.outcome is Outcome.ABSENT:
+            await link.may_still_ask()
+        silent = end.outcome is Outcome.ABSENT or end.judgement.failure is Failure.TIMEOUT
+        hidden = silent and link.identity.hidden_from(question.answers)
+        return unheard(end.at, link.identity.words()) if hidden else link.identity.told(end)
 
     def _not_connected(self) -> End:
         down = self._down.judgement
@@ -221,6 +242,17 @@ class Relay:
         self._keys = keys
         if self._link is not None and self._link.identity.challenge:
             self._link.identity.came.set()
+
+    def knows_us(self) -> bool:
+        """Whether the relay wanted to know who asks, on the present connection, and took our answer."""
+        return self._link is not None and self._link.identity.answers > 0 and not self._link.identity.wanted
+
+    def silence(self) -> str:
+        """Why nothing that the subscriptions do not bring is proved just now; "" when all have had their EOSE."""
+        link = self._link
+        if link is None:
+            return self._not_connected().judgement.reason
+        return next((feed.trouble for feed in link.feeds.values() if feed.trouble), "")
 
     async def _introduce(self) -> int:
         """Answer an open challenge before something is asked; how many answers the relay has taken by now."""
@@ -311,7 +343,7 @@ class Relay:
 
         ended = link.expect_ok(event.id, late)
         sent_at, end = await link.exchange(nostr.publish(event), ended, fields["timeout_s"])
-        end = end or End(timed_out(fields["timeout_s"], FailureLayer.NOSTR, "OK"))
+        end = link.identity.told(end or End(timed_out(fields["timeout_s"], FailureLayer.NOSTR, "OK")))
         return self._rows.write(trace, end, fields, sent_at=sent_at, detail=detail(**facts))
 
     async def _read_back(self, trace: Trace, event: Event, published: str, timeout_s: float) -> None:
@@ -325,7 +357,7 @@ class Relay:
         for after_s in READ_BACK_AFTER_S:
             await self._clock.until(began + round(after_s * SECOND_NS))
             wanted = Wanted(None, event.id, {})
-            row, found = await self._query(trace, wanted, fields | {"attempt_no": attempt_no}, published=published)
+            row, found, _ = await self._query(trace, wanted, fields | {"attempt_no": attempt_no}, published=published)
             if found is not None:
                 return
             attempt_no = row.attempt_no + 1
@@ -337,16 +369,18 @@ class Relay:
         filters: Mapping[str, Any],
         trace_of: Callable[[Event], Trace | None],
         on_seen: Callable[[Seen], None] | None = None,
+        on_withdrawn: Callable[[Event], None] | None = None,
     ) -> None:
         """Follow stored and new 30312 events as long as the relay is entered, over every reconnection.
 
         For each verified event new to this subscription (by id, the last 10 000 are remembered), when `trace_of` gives
         a trace: an `absent` row for the last instant the socket was known alive and silent, when there is one (see the
         module), then a `visible` row at its receipt. `on_seen` is then called for every new event, traced or not. An
-        edit is a new id. CLOSED is a row and the subscription is asked for again, after AUTH or a growing pause. An
-        error in either callback is a `probe_error` row; the watching goes on.
+        edit is a new id. `on_withdrawn` is called for each verified deletion (kind 5) of a nest, and makes the REQ ask
+        for them. CLOSED is a row and the subscription is asked for again, after AUTH or a growing pause. An error in a
+        callback is a `probe_error` row; the watching goes on.
         """
-        subscription = Subscription(dict(filters), trace_of, on_seen)
+        subscription = Subscription(dict(filters), trace_of, on_seen, on_withdrawn)
         self._subscriptions.append(subscription)
         self._unfollowed.put_nowait(subscription)
 
@@ -356,7 +390,7 @@ class Relay:
             tasks.create_task(self._follow(link, await unfollowed.get()))
 
     async def _follow(self, link: Link, subscription: Subscription) -> None:
-        pauses = _pauses()
+        gaps = pauses()
         push = partial(self._pushes.take, link, subscription)
         group, attempt_no = self._vantage.new_id(), 1
         while True:
@@ -367,21 +401,22 @@ class Relay:
             link.take()
             sent_at = self._clock.now()
             with suppress(ConnectionClosed):
-                await link.ws.send(nostr.req(name, subscription.filters))
-            end = await feed.closed
-            del link.feeds[name]
+                await link.ws.send(nostr.req(name, *subscription.all_asked()))
+            end = link.identity.told(await feed.closed)
+            feed.eose_at, feed.trouble = 0, end.judgement.reason
             fields = {"operation": Operation.SUBSCRIBE, "attempt_group": group, "attempt_no": attempt_no}
             row = self._rows.write(NO_TRACE, end, fields, sent_at=sent_at, connection_reused=True)
             attempt_no += 1
             if self._clock.now() - sent_at > SETTLED_S * SECOND_NS:
-                pauses = _pauses()
+                gaps = pauses()
             if not await self._known_since(answers, row):
-                await self._clock.until(self._clock.now() + round(next(pauses) * SECOND_NS))
+                await self._clock.until(self._clock.now() + round(next(gaps) * SECOND_NS))
+            del link.feeds[name]
 
     # The connection
 
     async def _stay_connected(self) -> None:
-        pauses, group, attempt_no = _pauses(), self._vantage.new_id(), 1
+        gaps, group, attempt_no = pauses(), self._vantage.new_id(), 1
         while True:
             opened = await self._connect(group, attempt_no)
             attempt_no += 1
@@ -391,8 +426,8 @@ class Relay:
                 await self._serve(link)
                 group, attempt_no = self._vantage.new_id(), 1
                 if self._clock.now() - link.opened_at > SETTLED_S * SECOND_NS:
-                    pauses = _pauses()
-            await self._clock.until(self._clock.now() + round(next(pauses) * SECOND_NS))
+                    gaps = pauses()
+            await self._clock.until(self._clock.now() + round(next(gaps) * SECOND_NS))
 
     async def _connect(self, group: str, attempt_no: int) -> Opened | NotOpened:
         sent_at = self._clock.now()
@@ -460,10 +495,3 @@ def _first(error: BaseException) -> Any:
     while isinstance(error, BaseExceptionGroup):
         error = error.exceptions[0]
     return error
-
-
-def _read_back_end(end: End) -> End:
-    if end.outcome is not Outcome.ABSENT:
-        return end
-    missing = Judgement(end.outcome, Failure.NOT_STORED, FailureLayer.NOSTR, "OK but not there when read back")
-    return replace(end, judgement=missing)

@@ -15,7 +15,7 @@ import json
 from collections import OrderedDict, deque
 from collections.abc import Callable, Mapping
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any, Final
 
@@ -25,7 +25,7 @@ from websockets.exceptions import ConnectionClosed
 from nestobs import nostr
 from nestobs.nostr import Keys
 from nestobs.observation.duration import SECOND_NS
-from nestobs.observation.schema import FailureLayer, Outcome
+from nestobs.observation.schema import Failure, FailureLayer, Outcome
 from nestobs.sources.clock import Clock
 from nestobs.sources.failures import closed, timed_out
 from nestobs.sources.relay.questions import End, Question, closed_end, ok_end, unheard
@@ -114,6 +114,16 @@ class Identity:
     def hidden_from(self, answers: int) -> bool:
         """Whether something asked under so many answers may have been withheld."""
         return self.wanted or self.answers != answers
+
+    def told(self, end: End) -> End:
+        """An end that asks for our answer, with what became of the answer that was given."""
+        if (
+            end.judgement.failure is not Failure.AUTH_REQUIRED
+            or not self.refusal
+            or self.refusal in end.judgement.reason
+        ):
+            return end
+        return replace(end, judgement=end.judgement._replace(reason=f"{end.judgement.reason}; {self.words()}"))
 
     def words(self) -> str:
         """Why what the relay does not show proves nothing."""

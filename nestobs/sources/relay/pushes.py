@@ -11,14 +11,14 @@ from __future__ import annotations
 from collections import OrderedDict
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
 from nestobs import nostr
 from nestobs.errors import NestobsError
 from nestobs.nostr import Event, MalformedEvent
 from nestobs.observation.detail import detail
 from nestobs.observation.duration import SECOND_NS
-from nestobs.observation.schema import Operation, Outcome
+from nestobs.observation.schema import LONGEST_ROOM, Operation, Outcome
 from nestobs.sources.failures import Judgement, ours
 from nestobs.sources.relay.connection import Feed, Link, Ping
 from nestobs.sources.relay.questions import End, false_event
@@ -27,6 +27,9 @@ from nestobs.sources.vantage import NO_TRACE, Trace
 
 PUSH_MARGIN_S: Final = 1.0
 """How long a relay may take to push a new event over a living socket: the assumption under every pushed lower bound."""
+
+T = TypeVar("T")
+R = TypeVar("R")
 
 REMEMBERED_IDS: Final = 10_000
 
@@ -46,7 +49,15 @@ class Subscription:
     filters: Mapping[str, Any]
     trace_of: Callable[[Event], Trace | None]
     on_seen: Callable[[Seen], None] | None
+    on_withdrawn: Callable[[Event], None] | None
     seen: OrderedDict[str, None] = field(default_factory=OrderedDict)
+
+    def all_asked(self) -> list[Mapping[str, Any]]:
+        """The filters of its REQ."""
+        if self.on_withdrawn is None:
+            return [self.filters]
+        since = {"since": self.filters["since"]} if "since" in self.filters else {}
+        return [self.filters, nostr.withdrawals() | since]
 
     def knows(self, event_id: object) -> bool:
         """Whether it brought this event before."""
@@ -72,22 +83,33 @@ class Pushes:
         try:
             event = nostr.read_event(raw)
         except MalformedEvent as error:
-            self._false_push(feed, at, error)
+            self._false_push(feed, at, f"pushed a false event: {error}")
             return
+        if event.kind == nostr.DELETION_KIND and subscription.on_withdrawn is not None:
+            subscription.remember(event.id)
+            self._call(subscription.on_withdrawn, event, event, at)
         if event.kind != nostr.ROOM_KIND:
             return
         subscription.remember(event.id)
+        if (length := len(event.tag("d") or "")) > LONGEST_ROOM:
+            self._false_push(feed, at, f"pushed a nest whose d tag has {length} characters")
+            return
         ping = link.alive_before(at - round(PUSH_MARGIN_S * SECOND_NS), feed.eose_at) if feed.eose_at else None
+        trace = self._call(subscription.trace_of, event, event, at)
+        if trace is not None:
+            self._pushed_rows(trace, event, ping, at)
+        if subscription.on_seen is not None:
+            self._call(subscription.on_seen, Seen(event, at), event, at)
+
+    def _call(self, callback: Callable[[T], R], value: T, event: Event, at: int) -> R | None:
+        """What a callback gives; one that fails is a `probe_error` row, and the watching goes on."""
         try:
-            trace = subscription.trace_of(event)
-            if trace is not None:
-                self._pushed_rows(trace, event, ping, at)
-            if subscription.on_seen is not None:
-                subscription.on_seen(Seen(event, at))
+            return callback(value)
         except NestobsError:
             raise
         except Exception as error:
             self._callback_failed(event, at, error)
+            return None
 
     def _pushed_rows(self, trace: Trace, event: Event, ping: Ping | None, at: int) -> None:
         fields = {"operation": Operation.SUBSCRIBE, "connection_reused": True}
@@ -99,11 +121,11 @@ class Pushes:
         seen = End(Judgement(Outcome.VISIBLE), at, event=event)
         self.rows.write(trace, seen, fields, sent_at=at, detail=detail(**facts_of_event(event)))
 
-    def _false_push(self, feed: Feed, at: int, error: MalformedEvent) -> None:
+    def _false_push(self, feed: Feed, at: int, what: str) -> None:
         """One row per subscription and connection: a relay that lies does so as often as it likes."""
         if not feed.false_event:
             feed.false_event = True
-            end = End(false_event(f"pushed a false event: {error}"), at)
+            end = End(false_event(what), at)
             self.rows.write(NO_TRACE, end, {"operation": Operation.SUBSCRIBE}, sent_at=at)
 
     def _callback_failed(self, event: Event, at: int, error: Exception) -> None:

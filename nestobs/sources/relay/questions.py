@@ -7,15 +7,16 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Final
 
 from nestobs import nostr
 from nestobs.nostr import Address, Event, MalformedEvent
-from nestobs.observation.schema import Failure, FailureLayer, Outcome
+from nestobs.observation.schema import Failure, FailureLayer, Observation, Outcome
 from nestobs.sources.failures import Judgement, timed_out
 
 _NOTICES: Final = 3
+_AUTHORS: Final = 100
 _NOTICE_CHARACTERS: Final = 200
 
 
@@ -36,11 +37,19 @@ class End:
 
 @dataclass(frozen=True, slots=True)
 class Wanted:
-    """The event asked for: by address, by id, by filter, or by all that are given."""
+    """The event asked for: by address, by id, by filter, or by all that are given. `versions`: all of it that the relay
+    has, until EOSE, with what its author withdrew when it is asked for by its address; else the first that comes.
+    """
 
     address: Address | None
     event_id: str | None
     filters: Mapping[str, Any]
+    versions: bool = False
+
+    def all_asked(self) -> list[dict[str, Any]]:
+        """The filters of the REQ."""
+        withdrawn = nostr.deletion_filters(self.address) if self.versions and self.address is not None else []
+        return [self.asked(), *withdrawn]
 
     def asked(self) -> dict[str, Any]:
         """The NIP-01 filter that asks for it."""
@@ -58,6 +67,12 @@ class Wanted:
         if at is not None and (event.kind, event.pubkey, event.tag("d")) != (at.kind, at.pubkey, at.identifier):
             return False
         return _matches(event, self.asked())
+
+    def withdraws(self, event: Event) -> bool:
+        """Whether a verified event is a deletion that was asked for."""
+        if not self.versions or self.address is None:
+            return False
+        return event.kind == nostr.DELETION_KIND and event.pubkey == self.address.pubkey
 
 
 def _matches(event: Event, wanted: Mapping[str, Any]) -> bool:
@@ -83,20 +98,42 @@ class Question:
     false_event: str = ""
     unasked: int = 0
     unreadable: int = 0
+    found_at: int = 0
+    found: dict[str, Event] = field(default_factory=dict)
+    deletions: list[Event] = field(default_factory=list)
 
     def end(self, end: End) -> None:
-        """End it, unless it has ended."""
+        """End it, unless it has ended. What was shown before is shown, however it ends."""
         if not self.ended.done():
-            self.ended.set_result(end)
+            self.ended.set_result(self._shown() if self.found else end)
+
+    def _shown(self) -> End:
+        newest = next(iter(self.found.values()))
+        for event in self.found.values():
+            newest = event if event.replaces(newest) else newest
+        return End(Judgement(Outcome.VISIBLE), self.found_at, event=newest)
+
+    def _keep(self, at: int, event: Event) -> None:
+        """One version of each author, the newest: an author's room is one nest."""
+        self.found_at = self.found_at or at
+        earlier = self.found.get(event.pubkey)
+        if earlier is None or event.replaces(earlier):
+            self.found[event.pubkey] = event
+        if len(self.found) > _AUTHORS:
+            del self.found[next(iter(self.found))]
 
     def event(self, at: int, raw: object) -> None:
-        """An event came for it: only a true one that was asked for ends it."""
+        """An event came for it: only a true one that was asked for ends it, or is kept until EOSE."""
         try:
             event = nostr.read_event(raw)
         except MalformedEvent as error:
             self.false_event = str(error) or "no event"
             return
-        if self.wanted.is_it(event):
+        if self.wanted.withdraws(event):
+            self.deletions = [*self.deletions, event][-2 * nostr.DELETIONS :]
+        elif self.wanted.is_it(event) and self.wanted.versions:
+            self._keep(at, event)
+        elif self.wanted.is_it(event):
             self.end(End(Judgement(Outcome.VISIBLE), at, event=event))
         else:
             self.unasked += 1
@@ -114,7 +151,9 @@ class Question:
             self.notices.append(text[:_NOTICE_CHARACTERS])
 
     def late(self, timeout_s: float) -> End:
-        """Our patience ended, with the relay's last words if there were any."""
+        """Our patience ended: what was shown is shown, else with the relay's last words if there were any."""
+        if self.found:
+            return self._shown()
         judgement = timed_out(timeout_s, FailureLayer.NOSTR)
         said = f"{judgement.reason} (NOTICE: {self.notices[-1]})" if self.notices else judgement.reason
         return End(judgement._replace(reason=said))
@@ -127,6 +166,15 @@ class Question:
             "unasked_events": self.unasked or None,
             "unreadable_frames": self.unreadable or None,
         }
+
+
+@dataclass(frozen=True, slots=True)
+class Looked:
+    """What a relay has of a nest: each author's newest event, and deletions; of no connection, nothing."""
+
+    row: Observation
+    events: tuple[Event, ...] = ()
+    deletions: tuple[Event, ...] = ()
 
 
 def ok_end(at: int, frame: nostr.Ok) -> End:
@@ -159,3 +207,11 @@ def false_event(what: str) -> Judgement:
 def asks_auth(reason: str) -> bool:
     """Whether a CLOSED or OK false wants NIP-42 first."""
     return reason.startswith("auth-required")
+
+
+def read_back_end(end: End) -> End:
+    """The end of asking for what was just accepted: not there is not stored."""
+    if end.outcome is not Outcome.ABSENT:
+        return end
+    missing = Judgement(end.outcome, Failure.NOT_STORED, FailureLayer.NOSTR, "OK but not there when read back")
+    return replace(end, judgement=missing)
