@@ -473,3 +473,57 @@ def test_an_address_that_cannot_be_written_is_a_mistake(address):
 )
 def test_what_a_stranger_sends_is_a_json_object_or_none(text, found):
     assert nostr.json_object(text) == found
+
+
+@given(
+    content=st.text(st.characters(exclude_categories=["Cs"])),
+    cells=st.lists(st.lists(st.text(st.characters(exclude_categories=["Cs"]), max_size=20), min_size=1, max_size=3)),
+    created_at=st.integers(0, 2**63 - 1),
+    kind=st.integers(0, 2**16 - 1),
+)
+@settings(max_examples=200, deadline=None)
+def test_what_nostr_sdk_signs_is_genuine_here_whatever_its_text(content, cells, created_at, kind):
+    tags = [row for row in cells if row[0]]
+    event = SIGNER.sign(kind, created_at=created_at, tags=tags, content=content)
+    assert nostr.read_event(event.as_dict()) == event
+    if content:
+        with pytest.raises(nostr.MalformedEvent, match="false"):
+            nostr.read_event(event.as_dict() | {"content": content[:-1]})
+
+
+SIGNER = Keys.generate()
+
+
+@pytest.mark.parametrize(
+    "changed",
+    [
+        {"tags": [["x"]] * 2_001},
+        {"tags": [["x"] * 10_001]},
+        {"created_at": 2**64},
+        {"created_at": -1},
+        {"created_at": 1.0},
+        {"created_at": True},
+        {"created_at": float("nan")},
+        {"kind": None},
+        {"id": "A" * 64},
+        {"pubkey": SIGNER.public.upper()},
+        {"id": "ab" * 31, "pubkey": SIGNER.public + "ab"},
+        {"content": "\udc00"},
+        {"tags": [["d", "\ud800"]]},
+        {"tags": {"d": "x"}},
+        {"tags": ["d"]},
+        {"tags": [None]},
+    ],
+    ids=lambda changed: repr(changed)[:30],
+)
+def test_what_no_event_may_hold_is_refused_before_it_costs_anything(changed):
+    event = SIGNER.sign(1, created_at=1)
+    with pytest.raises(nostr.MalformedEvent):
+        nostr.read_event(event.as_dict() | changed)
+
+
+def test_a_frame_that_is_too_long_is_not_parsed():
+    long = b'["EVENT","sub",{"id":"' + b"a" * 200_000
+    assert nostr.read_frame(long) == nostr.TooLong("sub", len(long))
+    assert isinstance(nostr.read_frame(b"[" * 200_000), nostr.Unreadable)
+    assert isinstance(nostr.read_frame('["EVENT","' + "s" * 200_000), nostr.Unreadable)

@@ -24,7 +24,8 @@ from nestobs.cli.arguments import (
 from nestobs.cli.terminal import as_json, check, interruptible, show, teller
 
 if TYPE_CHECKING:
-    from nestobs.collector.lookup import Readiness
+    from nestobs.collector.lookup import Found, Readiness
+    from nestobs.join.flow import Verdict
 
 
 def _add_demo(parser: argparse.ArgumentParser) -> None:
@@ -274,8 +275,6 @@ def join(args: argparse.Namespace) -> int:
             budget=config.budget(),
         )
     )
-    skew = found.skew()
-    said = found.why_not_live() or skew
     data = {
         "verdict": verdict.kind.value,
         "joined": verdict.joined,
@@ -284,9 +283,9 @@ def join(args: argparse.Namespace) -> int:
         "room": verdict.room,
         "nest": found.trace.nest,
         "status": verdict.status,
-        "event": said,
+        "event": found.why_not_live() or found.skew(),
         "created_at": verdict.created_at,
-        "age_s": None if skew else verdict.age_s,
+        "age_s": None if found.skew() else verdict.age_s,
         "relays": list(verdict.relays),
         "silent_relays": {each.url: each.why for each in found.silent},
         "requests": verdict.requests,
@@ -296,9 +295,16 @@ def join(args: argparse.Namespace) -> int:
             for a in verdict.attempts
         ],
     }
+    show(args, data, _join_words(found, verdict, data))
+    return 0 if verdict.joined else 1
+
+
+def _join_words(found: Found, verdict: Verdict, data: dict[str, Any]) -> list[str]:
+    """How it went, for people: what the event says of the nest comes before what a client would make of a 404."""
+    said = data["event"]
     lines = [f"{verdict.kind.value}" + (f": {verdict.message}" if verdict.message else "")]
     if said and not verdict.joined:
-        kind = "gone: " if found.is_over() else f"{verdict.kind.value}: " if skew == said else ""
+        kind = "gone: " if found.is_over() else f"{verdict.kind.value}: " if found.skew() == said else ""
         lines = [f"{kind}{said} (the web client would say: {verdict.message})"]
     lines += [f"  found      {verdict.reason}"] if verdict.reason else []
     shown = {name: "unknown" if data[name] is None else data[name] for name in data}
@@ -308,8 +314,7 @@ def join(args: argparse.Namespace) -> int:
     lines += [
         f"  {a.step:<10} {a.outcome.value:<8} {a.status or ''} {a.failure or ''}".rstrip() for a in verdict.attempts
     ]
-    show(args, data, lines)
-    return 0 if verdict.joined else 1
+    return lines
 
 
 @command(_with_address, with_target, with_json)

@@ -14,6 +14,7 @@ This is the only module that spells column names: `COLUMNS` is the schema of the
 
 from __future__ import annotations
 
+import hashlib
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -29,6 +30,9 @@ REASON_CHARACTERS = 400
 
 LONGEST_ROOM = 1_024
 """Longest name of a room (the event's `d` tag), in characters: a longer one names no nest that could be asked about."""
+
+LONGEST_TEXT = 2_048
+"""Longest text of any other column but `detail`, in characters: what is longer is cut, and ends with its digest."""
 
 HEARTBEAT_S = 60.0
 """A collector at work writes a row about nothing but itself at least so often (source clock, operation health), so that
@@ -121,6 +125,7 @@ class Failure(StrEnum):
     ICE = "ice_failed"
     DROPPED = "dropped"
     REMOVED = "removed"
+    FLOODED = "flooded"
     BUDGET = "budget_spent"
     CLOCK_STEP = "clock_step"
     SUSPENDED = "suspended"
@@ -147,6 +152,25 @@ class FailureLayer(StrEnum):
 
 
 _DETAIL = f"anything else, at most {DETAIL_BYTES} bytes, never a secret"
+_TEXTS = (
+    "nest",
+    "room",
+    "target",
+    "cache",
+    "software",
+    "vantage",
+    "trace_id",
+    "run_id",
+    "attempt_group",
+    "observation_id",
+)
+
+
+def _cut(text: str) -> str:
+    """A text no longer than LONGEST_TEXT that stays apart from others with the same beginning."""
+    digest = hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()[:16]
+    return f"{text[: LONGEST_TEXT - 17]}…{digest}"
+
 
 _SECRET = re.compile(r"nsec1[a-z0-9]{20,}|eyJ[A-Za-z0-9+/=_.-]{20,}")
 """A secret key (NIP-19), and what every JWT and every NIP-98 token begins with: base64 of `{"`."""
@@ -198,6 +222,12 @@ class Observation:
         if len(reason) > REASON_CHARACTERS:
             reason = reason[: REASON_CHARACTERS - 1] + "…"
         object.__setattr__(self, "reason", reason)
+        for name in _TEXTS:
+            text = getattr(self, name)
+            if len(text) > LONGEST_TEXT:
+                object.__setattr__(self, name, _cut(text))
+        if len(self.detail) > 2 * DETAIL_BYTES:
+            object.__setattr__(self, "detail", '{"cut": true}')
         if "eyJ" in self.detail or "nsec1" in self.detail:
             object.__setattr__(self, "detail", _SECRET.sub("[secret]", self.detail))
 

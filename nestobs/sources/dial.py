@@ -11,10 +11,10 @@ from __future__ import annotations
 import asyncio
 import socket
 import ssl
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import partial
-from typing import Any, Final
+from typing import Any, Final, TypeAlias
 
 import aiohappyeyeballs
 from websockets.asyncio.client import ClientConnection, connect
@@ -29,7 +29,14 @@ from nestobs.sources.clock import Clock
 from nestobs.sources.failures import Judgement, answered, named
 
 FRAME_BYTES: Final = 2 * 1024 * 1024
-"""A longer message ends the connection: no honest event is near it."""
+"""A longer message ends the connection, unless the caller says another bound: no honest one is near it."""
+
+SLICE_BYTES: Final = 2 * 1024
+"""So much of what lies in a socket is taken apart before the event loop has its turn again: a kernel's buffer can hold
+a hundred thousand frames of two bytes, a second's work."""
+
+Borne: TypeAlias = Callable[[int, int], bool]
+"""Told how many bytes and how many frames came: whether the connection may go on."""
 
 BODY_BYTES: Final = 2_048
 """What is kept of the body of an HTTP answer: who refuses says why at its end, behind what it repeats of the URL."""
@@ -76,19 +83,76 @@ class _Progress:
 
 
 class _Connection(ClientConnection):
-    """Where asyncio says that TLS stands, and what the socket died of: the handshake's own errors say neither."""
+    """Where asyncio says that TLS stands, and what the socket died of: the handshake's own errors say neither.
 
-    def __init__(self, progress: _Progress, *args: Any, **options: Any) -> None:
+    What comes is taken apart slice by slice, a slice each turn of the loop; meanwhile, and while the queue of messages
+    is full, nothing more is read from the socket.
+    """
+
+    def __init__(self, progress: _Progress, borne: Borne | None, *args: Any, **options: Any) -> None:
         super().__init__(*args, **options)
-        self._progress = progress
+        self._progress, self._borne = progress, borne
+        self._waiting, self._full, self._due = bytearray(), False, False
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._progress.enter(FailureLayer.WS)
         super().connection_made(transport)
+        self.recv_messages.pause, self.recv_messages.resume = self._hold, self._release
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._progress.broke = exc
+        self._waiting.clear()
         super().connection_lost(exc)
+
+    def data_received(self, data: bytes) -> None:
+        if self._borne is not None and not self._borne(len(data), 0):
+            self._cut_off()
+            return
+        self._waiting += data
+        if not self._due and not self._full:
+            self._feed()
+
+    def eof_received(self) -> None:
+        while self._waiting:  # a TLS transport may say it while it is paused
+            self._take()
+        super().eof_received()
+
+    def process_event(self, event: Any) -> None:
+        if self._borne is not None and not self._borne(0, 1):
+            self._cut_off()
+        else:
+            super().process_event(event)
+
+    def _take(self) -> None:
+        piece = bytes(self._waiting[:SLICE_BYTES])
+        del self._waiting[:SLICE_BYTES]
+        super().data_received(piece)
+
+    def _feed(self) -> None:
+        self._due = False
+        if self._full:
+            return
+        self._take()
+        if self._waiting and not self._full:
+            self._due = True
+            self.transport.pause_reading()
+            self.loop.call_soon(self._feed)
+        elif not self._full:
+            self.transport.resume_reading()
+
+    def _hold(self) -> None:
+        self._full = True
+        self.transport.pause_reading()
+
+    def _release(self) -> None:
+        self._full = False
+        if not self._due:
+            self._due = True
+            self.loop.call_soon(self._feed)
+
+    def _cut_off(self) -> None:
+        self._waiting.clear()
+        self.transport.abort()
 
 
 class _Once(connect):
@@ -127,14 +191,18 @@ async def dial(
     timeout_s: float,
     close_timeout_s: float = 0.5,
     refuse: Refuse | None = None,
+    borne: Borne | None = None,
+    **limits: Any,
 ) -> Opened | NotOpened:
     """One attempt to open `url`, within `timeout_s` over all stages. Raises UsageError for a URL that is none, and
-    nothing for a failure of the world. refuse: where the URL is a stranger's, of which addresses it is not opened."""
+    nothing for a failure of the world. refuse: where the URL is a stranger's, of which addresses it is not opened.
+    borne: asked of all that comes, whether the connection may go on. limits: its max_size and max_queue."""
     read_url(url)
     progress = _Progress(clock)
     try:
         async with asyncio.timeout(timeout_s):
-            ws = await _open(url, tls, progress, close_timeout_s=close_timeout_s, refuse=refuse)
+            made = partial(_Connection, progress, borne)
+            ws = await _open(url, tls, progress, refuse, made, close_timeout=close_timeout_s, **limits)
     except InvalidStatus as error:
         status, headers = error.response.status_code, dict(error.response.headers.raw_items())
         body = bytes(error.response.body or b"")[:BODY_BYTES].decode("utf-8", "replace")
@@ -150,7 +218,12 @@ async def dial(
 
 
 async def _open(
-    url: str, tls: ssl.SSLContext | None, progress: _Progress, *, close_timeout_s: float, refuse: Refuse | None
+    url: str,
+    tls: ssl.SSLContext | None,
+    progress: _Progress,
+    refuse: Refuse | None,
+    made: Callable[..., ClientConnection],
+    **options: Any,
 ) -> ClientConnection:
     parts = read_url(url)
     progress.enter(FailureLayer.DNS)
@@ -166,12 +239,11 @@ async def _open(
         url,
         sock=sock,
         ssl=tls,
-        create_connection=partial(_Connection, progress),  # type: ignore[arg-type]  # "a wrapper or a subclass"
+        create_connection=made,  # type: ignore[arg-type]  # "a wrapper or a subclass"
         compression=None,
         user_agent_header="nestobs",
         proxy=None,
         open_timeout=None,
         ping_interval=None,
-        close_timeout=close_timeout_s,
-        max_size=FRAME_BYTES,
+        **({"max_size": FRAME_BYTES} | options),
     )

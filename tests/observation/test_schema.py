@@ -188,3 +188,15 @@ class TestDetail:
             raise AssertionError(f"{name} is no JSON")
 
         json.loads(detail(number=number), parse_constant=no_constant)
+
+
+CLOSED = ("role", "source", "operation", "outcome", "failure", "failure_layer")
+
+
+@pytest.mark.parametrize("name", [each.name for each in COLUMNS if each.type == "text" and each.name not in CLOSED])
+def test_no_text_of_a_row_is_longer_than_its_bound(name):
+    long = "\ud800" + "x" * 1_900_000
+    row, other = replace(ROW, **{name: long}), replace(ROW, **{name: long + "y"})
+    assert len(getattr(row, name)) <= 2 * DETAIL_BYTES
+    if name not in ("reason", "detail"):
+        assert getattr(row, name) != getattr(other, name), "two nests became one"

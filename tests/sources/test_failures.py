@@ -197,6 +197,8 @@ AT_WORK = {
     Failure.SUSPENDED: "clock",
     Failure.LOOP_BLOCKED: "clock",
     Failure.DROPPED: "a join",
+    Failure.REMOVED: "livekit",
+    Failure.FLOODED: "relay",
     Failure.SKIPPED: "a host",
 }
 """What only a source at work says, and whose tests make it."""

@@ -3,6 +3,7 @@
 client       the relay: connects, asks, publishes, subscribes, and asks again as somebody known
 connection   one open connection: what is in flight on it, who the relay thinks we are
 questions    one REQ, and the verdicts on its ends
+flood        how much of one relay is borne
 pauses       how long until it is tried again
 pushes       what a subscription brings
 rows         how an end becomes an observation

@@ -40,9 +40,10 @@ from nestobs.sources.address import Refuse
 from nestobs.sources.dial import NotOpened, Opened, dial, read_url, trust
 from nestobs.sources.failures import Judgement, intended, timed_out
 from nestobs.sources.relay.connection import CHALLENGE_S, Feed, Link, Lost
-from nestobs.sources.relay.pauses import SETTLED_S, pauses
+from nestobs.sources.relay.flood import FRAME_BYTES, QUEUED_FRAMES, Meter
+from nestobs.sources.relay.pauses import LONGEST_FLOOD_PAUSE_S, SETTLED_S, flood_pauses, pauses
 from nestobs.sources.relay.pushes import Pushes, Seen, Subscription
-from nestobs.sources.relay.questions import End, Looked, Question, Wanted, read_back_end, unheard
+from nestobs.sources.relay.questions import NOT_YET, OURS, End, Looked, Question, Wanted, read_back_end, unheard
 from nestobs.sources.relay.rows import RelayRows, facts_of_event
 from nestobs.sources.vantage import NO_TRACE, Trace, Vantage
 
@@ -51,10 +52,6 @@ AGAIN: Final = 2
 
 READ_BACK_AFTER_S: Final = (0.0, 0.25, 1.0)
 READ_BACK_TIMEOUT_S: Final = 2.0
-
-
-_OURS = End(Judgement(Outcome.PROBE_ERROR, Failure.CLOSED, FailureLayer.PROBER, "we ended the connection ourselves"))
-_NOT_YET = End(Judgement(Outcome.UNKNOWN, Failure.CLOSED, FailureLayer.WS, "not connected yet"))
 
 
 class Relay:
@@ -84,7 +81,7 @@ class Relay:
         self._pushes = Pushes(self._rows)
         self._link: Link | None = None
         self._up = asyncio.Event()
-        self._down = _NOT_YET
+        self._down = NOT_YET
         self._subscriptions: list[Subscription] = []
         self._unfollowed: asyncio.Queue[Subscription] = asyncio.Queue()  # of the present connection
         self._task: asyncio.Task[None] | None = None
@@ -234,7 +231,7 @@ class Relay:
     def _not_connected(self) -> End:
         down = self._down.judgement
         outcome = Outcome.PROBE_ERROR if down.outcome is Outcome.PROBE_ERROR else Outcome.UNKNOWN
-        reason = down.reason if self._down is _NOT_YET else f"not connected: {down.reason}"
+        reason = down.reason if self._down is NOT_YET else f"not connected: {down.reason}"
         return End(down._replace(outcome=outcome, reason=reason))
 
     def identify(self, keys: Keys) -> None:
@@ -417,21 +414,26 @@ class Relay:
 
     async def _stay_connected(self) -> None:
         gaps, group, attempt_no = pauses(), self._vantage.new_id(), 1
+        after_floods = flood_pauses()
         while True:
-            opened = await self._connect(group, attempt_no)
+            meter = Meter(self._clock)
+            opened = await self._connect(group, attempt_no, meter)
             attempt_no += 1
             if isinstance(opened, Opened):
                 now = self._clock.now()
-                link = Link(opened.ws, self._clock, opened_at=now, heard_at=now)
+                link = Link(opened.ws, self._clock, opened_at=now, heard_at=now, meter=meter)
                 await self._serve(link)
                 group, attempt_no = self._vantage.new_id(), 1
-                if self._clock.now() - link.opened_at > SETTLED_S * SECOND_NS:
-                    gaps = pauses()
-            await self._clock.until(self._clock.now() + round(next(gaps) * SECOND_NS))
+                lived_s = (self._clock.now() - link.opened_at) / SECOND_NS
+                gaps = pauses() if lived_s > SETTLED_S else gaps
+                after_floods = flood_pauses() if lived_s > LONGEST_FLOOD_PAUSE_S else after_floods
+            pause_s = next(after_floods if meter.flooded else gaps)
+            await self._clock.until(self._clock.now() + round(pause_s * SECOND_NS))
 
-    async def _connect(self, group: str, attempt_no: int) -> Opened | NotOpened:
+    async def _connect(self, group: str, attempt_no: int, meter: Meter) -> Opened | NotOpened:
         sent_at = self._clock.now()
         how: dict[str, Any] = {"tls": self._tls, "clock": self._clock, "refuse": self._refuse}
+        how |= {"max_size": FRAME_BYTES, "max_queue": QUEUED_FRAMES, "borne": meter.bears}
         found = await dial(self.url, timeout_s=self._open_timeout_s, **how)
         at = self._clock.now()
         fields: dict[str, Any] = {
@@ -455,7 +457,7 @@ class Relay:
 
     async def _serve(self, link: Link) -> None:
         """Use a connection until it is lost."""
-        end = _OURS
+        end = OURS
         self._unfollowed = asyncio.Queue()
         for subscription in self._subscriptions:
             self._unfollowed.put_nowait(subscription)

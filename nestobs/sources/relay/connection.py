@@ -13,11 +13,11 @@ from __future__ import annotations
 import asyncio
 import json
 from collections import OrderedDict, deque
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from functools import partial
-from typing import Any, Final
+from typing import Final
 
 from websockets.asyncio.client import ClientConnection
 from websockets.exceptions import ConnectionClosed
@@ -27,7 +27,8 @@ from nestobs.nostr import Keys
 from nestobs.observation.duration import SECOND_NS
 from nestobs.observation.schema import Failure, FailureLayer, Outcome
 from nestobs.sources.clock import Clock
-from nestobs.sources.failures import closed, timed_out
+from nestobs.sources.failures import Judgement, closed, timed_out
+from nestobs.sources.relay.flood import REJECTED, Meter
 from nestobs.sources.relay.questions import End, Question, closed_end, ok_end, unheard
 
 _SAY_TIMEOUT_S: Final = 1.0
@@ -64,9 +65,10 @@ class _Deed:
 
 @dataclass(slots=True)
 class Feed:
-    """A subscription on one connection, from its REQ to its CLOSED. `push` takes what comes, unverified."""
+    """A subscription on one connection, from its REQ to its CLOSED. `push` takes what comes, unverified; of an event
+    that is too long to be read, its size."""
 
-    push: Callable[[Feed, int, Mapping[str, Any]], None]
+    push: Callable[[Feed, int, object], None]
     closed: asyncio.Future[End]
     answers: int = 0
     eose_at: int = 0
@@ -142,6 +144,7 @@ class Link:
 
     ws: ClientConnection
     clock: Clock
+    meter: Meter
     opened_at: int
     heard_at: int
     used: bool = False
@@ -212,11 +215,15 @@ class Link:
                 await self.ws.send(text)
 
     async def shut(self) -> None:
-        """Close politely, but not for longer than a second: a half-open socket may take not one byte more."""
-        with suppress(TimeoutError):
-            async with asyncio.timeout(_SAY_TIMEOUT_S):
-                await self.ws.close()
-        self.ws.transport.abort()
+        """Close politely, but not for longer than a second, since a half-open socket may take not one byte more; and
+        not where the relay floods."""
+        try:
+            if not self.meter.flooded:
+                with suppress(TimeoutError):
+                    async with asyncio.timeout(_SAY_TIMEOUT_S):
+                        await self.ws.close()
+        finally:
+            self.ws.transport.abort()
         await self.ws.wait_closed()
 
     async def read(self) -> None:
@@ -226,9 +233,21 @@ class Link:
                 data = await self.ws.recv(decode=False)
             except ConnectionClosed as error:
                 judgement, code = closed(error)
-                raise Lost(End(judgement, status=code)) from None
+                raise Lost(self._flood() or End(judgement, status=code)) from None
             at = self.heard_at = self.clock.now()
             self.hear(at, nostr.read_frame(data))
+            if flood := self._flood():
+                raise Lost(flood)
+            await asyncio.sleep(0)  # frames that wait already would be read without the others' turn
+
+    def _flood(self) -> End | None:
+        """The end of a connection that brought more than is borne."""
+        why = self.meter.flooded
+        return End(Judgement(Outcome.UNKNOWN, Failure.FLOODED, FailureLayer.NOSTR, why)) if why else None
+
+    def reject(self) -> None:
+        """Something came that is no true event: a relay that does so often is cut off."""
+        self.meter.over(REJECTED)
 
     async def keep_pinging(self, every_s: float, pong_timeout_s: float) -> None:
         """Ping at once and then every `every_s`. Raises Lost when one stays unanswered for `pong_timeout_s`."""
@@ -261,8 +280,12 @@ class Link:
         """Let a frame received at `at` end or feed what it speaks of. A frame about nothing we asked is passed over."""
         match frame:
             case nostr.EventFrame(name, raw) if name in self.questions:
-                self.questions[name].event(at, raw)
-            case nostr.EventFrame(name, dict(raw)) if name in self.feeds:
+                if not self.questions[name].event(at, raw):
+                    self.reject()
+            case nostr.TooLong(name, size) if name in self.questions:
+                self.questions[name].false_event = f"{size} bytes, not read"
+                self.reject()
+            case nostr.EventFrame(name, raw) | nostr.TooLong(name, raw) if name in self.feeds:
                 self.feeds[name].push(self.feeds[name], at, raw)
             case nostr.Eose(name):
                 self._eose(at, name)
@@ -338,6 +361,8 @@ class Link:
 
     def _remark(self, frame: nostr.Notice | nostr.Unreadable) -> None:
         """Something tied to no question: evidence for all that are in flight."""
+        if isinstance(frame, nostr.Unreadable):
+            self.reject()
         for question in self.questions.values():
             if isinstance(frame, nostr.Unreadable):
                 question.unreadable += 1

@@ -12,6 +12,18 @@ SETTLED_S: Final = 10.0
 """A connection that lived this long starts the pauses over; a relay that drops us at once does not."""
 
 
+FIRST_FLOOD_PAUSE_S: Final = 30.0
+LONGEST_FLOOD_PAUSE_S: Final = 600.0
+
+
+def flood_pauses() -> Iterator[float]:
+    """Seconds to wait before a relay that was cut off is tried again: doubling from 30 to 600."""
+    pause = FIRST_FLOOD_PAUSE_S
+    while True:
+        yield pause
+        pause = min(pause * 2, LONGEST_FLOOD_PAUSE_S)
+
+
 def pauses() -> Iterator[float]:
     """Seconds to wait before each attempt after the first: doubling from 0.25 to 10, each up to a fifth shorter."""
     pause = FIRST_PAUSE_S

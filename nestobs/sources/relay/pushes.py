@@ -21,6 +21,7 @@ from nestobs.observation.duration import SECOND_NS
 from nestobs.observation.schema import LONGEST_ROOM, Operation, Outcome
 from nestobs.sources.failures import Judgement, ours
 from nestobs.sources.relay.connection import Feed, Link, Ping
+from nestobs.sources.relay.flood import PUSHED
 from nestobs.sources.relay.questions import End, false_event
 from nestobs.sources.relay.rows import RelayRows, facts_of_event
 from nestobs.sources.vantage import NO_TRACE, Trace
@@ -76,14 +77,21 @@ class Pushes:
 
     rows: RelayRows
 
-    def take(self, link: Link, subscription: Subscription, feed: Feed, at: int, raw: Mapping[str, Any]) -> None:
+    def take(self, link: Link, subscription: Subscription, feed: Feed, at: int, raw: object) -> None:
         """An unverified event came for a subscription: its rows and callbacks, if it is true and new."""
-        if subscription.knows(raw.get("id")):
+        if isinstance(raw, int):
+            link.reject()
+            self._false_push(feed, at, f"pushed an event of {raw} bytes, which is not read")
+            return
+        if isinstance(raw, dict) and subscription.knows(raw.get("id")):
             return
         try:
             event = nostr.read_event(raw)
         except MalformedEvent as error:
+            link.reject()
             self._false_push(feed, at, f"pushed a false event: {error}")
+            return
+        if link.meter.over(PUSHED):
             return
         if event.kind == nostr.DELETION_KIND and subscription.on_withdrawn is not None:
             subscription.remember(event.id)

@@ -35,6 +35,10 @@ class End:
         return self.judgement.outcome
 
 
+OURS = End(Judgement(Outcome.PROBE_ERROR, Failure.CLOSED, FailureLayer.PROBER, "we ended the connection ourselves"))
+NOT_YET = End(Judgement(Outcome.UNKNOWN, Failure.CLOSED, FailureLayer.WS, "not connected yet"))
+
+
 @dataclass(frozen=True, slots=True)
 class Wanted:
     """The event asked for: by address, by id, by filter, or by all that are given. `versions`: all of it that the relay
@@ -122,13 +126,13 @@ class Question:
         if len(self.found) > _AUTHORS:
             del self.found[next(iter(self.found))]
 
-    def event(self, at: int, raw: object) -> None:
-        """An event came for it: only a true one that was asked for ends it, or is kept until EOSE."""
+    def event(self, at: int, raw: object) -> bool:
+        """An event came for it: a true one that was asked for ends it, or is kept until EOSE. Whether it is one."""
         try:
             event = nostr.read_event(raw)
         except MalformedEvent as error:
             self.false_event = str(error) or "no event"
-            return
+            return False
         if self.wanted.withdraws(event):
             self.deletions = [*self.deletions, event][-2 * nostr.DELETIONS :]
         elif self.wanted.is_it(event) and self.wanted.versions:
@@ -137,6 +141,8 @@ class Question:
             self.end(End(Judgement(Outcome.VISIBLE), at, event=event))
         else:
             self.unasked += 1
+            return False
+        return True
 
     def eose(self, at: int) -> None:
         """All that is stored has come: proof of absence, unless the relay lied on the way."""
