@@ -15,7 +15,7 @@ define STATIC
 	$(BIN)/lint-imports
 endef
 
-.PHONY: help demo check test lint bench coverage calibrate livekit browser notebook environment constraints clean
+.PHONY: help demo check test lint bench coverage calibrate chaos livekit browser notebook environment constraints clean
 .DEFAULT_GOAL := help
 
 help:  ## what there is
@@ -56,6 +56,9 @@ coverage: $(STAMP)  ## do 95 % intervals cover 95 %? how good are tuned policies
 
 calibrate: $(STAMP)  ## 1000 nests against the lab's truth (about 10 minutes)
 	PYTHONPATH=tests $(BIN)/python -m benchmarks.calibrate_lab --nests 1000 --out runs/calibrate
+
+chaos: $(STAMP)  ## everything goes wrong at once, seeded (10 minutes)
+	PYTHONPATH=tests $(BIN)/python -m benchmarks.chaos --out runs/chaos
 
 livekit: $(LIVEKIT)  ## build livekit-server once, with Go
 
