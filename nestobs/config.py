@@ -23,18 +23,22 @@ import socket
 import tomllib
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 from pydantic import BaseModel, ConfigDict, SecretStr, ValidationError
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
-from nestobs.collector.keyring import Keyring
+from nestobs.collector.keyring import KEY_BYTES, Keyring
 from nestobs.collector.station import Target
 from nestobs.errors import ConfigError, KeyFormatError, UsageError
 from nestobs.join.budget import Budget
 from nestobs.nostr import Keys
+from nestobs.store.files import text_in
 
 FILE: Final = "nestobs.toml"
+FILE_BYTES: Final = 100_000
+LINE_DOTS: Final = 500
+"""Of a key with n dots the TOML reader keeps n ** 2 parts: no more is read than what costs it little."""
 
 
 class Environment(BaseSettings):
@@ -180,8 +184,8 @@ def plain_environment() -> dict[str, str]:
 
 def _secret_file(path: Path) -> str:
     try:
-        return path.read_text().strip()
-    except (OSError, UnicodeDecodeError) as error:
+        return text_in(path, KEY_BYTES).strip()
+    except (OSError, ValueError) as error:
         raise ConfigError(
             f"the key file {path} cannot be read ({type(error).__name__}): check the path in nestobs.toml"
         ) from None
@@ -189,19 +193,25 @@ def _secret_file(path: Path) -> str:
 
 def _read(path: Path, *, needed: bool) -> _File:
     try:
-        data: dict[str, Any] = tomllib.loads(path.read_text())
+        text = text_in(path, FILE_BYTES)
     except FileNotFoundError:
         if needed:
             raise ConfigError(f"there is no {path}: check --config or NESTOBS_CONFIG") from None
         return _File()
-    except (OSError, UnicodeDecodeError) as error:
+    except OSError as error:
         raise ConfigError(f"{path} cannot be read ({type(error).__name__})") from None
-    except tomllib.TOMLDecodeError as error:
-        raise ConfigError(f"{path} is not valid TOML: {error}") from None
+    except ValueError as error:
+        raise ConfigError(f"{str(path)[:200]!r} cannot be read: {error}") from None
+    if max(line.count(".") for line in text.split("\n")) > LINE_DOTS:
+        raise ConfigError(f"{path} has a line with more than {LINE_DOTS} dots: write its lists in several lines")
     try:
-        return _File.model_validate(data)
+        return _File.model_validate(tomllib.loads(text))
     except ValidationError as error:
         raise ConfigError(f"{path}: {_first(error)}") from None
+    except ValueError as error:  # TOMLDecodeError, and a number of five thousand digits
+        raise ConfigError(f"{path} is not valid TOML: {error}") from None
+    except RecursionError:
+        raise ConfigError(f"{path} is not valid TOML: it is nested too deep") from None
 
 
 def _first(error: ValidationError) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import socket
 import tomllib
 from pathlib import Path
@@ -225,3 +226,54 @@ def test_the_example_in_the_modules_words_is_a_configuration():
     assert list(tomllib.loads(text)["targets"]) == ["production"]
     Path("nestobs.toml").write_text(text)
     assert Config().file.targets["production"].control == "example.org:443"
+
+
+NO_CONFIGURATION = {
+    "a deep array": b"store = " + b"[" * 50_000 + b"]" * 50_000,
+    "deep inline tables": b"store = " + b"{a = " * 5_000 + b"1" + b"}" * 5_000,
+    "a deep key": b".".join([b"a"] * 40_000) + b" = 1",
+    "a deep header": b"[" + b".".join([b"a"] * 40_000) + b"]",
+    "deep keys below the bound": (b".".join([b"a"] * 400) + b" = 1\n") * 2,
+    "five thousand digits": b"store = " + b"9" * 5_000,
+    "a long hexadecimal": b"store = 0x" + b"f" * 50_000,
+    "an infinite number": b"store = inf",
+    "a date that is none": b"store = 0000-00-00T99:99:99Z",
+    "year 1 ahead of UTC": b"store = 0001-01-01T00:00:00+23:59",
+    "utf-16": 'store = "x"'.encode("utf-16"),
+    "a null byte": b'store = "a\0b"',
+    "half a character": b'store = "\xed\xa0\x80"',
+    "a lone surrogate": b'store = "\\ud800"',
+    "a megabyte": b"# " + b"x" * 1_000_000,
+    "many tables": b"".join(b"[a%d]\n" % i for i in range(9_000)),
+    "open to the end": b'store = """' + b"x\n" * 40_000,
+}
+
+
+@pytest.mark.parametrize("content", NO_CONFIGURATION.values(), ids=NO_CONFIGURATION)
+def test_whatever_a_file_holds_it_is_a_configuration_or_an_error_in_a_sentence(tmp_path, content):
+    path = tmp_path / "nestobs.toml"
+    path.write_bytes(content)
+    with pytest.raises(ConfigError, match=r"nestobs\.toml") as said:
+        Config(path)
+    assert "\n" not in str(said.value)
+    assert len(str(said.value)) < 2_000
+
+
+def test_a_file_that_an_editor_begins_with_a_mark_is_read(tmp_path):
+    path = tmp_path / "nestobs.toml"
+    path.write_bytes(b"\xef\xbb\xbf" + TWO.encode())
+    assert list(Config(path).file.targets) == ["two"]
+
+
+@pytest.mark.parametrize("name", ["/dev/zero", ".", "a\0b", "\ud800", "x" * 5_000], ids=ascii)
+def test_what_is_no_file_is_told(name):
+    with pytest.raises(ConfigError):
+        Config(Path(name))
+
+
+@pytest.mark.parametrize("name", ["/dev/zero", ".", "a\0b", "x" * 5_000], ids=ascii)
+def test_a_key_file_that_is_none_is_told(tmp_path, name, monkeypatch):
+    path = tmp_path / "nestobs.toml"
+    path.write_text(f'[targets.one]\napi = "http://h"\nrelays = ["ws://h"]\nnsec_file = {json.dumps(name)}\n')
+    with pytest.raises(ConfigError, match="key file"):
+        Config(path).keyring("one")

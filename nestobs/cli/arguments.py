@@ -163,16 +163,16 @@ def duration_between(least_s: float, most_s: float) -> Callable[[str], float]:
 
 def count(text: str) -> int:
     """A whole number from 0 to 100000."""
-    if not (text.isascii() and text.isdigit()) or int(text) > 100_000:
-        raise argparse.ArgumentTypeError(f"{text!r} is no count: write a whole number from 0 to 100000")
-    return int(text)
+    if (found := _whole(text)) is None or found > 100_000:
+        raise argparse.ArgumentTypeError(f"{text[:40]!r} is no count: write a whole number from 0 to 100000")
+    return found
 
 
 def port(text: str) -> int:
     """A port; 0 is a free one."""
-    if not (text.isascii() and text.isdigit()) or int(text) > 65_535:
-        raise argparse.ArgumentTypeError(f"{text!r} is no port: write a number from 1 to 65535, or 0 for a free one")
-    return int(text)
+    if (found := _whole(text)) is None or found > 65_535:
+        raise argparse.ArgumentTypeError(f"{text[:40]!r} is no port: write a number from 1 to 65535, or 0 for any")
+    return found
 
 
 def number_between(least: float, most: float) -> Callable[[str], float]:
@@ -191,11 +191,16 @@ def whole_between(least: int, most: int) -> Callable[[str], int]:
     """For a whole number within these, both included."""
 
     def read(text: str) -> int:
-        if text.isascii() and text.isdigit() and len(text) < 20 and least <= int(text) <= most:
-            return int(text)
+        if (found := _whole(text)) is not None and least <= found <= most:
+            return found
         raise argparse.ArgumentTypeError(f"{text[:40]!r} is no whole number from {least} to {most}")
 
     return read
+
+
+def _whole(text: str) -> int | None:
+    """Digits and nothing else, fewer than twenty."""
+    return int(text) if text.isascii() and text.isdigit() and len(text) < 20 else None
 
 
 # what flags name

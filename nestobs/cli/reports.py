@@ -40,6 +40,9 @@ _QUIET_S, _PAUSE_S = 2.0, 10.0
 _LEAST_KEPT_S: Final = 3_600.0
 """`--keep 30` means thirty seconds: nobody who prunes does."""
 
+_MOST_WINDOWS: Final = 1_000_000
+"""Each is looked for among what is published."""
+
 _BREACHED: Final = "breached"
 
 
@@ -171,12 +174,14 @@ def _since(text: str, length_s: float) -> list[Window]:
     newest = latest(_now(), length_s)
     try:
         day = len(text.strip()) == 10
-        start = Window.parse(text if day else f"{text}/9999-01-01").start
+        start = Window.parse(text if day else f"{text}/1s").start
     except UsageError:
         try:
             start = newest.end - round(read_duration(text)) * SECOND_NS
         except UsageError as error:
             raise UsageError(f"--since: write an instant as 2026-01-01T00:00, or a duration; {error}") from None
+    if (newest.end - start) / SECOND_NS / length_s > _MOST_WINDOWS:
+        raise UsageError(f"--since: more than {_MOST_WINDOWS:,} windows of {duration_words(length_s)}: begin later")
     return list(Window(start, newest.end).parts(length_s)) if start < newest.end else []
 
 

@@ -272,6 +272,7 @@ def policy_of(word: str) -> PolicyFile:
     from pathlib import Path
 
     from nestobs.join.policy import named_policy
+    from nestobs.store.files import text_in
     from nestobs.tuning.policy_file import FILE_CHARACTERS, PolicyFile, loads
 
     path, shown = Path(word), word[:200]
@@ -280,32 +281,33 @@ def policy_of(word: str) -> PolicyFile:
             raise UsageError(f"{shown}: there is no such policy file")
         return PolicyFile(policy=named_policy(word))
     try:
-        with path.open("rb") as file:
-            text = file.read(4 * FILE_CHARACTERS + 1).decode()
-    except UnicodeDecodeError:
-        raise UsageError(f"{shown}: it is not text in UTF-8: give the file nestobs wrote") from None
+        text = text_in(path, 4 * FILE_CHARACTERS)
     except OSError as error:
         raise UsageError(f"{shown}: it cannot be read ({error.strerror})") from None
+    except ValueError as error:
+        raise UsageError(f"{shown}: {error}: give the file nestobs wrote") from None
     return loads(text, shown)
 
 
 def _is_file(path: Path) -> bool:
     try:
         return path.is_file()
-    except OSError:  # a name that no file can have
+    except (OSError, ValueError):  # a name that no file can have
         return False
 
 
 def ages_in(path: Path) -> list[float]:
     """The durations in a text file, separated by white space. Raises UsageError in a sentence."""
+    from nestobs.store.files import text_in
+
     try:
-        ages = [read_duration(word, zero=True) for word in path.read_text("utf-8").split()]
+        ages = [read_duration(word, zero=True) for word in text_in(path).split()]
     except OSError as error:
         raise UsageError(f"{path}: it cannot be read ({error.strerror})") from None
     except UsageError as error:
         raise UsageError(f"{path}: write one age a line; {error}") from None
-    except ValueError:
-        raise UsageError(f"{path}: it is not text in UTF-8: write one age in seconds a line") from None
+    except ValueError as error:
+        raise UsageError(f"{path}: {error}: write one age in seconds a line") from None
     if not ages or max(ages) >= 1e6:
         raise UsageError(f"{path}: ages are from 0 to {duration_words(1e6)}, at least one")
     return ages

@@ -15,8 +15,12 @@ from typing import Final
 
 from nestobs.errors import ConfigError, KeyFormatError
 from nestobs.nostr import Keys
+from nestobs.store.files import text_in
 
 OPERATOR: Final = "env"
+KEY_BYTES: Final = 10_000
+"""A longer file holds no key."""
+
 _NAME = re.compile(r"[0-9a-f-]{8,64}\.nsec")
 
 
@@ -51,8 +55,8 @@ class Keyring:
         if name == OPERATOR:
             return self.operator
         try:
-            return Keys.from_secret((self.folder / name).read_text()) if _NAME.fullmatch(name) else None
-        except (OSError, UnicodeDecodeError, KeyFormatError):
+            return Keys.from_secret(text_in(self.folder / name, KEY_BYTES)) if _NAME.fullmatch(name) else None
+        except (OSError, ValueError, KeyFormatError):
             return None
 
     def forget(self, name: str) -> None:

@@ -6,15 +6,15 @@
     mixture    {kind, parts: [{weight, ...}]}
     never      {kind}                       it is never shown: None
 
-All draws are seconds, zero or more. A draw takes the same amount of randomness whatever its result, so that a change
-of one distribution in a scenario does not shift the draws of the others.
+All draws are seconds from zero to LONGEST_S. A draw takes the same amount of randomness whatever its result, so that a
+change of one distribution in a scenario does not shift the draws of the others.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from typing import Annotated, Literal, TypeAlias
+from typing import Annotated, Final, Literal, TypeAlias
 
 import numpy as np
 from pydantic import BaseModel, ConfigDict, Field, FiniteFloat, model_validator
@@ -22,8 +22,11 @@ from pydantic import BaseModel, ConfigDict, Field, FiniteFloat, model_validator
 Delay: TypeAlias = float | None
 """Seconds, or None for never."""
 
-NotNegative: TypeAlias = Annotated[FiniteFloat, Field(ge=0)]
-Positive: TypeAlias = Annotated[FiniteFloat, Field(gt=0)]
+LONGEST_S: Final = 1e9
+"""More than thirty years: nothing is longer, be it drawn or written down."""
+
+NotNegative: TypeAlias = Annotated[FiniteFloat, Field(ge=0, le=LONGEST_S)]
+Positive: TypeAlias = Annotated[FiniteFloat, Field(gt=0, le=LONGEST_S)]
 
 
 class Table(BaseModel):
@@ -44,7 +47,7 @@ class Lognormal(Table):
 
     kind: Literal["lognormal"]
     median_s: Positive
-    sigma: NotNegative
+    sigma: Annotated[NotNegative, Field(le=10)]
 
 
 class Weibull(Table):
@@ -52,7 +55,7 @@ class Weibull(Table):
 
     kind: Literal["weibull"]
     scale_s: Positive
-    shape: Positive
+    shape: Annotated[Positive, Field(ge=0.1)]
 
 
 class Never(Table):
@@ -97,7 +100,7 @@ AT_ONCE = Constant(s=0.0)
 def draw(distribution: Distribution, rng: np.random.Generator, scale: float = 1.0) -> Delay:
     """One delay in seconds times `scale`, or None for never. Takes two deviates from `rng`, always."""
     drawn = _at(distribution, float(rng.random()), float(rng.standard_normal()))
-    return None if drawn is None else drawn * scale
+    return None if drawn is None else min(drawn, LONGEST_S) * scale
 
 
 def _at(distribution: Distribution, pick: float, normal: float) -> Delay:

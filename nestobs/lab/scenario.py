@@ -9,12 +9,12 @@ from __future__ import annotations
 import enum
 import tomllib
 from pathlib import Path
-from typing import Annotated, Literal, TypeAlias
+from typing import Annotated, Final, Literal, TypeAlias
 
 from pydantic import Field, FiniteFloat, PositiveInt, ValidationError
 
 from nestobs.errors import UsageError
-from nestobs.lab.delays import AT_ONCE, Distribution, NotNegative, Table
+from nestobs.lab.delays import AT_ONCE, LONGEST_S, Distribution, NotNegative, Table
 
 
 class GateFault(enum.Enum):
@@ -37,6 +37,10 @@ class GateFault(enum.Enum):
     STALL = "stall"
 
 
+FILE_CHARACTERS: Final = 100_000
+LINE_DOTS: Final = 500
+"""Of a key with n dots the TOML reader keeps n ** 2 parts."""
+
 _SHIPPED = Path(__file__).with_name("scenarios")
 
 _RelayNumber: TypeAlias = Annotated[PositiveInt, Field(strict=False)]
@@ -57,12 +61,12 @@ class ApiConditions(Table):
     info: Distribution = AT_ONCE
     join: Distribution = AT_ONCE
     guest: Distribution = AT_ONCE
-    replicas: PositiveInt = 1
+    replicas: Annotated[PositiveInt, Field(le=100)] = 1
     join_fault: Literal["none", "404"] = "none"
     token_fault: Literal["none", "object"] = "none"
     server_error_s: NotNegative = 0.0
     cache_404_s: NotNegative = 0.0
-    date_skew_s: FiniteFloat = 0.0
+    date_skew_s: Annotated[FiniteFloat, Field(ge=-LONGEST_S, le=LONGEST_S)] = 0.0
     require_payload: bool = False
     restart_deletes: bool = False
 
@@ -70,7 +74,7 @@ class ApiConditions(Table):
 class RateLimit(Table):
     """`requests` per `window_s` seconds for each client address, all routes together."""
 
-    requests: PositiveInt = 1_000_000
+    requests: Annotated[PositiveInt, Field(le=1_000_000_000)] = 1_000_000
     window_s: NotNegative = 900.0
 
 
@@ -133,21 +137,26 @@ def load_scenario(name: str | Path) -> Scenario:
         path = _SHIPPED / f"{name}.toml"
     else:
         raise UsageError(f"there is no scenario {name!r}: choose among {', '.join(scenario_names())}")
-    if not path.is_file():
-        raise UsageError(f"there is no scenario file {path}")
     try:
-        text = path.read_text("utf-8")
-    except (OSError, UnicodeDecodeError) as error:
+        if not path.is_file():
+            raise UsageError(f"there is no scenario file {path}")
+        with path.open("rb") as file:
+            text = file.read(4 * FILE_CHARACTERS + 1).decode("utf-8-sig")
+    except (OSError, ValueError) as error:  # a name that no file can have; what is not UTF-8
         raise UsageError(f"the scenario {path} cannot be read ({type(error).__name__}): it is UTF-8 TOML") from None
     return read_scenario(text, name=path.stem, where=str(path))
 
 
 def read_scenario(text: str, *, name: str, where: str) -> Scenario:
     """The scenario in a TOML text. `where` is the file's name for messages. Raises UsageError."""
+    if len(text) > FILE_CHARACTERS or max(line.count(".") for line in text.split("\n")) > LINE_DOTS:
+        raise UsageError(f"{where}: longer than {FILE_CHARACTERS} characters, or {LINE_DOTS} dots in a line")
     try:
         table = tomllib.loads(text)
-    except tomllib.TOMLDecodeError as error:
+    except ValueError as error:  # TOMLDecodeError, and a number of five thousand digits
         raise UsageError(f"{where}: not TOML: {error}") from None
+    except RecursionError:
+        raise UsageError(f"{where}: not TOML: nested too deep") from None
     if "name" in table:
         raise UsageError(f"{where}: unknown key name: a scenario is named by its file")
     try:

@@ -1,7 +1,8 @@
 """Windows of time: half-open [start, end), UTC, in whole seconds; a window's name can be part of a path.
 
 Aligned windows do not overlap and leave no gap: those of a length that divides a day begin at midnight UTC, others at
-a whole number of lengths after 1970-01-01.
+a whole number of lengths after 1970-01-01. Nothing was observed outside the years 1678 to 2261, whose instants are what
+64 bits of nanoseconds hold with some to spare: no window lies there.
 """
 
 from __future__ import annotations
@@ -19,12 +20,15 @@ if TYPE_CHECKING:
     import pandas as pd
 
 DAY_S: Final = 86_400
+_FIRST: Final = -9_214_560_000 * SECOND_NS  # 1678-01-01
+_END: Final = 9_214_646_400 * SECOND_NS  # 2262-01-01
 _DAY, _INSTANT = r"\d{4}-\d\d-\d\d", r"\d{4}-\d\d-\d\dT\d{6}Z"
 
 
 @dataclass(frozen=True, slots=True, order=True)
 class Window:
-    """[start, end), ns UTC, whole seconds. Raises UsageError when it ends before it begins or is empty."""
+    """[start, end), ns UTC, whole seconds. Raises UsageError when it ends before it begins, is empty or lies in part
+    outside the years 1678 to 2261."""
 
     start: int
     end: int
@@ -34,6 +38,8 @@ class Window:
             raise UsageError("the window ends before it begins: write START/END")
         if self.start % SECOND_NS or self.end % SECOND_NS:
             raise UsageError("the window has parts of a second: write START/END in whole seconds")
+        if not _FIRST <= self.start < self.end <= _END:
+            raise UsageError("the window lies outside the years 1678 to 2261: write START/END within them")
 
     @classmethod
     def parse(cls, text: str) -> Self:

@@ -9,7 +9,6 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 import pandas as pd
@@ -28,6 +27,7 @@ from nestobs.observation.duration import SECOND_NS
 from nestobs.observation.window import DAY_S, Window
 from nestobs.reports.dataset import frame, watched
 from nestobs.reports.display import Result, Section, Table, Text, judged, many, numbers
+from nestobs.store.files import text_in
 from nestobs.store.reader import Store
 from nestobs.timeline import uptime
 from nestobs.timeline.delays import round_trip_s
@@ -145,8 +145,8 @@ def read_policy(path: str) -> Policy:
     from nestobs.tuning.policy_file import loads
 
     try:
-        return loads(Path(path).read_text(encoding="utf-8"), plain(path, 200)).policy
-    except (OSError, UnicodeDecodeError) as error:
+        return loads(text_in(path), plain(path, 200)).policy
+    except (OSError, ValueError) as error:
         raise UsageError(f"{path} cannot be read as a policy ({error}): give the policy.json of nestobs tune") from None
 
 

@@ -10,7 +10,6 @@ import json
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
@@ -23,6 +22,7 @@ from nestobs.figures import timelines as lanes
 from nestobs.observation.duration import SECOND_NS
 from nestobs.reports.display import Section, Table, Text, many, nothing_there, numbers
 from nestobs.reports.joins import ended
+from nestobs.store.files import text_in
 from nestobs.store.reader import Store
 from nestobs.timeline import calibration as calibrate
 from nestobs.timeline.intervals import timelines
@@ -33,6 +33,9 @@ if TYPE_CHECKING:
     import plotly.graph_objects as go
 
 MOST_SWIMLANES: Final = 8
+_TRUTH_BYTES: Final = 200_000_000
+"""A longer truth.jsonl is of no lab that anybody could wait for."""
+
 _STAND_IN: Final = (
     "LiveKit was a stand-in here: it lists rooms and speaks the signalling handshake, but carries no media. What is"
     " said of livekit:media in this report is not about a real LiveKit server."
@@ -88,12 +91,12 @@ def load(store: str, *, truth: str = "", lab: str = "", title: str = "", livekit
 
 def _truth(path: str) -> list[dict[str, Any]]:
     try:
-        lines = Path(path).read_text(encoding="utf-8").splitlines() if path else []
+        lines = text_in(path, _TRUTH_BYTES).split("\n") if path else []
         rows = [json.loads(line) for line in lines if line.strip()]
         needed = {"scenario", "room", "layer", "change", "not_yet_at", "now_at"}
         if not all(isinstance(row, dict) and needed <= set(row) for row in rows):
             raise ValueError("a row lacks a field of a truth row")
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise UsageError(f"{path} is no truth of a lab ({error}): give its truth.jsonl, or nothing") from error
     return rows
 
@@ -102,7 +105,7 @@ def lab_facts(path: str) -> dict[str, Any]:
     """What a lab.json says, nothing for "". livekit: its kind and version; scenarios: relay URL -> name, each in its
     own order; hosts: scenario -> those of its APIs. Raises UsageError for a file that is none."""
     try:
-        found = json.loads(Path(path).read_text(encoding="utf-8")) if path else {}
+        found = json.loads(text_in(path)) if path else {}
         scenarios = dict(found.get("scenarios", {}))
         hosts = {
             name: [host(str(vantage["api"])) for vantage in scenario.get("vantages", [])]
@@ -110,7 +113,7 @@ def lab_facts(path: str) -> dict[str, Any]:
         }
         names = [dict(scenario["truth_names"]) for scenario in scenarios.values()]
         return {"livekit": dict(found.get("livekit", {})), "scenarios": names, "hosts": hosts}
-    except (OSError, ValueError, TypeError, KeyError, AttributeError) as error:
+    except (OSError, ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
         raise UsageError(f"{path} does not describe a lab ({error}): give its lab.json, or nothing") from error
 
 

@@ -28,7 +28,7 @@ from nestobs.reports.demo import lab_facts
 from nestobs.reports.display import Result, Section, Table, Text, many, numbers
 from nestobs.session import tune
 from nestobs.sources.clock import Clock
-from nestobs.store.files import write
+from nestobs.store.files import text_in, write
 from nestobs.store.reader import Store
 from nestobs.timeline.intervals import timelines
 from nestobs.tuning.decisions import Allowance
@@ -120,7 +120,7 @@ def load(
 def ages_in(path: str) -> list[float]:
     """The numbers in a text file, white space between them. Raises UsageError."""
     try:
-        ages = [float(word) for word in Path(path).read_text("utf-8").split()]
+        ages = [float(word) for word in text_in(path).split()]
     except (OSError, ValueError) as error:
         raise UsageError(f"{path} holds no ages ({error}): write one age in seconds a line") from None
     if not ages or not all(0 <= age < 1e6 for age in ages):
@@ -141,7 +141,7 @@ def hosts_of(tune_on: str | Sequence[str], lab: str = "") -> tuple[str, ...]:
 def read_proof(path: str) -> Proved:
     """What `nestobs prove` wrote. Raises UsageError for a file that is none."""
     try:
-        told = json.loads(Path(path).read_text(encoding="utf-8"))
+        told = json.loads(text_in(path))
         rows = [
             (str(policy["name"]), metric, *_cell(policy["predicted"][metric], policy["realised"][metric]))
             for policy in told["policies"]
@@ -151,7 +151,7 @@ def read_proof(path: str) -> Proved:
         cells = pd.DataFrame(rows, columns=list(CELLS)).astype(CELLS)
         window = pd.Series(pd.to_datetime(list(told.get("window") or ()), utc=True))
         return Proved(cells, "" if window.empty else canvas.window(window), _proof_words(told, cells))
-    except (OSError, ValueError, TypeError, KeyError, AttributeError, OverflowError) as error:
+    except (OSError, ValueError, TypeError, LookupError, AttributeError, OverflowError, RecursionError) as error:
         raise UsageError(f"{path} is no proof ({error}): give the proof.json of nestobs prove, or nothing") from error
 
 

@@ -1,4 +1,4 @@
-"""Files that are there whole or not at all."""
+"""Files: written whole or not at all, and read within bounds."""
 
 from __future__ import annotations
 
@@ -6,6 +6,9 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Final
+
+MOST_BYTES: Final = 10_000_000
 
 
 @contextmanager
@@ -32,6 +35,22 @@ def sync(path: Path) -> None:
         os.fsync(handle)
     finally:
         os.close(handle)
+
+
+def text_in(path: Path | str, most: int = MOST_BYTES) -> str:
+    """The text of a file in UTF-8, without the mark some editors begin it with. No more is read than `most` bytes.
+
+    Raises OSError where it cannot be read; ValueError where it is longer or no such text, or where no file can have
+    that name.
+    """
+    with Path(path).open("rb") as file:
+        found = file.read(most + 1)
+    if len(found) > most:
+        raise ValueError(f"it is longer than {most} bytes")
+    try:
+        return found.decode("utf-8-sig")
+    except UnicodeDecodeError:
+        raise ValueError("it is not text in UTF-8") from None
 
 
 def write(path: Path, text: str) -> None:

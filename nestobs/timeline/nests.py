@@ -8,6 +8,7 @@ somebody else's.
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from collections.abc import Collection
 from dataclasses import dataclass
@@ -89,7 +90,7 @@ def address_of(text: str) -> Address | str:
     """The address that a row names. A row may hold what is none: then it is the text as it stands."""
     kind, _, rest = text.partition(":")
     pubkey, _, identifier = rest.partition(":")
-    return Address(int(kind), pubkey, identifier) if kind.isdecimal() and identifier else text
+    return Address(int(kind), pubkey, identifier) if re.fullmatch("[0-9]{1,5}", kind) and identifier else text
 
 
 def named(words: str, frame: pd.DataFrame) -> Address | str:

@@ -173,7 +173,7 @@ def test_a_duration_that_is_none_is_explained(words, run):
     assert "write 90s" in said.err
 
 
-@pytest.mark.parametrize("words", ["", "x", "-1", "1.5", "100001", "²", "1e3"])
+@pytest.mark.parametrize("words", ["", "x", "-1", "1.5", "100001", "²", "1e3", "9" * 5_000])
 def test_a_count_that_is_none_is_explained(words, run):
     said = run("canary", *NOBODY, f"--count={words}")
     assert said.code == 2
@@ -189,7 +189,7 @@ def test_an_unknown_policy_is_refused(policy, words, run, home):
     is_one_sentence(said, 2)
 
 
-@pytest.mark.parametrize("port", ["99999", "-1"])
+@pytest.mark.parametrize("port", ["99999", "-1", "²", "9" * 5_000])
 def test_a_port_that_cannot_be_is_refused(port, run):
     said = run("lab", "--stand-in", f"--api-port={port}")
     assert said.code == 2

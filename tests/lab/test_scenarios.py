@@ -8,7 +8,7 @@ from pydantic import TypeAdapter
 
 from nestobs.errors import UsageError
 from nestobs.lab import GateFault, load_scenario, scenario_names
-from nestobs.lab.delays import Distribution, draw
+from nestobs.lab.delays import LONGEST_S, Distribution, draw
 from nestobs.lab.plan import Planner
 
 DELAYS = TypeAdapter(Distribution)
@@ -49,7 +49,7 @@ def test_an_unknown_name_lists_the_known_ones():
         ("[api]\njoin = {kind='constant', s=true}", r"api.join.constant.s: Input should be a valid number"),
         ("[api]\njoin = {kind='constant', s=inf}", r"api.join.constant.s: Input should be a finite number"),
         ("[api]\njoin = {kind='lognormal', median_s=1}", r"api.join.lognormal.sigma: Field required"),
-        ("[api]\njoin = {kind='weibull', scale_s=1, shape=0}", r"shape: Input should be greater than 0"),
+        ("[api]\njoin = {kind='weibull', scale_s=1, shape=0}", r"shape: Input should be greater than or equal to 0.1"),
         ("[api]\njoin = {kind='constant', s=-1}", r"s: Input should be greater than or equal to 0"),
         ("[api]\njoin = {kind='mixture', parts=[]}", r"parts: List should have at least 1 item"),
         ("[api]\njoin = {kind='mixture', parts=[3]}", r"parts.0: Input should be a valid dictionary"),
@@ -130,3 +130,40 @@ def test_only_the_last_relay_is_slow():
 def test_an_event_of_a_stranger_has_a_plan_of_its_own():
     planner = Planner(load_scenario("calm"), 1, 4)
     assert planner.stranger("a") == planner.stranger("a") != planner.stranger("b")
+
+
+NO_SCENARIOS = {
+    "a deep array": "api = " + "[" * 50_000 + "]" * 50_000,
+    "deep inline tables": "api = " + "{a = " * 5_000 + "1" + "}" * 5_000,
+    "a deep key": ".".join(["a"] * 40_000) + " = 1",
+    "five thousand digits": "[rate_limit]\nrequests = " + "9" * 5_000,
+    "a long hexadecimal": "[rate_limit]\nrequests = 0x" + "f" * 50_000,
+    "beyond any float": "[rate_limit]\nwindow_s = 1e400",
+    "no number": "[api]\ndate_skew_s = nan",
+    "longer than any life": "[livekit]\nempty_timeout_s = 1e300",
+    "a spread without end": "[api]\nrecord = { kind = 'lognormal', median_s = 1, sigma = 1e6 }",
+    "a tail without end": "[api]\nrecord = { kind = 'weibull', scale_s = 1, shape = 1e-6 }",
+    "a relay's number in other digits": "[relays.faults]\n'²' = 'cut'",
+    "a year before all": "name2 = 0001-01-01T00:00:00+23:59",
+    "a megabyte": "# " + "x" * 1_000_000,
+}
+
+
+@pytest.mark.parametrize("text", NO_SCENARIOS.values(), ids=NO_SCENARIOS)
+def test_whatever_a_text_holds_it_is_a_scenario_or_an_error_in_a_sentence(scenario, text):
+    with pytest.raises(UsageError, match=r"made\.toml"):
+        scenario(text)
+
+
+@pytest.mark.parametrize("name", ["/dev/zero.toml", "/dev/zero", ".toml", "a\0b.toml", "\ud800.toml"], ids=ascii)
+def test_what_is_no_file_of_a_scenario_is_told(name):
+    with pytest.raises(UsageError):
+        load_scenario(name)
+
+
+@pytest.mark.parametrize("kind", ["lognormal", "weibull"])
+def test_no_draw_is_longer_than_anything_can_be(kind):
+    widest = {"median_s": 1e9, "sigma": 10} if kind == "lognormal" else {"scale_s": 1e9, "shape": 0.1}
+    distribution = DELAYS.validate_python({"kind": kind, **widest})
+    drawn = [draw(distribution, np.random.default_rng(seed)) for seed in range(300)]
+    assert 0 <= min(drawn) <= max(drawn) == LONGEST_S

@@ -54,6 +54,36 @@ def test_refuses_anything_else_in_a_sentence(text):
     assert len(str(said.value)) < 200
 
 
+@pytest.mark.parametrize(
+    "text",
+    [
+        "9999-12-31",
+        "0001-01-01",
+        "0001-01-01/0001-01-02",
+        "0001-01-01T00:00+23:59/1h",
+        "9999-12-31T23:59:59-23:59/1s",
+        "2300-01-01/2300-01-02",
+        "1600-01-01",
+        "1677-12-31",
+        "2262-01-01",
+        "1678-01-01/300000d",
+        "2261-12-31/2d",
+        "2026-01-01/9999-01-01",
+    ],
+)
+def test_refuses_years_whose_instants_nothing_can_hold(text):
+    with pytest.raises(UsageError, match="write START/END"):
+        Window.parse(text)
+
+
+@pytest.mark.parametrize("text", ["1678-01-01", "2261-12-31", "1678-01-01/2262-01-01", "1970-01-01/1s"])
+def test_all_of_a_window_can_be_said_and_held(text):
+    window = Window.parse(text)
+    assert Window.parse(window.text) == Window.parse(window.name) == window
+    assert [end.value for end in window.instants] == [window.start, window.end]
+    assert "UTC" in window.words
+
+
 @given(windows)
 def test_its_name_and_its_text_give_it_back(window):
     assert Window.parse(window.name) == Window.parse(window.text) == window

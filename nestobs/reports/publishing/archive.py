@@ -193,7 +193,7 @@ class Archive:
 
     def sweep(self) -> None:
         """Remove what nothing points to, except what is being made now."""
-        versions = [path for path in (self.root / _VERSIONS).iterdir() if _VERSION.fullmatch(path.name)]
+        versions = [path for path in (self.root / _VERSIONS).iterdir() if _is_version(path.name)]
         for name, window in sorted({_told(path.name)[:2] for path in versions if not self._published(path)}):
             with _locked(self._lock(f"{name}@{window.name}")) as mine:
                 if mine:
@@ -208,7 +208,7 @@ class Archive:
     def tidy(self, name: str, window: Window) -> None:
         """Remove the versions of that window that nothing points to; the caller holds its lock."""
         for path in (self.root / _VERSIONS).glob(f"{name}@{window.name}@*"):
-            if not _VERSION.fullmatch(path.name) or self._published(path):
+            if not _is_version(path.name) or self._published(path):
                 continue
             shutil.rmtree(socket_folder() / private_name(path), ignore_errors=True)
             if path.is_symlink():
@@ -260,6 +260,12 @@ def _told(version: str) -> tuple[str, Window, str]:
     """Name, window and token of a version."""
     name, window, token = version.removesuffix(".link").split("@")
     return name, Window.parse(window), token
+
+
+def _is_version(name: str) -> bool:
+    """Whether we made what bears that name."""
+    parts = _VERSION.fullmatch(name)
+    return parts is not None and _window(parts[2]) is not None
 
 
 def _window(name: str) -> Window | None:

@@ -235,7 +235,7 @@ def _made_at(entry: Entry) -> str:
     """When it was last made, in RFC 3339; the end of its window where that cannot be read."""
     try:
         made_at = datetime.fromisoformat(str(entry.latest.get("made_at", ""))).astimezone(UTC)
-    except ValueError:
+    except (ValueError, OverflowError):
         made_at = datetime.fromtimestamp(entry.window.end // SECOND_NS, UTC)
     return made_at.isoformat().replace("+00:00", "Z")
 

@@ -13,6 +13,20 @@ from pydantic import FiniteFloat, TypeAdapter
 
 from nestobs.errors import UsageError
 from nestobs.observation.duration import read_duration
+from nestobs.store.files import text_in
+
+NOTEBOOK_BYTES: Final = 50_000_000
+_UNREADABLE: Final = (
+    OSError,
+    ValueError,
+    SyntaxError,
+    AttributeError,
+    TypeError,
+    LookupError,
+    RecursionError,
+    MemoryError,
+)
+"""What nbformat, and Python's parser of a cell, raise for what is none; the last two where it is nested too deep."""
 
 
 def defaults(notebook: Path) -> dict[str, object]:
@@ -22,10 +36,10 @@ def defaults(notebook: Path) -> dict[str, object]:
     if not notebook.is_file():
         raise UsageError(f"there is no notebook {notebook}")
     try:
-        cells = nbformat.read(notebook, as_version=4).cells
+        cells = nbformat.reads(text_in(notebook, NOTEBOOK_BYTES), as_version=4).cells
         source = next((str(cell.source) for cell in cells if "parameters" in cell.metadata.get("tags", [])), "")
         return dict(_assigned(ast.parse(source)))
-    except (OSError, ValueError, SyntaxError, AttributeError, TypeError) as error:
+    except (*_UNREADABLE, nbformat.ValidationError) as error:
         raise UsageError(f"{notebook} cannot be read as a notebook ({type(error).__name__})") from None
 
 
@@ -56,7 +70,7 @@ def _assigned(tree: ast.Module) -> Iterable[tuple[str, object]]:
 def _literal(node: ast.expr) -> object:
     try:
         value: object = ast.literal_eval(node)
-    except ValueError:
+    except (ValueError, TypeError, RecursionError, MemoryError):
         return None
     return value
 

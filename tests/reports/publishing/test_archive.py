@@ -277,6 +277,10 @@ def test_what_is_none_of_ours_is_passed_over_and_a_damaged_manifest_is_no_report
     place = publish(archive)
     for other in ("daily/notes", "daily/2026-01-01.html", "not a name/2026-01-01", "daily/2026-01-01--2026", "empty"):
         (tmp_path / other).mkdir(parents=True)
+    for window in ("Z", "9999-12-31", "0001-01-01", "2026-13-01", "2026-01-01T000000Z--2026-01-01T000000Z"):
+        (tmp_path / ".versions" / f"daily@{window}@0123456789ab").mkdir()
+        (tmp_path / "daily" / window).mkdir()
+    Archive.open(tmp_path)
     (tmp_path / "daily" / "2026-01-09").write_text("a file")
     assert len(archive.entries()) == 1
     for damage in ("", "[1]", "{", '{"schema": 99}', "[" * 100_000):
