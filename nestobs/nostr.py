@@ -31,7 +31,11 @@ RELAY_AUTH_KIND = 22242
 READ_BYTES = 128 * 1024
 """A longer frame is not parsed: relays keep events of up to 64 kB mostly, the event of a nest has one or two."""
 
+_KEY = re.compile(r"[0-9a-f]{64}")
 _HEX = re.compile(r"[0-9a-f]{256}")
+
+LONGEST_BECH32 = 5_000
+"""No naddr that anybody copies is longer (NIP-19), and no key."""
 
 MOST_TAGS, MOST_CELLS = 2_000, 10_000
 """An event of more tags, or of more cells in them, is not looked at: relays keep up to 2 000 tags (NIP-11)."""
@@ -394,6 +398,8 @@ def read_naddr(text: str) -> Address:
     """The address in an naddr, `nostr:` prefix allowed (NIP-19, NIP-21). Raises AddressError."""
     import nostr_sdk
 
+    if not text.isascii() or len(text) > LONGEST_BECH32:
+        raise AddressError(f"{_shown(text)} is not a valid naddr: copy it again, whole")
     try:
         found = nostr_sdk.Nip19Coordinate.from_bech32(text.removeprefix("nostr:").strip())
     except nostr_sdk.NostrSdkError as error:
@@ -426,10 +432,16 @@ def read_public_key(text: str) -> str:
     """64 hex digits from an npub or from hex. Raises AddressError."""
     import nostr_sdk
 
+    refused = AddressError(f"{_shown(text)} is neither an npub nor 64 hex digits")
+    if not text.isascii() or len(text) > LONGEST_BECH32:
+        raise refused
     try:
-        return str(nostr_sdk.PublicKey.parse(text.strip()).to_hex())
+        found = str(nostr_sdk.PublicKey.parse(text.strip()).to_hex())
     except nostr_sdk.NostrSdkError:
-        raise AddressError(f"{_shown(text)} is neither an npub nor 64 hex digits") from None
+        raise refused from None
+    if not _KEY.fullmatch(found):
+        raise refused
+    return found
 
 
 def _shown(text: str) -> str:

@@ -11,6 +11,7 @@ from nestobs.collector.station import Station, Target, recording
 from nestobs.join.budget import Budget
 from nestobs.join.decision import Kind
 from nestobs.nostr import ROOM_KIND, Address, Event, Keys, room_filter
+from nestobs.observation.duration import about
 from nestobs.observation.nest import Nest, State, read_nest, withdrawn_at
 from nestobs.observation.schema import Failure, Observation, Outcome
 from nestobs.sources.relay import Looked, Relay
@@ -63,7 +64,7 @@ class Found:
     def skew(self) -> str:
         """What a `created_at` ahead of our clock is, in words; "" when it is not."""
         ahead_s = 0.0 if self.nest is None else self.nest.ahead_s(self.at)
-        return f"its event is dated {ahead_s:.0f} s ahead of this clock: clock skew" if ahead_s else ""
+        return f"its event is dated {about(ahead_s)} ahead of this clock: clock skew" if ahead_s else ""
 
 
 _SAID: Final = 3

@@ -58,3 +58,16 @@ def duration_words(seconds: float) -> str:
     return (
         f"{number} {unit}" if float(number) * _UNITS_S[unit] == seconds else f"{float(seconds)!r} s".replace(".0 ", " ")
     )
+
+
+def about(seconds: float) -> str:
+    """A time from 0 for people, in the largest unit of which it has two."""
+    if seconds > _LONG_S:
+        return "more than 1000 years"
+    for unit, size in (("years", 31_557_600), ("days", 86_400), ("h", 3_600), ("min", 60)):
+        if seconds >= 2 * size:
+            return f"{seconds / size:.0f} {unit}"
+    return f"{seconds:.0f} s"
+
+
+_LONG_S: Final = 1_000 * 31_557_600

@@ -21,7 +21,7 @@ from urllib.parse import unquote
 
 from nestobs.errors import AddressError
 from nestobs.nostr import DELETION_KIND, ROOM_KIND, Address, Event, read_naddr, read_public_key
-from nestobs.observation.duration import SECOND_NS
+from nestobs.observation.duration import SECOND_NS, about
 from nestobs.observation.schema import LONGEST_ROOM
 
 STATUSES: Final = ("open", "private", "closed")
@@ -100,9 +100,7 @@ class Nest:
         if state is State.PLANNED:
             when = datetime.fromtimestamp(self.starts_at // SECOND_NS, UTC).strftime("%Y-%m-%d %H:%M:%S UTC")
             gap_s = (self.starts_at - at) / SECOND_NS
-            return f"not begun: planned for {when}, " + (
-                _about(gap_s, "in {}") if gap_s > 0 else _about(-gap_s, "{} ago")
-            )
+            return f"not begun: planned for {when}, " + (f"in {about(gap_s)}" if gap_s > 0 else f"{about(-gap_s)} ago")
         return ""
 
     def withdrawn_by(self, deletions: Iterable[Event]) -> bool:
@@ -165,14 +163,6 @@ def _seconds(text: str) -> int:
     digits = text.strip()
     known = digits.isascii() and digits.isdigit() and len(digits) <= 12
     return int(digits) if known and int(digits) <= _LAST_START else 0
-
-
-def _about(seconds: float, words: str) -> str:
-    """A time for people, in its largest unit."""
-    for unit, size in (("days", 86_400), ("h", 3_600), ("min", 60)):
-        if seconds >= 2 * size:
-            return words.format(f"{seconds / size:.0f} {unit}")
-    return words.format(f"{seconds:.0f} s")
 
 
 def withdrawn_at(address: Address, newest: Event | None, deletions: Iterable[Event]) -> int | None:

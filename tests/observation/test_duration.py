@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from nestobs.errors import UsageError
-from nestobs.observation.duration import LONGEST_S, duration_words, read_duration
+from nestobs.observation.duration import LONGEST_S, about, duration_words, read_duration
 
 UNITS = {"ms": 0.001, "s": 1, "m": 60, "min": 60, "h": 3_600, "d": 86_400, "w": 604_800}
 
@@ -93,3 +93,19 @@ def test_whole_seconds_are_written_without_a_fraction_of_one(seconds):
 )
 def test_people_read_a_duration_in_its_unit(seconds, text):
     assert duration_words(seconds) == text
+
+
+@pytest.mark.parametrize(
+    ("seconds", "words"),
+    [
+        (0, "0 s"),
+        (119, "119 s"),
+        (600, "10 min"),
+        (7_200, "2 h"),
+        (864_000, "10 days"),
+        (10**8, "3 years"),
+        (2**62, "more than 1000 years"),
+    ],
+)
+def test_a_time_for_people_is_in_its_largest_unit(seconds, words):
+    assert about(seconds) == words

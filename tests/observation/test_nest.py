@@ -7,7 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from nestobs.errors import AddressError, UsageError
@@ -293,7 +293,12 @@ class TestAddresses:
                 read_address(text)
             assert NIP19["nsec"]["nsec"][5:25] not in str(refused.value)
 
-    @given(st.text())
+    @given(st.text(st.characters(codec=None)) | st.text(st.characters(codec=None)).map("30312:{0}:x".format))
+    @example("naddr1\ud800")
+    @example("30312:\ud800:x")
+    @example("30312:" + "a" * 3_000_000 + ":x")
+    @example("naddr1" + "q" * 3_000_000)
+    @example("https://nests.example/naddr1\ud800")
     def test_no_text_crashes(self, text):
         try:
             read_address(text)
@@ -374,3 +379,38 @@ def test_any_link_names_a_nest_or_is_refused(tail):
     except AddressError:
         return
     assert isinstance(found, Address) or found in tail or "%" in tail
+
+
+def bech32(prefix, data):
+    """Any bytes as bech32 (BIP-173): an naddr by its checksum, whatever is inside."""
+    letters, bits = "qpzry9x8gf2tvdw0s3jn54khce6mua7l", "".join(f"{byte:08b}" for byte in data)
+    words = [int(bits[at : at + 5].ljust(5, "0"), 2) for at in range(0, len(bits), 5)]
+    sum_, spread = 1, [ord(c) >> 5 for c in prefix] + [0] + [ord(c) & 31 for c in prefix]
+    for word in spread + words + [0] * 6:
+        top, sum_ = sum_ >> 25, (sum_ & 0x1FFFFFF) << 5 ^ word
+        for place, part in enumerate((0x3B6A57B2, 0x26508E6D, 0x1EA119FA, 0x3D4233DD, 0x2A1462B3)):
+            sum_ ^= part if top >> place & 1 else 0
+    checked = [(sum_ ^ 1) >> 5 * (5 - place) & 31 for place in range(6)]
+    return f"{prefix}1" + "".join(letters[word] for word in words + checked)
+
+
+PARTS = st.tuples(
+    st.sampled_from([0, 1, 2, 3, 4, 255]),
+    st.binary(max_size=40)
+    | st.just(bytes.fromhex(HEX))
+    | st.just((30312).to_bytes(4))
+    | st.just(b"wss://relay.example"),
+)
+
+
+@given(parts=st.lists(PARTS, max_size=6), cut=st.integers(0, 300))
+@example(parts=[(0, b"\xff\xfe"), (2, bytes.fromhex(HEX)), (3, (30312).to_bytes(4))], cut=300)
+@example(parts=[(0, b"room"), (2, bytes.fromhex(HEX)), (3, (30312).to_bytes(4)), (1, b"\xff")], cut=300)
+def test_an_naddr_with_any_bytes_inside_is_an_address_or_a_mistake(parts, cut):
+    data = b"".join(bytes([kind, len(value)]) + value for kind, value in parts)[:cut]
+    try:
+        found = read_address(bech32("naddr", data))
+    except AddressError:
+        return
+    assert isinstance(found, Address)
+    found.identifier.encode()
