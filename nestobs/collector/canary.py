@@ -24,6 +24,7 @@ from nestobs.collector.pace import Pace
 from nestobs.collector.polling import HORIZON_S, WANTED_POLLS, Ask, Plan, fit, poll
 from nestobs.collector.prober import join, load
 from nestobs.collector.station import Station, Target, at_work, greet, recording
+from nestobs.collector.withdrawal import is_over
 from nestobs.join.budget import Budget
 from nestobs.join.policy import Policy, Uniform
 from nestobs.nostr import ROOM_KIND, Address, Event, Keys, room_filter
@@ -45,6 +46,9 @@ CLEAN_S, INTERRUPTED_S = 15.0, 1.2
 CLIENT_LOADS: Final = 8
 RELAY_POLLS: Final = 20
 """Queries of one relay about one nest; the subscription beside them gives the upper end anyway."""
+
+GATEWAY_TIMEOUTS: Final = (408, 499)
+"""What proxies say of a request that they may have handed on."""
 
 SIGNAL_POLLS: Final = 24
 FIRST_ARRIVAL_S, LAST_ARRIVAL_SHARE = 0.5, 0.5
@@ -190,23 +194,38 @@ class _Crew:
 
     async def work(self, store: Store, keyring: Keyring) -> Report:
         """Greet, clean what was left before, plan, perform, and say what is left now."""
-        host, report = self.stations[0], self.report
+        report = self.report
         for station in self.stations:
             await greet(station)
         if keyring.operator is not None:
             self._identify(keyring.operator)
-        before = [entry for entry in store.ledger() if entry.api == host.api.url]
-        if before:
-            self.progress("cleaning", {"entries": len(before)})
-            report.earlier = await cleanup.clean_up(host, self.writer, keyring, before)
-            self.progress("cleaned", {"said": report.earlier.sentence()})
+        await self._clean(store, keyring)
         if self.campaign.count < 1:
             report.left = report.earlier.left
             return report
         self.plan = _plan(self.stations, self.campaign)
         report.plan = self.plan.resolution()
         self.progress("plan", {"said": report.plan})
-        self.keys, key_ref = keyring.host(report.run_id)
+        whose = {"api": self.stations[0].api.url, "store": str(store.directory)}
+        self.keys, key_ref = keyring.host(report.run_id, **whose)
+        with keyring.held(key_ref):
+            await self._made_and_settled(store, keyring, key_ref)
+        return report
+
+    async def _clean(self, store: Store, keyring: Keyring) -> None:
+        """Undo what earlier runs left: by the ledger, and by keys that no ledger names."""
+        host, report = self.stations[0], self.report
+        before = [entry for entry in store.ledger() if entry.api == host.api.url]
+        files = cleanup.strays(host, keyring, store)
+        if not before and not files:
+            return
+        self.progress("cleaning", {"entries": len(before)})
+        report.earlier = await cleanup.clean_up(host, self.writer, keyring, before)
+        report.earlier.add(await cleanup.clean_strays(host, self.writer, keyring, files))
+        self.progress("cleaned", {"said": report.earlier.sentence()})
+
+    async def _made_and_settled(self, store: Store, keyring: Keyring, key_ref: str) -> None:
+        host, report = self.stations[0], self.report
         self._identify(self.keys)
         self.deeds = cleanup.Deeds(host, self.writer, key_ref)
         interrupted = False
@@ -227,7 +246,6 @@ class _Crew:
                 left = f"{len(mine)} left for the next start" if mine else "nothing left"
                 said = f"interrupted: made {report.made} nests, deleted {report.deleted}, {left}"
                 self.progress("interrupted", {"said": said})
-        return report
 
     def _identify(self, keys: Keys) -> None:
         """Every relay that wants to know who asks (NIP-42) is told the host's key."""
@@ -251,7 +269,8 @@ class _Crew:
 
     def _subscribe(self, station: Station, relay: Relay, *, selected: bool) -> None:
         def trace_of(event: Event) -> Trace | None:
-            return self.traces.get(event.tag("d") or "")
+            ended = is_over(event, station.clock.now())  # by our own hand: it says nothing of the layer
+            return None if ended else self.traces.get(event.tag("d") or "")
 
         def seen(found: Seen) -> None:
             nest = read_nest(found.event)
@@ -280,24 +299,24 @@ class _Crew:
         try:
             answer = await asyncio.shield(creating)
         except asyncio.CancelledError:
-            await self._hear_out(creating, trace, entry)
+            await self._hear_out(creating, trace, cleanup.Made(entry))
             raise
         room = _room(answer)
         if not room:
             await self._not_made(answer, entry)
             return
         trace = replace(trace, room=room, nest=self._address(room))
-        events: list[int] = []
+        made = cleanup.Made(entry)
         try:
             await self.deeds.update(entry, room=room, nest=trace.nest)
             self.report.made += 1
             self.report.rooms.append(room)
             self.progress("created", {"room": room, "n": self.report.made})
-            await self._live(trace, answer, number, events)
+            await self._live(trace, answer, number, made)
         finally:
             task = asyncio.current_task()
             patience_s = INTERRUPTED_S if task is not None and task.cancelling() else CLEAN_S
-            await asyncio.shield(self._undo(trace, entry, events, patience_s))
+            await asyncio.shield(self._undo(trace, made, patience_s))
             for station in self.stations:
                 self.seen.pop((station.vantage.name, room), None)
                 self.holders.pop((station.vantage.name, room), None)
@@ -305,11 +324,11 @@ class _Crew:
     def _address(self, room: str) -> str:
         return str(Address(ROOM_KIND, self.keys.public, room))
 
-    async def _hear_out(self, creating: asyncio.Task[Answer], trace: Trace, entry: int) -> None:
+    async def _hear_out(self, creating: asyncio.Task[Answer], trace: Trace, made: cleanup.Made) -> None:
         """Interrupted while a PUT is under way: its answer may still come, and names the room to delete."""
         await asyncio.wait({creating}, timeout=INTERRUPTED_S)
         if creating.done() and not creating.cancelled() and (room := _room(creating.result())):
-            await self._undo(replace(trace, room=room, nest=self._address(room)), entry, [], INTERRUPTED_S)
+            await self._undo(replace(trace, room=room, nest=self._address(room)), made, INTERRUPTED_S)
         creating.cancel()
         await asyncio.gather(creating, return_exceptions=True)
 
@@ -318,25 +337,33 @@ class _Crew:
         row = answer.row
         self.report.refused += 1
         self.report.refusals[row.reason or "the answer names no room"] += 1
-        if row.status is not None and 400 <= row.status < 500:
+        if row.status is not None and 400 <= row.status < 500 and row.status not in GATEWAY_TIMEOUTS:
             await self.deeds.close(entry, f"refused: HTTP {row.status}")
         elif row.failure is Failure.BUDGET:
             await self.deeds.close(entry, "not asked: budget spent")
         self.progress("refused", {"reason": row.reason})
 
-    async def _live(self, trace: Trace, answer: Answer, number: int, events: list[int]) -> None:
-        """From the PUT's answer to the horizon: publish, watch, join. The event's ledger entry goes into `events`."""
+    async def _live(self, trace: Trace, answer: Answer, number: int, made: cleanup.Made) -> None:
+        """From the PUT's answer to the horizon: publish, watch, join. What is made goes into `made`."""
         body = answer.body or {}
         self.traces[trace.room] = trace
-        event = self._event(trace.room, body, number)
-        events.append(await self.deeds.enter("event", trace))
+        event, relays = self._event(trace.room, body, number), list(self.stations[0].relays)
+        entry = await self.deeds.enter("event", trace)
+        made.event, made.entry, made.relays = event, entry, relays
         livekits = [await station.livekit_of(_streaming(body)) for station in self.stations]
         async with asyncio.TaskGroup() as group:
             for relay in self.stations[0].relays:
-                group.create_task(relay.publish(trace, event))
+                group.create_task(self._publish(relay, trace, event, made))
             self._observe(group, trace, answer.row.sent_at, livekits)
             if (token := str(body.get("token") or "")) and livekits[0] is not None:
                 group.create_task(self._host_stays(livekits[0], trace, answer.row.sent_at, token))
+
+    async def _publish(self, relay: Relay, trace: Trace, event: Event, made: cleanup.Made) -> None:
+        """Publish an event; a relay that cannot have it, since it was never sent or is refused, is struck out."""
+        row = await relay.publish(trace, event)
+        if made.entry is not None and (row.outcome is Outcome.REFUSED or row.connection_reused is None):
+            made.relays.remove(relay)
+            await self.deeds.update(made.entry, relays=[each.url for each in made.relays])
 
     def _write_relays(self) -> tuple[str, ...]:
         return tuple(relay.url for relay in self.stations[0].relays)[:10]
@@ -353,8 +380,8 @@ class _Crew:
         )
         return self.keys.sign(ROOM_KIND, created_at=host.clock.now() // SECOND_NS, tags=tags)
 
-    async def _undo(self, trace: Trace, entry: int, events: list[int], patience_s: float) -> None:
-        left = await self.deeds.undo(trace, self.keys, entry, events, patience_s)
+    async def _undo(self, trace: Trace, made: cleanup.Made, patience_s: float) -> None:
+        left = await self.deeds.undo(trace, self.keys, made, patience_s)
         if left is None:
             self.report.deleted += 1
             self.traces.pop(trace.room, None)

@@ -1,32 +1,40 @@
 """Undo what a run made in the world, from its ledger: now at the end of a run, or at the next start after a crash.
 
-A room is deleted by the API as its host; where the API has no such route, by LiveKit with the operator's key; where
-neither is possible the entry stays open and says so. A PUT whose answer never came may have made a room whose name we
-were not told: rooms that LiveKit lists from about that instant are looked up by `/info`, and ours is the one whose
-host is our key. Where `/info` does not say (yet), a key made for that run alone settles it: it has hosted nothing else,
-so the API's own check on DELETE answers 204 for ours and 403 for anybody else's. An operator's key is not used so: it
-may host rooms that are none of ours. A room that another entry names was made by that entry's PUT. Nothing is deleted
-on a guess. Events are withdrawn by deletion requests (NIP-09).
+A room is removed and its event withdrawn, and then it is looked whether they are gone (removal.py, withdrawal.py): what
+is found then, and not what was said to it, closes an entry of the ledger or is its note.
 
-A timeout or a 5xx proves nothing: at the end of a run it is asked again, until it is known or `SETTLE_S` are over.
+A PUT whose answer never came may have made a room whose name we were not told: rooms that LiveKit lists from about that
+instant are looked up by `/info`, and ours is the one whose host is our key. Where `/info` does not say (yet), a key
+made for that run alone settles it: it has hosted nothing else, so the API's own check on DELETE answers 204 for ours
+and 403 for anybody else's. An operator's key is not used so: it may host rooms that are none of ours. A room that
+another entry names was made by that entry's PUT. Nothing is deleted on a guess.
+
+A key file that no ledger names is of a run that was killed at once, or whose store is gone: what it made is looked for
+on the relays and in LiveKit's list, entered in the ledger and undone; where nothing of it exists it is forgotten.
+
+A timeout or a 5xx proves nothing: at the end of a run it is asked again, until it is known or `SETTLE_S` are over. What
+is asked here is recorded as a `read_back`, which speaks of no layer, so that it makes no timeline.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable, Mapping
+from collections.abc import Awaitable, Iterable, Mapping, Sequence
+from contextlib import AsyncExitStack
 from dataclasses import dataclass, field
-from typing import Final
+from datetime import UTC, datetime
+from typing import Any, Final
 
-from nestobs.collector.keyring import OPERATOR, Keyring
+from nestobs.collector.keyring import OPERATOR, KeyFile, Keyring
+from nestobs.collector.removal import ENDS, Left, delete_room
 from nestobs.collector.station import Station
+from nestobs.collector.withdrawal import PATIENCE_S, Withdrawal, is_over, sentence
 from nestobs.errors import StoreError
-from nestobs.nostr import DELETION_KIND, Keys
+from nestobs.nostr import ROOM_KIND, Event, Keys, room_filter
 from nestobs.observation.duration import SECOND_NS
-from nestobs.observation.schema import Failure, Outcome, Role
-from nestobs.sources.livekit import LiveKit
+from nestobs.observation.schema import Operation, Outcome, Role
 from nestobs.sources.relay import Relay
-from nestobs.sources.vantage import Trace
+from nestobs.sources.vantage import NO_TRACE, Trace
 from nestobs.store.ledger import Entry
 from nestobs.store.reader import Store
 from nestobs.store.writer import Writer
@@ -37,20 +45,28 @@ SEARCH_S: Final = 120.0
 GRACE_S: Final = 20.0
 """A server may still work on a PUT for so long after it was sent, though we no longer wait for its answer."""
 
+EMPTY_S: Final = 1_800.0
+"""The longest empty timeout known: so long after it was made, LiveKit ends a room to which nobody comes."""
+
 SETTLE_S, PAUSE_S = 60.0, 1.0
 """For how long what is not proven is asked again at the end of a run, and the first pause; each is twice the last."""
 
-_ENDS: Final = ": it ends by its own empty timeout"
+MOST_ASKED: Final = 20
+"""How many rooms of LiveKit's list are looked up by `/info` for a key that no ledger names, at a start."""
+
+ROUNDS: Final = 5
+"""How often it is looked what such a key made, each time after what was found is undone."""
 
 
-@dataclass(frozen=True, slots=True)
-class Left:
-    """Why something is not undone. settled: that is proven, and asking again would tell nothing new. gone: the room
-    is, and only its record may be left."""
+@dataclass(slots=True)
+class Made:
+    """A nest of ours as far as it was made: its room's entry; its event with its entry, and the relays that may have
+    it."""
 
-    why: str
-    settled: bool = True
-    gone: bool = False
+    room: int
+    event: Event | None = None
+    entry: int | None = None
+    relays: list[Relay] = field(default_factory=list)
 
 
 @dataclass(slots=True)
@@ -62,6 +78,11 @@ class Cleaned:
     events: int = 0
     left: list[str] = field(default_factory=list)
     unsettled: int = 0
+
+    def add(self, more: Cleaned) -> None:
+        """Add what else was undone, or is left."""
+        self.rooms, self.events = self.rooms + more.rooms, self.events + more.events
+        self.left, self.unsettled = self.left + more.left, self.unsettled + more.unsettled
 
     def sentence(self) -> str:
         """For people."""
@@ -101,7 +122,7 @@ class Deeds:
         entering.add_done_callback(self.entering.discard)
         return await asyncio.shield(entering)
 
-    async def update(self, entry: int, **changes: str) -> None:
+    async def update(self, entry: int, **changes: str | Sequence[str]) -> None:
         """Add to an entry what has become known."""
         await asyncio.to_thread(self.writer.update_entry, entry, **changes)
 
@@ -109,22 +130,44 @@ class Deeds:
         """Say that nothing is left of it."""
         await asyncio.to_thread(self.writer.close_entry, entry, at=self.host.clock.now(), how=how)
 
-    async def undo(self, trace: Trace, keys: Keys, entry: int, events: list[int], patience_s: float) -> Left | None:
-        """Delete a room and withdraw its event; why the room is left, None when it is gone. What is not done within
-        `patience_s` stays open."""
-        try:
-            async with asyncio.timeout(patience_s):
-                deleting = delete_room(self.host, trace, keys)
-                left, *kept = await asyncio.gather(deleting, *(withdraw(self.host, trace, keys) for _ in events))
-                if left is not None:
-                    await self.update(entry, note=left.why)
-                else:
-                    await self.close(entry, "deleted")
-                for event in [event for event, why in zip(events, kept, strict=True) if why is None]:
-                    await self.close(event, "deletion requested")
-        except (TimeoutError, StoreError) as error:
-            return Left(str(error) or f"not deleted within {patience_s:g} s", settled=False)
+    async def undo(self, trace: Trace, keys: Keys, made: Made, patience_s: float) -> Left | None:
+        """Delete a nest's room and withdraw its event; why the room is left, None when it is gone. What is not done
+        within `patience_s`, each by itself, stays open."""
+        room = self._undo(made.room, delete_room(self.host, trace, keys), patience_s)
+        if made.event is None or made.entry is None:
+            return await room
+        taking = withdraw(self.host, trace, keys, made.relays, made.event)
+        left, _ = await asyncio.gather(room, self._undo(made.entry, taking, patience_s))
         return left
+
+    async def _undo(self, entry: int, undoing: Awaitable[Left | str | None], patience_s: float) -> Left | None:
+        try:
+            try:
+                async with asyncio.timeout(patience_s):
+                    found = await undoing
+            except TimeoutError:
+                found = Left(f"not undone within {patience_s:g} s", settled=False)
+            if not isinstance(found, Left):
+                await self.close(entry, found or "deleted")
+                return None
+            await self.update(entry, note=found.why)
+        except StoreError as error:
+            return Left(str(error), settled=False)
+        return found
+
+
+async def withdraw(
+    station: Station, trace: Trace, keys: Keys, relays: Sequence[Relay], event: Event | None = None
+) -> Left | str:
+    """Take a nest's event back from these relays; what was found after that, as Left where it is not all well.
+
+    event: what was published, None where that is not known.
+    """
+    versions = {event.id: event} if event is not None else {}
+    found = await Withdrawal(trace, keys, station.clock.now() // SECOND_NS, versions).run(relays)
+    if all(each.taken_back for each in found):
+        return sentence(found)
+    return Left(sentence(found), settled=not any(each.may_change for each in found))
 
 
 async def settle(
@@ -136,17 +179,18 @@ async def settle(
     rooms of the run, whose rows go on.
     """
     clock, pause_s = station.clock, PAUSE_S
-    cleaner = _Cleaner(station, writer, keyring, traces)
     unanswered = [entry.opened_at for entry in of_run(store, run_id) if entry.kind == "room" and not entry.room]
     await clock.until(max(unanswered, default=0) + round(GRACE_S * SECOND_NS))
     end = clock.now() + round(SETTLE_S * SECOND_NS)
-    while mine := of_run(store, run_id):
-        cleaner.others |= {entry.room for entry in store.ledger(open_only=False) if entry.room}
-        cleaned = await cleaner.undo(mine)
-        if not cleaned.unsettled or clock.now() >= end:
-            return cleaned.left
-        await clock.until(clock.now() + round(pause_s * SECOND_NS))
-        pause_s *= 2
+    async with AsyncExitStack() as stack:
+        cleaner = _Cleaner(station, writer, keyring, stack, traces)
+        while mine := of_run(store, run_id):
+            cleaner.others |= {entry.room for entry in store.ledger(open_only=False) if entry.room}
+            cleaned = await cleaner.undo(mine)
+            if not cleaned.unsettled or clock.now() >= end:
+                return cleaned.left
+            await clock.until(clock.now() + round(pause_s * SECOND_NS))
+            pause_s *= 2
     return []
 
 
@@ -157,32 +201,59 @@ def of_run(store: Store, run_id: str) -> list[Entry]:
 
 async def clean_up(station: Station, writer: Writer, keyring: Keyring, entries: Iterable[Entry]) -> Cleaned:
     """Undo the entries that belong to this station's API; entries of other APIs are left to their own target's run."""
-    return await _Cleaner(station, writer, keyring).undo(entries)
+    async with AsyncExitStack() as stack:
+        return await _Cleaner(station, writer, keyring, stack).undo(entries)
+
+
+def strays(station: Station, keyring: Keyring, store: Store) -> list[KeyFile]:
+    """Key files for this station's API, or that do not say for which, that the ledger of their store does not name."""
+    named = {entry.key_ref for entry in store.ledger()}
+    return [
+        file
+        for file in keyring.files()
+        if file.api in ("", station.api.url) and file.name not in named and not _named_elsewhere(file)
+    ]
+
+
+def _named_elsewhere(file: KeyFile) -> bool:
+    try:
+        there = Store.open(file.store, create=False).ledger() if file.store else []
+    except StoreError:
+        return False  # it is gone
+    return any(entry.key_ref == file.name for entry in there)
+
+
+async def clean_strays(station: Station, writer: Writer, keyring: Keyring, files: Iterable[KeyFile]) -> Cleaned:
+    """Undo what the keys of these files made, if they made anything; then they are forgotten."""
+    cleaned = Cleaned()
+    async with AsyncExitStack() as stack:
+        cleaner = _Cleaner(station, writer, keyring, stack)
+        for file in files:
+            with keyring.held(file.name) as mine:
+                if mine:
+                    cleaned.add(await cleaner.stray(file))
+    return cleaned
 
 
 @dataclass(slots=True)
 class _Cleaner:
-    """What undoing takes. others: rooms that no unanswered PUT of ours has made."""
+    """What undoing takes. others: rooms that no unanswered PUT of ours has made. `stack` ends the relays it opens."""
 
     station: Station
     writer: Writer
     keyring: Keyring
+    stack: AsyncExitStack
     traces: Mapping[str, Trace] = field(default_factory=dict)
     others: set[str] = field(default_factory=set)
+    relays: dict[tuple[str, str], Relay] = field(default_factory=dict)
 
-    async def undo(self, entries: Iterable[Entry]) -> Cleaned:
+    async def undo(self, entries: Iterable[Entry], *, forgetting: bool = True) -> Cleaned:
+        """Undo entries of this API; a key is forgotten when nothing of these is left, if `forgetting`."""
+        mine = [entry for entry in entries if entry.api == self.station.api.url]
+        ends = [await self.one(entry) for entry in mine if entry.kind == "room"]
+        ends += await asyncio.gather(*(self.one(entry) for entry in mine if entry.kind != "room"))
         cleaned = Cleaned()
-        done: set[str] = set()
-        still: set[str] = set()
-        for entry in entries:
-            if entry.api != self.station.api.url:
-                continue
-            keys = self.keyring.find(entry.key_ref)
-            if keys is None:
-                left: Left | None = Left(f"its key {entry.key_ref} is not here; set NESTOBS_NSEC if it was yours")
-            else:
-                left = await (self.room if entry.kind == "room" else self.event)(entry, keys)
-            (still if left else done).add(entry.key_ref)
+        for entry, left in ends:
             if left is not None:
                 cleaned.left += [] if left.gone else [f"{_name(entry)}: {left.why}"]
                 cleaned.unsettled += not left.settled
@@ -190,43 +261,73 @@ class _Cleaner:
                 cleaned.rooms += 1
             else:
                 cleaned.events += 1
-        for name in done - still:
+        still = {entry.key_ref for entry, left in ends if left is not None}
+        for name in {entry.key_ref for entry in mine} - still if forgetting else ():
             self.keyring.forget(name)
         return cleaned
+
+    async def one(self, entry: Entry) -> tuple[Entry, Left | None]:
+        """Undo one entry: close it, or note why it stays."""
+        keys = self.keyring.find(entry.key_ref)
+        found: Left | str
+        if keys is None:
+            found = Left(f"its key {entry.key_ref} is not here; set NESTOBS_NSEC if it was yours")
+        elif entry.kind == "room":
+            found = await self.room(entry, keys)
+        else:
+            trace = self.trace(entry.nest.split(":", 2)[-1], entry.nest)
+            found = await withdraw(self.station, trace, keys, await self.of(entry.key_ref, keys, entry.relays))
+        if isinstance(found, Left):
+            if found.why != entry.note:
+                await asyncio.to_thread(self.writer.update_entry, entry.entry_id, note=found.why)
+            return entry, found
+        await asyncio.to_thread(self.writer.close_entry, entry.entry_id, at=self.station.clock.now(), how=found)
+        return entry, None
+
+    async def of(self, key_ref: str, keys: Keys, urls: Iterable[str]) -> list[Relay]:
+        """The relays at these addresses, the station's where there are none, which know us by these keys (NIP-42)."""
+        wanted = list(dict.fromkeys(urls)) or [relay.url for relay in self.station.relays]
+        for url in wanted:
+            if (key_ref, url) not in self.relays:
+                self.relays[key_ref, url] = Relay(self.station.vantage, url, keys=keys)
+                await self.stack.enter_async_context(self.relays[key_ref, url])
+        return [self.relays[key_ref, url] for url in wanted]
 
     def trace(self, room: str, nest: str = "") -> Trace:
         return self.traces.get(room) or Trace(nest=nest, room=room)
 
-    async def room(self, entry: Entry, keys: Keys) -> Left | None:
-        """Delete a room; None when it is gone, else why it is not."""
+    async def room(self, entry: Entry, keys: Keys) -> Left | str:
+        """Delete a room; how it went, as Left when it is not gone."""
         rooms: list[str] = [entry.room]
         unproved: list[str] = []
         if not entry.room:
+            ends = f"{ENDS}, at the latest by {_clock(entry.opened_at + round(EMPTY_S * SECOND_NS))}"
             livekit = self.station.livekit
             if livekit is None or not livekit.lists_rooms:
-                return Left("the PUT was not answered, and without LiveKit's key its room list cannot be asked" + _ENDS)
+                why = "the PUT was not answered, and what it made cannot be known without LiveKit's key"
+                return Left(f"{why}, since its room list cannot be asked{ends}")
             listed = await livekit.all_rooms()
             if listed is None:
-                return Left("neither the PUT nor LiveKit's room list was answered" + _ENDS, settled=False)
-            rooms, unproved = await self.search(listed, entry, keys)
+                return Left(f"neither the PUT nor LiveKit's room list was answered{ends}", settled=False)
+            near = (room for room, at in listed.items() if abs(at - entry.opened_at) <= SEARCH_S * SECOND_NS)
+            rooms, unproved = await self.search(near, entry.key_ref, keys)
         for room in rooms:
             if left := await delete_room(self.station, self.trace(room, entry.nest), keys):
                 return left
         if unproved and not rooms:
             whose = f"whose room {unproved[0]} is the API does not say yet"
             return Left(f"the PUT was not answered, and {whose}: start again later", settled=False)
-        await self.close(entry, "deleted" if rooms else "never made")
-        return None
+        return "deleted" if rooms else "never made"
 
-    async def search(self, listed: Mapping[str, int], entry: Entry, keys: Keys) -> tuple[list[str], list[str]]:
-        """Rooms of ours that may come from an unanswered PUT, and rooms whose host the API did not prove.
+    async def search(self, listed: Iterable[str], key_ref: str, keys: Keys) -> tuple[list[str], list[str]]:
+        """Of rooms that LiveKit lists those that are ours, and those whose host the API did not prove.
 
-        listed: name -> instant of making, as LiveKit has it. A room whose host is somebody else is neither.
+        A room whose host is somebody else is neither.
         """
         found, unproved = [], []
-        for room, created_at in listed.items():
-            if room not in self.others and abs(created_at - entry.opened_at) <= SEARCH_S * SECOND_NS:
-                ours = await self.ours(room, entry, keys)
+        for room in listed:
+            if room not in self.others:
+                ours = await self.ours(room, key_ref, keys)
                 if ours is None:
                     unproved.append(room)
                 elif ours:
@@ -235,80 +336,102 @@ class _Cleaner:
                     self.others.add(room)
         return found, unproved
 
-    async def ours(self, room: str, entry: Entry, keys: Keys) -> bool | None:
+    async def ours(self, room: str, key_ref: str, keys: Keys) -> bool | None:
         """Whether we host a room; None where that is not proven.
 
         Where /info does not say, the room is deleted by a key that has hosted nothing but ours, if it is such a one.
         """
-        answer = await self.station.api.info(Trace(room=room), role=Role.HOST)
+        answer = await self.station.api.read_back(Trace(room=room), role=Role.HOST)
         host = answer.body.get("host") if answer.body is not None else None
         if host == keys.public or (answer.row.outcome is Outcome.VISIBLE and isinstance(host, str)):
             return bool(host == keys.public)
-        if entry.key_ref == OPERATOR:
+        if key_ref == OPERATOR:
             return None
         row = (await self.station.api.delete(Trace(room=room), keys, role=Role.HOST, timeout_s=5.0)).row
         return True if row.outcome is Outcome.ACCEPTED else False if row.status == 403 else None
 
-    async def event(self, entry: Entry, keys: Keys) -> Left | None:
-        """Ask the relays to delete an event; None when one of them took the request."""
-        room = entry.nest.split(":", 2)[-1]
-        left = await withdraw(self.station, self.trace(room, entry.nest), keys)
-        if left is None:
-            await self.close(entry, "deletion requested")
-        return left
+    async def stray(self, file: KeyFile) -> Cleaned:
+        """Undo what a key made that no ledger names, and forget it when nothing of it is found."""
+        keys, cleaned = self.keyring.find(file.name), Cleaned()
+        age_s = (self.station.clock.now() - file.made_at) / SECOND_NS
+        if keys is None:
+            if age_s > GRACE_S:  # else it may be just being written
+                self.keyring.forget(file.name)
+            return cleaned
+        for _ in range(ROUNDS):
+            nests, unknown = await self.made_by(file, keys)
+            if not nests:
+                if unknown:
+                    cleaned.left.append(f"a key of the run {_run_of(file)} that no ledger names: {'; '.join(unknown)}")
+                    cleaned.unsettled += 1
+                elif self.lists_rooms or age_s > EMPTY_S:
+                    self.keyring.forget(file.name)
+                return cleaned
+            entries = [
+                entry for room, relays in nests.items() for entry in await self.adopted(file, keys, room, relays)
+            ]
+            undone = await self.undo(entries, forgetting=False)
+            cleaned.add(undone)
+            if undone.left or undone.unsettled:
+                break  # it is in the ledger now
+        return cleaned
 
-    async def close(self, entry: Entry, how: str) -> None:
-        await asyncio.to_thread(self.writer.close_entry, entry.entry_id, at=self.station.clock.now(), how=how)
+    @property
+    def lists_rooms(self) -> bool:
+        return self.station.livekit is not None and self.station.livekit.lists_rooms
+
+    async def made_by(self, file: KeyFile, keys: Keys) -> tuple[dict[str, list[str]], list[str]]:
+        """What a key is found to have made and left: room -> relays that show it open; and why more is not known."""
+        relays = await self.of(file.name, keys, ())
+        asked: dict[str, Any] = {"role": Role.HOST, "operation": Operation.READ_BACK, "timeout_s": PATIENCE_S}
+        await asyncio.gather(*(relay.ready(PATIENCE_S) for relay in relays))
+        filters = room_filter(authors=[keys.public])
+        looks = await asyncio.gather(*(relay.look(NO_TRACE, filters=filters, **asked) for relay in relays))
+        nests: dict[str, list[str]] = {}
+        unknown: list[str] = []
+        for relay, looked in zip(relays, looks, strict=True):
+            if looked.row.outcome not in (Outcome.VISIBLE, Outcome.ABSENT):
+                unknown.append(f"not known of {relay.url} ({looked.row.reason})")
+            for event in looked.events:
+                if (room := event.tag("d")) and not is_over(event, self.station.clock.now()):
+                    nests.setdefault(room, []).append(relay.url)
+        listed = await self.station.livekit.all_rooms() if self.lists_rooms and self.station.livekit else {}
+        if listed is None:
+            unknown.append("LiveKit's room list was not answered")
+        since = file.made_at - round(SEARCH_S * SECOND_NS)
+        late = [room for room, at in (listed or {}).items() if at >= since and room not in nests]
+        rooms, unproved = await self.search(late[:MOST_ASKED], file.name, keys)
+        if more := len(unproved) + len(late[MOST_ASKED:]):
+            unknown.append(f"whose {more} of the rooms in LiveKit's list are is not known")
+        return nests | {room: [] for room in rooms}, unknown
+
+    async def adopted(self, file: KeyFile, keys: Keys, room: str, relays: Sequence[str]) -> list[Entry]:
+        """The entries of a nest that was found, made now."""
+        common = {
+            "run_id": _run_of(file),
+            "vantage": self.station.vantage.name,
+            "api": self.station.api.url,
+            "room": room,
+            "nest": f"{ROOM_KIND}:{keys.public}:{room}",
+            "key_ref": file.name,
+        }
+        entries = []
+        for kind in ("room", "event") if relays else ("room",):
+            at = self.station.clock.now()
+            values: dict[str, Any] = common | {"kind": kind, "relays": tuple(relays)}
+            number = await asyncio.to_thread(self.writer.open_entry, at=at, **values)
+            entries.append(Entry(entry_id=number, opened_at=at, closed_at=None, how="", note="", **values))
+        return entries
+
+
+def _run_of(file: KeyFile) -> str:
+    return file.name.removesuffix(".nsec")
+
+
+def _clock(at: int) -> str:
+    return datetime.fromtimestamp(at // SECOND_NS, UTC).strftime("%H:%M:%S UTC")
 
 
 def _name(entry: Entry) -> str:
-    return entry.room or entry.nest or f"a room asked for in run {entry.run_id}"
-
-
-async def delete_room(station: Station, trace: Trace, keys: Keys) -> Left | None:
-    """Delete one room of ours by the API, or by LiveKit where the API cannot; None when gone, else why not."""
-    answer = await station.api.delete(trace, keys, role=Role.HOST, timeout_s=5.0)
-    row = answer.row
-    if row.outcome is Outcome.ACCEPTED:
-        return None
-    no_route = row.failure is Failure.WRONG_PATH or row.status in (405, 501)
-    livekit = station.livekit if station.livekit is not None and station.livekit.lists_rooms else None
-    if (no_route or row.outcome is Outcome.ABSENT) and livekit is not None:
-        return await _end_in_livekit(livekit, trace)  # the record may be gone, or never was, and the room not
-    if row.outcome is Outcome.ABSENT:
-        return None
-    if no_route:
-        return Left("this API has no DELETE and there is no LiveKit key" + _ENDS)
-    if row.outcome is not Outcome.UNKNOWN:
-        return Left(row.reason)
-    listed = Outcome.UNKNOWN if livekit is None else (await livekit.rooms(trace)).outcome
-    said = "LiveKit lists the room" if listed is Outcome.VISIBLE else "whether LiveKit has the room is not known"
-    return Left(f"DELETE: {row.reason}; {said}", settled=False, gone=listed is Outcome.ABSENT)
-
-
-async def _end_in_livekit(livekit: LiveKit, trace: Trace) -> Left | None:
-    """Delete a room of ours that LiveKit lists; None when it lists none or has deleted it, else why not."""
-    listed = await livekit.rooms(trace)
-    if listed.outcome is Outcome.ABSENT:
-        return None
-    row = await livekit.delete(trace)
-    return None if row.outcome is Outcome.ACCEPTED else Left(row.reason, settled=row.outcome is not Outcome.UNKNOWN)
-
-
-async def withdraw(station: Station, trace: Trace, keys: Keys) -> Left | None:
-    """Publish a deletion request (NIP-09) for a nest's address to every relay; None when any accepted."""
-    event = keys.sign(
-        DELETION_KIND,
-        created_at=station.clock.now() // SECOND_NS,
-        tags=[("a", trace.nest), ("k", trace.nest.split(":", 1)[0])],
-        content="made by nestobs to measure propagation",
-    )
-
-    async def one(relay: Relay) -> Outcome:
-        await relay.ready(3.0)
-        return (await relay.publish(trace, event, timeout_s=3.0, read_back=False)).outcome
-
-    outcomes = await asyncio.gather(*(one(relay) for relay in station.relays))
-    if Outcome.ACCEPTED in outcomes:
-        return None
-    return Left("no relay took the deletion request", settled=Outcome.UNKNOWN not in outcomes)
+    said = entry.room or entry.nest or f"a room asked for in run {entry.run_id}"
+    return said if entry.kind == "room" else f"the event of {said}"

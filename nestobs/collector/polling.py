@@ -4,8 +4,8 @@ Polls of one layer stand at ages a_k = H * ((k - u) / n) ** p, k = 1..n: dense a
 u in [0, 1) for each nest and layer, so that over many nests every age is asked about (a fixed phase leaves the
 distribution inside each cell unidentified). The gap at age a is close to (p * H / n) * (a / H) ** (1 - 1 / p).
 
-A nest costs, at one API host: one PUT and one DELETE, its joins, and n polls on each of info, join and guest for each
-vantage behind that host.
+A nest costs, at one API host: a PUT, a DELETE and the look whether it is gone, its joins, and n polls on each of info,
+join and guest for each vantage behind that host.
 """
 
 from __future__ import annotations
@@ -29,6 +29,9 @@ LEAST_POLLS: Final = 5
 HORIZON_S: Final = 90.0
 IN_FLIGHT: Final = 3
 """Attempts of one layer of one nest that may overlap; further ones are skipped, with a row."""
+
+DEEDS: Final = 3
+"""Requests that a nest costs whatever is asked of it: made, deleted, and looked for."""
 
 LEAST_JOIN_REQUESTS: Final = 3
 """Requests of one round of a join: info, authenticated, guest."""
@@ -78,7 +81,7 @@ def fit(
     """
 
     def polls(count: int, join_requests: int) -> int:
-        share = left // count - 2 - vantages * joins * join_requests
+        share = left // count - DEEDS - vantages * joins * join_requests
         return min(wanted, share // (API_LAYERS * vantages))
 
     for join_requests in range(WANTED_JOIN_REQUESTS, LEAST_JOIN_REQUESTS - 1, -1):
@@ -86,7 +89,7 @@ def fit(
             return Plan(polls(nests, join_requests), horizon_s, join_requests)
     if (found := polls(nests, LEAST_JOIN_REQUESTS)) >= LEAST_POLLS:
         return Plan(found, horizon_s, LEAST_JOIN_REQUESTS)
-    each = 2 + vantages * (joins * LEAST_JOIN_REQUESTS + API_LAYERS * LEAST_POLLS)
+    each = DEEDS + vantages * (joins * LEAST_JOIN_REQUESTS + API_LAYERS * LEAST_POLLS)
     raise BudgetError(
         f"{left} requests are left in this host's budget and one nest needs at least {each}: "
         + (f"ask for at most {left // each} nests" if left >= each else "wait until the window has passed")

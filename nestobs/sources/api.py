@@ -143,6 +143,11 @@ class Api:
         """GET /{room}/info."""
         return await self._ask(Operation.INFO, "GET", self._of(trace.room, "/info"), trace, **options)
 
+    async def read_back(self, trace: Trace, **options: Any) -> Answer:
+        """GET /{room}/info, of what we made: whether the record is there. Not a layer."""
+        url = self._of(trace.room, "/info")
+        return await self._ask(Operation.INFO, "GET", url, trace, recorded=Operation.READ_BACK, **options)
+
     async def join(self, trace: Trace, keys: Keys, **options: Any) -> Answer:
         """GET /{room} with NIP-98."""
         return await self._ask(Operation.JOIN, "GET", self._of(trace.room), trace, keys=keys, **options)
@@ -179,12 +184,13 @@ class Api:
         role: Role = Role.OBSERVER,
         timeout_s: float | None = None,
         attempt_group: str = "",
+        recorded: Operation | None = None,
         **options: Any,
     ) -> Answer:
         common: dict[str, Any] = {
             "source": Source.API,
             "target": self.url,
-            "operation": operation,
+            "operation": recorded or operation,
             "role": role,
             "timeout_s": self.timeout_s if timeout_s is None else timeout_s,
             "attempt_group": attempt_group or self._vantage.new_id(),
@@ -202,7 +208,7 @@ class Api:
             if keys is not None:
                 created_at = vantage.clock.now() // SECOND_NS
                 headers["authorization"] = http_auth(keys, url=url, method=method, created_at=created_at, body=body)
-            return await self._once(trace, common, method=method, url=url, headers=headers, content=body)
+            return await self._once(trace, operation, common, method=method, url=url, headers=headers, content=body)
 
     async def _kept_back(self, *, urgent: bool) -> str | None:
         """Count a request, waiting up to PATIENCE_S for its turn; why it is kept back, None where it may go."""
@@ -231,7 +237,9 @@ class Api:
         said = f"{judgement.reason}: proves nothing, since LiveKit cannot be reached ({why})"
         return Judgement(Outcome.UNKNOWN, Failure.UNREACHABLE, FailureLayer.SIGNAL, said)
 
-    async def _once(self, trace: Trace, common: dict[str, Any], *, headers: dict[str, str], **request: Any) -> Answer:
+    async def _once(
+        self, trace: Trace, operation: Operation, common: dict[str, Any], *, headers: dict[str, str], **request: Any
+    ) -> Answer:
         """One request, whose row bears the id it goes out under."""
         vantage, clock, timeout_s = self._vantage, self._vantage.clock, float(common["timeout_s"])
         request_id, phases = vantage.new_id(), _Phases(clock)
@@ -251,11 +259,11 @@ class Api:
             decoded = json_object(answer.content)
             wait_s = pause_s(answer.status, answer.headers, received_at)
             if answer.broken is None:
-                judgement = self._proved(common["operation"], answer, decoded, (started_at, received_at))
-                judgement = await self._doubted(common["operation"], judgement)
+                judgement = self._proved(operation, answer, decoded, (started_at, received_at))
+                judgement = await self._doubted(operation, judgement)
             else:
                 judgement = named(answer.broken, stage=FailureLayer.HTTP, timeout_s=timeout_s, awaited="whole answer")
-            facts = _facts(common["operation"], answer.headers, decoded, wait_s)
+            facts = _facts(operation, answer.headers, decoded, wait_s)
             columns = _columns(answer) | {"connection_reused": "connect_tcp.started" not in phases.at}
         row = vantage.record(
             trace,

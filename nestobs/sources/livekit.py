@@ -98,8 +98,8 @@ class LiveKit:
         await asyncio.gather(*self._given_up, return_exceptions=True)
         await self._http.close()
 
-    async def rooms(self, trace: Trace, **options: Any) -> Observation:
-        """Ask whether the server lists `trace.room`. Needs the key."""
+    async def rooms(self, trace: Trace, *, operation: Operation = Operation.ROOMS, **options: Any) -> Observation:
+        """Ask whether the server lists `trace.room`. Needs the key. READ_BACK: of what we made, and no layer."""
         sent_at = self._vantage.clock.now()
         found: dict[str, Any]
         try:
@@ -110,7 +110,7 @@ class LiveKit:
             room = next((each for each in listed if each.name == trace.room), None)
             missing = Judgement(Outcome.ABSENT, Failure.NOT_FOUND, FailureLayer.API, "not in the room list")
             found = missing._asdict() if room is None else self._listed(trace, room)
-        return self._row(trace, Operation.ROOMS, sent_at, found, **options)
+        return self._row(trace, operation, sent_at, found, **options)
 
     def _listed(self, trace: Trace, room: Any) -> dict[str, Any]:
         remote_at = room.creation_time * SECOND_NS

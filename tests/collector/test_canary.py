@@ -57,7 +57,7 @@ async def test_a_run_reports_what_it_made_and_how_the_joins_ended(calm):
     assert canary.told[-1] == "deleted"
     assert Counter(canary.told) >= Counter(plan=1, created=2, verdict=8, deleted=2)
     closed = [(entry.kind, entry.how) for entry in canary.store.ledger(open_only=False)]
-    assert sorted(closed) == [("event", "deletion requested")] * 2 + [("room", "deleted")] * 2
+    assert sorted(closed) == [("event", "gone")] * 2 + [("room", "deleted")] * 2
 
     rows = canary.rows()
     assert {row.run_id for row in rows} == {report.run_id}

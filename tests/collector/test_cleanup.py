@@ -3,22 +3,27 @@
 from __future__ import annotations
 
 import asyncio
+import os
 from contextlib import asynccontextmanager
+from datetime import UTC, datetime
 
 import pytest
 from aiohttp import web
 
-from nestobs.collector import cleanup
-from nestobs.collector.cleanup import Cleaned, clean_up, delete_room, settle, withdraw
+from nestobs.collector import cleanup, withdrawal
+from nestobs.collector.cleanup import Cleaned, clean_strays, clean_up, settle, strays
 from nestobs.collector.keyring import OPERATOR, Keyring
+from nestobs.collector.removal import delete_room
 from nestobs.join.budget import Limiter
 from nestobs.lab import GateFault, ProxyMode
 from nestobs.nostr import Address, Keys
 from nestobs.observation.nest import room_tags
-from nestobs.observation.schema import Operation, Outcome
+from nestobs.observation.schema import Operation, Outcome, Source
 from nestobs.sources.api import Api
+from nestobs.sources.relay import Relay
 from nestobs.sources.vantage import NO_TRACE, Trace
 from nestobs.store.reader import Store
+from worlds.hostile_relays import members_only, relay, storing
 
 S = 1_000_000_000
 RUN = "0190a5c2-7b1e-7000-8000-0123456789ab"
@@ -37,8 +42,8 @@ class Left:
         room = made.body["roomId"]
         tags = room_tags(room=room, name="n", host=self.keys.public, service="https://s", streaming="", relays=())
         event = self.keys.sign(30312, created_at=self.station.clock.now() // S, tags=tags)
-        for relay in self.station.relays:
-            await relay.publish(Trace(room=room), event)
+        for each in self.station.relays:
+            await each.publish(Trace(room=room), event)
         return room
 
     def enter(self, kind="room", room="", after_s=0.0, **changed):
@@ -99,7 +104,7 @@ async def test_rooms_and_events_are_undone_and_the_key_forgotten(after_a_crash):
     assert (cleaned.rooms, cleaned.events, cleaned.left) == (2, 2, [])
     assert cleaned.sentence() == "deleted 2 rooms and withdrew 2 events"
     assert left.left() == []
-    assert left.how() == ["deleted", "deletion requested"] * 2
+    assert left.how() == ["deleted", "gone"] * 2
     assert not left.key_is_kept()
     assert (row.outcome, found) == (Outcome.ABSENT, None)
 
@@ -171,7 +176,8 @@ async def test_an_api_out_of_reach_leaves_the_entry_and_the_key_for_the_next_sta
 
 async def test_where_the_api_cannot_delete_livekit_does(after_a_crash, serving):
     async def no_endpoint(request):
-        return web.json_response({"error": "Endpoint not found"}, status=404)
+        said = "Endpoint not found" if request.method == "DELETE" else "Nest not found"
+        return web.json_response({"error": said}, status=404)
 
     async with after_a_crash() as left, serving(no_endpoint) as port:
         room = await left.nest()
@@ -200,6 +206,78 @@ async def test_a_room_whose_record_is_gone_is_ended_in_livekit(after_a_crash, se
     assert cleaned.rooms == 1
 
 
+def record_stays(request):
+    return web.json_response({"host": "ab" * 32, "speakers": [], "admins": [], "link": "naddr1", "recording": False})
+
+
+class TestWhatIsFoundAfterADeletion:
+    """The API's word is not enough: it is looked whether the room and the record are gone."""
+
+    @pytest.mark.parametrize(
+        ("status", "error"), [(204, None), (404, "Nest not found"), (404, "Endpoint not found")], ids=str
+    )
+    async def test_a_record_that_stays_is_a_leak_and_named(self, status, error, after_a_crash, serving):
+        async def half(request):
+            if request.method != "DELETE":
+                return record_stays(request)
+            return web.json_response({"error": error}, status=status) if error else web.Response(status=status)
+
+        async with after_a_crash() as left, serving(half) as port:
+            room = await left.nest()
+            url = f"http://127.0.0.1:{port}/api/v1/nests"
+            async with Api(left.station.vantage, url, Limiter(1_000)) as left.station.api:
+                left.enter("room", room)
+                cleaned = await left.clean()
+            assert await left.lab.rooms() == []
+            [entry] = left.store.ledger()
+        more = "; it has no DELETE" if error == "Endpoint not found" else ""
+        assert entry.note == f"the API still has its record: /info answers 200{more}"
+        assert cleaned.left == [f"{room}: {entry.note}"]
+        assert left.key_is_kept()
+
+    async def test_a_room_that_livekit_goes_on_listing_is_a_leak_and_named(self, after_a_crash, serving, monkeypatch):
+        async def gone(request):
+            return web.json_response({"error": "Nest not found"}, status=404)
+
+        async def deaf(self, room, timeout_s):
+            return None
+
+        monkeypatch.setattr("nestobs.sources.livekit_http.LiveKitHttp.delete", deaf)
+        async with after_a_crash() as left, serving(gone) as port:
+            room = await left.nest()
+            url = f"http://127.0.0.1:{port}/api/v1/nests"
+            async with Api(left.station.vantage, url, Limiter(1_000)) as left.station.api:
+                left.enter("room", room)
+                cleaned = await left.clean()
+        assert cleaned.left == [f"{room}: LiveKit still lists the room"]
+        assert left.left() == [("room", room)]
+
+    @pytest.mark.parametrize("status", [500, 429, 403])
+    async def test_while_info_proves_nothing_the_entry_stays(self, status, after_a_crash, serving):
+        async def half(request):
+            return web.Response(status=204 if request.method == "DELETE" else status)
+
+        async with after_a_crash() as left, serving(half) as port:
+            url = f"http://127.0.0.1:{port}/api/v1/nests"
+            async with Api(left.station.vantage, url, Limiter(1_000)) as left.station.api:
+                left.enter("room", "some-room")
+                cleaned = await left.clean()
+            [entry] = left.store.ledger()
+        assert entry.note.startswith("whether the API still has its record is not known: ")
+        assert (cleaned.left, cleaned.unsettled) == ([], 1)  # of a room that is gone, nothing is known to be left
+
+    async def test_what_cleaning_asks_makes_no_timeline(self, after_a_crash, rows):
+        async with after_a_crash() as left:
+            room = await left.nest()
+            asked = len(rows)
+            left.enter()  # a PUT that was not answered
+            left.enter("event", room)
+            await left.clean()
+        found = rows[asked:]
+        assert {row.operation for row in found if row.source is Source.LIVEKIT} == {Operation.READ_BACK}
+        assert {row.layer for row in found} == {""}
+
+
 class TestUnansweredPut:
     """The room may be there, under a name we were never told."""
 
@@ -222,8 +300,11 @@ class TestUnansweredPut:
         async with after_a_crash(keys=False) as left:
             left.enter()
             cleaned = await left.clean()
-        assert "empty timeout" in cleaned.left[0]
-        assert left.left() == [("room", "")]
+            [entry] = left.store.ledger()
+        by = datetime.fromtimestamp(entry.opened_at // S + 1_800, UTC).strftime("%H:%M:%S UTC")
+        assert entry.note.endswith(f"cannot be asked: it ends by its own empty timeout, at the latest by {by}")
+        assert "cannot be known without LiveKit's key" in entry.note
+        assert entry.note in cleaned.left[0]
         assert left.key_is_kept()
 
     @pytest.mark.parametrize("mode", [ProxyMode.RESET, ProxyMode.REFUSE, ProxyMode.STALL], ids=lambda mode: mode.value)
@@ -303,25 +384,72 @@ class TestUnansweredPut:
 
 
 class TestEvents:
-    async def test_stay_in_the_ledger_when_no_relay_takes_the_request(self, after_a_crash):
+    async def test_stay_in_the_ledger_where_no_relay_takes_it_back(self, after_a_crash):
         async with after_a_crash() as left:
             room = await left.nest()
             left.enter("event", room)
             for gate in left.lab.gates["made"]:
                 gate.fault = GateFault.REFUSE
             cleaned = await left.clean()
-        assert cleaned.left[0].endswith("no relay took the deletion request")
-        assert left.left() == [("event", room)]
+            urls = [relay.url for relay in left.station.relays]
+            [entry] = left.store.ledger()
+        said = "; ".join(f"still open on {url} (blocked: the lab refuses events here)" for url in urls)
+        assert cleaned.left == [f"the event of {room}: {said}"]
+        assert (entry.kind, entry.room, entry.note) == ("event", room, said)
         assert left.key_is_kept()
 
-    async def test_are_withdrawn_where_one_relay_of_several_takes_it(self, after_a_crash, rows):
+    async def test_stay_where_one_relay_of_several_still_shows_it_open_and_that_one_is_named(self, after_a_crash):
         async with after_a_crash() as left:
             room = await left.nest()
+            left.enter("event", room)
             left.lab.gates["made"][0].fault = GateFault.REFUSE
-            trace = Trace(nest=f"30312:{left.keys.public}:{room}", room=room)
-            assert await withdraw(left.station, trace, left.keys) is None
-        outcomes = [row.outcome for row in rows.of(Operation.PUBLISH)[-2:]]
-        assert sorted(outcomes) == [Outcome.ACCEPTED, Outcome.REFUSED]
+            cleaned = await left.clean()
+            [entry] = left.store.ledger()
+            first = left.station.relays[0].url
+            assert entry.note == f"still open on {first} (blocked: the lab refuses events here)"
+            assert (cleaned.events, len(cleaned.left)) == (0, 1)
+            left.lab.gates["made"][0].fault = GateFault.PASS
+            again = await left.clean()
+        assert (again.events, again.left, left.how()) == (1, [], ["gone"])
+        assert not left.key_is_kept()
+
+    async def test_stay_while_a_relay_does_not_answer_and_go_at_the_next_start(self, after_a_crash, monkeypatch):
+        monkeypatch.setattr(withdrawal, "PATIENCE_S", 0.5)
+        async with after_a_crash() as left:
+            room = await left.nest()
+            left.enter("event", room)
+            left.lab.gates["made"][1].fault = GateFault.STALL
+            cleaned = await left.clean()
+            assert cleaned.unsettled == 1
+            assert cleaned.left[0].startswith(f"the event of {room}: not known of {left.station.relays[1].url} (")
+            left.lab.gates["made"][1].fault = GateFault.PASS
+            again = await left.clean()
+        assert (again.left, left.how()) == ([], ["gone"])
+
+    async def test_are_taken_back_from_relays_that_the_target_does_not_name_any_more(self, after_a_crash):
+        async with after_a_crash() as left:
+            world = storing(honours="e")
+            async with relay(**world) as (url, _):
+                room = await left.nest()
+                async with Relay(left.station.vantage, url) as elsewhere:
+                    await elsewhere.ready(5)
+                    event = left.keys.sign(30312, created_at=1_700_000_000, tags=[("d", room), ("status", "open")])
+                    await elsewhere.publish(Trace(room=room), event, read_back=False)
+                left.enter("event", room, relays=[url])
+                cleaned = await left.clean()
+        assert (cleaned.events, left.how()) == (1, ["gone"])
+        assert [each["kind"] for each in world["answer"].kept] == [5]
+
+    async def test_of_two_runs_are_told_by_the_key_of_each(self, after_a_crash):
+        """A relay that lets nobody but the author see an event, and one connection knows one of them."""
+        async with after_a_crash() as left:
+            world = members_only("on connect")
+            async with relay(**world) as (url, _):
+                other, name = left.ring.host("0190a5c2-0000-7000-8000-000000000001")
+                for keys, key_ref in ((left.keys, left.key_ref), (other, name)):
+                    left.enter("event", "r", relays=[url], key_ref=key_ref, nest=f"30312:{keys.public}:r")
+                await left.clean()
+        assert {pubkey for _, pubkey, _ in world["answer"].known} == {left.keys.public, other.public}
 
     async def test_a_room_that_cannot_be_deleted_keeps_the_key_though_its_event_is_withdrawn(self, after_a_crash):
         async with after_a_crash() as left:
@@ -343,3 +471,94 @@ async def test_the_secret_of_a_run_is_in_no_row_and_no_ledger(after_a_crash, row
         await left.clean()
         kept = rows.text() + repr(left.store.ledger(open_only=False))
     assert secret not in kept
+
+
+class TestAKeyThatNoLedgerNames:
+    """Of a run that was killed between making its key and entering something, or whose store is gone."""
+
+    OLD = "0190a5c2-0000-7000-8000-00000000000a"
+
+    @pytest.fixture
+    async def stray(self, after_a_crash):
+        async with after_a_crash() as left:
+            left.ring.forget(left.key_ref)
+            left.keys, left.key_ref = left.ring.host(self.OLD, api=left.station.api.url, store="/gone/store")
+            yield left
+
+    async def clean(self, left):
+        files = strays(left.station, left.ring, left.store)
+        return await clean_strays(left.station, left.writer, left.ring, files)
+
+    async def test_is_forgotten_where_nothing_of_it_exists(self, stray):
+        cleaned = await self.clean(stray)
+        assert cleaned == Cleaned()
+        assert not stray.key_is_kept()
+        assert list(stray.ring.folder.iterdir()) == []
+
+    async def test_cleans_up_what_the_relays_show_of_it(self, stray):
+        rooms = {await stray.nest() for _ in range(3)}
+        stranger = await stray.station.api.create(NO_TRACE, Keys.generate(), ("wss://relay.example",))
+        cleaned = await self.clean(stray)
+        assert await stray.lab.rooms() == [stranger.body["roomId"]]
+        assert (cleaned.rooms, cleaned.events, cleaned.left) == (3, 3, [])
+        assert {entry.room for entry in stray.store.ledger(open_only=False)} == rooms
+        assert {entry.run_id for entry in stray.store.ledger(open_only=False)} == {self.OLD}
+        assert not stray.key_is_kept()
+
+    async def test_cleans_up_a_room_that_livekit_lists_though_it_was_never_published(self, stray):
+        await stray.station.api.create(NO_TRACE, stray.keys, ("wss://relay.example",))
+        cleaned = await self.clean(stray)
+        assert await stray.lab.rooms() == stray.lab.nests() == []
+        assert (cleaned.rooms, cleaned.events) == (1, 0)
+        assert not stray.key_is_kept()
+
+    async def test_is_entered_with_what_could_not_be_undone(self, stray):
+        room = await stray.nest()
+        stray.lab.gates["made"][0].fault = GateFault.REFUSE
+        cleaned = await self.clean(stray)
+        assert stray.left() == [("event", room)]
+        assert "still open on" in cleaned.left[0]
+        assert strays(stray.station, stray.ring, stray.store) == []  # the ledger names it now
+        stray.lab.gates["made"][0].fault = GateFault.PASS
+        assert (await stray.clean()).left == []
+        assert not stray.key_is_kept()
+
+    async def test_is_kept_while_a_relay_does_not_say(self, stray, monkeypatch):
+        monkeypatch.setattr(cleanup, "PATIENCE_S", 0.5)
+        stray.lab.gates["made"][0].fault = GateFault.STALL
+        cleaned = await self.clean(stray)
+        assert cleaned.left[0].startswith(f"a key of the run {self.OLD} that no ledger names: not known of ws://")
+        assert stray.key_is_kept()
+        assert stray.keys.to_nsec() not in cleaned.left[0]
+
+    async def test_is_kept_for_a_while_where_livekit_cannot_be_asked(self, stray):
+        stray.station.livekit.lists_rooms = False
+        assert await self.clean(stray) == Cleaned()
+        assert stray.key_is_kept()
+        os.utime(stray.ring.folder / stray.key_ref, (0, 1_700_000_000))
+        await self.clean(stray)
+        assert not stray.key_is_kept()
+
+    async def test_of_a_run_at_work_is_let_be(self, stray):
+        with stray.ring.held(stray.key_ref) as mine:
+            assert mine
+            await self.clean(stray)
+        assert stray.key_is_kept()
+
+    async def test_of_another_api_or_of_a_store_that_names_it_is_let_be(self, stray, tmp_path):
+        other, third = Store.open(tmp_path / "other"), "0190a5c2-0000-7000-8000-00000000000b"
+        stray.ring.host(third, api="https://other.example/api/v1/nests")
+        name = stray.ring.host("0190a5c2-0000-7000-8000-00000000000c", store=str(other.directory))[1]
+        with other.writer() as writer:
+            values = {"vantage": "v", "api": "a", "room": "", "nest": "", "relays": [], "key_ref": name, "at": 1}
+            writer.open_entry(kind="room", run_id="r", **values)
+        assert [file.name for file in strays(stray.station, stray.ring, stray.store)] == [stray.key_ref]
+
+    async def test_that_is_damaged_is_removed_once_nobody_can_be_writing_it(self, stray):
+        path = stray.ring.folder / stray.key_ref
+        path.write_text("")
+        await self.clean(stray)
+        assert path.exists()
+        os.utime(path, (0, 1_700_000_000))
+        await self.clean(stray)
+        assert not path.exists()

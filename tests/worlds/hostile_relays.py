@@ -152,3 +152,58 @@ def members_only(when, *, stored=(), ok="true", refuses="auth-required: who are 
 
     answer.known = known
     return {"greet": greet, "answer": answer}
+
+
+def storing(*, honours="ea", versions="newest", refuses=()):
+    """A relay that keeps what it is given, by `answer` of `relay`; what it has is the list `answer.kept`.
+
+    honours: what of a deletion request it goes by: ids (e), addresses (a), both or neither. versions: which versions of
+    an addressable event it keeps: the newest, all, or the first for good, whatever it says. refuses: kinds, or kinds
+    with a status (`30312 closed`), that it does not take.
+    """
+    kept = []
+
+    async def answer(peer, verb, *rest):
+        if verb == "EVENT":
+            await peer.say("OK", rest[0]["id"], *_taken(rest[0]))
+        elif verb == "REQ":
+            for event in [each for each in kept if any(_fits(each, wanted) for wanted in rest[1:])]:
+                await peer.say("EVENT", rest[0], event)
+            await peer.say("EOSE", rest[0])
+
+    def _taken(event):
+        status = next((row[1] for row in event["tags"] if row[0] == "status"), "")
+        if str(event["kind"]) in refuses or f"{event['kind']} {status}" in refuses:
+            return False, "blocked: not here"
+        if event["kind"] == 5:
+            kept[:] = [each for each in kept if not _withdraws(event, each, honours)]
+        same = [each for each in kept if event["kind"] >= 30_000 and _address(each) == _address(event)]
+        if not same or versions != "first":
+            kept.append(event)
+        if same and versions == "newest":
+            oldest = min([*same, event], key=lambda each: each["created_at"])
+            kept.remove(oldest)
+        return True, ""
+
+    answer.kept = kept
+    return {"answer": answer}
+
+
+def _address(event):
+    name = next((row[1] for row in event["tags"] if row[0] == "d"), "")
+    return f"{event['kind']}:{event['pubkey']}:{name}"
+
+
+def _withdraws(request, event, honours):
+    named = {(row[0], row[1]) for row in request["tags"] if row[0] in honours}
+    return request["pubkey"] == event["pubkey"] and bool(named & {("e", event["id"]), ("a", _address(event))})
+
+
+def _fits(event, wanted):
+    plain = {"ids": "id", "authors": "pubkey", "kinds": "kind"}
+    if any(event[field] not in wanted[name] for name, field in plain.items() if name in wanted):
+        return False
+    letters = {name[1]: values for name, values in wanted.items() if name.startswith("#")}
+    return all(
+        any(row[0] == letter and row[1] in values for row in event["tags"]) for letter, values in letters.items()
+    )

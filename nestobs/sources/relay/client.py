@@ -156,23 +156,19 @@ class Relay:
         address: Address | None = None,
         filters: dict[str, Any] | None = None,
         timeout_s: float = 5.0,
+        role: Role = Role.OBSERVER,
+        operation: Operation = Operation.QUERY,
     ) -> Looked:
         """Ask for all that the relay has of a nest: one row, or more where it wants to know who asks.
 
-        By address: its newest version, and its author's deletions. By a filter: each author's newest event.
+        By address: its newest version, and its author's deletions. By a filter: the newest version of each nest.
         """
         if address is None and not filters:
             raise UsageError("a relay cannot be asked for nothing: give an address or a filter")
         self._raise_if_dead()
         wanted = Wanted(address, None, filters or {}, versions=True)
-        fields = {
-            "role": Role.OBSERVER,
-            "operation": Operation.QUERY,
-            "attempt_group": self._vantage.new_id(),
-            "attempt_no": 1,
-            "timeout_s": timeout_s,
-        }
-        row, _, question = await self._query(trace, wanted, fields)
+        fields = {"role": role, "operation": operation, "attempt_group": self._vantage.new_id(), "attempt_no": 1}
+        row, _, question = await self._query(trace, wanted, fields | {"timeout_s": timeout_s})
         if question is None:
             return Looked(row)
         return Looked(row, tuple(question.found.values()), tuple(question.deletions))
@@ -207,7 +203,7 @@ class Relay:
             end = await self._judged(link, question, end or question.late(fields["timeout_s"]))
             row = self._rows.write(
                 trace,
-                read_back_end(end) if fields["operation"] is Operation.READ_BACK else end,
+                read_back_end(end) if "published" in facts else end,
                 fields,
                 observation_id=observation_id,
                 sent_at=sent_at,

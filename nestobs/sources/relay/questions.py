@@ -16,7 +16,7 @@ from nestobs.observation.schema import Failure, FailureLayer, Observation, Outco
 from nestobs.sources.failures import Judgement, timed_out
 
 _NOTICES: Final = 3
-_AUTHORS: Final = 100
+_NESTS: Final = 100
 _NOTICE_CHARACTERS: Final = 200
 
 
@@ -103,7 +103,7 @@ class Question:
     unasked: int = 0
     unreadable: int = 0
     found_at: int = 0
-    found: dict[str, Event] = field(default_factory=dict)
+    found: dict[tuple[str, str | None], Event] = field(default_factory=dict)
     deletions: list[Event] = field(default_factory=list)
 
     def end(self, end: End) -> None:
@@ -118,12 +118,13 @@ class Question:
         return End(Judgement(Outcome.VISIBLE), self.found_at, event=newest)
 
     def _keep(self, at: int, event: Event) -> None:
-        """One version of each author, the newest: an author's room is one nest."""
+        """The newest version of each nest: an author and a room."""
         self.found_at = self.found_at or at
-        earlier = self.found.get(event.pubkey)
+        nest = event.pubkey, event.tag("d")
+        earlier = self.found.get(nest)
         if earlier is None or event.replaces(earlier):
-            self.found[event.pubkey] = event
-        if len(self.found) > _AUTHORS:
+            self.found[nest] = event
+        if len(self.found) > _NESTS:
             del self.found[next(iter(self.found))]
 
     def event(self, at: int, raw: object) -> bool:
@@ -176,7 +177,7 @@ class Question:
 
 @dataclass(frozen=True, slots=True)
 class Looked:
-    """What a relay has of a nest: each author's newest event, and deletions; of no connection, nothing."""
+    """What a relay has: the newest version of each nest asked for, and deletions; of no connection, nothing."""
 
     row: Observation
     events: tuple[Event, ...] = ()

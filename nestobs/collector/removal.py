@@ -1,0 +1,97 @@
+"""Remove a room of ours, and look whether it is gone: from LiveKit's list, and the API's record of it from `/info`.
+
+The API's DELETE does it, as its host; where the API has no such route, LiveKit does with the operator's key. Neither's
+word is enough: an API may drop its record and leave the room, or the room and leave the record.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import dataclass
+from typing import Final
+
+from nestobs.collector.station import Station
+from nestobs.nostr import Keys
+from nestobs.observation.schema import Failure, Observation, Operation, Outcome, Role
+from nestobs.sources.livekit import LiveKit
+from nestobs.sources.vantage import Trace
+
+TIMEOUT_S: Final = 5.0
+
+PAUSES_S: Final = (0.0, 0.25, 0.75)
+"""Before each look at LiveKit's list, while it shows a room that was deleted."""
+
+ENDS: Final = ": it ends by its own empty timeout"
+
+
+@dataclass(frozen=True, slots=True)
+class Left:
+    """Why something is not undone. settled: that is proven, and asking again would tell nothing new. gone: the room
+    is, and only its record may be left."""
+
+    why: str
+    settled: bool = True
+    gone: bool = False
+
+
+async def delete_room(station: Station, trace: Trace, keys: Keys) -> Left | None:
+    """Delete one room of ours by the API, or by LiveKit where the API cannot; None when it is found to be gone, else
+    why it is left."""
+    row = (await station.api.delete(trace, keys, role=Role.HOST, timeout_s=TIMEOUT_S)).row
+    no_route = row.failure is Failure.WRONG_PATH or row.status in (405, 501)
+    livekit = station.livekit if station.livekit is not None and station.livekit.lists_rooms else None
+    if row.outcome in (Outcome.ACCEPTED, Outcome.ABSENT):
+        ended, dropped = await asyncio.gather(_end_in_livekit(livekit, trace), _record(station, trace))
+        return _both(ended, dropped)
+    if no_route and livekit is not None:
+        return await _end_in_livekit(livekit, trace) or await _record(station, trace, "; it has no DELETE")
+    if no_route:
+        return Left(f"this API has no DELETE and there is no LiveKit key{ENDS}")
+    if row.outcome is not Outcome.UNKNOWN:
+        return Left(row.reason, settled=row.failure not in (Failure.RATE_LIMITED, Failure.BUDGET))
+    listed = Outcome.UNKNOWN if livekit is None else (await _listed(livekit, trace)).outcome
+    said = "LiveKit lists the room" if listed is Outcome.VISIBLE else "whether LiveKit has the room is not known"
+    return Left(f"DELETE: {row.reason}; {said}", settled=False, gone=listed is Outcome.ABSENT)
+
+
+async def _end_in_livekit(livekit: LiveKit | None, trace: Trace) -> Left | None:
+    """Delete a room of ours for as long as LiveKit lists it; None when it lists none or cannot be asked at all, else
+    why it is left."""
+    if livekit is None:
+        return None
+    said, settled = "", True
+    for number, pause_s in enumerate(PAUSES_S):
+        if number:
+            row = await livekit.delete(trace, role=Role.HOST)
+            said = "" if row.outcome is Outcome.ACCEPTED else f" ({row.reason})"
+            settled = row.outcome is not Outcome.UNKNOWN
+        await asyncio.sleep(pause_s)
+        listed = await _listed(livekit, trace)
+        if listed.outcome is Outcome.ABSENT:
+            return None
+        if listed.outcome is not Outcome.VISIBLE:
+            return Left(f"whether LiveKit has the room is not known: {listed.reason}", settled=False)
+    return Left(f"LiveKit still lists the room{said}", settled=settled)
+
+
+async def _listed(livekit: LiveKit, trace: Trace) -> Observation:
+    return await livekit.rooms(trace, operation=Operation.READ_BACK, role=Role.HOST)
+
+
+async def _record(station: Station, trace: Trace, more: str = "") -> Left | None:
+    """None when the API says that it has no record of a room, else that it has, or that this is not known.
+
+    more: what is added to the former, where nothing will change it.
+    """
+    row = (await station.api.read_back(trace, role=Role.HOST, timeout_s=TIMEOUT_S)).row
+    if row.outcome is Outcome.ABSENT:
+        return None
+    if row.outcome is Outcome.VISIBLE:
+        return Left(f"the API still has its record: /info answers {row.status}{more}", settled=bool(more))
+    return Left(f"whether the API still has its record is not known: {row.reason}", settled=False, gone=True)
+
+
+def _both(ended: Left | None, dropped: Left | None) -> Left | None:
+    if ended is None or dropped is None:
+        return ended or dropped
+    return Left(f"{ended.why}; {dropped.why}", settled=ended.settled and dropped.settled)
