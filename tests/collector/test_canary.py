@@ -19,7 +19,7 @@ from aiohttp import ClientSession, web
 from nestobs.collector import cleanup
 from nestobs.errors import BudgetError, StoreError, UnreachableError
 from nestobs.join.policy import GUIDE, fixed
-from nestobs.lab import ProxyMode
+from nestobs.lab import GateFault, ProxyMode
 from nestobs.observation.schema import Failure, Operation, Outcome, Role, Source
 from nestobs.store.writer import Writer
 from nestobs.timeline.intervals import timelines
@@ -458,3 +458,17 @@ async def test_failure_10_killed_at_a_random_instant_it_loses_no_row_and_the_nex
         assert report.earlier.rooms >= made
         await nothing_left(lab, canary)
         assert kept < {row.observation_id for row in canary.rows()}
+
+
+async def test_relays_that_want_to_know_who_publishes_are_told_the_hosts_key(open_lab, canary):
+    async with open_lab("calm", delay_scale=0.5) as lab:
+        for gate in lab.gates["calm"]:
+            gate.fault = GateFault.AUTH
+        report = await canary.run(lab, 1, horizon_s=6.0)
+        await nothing_left(lab, canary)
+    assert report.left == []
+    rows = canary.rows()
+    ends = {row.attempt_group: row.outcome for row in rows.of(Operation.PUBLISH) if row.failure is not Failure.INTENT}
+    assert set(ends.values()) == {Outcome.ACCEPTED}  # the last attempt of each
+    assert {row.outcome for row in rows.of(Operation.READ_BACK)} >= {Outcome.VISIBLE}
+    assert Outcome.VISIBLE in {row.outcome for row in rows.of(Operation.SUBSCRIBE)}
