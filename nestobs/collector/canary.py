@@ -260,6 +260,8 @@ class _Crew:
             for number, relay in enumerate(station.relays):
                 self._subscribe(station, relay, selected=number == 0)
         await asyncio.gather(*(relay.ready(3.0) for station in self.stations for relay in station.relays))
+        if self.campaign.media and (livekit := self.stations[0].livekit) is not None:
+            await livekit.expect_media()
         clock = self.stations[0].clock
         start = clock.now()
         async with asyncio.TaskGroup() as group:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import importlib.util
 import os
 import sys
 from dataclasses import dataclass
@@ -18,6 +17,7 @@ from nestobs.nostr import Keys, room_filter
 from nestobs.observation.duration import SECOND_NS
 from nestobs.observation.schema import Observation, Outcome
 from nestobs.sources.clock import Clock, uuid7
+from nestobs.sources.media import has_library
 from nestobs.sources.proof import UNTOLD
 from nestobs.sources.relay import Relay
 from nestobs.sources.vantage import Trace
@@ -67,7 +67,7 @@ def _python() -> Check:
 
 
 def _rtc() -> Check:
-    if importlib.util.find_spec("livekit.rtc") is None:
+    if not has_library():
         return Check("media", "note", "the LiveKit RTC library is not installed: joins end at signalling")
     return Check("media", "good", "the LiveKit RTC library is here")
 

@@ -144,6 +144,11 @@ class _Joiner:
         asked = None if self.info is None else self.info.row.received_at
         return asked is not None and self.station.clock.now() - asked < FRESH_S * SECOND_NS
 
+    async def expect_media(self) -> None:
+        """Wait until media can be connected, where they are wanted. Before arrival it takes no joiner's time."""
+        if self.media and self.livekit is not None:
+            await self.livekit.expect_media()
+
     async def connect_media(self, timeout_s: float) -> Reply:
         """Media over a connection of its own, since the RTC library signals for itself; it replaces the first one."""
         if not self.media or self.livekit is None or not self.livekit.carries_media:
@@ -158,16 +163,8 @@ class _Joiner:
         session, clock = self.sessions[-1], self.station.clock
         sent_at = clock.now()
         stayed = await session.stays(duration_s)
-        row = self.record(
-            Operation.STAY,
-            duration_s,
-            sent_at=sent_at,
-            outcome=Outcome.VISIBLE if stayed else Outcome.UNKNOWN,
-            failure=None if stayed else session.failure,
-            failure_layer=None if stayed else FailureLayer.SIGNAL,
-            reason="" if stayed else session.why or "the connection was lost",
-        )
-        return _of(row)
+        found = Judgement(Outcome.VISIBLE) if stayed else session.lost
+        return _of(self.record(Operation.STAY, duration_s, sent_at=sent_at, **found._asdict()))
 
     def record(self, operation: Operation, timeout_s: float, sent_at: int = 0, **fields: Any) -> Observation:
         """A row of the join's own about a step that no source records."""
@@ -275,6 +272,7 @@ async def join(
         livekit=station.livekit if livekit is None else livekit,
         care=care,
     )
+    await joiner.expect_media()
     arrived_at = clock.now()
     common: dict[str, Any] = {
         "source": Source.JOIN,
@@ -409,6 +407,9 @@ def _outcome(verdict: Verdict) -> dict[str, Any]:
     if verdict.kind is Kind.NOT_VISITED:
         ours = {"failure": Failure.SKIPPED, "failure_layer": FailureLayer.PROBER}
         return {"outcome": Outcome.PROBE_ERROR, "reason": verdict.reason, **ours}
+    if verdict.kind is Kind.PROBE_ERROR:
+        failure, reason = verdict.attempts[-1].failure, f"{verdict.kind.value}: {verdict.reason}"
+        return Judgement(Outcome.PROBE_ERROR, failure, FailureLayer.PROBER, reason)._asdict()
     outcome, failure = _FAILURES[verdict.kind]
     reason = f"{verdict.kind.value}: {verdict.reason}" if verdict.reason else verdict.kind.value
     return {"outcome": outcome, "failure": failure, "failure_layer": FailureLayer.API, "reason": reason}

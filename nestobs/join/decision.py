@@ -32,7 +32,8 @@ SIGN_IN_HINT = " Sign in to join with your own account."
 
 class Kind(StrEnum):
     """How a join ended. The first three are joins; `not_loaded`: the client never held the event and offers no join;
-    `removed`: in the room, and then sent away; `not_visited`: let in, but a prober has no business there."""
+    `removed`: in the room, and then sent away; `not_visited`: let in, but a prober has no business there;
+    `probe_error`: let in, but the prober failed, which says nothing of the room."""
 
     AUTHENTICATED = "authenticated"
     GUEST = "guest"
@@ -48,6 +49,7 @@ class Kind(StrEnum):
     NOT_LOADED = "not_loaded"
     REMOVED = "removed"
     NOT_VISITED = "not_visited"
+    PROBE_ERROR = "probe_error"
 
 
 JOINED = frozenset({Kind.AUTHENTICATED, Kind.GUEST, Kind.GUEST_INSTEAD})
@@ -67,6 +69,7 @@ MESSAGES: Final = {
     Kind.NOT_LOADED: LOADING,
     Kind.REMOVED: "This nest has ended, or you were removed from it.",
     Kind.NOT_VISITED: "",
+    Kind.PROBE_ERROR: "",
 }
 """What the page shows for each kind. {when} is `later` or `in N s`; to a guest SIGN_IN_HINT follows the 404's words."""
 
@@ -87,6 +90,7 @@ class Answer(StrEnum):
     UNREACHABLE = "unreachable"  # LiveKit, with a token
     REMOVED = "removed"  # by LiveKit, from the room
     NOT_VISITED = "not_visited"  # by a prober, out of care for who is inside
+    PROBE_ERROR = "probe_error"  # the prober's own fault
 
 
 _KINDS: Final = {
@@ -100,6 +104,7 @@ _KINDS: Final = {
     Answer.UNREACHABLE: Kind.LIVEKIT_UNREACHABLE,
     Answer.REMOVED: Kind.REMOVED,
     Answer.NOT_VISITED: Kind.NOT_VISITED,
+    Answer.PROBE_ERROR: Kind.PROBE_ERROR,
 }
 ERRORS: Final = (Answer.LIMITED, Answer.UNANSWERED)
 """The answers after which a wait is one of the policy's error retries."""

@@ -309,7 +309,7 @@ def _connect(run: _Run) -> Generator[Step, Reply, bool]:
     """From a token to staying in the room: whether the joiner is in."""
     granted, timeout_s = run.last, run.policy.connect_timeout_s
     deadline = run.arrived_at + round(run.policy.horizon_s * SECOND_NS)
-    why = ""
+    failed = granted
     for attempt in range(run.policy.connect_attempts):
         if attempt and run.now > deadline:
             break
@@ -322,14 +322,14 @@ def _connect(run: _Run) -> Generator[Step, Reply, bool]:
             run.heard("connect", _OVER[signal.failure], signal)
             return False
         if signal.outcome is not Outcome.VISIBLE:
-            why = signal.reason
+            failed = signal
             continue
         media = yield from run.ask(Media(timeout_s))
         if media.failure is Failure.NOT_FOUND:
             run.heard("connect", Answer.ABSENT, media)
             return False
         if media.outcome is not Outcome.VISIBLE and media.failure is not None:
-            why = media.reason
+            failed = media
             continue
         stayed = yield from run.ask(Stay(run.policy.stay_s))
         if stayed.outcome is Outcome.VISIBLE:
@@ -338,8 +338,9 @@ def _connect(run: _Run) -> Generator[Step, Reply, bool]:
         if stayed.failure in _OVER:
             run.heard("connect", _OVER[stayed.failure], stayed)
             return False
-        why = stayed.reason
-    run.heard("connect", Answer.UNREACHABLE, replace(granted, reason=why))
+        failed = stayed
+    answer = Answer.PROBE_ERROR if failed.outcome is Outcome.PROBE_ERROR else Answer.UNREACHABLE
+    run.heard("connect", answer, replace(granted, reason=failed.reason))
     return False
 
 

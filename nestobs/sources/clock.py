@@ -28,6 +28,10 @@ LAG_S: Final = 0.5
 """A beat of the watcher later than this is a blocked event loop."""
 
 BEAT_S: Final = 0.25
+LATE_S: Final = 0.005
+
+count: Final = time.monotonic_ns
+"""The monotonic clock, ns: one for all processes of a machine."""
 
 
 class Clock:
@@ -41,7 +45,11 @@ class Clock:
 
     def now(self) -> int:
         """The present instant, ns UTC, by the anchor."""
-        return self._anchor + self._monotonic()
+        return self.at(self._monotonic())
+
+    def at(self, counted: int) -> int:
+        """The instant, ns UTC, of a `count`, be it one that another process of this machine took."""
+        return self._anchor + counted
 
     def wall_departure_s(self) -> float:
         """Wall clock minus anchored clock, seconds: far from 0 after a step."""
@@ -68,12 +76,18 @@ class LoopWatch:
     def __init__(self, clock: Clock, report: Callable[[Disturbance], None]) -> None:
         self._clock, self._report = clock, report
         self._lags: list[tuple[int, float]] = []
+        self._due: int | None = None
         self._departure = clock.wall_departure_s()
         self._slept = _suspended_s()
 
     def lag_s(self, since: int) -> float:
-        """Worst lag of a beat since `since` (ns UTC), seconds; 0.0 when none was late. Looks back 60 s at most."""
-        return max((lag for at, lag in reversed(self._lags) if at >= since), default=0.0)
+        """Worst lag of a beat since `since` (ns UTC), seconds; 0.0 when none was late. Looks back 60 s at most.
+
+        A beat that is due and has not come counts: who runs first when the loop goes on again knows of it.
+        """
+        late = max((lag for at, lag in reversed(self._lags) if at >= since), default=0.0)
+        overdue = 0.0 if self._due is None else (self._clock.now() - self._due) / SECOND_NS
+        return max(late, overdue) if overdue > LATE_S else late
 
     @asynccontextmanager
     async def running(self) -> AsyncIterator[LoopWatch]:
@@ -82,6 +96,7 @@ class LoopWatch:
         try:
             yield self
         finally:
+            self._due = None
             task.cancel()
             await asyncio.gather(task, return_exceptions=True)
 
@@ -89,13 +104,14 @@ class LoopWatch:
         due = self._clock.now()
         while True:
             due = max(due, self._clock.now() - SECOND_NS) + round(BEAT_S * SECOND_NS)
+            self._due = due
             await self._clock.until(due)
             self._look(due)
 
     def _look(self, due: int) -> None:
         now = self._clock.now()
         lag = (now - due) / SECOND_NS
-        if lag > 0.005:
+        if lag > LATE_S:
             self._lags.append((now, lag))
             if len(self._lags) > 1_000 or self._lags[0][0] < now - 60 * SECOND_NS:
                 self._lags = [row for row in self._lags if row[0] >= now - 60 * SECOND_NS][-1_000:]

@@ -2,8 +2,9 @@
 
 *Room*: `ListRooms`, which needs the server's key (livekit_http.py). *Signal*: the `/rtc` websocket with the joiner's
 token; the first message is a JoinResponse. A 404 there is a proof of absence only where rooms are not made by joining
-(`auto_create`), so whether the room existed is recorded apart. *Media*: the RTC library's ICE and DTLS. It makes up to
-four tries inside one connect and does not expose them: the row says so in `detail`.
+(`auto_create`), so whether the room existed is recorded apart. *Media*: the RTC library's ICE and DTLS, in a process of
+its own (media/), whose loss is a `probe_error`. It makes up to four tries inside one connect and does not expose them:
+the row says so in `detail`.
 
 A visit can do harm (the last to leave starts LiveKit's departure timeout; a second one under the same identity throws
 the first out), so there are two questions that visit nobody: `inside`, who is there, and `validate`, whether a token
@@ -16,24 +17,27 @@ says which it was before. Tokens and keys appear in no row: the signalling URL, 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections import OrderedDict
-from collections.abc import Coroutine
+from functools import partial
 from types import TracebackType
 from typing import Any, Final
 from urllib.parse import urlsplit
 
 from nestobs.errors import UsageError
-from nestobs.observation.detail import detail
+from nestobs.observation.detail import detail, facts_of
 from nestobs.observation.duration import SECOND_NS
 from nestobs.observation.schema import Failure, FailureLayer, Observation, Operation, Outcome, Source
 from nestobs.sources.dial import read_url, trust
 from nestobs.sources.failures import Judgement
 from nestobs.sources.livekit_http import UNREACHED, Access, LiveKitHttp, NotSaid
 from nestobs.sources.livekit_words import scrubbed
+from nestobs.sources.media import MediaWorker, WorkerLostError, has_library
 from nestobs.sources.vantage import Trace, Vantage
 from nestobs.sources.visit import Entry, Session, by_media, by_signal
 
 RTC_TRIES: Final = 4
+TAKE_OUT_S: Final = 2.0
 REMEMBERED_ROOMS: Final = 10_000
 LOOK_S, DOUBT_S = 1.0, 5.0
 """Whether LiveKit is there is looked up at most so often, and doubted so long after it was not."""
@@ -63,7 +67,7 @@ def signal_url(text: str) -> str:
 class LiveKit:
     """One LiveKit server seen from one vantage. Without `key` and `secret` all but the room list works.
 
-    `carries_media` is false once a server has said that it is a stand-in.
+    `carries_media` is false without the RTC library, and once a server has said that it is a stand-in.
     """
 
     def __init__(
@@ -78,12 +82,12 @@ class LiveKit:
         self.url = signal_url(url)
         self.timeout_s = timeout_s
         self.lists_rooms = bool(key and secret)
-        self.carries_media = True
+        self.carries_media = self._has_library = has_library()
         self._vantage = vantage
         self._tls = trust(read_url(self.url))
         self._http = LiveKitHttp(self.url.replace("ws", "http", 1), Access(key, secret), self._tls, vantage.clock)
         self._sids: OrderedDict[str, str] = OrderedDict()
-        self._given_up: set[asyncio.Task[None]] = set()
+        self._media = MediaWorker(vantage.clock)
         self._looking = asyncio.Lock()
         self._looked_at, self._down = 0, (0, "")
 
@@ -93,10 +97,10 @@ class LiveKit:
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        for task in self._given_up:
-            task.cancel()
-        await asyncio.gather(*self._given_up, return_exceptions=True)
-        await self._http.close()
+        try:
+            await self._media.close()
+        finally:
+            await self._http.close()
 
     async def rooms(self, trace: Trace, *, operation: Operation = Operation.ROOMS, **options: Any) -> Observation:
         """Ask whether the server lists `trace.room`. Needs the key. READ_BACK: of what we made, and no layer."""
@@ -199,17 +203,32 @@ class LiveKit:
         session = entry.session if found["outcome"] is Outcome.VISIBLE else None
         return self._row(trace, Operation.SIGNAL, sent_at, found, timeout_s=timeout_s, **options), session
 
+    async def expect_media(self) -> None:
+        """Wait until media can be connected, so that no interval holds what it takes to start the RTC library."""
+        if self.carries_media:
+            with contextlib.suppress(WorkerLostError):  # a row of `media` says so
+                await self._media.ready()
+
     async def media(
         self, trace: Trace, token: str, *, timeout_s: float | None = None, **options: Any
     ) -> tuple[Observation, Session | None]:
         """Connect media with the RTC library. The session, still open, is None unless `visible`."""
         timeout_s = self.timeout_s if timeout_s is None else timeout_s
         sent_at = self._vantage.clock.now()
-        entry = await by_media(self.url, token, timeout_s, self._give_up)
+        entry = await by_media(self.url, token, timeout_s, self._media, partial(self._take_out, token))
         found = await self._entered(trace, entry)
         session = entry.session if found["outcome"] is Outcome.VISIBLE else None
-        found["detail"] = detail(tries_inside_at_most=RTC_TRIES)
+        found["detail"] = detail(**facts_of(found.get("detail")), **_media_facts(entry))
+        found |= {"lag_s": entry.lag_s, "received_at": entry.ended_at}
+        sent_at = entry.began_at or sent_at
         return self._row(trace, Operation.MEDIA, sent_at, found, timeout_s=timeout_s, **options), session
+
+    async def _take_out(self, token: str) -> None:
+        """End the visit that the media worker was lost in, and which LiveKit would hold for 20 s or more: who enters
+        under the same identity takes its place, and leaves."""
+        entry = await by_signal(self.url, token, tls=self._tls, clock=self._vantage.clock, timeout_s=TAKE_OUT_S)
+        if entry.session is not None:
+            await entry.session.close()
 
     async def _entered(self, trace: Trace, entry: Entry) -> dict[str, Any]:
         """The columns of a visit. One that led into another room than the one asked for is ended at once."""
@@ -217,7 +236,7 @@ class LiveKit:
         if entry.session is None:
             return found
         if entry.version:
-            self.carries_media = entry.version != STAND_IN
+            self.carries_media = self._has_library and entry.version != STAND_IN
             found["software"] = f"livekit {entry.version}"[:80]
         if entry.room != trace.room:
             await entry.session.close()
@@ -247,16 +266,13 @@ class LiveKit:
             target=self.url,
             operation=operation,
             sent_at=sent_at,
-            received_at=now,
-            **{"timeout_s": self.timeout_s, **options, **found},
+            **{"timeout_s": self.timeout_s, **options, **found, "received_at": found.get("received_at") or now},
         )
-
-    def _give_up(self, leaving: Coroutine[Any, Any, None]) -> None:
-        """What the RTC library still does by itself, and its end."""
-        task = asyncio.create_task(leaving, name="media-given-up")
-        self._given_up.add(task)
-        task.add_done_callback(self._given_up.discard)
 
 
 def _of(error: NotSaid) -> dict[str, Any]:
     return error.judgement._asdict() | {"status": error.status}
+
+
+def _media_facts(entry: Entry) -> dict[str, object]:
+    return {"tries_inside_at_most": RTC_TRIES, "over": entry.over or None, "worker_lag_s": entry.lag_s or None}

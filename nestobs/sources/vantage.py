@@ -55,8 +55,13 @@ class Vantage:
         """A fresh UUIDv7 of this instant."""
         return uuid7(self.clock.now())
 
-    def record(self, trace: Trace, *, sent_at: int, observation_id: str = "", **fields: Any) -> Observation:
-        """Write one observation: the fields of observation.Observation, ids and loop lag filled in."""
+    def record(
+        self, trace: Trace, *, sent_at: int, observation_id: str = "", lag_s: float = 0.0, **fields: Any
+    ) -> Observation:
+        """Write one observation: the fields of observation.Observation, ids and loop lag filled in.
+
+        lag_s: of another process of ours that took part.
+        """
         row = Observation(
             observation_id=observation_id or self.new_id(),
             run_id=self.run_id,
@@ -65,7 +70,7 @@ class Vantage:
             nest=trace.nest,
             room=trace.room,
             sent_at=sent_at,
-            loop_lag_s=self.watch.lag_s(sent_at),
+            loop_lag_s=max(self.watch.lag_s(sent_at), lag_s),
             **fields,
         )
         self.sink(row)

@@ -1,20 +1,18 @@
 """One visit to a LiveKit room: how it is entered, held and left. No rows here: what came of it is a value.
 
 Entering is asked of two parts: `by_signal` opens the signalling socket and reads the JoinResponse; `by_media` has the
-RTC library signal for itself and then do ICE and DTLS, up to four tries of it inside one connect. Each is one function
-that takes an address and a token and returns an Entry, so that the RTC library may live elsewhere.
+RTC library signal for itself and then do ICE and DTLS, up to four tries of it inside one connect. The library lives in
+a process of its own (media/): that one's loss is our own fault, and proves nothing of a room.
 """
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
-import logging
-import os
 import ssl
-from collections.abc import Callable, Coroutine
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any, Final, TypeAlias
 from urllib.parse import quote
 
 import websockets
@@ -22,19 +20,23 @@ from websockets.asyncio.client import ClientConnection
 
 from nestobs.observation.schema import Failure, FailureLayer, Outcome
 from nestobs.sources.address import Refuse
-from nestobs.sources.clock import Clock
+from nestobs.sources.clock import LAG_S, Clock
 from nestobs.sources.dial import NotOpened, dial
 from nestobs.sources.failures import Judgement, closed, named, timed_out
 from nestobs.sources.livekit_words import http_answer, left, plain_text, redirected, scrubbed
+from nestobs.sources.media import MediaWorker, Seat, WorkerLostError
 
 PROTOCOL: Final = 16
 PING_S: Final = 5.0
+
+TakeOut: TypeAlias = Callable[[], Awaitable[None]]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Entry:
     """What came of trying to enter. `session` stands only where the judgement is `visible`; room, sids and version are
-    as the server told them, "" where it did not. status: of an HTTP answer instead."""
+    as the server told them, "" where it did not. status: of an HTTP answer instead. began_at, ended_at, lag_s, over:
+    instants and loop of the media worker, and by what its packets go, where it told them."""
 
     judgement: Judgement
     status: int | None = None
@@ -43,28 +45,37 @@ class Entry:
     room_sid: str = ""
     participant_sid: str = ""
     version: str = ""
+    began_at: int | None = None
+    ended_at: int | None = None
+    lag_s: float = 0.0
+    over: str = ""
 
 
 class Session:
-    """A joiner's open connection: a signalling socket, kept alive by pings, or an RTC room. Close it when done.
+    """A joiner's open connection: a signalling socket, kept alive by pings, or a seat that the media worker holds.
 
-    Once `dropped` is set, `failure` and `why` say how it was lost.
+    Close it when done. Once `dropped` is set, `lost` says how it was lost.
     """
 
-    def __init__(self, socket: ClientConnection | None, rtc_room: Any = None) -> None:
-        self._socket, self._rtc_room = socket, rtc_room
+    def __init__(
+        self, socket: ClientConnection | None, seat: Seat | None = None, take_out: TakeOut | None = None
+    ) -> None:
+        self._socket, self._seat, self._take_out = socket, seat, take_out
         self.dropped = asyncio.Event()
-        self.why = ""
-        self.failure = Failure.DROPPED
+        self.lost = Judgement(Outcome.UNKNOWN, Failure.DROPPED, FailureLayer.SIGNAL, "the connection was lost")
         self._task = asyncio.create_task(self._keep(socket)) if socket is not None else None
-        if rtc_room is not None:
-            rtc_room.on("disconnected", self._sent_away)
+        if seat is not None:
+            seat.ended.add_done_callback(lambda ended: self._ended(ended.result()))
 
     async def stays(self, duration_s: float) -> bool:
         """Whether the connection lives for so long."""
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(duration_s):
                 await self.dropped.wait()
+        if self._seat is not None and not self.dropped.is_set():
+            await self._seat.look()
+            if self._seat.ended.done():
+                self._ended(self._seat.ended.result())
         return not self.dropped.is_set()
 
     async def close(self) -> None:
@@ -77,14 +88,27 @@ class Session:
                 async with asyncio.timeout(2):
                     await self._socket.send(_leave())
                     await self._socket.close()
-        if self._rtc_room is not None:
-            with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(5):
-                    await self._rtc_room.disconnect()
+        if self._seat is not None and self._take_out is not None:
+            take_out, self._take_out = self._take_out, None
+            await self._seat.leave()
+            if isinstance(self._seat.ended.result(), WorkerLostError):
+                await take_out()
 
     def _sent_away(self, reason: object) -> None:
-        self.failure, self.why = left(_reason_name(reason))
+        failure, why = left(_reason_name(reason))
+        self.lost = self.lost._replace(failure=failure, reason=why)
         self.dropped.set()
+
+    def _ended(self, line: Mapping[str, Any] | WorkerLostError) -> None:
+        """What the media worker said of the end of its seat."""
+        if isinstance(line, WorkerLostError):
+            self.lost = _ours(str(line))
+        elif line.get("said") == "sent_away":
+            self._sent_away(line.get("reason"))
+        self.dropped.set()
+
+    def _left(self, why: str) -> None:
+        self.lost = self.lost._replace(reason=why)
 
     async def _keep(self, socket: ClientConnection) -> None:
         from livekit.protocol.rtc import SignalRequest, SignalResponse
@@ -97,11 +121,11 @@ class Session:
                     if answer.WhichOneof("message") == "leave":
                         self._sent_away(answer.leave.reason)
                         return
-            self.why = f"the signalling socket was closed ({socket.close_code})"
+            self._left(f"the signalling socket was closed ({socket.close_code})")
         except (websockets.WebSocketException, OSError):
-            self.why = f"the signalling socket was lost ({socket.close_code})"
+            self._left(f"the signalling socket was lost ({socket.close_code})")
         except Exception as error:  # a message that cannot be read: whatever it is, it has a name
-            self.why = f"the signalling socket was left: {named(error, stage=FailureLayer.SIGNAL).reason}"
+            self._left(f"the signalling socket was left: {named(error, stage=FailureLayer.SIGNAL).reason}")
         finally:
             pinging.cancel()
             await asyncio.gather(pinging, return_exceptions=True)
@@ -189,42 +213,62 @@ def _not_opened(failed: NotOpened, token: str) -> Judgement:
     return http_answer(failed.status, said, failed.headers.get("content-type", ""), "/rtc")
 
 
-async def by_media(
-    url: str, token: str, timeout_s: float, give_up: Callable[[Coroutine[Any, Any, None]], object]
-) -> Entry:
-    """Enter with media by the RTC library within `timeout_s`.
+async def by_media(url: str, token: str, timeout_s: float, worker: MediaWorker, take_out: TakeOut) -> Entry:
+    """Enter with media by the RTC library within `timeout_s`, once its process is there.
 
-    It goes on by itself after we have stopped waiting: `give_up` takes what waits for that and leaves at once.
+    The library goes on by itself after nobody waits any more; the worker then leaves at once. take_out: ends what is
+    left of the visit where the worker is lost.
     """
-    os.putenv("RUST_LOG", "off")  # what the library says by itself while Python is ending
-    from livekit import rtc
-
-    logging.getLogger("livekit").disabled = True  # its own words may hold the URL with the token
-    room = rtc.Room()
-    connecting = asyncio.ensure_future(room.connect(url, token, rtc.RoomOptions(auto_subscribe=False)))
+    clock = worker.clock
+    asked_at = None
     try:
-        async with asyncio.timeout(timeout_s):
-            await asyncio.shield(connecting)
-    except TimeoutError:
-        give_up(_out_again(connecting, room))
-        return Entry(judgement=timed_out(timeout_s, FailureLayer.ICE, "media"))
-    except asyncio.CancelledError:
-        give_up(_out_again(connecting, room))
-        raise
-    except rtc.ConnectError as error:
-        return _no_media(scrubbed(str(error).split("http", 1)[0], token))  # what follows may be a URL with the token
-    return Entry(judgement=Judgement(Outcome.VISIBLE), session=Session(None, room), room=room.name)
+        await worker.ready()
+        asked_at = clock.now()
+        told, seat = await worker.enter(url, token, timeout_s)
+    except WorkerLostError as error:
+        lost = Entry(judgement=_ours(str(error)), began_at=asked_at, ended_at=clock.now())
+        if asked_at is not None:
+            await take_out()
+        return lost
+    stamps = [clock.at(told[name]) if isinstance(told.get(name), int) else None for name in ("began", "ended")]
+    began_at, ended_at = (at and min(max(at, asked_at), clock.now()) for at in stamps)
+    lag_s = told["lag_s"] if isinstance(told.get("lag_s"), float) else 0.0
+    facts = {name: str(told.get(name) or "") for name in ("room", "room_sid", "participant_sid", "over")}
+    judgement, status = _told(told, token, timeout_s)
+    if lag_s > LAG_S and judgement.outcome is not Outcome.VISIBLE:
+        stood = f"the media worker's own loop stood still for {lag_s:.1f} s: {judgement.reason}"
+        judgement, status = _ours(stood)._replace(failure=Failure.LOOP_BLOCKED), None
+    return Entry(
+        judgement=judgement,
+        status=status,
+        session=Session(None, seat, take_out) if judgement.outcome is Outcome.VISIBLE else None,
+        began_at=began_at,
+        ended_at=ended_at,
+        lag_s=lag_s,
+        **facts,
+    )
 
 
-async def _out_again(connecting: asyncio.Future[None], room: Any) -> None:
-    with contextlib.suppress(Exception):  # whatever it fails with now, it is not in the room
-        await connecting
-        await room.disconnect()
+def _told(told: Mapping[str, Any], token: str, timeout_s: float) -> tuple[Judgement, int | None]:
+    """What the worker's answer means, and LiveKit's status in it."""
+    words = str(told.get("words", ""))
+    match told.get("said"):
+        case "entered":
+            return Judgement(Outcome.VISIBLE), None
+        case "timed_out":
+            return timed_out(timeout_s, FailureLayer.ICE, "media"), None
+        case "failed":
+            return _no_media(scrubbed(words.split("http", 1)[0], token))  # what follows may be a URL with the token
+        case _:
+            return _ours(f"the media worker failed: {scrubbed(words, token) or 'it said what is not understood'}"), None
 
 
-def _no_media(words: str) -> Entry:
+def _no_media(words: str) -> tuple[Judgement, int | None]:
     """What the RTC library's words mean."""
     if "404" in words and "room" in words:  # it was there to be signalled a moment ago: gone, and no proof of "not yet"
-        gone = Judgement(Outcome.UNKNOWN, Failure.NOT_FOUND, FailureLayer.SIGNAL, words)
-        return Entry(judgement=gone, status=404)
-    return Entry(judgement=Judgement(Outcome.UNKNOWN, Failure.ICE, FailureLayer.ICE, f"media failed: {words}"))
+        return Judgement(Outcome.UNKNOWN, Failure.NOT_FOUND, FailureLayer.SIGNAL, words), 404
+    return Judgement(Outcome.UNKNOWN, Failure.ICE, FailureLayer.ICE, f"media failed: {words}"), None
+
+
+def _ours(why: str) -> Judgement:
+    return Judgement(Outcome.PROBE_ERROR, Failure.INTERNAL, FailureLayer.PROBER, why)

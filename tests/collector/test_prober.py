@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
 import random
+import signal
 from contextlib import asynccontextmanager
 from dataclasses import replace
 
@@ -21,6 +23,7 @@ from nestobs.observation.nest import read_nest, room_tags
 from nestobs.observation.schema import Failure, FailureLayer, Operation, Outcome, Role, Source
 from nestobs.sources.livekit import LiveKit
 from nestobs.sources.vantage import NO_TRACE, Trace
+from worlds.media_workers import workers
 
 pytestmark = pytest.mark.slow
 
@@ -147,6 +150,40 @@ async def test_with_media_on_the_real_server(on_stage, livekit_server, rows):
     assert verdict.kind is Kind.AUTHENTICATED
     assert [row.outcome for row in rows.of(Operation.MEDIA)] == [Outcome.VISIBLE]
     assert [line.step for line in verdict.attempts] == ["info", "join", "signal", "media", "stay"]
+
+
+@pytest.mark.parametrize("attempts", [1, 2])
+async def test_a_media_worker_that_is_lost_is_our_own_fault(on_stage, livekit_server, rows, until, attempts):
+    async with on_stage(livekit=livekit_server) as stage:
+        policy = replace(ONCE, stay_s=1.0, connect_attempts=attempts)
+        joining = asyncio.create_task(stage.join(policy, media=True))
+        await until(lambda: rows.of(Operation.MEDIA))
+        os.kill(workers()[0], signal.SIGKILL)
+        verdict = await joining
+        await stage.empty()
+    lost, *again = rows.of(Operation.STAY)
+    own = (Outcome.PROBE_ERROR, Failure.INTERNAL, FailureLayer.PROBER)
+    assert (lost.outcome, lost.failure, lost.failure_layer) == own
+    assert lost.reason == "the media worker was ended by SIGKILL"
+    row = verdict_row(rows)[0]
+    if attempts == 1:
+        assert (verdict.kind, verdict.message, again) == (Kind.PROBE_ERROR, "", [])
+        assert (row.outcome, row.failure, row.failure_layer) == own
+        assert row.reason == f"probe_error: {lost.reason}"
+    else:
+        assert verdict.kind is Kind.AUTHENTICATED
+        assert [row.outcome for row in again] == [Outcome.VISIBLE]
+    assert workers() == []
+
+
+async def test_nobody_arrives_before_media_can_be_connected(on_stage, livekit_server, rows, monkeypatch):
+    async with on_stage(livekit=livekit_server) as stage:
+        there = []
+        monkeypatch.setattr(rows, "append", lambda row: there.append(len(workers())) or list.append(rows, row))
+        stage.station.vantage.sink = rows.append
+        await stage.join(media=True)
+    assert there
+    assert set(there) == {1}
 
 
 async def test_a_joiner_leaves_when_it_is_over(on_stage):

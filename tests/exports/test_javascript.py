@@ -44,7 +44,7 @@ TUNED = Policy(
     connect_attempts=3,
 )
 PATIENT = replace(GUIDE, name="patient", error_retries=5_000, error_gap_s=0.0, max_requests=10_000, horizon_s=1e6)
-OF_A_PROBER = {Kind.REMOVED, Kind.NOT_VISITED}
+OF_A_PROBER = {Kind.REMOVED, Kind.NOT_VISITED, Kind.PROBE_ERROR}
 """What no status tells: a client that exports a policy meets it by other ways, or never."""
 
 STANDARD = {**standard_policies(), "tuned": TUNED, "patient": PATIENT}

@@ -317,6 +317,17 @@ class TestConnection:
         verdict, _ = play(GUIDE, YES, YES, YES, YES, LOST)
         assert verdict.kind is Kind.LIVEKIT_UNREACHABLE
 
+    @pytest.mark.parametrize("before", [(), (YES,), (YES, YES)], ids=["signal", "media", "stay"])
+    def test_what_the_prober_itself_lost_is_tried_again_and_is_nobody_elses_fault(self, before):
+        own = said(Outcome.PROBE_ERROR, None, Failure.INTERNAL)
+        verdict, steps = play(replace(GUIDE, connect_attempts=2), YES, YES, *before, own, *before, own)
+        assert names(steps).count("signal") == 2
+        assert (verdict.kind, verdict.joined, verdict.message) == (Kind.PROBE_ERROR, False, "")
+        verdict, _ = play(replace(GUIDE, connect_attempts=2), YES, YES, *before, own, *IN)
+        assert verdict.kind is Kind.AUTHENTICATED
+        verdict, _ = play(replace(GUIDE, connect_attempts=2), YES, YES, *before, own, TIMEOUT)
+        assert verdict.kind is Kind.LIVEKIT_UNREACHABLE
+
     @pytest.mark.parametrize(
         ("replies", "kind"),
         [

@@ -89,6 +89,16 @@ class TestWatch:
         watches.pass_s(0.25 + late_s)
         watch._look(due)
 
+    async def test_a_beat_that_is_due_and_has_not_come_counts(self):
+        clock = Clock()
+        since = clock.now()
+        async with LoopWatch(clock, lambda _: None).running() as watch:
+            await asyncio.sleep(0.01)
+            assert watch.lag_s(since) < 0.3
+            time.sleep(0.25 + 0.3)  # noqa: ASYNC251 - the loop is to be blocked
+            assert watch.lag_s(since) >= 0.25
+        assert watch.lag_s(clock.now()) == 0.0
+
     @pytest.mark.parametrize("step_s", [3600.0, -3600.0, 0.5])
     def test_a_step_is_reported_once_with_its_size(self, watch, watches, found, step_s):
         self.beat(watch, watches)

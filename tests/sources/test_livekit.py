@@ -19,12 +19,14 @@ from nestobs.errors import UsageError
 from nestobs.lab import ProxyMode
 from nestobs.nostr import Keys
 from nestobs.observation.schema import Failure, FailureLayer, Operation, Outcome, Role
+from nestobs.sources.failures import Judgement
 from nestobs.sources.livekit import LiveKit, signal_url
 from nestobs.sources.vantage import NO_TRACE, Trace
 
 pytestmark = pytest.mark.slow
 
 S = 1_000_000_000
+DELETED = Judgement(Outcome.UNKNOWN, Failure.REMOVED, FailureLayer.SIGNAL, "the room was deleted while we were inside")
 
 
 @pytest.fixture
@@ -338,7 +340,7 @@ async def test_a_session_is_dropped_when_its_room_is_deleted(on_stage, livekit):
         _, session = await server.signal(trace, token)
         await lab.world.rooms.delete(trace.room)
         assert not await session.stays(20)
-        assert (session.failure, session.why) == (Failure.REMOVED, "the room was deleted while we were inside")
+        assert session.lost == DELETED
         await session.close()
 
 
@@ -347,8 +349,8 @@ async def test_who_comes_under_the_same_identity_takes_the_place(on_stage, livek
         _, first = await server.signal(trace, token)
         _, second = await server.signal(trace, token)
         assert not await first.stays(20)
-        assert first.failure is Failure.REMOVED
-        assert "same identity" in first.why
+        assert first.lost.failure is Failure.REMOVED
+        assert "same identity" in first.lost.reason
         await first.close()
         await second.close()
 
@@ -358,7 +360,7 @@ async def test_a_session_is_dropped_when_its_connection_is_reset(on_stage):
         _, session = await server.signal(trace, token)
         lab.livekit_proxy["made"].mode = ProxyMode.RESET
         assert not await session.stays(20)
-        assert "lost" in session.why
+        assert "lost" in session.lost.reason
         await session.close()
 
 
@@ -386,7 +388,7 @@ async def test_media_connect_stay_and_are_dropped_with_the_room(on_stage, liveki
         assert await session.stays(0.3)
         await lab.world.rooms.delete(trace.room)
         assert not await session.stays(20)
-        assert (session.failure, session.why) == (Failure.REMOVED, "the room was deleted while we were inside")
+        assert session.lost == DELETED
         await session.close()
     assert token not in rows.text()
 
