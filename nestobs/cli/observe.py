@@ -176,9 +176,9 @@ def canary(args: argparse.Namespace) -> int:
         run(
             targets,
             campaign,
+            budget=config.budget(),
             store=Store.open(config.store(args.store)),
             keyring=config.keyring(target.name),
-            budget=config.budget(),
             rng=random.Random(args.seed),
             progress=teller(args),
         )
@@ -212,8 +212,8 @@ def watch(args: argparse.Namespace) -> int:
     watched = interruptible(
         run(
             target,
-            store=Store.open(config.store(args.store)),
             budget=config.budget(),
+            store=Store.open(config.store(args.store)),
             rng=random.Random(),
             progress=teller(args),
             for_s=args.for_s,
