@@ -22,7 +22,7 @@ import httpx
 
 from nestobs.errors import UsageError
 from nestobs.join.budget import BURST_S, Limiter
-from nestobs.join.fields import instant
+from nestobs.join.fields import instant, number
 from nestobs.join.rate_limits import pause_s
 from nestobs.nostr import Keys, http_auth, json_object
 from nestobs.observation.detail import detail
@@ -290,6 +290,10 @@ class Api:
             self._clock.learn(remote_at, received_at)
         if sure and not copied(answer.headers):
             self._form.learn(answer.headers, worded=worded)
+        asked_s, wait_s = number(answer.headers.get("retry-after")), pause_s(answer.status, answer.headers, received_at)
+        if asked_s is not None and wait_s is not None and asked_s > wait_s:
+            bounded = f"its Retry-After of {asked_s:g} s is taken as {wait_s:g} s"
+            return judgement._replace(reason=f"{judgement.reason}; {bounded}")
         if answer.status == 401 and remote_at is not None and (off := _off(sent_at, received_at, remote_at)):
             return judgement._replace(reason=f"{judgement.reason}; {off}")
         return judgement

@@ -193,6 +193,15 @@ async def test_a_503_that_says_when_is_left_alone_until_then(answered_by):
     assert len(asked) == 1
 
 
+@pytest.mark.parametrize("status", [429, 503])
+async def test_a_pause_of_decades_is_an_hour_and_the_row_says_so(answered_by, status):
+    async with answered_by(saying(status=status, headers={"Retry-After": "1000000000"})) as api:
+        answer = await api.guest(Trace(room="x"))
+    assert answer.retry_after_s == 3_600.0
+    assert answer.row.reason.endswith("its Retry-After of 1e+09 s is taken as 3600 s")
+    assert json.loads(answer.row.detail)["retry-after"] == "3600"
+
+
 async def test_a_request_waits_for_its_turn_in_a_burst(answered_by, rows):
     said = {"RateLimit-Policy": "2;w=1", "Content-Type": "application/json"}
     async with answered_by(saying(status=404, text='{"error":"Nest not found"}', headers=said)) as api:
