@@ -1,4 +1,4 @@
-"""Whether an answer is a cache's copy. A copied "no" proves nothing: the nest may have come since it was made.
+"""Whether an answer is a cache's copy. It proves nothing: the nest may have come since it was made, or gone.
 
 Caches say so in many ways, each vendor in its own, several of them at once and in lists. Any of them counts: a field
 whose name speaks of a cache and whose value has one of `_WORDS`, an Age, RFC 9211's Cache-Status, Varnish's two ids,

@@ -107,10 +107,10 @@ def find(operation: Operation, heard: Heard, form: Form | None = None, *, late_s
     form = form or Form()
     if heard.status == 404:
         return Finding(_judge_404(operation, heard, form, late_s))
-    if operation is Operation.DELETE and 200 <= heard.status < 300:
-        return Finding(_judge_deletion(heard, form))
     if 200 <= heard.status < 300:
-        return _judge_2xx(operation, heard)
+        deleted = operation is Operation.DELETE
+        found = Finding(_judge_deletion(heard, form)) if deleted else _judge_2xx(operation, heard)
+        return _not_a_copy(found, heard, late_s)
     sure = heard.status == 401 and _OWN_401.fullmatch(heard.said) is not None
     return Finding(answered(heard.status, heard.said or _page(heard)), sure, worded=sure)
 
@@ -120,6 +120,18 @@ def judge(operation: Operation, status: int, headers: Mapping[str, str], body: M
     return find(
         operation, Heard(status, headers, body, "" if body is None else json.dumps(body, default=str))
     ).judgement
+
+
+def _not_a_copy(found: Finding, heard: Heard, late_s: float) -> Finding:
+    """A copied "yes" says that it was so once: the nest may have gone since, and nothing new was made or deleted."""
+    if found.judgement.failure is not None:
+        return found
+    if copy := copied(heard.headers):
+        return Finding(_unknown(Failure.CACHED, f"a cache's copy ({copy}): it was so once", FailureLayer.HTTP))
+    if late_s:
+        late = f"its Date is {late_s:.0f} s older than the question, as of a cache's copy: it was so once"
+        return Finding(_unknown(Failure.CACHED, late, FailureLayer.HTTP))
+    return found
 
 
 def _judge_404(operation: Operation, heard: Heard, form: Form, late_s: float) -> Judgement:

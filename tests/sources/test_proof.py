@@ -197,11 +197,6 @@ def test_a_date_of_before_the_question_makes_a_no_a_copy():
     assert "12 s older than the question" in reason
 
 
-def test_a_copied_yes_is_a_yes_since_it_was_true_before():
-    found = find(Operation.INFO, heard(200, E | {"age": "9"}, INFO), late_s=9.0)
-    assert found.judgement.outcome is Outcome.VISIBLE
-
-
 PAGES = {
     "a web app": (served(kind=HTML), "<!doctype html><title>Nests</title><div id=root></div>"),
     "nothing": ({}, ""),
@@ -268,6 +263,16 @@ def test_what_only_this_api_says_is_sure(what):
 @pytest.mark.parametrize(("status", "body"), [(401, {"error": "Unauthorized"}), (404, OWN["no record"]), (500, INFO)])
 def test_what_others_say_too_is_not(status, body):
     assert not find(Operation.JOIN, heard(status, E, body)).sure
+
+
+@pytest.mark.parametrize("what", ["an info", "a token", "a nest", "no content"])
+@pytest.mark.parametrize("copy", [{"age": "3"}, {"x-cache": "MISS, HIT"}, {"cf-cache-status": "STALE"}, {}], ids=str)
+def test_a_copied_yes_proves_nothing_since_it_may_be_over(what, copy):
+    operation, status, body = SURE.get(what, (Operation.DELETE, 204, ""))
+    said = find(operation, heard(status, E | copy, body), late_s=0.0 if copy else 9.0)
+    assert (said.judgement.outcome, said.judgement.failure) == (Outcome.UNKNOWN, Failure.CACHED)
+    assert "it was so once" in said.judgement.reason
+    assert not said.sure
 
 
 ANY_JSON = st.recursive(st.none() | st.booleans() | st.floats() | st.text(), st.lists)
