@@ -87,7 +87,7 @@ class LiveKit:
         self._tls = trust(read_url(self.url))
         self._http = LiveKitHttp(self.url.replace("ws", "http", 1), Access(key, secret), self._tls, vantage.clock)
         self._sids: OrderedDict[str, str] = OrderedDict()
-        self._media = MediaWorker(vantage.clock)
+        self._media: MediaWorker | None = None
         self._looking = asyncio.Lock()
         self._looked_at, self._down = 0, (0, "")
 
@@ -98,7 +98,8 @@ class LiveKit:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         try:
-            await self._media.close()
+            if self._media is not None:
+                await self._media.release()
         finally:
             await self._http.close()
 
@@ -207,21 +208,28 @@ class LiveKit:
         """Wait until media can be connected, so that no interval holds what it takes to start the RTC library."""
         if self.carries_media:
             with contextlib.suppress(WorkerLostError):  # a row of `media` says so
-                await self._media.ready()
+                await self._worker().ready()
 
     async def media(
         self, trace: Trace, token: str, *, timeout_s: float | None = None, **options: Any
     ) -> tuple[Observation, Session | None]:
         """Connect media with the RTC library. The session, still open, is None unless `visible`."""
         timeout_s = self.timeout_s if timeout_s is None else timeout_s
-        sent_at = self._vantage.clock.now()
-        entry = await by_media(self.url, token, timeout_s, self._media, partial(self._take_out, token))
+        clock, take_out = self._vantage.clock, partial(self._take_out, token)
+        sent_at = clock.now()
+        how: dict[str, Any] = {"clock": clock, "timeout_s": timeout_s, "take_out": take_out}
+        entry = await by_media(self.url, token, self._worker(), **how)
         found = await self._entered(trace, entry)
         session = entry.session if found["outcome"] is Outcome.VISIBLE else None
         found["detail"] = detail(**facts_of(found.get("detail")), **_media_facts(entry))
         found |= {"lag_s": entry.lag_s, "received_at": entry.ended_at}
         sent_at = entry.began_at or sent_at
         return self._row(trace, Operation.MEDIA, sent_at, found, timeout_s=timeout_s, **options), session
+
+    def _worker(self) -> MediaWorker:
+        if self._media is None:
+            self._media = MediaWorker.held()
+        return self._media
 
     async def _take_out(self, token: str) -> None:
         """End the visit that the media worker was lost in, and which LiveKit would hold for 20 s or more: who enters

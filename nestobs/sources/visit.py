@@ -213,13 +213,14 @@ def _not_opened(failed: NotOpened, token: str) -> Judgement:
     return http_answer(failed.status, said, failed.headers.get("content-type", ""), "/rtc")
 
 
-async def by_media(url: str, token: str, timeout_s: float, worker: MediaWorker, take_out: TakeOut) -> Entry:
+async def by_media(
+    url: str, token: str, worker: MediaWorker, *, clock: Clock, timeout_s: float, take_out: TakeOut
+) -> Entry:
     """Enter with media by the RTC library within `timeout_s`, once its process is there.
 
     The library goes on by itself after nobody waits any more; the worker then leaves at once. take_out: ends what is
     left of the visit where the worker is lost.
     """
-    clock = worker.clock
     asked_at = None
     try:
         await worker.ready()
@@ -230,8 +231,11 @@ async def by_media(url: str, token: str, timeout_s: float, worker: MediaWorker, 
         if asked_at is not None:
             await take_out()
         return lost
-    stamps = [clock.at(told[name]) if isinstance(told.get(name), int) else None for name in ("began", "ended")]
-    began_at, ended_at = (at and min(max(at, asked_at), clock.now()) for at in stamps)
+    now = clock.now()
+    began_at, ended_at = sorted(
+        min(max(clock.at(counted), asked_at), now) if isinstance(counted := told.get(name), int) else otherwise
+        for name, otherwise in (("began", asked_at), ("ended", now))
+    )
     lag_s = told["lag_s"] if isinstance(told.get("lag_s"), float) else 0.0
     facts = {name: str(told.get(name) or "") for name in ("room", "room_sid", "participant_sid", "over")}
     judgement, status = _told(told, token, timeout_s)

@@ -21,7 +21,7 @@ from typing import Any, Final, TypeVar
 
 from nestobs.nostr import json_object
 from nestobs.observation.duration import SECOND_NS
-from nestobs.sources.clock import Clock
+from nestobs.sources.clock import count
 from nestobs.sources.livekit_words import scrubbed
 
 COMMAND: Final = (sys.executable, "-P", "-m", "nestobs.sources.media.worker_main")
@@ -94,11 +94,10 @@ class Seat:
 
 
 class MediaWorker:
-    """At most one process at a time, started by `ready` or `warm`. Close it when done."""
+    """At most one process at a time, started by `ready`. `held` gives the one that an event loop's users share."""
 
-    def __init__(self, clock: Clock) -> None:
-        self.clock = clock
-        self.pid: int | None = None
+    def __init__(self) -> None:
+        self._users = 0
         self._process: Process | None = None
         self._up: asyncio.Future[None] | None = None
         self._following: asyncio.Task[None] | None = None
@@ -110,6 +109,20 @@ class MediaWorker:
         self._why = ""
         self._closed = False
 
+    @classmethod
+    def held(cls) -> MediaWorker:
+        """The worker of this event loop, for one more user, who is to `release` it."""
+        worker = _OF_LOOP.setdefault(asyncio.get_running_loop(), cls())
+        worker._users += 1
+        return worker
+
+    async def release(self) -> None:
+        """One user less. With the last one it leaves every room and ends, or is killed: nothing of it is left."""
+        self._users -= 1
+        if self._users == 0:
+            del _OF_LOOP[asyncio.get_running_loop()]
+            await self._close()
+
     async def ready(self) -> None:
         """Wait until it runs, started where it does not. Raises WorkerLostError: it fails to, or is not yet to."""
         async with self._starting:
@@ -118,11 +131,6 @@ class MediaWorker:
             up = self._up
         assert up is not None
         await self.soon(START_S, lambda: asyncio.shield(up))
-
-    def warm(self) -> None:
-        """Have it start while something else is done."""
-        if self._warming is None or self._warming.done():
-            self._warming = asyncio.create_task(self._warm(), name="media-worker-warming")
 
     async def enter(self, url: str, token: str, timeout_s: float) -> tuple[Mapping[str, Any], Seat]:
         """Have it enter a room: its answer, and the seat, to be left. Raises WorkerLostError."""
@@ -153,30 +161,36 @@ class MediaWorker:
         self._kill(f"the media worker stood still: it did not answer within {patience_s:g} s and was killed")
         return await awaited()
 
-    async def close(self) -> None:
-        """Have it leave every room and end; killed where it does not. Nothing of it is left."""
+    async def _close(self) -> None:
         self._closed = True
         if self._warming is not None:
             self._warming.cancel()
             await asyncio.gather(self._warming, return_exceptions=True)
-        if self._process is None or self._following is None:
+        if self._process is None or self._following is None or self._up is None:
             return
         if self._process.stdin is not None:
             self._process.stdin.close()
         try:
-            await asyncio.wait({self._following}, timeout=END_S)
+            if self._up.done():
+                await asyncio.wait({self._following}, timeout=END_S)
         finally:
             self._kill("the media worker was closed")
             await self._following
 
-    async def _warm(self) -> None:
-        with contextlib.suppress(WorkerLostError):  # whoever needs it is told
-            await self.ready()
+    def _warm(self) -> None:
+        """Have it start while nobody needs it."""
+
+        async def start() -> None:
+            with contextlib.suppress(WorkerLostError):  # whoever needs it is told
+                await self.ready()
+
+        if not self._closed and (self._warming is None or self._warming.done()):
+            self._warming = asyncio.create_task(start(), name="media-worker-warming")
 
     async def _start(self) -> None:
         if self._closed:
             raise WorkerLostError("the media worker was closed")
-        pause = self._not_before - self.clock.now()
+        pause = self._not_before - count()
         if pause > 0:
             again = f"it is started again in {-(-pause // SECOND_NS)} s"
             raise WorkerLostError(f"{self._lost} ({self._losses} times in a row: {again})")
@@ -185,7 +199,7 @@ class MediaWorker:
             process = await asyncio.create_subprocess_exec(*COMMAND, **pipes, start_new_session=True)
         except OSError as error:
             raise WorkerLostError(f"the media worker cannot be started: {error.strerror}") from None
-        self._process, self.pid, self._why = process, process.pid, ""
+        self._process, self._why = process, ""
         self._up = asyncio.get_running_loop().create_future()
         self._following = asyncio.create_task(self._follow(process, self._up), name="media-worker")
 
@@ -205,18 +219,17 @@ class MediaWorker:
         self._kill("the media worker said no more and was killed")
         code, complaint = await process.wait(), await complaining
         lost = WorkerLostError(self._why or f"the media worker {_ended(code)}{self._printable(complaint)}")
-        self._process = self._up = self.pid = None
+        self._process = self._up = None
         self._lost, self._losses = lost, self._losses + 1
         pause_s = 0.0 if self._losses == 1 else min(2.0 ** (self._losses - 2), LONGEST_PAUSE_S)
-        self._not_before = self.clock.now() + round(pause_s * SECOND_NS)
+        self._not_before = count() + round(pause_s * SECOND_NS)
         if not up.done():
             up.set_exception(lost)
             up.exception()  # retrieved: maybe nobody waits
         seats, self._seats = self._seats, {}
         for seat in seats.values():
             seat.hear(lost)
-        if not self._closed:
-            self.warm()
+        self._warm()
 
     def _hear(self, line: Mapping[str, Any], up: asyncio.Future[None]) -> None:
         if line.get("said") == "ready" and not up.done():
@@ -239,6 +252,9 @@ class MediaWorker:
         lines = complaint.decode(errors="replace").strip().splitlines() or [""]
         last = scrubbed(lines[-1], *(seat.token for seat in self._seats.values()))
         return f": {_JWT.sub('[token]', last)}" if last else ""
+
+
+_OF_LOOP: Final[dict[asyncio.AbstractEventLoop, MediaWorker]] = {}
 
 
 async def _end_of(stream: asyncio.StreamReader) -> bytes:

@@ -110,6 +110,29 @@ async def test_visits_share_a_process_and_tell_where_they_were(on_stage):
     assert workers() == []
 
 
+async def test_all_of_a_process_share_one_and_the_last_one_ends_it(on_stage, vantage):
+    async with on_stage() as stage, LiveKit(vantage, stage.livekit.url) as second:
+        async with LiveKit(vantage, stage.livekit.url) as first:
+            (_, one), (_, two) = [await each.media(stage.trace, await stage.token()) for each in (first, second)]
+            [pid] = workers()
+            await one.close()
+        assert await two.stays(0.1)
+        await two.close()
+        assert workers() == [pid]
+    assert workers() == []
+
+
+async def test_who_ends_in_the_middle_of_its_start_leaves_none(on_stage):
+    async with on_stage() as stage:
+        for patience_s in (0.0, 0.001, 0.003, 0.01, 0.03, 0.1, 0.3):
+            async with LiveKit(stage.livekit._vantage, stage.livekit.url) as livekit:
+                expecting = asyncio.create_task(livekit.expect_media())
+                await asyncio.sleep(patience_s)
+                expecting.cancel()
+                await asyncio.gather(expecting, return_exceptions=True)
+            assert workers() == []
+
+
 async def test_the_instants_are_the_workers_own_on_our_clock(on_stage, vantage):
     async with on_stage() as stage:
         before = stage.livekit._vantage.clock.now()
@@ -331,12 +354,21 @@ async def test_what_does_not_become_a_worker_is_said_and_no_secret_with_it(
     assert TOKEN not in rows.text()
 
 
+async def test_a_process_that_cannot_be_had_is_said(monkeypatch, vantage):
+    monkeypatch.setattr(worker, "COMMAND", ("/nowhere/python",))
+    async with LiveKit(vantage, "ws://127.0.0.1:9") as livekit:
+        row, session = await livekit.media(Trace(room="room"), TOKEN)
+    assert (is_ours(row), session) == (True, None)
+    assert row.reason == "the media worker cannot be started: No such file or directory"
+
+
 ANSWERS = {
     "what is not understood": '{"visit": 1, "said": "hello"}',
     "nothing in it": '{"visit": 1}',
     "facts of other types": '{"visit": 1, "said": "entered", "began": "x", "ended": [], "lag_s": null, "room": 7}',
     "instants of another time": '{"visit": 1, "said": "failed", "words": "no", "began": -1e9, "ended": 1e300}',
     "instants far ahead": '{"visit": 1, "said": "failed", "words": "no", "began": 1, "ended": 99999999999999999999}',
+    "instants that go back": '{"visit": 1, "said": "failed", "words": "no", "began": 99999999999999999999, "ended": 1}',
     "its own fault": '{"visit": 1, "said": "fault", "words": "AssertionError"}',
     "words with the token": f'{{"visit": 1, "said": "fault", "words": "at {TOKEN}"}}',
 }
@@ -360,7 +392,7 @@ async def test_whatever_a_worker_answers_is_a_row(kind, worker_that, vantage, ro
 
 async def test_after_losses_in_a_row_it_is_started_ever_later(worker_that):
     worker_that("raise SystemExit(3)")
-    media = MediaWorker(Clock())
+    media = MediaWorker.held()
     said = []
     try:
         async with asyncio.timeout(20):
@@ -371,7 +403,7 @@ async def test_after_losses_in_a_row_it_is_started_ever_later(worker_that):
                     said += [str(lost)] if "in a row" in str(lost) and str(lost) not in said else []
                 await asyncio.sleep(0.05)
     finally:
-        await media.close()
+        await media.release()
     assert said[0] == "the media worker ended by itself with exit code 3 (2 times in a row: it is started again in 1 s)"
     assert "(3 times in a row: it is started again in 2 s)" in said[1]
     with pytest.raises(WorkerLostError, match="closed"):
