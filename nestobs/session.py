@@ -93,7 +93,7 @@ def tune(
     if isinstance(observed, Store | Path | str):
         rows = _opened(observed).frame(categories=True)
         table = timeline.timelines(rows)
-        round_trip, failed = round_trip_s(rows, host), failures(rows, host)
+        round_trip, failed = round_trip_s(rows, host), failures(_sent_in(rows, window), host)
     else:
         table = observed
     return recommend(
@@ -139,6 +139,14 @@ async def canary(
         budget=settings.budget(),
         rng=random.Random(seed),
     )
+
+
+def _sent_in(rows: pd.DataFrame, window: tuple[pd.Timestamp, pd.Timestamp] | None) -> pd.DataFrame:
+    """The rows sent in [start, end); all where there is no window."""
+    if window is None:
+        return rows
+    start, end = (instant.value for instant in window)
+    return rows[rows["sent_at"].between(start, end, inclusive="left")]
 
 
 def _opened(store: Store | Path | str) -> Store:

@@ -26,6 +26,7 @@ from numpy.typing import ArrayLike, NDArray
 from nestobs.estimate.proportion import Share, share
 from nestobs.observation.arrays import Floats, Ints
 from nestobs.observation.duration import SECOND_NS
+from nestobs.timeline.delays import edited
 
 WATCHED: Final = ("relay:", "api:", "livekit:room")
 """How the layers begin that are asked again and again."""
@@ -33,9 +34,9 @@ WATCHED: Final = ("relay:", "api:", "livekit:room")
 
 def watched(timelines: pd.DataFrame) -> pd.DataFrame:
     """The rows that count, with a column `unit` (trace_id, else the nest's address): of layers in WATCHED, with an
-    origin and a proof, of nests that have at least two of them."""
+    origin and a proof, of nests that have at least two of them and are no edits of older rooms."""
     told = timelines["layer"].str.startswith(WATCHED) & (timelines["polls"] > 0)
-    told &= timelines["origin_at"].notna() & timelines["lower_s"].notna()
+    told &= ~edited(timelines) & timelines["origin_at"].notna() & timelines["lower_s"].notna()
     rows = timelines[told]
     rows = rows.assign(unit=rows["trace_id"].where(rows["trace_id"] != "", rows["nest"]))
     return rows[rows.groupby("unit")["layer"].transform("size") > 1].reset_index(drop=True)

@@ -24,7 +24,7 @@ from nestobs.observation.arrays import Flags, Floats, Ints, busiest
 from nestobs.observation.columns import codes_of, equals, units_of
 from nestobs.observation.schema import Failure, Source
 from nestobs.observation.window import Window
-from nestobs.timeline.delays import joinable
+from nestobs.timeline.delays import created, joinable, made_at
 from nestobs.timeline.nests import count_nests
 
 Group = Literal["count", "share", "median", "ninth"]
@@ -95,7 +95,7 @@ def spans(
 
 def _made_at(rows: pd.DataFrame, timelines: pd.DataFrame) -> Ints:
     """Per timeline the instant its nest was made, or first observed, ns."""
-    origin = timelines["origin_at"]
+    origin = made_at(timelines)
     made = np.array(origin.astype("int64"), dtype=np.int64)
     unknown = origin.isna().to_numpy(bool)
     if unknown.any():
@@ -264,6 +264,7 @@ def delay_rows(timelines: pd.DataFrame) -> dict[str, Delays]:
     join = joinable(timelines)
     if len(join):
         found[JOINABLE] = _rows(join)
+    timelines = created(timelines)
     proven = timelines[(timelines["polls"] > 0) & timelines["upper_s"].notna() & timelines["origin_at"].notna()]
     proven = proven.assign(unit=proven["trace_id"].where(proven["trace_id"] != "", proven["nest"]))
     return found | {str(layer): _rows(rows) for layer, rows in proven.groupby("layer", sort=True)}

@@ -16,7 +16,7 @@ import pandas as pd
 from numpy.typing import ArrayLike, NDArray
 
 from nestobs.estimate.npmle import DelayLaw, npmle
-from nestobs.timeline.delays import joinable
+from nestobs.timeline.delays import created, joinable
 
 Kind = Literal["layer", "relay", "vantage", "hour"]
 QUANTILES: Final = (0.5, 0.9)
@@ -93,6 +93,7 @@ def ages(groups: Iterable[Group], count: int = 160) -> NDArray[np.float64]:
 
 def _by_layer(timelines: pd.DataFrame, kind: Literal["layer", "relay"]) -> list[Group]:
     relay = timelines["layer"].str.startswith("relay:")
+    timelines = created(timelines)
     told = (timelines["polls"] > 0) & timelines["lower_s"].notna() & timelines["origin_at"].notna()
     rows = timelines[told & (relay if kind == "relay" else ~relay)]
     return [_group(kind, str(at[0]), str(at[1]), part) for at, part in rows.groupby(["layer", "vantage"])]

@@ -42,9 +42,24 @@ def _of_categories(values: pd.Series) -> tuple[Ints, Texts]:
 
 
 def units_of(frame: pd.DataFrame) -> tuple[Ints, Texts]:
-    """What rows are grouped by, as codes: the trace, where there is none the nest; and the text of each."""
+    """What observations are grouped by, as codes: the trace, where there is none the nest; and the text of each.
+
+    A row without a trace, whose nest has one, is of it: of the last, where there are several.
+    """
     trace, traces = codes_of(frame["trace_id"])
     nest, nests = codes_of(frame["nest"])
+    last = np.full(len(nests) + 1, -1, dtype=np.int64)  # the last place is of rows of no nest
+    named = (trace >= 0) & (nest >= 0)
+    np.maximum.at(last, nest[named], trace[named])
+    return _units(np.where(trace >= 0, trace, last[nest]), traces, nest, nests)
+
+
+def lines_of(timelines: pd.DataFrame) -> tuple[Ints, Texts]:
+    """The same of timelines, as it stands in each row: the trace, where there is none the nest."""
+    return _units(*codes_of(timelines["trace_id"]), *codes_of(timelines["nest"]))
+
+
+def _units(trace: Ints, traces: Texts, nest: Ints, nests: Texts) -> tuple[Ints, Texts]:
     found = np.where(trace >= 0, trace, np.where(nest >= 0, nest + len(traces), -1))
     unit = ranked(found)
     texts = np.empty(count_of(unit), dtype=object)

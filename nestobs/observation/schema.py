@@ -2,7 +2,7 @@
 
 An observation says what happened, not what it means. Its outcome is one of six: `visible` and `absent` are proofs
 about a layer, `accepted` and `refused` are answers to something asked, `unknown` proves nothing, `probe_error` is our
-own fault. Only the first two ever move a bound of an interval (timeline/intervals.py).
+own fault. Only the first two ever move a bound of an interval (timeline/intervals).
 
 Instants are integer nanoseconds since the epoch, UTC, as the vantage's anchored clock had them; durations are float
 seconds. A repeated attempt is a row of its own: `attempt_group` ties the rows, `attempt_no` counts from 1. A deed that

@@ -30,7 +30,7 @@ from nestobs.reports.display import Result, Section, Table, Text, judged, many, 
 from nestobs.store.files import text_in
 from nestobs.store.reader import Store
 from nestobs.timeline import uptime
-from nestobs.timeline.delays import round_trip_s
+from nestobs.timeline.delays import made_at, round_trip_s
 from nestobs.timeline.intervals import timelines
 from nestobs.timeline.joins import joins
 
@@ -48,7 +48,8 @@ MOST_TUNED: Final = 400
 
 NEEDED: Final = (
     "run_id", "trace_id", "vantage", "role", "nest", "room", "source", "target", "operation", "attempt_group",
-    "planned_at", "sent_at", "received_at", "outcome", "status", "failure", "clock_offset_s", "clock_error_s", "detail",
+    "planned_at", "sent_at", "received_at", "outcome", "status", "failure", "remote_at", "loop_lag_s", "clock_offset_s",
+    "clock_error_s", "detail",
 )  # fmt: skip  # a list of words
 """The columns of observations that are read: the others cost time."""
 
@@ -162,8 +163,9 @@ def _tuned(rows: pd.DataFrame, lines: pd.DataFrame, window: Window, today: Polic
     from nestobs.timeline.failures import failures
     from nestobs.tuning.tuner import recommend
 
-    made = lines["origin_at"].astype("int64")
-    ours = lines[lines["origin_at"].notna() & (made >= window.start) & (made < window.end)]
+    made = made_at(lines)
+    inside = (made.astype("int64") >= window.start) & (made.astype("int64") < window.end)
+    ours = lines[made.notna() & inside]
     ours, every = thinned(ours, MOST_TUNED)
     took_s, failed = round_trip_s(rows), failures(rows)
     try:

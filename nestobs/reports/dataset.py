@@ -20,17 +20,18 @@ from nestobs.observation.window import Window
 from nestobs.reports import coverage
 from nestobs.reports.display import Facts, Result, Text, judged, nothing_there
 from nestobs.store.reader import Store
+from nestobs.timeline.delays import made_at
+from nestobs.timeline.failures import failures
 from nestobs.timeline.intervals import timelines
 from nestobs.timeline.joins import joins
 from nestobs.timeline.nests import count_nests
+from nestobs.timeline.omissions import held_up_words, omitted
 
 LEAD_S: Final = 60
 FOLLOW_S: Final = 900
 _NEST: Final = ["trace_id", "nest"]
 
-UNREAD: Final = frozenset(
-    {"reason", "software", "cache", "connection_reused", "loop_lag_s", "sync_age_s", "failure_layer"}
-)
+UNREAD: Final = frozenset({"reason", "software", "cache", "connection_reused", "sync_age_s", "failure_layer"})
 """Columns of observations that no report of many nests needs: reading them takes as long as all the others."""
 
 
@@ -63,7 +64,8 @@ class Observed:
         """The head of a page: what was seen, as `said`, and when the collector was at work; or that nothing was."""
         if self.rows.empty:
             return nothing_there(title, f" in {self.window.words}" if self.window else "")
-        return Text([*said, coverage.words(self.collector)], heading=title)
+        left_out = [*omitted(self.timelines), *held_up_words(failures(self.rows))]
+        return Text([*said, *left_out, coverage.words(self.collector)], heading=title)
 
     def result(self, lacks: Sequence[str], broken: Sequence[str], kept: Sequence[str], facts: Facts) -> Result:
         """How the page came out, as `judged`, with the coverage of a window and with counts."""
@@ -112,6 +114,7 @@ def _made_in(lines: pd.DataFrame, rows: pd.DataFrame, window: Window) -> pd.Data
     """Timelines of nests made in the window."""
     first = rows.groupby(_NEST)["sent_at"].min().rename("first")
     began = lines[_NEST].join(first, on=_NEST)["first"]
-    origin = lines["origin_at"].astype("int64").where(lines["origin_at"].notna(), began).astype("Float64")
+    made = made_at(lines)
+    origin = made.astype("int64").where(made.notna(), began).astype("Float64")
     inside = ((origin >= window.start) & (origin < window.end)).fillna(value=False)
     return lines[inside.to_numpy(dtype=bool)].reset_index(drop=True)

@@ -150,6 +150,8 @@ def _origin(found: Incident) -> str:
         "create": "from the API's answer that made it",
         "publish": "from the publishing of its event",
         "created_at": "from created_at in its event, whole seconds of the host's clock",
+        "room": "from when its room was made, as /info or LiveKit tell it: before its event",
+        "edit": "from when its room was made: what was seen first was an edit of an older room",
     }
     return words.get(str(known.iloc[0]), "unknown") if len(known) else "it is not: no event and no creation was seen"
 

@@ -19,9 +19,10 @@ import numpy as np
 import pandas as pd
 
 from nestobs.observation.arrays import Flags
-from nestobs.observation.columns import codes_of, equals, paired, units_of
+from nestobs.observation.columns import codes_of, equals, lines_of, paired
 from nestobs.observation.duration import SECOND_NS
 from nestobs.observation.schema import Operation, Outcome, Source
+from nestobs.timeline.intervals.origins import EDIT
 
 BlockKind = Literal["day and host", "hour and host", "nest"]
 LEAST_BLOCKS: Final = 20
@@ -41,12 +42,12 @@ def joinable(timelines: pd.DataFrame, *, signed_in: bool = True) -> pd.DataFrame
     lower_s, upper_s (the delay is in (lower_s, upper_s]), seen_until_s (still joinable then), gone_lower_s,
     gone_upper_s (when it went for good; NaN: it did not), origin_at (datetime64[ns, UTC]), host (of the API asked),
     relays (those watched, sorted, one space between), hour (0-23, UTC). Rows without an origin or without any proof
-    have no place here.
+    have no place here, nor have edits of older rooms: see `omissions.omitted` for how many that are.
 
     join_lower_s, join_upper_s, guest_lower_s, guest_upper_s: the same of each route by itself; NaN where it was not
     asked. signed_in: whether the joiner asks for an authenticated join first and falls back to the guest join.
     """
-    table = _with_origin(timelines)
+    table = _with_origin(created(timelines))
     found = _seats(table, signed_in=signed_in)
     for route in ("join", "guest"):
         found = found.join(_layer(table, f"api:{route}")[["lower_s", "upper_s"]].add_prefix(f"{route}_"))
@@ -55,6 +56,18 @@ def joinable(timelines: pd.DataFrame, *, signed_in: bool = True) -> pd.DataFrame
     found["hour"] = found["origin_at"].dt.hour.astype("int64")
     wanted = ["unit", "nest", "vantage", *_ENDS, "origin_at", "host", "relays", "hour", *_ROUTE_ENDS]
     return found[wanted].sort_values(["origin_at", "unit", "vantage"], ignore_index=True)
+
+
+def created(timelines: pd.DataFrame) -> pd.DataFrame:
+    """The rows of nests that were made, and not of edits of older rooms: what delays of new nests are made of."""
+    return timelines[~edited(timelines)]
+
+
+def edited(timelines: pd.DataFrame) -> Flags:
+    """Which rows are of edits of older rooms; none of a frame that does not tell origins' kinds."""
+    if "origin_kind" not in timelines:
+        return np.zeros(len(timelines), dtype=bool)
+    return equals(timelines["origin_kind"], EDIT)
 
 
 def seat_intervals(timelines: pd.DataFrame) -> pd.DataFrame:
@@ -67,7 +80,7 @@ def seat_intervals(timelines: pd.DataFrame) -> pd.DataFrame:
 def _with_origin(timelines: pd.DataFrame) -> pd.DataFrame:
     """The rows that have an origin, each with its unit, and numbered by unit and vantage."""
     table = timelines.loc[timelines["origin_at"].notna() & timelines["upper_s"].notna(), _READ]
-    unit, units = units_of(table)
+    unit, units = lines_of(table)
     return table.assign(unit=pd.array(units[unit], dtype="str")).set_index(paired(unit, codes_of(table["vantage"])[0]))
 
 
@@ -112,17 +125,27 @@ def among(
     window: tuple[pd.Timestamp, pd.Timestamp] | None = None,
     host: str | Collection[str] = (),
 ) -> pd.DataFrame:
-    """The rows of nests made in [start, end) and asked for at one of these API hosts (`HOST:PORT`); none named: all."""
+    """The rows of nests made in [start, end) and asked for at one of these API hosts (`HOST:PORT`); none named: all.
+
+    An edit of an older room belongs to when it was made, not to when its room was.
+    """
     hosts = {host} if isinstance(host, str) and host else set(host)
     keeps = pd.Series(True, index=timelines.index)
     if window is not None:
-        keeps &= (timelines["origin_at"] >= window[0]) & (timelines["origin_at"] < window[1])
+        made = made_at(timelines)
+        keeps &= (made >= window[0]) & (made < window[1])
     if hosts:
-        unit, _ = units_of(timelines)
+        unit, _ = lines_of(timelines)
         named = {url: _host(url) in hosts for url in timelines["target"].unique()}
         asked = timelines["layer"].str.startswith("api:") & timelines["target"].map(named).astype(bool)
         keeps &= np.isin(unit, unit[asked])
     return timelines[keeps]
+
+
+def made_at(timelines: pd.DataFrame) -> pd.Series:
+    """Per row the instant by which its nest belongs to a window: its origin, of an edit the edit's; NaT for none."""
+    edits = edited(timelines)
+    return timelines["origin_at"].where(~edits, timelines["event_at"]) if edits.any() else timelines["origin_at"]
 
 
 def _host(url: str) -> str:

@@ -16,11 +16,13 @@ from typing import Final
 import numpy as np
 import pandas as pd
 
+from nestobs.observation.arrays import Flags
 from nestobs.observation.columns import equals, units_of
 from nestobs.observation.detail import facts_of
 from nestobs.observation.duration import SECOND_NS
 from nestobs.observation.schema import Failure, Operation, Outcome, Role, Source
 from nestobs.timeline.delays import asked_at
+from nestobs.timeline.intervals.polls import held_up
 
 LEAST_JOINS: Final = 30
 """With fewer attempts of a kind by joins, those of others are counted, too."""
@@ -66,11 +68,22 @@ class Tally:
 
 @dataclass(frozen=True, slots=True)
 class Failures:
-    """What joins asked and how much of it failed: info requests, requests for a token, connections to LiveKit."""
+    """What joins asked and how much of it failed: info requests, requests for a token, connections to LiveKit.
+
+    held_up: of all `requests`, whoever made them, those that ran while we ourselves were held up. They are in no tally:
+    what becomes of them says nothing of whom they asked.
+    """
 
     info: Tally = field(default_factory=Tally)
     token: Tally = field(default_factory=Tally)
     signal: Tally = field(default_factory=Tally)
+    requests: int = 0
+    held_up: int = 0
+
+    @property
+    def held_up_share(self) -> float:
+        """Of all requests; 0 where none was made."""
+        return self.held_up / self.requests if self.requests else 0.0
 
     @property
     def seen(self) -> bool:
@@ -89,12 +102,31 @@ class Failures:
 def failures(observations: pd.DataFrame, host: str | Collection[str] = ()) -> Failures:
     """What failed of what joins asked, in `observations` as Store.frame gives them.
 
-    Our own faults and what we did not ask for want of budget do not count. host: only of joins at these API hosts
+    Our own faults do not count, nor does what ran while we ourselves were held up (polls.held_up), or what we did not
+    ask for want of budget. host: only of joins at these API hosts
     (`HOST:PORT`); none named: all.
     """
-    ended = observations["received_at"].notna().to_numpy(bool)
-    ours = equals(observations["outcome"], Outcome.PROBE_ERROR) | equals(observations["failure"], Failure.INTENT)
-    rows = observations[ended & ~ours]
+    failure = observations["failure"]
+    unasked = np.any([equals(failure, one) for one in (Failure.INTENT, Failure.BUDGET, Failure.SKIPPED)], axis=0)
+    held = held_up(observations)
+    ours = equals(observations["outcome"], Outcome.PROBE_ERROR) | unasked
+    made, signals = _requests(observations, host)
+    made = (made | signals) & ~unasked
+    rows = observations[observations["received_at"].notna().to_numpy(bool) & ~ours & ~held]
+    asked, signals = _requests(rows, host)
+    requests = rows[asked]
+    is_info = equals(requests["operation"], Operation.INFO)
+    return Failures(
+        _tally(requests[is_info]),
+        _tally(requests[~is_info]),
+        _tally(rows[signals]),
+        requests=int(made.sum()),
+        held_up=int((made & held).sum()),
+    )
+
+
+def _requests(rows: pd.DataFrame, host: str | Collection[str]) -> tuple[Flags, Flags]:
+    """Which rows are requests to these API hosts, and which connections to LiveKit of the nests asked for there."""
     asked = asked_at(rows, host)
     signals = equals(rows["source"], Source.LIVEKIT) & equals(rows["operation"], Operation.SIGNAL)
     if host:
@@ -102,9 +134,7 @@ def failures(observations: pd.DataFrame, host: str | Collection[str] = ()) -> Fa
         named = np.zeros(len(units) + 1, dtype=bool)  # the last is of rows of no unit
         named[unit[asked]] = True
         signals &= named[unit]
-    requests = rows[asked]
-    is_info = equals(requests["operation"], Operation.INFO)
-    return Failures(_tally(requests[is_info]), _tally(requests[~is_info]), _tally(rows[signals]))
+    return asked, signals
 
 
 def _tally(rows: pd.DataFrame) -> Tally:

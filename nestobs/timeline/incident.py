@@ -26,6 +26,7 @@ from nestobs.observation.detail import facts_of
 from nestobs.observation.duration import SECOND_NS
 from nestobs.observation.schema import Failure, Operation, Outcome, Role, Source
 from nestobs.timeline.intervals import MARKS
+from nestobs.timeline.intervals.origins import EDIT
 from nestobs.timeline.layers import EXPECTED, NOT_SEEN, SHOWN, UNPROVEN, WENT
 from nestobs.timeline.requests import CUT_OFF
 
@@ -49,6 +50,9 @@ def facts(observations: pd.DataFrame, layers: pd.DataFrame, attempts: pd.DataFra
         *_unsteady(layers),
         *_refusals(observations),
         *_event(observations),
+        *_older(layers),
+        *_remade(observations),
+        *_unbounding(layers),
         *_joined(attempts),
         *_silences(observations),
         *_disturbances(observations, around, layers),
@@ -161,6 +165,46 @@ def _event(observations: pd.DataFrame) -> Iterator[str]:
         yield "The event says that the nest is closed."
     if len(deleted := _deleted(observations)):
         yield f"The nest was deleted at {_clock(int(deleted['sent_at'].min()))}, and the API accepted that."
+
+
+def _older(layers: pd.DataFrame) -> Iterator[str]:
+    edits = layers[layers["origin_kind"] == EDIT]
+    for row in dicts_of(edits.dropna(subset=["origin_at", "event_at"]).head(1)):
+        event = pd.Timestamp(row["event_at"]).value
+        yield (
+            f"This was an edit of an older room, and no new nest: the nest was made at {_clock(int(row['origin_at']))},"
+            f" {_span((event - row['origin_at']) / SECOND_NS)} before the event that was seen first."
+        )
+
+
+def _remade(observations: pd.DataFrame) -> Iterator[str]:
+    """Where LiveKit showed another room under the same name: a restart, or a vanished room made again by a join."""
+    told = observations[(observations["source"] == Source.LIVEKIT) & (observations["outcome"] == Outcome.VISIBLE)]
+    before, last = "", 0
+    for row in dicts_of(told.sort_values("received_at", kind="stable")):
+        facts = facts_of(row["detail"])
+        sid = facts.get("sid") or facts.get("room_sid")
+        if not isinstance(sid, str):
+            continue
+        if before and sid != before:
+            yield (
+                f"LiveKit made the room anew between {_clock(last)} and {_clock(int(row['received_at']))}"
+                f" ({_short(before, 24)} became {_short(sid, 24)}): what was seen before and after are two rooms."
+            )
+        before, last = sid, int(row["sent_at"])
+
+
+def _unbounding(layers: pd.DataFrame) -> Iterator[str]:
+    """Absents that say nothing of when a layer began to show the nest, and why."""
+    wordings = {
+        "after_end": "came after the nest had ended, so that it may have come and gone before",
+        "livekit_down": "came while LiveKit could not be reached, when the API says 404 whatever there is",
+        "held_up": "came while we ourselves were held up",
+    }
+    for column, words in wordings.items():
+        mine = layers[layers[column] > 0]
+        if len(mine):
+            yield f"Of absents, {int(mine[column].sum())} {words}: they bound nothing ({_names(dicts_of(mine))})."
 
 
 def _events(observations: pd.DataFrame) -> Iterator[dict[str, Any]]:

@@ -60,6 +60,7 @@ SCHEMA: Final[tuple[Column, ...]] = (
     Column("policy", "text", "", "the policy the join followed", False),
     Column("arrived_at", "instant", "UTC", "when the joiner arrived, on the vantage's clock", False),
     Column("arrival_age_s", "real", "s", "arrival since the origin of the nest's timelines; NaN without one", True),
+    Column("event_age_s", "real", "s", "arrival since the event's created_at: a client's age; NaN without one", True),
     Column("verdict", "text", "", "how it ended: a nestobs.join.decision.Kind; empty when the row tells none", False),
     Column("joined", "bool", "", "whether the joiner got into the room", False),
     Column("elapsed_s", "real", "s", "from arrival to verdict", True),
@@ -102,6 +103,7 @@ def joins(observations: pd.DataFrame, timelines: pd.DataFrame, *, patience_s: fl
     made |= {
         "arrived_at": arrived,
         "arrival_age_s": found.age_s(arrived),
+        "event_age_s": found.age_s(arrived, since=found.event),
         "joined": np.array([verdict in JOINED for verdict in made["verdict"]], dtype=bool),
         "became_joinable": [None if one < 0 else bool(one) for one in found.became.tolist()],
     }
@@ -128,20 +130,23 @@ _KEPT: Final = ("run_id", "attempt_group", "nest", "room", "trace_id", "vantage"
 class _Evidence:
     """Per join, of its vantage and nest and of the ways open to it: when the last token was asked for and received, and
     the last proven absence asked for, ns, BELOW for never. became: 1 or 0, whether a token was ever seen; -1: nothing
-    proven. origin: of its nest, ns, BELOW for none. offset_s: of its clock, 0 where it was never compared. asked: when
-    it asked for a token for the last time itself, ns, BELOW for never."""
+    proven. origin, event: of its nest, ns, BELOW for none. offset_s: of its clock, 0 where it was never compared.
+    asked: when it asked for a token for the last time itself, ns, BELOW for never. unit: as units_of names it."""
 
+    unit: Texts
     token_sent: Ints
     token_received: Ints
     absent_sent: Ints
     became: Ints
     origin: Ints
+    event: Ints
     offset_s: Floats
     asked: Ints
 
-    def age_s(self, at: Ints) -> Floats:
-        """These instants as ages on the reference clock, seconds; NaN of a nest without an origin."""
-        return np.where(self.origin == BELOW, np.nan, (at - self.origin) / SECOND_NS - self.offset_s)
+    def age_s(self, at: Ints, since: Ints | None = None) -> Floats:
+        """These instants as ages on the reference clock, seconds, since the origin; NaN of a nest without one."""
+        since = self.origin if since is None else since
+        return np.where(since == BELOW, np.nan, (at - since) / SECOND_NS - self.offset_s)
 
 
 def _evidence(observations: pd.DataFrame, timelines: pd.DataFrame, index: Ints) -> _Evidence:
@@ -170,17 +175,20 @@ def _evidence(observations: pd.DataFrame, timelines: pd.DataFrame, index: Ints) 
 
     layers = [proven & equals(timelines["layer"], f"api:{way}") for way in _WAYS]
     became = [greatest_at(shown[those], line_place[those], len(pairs))[mine] for those in layers]
-    origins = np.full(len(units) + 1, BELOW, dtype=np.int64)
-    known = (line_unit >= 0) & timelines["origin_at"].notna().to_numpy(bool)
-    origins[line_unit[known]] = timelines["origin_at"].astype("int64").to_numpy(np.int64)[known]
+    begun = {name: np.full(len(units) + 1, BELOW, dtype=np.int64) for name in ("origin_at", "event_at")}
+    for name, of_unit in begun.items():
+        known = (line_unit >= 0) & timelines[name].notna().to_numpy(bool)
+        of_unit[line_unit[known]] = timelines[name].astype("int64").to_numpy(np.int64)[known]
     clock = paired(place, codes_of(observations["run_id"])[0])
     offsets, _ = clock_offsets(observations, sent, clock)
     return _Evidence(
+        unit=np.append(units, "")[unit[index]],
         token_sent=last(sent, token),
         token_received=last(received, token),
         absent_sent=last(sent, absent),
         became=np.maximum(_open(became, guest), -1),
-        origin=origins[unit[index]],
+        origin=begun["origin_at"][unit[index]],
+        event=begun["event_at"][unit[index]],
         offset_s=np.nan_to_num(offsets[clock[index]]),
         asked=_last_asked(observations, index),
     )
@@ -195,7 +203,7 @@ def _lost(
     asked = np.where(found.asked == BELOW, ended, found.asked)
     until, asked = (greatest_at(at, arrival, count_of(arrival))[arrival] for at in (ended, asked))
     arrived_s, until_s, asked_s = map(found.age_s, (arrived, until, asked))
-    lower, upper, gone = _intervals(rows, timelines)
+    lower, upper, gone = _intervals(rows, found.unit, timelines)
     lost = are_lost(joined, arrived_s, np.maximum(until_s, arrived_s + patience_s), lower, upper, gone)
     own = equals(rows["outcome"], Outcome.PROBE_ERROR) | equals(rows["failure"], Failure.BUDGET)
     known = are_known(joined, asked_s, lower, upper) & ~own
@@ -244,12 +252,12 @@ def _arrivals(rows: pd.DataFrame, arrived: Ints) -> Ints:
     return found
 
 
-def _intervals(rows: pd.DataFrame, timelines: pd.DataFrame) -> tuple[Floats, Floats, Floats]:
+def _intervals(rows: pd.DataFrame, unit: Texts, timelines: pd.DataFrame) -> tuple[Floats, Floats, Floats]:
     """Of each join's nest at its vantage, by the ways open to it: lower_s and upper_s, NaN where nothing is known, and
     gone_lower_s, inf where it stayed."""
     table = seat_intervals(timelines)
     table = table[~table.index.duplicated(keep=False)]  # a nest called as another's trace: not told apart
-    place = pd.MultiIndex.from_arrays([~equals(rows["role"], Role.GUEST), _units(rows), rows["vantage"].astype(object)])
+    place = pd.MultiIndex.from_arrays([~equals(rows["role"], Role.GUEST), unit, rows["vantage"].astype(object)])
     lower, upper, gone = table.reindex(place).to_numpy(np.float64).T
     return lower, upper, np.where(np.isnan(gone), np.inf, gone)
 

@@ -14,7 +14,7 @@ import pandas as pd
 from nestobs.observation.columns import dicts_of, equals
 from nestobs.observation.duration import SECOND_NS
 from nestobs.observation.schema import Failure, Outcome
-from nestobs.timeline.polls import layers_of
+from nestobs.timeline.intervals.polls import layers_of
 
 EXPECTED: Final = (
     "relay", "client", "api:info", "api:join", "api:guest", "livekit:room", "livekit:signal", "livekit:media",
@@ -25,7 +25,8 @@ SHOWN, NOT_SEEN, WENT, UNPROVEN = "shown", "not seen", "went", "nothing proven"
 
 LAYERS: Final[tuple[str, ...]] = (
     "layer", "vantage", "state", "origin_at", "lower_s", "upper_s", "gone_lower_s", "gone_upper_s", "polls", "unknown",
-    "flaps", "marked", "first_at", "last_at", "last_s", "answers", "refused",
+    "flaps", "marked", "origin_kind", "room_at", "event_at", "after_end",
+    "livekit_down", "held_up", "first_at", "last_at", "last_s", "answers", "refused",
 )  # fmt: skip  # a list of words
 
 

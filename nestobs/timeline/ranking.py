@@ -12,10 +12,10 @@ from nestobs.observation.arrays import NONE, Flags, Ints, Texts, count_of, least
 from nestobs.observation.columns import equals, instants_of, paired
 from nestobs.observation.duration import SECOND_NS
 from nestobs.observation.schema import Failure, Operation, Outcome, Source
+from nestobs.timeline.intervals.polls import layers_of
 from nestobs.timeline.joins import groups_of, once
 from nestobs.timeline.layers import order_of
 from nestobs.timeline.nests import Nests, nests_of
-from nestobs.timeline.polls import layers_of
 
 RANKING: Final = (
     "nest", "room", "first_at", "observations", "joins", "failed", "cut_off", "unseen", "last_layer", "last_s",

@@ -31,6 +31,7 @@ from nestobs.estimate.npmle import DelayLaw, Number, fit, npmle, smoothed
 from nestobs.join.policy import GUIDE, MANUAL_RETRY, RELEASED, Policy, exponential, fixed, full_jitter
 from nestobs.timeline.delays import BlockKind, blocks, closing, joinable, nests_in
 from nestobs.timeline.failures import Failures
+from nestobs.timeline.omissions import held_up_words, omitted
 from nestobs.tuning.costs import Prices
 from nestobs.tuning.decisions import JITTER, Allowance, Decisions, Terms, never_share, whole
 from nestobs.tuning.herd import Crowd, crowd
@@ -63,6 +64,10 @@ class TooLittleDataError(NestobsError):
     exit_code = 1
 
 
+class HeldUpError(TooLittleDataError):
+    """What was observed says more of the observing machine than of whom it asked."""
+
+
 def recommend(
     timelines: pd.DataFrame,
     *,
@@ -90,7 +95,8 @@ def recommend(
     draws: resamples. executor: where they are fitted; None: here. progress: told each step in words. baselines:
     replayed beside the candidates, to be compared; nothing is chosen by them.
 
-    Raises TooLittleDataError that says how much is needed, LawError for prices that are none.
+    Raises TooLittleDataError that says how much is needed, HeldUpError where too many requests were held up by the
+    observing machine itself (omissions.MOST_HELD_UP), LawError for prices that are none.
     """
     if today.name in ("tuned", "simple"):
         today = replace(today, name="today")  # last time's: its name is wanted for this time's
@@ -104,6 +110,7 @@ def recommend(
         failures=failures,
     )
     delays = joinable(timelines, signed_in=signed_in)
+    _of_whom(failures)
     _enough(delays)
     with threadpool_limits(1, "blas"):  # matrices are small: threads would only wait for each other
         tuner = Tuner(
@@ -117,7 +124,13 @@ def recommend(
         )
         found = tuner.run(progress)
     assumed = () if arrivals is not None else ("Nobody said when people ask: evenly from 0 to 30 s was assumed.",)
-    return replace(found, notes=assumed + found.notes)
+    return replace(found, notes=assumed + found.notes + tuple(omitted(timelines)))
+
+
+def _of_whom(failures: Failures | None) -> None:
+    for said in held_up_words(failures) if failures is not None else ():
+        remedy = "observe again from a machine that has less to do, or choose another --window"
+        raise HeldUpError(f"{said.removesuffix('.')}; {remedy}")
 
 
 def _enough(delays: pd.DataFrame) -> None:
@@ -354,18 +367,22 @@ class Tuner:
         if self.terms.failures is None:
             return ["How often requests fail is not known: what is predicted holds for a network that always answers."]
         token, signal = self.terms.failures.token, self.terms.failures.signal
+        own = []
+        if held := self.terms.failures.held_up:
+            asked = self.terms.failures.requests
+            own.append(f"{held} of {asked} requests ran while the observing machine was held up, and are not counted.")
         told = [
             f"one {what} in {1.0 / tally.share:.1f} failed ({tally.failed} of {tally.asked})"
             for what, tally in (("request for a token", token), ("connection to LiveKit", signal))
             if tally.failed
         ]
         if not told:
-            return []
+            return own
         tries = "; ".join(
             f"{one.name} retries errors {one.error_retries} times and tries a connection {one.connect_attempts} times"
             for one in (self.today, tuned)
         )
-        return [f"Of what joins asked, {' and '.join(told)}: {tries}. Failures are taken to be independent."]
+        return [*own, f"Of what joins asked, {' and '.join(told)}: {tries}. Failures are taken to be independent."]
 
     def _more(self, law: DelayLaw, message: Number) -> list[str]:
         """How many more nests the threshold wants."""

@@ -58,7 +58,7 @@ def test_a_pair_has_one_number_from_0(pairs):
 def test_a_unit_is_the_trace_and_else_the_nest():
     frame = pd.DataFrame({"trace_id": ["t", "", "t", "", "s"], "nest": ["n", "n", "", "", "m"]})
     unit, texts = units_of(frame)
-    assert [texts[code] if code >= 0 else None for code in unit] == ["t", "n", "t", None, "s"]
+    assert [texts[code] if code >= 0 else None for code in unit] == ["t", "t", "t", None, "s"]
 
 
 def test_the_least_and_the_greatest_of_nothing_are_no_instant():

@@ -48,6 +48,11 @@ def line(layer: str, lower: float, upper: float, **more: Any) -> dict[str, Any]:
         "gone_upper_s": math.nan,
         "spacing_s": upper - lower,
         "marked": "",
+        "room_at": pd.NaT,
+        "event_at": pd.NaT,
+        "after_end": 0,
+        "livekit_down": 0,
+        "held_up": 0,
     }
     return values | more
 

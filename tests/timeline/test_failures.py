@@ -66,6 +66,7 @@ class TestWhatIsCounted:
     def test_is_nothing_where_nothing_was_asked(self):
         nothing = failures(table())
         assert nothing == Failures()
+        assert nothing.held_up_share == 0.0
         assert not nothing.seen
         assert nothing.shares() == (0.0, 0.0, 0.0)
 
@@ -73,6 +74,21 @@ class TestWhatIsCounted:
         ours = row(outcome=Outcome.PROBE_ERROR, failure=Failure.BUDGET)
         intent = row(outcome=Outcome.UNKNOWN, failure=Failure.INTENT, received_at=None)
         assert failures(table(row(), ours, intent)).token == Tally(1)
+
+    @pytest.mark.parametrize(
+        "held",
+        [
+            pytest.param([row(outcome=Outcome.UNKNOWN, failure=Failure.TIMEOUT, loop_lag_s=3.0)], id="our timeout"),
+            pytest.param([row(Operation.INFO, loop_lag_s=0.5)], id="an answer, too"),
+            pytest.param([signal(Outcome.UNKNOWN, failure=Failure.TIMEOUT, loop_lag_s=14.0)], id="signalling"),
+            pytest.param([row(outcome=Outcome.PROBE_ERROR, failure=Failure.LOOP_BLOCKED)], id="marked as ours"),
+            pytest.param([row(outcome=Outcome.PROBE_ERROR, failure=Failure.SUSPENDED)], id="slept through"),
+        ],
+    )
+    def test_leaves_out_what_ran_while_we_were_held_up_and_counts_it(self, held):
+        found = failures(table(row(), row(), signal(), *held))
+        assert (found.token, found.info, found.signal) == (Tally(2), Tally(), Tally(1))
+        assert (found.requests, found.held_up, found.held_up_share) == (4, 1, 0.25)
 
     def test_are_joins_where_they_are_enough_and_else_all(self):
         """Polls keep their connections open, and so fail less."""

@@ -27,6 +27,7 @@ from nestobs.tuning.tuner import (
     JITTER,
     LEAST_CAME,
     LEAST_NESTS,
+    HeldUpError,
     TooLittleDataError,
     Tuner,
     differ,
@@ -107,12 +108,34 @@ class TestTooLittle:
         with pytest.raises(TooLittleDataError, match="20 nests"):
             recommend(pd.concat([half, half.assign(vantage="B")], ignore_index=True))
 
+    def test_is_refused_where_the_observing_machine_itself_was_held_up(self):
+        said = "^25% of the requests in this window were held up by the observing machine itself .*no recommendation"
+        with pytest.raises(HeldUpError, match=said) as error:
+            recommend(seen(100), failures=Failures(requests=400, held_up=100))
+        assert error.value.exit_code == 1
+
     def test_does_not_complain_of_a_watch_whose_nests_all_came_soon(self):
         """Just as many as are needed, and none that stayed away: nobody can tell how long they were watched."""
         ends = np.linspace(0.5, 4.0, LEAST_NESTS)
         found = recommend(timelines(ends, ends + 0.3), draws=20)
         assert found.law.never == 0.0
         assert found.nests == LEAST_NESTS >= LEAST_CAME
+
+
+class TestEditsOfOlderRooms:
+    """Forty edits of hour-old rooms among forty new nests turned "keep today's rule" into another policy."""
+
+    def test_change_nothing_but_a_note(self):
+        new = seen(40).assign(origin_kind="created_at")
+        edits = timelines(np.full(40, -INF), np.full(40, 3601.0)).assign(origin_kind="edit")
+        edits["trace_id"] = edits["nest"] = [f"old-{number}" for number in range(40)]
+        alone, both = (recommend(table, draws=40) for table in (new, pd.concat([new, edits], ignore_index=True)))
+        assert both.notes == (*alone.notes, "40 nests were edits of older rooms and are left out.")
+        assert both.as_dict() | {"notes": []} == alone.as_dict() | {"notes": []}
+
+    def test_are_no_nests_to_tune_on(self):
+        with pytest.raises(TooLittleDataError, match="0 nests were observed"):
+            recommend(seen(40).assign(origin_kind="edit"))
 
 
 class TestWhatIsGiven:

@@ -30,16 +30,14 @@ import pandas as pd
 
 from nestobs.observation.arrays import BELOW, NONE, Flags, Floats, Ints, Texts, count_of, greatest_at, least_at
 from nestobs.observation.columns import codes_of, equals, framed, reals_of
-from nestobs.observation.detail import facts_of
 from nestobs.observation.duration import SECOND_NS
-from nestobs.observation.schema import Column, Failure, Operation, Outcome, Source
-from nestobs.timeline.polls import LATE_S, Groups, Rows, grouped, read, without_ended
+from nestobs.observation.schema import Column, Failure
+from nestobs.timeline.intervals.origins import EDIT, GRAIN_S, Origins, origins
+from nestobs.timeline.intervals.polls import LATE_S, Groups, Rows, grouped, read
+from nestobs.timeline.intervals.proofs import proven
 
 STABLE_POLLS: Final = 3
 """So many successive visible answers make a layer stable."""
-
-GRAIN_S: Final = 1.0
-"""How coarse `created_at` is: whole seconds (NIP-01)."""
 
 MARKS: Final = (Failure.CLOCK_STEP, Failure.SUSPENDED, Failure.LOOP_BLOCKED, Failure.NO_NETWORK)
 """Disturbances of a vantage that mark an interval, in the order in which `marked` lists them."""
@@ -52,7 +50,7 @@ SCHEMA: Final[tuple[Column, ...]] = (
     Column("layer", "text", "", "where it became visible: relay:<url>, api:info, …", False),
     Column("target", "text", "", "URL of whom was asked; of the last one where there were several", False),
     Column("origin_at", "instant", "UTC", "what delays count from; NaT when there is no origin", True),
-    Column("origin_kind", "text", "", "create, publish or created_at; empty when there is no origin", False),
+    Column("origin_kind", "text", "", "create, publish, created_at, room or edit (origins.py); empty when none", False),
     Column("origin_error_s", "real", "s", "by how much every bound is widened; NaN without an origin", True),
     Column("lower_s", "real", "s", "the delay is above this; -inf when nothing bounds it", True),
     Column("upper_s", "real", "s", "the delay is at most this; inf when right-censored", True),
@@ -79,12 +77,17 @@ SCHEMA: Final[tuple[Column, ...]] = (
     Column("gone_upper_s", "real", "s", "it went for good by this delay; NaN when it did not go", True),
     Column("spacing_s", "real", "s", "gap between the sent_at of the bracketing polls; see timelines", True),
     Column("marked", "text", "", "comma list of disturbances while the bracketing polls ran; see MARKS", False),
+    Column("room_at", "instant", "UTC", "when the API or LiveKit say that the room was made; NaT: they do not", True),
+    Column("event_at", "instant", "UTC", "the least created_at that this trace saw: a client's age; NaT: none", True),
+    Column("after_end", "int", "count", "absents that bound nothing: the nest may have come and gone before", False),
+    Column("livekit_down", "int", "count", "absents that bound nothing: LiveKit could not be reached then", False),
+    Column("held_up", "int", "count", "absents that bound nothing: we ourselves were held up", False),
 )
 """The columns of `timelines`, in order; their types are those of observation.columns.DTYPES."""
 
 
 def timelines(observations: pd.DataFrame) -> pd.DataFrame:
-    """One row per (trace_id, layer, vantage), or per (nest, layer, vantage) where there is no trace_id.
+    """One row per (trace_id, layer, vantage), or per (nest, layer, vantage) where its nest has no trace_id at all.
 
     `observations` has the columns of observation.COLUMNS, instants as (nullable) int64 ns, text of any dtype, the
     categorical included; row order and index do not matter. Rows about no layer or no nest make no row, but give
@@ -96,22 +99,23 @@ def timelines(observations: pd.DataFrame) -> pd.DataFrame:
     dropped: a layer that was asked and only failed has a row with polls = 0, a layer never asked has none. An absent of
     a subscription says that up to its `sent_at` the living connection had brought nothing: it bounds the first visible,
     but is no flap and no going, since relays push an event once (NIP-01) and an edit is pushed after silence, too.
-    An absent of signalling proves nothing where it may speak of a room that had ended: see `polls.without_ended`.
+    An absent bounds nothing where the nest may have come and gone before it, where the API could not ask LiveKit, or
+    where we were held up (proofs.py): it counts as `unknown`, and in a column of its own. Absents between two rooms of
+    one name are no flaps.
 
-    Origin: `sent_at` of the accepted PUT ("create"), where there is none of the first publish of the event ("publish"),
-    whichever vantage wrote it. A PUT without an answer counts only if the trace was seen later: it may have created
-    nothing. Otherwise the least `created_at` seen of the nest in the detail of visible relay
-    rows: edits renew it, the first counts. With none of them there is no origin: `origin_kind` is empty, delays NaN.
+    Origin: see origins.py. With none there `origin_kind` is empty, and delays are NaN. An `edit` is no creation: what
+    counts from it is true, and says nothing of how long a new nest takes.
 
     Clocks: within a trace, each run of a vantage is shifted by its best known `clock_offset_s` to the reference clock,
     when all runs of the row and its origin have one; else all is read as one clock, as it is. `origin_error_s` is the
-    sum of both clock errors (0 when row and origin share a clock), for `created_at` 1 s plus the observer's; bounds
+    sum of both clock errors (0 when row and origin share a clock), for others' nests 1 s plus the observer's; bounds
     that rest on an instant are widened by it on either side. Negative delays stay: they are evidence of skew.
 
     Without an absent before it, `lower_s` is the age before which the layer cannot have shown the nest: 0 after
-    "create"; for relays 0 after "publish" and -origin_error_s after "created_at", for the others -inf, since the API
-    may show a nest before its event is made. Absents sent before that age of a nest of our own are raised to it. It is
-    not used where `upper_s` is not above it: then lower_s is the bare proof, or -inf. The interval is never empty.
+    "create"; for relays 0 after "publish" and -origin_error_s after "created_at" and "room", for the others -inf, since
+    the API may show a nest before its event is made; -inf after "edit". Absents sent before that age of a nest of our
+    own are raised to it. It is not used where `upper_s` is not above it: then lower_s is the bare proof, or -inf. The
+    interval is never empty.
 
     `spacing_s` is inf when right-censored, NaN when left-censored. `marked` lists the disturbances of the same vantage
     and run that overlap the time from the sending of the earlier to the receipt of the later bracketing poll; a lone
@@ -119,26 +123,21 @@ def timelines(observations: pd.DataFrame) -> pd.DataFrame:
 
     Raises KeyError for a missing column, TypeError for instants that are no integers.
     """
-    rows = without_ended(observations, read(observations))
+    rows = read(observations)
     groups = grouped(observations, rows)
     if not len(groups.unit):
         return framed(SCHEMA, {column.name: [] for column in SCHEMA})
-    origins = _origins(observations, rows)
-    shifts = _shifts(observations, rows, groups, origins)
+    offsets = clock_offsets(observations, rows.sent, rows.place)
+    heard = rows.received - np.round(np.nan_to_num(offsets[0]) * SECOND_NS).astype(np.int64)[rows.place]
+    begun = origins(observations, rows, heard)
+    rows = proven(observations, rows, groups, heard)
+    shifts = _shifts(rows, groups, begun, *offsets)
     bounds = _bounds(rows, groups, shifts)
-    found = _names(observations, rows, groups) | _delays(bounds, groups, origins, shifts)
+    found = _names(observations, rows, groups) | _delays(bounds, groups, begun, shifts)
     found |= _counts(rows, groups, bounds)
-    found["marked"] = _marked(observations, rows, groups, origins, bounds)
+    found |= {"room_at": begun.room[groups.unit], "event_at": begun.event[groups.unit]}
+    found["marked"] = _marked(observations, rows, groups, begun, bounds)
     return framed(SCHEMA, found).sort_values(["nest", "trace_id", "layer", "vantage"], ignore_index=True)
-
-
-@dataclass(frozen=True, slots=True)
-class _Origins:
-    """Per unit: the observation that is the origin (-1: none), its kind, created_at in ns."""
-
-    row: Ints
-    kind: Texts
-    created: Ints
 
 
 @dataclass(frozen=True, slots=True)
@@ -165,62 +164,10 @@ class _Bounds:
     flap: Flags
 
 
-def _origins(observations: pd.DataFrame, rows: Rows) -> _Origins:
-    source, operation, outcome = observations["source"], observations["operation"], observations["outcome"]
-    units = count_of(rows.unit)
-    seen = np.zeros(units + 1, dtype=bool)
-    seen[rows.unit[rows.visible]] = True
-    later = seen[rows.unit]
-    unanswered = equals(outcome, Outcome.UNKNOWN) | rows.intent
-    accepted = equals(outcome, Outcome.ACCEPTED) & ~rows.intent
-    put = equals(source, Source.API) & equals(operation, Operation.CREATE) & (accepted | unanswered & later)
-    left = ~equals(outcome, Outcome.PROBE_ERROR) & (~rows.intent | later)  # the first never left, the second may have
-    publish = equals(source, Source.RELAY) & equals(operation, Operation.PUBLISH) & left
-    create = _earliest(rows, put, np.where(accepted, 0, np.where(rows.intent, 2, 1)))
-    published = _earliest(rows, publish, np.where(rows.intent, 1, 0))
-    created = _created(observations, rows, (create < 0) & (published < 0))
-    known = [create >= 0, published >= 0, created < NONE]
-    kind = np.select(known, ["create", "publish", "created_at"], "").astype(object)
-    return _Origins(row=np.where(create >= 0, create, published), kind=kind, created=created)
-
-
-def _earliest(rows: Rows, among: Flags, rank: Ints) -> Ints:
-    """Per unit the row of least rank, of these the first sent; -1 for none."""
-    index = np.flatnonzero(among & (rows.unit >= 0))
-    index = index[np.lexsort((rows.place[index], rows.sent[index], rank[index]))][::-1]
-    first = np.full(count_of(rows.unit), -1, dtype=np.int64)
-    first[rows.unit[index]] = index  # the last write stands: the least
-    return first
-
-
-def _created(observations: pd.DataFrame, rows: Rows, foreign: Flags) -> Ints:
-    """Per foreign unit the least `created_at` seen of its nest by any vantage, in ns; NONE when none was."""
-    nest, nests = codes_of(observations["nest"])
-    told = rows.visible & equals(observations["source"], Source.RELAY) & (nest >= 0)
-    index = np.flatnonzero(told & np.append(foreign, False)[rows.unit])
-    wanted = np.zeros(len(nests) + 1, dtype=bool)
-    wanted[nest[index]] = True
-    index = np.flatnonzero(told & wanted[nest])
-    code, texts = pd.factorize(observations["detail"].iloc[index])
-    stamps = np.array([_stamp(text) for text in texts] + [NONE], dtype=np.int64)
-    oldest = least_at(stamps[code], nest[index], len(nests) + 1)
-    units = np.full(count_of(rows.unit), -1, dtype=np.int64)
-    known = (nest >= 0) & (rows.unit >= 0)
-    np.maximum.at(units, rows.unit[known], nest[known])
-    return np.where(foreign, oldest[units], NONE)
-
-
-def _stamp(detail: str) -> int:
-    """The lesser of created_at and first_created_at in a detail, in ns; NONE when it holds no whole seconds."""
-    facts = facts_of(detail)
-    stamps = [facts.get(name) for name in ("created_at", "first_created_at")]
-    return min((s * SECOND_NS for s in stamps if type(s) is int and 0 <= s < NONE // SECOND_NS), default=NONE)
-
-
-def _shifts(observations: pd.DataFrame, rows: Rows, groups: Groups, origins: _Origins) -> _Shifts:
-    offset, error = clock_offsets(observations, rows.sent, rows.place)
+def _shifts(rows: Rows, groups: Groups, begun: Origins, offset: Floats, error: Floats) -> _Shifts:
+    """offset, error: as clock_offsets gives them."""
     known = ~np.isnan(offset)
-    made = origins.row[groups.unit]  # -1 is masked by `own` wherever it is used
+    made = begun.row[groups.unit]  # -1 is masked by `own` wherever it is used
     own = made >= 0
     home = np.where(own, rows.place[made], -1)
     member = groups.of >= 0
@@ -234,13 +181,11 @@ def _shifts(observations: pd.DataFrame, rows: Rows, groups: Groups, origins: _Or
     row = np.where(member & np.append(compared, False)[groups.of], shift[rows.place], 0)
     home_shift = np.where(compared & own, shift[home], 0)
     own_error = np.where(compared & ~together, error[home] + worst, 0.0)
-    kind = origins.kind[groups.unit]
+    kind = begun.kind[groups.unit]
     return _Shifts(
         row=row,
-        origin=np.where(own, rows.sent[made] - home_shift, origins.created[groups.unit]),
-        error_s=np.select(
-            [own, kind == "created_at"], [own_error, GRAIN_S + np.where(compared, worst, 0.0)], default=np.nan
-        ),
+        origin=np.where(own, rows.sent[made] - home_shift, begun.told[groups.unit]),
+        error_s=np.select([own, kind != ""], [own_error, GRAIN_S + np.where(compared, worst, 0.0)], default=np.nan),
     )
 
 
@@ -280,7 +225,7 @@ def _bounds(rows: Rows, groups: Groups, shifts: _Shifts) -> _Bounds:
         spacing_s=np.where(upper == NONE, np.inf, gap),
         last_absent=last_absent,
         first_visible=first_visible,
-        flap=late & ~after,
+        flap=late & ~after & ~rows.remade,
     )
 
 
@@ -297,16 +242,16 @@ def _stable(of: Ints, sent: Ints, received: Ints, visible: Flags, late: Flags, *
     return least_at(received[start], of[start], size)
 
 
-def _delays(bounds: _Bounds, groups: Groups, origins: _Origins, shifts: _Shifts) -> dict[str, Any]:
+def _delays(bounds: _Bounds, groups: Groups, begun: Origins, shifts: _Shifts) -> dict[str, Any]:
     error, start = shifts.error_s, shifts.origin
-    kind = origins.kind[groups.unit]
+    kind = begun.kind[groups.unit]
     own = (kind == "create") | (kind == "publish")
     known, shown = bounds.lower != BELOW, bounds.upper != NONE
     went = bounds.gone_upper != NONE
     upper = np.where(shown, _minus(bounds.upper, start) / SECOND_NS + error, np.inf)
     lower = _minus(bounds.lower, start) / SECOND_NS - error
-    event = np.where(groups.relay, np.where(kind == "publish", 0.0, -error), -np.inf)
-    floor = np.where((kind == "publish") | (kind == "created_at"), event, 0.0)  # before it none can have shown it
+    event = np.where(groups.relay & (kind != EDIT), np.where(kind == "publish", 0.0, -error), -np.inf)
+    floor = np.where((kind == "create") | (kind == ""), 0.0, event)  # before it none can have shown it
     above = ~(upper <= floor)
     lower = np.where(known, np.where(own & above, np.maximum(lower, floor), lower), np.where(above, floor, -np.inf))
     lower = np.where(np.isnan(upper), np.nan, lower)
@@ -333,6 +278,7 @@ def _delays(bounds: _Bounds, groups: Groups, origins: _Origins, shifts: _Shifts)
 def _counts(rows: Rows, groups: Groups, bounds: _Bounds) -> dict[str, Any]:
     proof = rows.visible | rows.absent
     counted = {"polls": proof, "unknown": ~proof & ~rows.intent, "late": rows.late, "flaps": bounds.flap}
+    counted |= {"after_end": rows.ended, "livekit_down": rows.down, "held_up": rows.held}
     size, member = len(groups.unit), groups.of >= 0
     return {name: np.bincount(groups.of[which & member], minlength=size) for name, which in counted.items()}
 
@@ -352,22 +298,22 @@ def _names(observations: pd.DataFrame, rows: Rows, groups: Groups) -> dict[str, 
     return found | {"vantage": np.append(vantages, "")[groups.vantage], "target": np.append(targets, "")[asked]}
 
 
-def _marked(observations: pd.DataFrame, rows: Rows, groups: Groups, origins: _Origins, bounds: _Bounds) -> Texts:
+def _marked(observations: pd.DataFrame, rows: Rows, groups: Groups, begun: Origins, bounds: _Bounds) -> Texts:
     """Per group the disturbances that overlap the bracketing polls, by the vantage's own clock."""
     size, of = len(groups.unit), groups.of
     bracket = bounds.last_absent | bounds.first_visible
     end = greatest_at(rows.received[bracket], of[bracket], size)
     start = least_at(rows.sent[bracket], of[bracket], size)
-    made = origins.row[groups.unit]
+    made = begun.row[groups.unit]
     here = (bounds.lower == BELOW) & (made >= 0) & (rows.vantage[made] == groups.vantage)
     start = np.where(here, np.minimum(start, rows.sent[made]), start)
     clocks = [greatest_at(rows.clock[poll], of[poll], size) for poll in (bounds.last_absent, bounds.first_visible)]
     code = np.zeros(size, dtype=np.int64)
     for bit, mark in enumerate(MARKS):
         disturbed = np.flatnonzero(equals(observations["failure"], mark))
-        for clock, begun, ended in _by_clock(rows, disturbed):
+        for clock, starts, ends in _by_clock(rows, disturbed):
             on = np.flatnonzero((clocks[0] == clock) | (clocks[1] == clock))
-            overlaps = np.searchsorted(begun, end[on], "right") > np.searchsorted(ended, start[on], "left")
+            overlaps = np.searchsorted(starts, end[on], "right") > np.searchsorted(ends, start[on], "left")
             code[on[overlaps]] |= 1 << bit
     texts = [",".join(mark for bit, mark in enumerate(MARKS) if number >> bit & 1) for number in range(1 << len(MARKS))]
     return cast(Texts, np.array(texts, dtype=object)[code])

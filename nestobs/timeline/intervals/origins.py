@@ -1,0 +1,189 @@
+"""What delays count from: the making of a nest, by whoever knows it best.
+
+    create      sent_at of the accepted PUT, where a vantage made the nest; a PUT without an answer counts only where
+                the nest was seen later: it may have created nothing
+    publish     sent_at of the first publish of the event, where there is no PUT
+    created_at  of a nest of others the least `created_at` seen of its address: edits renew it, the first counts
+    room        when its room was made, where that is known to be before `created_at`: the least instant wins
+    edit        the same, where the event that began the watch is later by more than `EDITED_S`
+
+30312 is addressable: a host's edit signs a fresh `created_at`, and so a room that has run for an hour looks new. Its
+true age is told by `/info` (`createdAt`), by LiveKit (`creation_time`, in the room list and to whoever enters), and by
+an older version of the same address, seen by any vantage at any time. An edit is no creation: it tells nothing of how
+long a new nest takes, so it enters no law of delays (`delays.joinable`). A host may take some time between its PUT and
+its event, and that is no edit; then the room's own instant is the better origin. Where nobody tells the room's age, an
+edit cannot be told from a new nest: that a nest was visible at once everywhere is no proof.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Final
+
+import numpy as np
+import pandas as pd
+
+from nestobs.observation.arrays import NONE, Flags, Ints, Texts, count_of, least_at
+from nestobs.observation.columns import codes_of, equals
+from nestobs.observation.detail import facts_of
+from nestobs.observation.duration import SECOND_NS
+from nestobs.observation.schema import Operation, Outcome, Source
+from nestobs.timeline.intervals.polls import Rows, stamps_of
+
+GRAIN_S: Final = 1.0
+"""How coarse `created_at` and LiveKit's `creation_time` are: whole seconds."""
+
+EDITED_S: Final = 30.0
+"""A room that is older than the event that tells of it, by more than this, was not made with that event. A client
+publishes as soon as its PUT is answered; a person may have to allow the signature."""
+
+EDIT: Final = "edit"
+
+_DATED_S: Final = 2.0
+"""What whole seconds and the way of an answer explain between its Date and its receipt."""
+
+_MOST_OFF_S: Final = 86_400.0
+"""A Date further off is none."""
+
+_FIRST_S: Final = 1_577_836_800
+"""No room of a nest is older than the year 2020: an earlier stamp is none."""
+
+_LAST_S: Final = NONE // SECOND_NS
+
+
+@dataclass(frozen=True, slots=True)
+class Origins:
+    """Per unit: the observation that is the origin (-1: none), its kind, and of others' nests the instant; the room's
+    own instant, as the API or LiveKit told it, and the least created_at of the unit's own rows. ns, NONE for none."""
+
+    row: Ints
+    kind: Texts
+    told: Ints
+    room: Ints
+    event: Ints
+
+
+def origins(observations: pd.DataFrame, rows: Rows, heard: Ints) -> Origins:
+    """heard: when each row's answer was whole, on the reference clock as far as it is known, ns."""
+    create, published = _made(observations, rows)
+    foreign = (create < 0) & (published < 0)
+    nest = _nests(observations, rows)
+    room = _merged(_rooms(observations, rows, heard), nest)
+    event, oldest, first_heard = _events(observations, rows, heard, nest)
+    told = np.where(foreign, np.minimum(room, oldest), NONE)
+    earlier = room < oldest - _ns(GRAIN_S)
+    told = np.where(foreign & ~earlier, np.where(oldest == NONE, room, oldest), told)
+    known = np.minimum(event, first_heard)  # a host whose clock is ahead has edited nothing
+    edit = (event != NONE) & (told < known - _ns(EDITED_S))
+    kinds = [create >= 0, published >= 0, told == NONE, edit, (room == told) & (room != oldest)]
+    kind = np.select(kinds, ["create", "publish", "", EDIT, "room"], "created_at").astype(object)
+    return Origins(row=np.where(create >= 0, create, published), kind=kind, told=told, room=room, event=event)
+
+
+def _made(observations: pd.DataFrame, rows: Rows) -> tuple[Ints, Ints]:
+    """Per unit the row of the PUT and of the first publish, -1 for none."""
+    source, operation, outcome = observations["source"], observations["operation"], observations["outcome"]
+    seen = np.zeros(count_of(rows.unit) + 1, dtype=bool)
+    seen[rows.unit[rows.visible]] = True
+    later = seen[rows.unit]
+    unanswered = equals(outcome, Outcome.UNKNOWN) | rows.intent
+    accepted = equals(outcome, Outcome.ACCEPTED) & ~rows.intent
+    put = equals(source, Source.API) & equals(operation, Operation.CREATE) & (accepted | unanswered & later)
+    left = ~equals(outcome, Outcome.PROBE_ERROR) & (~rows.intent | later)  # the first never left, the second may have
+    publish = equals(source, Source.RELAY) & equals(operation, Operation.PUBLISH) & left
+    create = _earliest(rows, put, np.where(accepted, 0, np.where(rows.intent, 2, 1)))
+    return create, _earliest(rows, publish, np.where(rows.intent, 1, 0))
+
+
+def _earliest(rows: Rows, among: Flags, rank: Ints) -> Ints:
+    """Per unit the row of least rank, of these the first sent; -1 for none."""
+    index = np.flatnonzero(among & (rows.unit >= 0))
+    index = index[np.lexsort((rows.place[index], rows.sent[index], rank[index]))][::-1]
+    first = np.full(count_of(rows.unit), -1, dtype=np.int64)
+    first[rows.unit[index]] = index  # the last write stands: the least
+    return first
+
+
+def _nests(observations: pd.DataFrame, rows: Rows) -> Ints:
+    """Per unit the code of its nest, -1 for none."""
+    nest, _ = codes_of(observations["nest"])
+    units = np.full(count_of(rows.unit), -1, dtype=np.int64)
+    known = (nest >= 0) & (rows.unit >= 0)
+    np.maximum.at(units, rows.unit[known], nest[known])
+    return units
+
+
+def _merged(stamps: Ints, nest: Ints) -> Ints:
+    """Per unit the least stamp of any unit of its nest: what one watch learnt of a nest, all know."""
+    least = least_at(stamps, nest, count_of(nest) + 1)  # the last is of units of no nest
+    return np.where(nest >= 0, np.minimum(stamps, least[nest]), stamps)
+
+
+def _events(observations: pd.DataFrame, rows: Rows, heard: Ints, nest: Ints) -> tuple[Ints, Ints, Ints]:
+    """Per unit, of the events that relays showed: the least created_at of its own rows and of its nest's, and when the
+    first was heard of, ns; NONE for none."""
+    shown = np.flatnonzero(rows.visible & equals(observations["source"], Source.RELAY) & (rows.unit >= 0))
+    code, texts = pd.factorize(observations["detail"].iloc[shown])
+    stamps = np.array([*map(_created_at, texts), NONE], dtype=np.int64)[code]
+    units = count_of(rows.unit)
+    event, first_heard = (least_at(values, rows.unit[shown], units) for values in (stamps, heard[shown]))
+    return event, _merged(event, nest), first_heard
+
+
+def _created_at(detail: str) -> int:
+    """The lesser of created_at and first_created_at in a detail, in ns; NONE when it holds no whole seconds."""
+    facts = facts_of(detail)
+    stamps = [facts.get(name) for name in ("created_at", "first_created_at")]
+    return min((s * SECOND_NS for s in stamps if type(s) is int and 0 <= s < _LAST_S), default=NONE)
+
+
+def _rooms(observations: pd.DataFrame, rows: Rows, heard: Ints) -> Ints:
+    """Per unit when its room was made, as the API and LiveKit told, ns; NONE where nobody did.
+
+    An API whose clock is off tells so by the Date of its answer: then the room's age counts, not the instant.
+    """
+    shown = rows.visible & (rows.unit >= 0)
+    source, operation = observations["source"], observations["operation"]
+    stamps = np.full(len(rows.unit), NONE, dtype=np.int64)
+    asked = equals(operation, Operation.ROOMS) | equals(operation, Operation.SIGNAL)
+    stamped, known = stamps_of(observations)
+    listed = shown & equals(source, Source.LIVEKIT) & asked & known & (stamped >= _FIRST_S * SECOND_NS)
+    stamps[listed] = stamped[listed]
+    info = np.flatnonzero(shown & equals(source, Source.API) & equals(operation, Operation.INFO))
+    code, texts = pd.factorize(observations["detail"].iloc[info])
+    told = np.array([*map(_info_created_at, texts), NONE], dtype=np.int64)[code]
+    off = np.where(known[info], heard[info] - stamped[info], 0)
+    dated = (told != NONE) & (np.abs(off) > _ns(_DATED_S)) & (np.abs(off) < _ns(_MOST_OFF_S))
+    stamps[info] = np.where(dated, told + off, told)
+    return least_at(stamps[shown], rows.unit[shown], count_of(rows.unit))
+
+
+def _info_created_at(detail: str) -> int:
+    info = facts_of(detail).get("info")
+    return instant_told(info.get("createdAt")) if isinstance(info, dict) else NONE
+
+
+def instant_told(value: object) -> int:
+    """An instant that an API tells, in ns: a number of milliseconds (or seconds, which are told by their size), or a
+    date as ISO 8601 writes it; NONE for anything else, and for one before there were nests."""
+    if isinstance(value, str):
+        value = _number(value.strip()[:40])
+    if isinstance(value, bool) or not isinstance(value, int | float) or not abs(value) < 1e15:
+        return NONE
+    told = value * SECOND_NS if abs(value) < 1e11 else value * 1_000_000
+    return round(told) if _FIRST_S <= told / SECOND_NS < _LAST_S else NONE
+
+
+def _number(text: str) -> int | float | None:
+    if text.isascii() and text.isdigit():
+        return int(text)
+    try:
+        told = datetime.fromisoformat(text)
+        return (told if told.tzinfo else told.replace(tzinfo=UTC)).timestamp()
+    except (ValueError, OverflowError):
+        return None
+
+
+def _ns(seconds: float) -> int:
+    return round(seconds * SECOND_NS)

@@ -1,0 +1,165 @@
+"""Observations as arrays, and the timeline that each poll belongs to: what intervals are made of."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Final
+
+import numpy as np
+import pandas as pd
+
+from nestobs.observation.arrays import Flags, Ints, Texts, count_of
+from nestobs.observation.columns import codes_of, equals, instants_of, paired, ranked, reals_of, units_of
+from nestobs.observation.duration import SECOND_NS
+from nestobs.observation.schema import Failure, Operation, Outcome, Source, layer_of
+
+LATE_S: Final = 0.1
+"""A poll sent later than this after it was planned is late."""
+
+HELD_UP_S: Final = 0.5
+"""An attempt during which the event loop stood still for so long was held up by ourselves (`clock.LAG_S`)."""
+
+DISTURBED: Final = (Failure.CLOCK_STEP, Failure.SUSPENDED, Failure.LOOP_BLOCKED)
+"""What a vantage notes of its own machine."""
+
+
+@dataclass(frozen=True, slots=True)
+class Rows:
+    """All rows as arrays. unit: nest under observation, -1 for none; clock: (vantage, run); place: (unit, clock).
+
+    sent: of the silence before a push that of its ping, less what our own lag explains. held: made while we ourselves
+    were held up. Absents that bound nothing are not `absent` any more (proofs.py): held; ended: they came after the
+    nest's end; down: while LiveKit could not be reached.
+    """
+
+    unit: Ints
+    vantage: Ints
+    clock: Ints
+    place: Ints
+    places: int
+    sent: Ints
+    received: Ints
+    late: Flags
+    intent: Flags
+    visible: Flags
+    absent: Flags
+    pushed: Flags
+    held: Flags
+    ended: Flags
+    down: Flags
+    remade: Flags
+
+
+@dataclass(frozen=True, slots=True)
+class Groups:
+    """The rows of the result. of: the group of each observation, -1 for none; the rest per group."""
+
+    of: Ints
+    unit: Ints
+    vantage: Ints
+    layer: Texts
+
+    @property
+    def relay(self) -> Flags:
+        """Of relays."""
+        return np.array([name.startswith("relay:") for name in self.layer], dtype=bool)
+
+
+def read(observations: pd.DataFrame) -> Rows:
+    """All rows, in their order."""
+    sent, _ = instants_of(observations["sent_at"])
+    received, answered = instants_of(observations["received_at"])
+    planned, due = instants_of(observations["planned_at"])
+    intent = equals(observations["failure"], Failure.INTENT)
+    proof = answered & ~intent
+    vantage, _ = codes_of(observations["vantage"])
+    clock = clocks(observations)
+    unit, _ = units_of(observations)
+    place = paired(unit, clock)
+    absent = proof & equals(observations["outcome"], Outcome.ABSENT)
+    pushed = equals(observations["operation"], Operation.SUBSCRIBE)
+    lag = np.round(np.nan_to_num(reals_of(observations["loop_lag_s"])) * SECOND_NS).astype(np.int64)
+    return Rows(
+        unit=unit,
+        vantage=vantage,
+        clock=clock,
+        place=place,
+        places=count_of(place),
+        sent=np.where(pushed & absent, sent - lag, sent),
+        received=np.where(answered, received, sent),
+        late=due & ~intent & (sent - planned > round(LATE_S * SECOND_NS)),
+        intent=intent,
+        visible=proof & equals(observations["outcome"], Outcome.VISIBLE),
+        absent=absent,
+        pushed=pushed,
+        held=held_up(observations),
+        ended=np.zeros(len(sent), dtype=bool),
+        down=np.zeros(len(sent), dtype=bool),
+        remade=np.zeros(len(sent), dtype=bool),
+    )
+
+
+def stamps_of(observations: pd.DataFrame) -> tuple[Ints, Flags]:
+    """The other side's own stamps, ns, 0 where there is none, and where there is one. Whatever else stands there is
+    none: no bound rests on them."""
+    stamps = observations["remote_at"]
+    if not pd.api.types.is_integer_dtype(stamps.dtype):
+        stamps = pd.to_numeric(stamps, errors="coerce").astype("Float64").round().astype("Int64")
+    return instants_of(stamps)
+
+
+def clocks(observations: pd.DataFrame) -> Ints:
+    """A number for each vantage and run: what shares one clock and one event loop."""
+    return paired(codes_of(observations["vantage"])[0], codes_of(observations["run_id"])[0])
+
+
+def held_up(observations: pd.DataFrame) -> Flags:
+    """Which attempts ran while the observing machine itself was held up: its event loop stood still for `HELD_UP_S`, it
+    slept, or its clock was stepped. What was judged from them (a timeout, a loss) says nothing of whom they asked.
+
+    Found by the row's own lag, its own failure, or by a disturbance that the same vantage and run noted meanwhile.
+    """
+    failure, clock = observations["failure"], clocks(observations)
+    held = np.nan_to_num(reals_of(observations["loop_lag_s"])) >= HELD_UP_S
+    own = np.any([equals(failure, one) for one in DISTURBED], axis=0)
+    step = own & equals(observations["source"], Source.CLOCK)
+    begun, _ = instants_of(observations["sent_at"])
+    received, answered = instants_of(observations["received_at"])
+    ended = np.maximum(begun, np.where(answered, received, begun))
+    begun = np.where(step & equals(failure, Failure.SUSPENDED), ended - SECOND_NS, begun)  # it is reckoned back
+    order = np.argsort(clock, kind="stable")
+    disturbed = np.unique(clock[step])
+    first, last = (np.searchsorted(clock[order], disturbed + next_one) for next_one in (0, 1))
+    for mine in (order[start:end] for start, end in zip(first, last, strict=True)):
+        steps = mine[step[mine]]
+        starts, ends = np.sort(begun[steps]), np.sort(ended[steps])
+        held[mine] |= np.searchsorted(starts, ended[mine], "right") > np.searchsorted(ends, begun[mine], "left")
+    return np.asarray((held | own) & ~step, dtype=bool)
+
+
+def grouped(observations: pd.DataFrame, rows: Rows) -> Groups:
+    """Which timeline each row belongs to: one a nest under observation, layer and vantage."""
+    asked, names = layers_of(observations)
+    code = np.where((rows.unit >= 0) & (asked >= 0), paired(paired(rows.unit, asked), rows.vantage), -1)
+    code = ranked(code)
+    first = np.full(count_of(code), -1, dtype=np.int64)
+    first[code[code >= 0]] = np.flatnonzero(code >= 0)  # any row of the group: all agree on what is read here
+    return Groups(of=code, unit=rows.unit[first], vantage=rows.vantage[first], layer=names[asked[first]])
+
+
+def layers_of(observations: pd.DataFrame) -> tuple[Ints, Texts]:
+    """Per observation (source, operation, target) the code of its layer, -1 for none; and the sorted layers' names."""
+    asked = [codes_of(observations[name]) for name in ("source", "operation", "target")]
+    (source, sources), (operation, operations), (target, targets) = asked
+    kind = paired(paired(source, operation), target)
+    first = np.zeros(count_of(kind), dtype=np.int64)
+    first[kind] = np.arange(len(kind))
+    text = [
+        layer_of(_name(sources, source[i]), _name(operations, operation[i]), _name(targets, target[i])) for i in first
+    ]
+    code, names = codes_of(pd.Series(text, dtype=object))
+    return code[kind] if len(kind) else kind, names
+
+
+def _name(names: Texts, code: int) -> str:
+    return str(names[code]) if code >= 0 else ""

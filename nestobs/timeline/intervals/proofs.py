@@ -1,0 +1,232 @@
+"""Which answers of absence bound when a layer began to show a nest: those that surely were from before it began.
+
+An absent proves that a layer did not show the nest then. Read as "not yet", it bounds the first showing from below, and
+that reading is wrong in three ways, all of them found in the rows of any vantage:
+
+    came and went   A nest that has ended is absent for that. What is asked after the last instant at which it was
+                    certainly there, and before the layer first showed it, tells nothing: the layer may have shown it
+                    between two polls, or before the first
+    LiveKit down    E asks LiveKit for every join and answers 404 for any error. Where LiveKit could not be reached at
+                    about that time, the API's 404 to a join proves nothing
+    held up         We ourselves were held up while it ran (polls.held_up)
+
+An end is told by LiveKit (a room that was listed is not any more, `room_finished`, another sid under the same name), by
+the DELETE that was accepted, and by the event (closed, ended, withdrawn). The first three end what the API and LiveKit
+show; a relay goes on showing the event of a room that is gone, until it is withdrawn.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import Any, Final
+
+import numpy as np
+import pandas as pd
+
+from nestobs.observation.arrays import BELOW, NONE, Flags, Ints, count_of, greatest_at, least_at
+from nestobs.observation.columns import codes_of, equals
+from nestobs.observation.detail import facts_of
+from nestobs.observation.duration import SECOND_NS
+from nestobs.observation.schema import Failure, Operation, Outcome, Source
+from nestobs.timeline.intervals.polls import Groups, Rows, clocks, stamps_of
+from nestobs.timeline.nests import nests_of
+
+OVER: Final = ("closed", "ended")
+"""What an event's status says when nobody will be in the nest any more."""
+
+DOWN_S: Final = 15.0
+"""So long before and after a failure to reach LiveKit it is taken to be down, unless it answered meanwhile."""
+
+_UNREACHED: Final = (
+    Failure.REFUSED, Failure.RESET, Failure.CLOSED, Failure.TIMEOUT, Failure.UNREACHABLE, Failure.SERVER_ERROR,
+)  # fmt: skip  # a list of words
+_DOWN_NS: Final = round(DOWN_S * SECOND_NS)
+_STAMP_NS: Final = SECOND_NS  # webhooks are stamped in whole seconds
+
+
+def proven(observations: pd.DataFrame, rows: Rows, groups: Groups, heard: Ints) -> Rows:
+    """The rows, less the absents that bound nothing, and with those between two rooms of one name. heard: as
+    origins.origins takes it."""
+    first = least_at(rows.received[rows.visible], groups.of[rows.visible], len(groups.unit) + 1)
+    early = rows.absent & (groups.of >= 0) & (rows.sent < first[groups.of])
+    said = _said(observations, rows)
+    ended = early & _after_the_end(observations, rows, said, heard)
+    down = rows.absent & ~ended & _while_down(observations, rows)
+    held = early & ~ended & ~down & rows.held
+    absent, remade = rows.absent & ~(ended | down | held), _between_rooms(rows, said, heard)
+    return replace(rows, absent=absent, held=held, ended=ended, down=down, remade=remade)
+
+
+# came and went
+
+_OPEN, _OVER, _WITHDRAWN = range(3)
+_HAPPENED, _FINISHED = range(2)
+
+
+@dataclass(frozen=True, slots=True)
+class _Said:
+    """What rows say of nests beside what they prove, per row. nest: which, -1 for none. sid: of its room, -1 for none.
+    webhook: _HAPPENED or _FINISHED, -1 for no webhook. event: _OPEN, _OVER or _WITHDRAWN, -1 where none is shown."""
+
+    nest: Ints
+    sid: Ints
+    webhook: Ints
+    event: Ints
+
+
+def _after_the_end(observations: pd.DataFrame, rows: Rows, said: _Said, heard: Ints) -> Flags:
+    """Which rows may speak of a nest that had ended, by what its rows of any vantage say."""
+    nest, size = said.nest, count_of(said.nest) + 1  # the last is of rows of no nest
+    sent = rows.sent + (heard - rows.received)  # on the clock of `heard`
+    source, operation = observations["source"], observations["operation"]
+    relay = equals(source, Source.RELAY) | equals(source, Source.CLIENT)
+    accepted = equals(observations["outcome"], Outcome.ACCEPTED) & ~rows.intent
+    deleted, made = (accepted & equals(operation, one) for one in (Operation.DELETE, Operation.CREATE))
+    first, again = _first_rooms(said, heard, size)
+
+    def ended(*evidence: Flags) -> Ints:
+        """Per nest by when it had ended; NONE where nothing says that it did."""
+        chosen = np.logical_or.reduce(evidence) & (nest >= 0)
+        return least_at(heard[chosen], nest[chosen], size)
+
+    def there(end: Ints, *evidence: tuple[Flags, Ints]) -> Ints:
+        """Per nest that ended the last instant at which it was certainly there, BELOW for none; NONE where none did."""
+        found = np.full(size, BELOW, dtype=np.int64)
+        for among, at in evidence:
+            chosen = among & (nest >= 0) & (at < end[nest])
+            found = np.maximum(found, greatest_at(at[chosen], nest[chosen], size))
+        return np.where(end == NONE, NONE, found)
+
+    shown = rows.visible & (_tokens(observations) | equals(source, Source.LIVEKIT))
+    shown &= (first[nest] < 0) | ~again[nest] | (said.sid == first[nest])
+    stamped, known = stamps_of(observations)
+    happened = (said.webhook >= 0) & known
+    alive = [(shown, sent), (made, heard), (deleted, sent), (happened, np.minimum(stamped - _STAMP_NS, heard))]
+    opened = (relay & ((said.event == _OPEN) | (rows.absent & rows.pushed)), sent)
+    unlisted = _unlisted(operation, rows, said, heard, size)
+    room = there(ended(unlisted, deleted, said.webhook == _FINISHED, _renewed(said, first)), *alive)
+    event = there(ended(said.event >= _OVER), *alive, opened)
+    withdrawn = there(ended(deleted, said.event == _WITHDRAWN), (deleted, sent), opened)
+    until = np.where(relay, withdrawn[nest], np.minimum(room, event)[nest])
+    return np.asarray((nest >= 0) & (heard > until), dtype=bool)
+
+
+def _said(observations: pd.DataFrame, rows: Rows) -> _Said:
+    """Each different detail is read once."""
+    source = observations["source"]
+    relay = rows.visible & (equals(source, Source.RELAY) | equals(source, Source.CLIENT))
+    hooks = equals(source, Source.WEBHOOK) & equals(observations["outcome"], Outcome.ACCEPTED)
+    livekit = rows.visible & equals(source, Source.LIVEKIT)
+    index = np.flatnonzero(relay | hooks | livekit)
+    code, texts = pd.factorize(observations["detail"].iloc[index])
+    facts = [facts_of(text) for text in texts]
+    sids = pd.Series([_text(one.get("sid") or one.get("room_sid")) for one in facts], dtype=object)
+    tables = (
+        codes_of(sids)[0].tolist(),
+        [_FINISHED if one.get("event") == "room_finished" else _HAPPENED for one in facts],
+        [_state(one) for one in facts],
+    )
+    found = np.full((3, len(rows.unit)), -1, dtype=np.int64)
+    for row, table in enumerate(tables):
+        found[row, index] = np.asarray([*table, -1], dtype=np.int64)[code]
+    nest = nests_of(observations).unit
+    return _Said(nest, found[0], np.where(hooks, found[1], -1), np.where(relay, found[2], -1))
+
+
+def _state(facts: dict[str, Any]) -> int:
+    if facts.get("withdrawn"):
+        return _WITHDRAWN
+    return _OVER if _text(facts.get("status")).strip().lower() in OVER else _OPEN
+
+
+def _text(value: object) -> str:
+    return value if isinstance(value, str) else ""
+
+
+def _first_rooms(said: _Said, heard: Ints, size: int) -> tuple[Ints, Flags]:
+    """Per nest the sid of the first room that was seen under its name, -1 for none, and whether another came after."""
+    index = np.flatnonzero((said.sid >= 0) & (said.nest >= 0))
+    index = index[np.argsort(-heard[index], kind="stable")]
+    first = np.full(size, -1, dtype=np.int64)
+    first[said.nest[index]] = said.sid[index]  # the last write stands: the earliest
+    again = np.zeros(size, dtype=bool)
+    again[said.nest[index][said.sid[index] != first[said.nest[index]]]] = True
+    return first, again
+
+
+def _renewed(said: _Said, first: Ints) -> Flags:
+    """Which rows show another room under the name than the first: that one had ended."""
+    return np.asarray((said.sid >= 0) & (said.nest >= 0) & (said.sid != first[said.nest]), dtype=bool)
+
+
+def _between_rooms(rows: Rows, said: _Said, heard: Ints) -> Flags:
+    """Which rows were asked after the last that showed one room and before the first that showed the next of the same
+    name: a restart, or a vanished room that its host's token made again."""
+    sent = rows.sent + (heard - rows.received)
+    found = np.zeros(len(heard), dtype=bool)
+    index = np.flatnonzero((said.sid >= 0) & (said.nest >= 0) & rows.visible)
+    index = index[np.lexsort((heard[index], said.nest[index]))]
+    before, after = index[:-1], index[1:]
+    renewed = (said.nest[before] == said.nest[after]) & (said.sid[before] != said.sid[after])
+    for one, other in zip(before[renewed], after[renewed], strict=True):
+        found |= (said.nest == said.nest[one]) & (heard > sent[one]) & (sent < heard[other])
+    return found
+
+
+def _unlisted(operation: pd.Series, rows: Rows, said: _Said, heard: Ints, size: int) -> Flags:
+    """Which rows say that LiveKit does not list a room any more that it had listed, and never does again."""
+    nest, rooms = said.nest, equals(operation, Operation.ROOMS) & (said.nest >= 0)
+    sent, listed = rows.sent + (heard - rows.received), rooms & rows.visible
+    first = least_at(heard[listed], nest[listed], size)
+    last = greatest_at(sent[listed], nest[listed], size)
+    return np.asarray(rooms & rows.absent & (sent >= first[nest]) & (heard > last[nest]), dtype=bool)
+
+
+def _tokens(observations: pd.DataFrame) -> Flags:
+    """Which rows ask an API for a token."""
+    operation = observations["operation"]
+    joins = equals(operation, Operation.JOIN) | equals(operation, Operation.GUEST)
+    return np.asarray(equals(observations["source"], Source.API) & joins, dtype=bool)
+
+
+# LiveKit down
+
+
+def _while_down(observations: pd.DataFrame, rows: Rows) -> Flags:
+    """Which rows are answers of an API to a join while the LiveKit that it asks could not be reached from anywhere."""
+    source, operation = observations["source"], observations["operation"]
+    target, _ = codes_of(observations["target"])
+    tokens = _tokens(observations)
+    asked = equals(source, Source.LIVEKIT) & (equals(operation, Operation.ROOMS) | equals(operation, Operation.SIGNAL))
+    failed = np.any([equals(observations["failure"], one) for one in _UNREACHED], axis=0)
+    failed &= asked & equals(observations["outcome"], Outcome.UNKNOWN)
+    found = np.zeros(len(target), dtype=bool)
+    if not failed.any():
+        return found
+    clock, answered = clocks(observations), asked & ~failed & ~equals(observations["outcome"], Outcome.PROBE_ERROR)
+    for livekit in np.unique(target[failed]):
+        ours = asked & (target == livekit)
+        apis = np.unique(target[tokens & np.isin(clock, np.unique(clock[ours]))])
+        good, bad = answered & ours, failed & ours
+        blocked = (
+            bad & ~np.isin(clock, np.unique(clock[good])) if good.any() else np.zeros_like(bad)
+        )  # its own way there
+        begun, ended = _down_spans(rows, bad & ~blocked, good)
+        mine = np.flatnonzero(tokens & rows.absent & np.isin(target, apis))
+        late = np.searchsorted(begun, rows.received[mine], "right")
+        found[mine] |= late > np.searchsorted(ended, rows.sent[mine], "left")
+    return found
+
+
+def _down_spans(rows: Rows, failed: Flags, answered: Flags) -> tuple[Ints, Ints]:
+    """Sorted starts and ends of when a server may have been down: about each failure, to either side until an answer,
+    and for DOWN_S at most."""
+    good_begun, good_ended = np.sort(rows.sent[answered]), np.sort(rows.received[answered])
+    sent, received = rows.sent[failed], rows.received[failed]
+    before = np.searchsorted(good_ended, sent, "right") - 1
+    after = np.searchsorted(good_begun, received, "left")
+    since = np.append(good_ended, BELOW)[before]  # -1: none
+    until = np.append(good_begun, NONE)[after]
+    begun = np.maximum(since, sent - _DOWN_NS)
+    ended = np.minimum(until, received + _DOWN_NS)
+    return np.sort(begun), np.sort(ended)

@@ -1,0 +1,76 @@
+"""What the delays of new nests are not made of, in sentences: how many nests are left out, and why.
+
+Whoever shows a law or a policy made of `delays.joinable` says beside it what `omitted` says.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+import pandas as pd
+
+from nestobs.timeline.delays import edited
+from nestobs.timeline.failures import Failures
+from nestobs.timeline.nests import count_nests
+
+MOST_HELD_UP: Final = 0.1
+"""Of the requests: a tenth is what chance leaves open of any share with a hundred nests (the 95 % interval of a half is
+0.4 to 0.6). Where the machine's own share is more, more nests would not make it right."""
+
+_SEATS: Final = ("api:join", "api:guest")
+_WHY: Final = (
+    ("after_end", "had ended before it was proven when {they} could be joined"),
+    ("livekit_down", "{were} asked for only while LiveKit could not be reached, when an API's 404 proves nothing"),
+    ("held_up", "{were} asked for only while the observing machine itself was held up"),
+)
+
+
+def omitted(timelines: pd.DataFrame) -> list[str]:
+    """A sentence for each reason for which nests of these timelines are in no law of joins; and of how many of the
+    others only the event tells the age. None where there is nothing to say."""
+    edits = edited(timelines)
+    rest = timelines[~edits & timelines["layer"].isin(_SEATS)]
+    proven = rest[rest["polls"] > 0]
+    unproven = rest[~rest["nest"].isin(set(proven["nest"]) - {""}) & ~rest["trace_id"].isin(set(proven["trace_id"]))]
+    said = [_edited(count_nests(timelines[edits]))]
+    said += [_left_out(count_nests(unproven[unproven[column] > 0]), why) for column, why in _WHY if column in unproven]
+    if {"origin_kind", "room_at"} <= set(proven):
+        alone = proven[(proven["origin_kind"] == "created_at") & proven["room_at"].isna()]
+        said.append(_told_by_the_event(count_nests(alone), count_nests(proven)))
+    return [*filter(None, said)]
+
+
+def _edited(count: int) -> str:
+    if not count:
+        return ""
+    what = "nest was an edit of an older room and is" if count == 1 else "nests were edits of older rooms and are"
+    return f"{count} {what} left out."
+
+
+def _left_out(count: int, why: str) -> str:
+    if not count:
+        return ""
+    words = ("nest", "it", "was", "is") if count == 1 else ("nests", "they", "were", "are")
+    nests, they, were, are = words
+    return f"{count} {nests} {why.format(they=they, were=were)}, and {are} left out."
+
+
+def _told_by_the_event(count: int, among: int) -> str:
+    if not count:
+        return ""
+    return (
+        f"Of {count} of {among} nests only the event tells the age, neither /info nor LiveKit: an edit of an older room"
+        " could not be told from a new nest."
+    )
+
+
+def held_up_words(failures: Failures) -> list[str]:
+    """That so much was held up by the observing machine itself that no recommendation can be made of it; else none."""
+    share = failures.held_up_share
+    if not share > MOST_HELD_UP:
+        return []
+    return [
+        f"{share:.0%} of the requests in this window were held up by the observing machine itself"
+        f" ({failures.held_up} of {failures.requests}; above {MOST_HELD_UP:.0%} is too much): no recommendation can be"
+        " made of it."
+    ]
