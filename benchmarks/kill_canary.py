@@ -1,5 +1,8 @@
 """kill -9 a canary at random instants; is every acknowledged row there, does the next start leave nothing behind?
 
+Nothing: no room, no record, no event that a relay shows open, no entry of the ledger, no key, and of what cleaning
+asked no row of a timeline.
+
     PYTHONPATH=tests python -m benchmarks.kill_canary --kills 20
 
 A row is acknowledged when a reader of the store can see it. After each kill `nestobs canary --count 0` is the next
@@ -8,6 +11,7 @@ start. Prints one line a kill and exits 1 when anything was lost or left.
 
 import argparse
 import asyncio
+import json
 import os
 import random
 import signal
@@ -15,8 +19,12 @@ import sys
 import tempfile
 from pathlib import Path
 
+from websockets.asyncio.client import connect
+
 from nestobs.lab import Lab
+from nestobs.nostr import ROOM_KIND, req
 from nestobs.store.reader import Store
+from nestobs.timeline.intervals import timelines
 
 WORDS = ["--count", "8", "--horizon", "10s", "--every", "500ms"]
 
@@ -29,6 +37,18 @@ async def canary(folder: Path, *words: str) -> asyncio.subprocess.Process:
     return await asyncio.create_subprocess_exec(
         *command, env=environment, stdout=asyncio.subprocess.DEVNULL, stderr=asyncio.subprocess.PIPE
     )
+
+
+async def open_events(lab: Lab) -> list[str]:
+    """Where an event still says that its nest is open."""
+    found = []
+    for url in lab.info["scenarios"]["slow-api"]["vantages"][0]["relays"]:
+        async with connect(url) as relay:
+            await relay.send(req("all", {"kinds": [ROOM_KIND]}))
+            while (frame := json.loads(await relay.recv()))[0] != "EOSE":
+                if ["status", "open"] in frame[2]["tags"]:
+                    found.append(url)
+    return found
 
 
 async def kills(folder: Path, count: int, seed: int) -> int:
@@ -49,6 +69,7 @@ async def kills(folder: Path, count: int, seed: int) -> int:
             mended = await canary(folder, "--count", "0")
             _, said = await mended.communicate()
             left = [*await lab.rooms(), *lab.nests(), *store.ledger(), *(folder / "state" / "keys").glob("*")]
+            left += await open_events(lab)
             lost = len(seen - kept)
             bad += bool(lost or left or mended.returncode)
             print(
@@ -57,7 +78,10 @@ async def kills(folder: Path, count: int, seed: int) -> int:
                 said.decode().strip() if mended.returncode else "",
                 flush=True,
             )
-    return bad
+        found = timelines(Store.open(folder / "store").frame())
+        lacking = int((found["origin_kind"] == "").sum())
+        print(f"{len(found)} timelines, {lacking} without an origin", flush=True)
+    return bad + bool(lacking)
 
 
 if __name__ == "__main__":

@@ -164,7 +164,12 @@ def _event(observations: pd.DataFrame) -> Iterator[str]:
     if "closed" in statuses:
         yield "The event says that the nest is closed."
     if len(deleted := _deleted(observations)):
-        yield f"The nest was deleted at {_clock(int(deleted['sent_at'].min()))}, and the API accepted that."
+        sources = set(deleted["source"])
+        who = " and ".join(name for source, name in _DELETERS.items() if source in sources)
+        yield f"The nest was deleted at {_clock(int(deleted['sent_at'].min()))}, and {who} accepted that."
+
+
+_DELETERS: Final = {Source.API: "the API", Source.LIVEKIT: "LiveKit"}
 
 
 def _older(layers: pd.DataFrame) -> Iterator[str]:
@@ -209,9 +214,14 @@ def _unbounding(layers: pd.DataFrame) -> Iterator[str]:
 
 def _events(observations: pd.DataFrame) -> Iterator[dict[str, Any]]:
     """What visible answers of relays said of the event, each different saying once."""
-    told = observations[observations["source"].isin([Source.RELAY, Source.CLIENT])]
-    for detail in dict.fromkeys(told.loc[told["outcome"] == Outcome.VISIBLE, "detail"]):
+    for detail in dict.fromkeys(_told(observations)["detail"]):
         yield facts_of(detail)
+
+
+def _told(observations: pd.DataFrame) -> pd.DataFrame:
+    """The visible answers of relays; not what its host read back, who may have closed it by then."""
+    told = observations["source"].isin([Source.RELAY, Source.CLIENT]) & (observations["outcome"] == Outcome.VISIBLE)
+    return observations[told & (observations["operation"] != Operation.READ_BACK)]
 
 
 def _joined(attempts: pd.DataFrame) -> Iterator[str]:
@@ -374,8 +384,7 @@ def _one_sided(observations: pd.DataFrame, layers: pd.DataFrame) -> Iterator[Gap
 
 def latest_event(observations: pd.DataFrame) -> dict[str, Any]:
     """What the newest answer of a relay that had the event says: status, created_at (s), event_id; {} for none."""
-    told = observations[observations["source"].isin([Source.RELAY, Source.CLIENT])]
-    shown = told[told["outcome"] == Outcome.VISIBLE].sort_values("sent_at", kind="stable")
+    shown = _told(observations).sort_values("sent_at", kind="stable")
     return facts_of(shown["detail"].iloc[-1]) if len(shown) else {}
 
 

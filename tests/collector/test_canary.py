@@ -23,6 +23,7 @@ from nestobs.lab import GateFault, ProxyMode
 from nestobs.observation.schema import Failure, Operation, Outcome, Role, Source
 from nestobs.store.writer import Writer
 from nestobs.timeline.intervals import timelines
+from worlds.hostile_relays import relay, storing
 
 pytestmark = pytest.mark.slow
 
@@ -406,6 +407,73 @@ async def test_a_delete_that_fails_is_told_and_done_by_the_next_start(open_lab, 
         await nothing_left(lab, canary)
 
 
+async def test_a_relay_that_goes_on_showing_a_nest_open_is_named_and_the_next_start_tries_again(open_lab, canary):
+    world = storing(honours="", versions="first")
+    async with open_lab("calm", delay_scale=0.1, relays=1) as lab, relay(**world) as (url, _):
+        lab.info["scenarios"]["calm"]["vantages"][0]["relays"].append(url)
+        report = await canary.run(lab, 2, horizon_s=1.0, joins=0)
+        assert report.deleted == 2
+        assert sorted(report.left) == sorted(f"the event of {room}: still open on {url}" for room in report.rooms)
+        assert report.problem() == f"2 left behind: {report.left[0]}"
+        assert {(entry.kind, entry.note) for entry in canary.store.ledger()} == {("event", f"still open on {url}")}
+        assert len(list(canary.keyring.folder.glob("*"))) == 1
+        world["answer"].kept.clear()  # mended by its operator
+        again = await canary.run(lab, 0)
+        assert (again.earlier.events, again.left) == (2, [])
+        await nothing_left(lab, canary)
+
+
+async def test_a_relay_that_never_had_the_event_is_not_asked_for_it(open_lab, canary):
+    """Out of reach all the time, or it refuses events of this kind: nothing of ours can be there."""
+    world = storing(refuses=("30312 open",))
+    async with open_lab("calm", delay_scale=0.1, relays=1) as lab, relay(**world) as (url, heard):
+        lab.info["scenarios"]["calm"]["vantages"][0]["relays"] += [url, "ws://127.0.0.1:9"]
+        report = await canary.run(lab, 1, horizon_s=1.0, joins=0)
+        await nothing_left(lab, canary)
+    assert (report.deleted, report.left) == (1, [])
+    assert [frame[1]["kind"] for frame in heard if frame[0] == "EVENT"] == [30312]
+
+
+async def test_the_closed_version_is_no_sight_of_the_nest(open_lab, canary, scenario):
+    """A relay that never showed the nest shows how it was closed: the layer stays unseen."""
+    async with open_lab(scenario("[relays]\neach = { kind = 'never' }"), relays=1) as lab:
+        report = await canary.run(lab, 1, horizon_s=1.0, joins=0)
+        await nothing_left(lab, canary)
+    assert report.left == []
+    table = timelines(canary.store.frame())
+    assert set(table[table["layer"].str.startswith("relay:")]["right_censored"]) == {True}
+
+
+async def test_a_key_of_a_run_that_was_killed_before_it_entered_anything_goes_at_the_next_start(open_lab, canary):
+    async with open_lab("calm", delay_scale=0.1) as lab:
+        canary.keyring.host("0190a5c2-7b1e-7000-8000-0123456789ab", store=str(canary.store.directory))
+        report = await canary.run(lab, 1, horizon_s=1.0, joins=0)
+        await nothing_left(lab, canary)
+    assert report.earlier == cleanup.Cleaned()
+
+
+@pytest.mark.parametrize("status", [408, 499, 504])
+async def test_a_put_that_a_gateway_gave_up_on_is_settled(status, open_lab, canary, serving, hasty):
+    async def forward(request):
+        async with ClientSession() as session:
+            url = f"http://127.0.0.1:{lab.api_proxy['calm'].port}{request.path}"
+            headers = {name: request.headers[name] for name in ("Authorization",) if name in request.headers}
+            async with session.request(request.method, url, data=await request.read(), headers=headers) as answer:
+                body = await answer.read()
+        if request.method == "PUT":
+            return web.Response(status=status, text="gateway")
+        kept = {name: answer.headers[name] for name in ("ETag", "RateLimit-Policy") if name in answer.headers}
+        kind = {"content_type": "application/json"} if body else {}
+        return web.Response(status=answer.status, body=body, headers=kept, **kind)
+
+    async with open_lab("calm", delay_scale=0.0) as lab, serving(forward) as port:
+        lab.info["scenarios"]["calm"]["vantages"][0]["api"] = f"http://127.0.0.1:{port}/api/v1/nests"
+        report = await canary.run(lab, 1, horizon_s=1.0)
+        assert (report.made, report.refused, report.left) == (0, 1, [])
+        await nothing_left(lab, canary)
+    assert [entry.how for entry in canary.store.ledger(open_only=False)] == ["deleted"]
+
+
 PROGRAM = """
 import asyncio, json, random, sys
 from pathlib import Path
@@ -458,6 +526,7 @@ async def test_failure_10_killed_at_a_random_instant_it_loses_no_row_and_the_nex
         assert report.earlier.rooms >= made
         await nothing_left(lab, canary)
         assert kept < {row.observation_id for row in canary.rows()}
+        assert set(timelines(canary.store.frame())["origin_kind"]) <= {"create", "publish"}
 
 
 async def test_relays_that_want_to_know_who_publishes_are_told_the_hosts_key(open_lab, canary):

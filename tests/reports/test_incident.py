@@ -211,11 +211,30 @@ def test_whatever_a_room_is_called_a_command_is_plain_words(tmp_path, room):
     assert "<script>window" not in page(found)
 
 
-def test_a_nest_that_was_deleted_is_not_asked_again(tmp_path):
-    gone = row(Source.API, Operation.DELETE, Outcome.ACCEPTED, 70.0, role=Role.HOST)
-    found = load(store_of(tmp_path, [*api_fault(), gone]), "room")
+@pytest.mark.parametrize(
+    ("api", "livekit", "who"),
+    [
+        (Outcome.ACCEPTED, Outcome.ACCEPTED, "the API and LiveKit"),
+        (Outcome.ACCEPTED, Outcome.UNKNOWN, "the API"),
+        (Outcome.UNKNOWN, Outcome.ACCEPTED, "LiveKit"),
+    ],
+)
+def test_a_nest_that_was_deleted_is_not_asked_again_and_who_accepted_that_is_told(api, livekit, who, tmp_path):
+    asked = zip((Source.API, Source.LIVEKIT), (api, livekit), strict=True)
+    gone = [row(source, Operation.DELETE, outcome, 70.0, role=Role.HOST) for source, outcome in asked]
+    found = load(store_of(tmp_path, [*api_fault(), *gone]), "room")
     assert {shlex.split(command)[1] for command in commands(found)} <= {"canary", "doctor", "watch"}
-    assert "The nest was deleted at 2026-03-04 12:01:10 UTC" in shown(found)
+    assert f"The nest was deleted at 2026-03-04 12:01:10 UTC, and {who} accepted that." in shown(found)
+
+
+def test_how_its_host_closed_it_in_the_end_is_no_edit(tmp_path):
+    stamp = NOON // SECOND_NS
+    rows = [made(), row(Source.RELAY, Operation.QUERY, YES, 1.0, detail=detail(created_at=stamp, status="open"))]
+    closed = detail(created_at=stamp + 90, status="closed")
+    rows.append(row(Source.RELAY, Operation.READ_BACK, YES, 90.0, role=Role.HOST, detail=closed))
+    said = shown(load(store_of(tmp_path, rows), "room"))
+    assert "edited" not in said
+    assert "nest is closed" not in said
 
 
 # windows
