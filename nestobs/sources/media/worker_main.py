@@ -1,7 +1,8 @@
 """The process in which the RTC library runs: `python -m nestobs.sources.media.worker_main`.
 
-The library ends the process it is in when its event loop stood still for 45 s, and has aborted one at its exit: so it
-has a process to itself, that can be lost. It is spoken to by lines of JSON, one object each:
+The library ends the process it is in when its event loop stood still (for 15 s in the middle of entering, for 45 s at
+another time), and has aborted one at its exit: so it has a process to itself, that can be lost. It is spoken to by
+lines of JSON, one object each:
 
     in   {"do": "enter", "visit": 1, "url": ..., "token": ..., "timeout_s": 10}    "look" and "leave": visit alone
     out  {"said": "ready"}

@@ -204,6 +204,28 @@ async def test_a_worker_that_is_lost_in_mid_visit_is_our_own_fault_and_the_next_
         assert workers() != [pid]
 
 
+async def test_the_librarys_own_panic_takes_nothing_else_along(on_stage, monkeypatch):
+    block = """
+import asyncio, time
+from nestobs.sources.media import worker_main
+
+class Blocked(worker_main.Worker):
+    def hear(self, line):
+        super().hear(line)
+        asyncio.get_running_loop().call_later(0.005, time.sleep, 100)
+
+worker_main.Worker = Blocked
+worker_main.main()
+"""
+    async with on_stage() as stage:
+        with monkeypatch.context() as patch:
+            patch.setattr(worker, "COMMAND", (sys.executable, "-P", "-c", block))
+            row, session = await stage.enter(timeout_s=90.0)
+        assert (is_ours(row), session) == (True, None)
+        assert row.reason.startswith("the media worker was ended by SIGTERM: FFI Panic:")
+        await stage.empty()
+
+
 async def test_a_worker_that_is_lost_while_it_enters_is_our_own_fault(on_stage, until):
     async with on_stage() as stage:
         await stage.livekit.expect_media()
