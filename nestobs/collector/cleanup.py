@@ -48,6 +48,15 @@ GRACE_S: Final = 20.0
 EMPTY_S: Final = 1_800.0
 """The longest empty timeout known: so long after it was made, LiveKit ends a room to which nobody comes."""
 
+RECORD_S: Final = 86_400.0
+"""How long an API keeps a record of a room (E)."""
+
+DELETED: Final = "deleted"
+"""How the entry of a room is closed that was there, and is gone."""
+
+AT_ONCE: Final = 8
+"""So many events are withdrawn at a time."""
+
 SETTLE_S, PAUSE_S = 60.0, 1.0
 """For how long what is not proven is asked again at the end of a run, and the first pause; each is twice the last."""
 
@@ -148,7 +157,7 @@ class Deeds:
             except TimeoutError:
                 found = Left(f"not undone within {patience_s:g} s", settled=False)
             if not isinstance(found, Left):
-                await self.close(entry, found or "deleted")
+                await self.close(entry, found or DELETED)
                 return None
             await self.update(entry, note=found.why)
         except StoreError as error:
@@ -251,22 +260,28 @@ class _Cleaner:
         """Undo entries of this API; a key is forgotten when nothing of these is left, if `forgetting`."""
         mine = [entry for entry in entries if entry.api == self.station.api.url]
         ends = [await self.one(entry) for entry in mine if entry.kind == "room"]
-        ends += await asyncio.gather(*(self.one(entry) for entry in mine if entry.kind != "room"))
+        places = asyncio.Semaphore(AT_ONCE)
+
+        async def in_turn(entry: Entry) -> tuple[Entry, Left | str]:
+            async with places:
+                return await self.one(entry)
+
+        ends += await asyncio.gather(*(in_turn(entry) for entry in mine if entry.kind != "room"))
         cleaned = Cleaned()
-        for entry, left in ends:
-            if left is not None:
-                cleaned.left += [] if left.gone else [f"{_name(entry)}: {left.why}"]
-                cleaned.unsettled += not left.settled
-            elif entry.kind == "room":
-                cleaned.rooms += 1
-            else:
+        for entry, found in ends:
+            if isinstance(found, Left):
+                cleaned.left += [] if found.gone else [f"{_name(entry)}: {found.why}"]
+                cleaned.unsettled += not found.settled
+            elif entry.kind != "room":
                 cleaned.events += 1
-        still = {entry.key_ref for entry, left in ends if left is not None}
+            elif found == DELETED:
+                cleaned.rooms += 1
+        still = {entry.key_ref for entry, found in ends if isinstance(found, Left)}
         for name in {entry.key_ref for entry in mine} - still if forgetting else ():
             self.keyring.forget(name)
         return cleaned
 
-    async def one(self, entry: Entry) -> tuple[Entry, Left | None]:
+    async def one(self, entry: Entry) -> tuple[Entry, Left | str]:
         """Undo one entry: close it, or note why it stays."""
         keys = self.keyring.find(entry.key_ref)
         found: Left | str
@@ -282,7 +297,7 @@ class _Cleaner:
                 await asyncio.to_thread(self.writer.update_entry, entry.entry_id, note=found.why)
             return entry, found
         await asyncio.to_thread(self.writer.close_entry, entry.entry_id, at=self.station.clock.now(), how=found)
-        return entry, None
+        return entry, found
 
     async def of(self, key_ref: str, keys: Keys, urls: Iterable[str]) -> list[Relay]:
         """The relays at these addresses, the station's where there are none, which know us by these keys (NIP-42)."""
@@ -304,6 +319,8 @@ class _Cleaner:
             ends = f"{ENDS}, at the latest by {_clock(entry.opened_at + round(EMPTY_S * SECOND_NS))}"
             livekit = self.station.livekit
             if livekit is None or not livekit.lists_rooms:
+                if self.station.clock.now() - entry.opened_at > RECORD_S * SECOND_NS:
+                    return "not known, and over by itself"
                 why = "the PUT was not answered, and what it made cannot be known without LiveKit's key"
                 return Left(f"{why}, since its room list cannot be asked{ends}")
             listed = await livekit.all_rooms()
@@ -317,7 +334,7 @@ class _Cleaner:
         if unproved and not rooms:
             whose = f"whose room {unproved[0]} is the API does not say yet"
             return Left(f"the PUT was not answered, and {whose}: start again later", settled=False)
-        return "deleted" if rooms else "never made"
+        return DELETED if rooms else "never made"
 
     async def search(self, listed: Iterable[str], key_ref: str, keys: Keys) -> tuple[list[str], list[str]]:
         """Of rooms that LiveKit lists those that are ours, and those whose host the API did not prove.

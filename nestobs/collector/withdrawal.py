@@ -19,13 +19,13 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from enum import StrEnum
 from functools import reduce
-from typing import Final
+from typing import Any, Final
 
 from nestobs.nostr import DELETION_KIND, ROOM_KIND, Address, Event, Keys
 from nestobs.observation.duration import SECOND_NS
 from nestobs.observation.nest import State as Said
 from nestobs.observation.nest import read_nest
-from nestobs.observation.schema import Operation, Outcome, Role
+from nestobs.observation.schema import Observation, Operation, Outcome, Role
 from nestobs.sources.relay import Relay
 from nestobs.sources.relay.questions import Looked
 from nestobs.sources.vantage import Trace
@@ -35,6 +35,9 @@ PATIENCE_S: Final = 3.0
 
 PAUSES_S: Final = (0.0, 0.25, 0.75)
 """Before each question, while a relay still shows the nest open."""
+
+LIMITED_PAUSES_S: Final = (0.0, 1.0, 2.0)
+"""Before each attempt to publish, while a relay says that we publish too much."""
 
 WHY: Final = "made by nestobs to measure propagation"
 
@@ -130,13 +133,24 @@ class Withdrawal:
         before = shown.pop(relay.url, None)
         has_none = before is not None and before.row.outcome is Outcome.ABSENT
         events = [deletion] if closed is None or has_none else [closed, deletion]
-        said = [await relay.publish(self.trace, each, timeout_s=PATIENCE_S, read_back=False) for each in events]
+        said = [await self._publish(relay, each) for each in events]
         found = await self._read_back(relay)
         if found.state is not State.OPEN:
             return found
         refused = dict.fromkeys(row.reason for row in said if row.outcome is not Outcome.ACCEPTED)
-        undecided = any(row.outcome is Outcome.UNKNOWN or row.reason.startswith("rate-limited") for row in said)
+        undecided = any(row.outcome is Outcome.UNKNOWN or _limited(row) for row in said)
         return Found(relay.url, State.OPEN, "; ".join(refused), may_change=undecided)
+
+    async def _publish(self, relay: Relay, event: Event) -> Observation:
+        group, attempt_no = "", 1
+        for pause_s in LIMITED_PAUSES_S:
+            await asyncio.sleep(pause_s)
+            attempt: dict[str, Any] = {"attempt_group": group, "attempt_no": attempt_no}
+            row = await relay.publish(self.trace, event, timeout_s=PATIENCE_S, read_back=False, **attempt)
+            if not _limited(row):
+                break
+            group, attempt_no = row.attempt_group, row.attempt_no + 1
+        return row
 
     async def _read_back(self, relay: Relay) -> Found:
         found = Found(relay.url, State.UNKNOWN)
@@ -167,6 +181,10 @@ class Withdrawal:
             return Found(url, State.UNKNOWN, looked.row.reason, may_change=looked.row.outcome is not Outcome.REFUSED)
         over = all(is_over(event, self.now_s * SECOND_NS) for event in looked.events)
         return Found(url, State.CLOSED if over else State.OPEN)
+
+
+def _limited(row: Observation) -> bool:
+    return row.outcome is Outcome.REFUSED and "rate-limited" in row.reason
 
 
 def is_over(event: Event, at: int) -> bool:

@@ -12,7 +12,8 @@ import pytest
 from nestobs.collector import cleanup
 from nestobs.nostr import ROOM_KIND, Address, Keys, write_naddr
 from nestobs.store.reader import Store
-from worlds.command_line import NOBODY, Host, is_one_sentence, raw_controls
+from worlds.command_line import NOBODY, Host, is_one_sentence, process, raw_controls
+from worlds.hostile_relays import relay, storing
 
 pytestmark = pytest.mark.slow
 
@@ -94,6 +95,21 @@ def test_a_key_folder_that_cannot_be_written_is_told_before_anything_is_made(lab
     said = run("canary", "--count", "1", *lab.target("calm"), "--json")
     is_one_sentence(said, 2, "NESTOBS_STATE_DIR")
     assert lab.made() == before
+
+
+def test_what_a_relay_still_shows_open_is_in_the_last_line_and_the_exit_code(lab, home):
+    standing = relay(**storing(honours="", versions="first"))
+    url, _ = lab.call(standing.__aenter__())
+    try:
+        words = ("--api", lab.way("calm")["api"], "--relay", url, "--count", "1", "--horizon", "1s")
+        said = process("canary", *words)
+    finally:
+        lab.call(standing.__aexit__(None, None, None))
+    [room, event] = Store.open(home / "nestobs-data").ledger(open_only=False)
+    assert said.code == 1
+    assert said.err.splitlines()[-1] == f"nestobs: 1 left behind: the event of {room.room}: still open on {url}"
+    assert f"left behind: the event of {room.room}" in said.out
+    assert (room.how, event.closed_at, event.note) == ("deleted", None, f"still open on {url}")
 
 
 # the request budget

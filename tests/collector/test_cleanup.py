@@ -307,6 +307,15 @@ class TestUnansweredPut:
         assert entry.note in cleaned.left[0]
         assert left.key_is_kept()
 
+    async def test_is_closed_a_day_later_where_the_room_list_cannot_be_asked_and_not_called_deleted(
+        self, after_a_crash
+    ):
+        async with after_a_crash(keys=False) as left:
+            left.enter(after_s=-86_401.0)
+            cleaned = await left.clean()
+        assert (cleaned, left.how()) == (Cleaned(), ["not known, and over by itself"])
+        assert not left.key_is_kept()
+
     @pytest.mark.parametrize("mode", [ProxyMode.RESET, ProxyMode.REFUSE, ProxyMode.STALL], ids=lambda mode: mode.value)
     async def test_stays_open_while_livekit_is_out_of_reach(self, after_a_crash, mode):
         async with after_a_crash() as left:

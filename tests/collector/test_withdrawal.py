@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections import Counter
 from contextlib import AsyncExitStack, asynccontextmanager
 
 import pytest
@@ -247,6 +248,29 @@ async def test_a_relay_that_has_it_for_a_moment_longer_is_waited_for(published):
         await nest.on(url)
         [found] = await nest.withdrawn(nest.event)
     assert (found.state, len(later)) == (State.GONE, 1)
+
+
+@pytest.mark.parametrize("times", [1, 2, 9])
+async def test_a_relay_that_is_written_to_too_quickly_is_given_time(times, published, rows, monkeypatch):
+    monkeypatch.setattr(withdrawal, "LIMITED_PAUSES_S", (0.0, 0.05, 0.1))
+    world, refused = storing(), []
+
+    async def hasty(peer, verb, *rest):
+        if verb == "EVENT" and rest[0]["id"] != nest.event.id and refused.count(rest[0]["id"]) < times:
+            refused.append(rest[0]["id"])
+            await peer.say("OK", rest[0]["id"], False, "rate-limited: slow down")
+        else:
+            await world["answer"](peer, verb, *rest)
+
+    async with published() as nest:
+        url, _ = await nest._stack.enter_async_context(relay(hasty))
+        await nest.on(url)
+        [found] = await nest.withdrawn(nest.event)
+    patient = times < 3
+    assert (found.state, found.may_change) == ((State.GONE, False) if patient else (State.OPEN, True))
+    assert found.why == ("" if patient else "rate-limited: slow down")
+    attempts = Counter(row.attempt_group for row in rows.of(Operation.PUBLISH))
+    assert sorted(attempts.values()) == [1, *[min(times + 1, 3)] * 2]  # the event, and both that take it back
 
 
 async def test_what_it_asks_is_a_read_back_of_the_hosts_and_no_layer(published, rows):
