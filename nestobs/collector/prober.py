@@ -41,7 +41,7 @@ from nestobs.observation.duration import SECOND_NS
 from nestobs.observation.nest import Nest, read_nest
 from nestobs.observation.schema import Failure, FailureLayer, Observation, Operation, Outcome, Role, Source
 from nestobs.sources.api import Answer
-from nestobs.sources.failures import Judgement
+from nestobs.sources.failures import HELD, Judgement
 from nestobs.sources.livekit import LiveKit
 from nestobs.sources.livekit_http import claims_of
 from nestobs.sources.vantage import Trace
@@ -64,6 +64,7 @@ class _Joiner:
     livekit: LiveKit | None
     care: Care
     token: str = field(default="", repr=False)
+    entered_at: int = 0
     info: Answer | None = None
     visited: set[str] = field(default_factory=set)
     sessions: list[Session] = field(default_factory=list)
@@ -122,6 +123,7 @@ class _Joiner:
         row, session = await livekit.signal(self.trace, token, **self.common("signal", timeout_s))
         if session is not None:
             self.visited.add(str(claims.get("sub") or ""))
+            self.entered_at = row.sent_at
             self.sessions.append(session)
         return _of(row)
 
@@ -156,6 +158,7 @@ class _Joiner:
         await self.leave()
         row, session = await self.livekit.media(self.trace, self.token, **self.common("media", timeout_s))
         if session is not None:
+            self.entered_at = row.sent_at
             self.sessions.append(session)
         return _of(row)
 
@@ -164,7 +167,8 @@ class _Joiner:
         sent_at = clock.now()
         stayed = await session.stays(duration_s)
         found = Judgement(Outcome.VISIBLE) if stayed else session.lost
-        return _of(self.record(Operation.STAY, duration_s, sent_at=sent_at, **found._asdict()))
+        began_at = self.entered_at or sent_at
+        return _of(self.record(Operation.STAY, duration_s, sent_at=sent_at, began_at=began_at, **found._asdict()))
 
     def record(self, operation: Operation, timeout_s: float, sent_at: int = 0, **fields: Any) -> Observation:
         """A row of the join's own about a step that no source records."""
@@ -376,6 +380,9 @@ _FAILURES = {
     Kind.REMOVED: (Outcome.UNKNOWN, Failure.REMOVED),
 }
 
+_UNPROVED: Final = frozenset({Kind.API_DOWN, Kind.LIVEKIT_UNREACHABLE, Kind.UNAUTHORISED, Kind.BAD_TOKEN})
+"""The verdicts that nothing proves where an attempt of the join was held up by ourselves."""
+
 
 _NO_LIVEKIT: Final[dict[str, Any]] = {
     "outcome": Outcome.UNKNOWN,
@@ -407,6 +414,11 @@ def _outcome(verdict: Verdict) -> dict[str, Any]:
     if verdict.kind is Kind.NOT_VISITED:
         ours = {"failure": Failure.SKIPPED, "failure_layer": FailureLayer.PROBER}
         return {"outcome": Outcome.PROBE_ERROR, "reason": verdict.reason, **ours}
+    held = [attempt.failure for attempt in verdict.attempts if attempt.failure in HELD]
+    if verdict.kind in _UNPROVED and held:
+        said = f"not judged: we held it up ourselves; it would be {verdict.kind.value}"
+        reason = f"{said} ({verdict.reason})" if verdict.reason else said
+        return Judgement(Outcome.PROBE_ERROR, held[-1], FailureLayer.PROBER, reason)._asdict()
     if verdict.kind is Kind.PROBE_ERROR:
         failure, reason = verdict.attempts[-1].failure, f"{verdict.kind.value}: {verdict.reason}"
         return Judgement(Outcome.PROBE_ERROR, failure, FailureLayer.PROBER, reason)._asdict()

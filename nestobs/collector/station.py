@@ -123,7 +123,9 @@ async def open_station(
     vantage = Vantage(target.vantage, run_id, sink, committed=committed)
     async with AsyncExitStack() as stack:
         if target.control:
-            control = Control(Vantage(target.vantage, run_id, sink, vantage.clock), target.control)
+            beside = Vantage(target.vantage, run_id, sink, vantage.clock)
+            beside.watch = vantage.watch
+            control = Control(beside, target.control)
             vantage.sink = _both(sink, control.consider)
             stack.push_async_callback(control.close)
         await stack.enter_async_context(vantage.watch.running())

@@ -268,6 +268,7 @@ class Api:
         row = vantage.record(
             trace,
             observation_id=request_id,
+            began_at=started_at,
             sent_at=phases.at.get("send_request_headers.started", started_at),
             received_at=received_at,
             detail=detail(phases=phases.spans_s(), **facts),

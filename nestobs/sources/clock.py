@@ -1,10 +1,20 @@
-"""The vantage's clock: an anchor in UTC and a monotonic count from it. The only module that imports `time`.
+"""The vantage's clock: an anchor in UTC and a count from it that never steps. The only module that imports `time`.
 
-The wall clock can be stepped while a trace runs; the monotonic clock cannot. So instants are the anchor's UTC plus the
-monotonic time since, and delays never change under a step. A watcher compares the two once a beat: when the wall clock
-departs from the anchored one it was stepped (or slewed); when the boot-time clock departs from the monotonic one the
-machine slept; when the beat itself came late, the event loop was blocked. Each is an observation of its own, so that
-intervals around it can be marked.
+The wall clock can be stepped while a trace runs; the count cannot, and it goes on while the machine sleeps. So instants
+are the anchor's UTC plus the count since, and delays never change under a step.
+
+What we do ourselves is evidence, too (method.md, 1.13): an answer that lay in the socket while our own event loop stood
+still is no failure of who sent it. A watch beats on the loop and sees, in one way for all sources,
+
+    a beat that came late, or is overdue     the loop stood still: a long callback, a thread that kept the interpreter,
+                                             a process that was stopped, a machine that slept (boot-time clock apart
+                                             from the monotonic one)
+    time that the loop's thread waited       the processor was given to others (Linux's schedstat; elsewhere unseen)
+    a thread of the pool that began late     names are resolved there
+    a wall clock that departed               it was stepped, or slewed
+
+Each that is large is an observation of its own, so that intervals around it can be marked; and `held` says of an
+attempt whether what was judged by its timer may rest on it.
 
 Sleeping is on absolute instants: never `sleep(interval)` after work.
 """
@@ -14,9 +24,10 @@ from __future__ import annotations
 import asyncio
 import os
 import time
-from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from bisect import bisect_left
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import asynccontextmanager, contextmanager
+from dataclasses import dataclass, field
 from typing import Final
 
 from nestobs.observation.duration import SECOND_NS
@@ -25,21 +36,41 @@ STEP_S: Final = 0.2
 """A departure of wall from anchored time above this is a step."""
 
 LAG_S: Final = 0.5
-"""A beat of the watcher later than this is a blocked event loop."""
+"""A beat of the watch later than this is a blocked event loop, a row of its own."""
 
-BEAT_S: Final = 0.25
-LATE_S: Final = 0.005
+BEAT_S: Final = 0.05
+NOISE_S: Final = 0.02
+"""A beat that is less late is on time: so late an ordinary scheduler makes it."""
 
-count: Final = time.monotonic_ns
-"""The monotonic clock, ns: one for all processes of a machine."""
+HELD_SHARE, HELD_S = 0.1, 0.1
+"""An attempt was held up when the loop stood still for more than this share of its timeout, HELD_S at least and LAG_S
+at most. What is less, `patience` makes up for."""
+
+STARVED_SHARE: Final = 0.25
+"""Or when its thread waited for a processor for more than this share of its time."""
+
+KEPT: Final = 8_192
+"""So many late beats are remembered: ten minutes of a machine on which each is late."""
+
+POOL_BEATS: Final = 5
+"""At each so-manieth beat a thread of the pool is asked for."""
+
+GRACE_S: Final = 1.0
+
+
+def count() -> int:
+    """The boot-time clock, ns: monotonic, one for all processes of a machine, and it counts sleep (CLOCK_MONOTONIC
+    where there is none)."""
+    return time.clock_gettime_ns(_COUNTER)
+
+
+_COUNTER: Final = getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC)
 
 
 class Clock:
     """UTC instants in ns that never go back. `wall` and `monotonic` (both ns) can be replaced in tests."""
 
-    def __init__(
-        self, wall: Callable[[], int] = time.time_ns, monotonic: Callable[[], int] = time.monotonic_ns
-    ) -> None:
+    def __init__(self, wall: Callable[[], int] = time.time_ns, monotonic: Callable[[], int] = count) -> None:
         self._wall, self._monotonic = wall, monotonic
         self._anchor = wall() - monotonic()
 
@@ -61,6 +92,27 @@ class Clock:
             await asyncio.sleep(left)
 
 
+@asynccontextmanager
+async def patience(until: float) -> AsyncIterator[None]:
+    """asyncio.timeout_at, but for a timer that our own loop came late to.
+
+    What came meanwhile lies in the socket, unread: so there is as much time again to read it, GRACE_S at most.
+    """
+    loop = asyncio.get_running_loop()
+
+    def strike() -> None:
+        now = loop.time()
+        late_s = now - until
+        timer.reschedule(now + min(late_s, GRACE_S) if late_s > NOISE_S else now)
+
+    async with asyncio.timeout(None) as timer:
+        striking = loop.call_at(until, strike)
+        try:
+            yield
+        finally:
+            striking.cancel()
+
+
 @dataclass(frozen=True, slots=True)
 class Disturbance:
     """Something that happened to our own clock or loop. kind: clock_step, suspended, loop_blocked; size in seconds."""
@@ -70,63 +122,153 @@ class Disturbance:
     size_s: float
 
 
+@dataclass(frozen=True, slots=True)
+class Held:
+    """How we held an attempt up ourselves. kind: suspended or loop_blocked; words: what was seen, with its size."""
+
+    kind: str
+    words: str
+
+
+@dataclass(slots=True)
+class _Late:
+    """What came late, by when it came, ascending, and by how much, both ns. `due`: when the next is due, None: none."""
+
+    due: int | None = None
+    came: list[int] = field(default_factory=list)
+    late: list[int] = field(default_factory=list)
+
+    def add(self, now: int, late: int) -> None:
+        if late > NOISE_S * SECOND_NS:
+            self.came.append(now)
+            self.late.append(late)
+            if len(self.came) >= 2 * KEPT:
+                del self.came[:KEPT], self.late[:KEPT]
+
+    def since(self, since: int, now: int) -> list[tuple[int, int]]:
+        """What came after `since` or is overdue: by how much it was late, and by how much of that after `since`."""
+        first = bisect_left(self.came, since)
+        found = [(late, min(late, at - since)) for at, late in zip(self.came[first:], self.late[first:], strict=True)]
+        if self.due is not None and now - self.due > NOISE_S * SECOND_NS:
+            found.append((now - self.due, now - max(self.due, since)))
+        return found
+
+    def sum_s(self, since: int, now: int) -> float:
+        """All of it after `since`, seconds."""
+        return sum(max(0, part) for _, part in self.since(since, now)) / SECOND_NS
+
+
 class LoopWatch:
-    """Watches clock and event loop while it runs. `lag_s(since)`: the worst lag of the loop since an instant."""
+    """Watches clock, event loop and thread pool while it runs; of other times it knows nothing."""
 
     def __init__(self, clock: Clock, report: Callable[[Disturbance], None]) -> None:
         self._clock, self._report = clock, report
-        self._lags: list[tuple[int, float]] = []
-        self._due: int | None = None
+        self._beats, self._pool, self._sleeps = _Late(), _Late(), _Late()
+        self._waits: list[tuple[int, float]] = []
+        self._waited_s: Callable[[], float] = _nothing_waited
         self._departure = clock.wall_departure_s()
         self._slept = _suspended_s()
 
     def lag_s(self, since: int) -> float:
-        """Worst lag of a beat since `since` (ns UTC), seconds; 0.0 when none was late. Looks back 60 s at most.
+        """Worst lag of a beat since `since` (ns UTC), seconds; 0.0 when none was late.
 
-        A beat that is due and has not come counts: who runs first when the loop goes on again knows of it.
+        A beat that is overdue counts: who runs first when the loop goes on again knows of it.
         """
-        late = max((lag for at, lag in reversed(self._lags) if at >= since), default=0.0)
-        overdue = 0.0 if self._due is None else (self._clock.now() - self._due) / SECOND_NS
-        return max(late, overdue) if overdue > LATE_S else late
+        return max((late for late, _ in self._beats.since(since, self._clock.now())), default=0) / SECOND_NS
+
+    def held(self, since: int, timeout_s: float | None, *, most_s: float = LAG_S, threads: bool = False) -> Held | None:
+        """Whether what was judged just now of an attempt that began at `since` may be our own doing; None where not.
+
+        timeout_s: the attempt's, None where it had none. most_s: what it bears at most. threads: it may have waited for
+        a thread of the pool.
+        """
+        now = self._clock.now()
+        most_s = most_s if timeout_s is None else min(most_s, max(HELD_S, HELD_SHARE * timeout_s))
+        of = " meanwhile" if timeout_s is None else f" of {timeout_s:g} s"
+        just_slept_s = _suspended_s() - self._slept  # no beat has seen it yet
+        slept_s = self._sleeps.sum_s(since, now) + (just_slept_s if just_slept_s > STEP_S else 0.0)
+        if slept_s > 0:
+            return Held("suspended", f"the machine slept for {slept_s:.1f} s meanwhile")
+        if (stood_s := self._beats.sum_s(since, now)) > most_s:
+            return Held("loop_blocked", f"our own event loop stood still for {stood_s:.2f} s{of}")
+        first = max(0, bisect_left(self._waits, (since,)) - 1)
+        waited_s = self._waited_s() - self._waits[first][1] if self._waits else 0.0
+        if waited_s > max(most_s, STARVED_SHARE * (now - since) / SECOND_NS):
+            return Held("loop_blocked", f"our own process waited for a processor for {waited_s:.2f} s{of}")
+        if threads and (queued_s := self._pool.sum_s(since, now)) > most_s:
+            return Held("loop_blocked", f"no thread of our own was free for {queued_s:.2f} s{of}")
+        return None
 
     @asynccontextmanager
     async def running(self) -> AsyncIterator[LoopWatch]:
         """Watch until the block is left."""
-        task = asyncio.create_task(self._beat(), name="loop-watch")
-        try:
-            yield self
-        finally:
-            self._due = None
-            task.cancel()
-            await asyncio.gather(task, return_exceptions=True)
+        with _schedstat() as waited_s:
+            self._waited_s = waited_s
+            self._waits, self._beats.due = [], self._clock.now()
+            self._next = asyncio.get_running_loop().call_soon(self._beat, 0)
+            try:
+                yield self
+            finally:
+                self._next.cancel()
+                self._beats.due = self._pool.due = None
+                self._waited_s = _nothing_waited
 
-    async def _beat(self) -> None:
-        due = self._clock.now()
-        while True:
-            due = max(due, self._clock.now() - SECOND_NS) + round(BEAT_S * SECOND_NS)
-            self._due = due
-            await self._clock.until(due)
-            self._look(due)
+    def _beat(self, number: int) -> None:
+        loop, now, due = asyncio.get_running_loop(), self._clock.now(), self._beats.due
+        self._beats.due = now + round(BEAT_S * SECOND_NS)
+        self._next = loop.call_later(BEAT_S, self._beat, number + 1)
+        self._waits.append((now, self._waited_s()))
+        del self._waits[:-KEPT]
+        if number % POOL_BEATS == 0 and self._pool.due is None:
+            self._pool.due = now
+            loop.run_in_executor(None, self._thread_began)
+        if due is not None:
+            self._look(now, now - due)
 
-    def _look(self, due: int) -> None:
-        now = self._clock.now()
-        lag = (now - due) / SECOND_NS
-        if lag > LATE_S:
-            self._lags.append((now, lag))
-            if len(self._lags) > 1_000 or self._lags[0][0] < now - 60 * SECOND_NS:
-                self._lags = [row for row in self._lags if row[0] >= now - 60 * SECOND_NS][-1_000:]
+    def _thread_began(self) -> None:
+        if (asked := self._pool.due) is not None:
+            now = self._clock.now()
+            self._pool.add(now, now - asked)
+            self._pool.due = None
+
+    def _look(self, now: int, late: int) -> None:
+        """Take a beat that came at `now`, so much too late (ns)."""
+        self._beats.add(now, late)
         slept = _suspended_s()
-        if slept - self._slept > STEP_S:
-            self._report(Disturbance("suspended", now, slept - self._slept))
-        elif lag > LAG_S:
-            self._report(Disturbance("loop_blocked", now, lag))
+        slept_s, self._slept = slept - self._slept, slept
+        if slept_s > STEP_S:
+            self._sleeps.add(now, round(slept_s * SECOND_NS))
+            self._report(Disturbance("suspended", now, slept_s))
+        elif late > LAG_S * SECOND_NS:
+            self._report(Disturbance("loop_blocked", now, late / SECOND_NS))
         departure = self._clock.wall_departure_s()
         moved = departure - self._departure
-        if abs(moved) > STEP_S and slept - self._slept <= STEP_S:
-            self._report(Disturbance("clock_step", now, moved))
         if abs(moved) > STEP_S:
             self._departure = departure
-        self._slept = slept
+            self._report(Disturbance("clock_step", now, moved))
+
+
+def _nothing_waited() -> float:
+    return 0.0
+
+
+@contextmanager
+def _schedstat() -> Iterator[Callable[[], float]]:
+    """What tells how long this thread has waited for a processor so far, seconds; 0.0 where nothing tells it."""
+    try:
+        descriptor = os.open("/proc/thread-self/schedstat", os.O_RDONLY)
+    except OSError:
+        yield _nothing_waited
+        return
+
+    def waited_s() -> float:
+        fields = os.pread(descriptor, 64, 0).split()  # ns run, ns waited, times run (Linux's sched-stats.rst)
+        return int(fields[1]) / SECOND_NS if len(fields) == 3 else 0.0
+
+    try:
+        yield waited_s
+    finally:
+        os.close(descriptor)
 
 
 def _suspended_s() -> float:

@@ -14,7 +14,8 @@ from typing import Final
 from nestobs.errors import UsageError
 from nestobs.observation.duration import SECOND_NS
 from nestobs.observation.schema import Failure, FailureLayer, Observation, Operation, Outcome, Source
-from nestobs.sources.failures import Judgement, named
+from nestobs.sources.clock import patience
+from nestobs.sources.failures import Judgement, held_up, named
 from nestobs.sources.vantage import NO_TRACE, Vantage
 
 QUIET_S: Final = 2.0
@@ -52,11 +53,14 @@ class Control:
         clock = self._vantage.clock
         sent_at = clock.now()
         try:
-            async with asyncio.timeout(TIMEOUT_S):
+            async with patience(asyncio.get_running_loop().time() + TIMEOUT_S):
                 _, writer = await asyncio.open_connection(self._host, self._port)
             writer.close()
         except Exception as error:  # whatever it is, it has a name
             why = named(error, stage=FailureLayer.TCP, timeout_s=TIMEOUT_S)
+            if why.outcome is not Outcome.PROBE_ERROR:
+                held = self._vantage.watch.held(sent_at, TIMEOUT_S, threads=True)
+                why = _NO_NETWORK if held is None else held_up(held, why.reason)
             self._vantage.record(
                 NO_TRACE,
                 sent_at=sent_at,
@@ -65,7 +69,7 @@ class Control:
                 target=f"tcp://{self._host}:{self._port}",
                 operation=Operation.STEP,
                 timeout_s=TIMEOUT_S,
-                **(why if why.outcome is Outcome.PROBE_ERROR else _NO_NETWORK)._asdict(),
+                **why._asdict(),
             )
 
 

@@ -25,7 +25,7 @@ from nestobs.errors import UsageError
 from nestobs.observation.duration import SECOND_NS
 from nestobs.observation.schema import FailureLayer
 from nestobs.sources.address import NotDialled, Refuse, let_through
-from nestobs.sources.clock import Clock
+from nestobs.sources.clock import Clock, patience
 from nestobs.sources.failures import Judgement, answered, named
 
 FRAME_BYTES: Final = 2 * 1024 * 1024
@@ -200,7 +200,7 @@ async def dial(
     read_url(url)
     progress = _Progress(clock)
     try:
-        async with asyncio.timeout(timeout_s):
+        async with patience(asyncio.get_running_loop().time() + timeout_s):
             made = partial(_Connection, progress, borne)
             ws = await _open(url, tls, progress, refuse, made, close_timeout=close_timeout_s, **limits)
     except InvalidStatus as error:

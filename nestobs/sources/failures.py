@@ -17,6 +17,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from nestobs.observation.schema import Failure, FailureLayer, Outcome
+from nestobs.sources.clock import Held
 
 if TYPE_CHECKING:
     from websockets.exceptions import ConnectionClosed
@@ -132,6 +133,30 @@ RULES: Final = (
 REFUSALS: Final = {401: Failure.UNAUTHORISED, 403: Failure.FORBIDDEN, 429: Failure.RATE_LIMITED}
 """HTTP statuses that are an answer to who asks; any other proves nothing by itself."""
 
+JUDGED: Final = frozenset(
+    {
+        Failure.TIMEOUT,
+        Failure.DNS,
+        Failure.TLS,
+        Failure.ICE,
+        Failure.UNREACHABLE,
+        Failure.CLOSED,
+        Failure.RESET,
+        Failure.DROPPED,
+    }
+)
+"""What a timer judges, ours or that of a peer who heard nothing from us: of an attempt that we held up ourselves it
+says nothing of the peer. What was proved stands, however late it was read."""
+
+HELD: Final = frozenset({Failure.LOOP_BLOCKED, Failure.SUSPENDED})
+"""What an attempt that we held up ourselves is written as."""
+
+REQUEST_TIMEOUT: Final = 408
+"""The status of a server that waited for our request in vain (RFC 9110, 15.5.9)."""
+
+STALE_S: Final = 20.0
+"""A signature or token of ours that leaves us so late may be refused for its age: NIP-98 allows a minute."""
+
 
 def named(
     error: BaseException,
@@ -176,6 +201,12 @@ def closed(error: ConnectionClosed) -> tuple[Judgement, int]:
 def timed_out(timeout_s: float, layer: FailureLayer, awaited: str = "answer") -> Judgement:
     """Our own patience ended, which proves nothing."""
     return named(TimeoutError(), stage=layer, timeout_s=timeout_s, awaited=awaited)
+
+
+def held_up(held: Held, reason: str) -> Judgement:
+    """What was judged of an attempt that we held up ourselves: our own fault, by how much, and what it looked like."""
+    words = f"not judged: {held.words}" + (f" ({reason})" if reason else "")
+    return Judgement(Outcome.PROBE_ERROR, Failure(held.kind), FailureLayer.PROBER, words)
 
 
 def intended(deed: str) -> Judgement:

@@ -16,6 +16,8 @@ from typing import Final
 
 import httpx
 
+from nestobs.sources.clock import patience
+
 BODY_BYTES: Final = 262_144
 """A longer body is given up: no honest answer of an API is near it."""
 
@@ -44,13 +46,12 @@ async def receive(
     No redirect is followed, no cookie kept: that is why a transport is asked, and no client. Raises what httpx raises,
     or TimeoutError, where no head came; nothing where one did.
     """
-    until = asyncio.get_running_loop().time() + timeout_s  # httpx would count each phase anew
-    request.extensions = {**request.extensions, "timeout": httpx.Timeout(timeout_s).as_dict()}
-    async with asyncio.timeout_at(until):
+    until = asyncio.get_running_loop().time() + timeout_s  # httpx would count each phase anew, and knows no patience
+    async with patience(until):
         response = await transport.handle_async_request(request)
     status, headers = response.status_code, joined(response.headers.raw)
     try:
-        async with asyncio.timeout_at(until):
+        async with patience(until):
             unpacking = Unpacking(headers.get("content-encoding", ""), body_bytes)
             async for piece in response.aiter_raw():
                 unpacking.feed(piece)

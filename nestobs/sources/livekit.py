@@ -30,7 +30,7 @@ from nestobs.observation.duration import SECOND_NS
 from nestobs.observation.schema import Failure, FailureLayer, Observation, Operation, Outcome, Source
 from nestobs.sources.dial import read_url, trust
 from nestobs.sources.failures import Judgement
-from nestobs.sources.livekit_http import UNREACHED, Access, LiveKitHttp, NotSaid
+from nestobs.sources.livekit_http import ALIVE_S, UNREACHED, Access, LiveKitHttp, NotSaid
 from nestobs.sources.livekit_words import scrubbed
 from nestobs.sources.media import MediaWorker, WorkerLostError, has_library
 from nestobs.sources.vantage import Trace, Vantage
@@ -156,8 +156,10 @@ class LiveKit:
         """
         clock = self._vantage.clock
         async with self._looking:
-            if clock.now() - self._looked_at > LOOK_S * SECOND_NS:
+            if (began := clock.now()) - self._looked_at > LOOK_S * SECOND_NS:
                 why = await self._http.alive()
+                if why and self._vantage.watch.held(began, ALIVE_S) is not None:
+                    return why  # by a timer that we held up ourselves: no more is judged by it
                 self._looked_at = clock.now()
                 self._down = (self._looked_at, why) if why else self._down
         at, why = self._down
@@ -266,9 +268,7 @@ class LiveKit:
     ) -> Observation:
         """Write what was found now. `options`: other fields of the row, `timeout_s` where it is not the usual one."""
         now = self._vantage.clock.now()
-        if found.get("failure") in UNREACHED and found["outcome"] is Outcome.UNKNOWN:
-            self._down = now, str(found["reason"])
-        return self._vantage.record(
+        row = self._vantage.record(
             trace,
             source=Source.LIVEKIT,
             target=self.url,
@@ -276,6 +276,9 @@ class LiveKit:
             sent_at=sent_at,
             **{"timeout_s": self.timeout_s, **options, **found, "received_at": found.get("received_at") or now},
         )
+        if row.failure in UNREACHED and row.outcome is Outcome.UNKNOWN:
+            self._down = now, row.reason
+        return row
 
 
 def _of(error: NotSaid) -> dict[str, Any]:

@@ -16,6 +16,7 @@ from nestobs.observation.detail import detail
 from nestobs.observation.duration import SECOND_NS
 from nestobs.observation.schema import HEARTBEAT_S, Failure, FailureLayer, Observation, Operation, Outcome, Source
 from nestobs.sources.clock import Clock, Disturbance, LoopWatch, uuid7
+from nestobs.sources.failures import JUDGED, REQUEST_TIMEOUT, STALE_S, held_up
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,12 +57,22 @@ class Vantage:
         return uuid7(self.clock.now())
 
     def record(
-        self, trace: Trace, *, sent_at: int, observation_id: str = "", lag_s: float = 0.0, **fields: Any
+        self,
+        trace: Trace,
+        *,
+        sent_at: int,
+        observation_id: str = "",
+        began_at: int | None = None,
+        lag_s: float = 0.0,
+        **fields: Any,
     ) -> Observation:
         """Write one observation: the fields of observation.Observation, ids and loop lag filled in.
 
-        lag_s: of another process of ours that took part.
+        What was judged of an attempt that we held up ourselves is written as our own fault (failures.JUDGED). began_at:
+        when the attempt began, where that was before `sent_at`. lag_s: of another process of ours that took part.
         """
+        since = sent_at if began_at is None else min(began_at, sent_at)
+        fields |= self._own(since, **fields)
         row = Observation(
             observation_id=observation_id or self.new_id(),
             run_id=self.run_id,
@@ -70,11 +81,39 @@ class Vantage:
             nest=trace.nest,
             room=trace.room,
             sent_at=sent_at,
-            loop_lag_s=max(self.watch.lag_s(sent_at), lag_s),
+            loop_lag_s=max(self.watch.lag_s(since), lag_s),
             **fields,
         )
         self.sink(row)
         return row
+
+    def _own(
+        self,
+        since: int,
+        *,
+        operation: Operation,
+        outcome: Outcome,
+        failure: Failure | None = None,
+        failure_layer: FailureLayer | None = None,
+        reason: str = "",
+        timeout_s: float | None = None,
+        status: int | None = None,
+        **_: object,
+    ) -> dict[str, Any]:
+        """The columns that say so, where a failure was judged, not proved, and may be our own doing.
+
+        A join's verdict is not judged here: it rests on its attempts.
+        """
+        if operation is Operation.VERDICT:
+            return {}
+        judged = outcome is Outcome.UNKNOWN and (failure in JUDGED or status == REQUEST_TIMEOUT)
+        held = None
+        if judged:
+            threads = failure_layer in (FailureLayer.DNS, FailureLayer.TCP)
+            held = self.watch.held(since, timeout_s, threads=threads)
+        elif outcome is Outcome.REFUSED and failure is Failure.UNAUTHORISED:
+            held = self.watch.held(since, None, most_s=STALE_S)
+        return {} if held is None else held_up(held, reason)._asdict()
 
     @asynccontextmanager
     async def heartbeat(self) -> AsyncIterator[None]:

@@ -20,7 +20,7 @@ from websockets.asyncio.client import ClientConnection
 
 from nestobs.observation.schema import Failure, FailureLayer, Outcome
 from nestobs.sources.address import Refuse
-from nestobs.sources.clock import LAG_S, Clock
+from nestobs.sources.clock import LAG_S, Clock, patience
 from nestobs.sources.dial import NotOpened, dial
 from nestobs.sources.failures import Judgement, closed, named, timed_out
 from nestobs.sources.livekit_words import http_answer, left, plain_text, redirected, scrubbed
@@ -162,7 +162,7 @@ async def by_signal(
 ) -> Entry:
     """Enter by the signalling socket of `url` within `timeout_s`: the first message is a JoinResponse."""
     try:
-        async with asyncio.timeout(timeout_s):
+        async with patience(asyncio.get_running_loop().time() + timeout_s):
             return await _handshake(url, token, tls=tls, clock=clock, timeout_s=timeout_s, refuse=refuse)
     except TimeoutError:
         return Entry(judgement=timed_out(timeout_s, FailureLayer.SIGNAL, "JoinResponse"))

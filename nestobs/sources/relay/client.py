@@ -81,7 +81,7 @@ class Relay:
         self._pushes = Pushes(self._rows)
         self._link: Link | None = None
         self._up = asyncio.Event()
-        self._down = NOT_YET
+        self._down, self._connecting_at = NOT_YET, vantage.clock.now()
         self._subscriptions: list[Subscription] = []
         self._unfollowed: asyncio.Queue[Subscription] = asyncio.Queue()  # of the present connection
         self._task: asyncio.Task[None] | None = None
@@ -190,7 +190,7 @@ class Relay:
     ) -> tuple[Observation, Event | None, Question | None]:
         link, observation_id = self._link, self._vantage.new_id()
         if link is None:
-            fields = fields | {"sent_at": self._clock.now(), "detail": detail(**facts)}
+            fields = fields | {"sent_at": self._clock.now(), "began_at": self._connecting_at, "detail": detail(**facts)}
             return self._rows.write(trace, self._not_connected(), fields), None, None
         name, reused = observation_id.replace("-", ""), link.take()
         question = Question(wanted, asyncio.get_running_loop().create_future(), link.identity.answers)
@@ -220,9 +220,9 @@ class Relay:
         """An end without the event, which proves nothing while the relay does not know who asks."""
         if end.outcome is Outcome.ABSENT:
             await link.may_still_ask()
-        silent = end.outcome is Outcome.ABSENT or end.judgement.failure is Failure.TIMEOUT
-        hidden = silent and link.identity.hidden_from(question.answers)
-        return unheard(end.at, link.identity.words()) if hidden else link.identity.told(end)
+        mine, silent = link.identity, end.outcome is Outcome.ABSENT or end.judgement.failure is Failure.TIMEOUT
+        hidden = silent and mine.hidden_from(question.answers)
+        return unheard(end.at, mine.words(), mine.held) if hidden else mine.told(end)
 
     def _not_connected(self) -> End:
         down = self._down.judgement
@@ -281,7 +281,8 @@ class Relay:
     def _as_a_stranger(self, link: Link) -> None:
         """Write, where it is so, that what a subscription is not brought proves nothing."""
         if link.identity.wanted:
-            end, fields = unheard(None, link.identity.words()), {"operation": Operation.SUBSCRIBE}
+            mine, fields = link.identity, {"operation": Operation.SUBSCRIBE}
+            end = unheard(None, mine.words(), mine.held)
             self._rows.write(NO_TRACE, end, fields, sent_at=self._clock.now(), connection_reused=True)
 
     # Publishing
@@ -328,6 +329,7 @@ class Relay:
         link = self._link
         sent_at, facts = self._clock.now(), facts_of_event(event)
         if link is None:
+            fields = fields | {"began_at": self._connecting_at}
             return self._rows.write(trace, self._not_connected(), fields, sent_at=sent_at, detail=detail(**facts))
         fields = fields | {"connection_reused": link.take()}
 
@@ -417,7 +419,7 @@ class Relay:
             attempt_no += 1
             if isinstance(opened, Opened):
                 now = self._clock.now()
-                link = Link(opened.ws, self._clock, opened_at=now, heard_at=now, meter=meter)
+                link = Link(opened.ws, self._clock, self._vantage.watch, opened_at=now, heard_at=now, meter=meter)
                 await self._serve(link)
                 group, attempt_no = self._vantage.new_id(), 1
                 lived_s = (self._clock.now() - link.opened_at) / SECOND_NS
@@ -427,7 +429,7 @@ class Relay:
             await self._clock.until(self._clock.now() + round(pause_s * SECOND_NS))
 
     async def _connect(self, group: str, attempt_no: int, meter: Meter) -> Opened | NotOpened:
-        sent_at = self._clock.now()
+        sent_at = self._connecting_at = self._clock.now()
         how: dict[str, Any] = {"tls": self._tls, "clock": self._clock, "refuse": self._refuse}
         how |= {"max_size": FRAME_BYTES, "max_queue": QUEUED_FRAMES, "borne": meter.bears}
         found = await dial(self.url, timeout_s=self._open_timeout_s, **how)
@@ -443,7 +445,7 @@ class Relay:
         if isinstance(found, NotOpened):
             answered = at if found.status is not None else None
             self._down = End(found.judgement, answered, found.status)
-            self._rows.write(NO_TRACE, self._down, fields)
+            self._down = self._down.as_written(self._rows.write(NO_TRACE, self._down, fields))
         else:
             headers = found.ws.response.headers if found.ws.response else {}
             fields["software"] = str(headers.get("Server", ""))[:100]
@@ -467,19 +469,19 @@ class Relay:
                 tasks.create_task(self._follow_all(link, tasks))
         except* Lost as lost:
             end = _first(lost).end
-            self._lost_row(link, end)
+            end = end.as_written(self._lost_row(link, end))
         finally:
             self._link, self._down = None, end
             self._up.clear()
             link.end_all(end)
             await link.shut()
 
-    def _lost_row(self, link: Link, end: End) -> None:
+    def _lost_row(self, link: Link, end: End) -> Observation:
         """`sent_at`: the last sign of life. `received_at`: when the loss was noticed."""
         now = self._clock.now()
         fields = {"operation": Operation.CONNECT, "connection_reused": True}
         lived = detail(lived_s=(now - link.opened_at) / SECOND_NS, lost=True)
-        self._rows.write(NO_TRACE, replace(end, at=now), fields, sent_at=link.heard_at, detail=lived)
+        return self._rows.write(NO_TRACE, replace(end, at=now), fields, sent_at=link.heard_at, detail=lived)
 
     def _raise_if_dead(self) -> None:
         if self._task is None or not self._task.done() or self._task.cancelled():

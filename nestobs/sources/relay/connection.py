@@ -26,7 +26,7 @@ from nestobs import nostr
 from nestobs.nostr import Keys
 from nestobs.observation.duration import SECOND_NS
 from nestobs.observation.schema import Failure, FailureLayer, Outcome
-from nestobs.sources.clock import Clock
+from nestobs.sources.clock import Clock, Held, LoopWatch, patience
 from nestobs.sources.failures import Judgement, closed, timed_out
 from nestobs.sources.relay.flood import REJECTED, Meter
 from nestobs.sources.relay.questions import End, Question, closed_end, ok_end, unheard
@@ -94,7 +94,8 @@ class Identity:
     """NIP-42 on one connection. `challenge`: the relay's last one, while we have not answered it; `wanted`: it has
     asked and not yet taken an answer; `answers`: how many of ours it took, or let pass in silence.
 
-    What was asked under fewer `answers` than there are now was asked by a stranger, and is to be asked again.
+    What was asked under fewer `answers` than there are now was asked by a stranger, and is to be asked again. refusal:
+    why the relay does not take our answer; held: how we held it up ourselves, where it may be that.
     """
 
     challenge: str = ""
@@ -102,6 +103,7 @@ class Identity:
     answers: int = 0
     heard: int = 0
     refusal: str = ""
+    held: Held | None = None
     came: asyncio.Event = field(default_factory=asyncio.Event)
     lock: asyncio.Lock = field(default_factory=asyncio.Lock)
 
@@ -129,6 +131,8 @@ class Identity:
 
     def words(self) -> str:
         """Why what the relay does not show proves nothing."""
+        if self.held is not None:
+            return f"whether the relay took our answer to who asks (NIP-42) is not known: {self.held.words}"
         if self.refusal:
             return f"the relay does not take our answer to who asks (NIP-42): {self.refusal}"
         if self.wanted:
@@ -144,6 +148,7 @@ class Link:
 
     ws: ClientConnection
     clock: Clock
+    watch: LoopWatch
     meter: Meter
     opened_at: int
     heard_at: int
@@ -203,7 +208,9 @@ class Link:
                 async with asyncio.timeout(timeout_s):
                     await self.ws.send(text)
             left = timeout_s - (self.clock.now() - sent_at) / SECOND_NS
-            await asyncio.wait([ended], timeout=max(0.0, left))
+            with suppress(TimeoutError):
+                async with patience(asyncio.get_running_loop().time() + max(0.0, left)):
+                    await asyncio.wait([ended])
             return sent_at, ended.result() if ended.done() else None
         finally:
             ended.cancel()  # from now on an OK is late, also when we are being cancelled
@@ -313,7 +320,7 @@ class Link:
         """The end of what was asked before the relay knew who we are; a feed without a key goes on, and proves less."""
         why = self.identity.words()
         if isinstance(asked, Question) or not self.identity.wanted:
-            asked.end(unheard(at, why))
+            asked.end(unheard(at, why, self.identity.held))
         else:
             asked.trouble = why
 
@@ -340,15 +347,17 @@ class Link:
             text = nostr.relay_auth(keys, relay=url, challenge=mine.challenge, created_at=now_s)
             mine.challenge, heard = "", mine.heard
             ended = self.expect_ok(json.loads(text)[1]["id"], late=partial(self._answered, heard))
-            _, end = await self.exchange(text, ended, ANSWER_S)
+            sent_at, end = await self.exchange(text, ended, ANSWER_S)
             if end is None:
                 mine.answers, mine.refusal = mine.answers + 1, f"no OK within {ANSWER_S:g} s"
+                mine.held = self.watch.held(sent_at, ANSWER_S)
             else:
                 self._answered(heard, end)
 
     def _answered(self, heard: int, end: End) -> None:
         """The relay's OK to our answer, in time or late; one to an earlier challenge says nothing of the last."""
         mine = self.identity
+        mine.held = None
         if end.outcome is Outcome.REFUSED:
             mine.refusal = end.judgement.reason
         elif end.outcome is Outcome.ACCEPTED:
@@ -357,7 +366,7 @@ class Link:
             under_way: list[Question | Feed] = [*self.questions.values(), *self.feeds.values()]
             for asked in under_way:
                 if asked.answers != mine.answers:
-                    asked.end(unheard(end.at, mine.words()))
+                    asked.end(unheard(end.at, mine.words(), mine.held))
 
     def _remark(self, frame: nostr.Notice | nostr.Unreadable) -> None:
         """Something tied to no question: evidence for all that are in flight."""

@@ -13,7 +13,8 @@ from typing import Any, Final
 from nestobs import nostr
 from nestobs.nostr import Address, Event, MalformedEvent
 from nestobs.observation.schema import Failure, FailureLayer, Observation, Outcome
-from nestobs.sources.failures import Judgement, timed_out
+from nestobs.sources.clock import Held
+from nestobs.sources.failures import Judgement, held_up, timed_out
 
 _NOTICES: Final = 3
 _NESTS: Final = 100
@@ -33,6 +34,10 @@ class End:
     def outcome(self) -> Outcome:
         """What it proves."""
         return self.judgement.outcome
+
+    def as_written(self, row: Observation) -> End:
+        """The same, judged as its row was: what we held up ourselves is our own fault wherever it is told again."""
+        return replace(self, judgement=Judgement(row.outcome, row.failure, row.failure_layer, row.reason))
 
 
 OURS = End(Judgement(Outcome.PROBE_ERROR, Failure.CLOSED, FailureLayer.PROBER, "we ended the connection ourselves"))
@@ -201,8 +206,11 @@ def _refused(at: int, failure: Failure, reason: str) -> End:
     return End(Judgement(Outcome.REFUSED, named, FailureLayer.NOSTR, reason), at)
 
 
-def unheard(at: int | None, why: str) -> End:
-    """What a relay says, or does not say, before it knows who asks: it proves nothing (NIP-42)."""
+def unheard(at: int | None, why: str, held: Held | None = None) -> End:
+    """What a relay says, or does not say, before it knows who asks: it proves nothing (NIP-42). held: how we ourselves
+    held up what we heard of our answer."""
+    if held is not None:
+        return End(held_up(held, why), at)
     return End(Judgement(Outcome.REFUSED, Failure.AUTH_REQUIRED, FailureLayer.NOSTR, why), at)
 
 
