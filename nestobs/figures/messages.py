@@ -28,7 +28,7 @@ SYMBOLS: Final[dict[str, tuple[str, str, str]]] = {
     Kind.NOT_LOADED: (GREY, "hexagon", "/"),
     Kind.REMOVED: (VERMILLION, "cross", "-"),
     Kind.NOT_VISITED: (GREY, "circle-open", ""),
-    Kind.PROBE_ERROR: (GREY, "x-thin-open", ""),
+    Kind.PROBE_ERROR: (GREY, "circle-x-open", "x"),
 }
 """Of each verdict: colour, symbol of a mark, hatch of a bar."""
 
