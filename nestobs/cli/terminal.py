@@ -218,7 +218,9 @@ def _interval(row: dict[Any, Any]) -> str:
 
 
 def _note(row: dict[Any, Any]) -> str:
+    from nestobs.timeline.omissions import remarks  # pandas comes with it
+
     notes = [str(row["marked"])] if row["marked"] else []
     if row["gone_upper_s"] == row["gone_upper_s"]:
         notes.append(f"gone by {row['gone_upper_s']:.1f} s")
-    return ", ".join(notes)
+    return ", ".join([*notes, *remarks(row)])

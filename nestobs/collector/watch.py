@@ -29,8 +29,10 @@ from nestobs.collector.strangers import follow_event
 from nestobs.join.budget import Budget
 from nestobs.join.policy import Policy, Uniform
 from nestobs.nostr import Event, Keys, room_filter
+from nestobs.observation.detail import detail
 from nestobs.observation.duration import SECOND_NS
 from nestobs.observation.nest import Nest, State, read_nest, withdrawn_at
+from nestobs.observation.schema import Operation, Outcome, Source
 from nestobs.sources.clock import Clock
 from nestobs.sources.relay.pushes import Seen
 from nestobs.sources.vantage import Trace
@@ -175,7 +177,8 @@ class _Watcher:
         await greet(self.station)
         since = clock.now() // SECOND_NS - BACKLOG_S
         for relay in self.station.relays:
-            relay.subscribe(room_filter(since=since), self._trace_of, self._seen, self._withdrawn)
+            withdrawn = partial(self._withdrawn, relay.url)
+            relay.subscribe(room_filter(since=since), self._trace_of, self._seen, withdrawn)
         end = None if for_s is None else clock.now() + round(for_s * SECOND_NS)
         following: set[asyncio.Task[None]] = set()
         try:
@@ -219,10 +222,28 @@ class _Watcher:
             self.arrived.put_nowait(known)
         return known.trace
 
-    def _withdrawn(self, deletion: Event) -> None:
+    def _withdrawn(self, url: str, deletion: Event) -> None:
         for known in self.known.values():
-            if known.nest.address.pubkey == deletion.pubkey:
+            if known.nest.address.pubkey == deletion.pubkey and not known.withdrawn:
                 known.hear([deletion])
+                if known.withdrawn:
+                    self._note_withdrawn(known.trace, url, deletion)
+
+    def _note_withdrawn(self, trace: Trace, url: str, deletion: Event) -> None:
+        """A row of no layer: what is absent after it may have come and gone (timeline/intervals/proofs.py)."""
+        now = self.station.clock.now()
+        self.station.vantage.record(
+            trace,
+            source=Source.RELAY,
+            target=url,
+            operation=Operation.RECEIVE,
+            sent_at=now,
+            received_at=now,
+            outcome=Outcome.ACCEPTED,
+            remote_at=deletion.created_at * SECOND_NS if 0 <= deletion.created_at < 2**33 else None,
+            remote_grain_s=1.0,
+            detail=detail(withdrawn=True, event_id=deletion.id),
+        )
 
     def _seen(self, found: Seen) -> None:
         self.progress("seen", {"room": found.event.tag("d") or "", "n": self.watched.nests})

@@ -26,6 +26,7 @@ from nestobs.reports.evidence import Incident, one, worst
 from nestobs.store.reader import Store
 from nestobs.timeline import incident, requests
 from nestobs.timeline import layers as answered
+from nestobs.timeline.omissions import remarks
 
 if TYPE_CHECKING:
     import plotly.graph_objects as go
@@ -208,7 +209,7 @@ def _note(row: dict[Any, Any]) -> str:
     said = [f"{row['flaps']} flaps"] if row["flaps"] else []
     said += [f"gone by {row['gone_upper_s']:.1f} s"] if pd.notna(row["gone_upper_s"]) else []
     said += [f"disturbed: {row['marked']}"] if row["marked"] else []
-    return ", ".join(said)
+    return ", ".join([*said, *remarks(row)])
 
 
 def attempts(found: Incident) -> go.Figure | Text:

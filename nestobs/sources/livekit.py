@@ -118,12 +118,10 @@ class LiveKit:
         return self._row(trace, operation, sent_at, found, **options)
 
     def _listed(self, trace: Trace, room: Any) -> dict[str, Any]:
-        remote_at = room.creation_time * SECOND_NS
         facts = self._sid_facts("sid", trace.room, room.sid) | {"participants": room.num_participants}
         return {
             "outcome": Outcome.VISIBLE,
-            "remote_at": remote_at if 0 < remote_at < 2**63 else None,
-            "remote_grain_s": 1.0,
+            **_made(room.creation_time * SECOND_NS),
             "detail": detail(**facts),
         }
 
@@ -253,6 +251,7 @@ class LiveKit:
             other = f"LiveKit let us into {scrubbed(entry.room)[:80]!r}, which is not the room asked for"
             return found | Judgement(Outcome.UNKNOWN, Failure.UNEXPECTED, FailureLayer.SIGNAL, other)._asdict()
         sids = self._sid_facts("room_sid", trace.room, entry.room_sid)
+        found |= _made(entry.room_made_at)
         return found | {"detail": detail(**sids, participant_sid=entry.participant_sid or None)}
 
     def _sid_facts(self, name: str, room: str, sid: str) -> dict[str, object]:
@@ -279,6 +278,11 @@ class LiveKit:
         if row.failure in UNREACHED and row.outcome is Outcome.UNKNOWN:
             self._down = now, row.reason
         return row
+
+
+def _made(at: int) -> dict[str, Any]:
+    """When a room was made, ns, as the server's own stamp: whole seconds."""
+    return {"remote_at": at, "remote_grain_s": 1.0} if 0 < at < 2**63 else {}
 
 
 def _of(error: NotSaid) -> dict[str, Any]:

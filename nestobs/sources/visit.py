@@ -18,6 +18,7 @@ from urllib.parse import quote
 import websockets
 from websockets.asyncio.client import ClientConnection
 
+from nestobs.observation.duration import SECOND_NS
 from nestobs.observation.schema import Failure, FailureLayer, Outcome
 from nestobs.sources.address import Refuse
 from nestobs.sources.clock import LAG_S, Clock, patience
@@ -35,8 +36,9 @@ TakeOut: TypeAlias = Callable[[], Awaitable[None]]
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Entry:
     """What came of trying to enter. `session` stands only where the judgement is `visible`; room, sids and version are
-    as the server told them, "" where it did not. status: of an HTTP answer instead. began_at, ended_at, lag_s, over:
-    instants and loop of the media worker, and by what its packets go, where it told them."""
+    as the server told them, "" where it did not. room_made_at: when that room was, ns, 0 where it is not told. status:
+    of an HTTP answer instead. began_at, ended_at, lag_s, over: instants and loop of the media worker, and by what its
+    packets go, where it told them."""
 
     judgement: Judgement
     status: int | None = None
@@ -45,6 +47,7 @@ class Entry:
     room_sid: str = ""
     participant_sid: str = ""
     version: str = ""
+    room_made_at: int = 0
     began_at: int | None = None
     ended_at: int | None = None
     lag_s: float = 0.0
@@ -198,6 +201,7 @@ async def _handshake(url: str, token: str, *, tls: ssl.SSLContext | None, **how:
         room=answer.join.room.name,
         room_sid=answer.join.room.sid,
         participant_sid=answer.join.participant.sid,
+        room_made_at=answer.join.room.creation_time * SECOND_NS,
         version=answer.join.server_info.version or answer.join.server_version,
     )
 
@@ -237,7 +241,9 @@ async def by_media(
         for name, otherwise in (("began", asked_at), ("ended", now))
     )
     lag_s = told["lag_s"] if isinstance(told.get("lag_s"), float) else 0.0
-    facts = {name: str(told.get(name) or "") for name in ("room", "room_sid", "participant_sid", "over")}
+    room, room_sid, participant_sid, over = (
+        str(told.get(name) or "") for name in ("room", "room_sid", "participant_sid", "over")
+    )
     judgement, status = _told(told, token, timeout_s)
     if lag_s > LAG_S and judgement.outcome is not Outcome.VISIBLE:
         stood = f"the media worker's own loop stood still for {lag_s:.1f} s: {judgement.reason}"
@@ -249,7 +255,10 @@ async def by_media(
         began_at=began_at,
         ended_at=ended_at,
         lag_s=lag_s,
-        **facts,
+        room=room,
+        room_sid=room_sid,
+        participant_sid=participant_sid,
+        over=over,
     )
 
 

@@ -5,18 +5,25 @@ Whoever shows a law or a policy made of `delays.joinable` says beside it what `o
 
 from __future__ import annotations
 
-from typing import Final
+from collections.abc import Mapping
+from typing import Any, Final
 
 import pandas as pd
 
 from nestobs.timeline.delays import edited
 from nestobs.timeline.failures import Failures
+from nestobs.timeline.intervals.origins import EDIT
 from nestobs.timeline.nests import count_nests
 
 MOST_HELD_UP: Final = 0.1
 """Of the requests: a tenth is what chance leaves open of any share with a hundred nests (the 95 % interval of a half is
 0.4 to 0.6). Where the machine's own share is more, more nests would not make it right."""
 
+_ABSENTS: Final = (
+    ("after_end", "after its end"),
+    ("livekit_down", "with LiveKit down"),
+    ("held_up", "while we were held up"),
+)
 _SEATS: Final = ("api:join", "api:guest")
 _WHY: Final = (
     ("after_end", "had ended before it was proven when {they} could be joined"),
@@ -62,6 +69,12 @@ def _told_by_the_event(count: int, among: int) -> str:
         f"Of {count} of {among} nests only the event tells the age, neither /info nor LiveKit: an edit of an older room"
         " could not be told from a new nest."
     )
+
+
+def remarks(row: Mapping[Any, Any]) -> list[str]:
+    """What is to be said of one timeline, in few words each: that it is of an edit, and which absents bound nothing."""
+    said = ["an edit of an older room"] if row["origin_kind"] == EDIT else []
+    return said + [f"absent {words}: {row[column]}" for column, words in _ABSENTS if row[column]]
 
 
 def held_up_words(failures: Failures) -> list[str]:

@@ -20,6 +20,7 @@ from nestobs.collector.watch import run
 from nestobs.join.budget import Budget
 from nestobs.join.policy import GUIDE
 from nestobs.nostr import ROOM_KIND, Address, Keys, http_auth
+from nestobs.observation.detail import facts_of
 from nestobs.observation.nest import room_tags
 from nestobs.observation.schema import LONGEST_ROOM, Failure, Operation, Outcome, Role, Source
 from nestobs.store.reader import Store
@@ -331,6 +332,10 @@ async def test_a_withdrawn_nest_is_not_asked_about(open_lab, target_of, scenario
     watched, asked = await watched_on(open_lab, target_of, scenario, relay)
     assert asked == set()
     assert dict(watched.not_live) == {"withdrawn": 1}
+    noted = [row for row in rows_of(Path.cwd()) if row.operation is Operation.RECEIVE]
+    assert [(row.source, row.outcome, row.layer) for row in noted] == [(Source.RELAY, Outcome.ACCEPTED, "")]
+    assert facts_of(noted[0].detail)["withdrawn"] is True
+    assert noted[0].nest.endswith(":withdrawn")
 
 
 @pytest.mark.parametrize("when", hostile_relays.CHALLENGES)

@@ -135,6 +135,8 @@ async def test_a_joiner_is_signalled_in_and_stays(on_stage, livekit):
     assert ("stand-in" in row.software) is (livekit == "stand-in")
     facts = json.loads(row.detail)
     assert facts["room_sid"] == json.loads(listed.detail)["sid"]
+    assert row.remote_at == listed.remote_at  # who enters is told when the room was made, without the server's key
+    assert row.remote_grain_s == 1.0
     assert facts["participant_sid"].startswith("PA_")
 
 

@@ -8,8 +8,8 @@ import pytest
 from nestobs.observation.schema import Failure, Observation
 from nestobs.timeline.failures import Failures
 from nestobs.timeline.intervals import timelines
-from nestobs.timeline.omissions import held_up_words, omitted
-from tests.worlds.nest_rows import NOON_S, created, deleted, event, frame, guest, info, rooms
+from nestobs.timeline.omissions import held_up_words, omitted, remarks
+from worlds.nest_rows import NOON_S, created, deleted, event, frame, guest, info, rooms
 
 
 def nests(count: int, *rows: Observation, first: int = 0) -> pd.DataFrame:
@@ -57,6 +57,23 @@ def test_one_is_said_as_one() -> None:
 def test_where_nothing_is_left_out_nothing_is_said() -> None:
     assert omitted(timelines(nests(4, *NEW))) == []
     assert omitted(timelines(frame())) == []
+
+
+@pytest.mark.parametrize(
+    ("rows", "said"),
+    [
+        (NEW, []),
+        (EDIT, ["an edit of an older room"]),
+        (ENDED, ["absent after its end: 1"]),
+        (DOWN, ["absent with LiveKit down: 1"]),
+        (HELD, ["absent while we were held up: 1"]),
+    ],
+    ids=["new", "edit", "ended", "LiveKit down", "held up"],
+)
+def test_each_line_is_remarked_on(rows: tuple[Observation, ...], said: list[str]) -> None:
+    table = timelines(nests(1, *rows))
+    (line,) = table[table["layer"] == "api:guest"].to_dict("records")
+    assert remarks(line) == said
 
 
 def test_that_too_much_was_held_up_is_said_with_the_bound() -> None:

@@ -13,12 +13,12 @@ from hypothesis import strategies as st
 from nestobs.observation.arrays import NONE
 from nestobs.observation.detail import detail
 from nestobs.observation.duration import SECOND_NS
-from nestobs.observation.schema import Operation, Source
+from nestobs.observation.schema import Failure, Operation, Source
 from nestobs.timeline.delays import among, joinable
 from nestobs.timeline.intervals import timelines
 from nestobs.timeline.intervals.origins import EDITED_S, instant_told
 from nestobs.timeline.joins import joins
-from tests.worlds.nest_rows import NEST, NOON_S, at, created, event, frame, guest, info, rooms, row
+from worlds.nest_rows import NEST, NOON_S, at, created, event, frame, guest, info, rooms, row
 
 HOUR_S = 3600.0
 
@@ -37,6 +37,11 @@ OLDER = [
     pytest.param([info(2, createdAt=str(ms(-HOUR_S)))], -HOUR_S, id="as text"),
     pytest.param([info(2, createdAt="2026-05-28T19:26:40.000Z")], -HOUR_S, id="as a date"),
     pytest.param([info(2, createdAt="2026-05-28T21:26:40+02:00")], -HOUR_S, id="as a date of another zone"),
+    pytest.param(
+        [info(2, createdAt=ms(-HOUR_S), outcome="unknown", status=200, failure=Failure.UNEXPECTED)],
+        -HOUR_S,
+        id="an /info that is no proof by itself",
+    ),
     pytest.param([rooms("visible", 2, made=-HOUR_S)], -HOUR_S, id="LiveKit's list"),
     pytest.param(
         [row(Source.LIVEKIT, Operation.SIGNAL, "visible", 2, remote_at=at(-HOUR_S))], -HOUR_S, id="who enters is told"
@@ -75,6 +80,7 @@ NOT_OLDER = [
     ),
     pytest.param([rooms("visible", 2, made=-NOON_S)], id="a creation_time of 1970"),
     pytest.param([rooms("absent", 2, made=-HOUR_S)], id="a stamp of an absent row"),
+    pytest.param([info(2, createdAt=ms(-HOUR_S), outcome="absent", status=404)], id="a 404 that says so"),
 ]
 
 

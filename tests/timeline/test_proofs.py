@@ -15,7 +15,7 @@ from nestobs.observation.schema import Failure, Observation, Operation, Source
 from nestobs.timeline.delays import joinable
 from nestobs.timeline.intervals import timelines
 from nestobs.timeline.intervals.proofs import DOWN_S
-from tests.worlds.nest_rows import (
+from worlds.nest_rows import (
     RELAY,
     at,
     created,

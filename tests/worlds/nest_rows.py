@@ -50,7 +50,8 @@ def event(sent: float, created: float = 0.0, **more: Any) -> Observation:
 def info(sent: float, **more: Any) -> Observation:
     """The API shows the nest; `createdAt` as it stands in its answer."""
     facts = {"info": {"createdAt": more.pop("createdAt")}} if "createdAt" in more else {}
-    return row(Source.API, Operation.INFO, "visible", sent, **{"detail": detail(**facts)} | more)
+    outcome = more.pop("outcome", "visible")
+    return row(Source.API, Operation.INFO, outcome, sent, **{"detail": detail(**facts)} | more)
 
 
 def guest(outcome: str, sent: float, **more: Any) -> Observation:

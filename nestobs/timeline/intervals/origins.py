@@ -25,7 +25,7 @@ import numpy as np
 import pandas as pd
 
 from nestobs.observation.arrays import NONE, Flags, Ints, Texts, count_of, least_at
-from nestobs.observation.columns import codes_of, equals
+from nestobs.observation.columns import codes_of, equals, reals_of
 from nestobs.observation.detail import facts_of
 from nestobs.observation.duration import SECOND_NS
 from nestobs.observation.schema import Operation, Outcome, Source
@@ -141,22 +141,23 @@ def _created_at(detail: str) -> int:
 def _rooms(observations: pd.DataFrame, rows: Rows, heard: Ints) -> Ints:
     """Per unit when its room was made, as the API and LiveKit told, ns; NONE where nobody did.
 
-    An API whose clock is off tells so by the Date of its answer: then the room's age counts, not the instant.
+    An API whose clock is off tells so by the Date of its answer: then the room's age counts, not the instant. A 200
+    that is no proof by itself (a cache's copy, an /info in another form) tells the age all the same.
     """
-    shown = rows.visible & (rows.unit >= 0)
-    source, operation = observations["source"], observations["operation"]
+    source, operation, known = observations["source"], observations["operation"], rows.unit >= 0
     stamps = np.full(len(rows.unit), NONE, dtype=np.int64)
     asked = equals(operation, Operation.ROOMS) | equals(operation, Operation.SIGNAL)
-    stamped, known = stamps_of(observations)
-    listed = shown & equals(source, Source.LIVEKIT) & asked & known & (stamped >= _FIRST_S * SECOND_NS)
+    stamped, dated = stamps_of(observations)
+    listed = known & rows.visible & equals(source, Source.LIVEKIT) & asked & dated & (stamped >= _FIRST_S * SECOND_NS)
     stamps[listed] = stamped[listed]
-    info = np.flatnonzero(shown & equals(source, Source.API) & equals(operation, Operation.INFO))
+    yes = equals(observations["outcome"], Outcome.UNKNOWN) & (reals_of(observations["status"]) == 200)
+    info = np.flatnonzero(known & (yes | rows.visible) & equals(source, Source.API) & equals(operation, Operation.INFO))
     code, texts = pd.factorize(observations["detail"].iloc[info])
     told = np.array([*map(_info_created_at, texts), NONE], dtype=np.int64)[code]
-    off = np.where(known[info], heard[info] - stamped[info], 0)
-    dated = (told != NONE) & (np.abs(off) > _ns(_DATED_S)) & (np.abs(off) < _ns(_MOST_OFF_S))
-    stamps[info] = np.where(dated, told + off, told)
-    return least_at(stamps[shown], rows.unit[shown], count_of(rows.unit))
+    off = np.where(dated[info], heard[info] - stamped[info], 0)
+    corrects = (told != NONE) & (np.abs(off) > _ns(_DATED_S)) & (np.abs(off) < _ns(_MOST_OFF_S))
+    stamps[info] = np.where(corrects, told + off, told)
+    return least_at(stamps[known], rows.unit[known], count_of(rows.unit))
 
 
 def _info_created_at(detail: str) -> int:

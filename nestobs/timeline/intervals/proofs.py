@@ -114,8 +114,10 @@ def _after_the_end(observations: pd.DataFrame, rows: Rows, said: _Said, heard: I
 def _said(observations: pd.DataFrame, rows: Rows) -> _Said:
     """Each different detail is read once."""
     source = observations["source"]
-    relay = rows.visible & (equals(source, Source.RELAY) | equals(source, Source.CLIENT))
-    hooks = equals(source, Source.WEBHOOK) & equals(observations["outcome"], Outcome.ACCEPTED)
+    accepted = equals(observations["outcome"], Outcome.ACCEPTED)
+    noted = accepted & equals(source, Source.RELAY) & equals(observations["operation"], Operation.RECEIVE)
+    relay = noted | (rows.visible & (equals(source, Source.RELAY) | equals(source, Source.CLIENT)))
+    hooks = accepted & equals(source, Source.WEBHOOK)
     livekit = rows.visible & equals(source, Source.LIVEKIT)
     index = np.flatnonzero(relay | hooks | livekit)
     code, texts = pd.factorize(observations["detail"].iloc[index])
