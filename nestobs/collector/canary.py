@@ -40,8 +40,9 @@ from nestobs.sources.visit import Session
 from nestobs.store.reader import Store
 from nestobs.store.writer import Writer
 
-CLEAN_S, INTERRUPTED_S = 15.0, 1.2
-"""How long deleting one nest may take, at the end and when interrupted; then it stays in the ledger."""
+CLEAN_S, INTERRUPTED_S, HEARD_OUT_S = 15.0, 2.4, 1.2
+"""How long deleting one nest and looking whether it is gone may take, at the end and when interrupted; then it stays in
+the ledger. And how long, when interrupted, a PUT's answer is still waited for."""
 
 CLIENT_LOADS: Final = 8
 RELAY_POLLS: Final = 20
@@ -189,6 +190,7 @@ class _Crew:
     keys: Keys = field(init=False)
     deeds: cleanup.Deeds = field(init=False)
     traces: dict[str, Trace] = field(default_factory=dict)
+    undoing: set[asyncio.Task[None]] = field(default_factory=set)
     seen: dict[tuple[str, str], Nest] = field(default_factory=dict)
     holders: dict[tuple[str, str], set[str]] = field(default_factory=dict)
 
@@ -238,6 +240,8 @@ class _Crew:
             interrupted = True
             raise
         finally:
+            if self.undoing:  # interrupted when it was at it
+                await asyncio.wait(self.undoing, timeout=INTERRUPTED_S)
             await asyncio.gather(*self.deeds.entering, return_exceptions=True)  # an entry on its way keeps the key
             mine = cleanup.of_run(store, report.run_id)
             if not mine:
@@ -318,7 +322,10 @@ class _Crew:
         finally:
             task = asyncio.current_task()
             patience_s = INTERRUPTED_S if task is not None and task.cancelling() else CLEAN_S
-            await asyncio.shield(self._undo(trace, made, patience_s))
+            undoing = asyncio.create_task(self._undo(trace, made, patience_s))
+            self.undoing.add(undoing)
+            undoing.add_done_callback(self.undoing.discard)
+            await asyncio.shield(undoing)
             for station in self.stations:
                 self.seen.pop((station.vantage.name, room), None)
                 self.holders.pop((station.vantage.name, room), None)
@@ -328,7 +335,7 @@ class _Crew:
 
     async def _hear_out(self, creating: asyncio.Task[Answer], trace: Trace, made: cleanup.Made) -> None:
         """Interrupted while a PUT is under way: its answer may still come, and names the room to delete."""
-        await asyncio.wait({creating}, timeout=INTERRUPTED_S)
+        await asyncio.wait({creating}, timeout=HEARD_OUT_S)
         if creating.done() and not creating.cancelled() and (room := _room(creating.result())):
             await self._undo(replace(trace, room=room, nest=self._address(room)), made, INTERRUPTED_S)
         creating.cancel()

@@ -256,6 +256,18 @@ async def test_an_interrupted_run_cleans_up(open_lab, canary, moment):
         await nothing_left(lab, canary)
 
 
+async def test_a_run_that_is_interrupted_while_it_cleans_up_comes_to_the_end_of_it(open_lab, canary, until):
+    async with open_lab("calm", delay_scale=0.1) as lab:
+        lab.api["calm"].fault.answer_delay_s = 0.2
+        running = asyncio.create_task(canary.run(lab, 2, horizon_s=1.0, joins=0))
+        await canary.told_of("created", 2)
+        await until(lambda: canary.rows().of(Operation.DELETE, intents=True))
+        running.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await running
+        await nothing_left(lab, canary)
+
+
 async def test_a_key_is_not_forgotten_while_its_entry_is_on_the_way_to_a_slow_disk(open_lab, canary, monkeypatch):
     def slowly(writer, **values):
         loop.call_soon_threadsafe(running.cancel)  # interrupted in this very moment
