@@ -36,6 +36,9 @@ GAP_S: Final = 300.0
 ENOUGH_S: Final = 60.0
 """A layer not seen and not asked beyond this age may have come later."""
 
+MOST_ROOMS: Final = 3
+"""So many rooms of one name are told one by one."""
+
 # what they say together
 
 
@@ -185,18 +188,21 @@ def _older(layers: pd.DataFrame) -> Iterator[str]:
 def _remade(observations: pd.DataFrame) -> Iterator[str]:
     """Where LiveKit showed another room under the same name: a restart, or a vanished room made again by a join."""
     told = observations[(observations["source"] == Source.LIVEKIT) & (observations["outcome"] == Outcome.VISIBLE)]
-    before, last = "", 0
+    before, last, times = "", 0, 0
     for row in dicts_of(told.sort_values("received_at", kind="stable")):
         facts = facts_of(row["detail"])
         sid = facts.get("sid") or facts.get("room_sid")
         if not isinstance(sid, str):
             continue
-        if before and sid != before:
+        times += bool(before) and sid != before
+        if before and sid != before and times <= MOST_ROOMS:
             yield (
                 f"LiveKit made the room anew between {_clock(last)} and {_clock(int(row['received_at']))}"
                 f" ({_short(before, 24)} became {_short(sid, 24)}): what was seen before and after are two rooms."
             )
         before, last = sid, int(row["sent_at"])
+    if times > MOST_ROOMS:
+        yield f"It made the room anew {times - MOST_ROOMS} times more."
 
 
 def _unbounding(layers: pd.DataFrame) -> Iterator[str]:

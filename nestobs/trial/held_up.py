@@ -15,8 +15,9 @@ import pandas as pd
 
 from nestobs.observation.schema import Failure
 from nestobs.sources.clock import LAG_S
+from nestobs.timeline.omissions import MOST_HELD_UP
 
-MUCH: Final = 0.1
+MUCH: Final = MOST_HELD_UP
 """Above this share of polls held up, what was predicted of joins is not judged by them."""
 
 _HELD: Final = [Failure.SKIPPED, Failure.LOOP_BLOCKED, Failure.SUSPENDED]

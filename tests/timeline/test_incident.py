@@ -44,6 +44,12 @@ def test_what_is_found_is_said_once(rows: list[Observation], words: str) -> None
     assert len([sentence for sentence in said(*rows) if sentence.startswith(words)]) == 1
 
 
+def test_a_room_that_is_made_anew_all_the_time_does_not_fill_the_page() -> None:
+    sentences = said(created(), *(rooms("visible", n, sid=f"RM_{n}") for n in range(1, 10)))
+    assert len([one for one in sentences if "made the room anew between" in one]) == 3
+    assert "It made the room anew 5 times more." in sentences
+
+
 def test_of_a_new_nest_nothing_of_the_kind_is_said() -> None:
     rows = [event(1), info(2, createdAt=NOON_S * 1_000), *(rooms("visible", 5 * n, sid="RM_a") for n in (1, 2, 3))]
     sentences = said(*rows, guest("absent", 1), guest("visible", 3))

@@ -165,14 +165,16 @@ def _between_rooms(rows: Rows, said: _Said, heard: Ints) -> Flags:
     """Which rows were asked after the last that showed one room and before the first that showed the next of the same
     name: a restart, or a vanished room that its host's token made again."""
     sent = rows.sent + (heard - rows.received)
-    found = np.zeros(len(heard), dtype=bool)
     index = np.flatnonzero((said.sid >= 0) & (said.nest >= 0) & rows.visible)
     index = index[np.lexsort((heard[index], said.nest[index]))]
     before, after = index[:-1], index[1:]
-    renewed = (said.nest[before] == said.nest[after]) & (said.sid[before] != said.sid[after])
-    for one, other in zip(before[renewed], after[renewed], strict=True):
-        found |= (said.nest == said.nest[one]) & (heard > sent[one]) & (sent < heard[other])
-    return found
+    anew = (said.nest[before] == said.nest[after]) & (said.sid[before] != said.sid[after])
+    if not anew.any():
+        return np.zeros(len(heard), dtype=bool)
+    instants, rank = np.unique(np.concatenate([sent, heard]), return_inverse=True)
+    asked, answered = (said.nest * len(instants) + part for part in np.split(rank, 2))  # in order of nest, then time
+    ended, begun = np.sort(asked[before[anew]]), np.sort(answered[after[anew]])
+    return np.searchsorted(ended, answered, "left") > np.searchsorted(begun, asked, "right")
 
 
 def _unlisted(operation: pd.Series, rows: Rows, said: _Said, heard: Ints, size: int) -> Flags:
