@@ -193,7 +193,7 @@ class Observation:
     attempt_group: Annotated[str, "UUIDv7", "ties the attempts at one thing"] = ""
     attempt_no: Annotated[int, "count from 1", "which attempt of its group"] = 1
     planned_at: Annotated[int | None, "ns UTC", "when it was due; null when unplanned"] = None
-    sent_at: Annotated[int, "ns UTC", "when the question left; for a pushed event its receipt"]
+    sent_at: Annotated[int, "ns UTC", "when the question left; for a pushed event its receipt, less our own lag"]
     received_at: Annotated[
         int | None, "ns UTC", "when the answer was whole; null while only intended or when none came"
     ] = None

@@ -19,6 +19,7 @@ from typing import Any, Final, TypeAlias
 import aiohappyeyeballs
 from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import InvalidStatus, InvalidURI
+from websockets.frames import Frame, Opcode
 from websockets.uri import WebSocketURI, parse_uri
 
 from nestobs.errors import UsageError
@@ -42,11 +43,21 @@ BODY_BYTES: Final = 2_048
 """What is kept of the body of an HTTP answer: who refuses says why at its end, behind what it repeats of the URL."""
 
 
+@dataclass(slots=True)
+class Order:
+    """In what order things came on a connection, however late they are read. `begun`: messages that have begun to come;
+    `begun_at_pong`: those that had when the latest pong came."""
+
+    begun: int = 0
+    begun_at_pong: int = 0
+
+
 @dataclass(frozen=True, slots=True)
 class Opened:
     """An open websocket, the address it leads to, and the seconds each stage took."""
 
     ws: ClientConnection
+    order: Order
     address: str
     stages: dict[str, float]
 
@@ -89,9 +100,9 @@ class _Connection(ClientConnection):
     is full, nothing more is read from the socket.
     """
 
-    def __init__(self, progress: _Progress, borne: Borne | None, *args: Any, **options: Any) -> None:
+    def __init__(self, progress: _Progress, order: Order, borne: Borne | None, *args: Any, **options: Any) -> None:
         super().__init__(*args, **options)
-        self._progress, self._borne = progress, borne
+        self._progress, self._order, self._borne = progress, order, borne
         self._waiting, self._full, self._due = bytearray(), False, False
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
@@ -120,8 +131,12 @@ class _Connection(ClientConnection):
     def process_event(self, event: Any) -> None:
         if self._borne is not None and not self._borne(0, 1):
             self._cut_off()
-        else:
-            super().process_event(event)
+            return
+        if isinstance(event, Frame) and event.opcode in (Opcode.TEXT, Opcode.BINARY):
+            self._order.begun += 1
+        elif isinstance(event, Frame) and event.opcode is Opcode.PONG:
+            self._order.begun_at_pong = self._order.begun
+        super().process_event(event)
 
     def _take(self) -> None:
         piece = bytes(self._waiting[:SLICE_BYTES])
@@ -198,10 +213,10 @@ async def dial(
     nothing for a failure of the world. refuse: where the URL is a stranger's, of which addresses it is not opened.
     borne: asked of all that comes, whether the connection may go on. limits: its max_size and max_queue."""
     read_url(url)
-    progress = _Progress(clock)
+    progress, order = _Progress(clock), Order()
     try:
         async with patience(asyncio.get_running_loop().time() + timeout_s):
-            made = partial(_Connection, progress, borne)
+            made = partial(_Connection, progress, order, borne)
             ws = await _open(url, tls, progress, refuse, made, close_timeout=close_timeout_s, **limits)
     except InvalidStatus as error:
         status, headers = error.response.status_code, dict(error.response.headers.raw_items())
@@ -214,7 +229,7 @@ async def dial(
         stage = progress.stage
         return NotOpened(named(error, progress.broke, stage=stage, timeout_s=timeout_s, awaited="open websocket"))
     host, port, *_ = ws.remote_address or ("", 0)
-    return Opened(ws, f"[{host}]:{port}" if ":" in host else f"{host}:{port}", progress.seconds())
+    return Opened(ws, order, f"[{host}]:{port}" if ":" in host else f"{host}:{port}", progress.seconds())
 
 
 async def _open(

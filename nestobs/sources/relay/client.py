@@ -39,7 +39,7 @@ from nestobs.observation.schema import Failure, FailureLayer, Observation, Opera
 from nestobs.sources.address import Refuse
 from nestobs.sources.dial import NotOpened, Opened, dial, read_url, trust
 from nestobs.sources.failures import Judgement, intended, timed_out
-from nestobs.sources.relay.connection import CHALLENGE_S, Feed, Link, Lost
+from nestobs.sources.relay.connection import CHALLENGE_S, Feed, Link, Lost, first
 from nestobs.sources.relay.flood import FRAME_BYTES, QUEUED_FRAMES, Meter
 from nestobs.sources.relay.pauses import LONGEST_FLOOD_PAUSE_S, SETTLED_S, flood_pauses, pauses
 from nestobs.sources.relay.pushes import Pushes, Seen, Subscription
@@ -419,7 +419,13 @@ class Relay:
             attempt_no += 1
             if isinstance(opened, Opened):
                 now = self._clock.now()
-                link = Link(opened.ws, self._clock, self._vantage.watch, opened_at=now, heard_at=now, meter=meter)
+                parts: dict[str, Any] = {
+                    "ws": opened.ws,
+                    "order": opened.order,
+                    "clock": self._clock,
+                    "watch": self._vantage.watch,
+                }
+                link = Link(**parts, meter=meter, opened_at=now, heard_at=now)
                 await self._serve(link)
                 group, attempt_no = self._vantage.new_id(), 1
                 lived_s = (self._clock.now() - link.opened_at) / SECOND_NS
@@ -468,7 +474,7 @@ class Relay:
                 tasks.create_task(link.keep_pinging(self._ping_s, self._pong_timeout_s))
                 tasks.create_task(self._follow_all(link, tasks))
         except* Lost as lost:
-            end = _first(lost).end
+            end = first(lost).end
             end = end.as_written(self._lost_row(link, end))
         finally:
             self._link, self._down = None, end
@@ -488,10 +494,4 @@ class Relay:
             return
         error = self._task.exception()
         if error is not None:
-            raise _first(error)
-
-
-def _first(error: BaseException) -> Any:
-    while isinstance(error, BaseExceptionGroup):
-        error = error.exceptions[0]
-    return error
+            raise first(error)

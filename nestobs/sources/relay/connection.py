@@ -17,7 +17,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from functools import partial
-from typing import Final
+from typing import Any, Final
 
 from websockets.asyncio.client import ClientConnection
 from websockets.exceptions import ConnectionClosed
@@ -27,6 +27,7 @@ from nestobs.nostr import Keys
 from nestobs.observation.duration import SECOND_NS
 from nestobs.observation.schema import Failure, FailureLayer, Outcome
 from nestobs.sources.clock import Clock, Held, LoopWatch, patience
+from nestobs.sources.dial import Order
 from nestobs.sources.failures import Judgement, closed, timed_out
 from nestobs.sources.relay.flood import REJECTED, Meter
 from nestobs.sources.relay.questions import End, Question, closed_end, ok_end, unheard
@@ -53,6 +54,13 @@ class Lost(Exception):
     def __init__(self, end: End) -> None:
         super().__init__(end.judgement.reason)
         self.end = end
+
+
+def first(error: BaseException) -> Any:
+    """The first that a group of tasks raised, however deep."""
+    while isinstance(error, BaseExceptionGroup):
+        error = error.exceptions[0]
+    return error
 
 
 @dataclass(slots=True)
@@ -83,10 +91,12 @@ class Feed:
 
 @dataclass(slots=True)
 class Ping:
-    """One of our pings, both instants ns UTC; `answered_at` None while no pong came."""
+    """One of our pings, both instants ns UTC; `answered_at` None while no pong came. `behind`: how many messages had
+    begun to come before the pong did."""
 
     sent_at: int
     answered_at: int | None = None
+    behind: int = 0
 
 
 @dataclass(slots=True)
@@ -142,16 +152,18 @@ class Identity:
 
 @dataclass(slots=True)
 class Link:
-    """One open connection and everything in flight on it. `heard_at`: the last sign of life, ns UTC.
+    """One open connection and everything in flight on it. `heard_at`: the last sign of life, ns UTC; `heard`: messages.
     `open_to_strangers`: it has answered a question for good without asking who we are.
     """
 
     ws: ClientConnection
+    order: Order
     clock: Clock
     watch: LoopWatch
     meter: Meter
     opened_at: int
     heard_at: int
+    heard: int = 0
     used: bool = False
     identity: Identity = field(default_factory=Identity)
     open_to_strangers: bool = False
@@ -193,10 +205,10 @@ class Link:
         else:
             deed.ended.set_result(end)
 
-    def alive_before(self, at: int, since: int) -> Ping | None:
-        """The latest answered ping sent after `since` and not after `at`."""
+    def silent_until(self, since: int) -> Ping | None:
+        """The latest ping sent after `since` whose pong came before the message that is being heard."""
         for ping in reversed(self.pings):
-            if ping.answered_at is not None and since < ping.sent_at <= at:
+            if ping.answered_at is not None and since < ping.sent_at and ping.behind < self.heard:
                 return ping
         return None
 
@@ -242,6 +254,7 @@ class Link:
                 judgement, code = closed(error)
                 raise Lost(self._flood() or End(judgement, status=code)) from None
             at = self.heard_at = self.clock.now()
+            self.heard += 1
             self.hear(at, nostr.read_frame(data))
             if flood := self._flood():
                 raise Lost(flood)
@@ -276,6 +289,7 @@ class Link:
         def answered(pong: asyncio.Future[float]) -> None:
             if not pong.cancelled() and pong.exception() is None:
                 ping.answered_at = self.heard_at = self.clock.now()
+                ping.behind = self.order.begun_at_pong
 
         self.pings.append(ping)
         with suppress(ConnectionClosed, TimeoutError):  # closed: the reader says how; full: no pong will say it

@@ -1,9 +1,11 @@
 """What a subscription brings: which events are true and new to it, and the rows of each.
 
-A pushed event is bounded from below by the connection's liveness. We ping by ourselves and stamp both ends. A pong
-proves that the socket lived, not that the relay had nothing to push: so an event received at t is taken as absent at
-the sending of the latest answered ping that left at least PUSH_MARGIN_S before t, after the subscription's EOSE on this
-same connection. The assumption is that a relay pushes a new event over a living socket within PUSH_MARGIN_S.
+A pushed event is bounded from below by the connection's liveness, in the order of what came on it: read late by us, the
+order is what it was. We ping by ourselves, and a pong that came before the event says that the relay had not pushed it
+when the ping left. Only the socket is proved by that, not that the relay had nothing to push: it is taken to push a new
+event over a living socket within PUSH_MARGIN_S, and as much later as its pong took. So the event was absent that long
+before the latest such ping, if that left after the subscription's EOSE on this same connection. It is visible from
+since when it may have lain unread.
 """
 
 from __future__ import annotations
@@ -19,6 +21,7 @@ from nestobs.nostr import Event, MalformedEvent
 from nestobs.observation.detail import detail
 from nestobs.observation.duration import SECOND_NS
 from nestobs.observation.schema import LONGEST_ROOM, Operation, Outcome
+from nestobs.sources.clock import BEAT_S
 from nestobs.sources.failures import Judgement, ours
 from nestobs.sources.relay.connection import Feed, Link, Ping
 from nestobs.sources.relay.flood import PUSHED
@@ -102,7 +105,7 @@ class Pushes:
         if (length := len(event.tag("d") or "")) > LONGEST_ROOM:
             self._false_push(feed, at, f"pushed a nest whose d tag has {length} characters")
             return
-        ping = link.alive_before(at - round(PUSH_MARGIN_S * SECOND_NS), feed.eose_at) if feed.eose_at else None
+        ping = link.silent_until(feed.eose_at) if feed.eose_at else None
         trace = self._call(subscription.trace_of, event, event, at)
         if trace is not None:
             self._pushed_rows(trace, event, ping, at)
@@ -121,13 +124,16 @@ class Pushes:
 
     def _pushed_rows(self, trace: Trace, event: Event, ping: Ping | None, at: int) -> None:
         fields = {"operation": Operation.SUBSCRIBE, "connection_reused": True}
-        if ping is not None:
-            known = detail(known_by="answered ping, then silence", push_margin_s=PUSH_MARGIN_S, event_id=event.id)
+        if ping is not None and ping.answered_at is not None:
+            silent_at = ping.sent_at - round(PUSH_MARGIN_S * SECOND_NS) - (ping.answered_at - ping.sent_at)
+            known = detail(known_by="answered ping, then the event", push_margin_s=PUSH_MARGIN_S, event_id=event.id)
             self.rows.write(
-                trace, End(Judgement(Outcome.ABSENT), ping.answered_at), fields, sent_at=ping.sent_at, detail=known
+                trace, End(Judgement(Outcome.ABSENT), ping.answered_at), fields, sent_at=silent_at, detail=known
             )
         seen = End(Judgement(Outcome.VISIBLE), at, event=event)
-        self.rows.write(trace, seen, fields, sent_at=at, detail=detail(**facts_of_event(event)))
+        unread_s = self.rows.vantage.watch.lag_s(at - round(BEAT_S * SECOND_NS))
+        came_at = at - round(unread_s * SECOND_NS)
+        self.rows.write(trace, seen, fields, sent_at=came_at, detail=detail(**facts_of_event(event)))
 
     def _false_push(self, feed: Feed, at: int, what: str) -> None:
         """One row per subscription and connection: a relay that lies does so as often as it likes."""
