@@ -131,7 +131,7 @@ def test_strangers_names_make_no_formula_and_no_row_of_their_own(infested, tmp_p
     room = header.index("room")
     shown = {row[room] for row in rows}
     assert {"'" * text.startswith(("=", "+", "-", "@")) + text for text in TEXTS if "\ud800" not in text} <= shown
-    assert "M" * MEGABYTE in shown
+    assert sum(text.startswith("M" * 100) for text in shown) == 1, "a name of a megabyte, cut where it was observed"
 
 
 def test_strangers_names_come_back_from_parquet(infested, tmp_path):
