@@ -15,7 +15,7 @@ define STATIC
 	$(BIN)/lint-imports
 endef
 
-.PHONY: help demo check test lint bench coverage calibrate chaos livekit browser notebook environment constraints clean
+.PHONY: help demo check test lint bench coverage calibrate fuzz chaos livekit browser notebook environment constraints clean
 .DEFAULT_GOAL := help
 
 help:  ## what there is
@@ -59,6 +59,11 @@ calibrate: $(STAMP)  ## 1000 nests against the lab's truth (about 10 minutes)
 
 chaos: $(STAMP)  ## everything goes wrong at once, seeded (10 minutes)
 	PYTHONPATH=tests $(BIN)/python -m benchmarks.chaos --out runs/chaos
+
+fuzz: $(STAMP)  ## a million inputs to every parser of others' bytes (about 20 minutes)
+	$(BIN)/uv pip install --quiet --python $(BIN)/python --constraint constraints.txt --editable '.[dev,fuzz]' \
+		|| echo "no atheris for this machine: the seeds are changed at random" >&2
+	PYTHONPATH=tests $(BIN)/python -m benchmarks.fuzz
 
 livekit: $(LIVEKIT)  ## build livekit-server once, with Go
 

@@ -182,7 +182,7 @@ class Keys:
 
         try:
             native = nostr_sdk.Keys.parse(secret.strip())
-        except nostr_sdk.NostrSdkError:
+        except (nostr_sdk.NostrSdkError, UnicodeEncodeError):
             raise KeyFormatError("the secret key is neither an nsec nor 64 hex digits: check NESTOBS_NSEC") from None
         return cls(native.public_key().to_hex(), native)
 

@@ -211,6 +211,8 @@ def read_address(text: str) -> Address | str:
     Raises AddressError with the forms that are understood.
     """
     text = text.strip()
+    if re.search("[\ud800-\udfff]", text):
+        raise AddressError("the nest is not understood: what was typed is no UTF-8: give an naddr, or 30312:pubkey:d")
     if text[:8].lower().startswith(("https://", "http://")):
         return read_address(_in_link(text))
     if text.startswith(("naddr1", "nostr:naddr1")):

@@ -9,6 +9,7 @@ could not even be tried (no file descriptor left) says so, and nothing of the ne
 from __future__ import annotations
 
 import asyncio
+import re
 from typing import Final
 
 from nestobs.errors import UsageError
@@ -29,7 +30,7 @@ class Control:
 
     def __init__(self, vantage: Vantage, address: str) -> None:
         host, _, port = address.rpartition(":")
-        if not host or not port.isdigit() or not 0 < int(port) < 65536:
+        if not host or not re.fullmatch("[0-9]{1,5}", port) or not 0 < int(port) < 65536:
             raise UsageError(f"the control address {address[:60]!r} is not host:port")
         self._vantage, self._host, self._port = vantage, host.strip("[]"), int(port)
         self._tried_at = 0

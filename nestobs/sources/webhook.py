@@ -9,6 +9,7 @@ signed with the API secret and carries the sha256 of the body; of anything else 
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections import OrderedDict
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -96,7 +97,8 @@ class Webhooks:
         app = web.Application(client_max_size=BODY_BYTES)
         app.router.add_post(self._path, self._receive)
         # LiveKit packs nothing: a packed body is left as it is, so that it cannot grow, and fails its hash
-        runner = web.AppRunner(app, access_log=None, shutdown_timeout=1.0, auto_decompress=False)
+        silent = logging.Logger("webhooks", logging.CRITICAL + 1)  # what is no HTTP would be repeated on stderr
+        runner = web.AppRunner(app, access_log=None, logger=silent, shutdown_timeout=1.0, auto_decompress=False)
         await runner.setup()
         try:
             await web.TCPSite(runner, self._host, self._port).start()
@@ -221,8 +223,8 @@ def _why_not(error: Exception, token: str, now_s: int) -> str:
     """Why a webhook's token does not count."""
     claims, kind = claims_of(token.removeprefix("Bearer ").strip()), type(error).__name__
     begins, ended = claims.get("nbf"), claims.get("exp")
-    ahead = f"{begins - now_s} s" if isinstance(begins, int) else "some time"
-    ago = f"{now_s - ended} s" if isinstance(ended, int) else "some time"
+    ahead = f"{begins - now_s} s" if isinstance(begins, int) and 0 <= begins < 10**12 else "some time"
+    ago = f"{now_s - ended} s" if isinstance(ended, int) and 0 <= ended < 10**12 else "some time"
     words = _WHY_NOT.get(kind, f"the signature does not hold: {kind}")
     return words.format(ahead=ahead, ago=ago, said=error)
 

@@ -277,8 +277,10 @@ class TestAddresses:
             "\x1b[31m",
             "émission",
             "https://nests.example/room",
+            f"30312:{HEX}:r\udce9union",  # as the command line gives Latin-1
+            "naddr1\udce9",
         ],
-        ids=lambda text: repr(text[:20]),
+        ids=lambda text: ascii(text[:20]),
     )
     def test_anything_else_is_a_mistake_with_its_remedy(self, text):
         with pytest.raises(AddressError) as refused:

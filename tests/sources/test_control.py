@@ -196,3 +196,11 @@ def test_an_address_that_is_none_is_refused(address, vantage):
 
 def test_a_literal_ipv6_address_is_understood(vantage):
     Control(vantage, "[::1]:443")
+
+
+@pytest.mark.parametrize(
+    "address", ["", "h", "h:", ":1", "h:0", "h:65536", "h:²", "h:٣", f"h:{'9' * 5_000}"], ids=ascii
+)
+def test_an_address_that_is_none_is_told(vantage, address):
+    with pytest.raises(UsageError, match="host:port"):
+        Control(vantage, address)

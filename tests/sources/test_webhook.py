@@ -10,6 +10,7 @@ import hashlib
 import json
 import re
 import time
+from urllib.parse import urlsplit
 
 import aiohttp
 import jwt
@@ -146,6 +147,7 @@ WHY = {
     "no hash": ({"sha256": None}, "sha256 was not found"),
     "another hash": ({"sha256": "AAAA"}, "hash mismatch"),
     "no end": ({"exp": None}, "MissingRequiredClaimError"),
+    "stamps of hundreds of digits": ({"nbf": 10**400, "exp": -(10**4_299)}, "ahead of ours by some time"),
     "stamps that are none": ({"nbf": "soon"}, "cannot be read|does not hold"),
 }
 
@@ -158,6 +160,16 @@ async def test_why_a_webhook_does_not_count_is_said(case):
         assert await post.send(text, stamped(text, **claims)) == 401
     assert re.search(words, post.rows[0].reason)
     assert "hostile" not in repr(post.rows[0])
+
+
+async def test_what_is_no_http_is_not_repeated_on_stderr(caplog, capsys):
+    async with Post() as post:
+        url = urlsplit(post.hooks.url)
+        reader, writer = await asyncio.open_connection(url.hostname, url.port)
+        writer.write(b"POST /webhook HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer hostile\x00\r\n\r\n")
+        assert b"400" in await reader.readline()
+        writer.close()
+    assert "hostile" not in caplog.text + capsys.readouterr().err
 
 
 async def test_a_packed_body_is_not_unpacked():
