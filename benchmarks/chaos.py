@@ -17,6 +17,7 @@ left, or the API had to refuse a request for its limit. Prints one JSON object o
 import argparse
 import asyncio
 import json
+import math
 import os
 import random
 import signal
@@ -297,10 +298,21 @@ class Chaos:
                 self.found.append(f"{name}: {row.operation} {row.outcome} of {row.room} rests on {said}")
 
     def _check_intervals(self) -> None:
-        """Of nests that were alive when LiveKit was killed, what it took with it has no truth."""
-        truth = self.lab.truth()
-        born = {row["room"]: row["not_yet_at"] for row in truth if row["not_yet_at"]}
-        gone = {row["room"]: row["now_at"] for row in truth if row["change"] == "gone"}
+        """Of nests that were alive when LiveKit was killed, what it took has no truth. What came and went before
+        a watch heard of the nest, nobody could tell it."""
+        gone: dict[str, int] = {}
+        left: dict[tuple[str, str], int] = {}
+        truth = []
+        for row in self.lab.truth():
+            place = row["room"], row["layer"]
+            if row["change"] == "gone" and place in left:
+                continue  # it was withdrawn once more
+            truth.append(row)
+            if row["change"] == "gone":
+                left[place] = row["now_at"]
+                if not row["layer"].startswith("relay"):
+                    gone[row["room"]] = row["now_at"]
+        born = {row["room"]: row["not_yet_at"] for row in reversed(truth) if row["change"] == "shown"}
         struck = {
             room
             for room, at in born.items()
@@ -308,9 +320,14 @@ class Chaos:
         }
         names = relay_names(self.lab.info)
         for name in ("canary", "watch"):
-            table = coverage(timelines(Store.open(self.out / name, create=False).frame()), truth, names)
+            lines = timelines(Store.open(self.out / name, create=False).frame())
+            lines = lines[lines["room"] != ""].reset_index(drop=True)
+            table = coverage(lines, truth, names)
             spared = table["room"].isin(struck) & table["layer"].str.match("livekit|api")
-            judged = table[table["contains"].notna() & ~spared]
+            ends = [left.get(place, math.inf) for place in zip(table["room"], table["layer"], strict=True)]
+            missed = (name == "watch") & (table["upper_s"] == math.inf) & (lines["lower_at"].astype("int64") > ends)
+            self.did[f"intervals of {name} not judged: gone before it asked"] = int((missed & ~spared).sum())
+            judged = table[table["contains"].notna() & ~spared & ~missed]
             self.did[f"intervals of {name}"] = len(judged)
             self.did[f"intervals of {name} not judged: LiveKit was killed"] = int(spared.sum())
             for row in judged[~judged["contains"].astype(bool)].to_dict("records"):

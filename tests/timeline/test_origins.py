@@ -67,6 +67,15 @@ def test_an_edit_of_an_older_room_is_no_new_nest(told: list[Any], made: float) -
     assert "trace" not in set(joinable(table.reset_index(), signed_in=False)["unit"])
 
 
+@pytest.mark.parametrize("status", ["closed", "Closed", "ENDED"])
+def test_a_nest_whose_every_version_says_that_it_is_over_was_made_before_its_event(status: str) -> None:
+    over = event(1, status=status)
+    assert set(lines(over, guest("absent", 2))["origin_kind"]) == {"edit"}
+    assert lines(over).iloc[0].lower_s == -math.inf
+    opened = event(-1, created=-3, status="open")
+    assert set(lines(opened, over, guest("absent", 2))["origin_kind"]) == {"created_at"}
+
+
 NOT_OLDER = [
     pytest.param([], id="nobody tells"),
     pytest.param([info(2)], id="an API that does not say"),

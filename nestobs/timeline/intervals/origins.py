@@ -5,7 +5,8 @@
     publish     sent_at of the first publish of the event, where there is no PUT
     created_at  of a nest of others the least `created_at` seen of its address: edits renew it, the first counts
     room        when its room was made, where that is known to be before `created_at`: the least instant wins
-    edit        the same, where the event that began the watch is later by more than `EDITED_S`
+    edit        the same, where the event that began the watch is later by more than `EDITED_S`, or where every version
+                that was seen says that the nest is over: it was made before
 
 30312 is addressable: a host's edit signs a fresh `created_at`, and so a room that has run for an hour looks new. Its
 true age is told by `/info` (`createdAt`), by LiveKit (`creation_time`, in the room list and to whoever enters), and by
@@ -70,12 +71,12 @@ def origins(observations: pd.DataFrame, rows: Rows, heard: Ints) -> Origins:
     foreign = (create < 0) & (published < 0)
     nest = _nests(observations, rows)
     room = _merged(_rooms(observations, rows, heard), nest)
-    event, oldest, first_heard = _events(observations, rows, heard, nest)
+    event, oldest, opened, first_heard = _events(observations, rows, heard, nest)
     told = np.where(foreign, np.minimum(room, oldest), NONE)
     earlier = room < oldest - _ns(GRAIN_S)
     told = np.where(foreign & ~earlier, np.where(oldest == NONE, room, oldest), told)
     known = np.minimum(event, first_heard)  # a host whose clock is ahead has edited nothing
-    edit = (event != NONE) & (told < known - _ns(EDITED_S))
+    edit = (event != NONE) & ((told < known - _ns(EDITED_S)) | (opened == NONE) & (room == NONE))
     kinds = [create >= 0, published >= 0, told == NONE, edit, (room == told) & (room != oldest)]
     kind = np.select(kinds, ["create", "publish", "", EDIT, "room"], "created_at").astype(object)
     return Origins(row=np.where(create >= 0, create, published), kind=kind, told=told, room=room, event=event)
@@ -120,15 +121,20 @@ def _merged(stamps: Ints, nest: Ints) -> Ints:
     return np.where(nest >= 0, np.minimum(stamps, least[nest]), stamps)
 
 
-def _events(observations: pd.DataFrame, rows: Rows, heard: Ints, nest: Ints) -> tuple[Ints, Ints, Ints]:
-    """Per unit, of the events that relays showed: the least created_at of its own rows and of its nest's, and when the
-    first was heard of, ns; NONE for none."""
+def _events(observations: pd.DataFrame, rows: Rows, heard: Ints, nest: Ints) -> tuple[Ints, Ints, Ints, Ints]:
+    """Per unit, of the events that relays showed: the least created_at of its own rows and of its nest's, that of its
+    nest's versions which do not say that it is over, and when the first was heard of, ns; NONE for none."""
     shown = np.flatnonzero(rows.visible & equals(observations["source"], Source.RELAY) & (rows.unit >= 0))
     code, texts = pd.factorize(observations["detail"].iloc[shown])
     stamps = np.array([*map(_created_at, texts), NONE], dtype=np.int64)[code]
-    units = count_of(rows.unit)
-    event, first_heard = (least_at(values, rows.unit[shown], units) for values in (stamps, heard[shown]))
-    return event, _merged(event, nest), first_heard
+    over = np.array([*map(_over, texts), False])[code]
+    units, all_of = count_of(rows.unit), (stamps, np.where(over, NONE, stamps), heard[shown])
+    event, opened, first_heard = (least_at(values, rows.unit[shown], units) for values in all_of)
+    return event, _merged(event, nest), _merged(opened, nest), first_heard
+
+
+def _over(detail: str) -> bool:
+    return str(facts_of(detail).get("status", "")).strip().lower() in ("closed", "ended")
 
 
 def _created_at(detail: str) -> int:
