@@ -13,8 +13,9 @@ from typing import Any, Final
 
 import pandas as pd
 
+from nestobs.observation.columns import equals
 from nestobs.observation.schema import Failure
-from nestobs.sources.clock import LAG_S
+from nestobs.timeline.intervals.polls import held_up as held_up_ourselves
 from nestobs.timeline.omissions import MOST_HELD_UP
 
 MUCH: Final = MOST_HELD_UP
@@ -24,10 +25,10 @@ _HELD: Final = [Failure.SKIPPED, Failure.LOOP_BLOCKED, Failure.SUSPENDED]
 
 
 def held_up(observations: pd.DataFrame) -> float:
-    """The share of planned attempts that were skipped, or made while the event loop was blocked; 0.0 without any."""
-    planned = observations[observations["planned_at"].notna()]
-    held = planned["failure"].isin(_HELD) | (planned["loop_lag_s"] > LAG_S)
-    return float(held.mean()) if len(planned) else 0.0
+    """The share of planned attempts that were skipped, or made while the observer was held up; 0.0 without any."""
+    planned = observations["planned_at"].notna().to_numpy(bool)
+    held = held_up_ourselves(observations) | equals(observations["failure"], Failure.SKIPPED)
+    return float(held[planned].mean()) if planned.any() else 0.0
 
 
 def contradictions(

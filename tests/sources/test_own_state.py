@@ -5,17 +5,26 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
+import re
+import signal
+import sys
 import time
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import AsyncExitStack, asynccontextmanager
+from types import SimpleNamespace
 
 import pytest
 
+from nestobs.collector.manners import CAREFUL
+from nestobs.collector.prober import _Joiner
 from nestobs.join.budget import Limiter
 from nestobs.nostr import Address, Keys
-from nestobs.observation.schema import Failure, FailureLayer, Operation, Outcome
+from nestobs.observation.schema import Failure, FailureLayer, Operation, Outcome, Source
+from nestobs.sources import control, visit
 from nestobs.sources.api import Api
 from nestobs.sources.livekit import LiveKit
-from nestobs.sources.relay import Relay
+from nestobs.sources.relay import Relay, connection
 from nestobs.sources.vantage import Trace
 from worlds import apart
 from worlds.apart import block
@@ -224,3 +233,209 @@ async def test_a_pong_that_lies_behind_the_event_is_no_silence_before_it(vantage
         await until(lambda: seen)
     absent, _ = [row for row in rows if row.operation is Operation.SUBSCRIBE]
     assert absent.sent_at < began + 0.5e9, "no ping of later had its pong before the event"
+
+
+# A connection that is lost, a relay that asks who we are, a control, a name to be resolved
+
+
+@pytest.mark.parametrize("blocked_s", [0.0, 1.2])
+async def test_who_is_dropped_for_pings_that_our_loop_did_not_send_was_not_dropped_by_livekit(
+    vantage, rows, monkeypatch, blocked_s
+):
+    monkeypatch.setattr(visit, "PING_S", 0.1 if blocked_s else NEVER_S)
+    async with (
+        vantage.watch.running(),
+        apart.apart(apart.signalling(patience_s=0.6)) as port,
+        AsyncExitStack() as stack,
+    ):
+        livekit = await stack.enter_async_context(LiveKit(vantage, f"ws://127.0.0.1:{port}"))
+        station = SimpleNamespace(clock=vantage.clock, vantage=vantage)
+        joiner = _Joiner(station, TRACE, None, None, False, "group", livekit, CAREFUL)  # type: ignore[arg-type]
+        row, session = await livekit.signal(TRACE, "token")
+        joiner.entered_at = row.sent_at
+        joiner.sessions.append(session)
+        block(0.0, blocked_s)
+        reply = await joiner.stay(2.5)
+        await joiner.leave()
+    expected = (Outcome.PROBE_ERROR, Failure.LOOP_BLOCKED) if blocked_s else (Outcome.UNKNOWN, Failure.DROPPED)
+    assert (reply.outcome, reply.failure) == expected
+    assert "signalling socket was lost" in reply.reason
+
+
+@pytest.mark.parametrize("blocked", [True, False], ids=["held up", "in time"])
+async def test_an_answer_to_a_challenge_that_our_loop_held_up_is_not_one_that_the_relay_does_not_take(
+    vantage, rows, monkeypatch, blocked
+):
+    monkeypatch.setattr(connection, "ANSWER_S", 0.4)
+
+    async def answer(say, verb, name, *rest):
+        if verb == "REQ":
+            await say("AUTH", "challenge")
+            await say("EOSE", name)
+
+    async with AsyncExitStack() as stack:
+        await stack.enter_async_context(vantage.watch.running())
+        port = await stack.enter_async_context(apart.apart(apart.relay(answer)))
+        url = f"ws://127.0.0.1:{port}"
+        relay = await stack.enter_async_context(Relay(vantage, url, keys=KEYS, ping_s=60, pong_timeout_s=60))
+        assert await relay.ready(5)
+        if blocked:
+            block(0.1, 0.3)
+        await relay.query(TRACE, address=ADDRESS, timeout_s=3)
+    _, again, *_ = [row for row in rows if row.operation is Operation.QUERY]  # first it is asked by a stranger
+    if blocked:
+        assert (again.outcome, again.failure) == (Outcome.PROBE_ERROR, Failure.LOOP_BLOCKED)
+        assert "stood still" in again.reason
+        assert "is not known" in again.reason
+    else:
+        assert (again.outcome, again.failure) == (Outcome.REFUSED, Failure.AUTH_REQUIRED)
+        assert "no OK within" in again.reason
+
+
+@pytest.mark.parametrize("blocked", [True, False], ids=["held up", "in time"])
+async def test_a_pong_that_our_loop_held_up_is_no_dead_relay_for_anything_that_was_under_way(
+    vantage, rows, until, blocked
+):
+    """The relay goes on talking, so its last sign of life is always a moment ago."""
+
+    async def talk(connection):
+        connection.transport.pause_reading()
+        while True:
+            await connection.send(json.dumps(["NOTICE", "still here"]))
+            await asyncio.sleep(0.02)
+
+    async with AsyncExitStack() as stack:
+        await stack.enter_async_context(vantage.watch.running())
+        url = f"ws://127.0.0.1:{await stack.enter_async_context(apart.apart(lambda: apart.ws(talk)))}"
+        relay = await stack.enter_async_context(Relay(vantage, url, ping_s=0.1, pong_timeout_s=1.0))
+        assert await relay.ready(5)
+        if blocked:
+            block(0.2, 0.4)
+        row, _ = await relay.query(TRACE, address=ADDRESS, timeout_s=5)
+        await until(lambda: [row for row in rows if row.operation is Operation.CONNECT and "lost" in row.detail])
+    lost = [row for row in rows if row.operation is Operation.CONNECT and "lost" in row.detail]
+    for one in (row, *lost[:1]):
+        expected = (Outcome.PROBE_ERROR, Failure.LOOP_BLOCKED) if blocked else (Outcome.UNKNOWN, Failure.TIMEOUT)
+        assert (one.outcome, one.failure) == expected
+        assert "no pong within 1 s" in one.reason
+
+
+@pytest.mark.parametrize("blocked", [True, False], ids=["held up", "in time"])
+async def test_a_control_that_our_loop_held_up_says_nothing_of_the_network(vantage, rows, monkeypatch, until, blocked):
+    monkeypatch.setattr(control, "TIMEOUT_S", 0.4)
+
+    async def never(*_, **__):
+        await asyncio.sleep(NEVER_S)
+
+    monkeypatch.setattr(asyncio, "open_connection", never)
+    async with vantage.watch.running():
+        trier = control.Control(vantage, "127.0.0.1:1")
+        unreached = vantage.record(
+            TRACE,
+            sent_at=vantage.clock.now(),
+            source=Source.API,
+            target="t",
+            operation=Operation.INFO,
+            outcome=Outcome.UNKNOWN,
+            failure=Failure.TIMEOUT,
+            reason="no answer",
+        )
+        trier.consider(unreached)
+        if blocked:
+            block(0.1, 0.25)
+        found = await until(lambda: [row for row in rows if row.target.startswith("tcp://")])
+        await trier.close()
+    assert found[0].failure is (Failure.LOOP_BLOCKED if blocked else Failure.NO_NETWORK)
+
+
+async def test_a_name_that_waits_for_a_thread_of_ours_is_no_name_that_does_not_resolve(vantage, rows):
+    loop = asyncio.get_running_loop()
+    loop.set_default_executor(ThreadPoolExecutor(1))
+    async with vantage.watch.running(), Api(vantage, "http://localhost:9/api/v1/nests", Limiter(1000)) as api:
+        await api.info(TRACE)  # what is imported at the first request is imported now
+        busy = loop.run_in_executor(None, time.sleep, 2.0)
+        await api.info(TRACE, timeout_s=1.0)
+        await busy
+    _, row = judged(rows)
+    assert (row.outcome, row.failure) == (Outcome.PROBE_ERROR, Failure.LOOP_BLOCKED)
+    assert "no thread of our own was free" in row.reason
+
+
+async def test_a_thread_that_keeps_the_interpreter_costs_no_answer_its_proof(vantage, rows):
+    with apart.greedy(2):
+        found = await attempt("query", vantage, rows, answers_s=0.2)
+    assert all(row.outcome is Outcome.ABSENT or row.failure is Failure.LOOP_BLOCKED for row in found)
+
+
+# A process of its own, that is stopped or starved
+
+
+CHILD = """
+import asyncio, json, sys
+from nestobs.join.budget import Limiter
+from nestobs.sources.api import Api
+from nestobs.sources.vantage import Trace, Vantage
+
+async def main(port):
+    rows = []
+    vantage = Vantage("A", "run", rows.append)
+    async with vantage.watch.running(), Api(vantage, f"http://127.0.0.1:{port}/api/v1/nests", Limiter(1000)) as api:
+        await asyncio.sleep(0.2)
+        print("asking", flush=True)
+        for _ in range(int(sys.argv[2])):
+            await api.info(Trace("t", "", "room"), timeout_s=float(sys.argv[3]))
+    print(json.dumps([[row.outcome, row.failure, row.reason, row.status] for row in rows if row.target != "clock:"]))
+
+asyncio.run(main(int(sys.argv[1])))
+"""
+
+
+async def child(port, times, timeout_s, meanwhile):
+    """The rows of a process that asks so often; `meanwhile(process)` runs beside it."""
+    words = [sys.executable, "-c", CHILD, str(port), str(times), str(timeout_s)]
+    process = await asyncio.create_subprocess_exec(*words, stdout=asyncio.subprocess.PIPE)
+    assert process.stdout is not None
+    await process.stdout.readline()
+    await meanwhile(process)
+    said, _ = await process.communicate()
+    return json.loads(said)
+
+
+@pytest.mark.parametrize("answers_s", [0.5, NEVER_S])
+async def test_a_process_that_was_stopped_blames_nobody(answers_s):
+    async def stop(process):
+        await asyncio.sleep(0.1)
+        process.send_signal(signal.SIGSTOP)
+        await asyncio.sleep(3)
+        process.send_signal(signal.SIGCONT)
+
+    async with apart.apart(http_after(answers_s)) as port:
+        [[outcome, failure, reason, status]] = await child(port, 1, 1.0, stop)
+    assert status == 200 or (outcome, failure) == ("probe_error", "loop_blocked")
+    if answers_s == NEVER_S:
+        assert re.search(r"stood still for [23]\.\d+ s of 1 s", reason)
+
+
+@pytest.mark.skipif(not hasattr(os, "sched_setaffinity"), reason="processes are pinned by Linux's call")
+async def test_a_process_beside_greedy_ones_on_its_processor_blames_nobody():
+    """The server answers in time for who is let run; some four of the observer's five turns are given away."""
+    cpu = min(os.sched_getaffinity(0))
+    greedy = []
+
+    async def starve(process):
+        os.sched_setaffinity(process.pid, {cpu})
+        for _ in range(8):
+            greedy.append(await asyncio.create_subprocess_exec("yes", stdout=asyncio.subprocess.DEVNULL))
+            os.sched_setaffinity(greedy[-1].pid, {cpu})
+        await asyncio.sleep(2)
+
+    try:
+        async with apart.apart(http_after(0.02)) as port:
+            found = await child(port, 20, 0.1, starve)
+    finally:
+        for one in greedy:
+            one.kill()
+            await one.wait()
+    assert len(found) == 20
+    for outcome, failure, reason, status in found:
+        assert status == 200 or (outcome, failure) == ("probe_error", "loop_blocked"), reason

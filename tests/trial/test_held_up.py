@@ -16,7 +16,8 @@ S = 1_000_000_000
 def observations(*rows):
     names = ["vantage", "planned_at", "sent_at", "received_at", "failure", "loop_lag_s"]
     frame = pd.DataFrame(rows, columns=names).astype({"planned_at": "Int64", "received_at": "Int64"})
-    return frame.assign(sent_at=frame["sent_at"] * S, received_at=frame["received_at"] * S)
+    at = {name: frame[name] * S for name in ("sent_at", "received_at")}
+    return frame.assign(**at, run_id="run", source="api")
 
 
 def judged(*, contains=False, upper_s=math.inf):

@@ -28,7 +28,7 @@ from nestobs.observation.duration import SECOND_NS
 from nestobs.observation.schema import Failure, FailureLayer, Outcome
 from nestobs.sources.clock import Clock, Held, LoopWatch, patience
 from nestobs.sources.dial import Order
-from nestobs.sources.failures import Judgement, closed, timed_out
+from nestobs.sources.failures import Judgement, closed, held_up, timed_out
 from nestobs.sources.relay.flood import REJECTED, Meter
 from nestobs.sources.relay.questions import End, Question, closed_end, ok_end, unheard
 
@@ -142,7 +142,7 @@ class Identity:
     def words(self) -> str:
         """Why what the relay does not show proves nothing."""
         if self.held is not None:
-            return f"whether the relay took our answer to who asks (NIP-42) is not known: {self.held.words}"
+            return "whether the relay took our answer to who asks (NIP-42) is not known"
         if self.refusal:
             return f"the relay does not take our answer to who asks (NIP-42): {self.refusal}"
         if self.wanted:
@@ -281,7 +281,9 @@ class Link:
             if oldest and oldest.answered_at is None and self.clock.now() >= oldest.sent_at + patience:
                 await asyncio.sleep(0.05)  # after a blocked loop the pong may lie in the socket, unread
                 if oldest.answered_at is None:
-                    raise Lost(End(timed_out(pong_timeout_s, FailureLayer.WS, "pong")))
+                    why = timed_out(pong_timeout_s, FailureLayer.WS, "pong")
+                    held = self.watch.held(oldest.sent_at, pong_timeout_s)
+                    raise Lost(End(why if held is None else held_up(held, why.reason)))
 
     async def _ping(self, pong_timeout_s: float) -> None:
         ping = Ping(self.clock.now())
