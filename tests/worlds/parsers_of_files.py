@@ -15,11 +15,13 @@ import numpy as np
 
 from nestobs import nostr
 from nestobs.cli import arguments
+from nestobs.cli.terminal import harmless
 from nestobs.cli.tuning import ages_in, policy_of
 from nestobs.collector import strangers, watch
 from nestobs.collector.keyring import Keyring
 from nestobs.config import Config
 from nestobs.errors import NestobsError
+from nestobs.figures import plain
 from nestobs.join.budget import Limiter, host_and_port
 from nestobs.join.policy import named_policy
 from nestobs.lab.delays import draw
@@ -31,6 +33,7 @@ from nestobs.observation.window import Window
 from nestobs.reports import demo, tuning
 from nestobs.reports.publishing import index, parameters
 from nestobs.reports.publishing.archive import Archive
+from nestobs.reports.publishing.manifest import redacted
 from nestobs.sources.control import Control
 from nestobs.sources.dial import read_url
 from nestobs.sources.livekit import signal_url
@@ -421,6 +424,16 @@ FILES: tuple[Parser, ...] = (
         f"{json.dumps(TRUTH)}\n{json.dumps(TRUTH)}\n",
         allowed=OPERATOR,
         opened=lambda: in_file("truth.jsonl", lambda path: demo._truth(str(path))),
+    ),
+    parser(
+        "a text to publish",
+        on_text(lambda text: (redacted(text, Path("/somewhere")), plain(text), harmless(text))),
+        *(
+            "/somewhere/x: eyJhbGciOiJIUzI1NiJ9.eyJpc3MiOiJrZXkifQ.c2ln",
+            "Authorization: Nostr eyJraW5kIjoyNzIzNX0=",
+            KEY,
+        ),
+        words="eyJ- eyJ eyJhbGciOiJIUzI1NiJ9. nsec1 Bearer Basic Nostr /somewhere/ / &amp; \x1b[",
     ),
     parser(
         "a budget's state",

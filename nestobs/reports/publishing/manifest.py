@@ -34,7 +34,7 @@ _NO_NUMBER: Final = ("inf", "-inf", "nan")
 
 _SECRET: Final = re.compile(
     r"nsec1[a-z0-9]{20,}"  # a secret key
-    r"|\beyJ[\w-]{10,}\.eyJ[\w-]{10,}\.[\w-]+"  # a JWT: LiveKit's tokens
+    r"|(?<![\w-])(?=[\w-]*?\beyJ[\w-]{10})[\w-]++\.eyJ[\w-]{10,}\.[\w-]+"  # a JWT: LiveKit's tokens
     r"|\b(?:Nostr|Bearer|Basic)\s+[\w+/=.~-]{16,}",  # an Authorization header's value: NIP-98, and others
     re.ASCII,
 )

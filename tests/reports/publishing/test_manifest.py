@@ -78,6 +78,12 @@ def test_what_looks_like_a_secret_is_taken_out(secret: str) -> None:
     assert secret.rsplit(maxsplit=1)[-1] not in redacted(f'{{"x": "{secret}"}}')
 
 
+@pytest.mark.parametrize("around", ["x-{}", "{}-x", "eyJ-{}", "{}.x", "a.{}", "eyJ-eyJ.{}", "{0}.{0}", "?t={}&x"])
+def test_a_token_is_taken_out_whatever_it_is_grown_together_with(around: str) -> None:
+    parts = ("eyJhbGciOiJIUzI1NiJ9", "eyJpc3MiOiJrZXkifQ", "c2lnbmF0dXJl")
+    assert not [part for part in parts if part in redacted(around.format(".".join(parts)))]
+
+
 def test_numbers_in_base64_and_plain_words_stay_as_they_are() -> None:
     for text in (
         "bdata eyJhbGciOiJIUzI1NiJ9AAAAeyJpc3MiOiJBUElrZXkxMjMifQ",
