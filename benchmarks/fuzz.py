@@ -67,18 +67,18 @@ def main() -> int:
     counts = {name: -(-args.inputs * part // sum(parts.values())) for name, part in parts.items()}
     args.out.mkdir(parents=True, exist_ok=True)
     began = time.monotonic()
+    print(f"{'parser':34} {'inputs':>9} {'inputs/s':>9} {'slowest, s':>10} {'growth':>7}  failures")
     with ThreadPoolExecutor(args.jobs) as pool:
-        found = dict(zip(chosen, pool.map(lambda name: _apart(args, name, counts[name]), chosen), strict=True))
-    elapsed_s = time.monotonic() - began
-    return _told(args.out, found, elapsed_s)
+        found = {}
+        for name, one in zip(chosen, pool.map(lambda name: _apart(args, name, counts[name]), chosen), strict=True):
+            found[name] = one
+            rate = one.inputs / one.seconds if one.seconds else 0.0
+            said = f"{name:34} {one.inputs:9,} {rate:9,.0f} {one.slowest_s:10.3f} {one.ratio:7.1f}  {len(one.failures)}"
+            print(said, *(f"    {kind}: {text[:160]}" for kind, text in one.failures.items()), sep="\n", flush=True)
+    return _told(args.out, found, time.monotonic() - began)
 
 
 def _told(out: Path, found: dict[str, Tried], elapsed_s: float) -> int:
-    print(f"{'parser':34} {'inputs':>9} {'inputs/s':>9} {'slowest, s':>10} {'growth':>7}  failures")
-    for name, one in found.items():
-        rate = one.inputs / one.seconds if one.seconds else 0.0
-        said = f"{name:34} {one.inputs:9,} {rate:9,.0f} {one.slowest_s:10.3f} {one.ratio:7.1f}  {len(one.failures)}"
-        print(said, *(f"    {kind}: {text[:160]}" for kind, text in one.failures.items()), sep="\n")
     inputs, failures = sum(one.inputs for one in found.values()), sum(len(one.failures) for one in found.values())
     engine = "atheris" if importlib.util.find_spec("atheris") else "random changes"
     print(
