@@ -24,8 +24,8 @@ SHAPES = st.fixed_dictionaries(
 
 
 def cost(plan, nests, vantages, joins):
-    """Requests of a campaign at one host: PUT, DELETE, joins, polls."""
-    return nests * (2 + vantages * (joins * plan.join_requests + API_LAYERS * plan.polls))
+    """Requests of a campaign at one host: PUT, DELETE, /info after it, joins, polls."""
+    return nests * (3 + vantages * (joins * plan.join_requests + API_LAYERS * plan.polls))
 
 
 @given(SHAPES)
