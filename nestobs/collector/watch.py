@@ -3,7 +3,8 @@
 A nest is followed for three minutes from its event: each relay a few times, and, where its `service` names our API
 or names none, info and guest as far as the shared budget goes, at most a quarter of what is left for any one nest. Only
 what may be live costs budget: a nest that is over, planned for later, withdrawn, of another day, or dated ahead of our
-clock is seen and counted, not asked about; what its relays hold besides the event that came is looked up first. What
+clock is seen and counted, not asked about; what its relays hold besides the event that came is looked up first. Nor is
+what one relay brings beyond `MOST_FROM_ONE` at a time: a flood of events would be asked of all the others. What
 only its event names is not dialled, unless the operator insists (strangers.py). With `joins`, one real guest joins
 each, where somebody is inside (manners.py). What the relays push is recorded for all. Nothing is made, so nothing is
 cleaned. While it runs it says so once a minute (`Vantage.heartbeat`): an hour without nests is not an hour without a
@@ -45,6 +46,9 @@ LEAST_POLLS: Final = 3
 REMEMBERED: Final = 10_000
 BACKLOG_S: Final = 60
 """Events this old when the watch begins are still followed."""
+
+MOST_FROM_ONE: Final = 100
+"""So many nests are followed at a time that one relay was the first to bring."""
 
 LOOK_S: Final = 2.0
 """How long relays may take to show all they have of a nest before it is asked about."""
@@ -169,7 +173,8 @@ class _Watcher:
     manners: Manners
     watched: Watched
     known: OrderedDict[str, _Known] = field(default_factory=OrderedDict)
-    arrived: asyncio.Queue[_Known] = field(default_factory=lambda: asyncio.Queue(1_000))
+    arrived: asyncio.Queue[tuple[_Known, str]] = field(default_factory=asyncio.Queue)
+    following: Counter[str] = field(default_factory=Counter)
     asking: bool = True
 
     async def work(self, for_s: float | None) -> None:
@@ -178,31 +183,31 @@ class _Watcher:
         since = clock.now() // SECOND_NS - BACKLOG_S
         for relay in self.station.relays:
             withdrawn = partial(self._withdrawn, relay.url)
-            relay.subscribe(room_filter(since=since), self._trace_of, self._seen, withdrawn)
+            relay.subscribe(room_filter(since=since), partial(self._trace_of, relay.url), self._seen, withdrawn)
         end = None if for_s is None else clock.now() + round(for_s * SECOND_NS)
-        following: set[asyncio.Task[None]] = set()
+        tasks: set[asyncio.Task[None]] = set()
         try:
             while (left := _left_s(clock, end)) is None or left > 0:
                 try:
-                    known = await asyncio.wait_for(self.arrived.get(), left)
+                    known, url = await asyncio.wait_for(self.arrived.get(), left)
                 except TimeoutError:
                     break
-                task = asyncio.create_task(self._follow(known))
-                following.add(task)
-                task.add_done_callback(following.discard)
+                task = asyncio.create_task(self._follow(known, url))
+                tasks.add(task)
+                task.add_done_callback(tasks.discard)
         finally:
             silent = ((relay.url, relay.silence()) for relay in self.station.relays)
             self.watched.silent = {url: why for url, why in silent if why}
-            for task in following:
+            for task in tasks:
                 task.cancel()
-            await asyncio.gather(*following, return_exceptions=True)
+            await asyncio.gather(*tasks, return_exceptions=True)
 
     def trace_of_room(self, room: str) -> Trace:
         """The trace of a known nest with this room name, else one with the name alone."""
         traces = (known.trace for known in self.known.values())
         return next((trace for trace in traces if trace.room == room), Trace(room=room))
 
-    def _trace_of(self, event: Event) -> Trace | None:
+    def _trace_of(self, url: str, event: Event) -> Trace | None:
         try:
             nest = read_nest(event)
         except ValueError:
@@ -216,10 +221,12 @@ class _Watcher:
         while len(self.known) > REMEMBERED:
             self.known.popitem(last=False)
         self.watched.nests += 1
-        if self.arrived.full():
-            self._not_asked("too many nests at once")
+        if self.following[url] < MOST_FROM_ONE:
+            self.following[url] += 1
+            self.arrived.put_nowait((known, url))
         else:
-            self.arrived.put_nowait(known)
+            self.watched.not_live[f"too many at once from {url}"] += 1
+            self._not_asked(f"{url} brings more than {MOST_FROM_ONE} nests at once")
         return known.trace
 
     def _withdrawn(self, url: str, deletion: Event) -> None:
@@ -248,10 +255,16 @@ class _Watcher:
     def _seen(self, found: Seen) -> None:
         self.progress("seen", {"room": found.event.tag("d") or "", "n": self.watched.nests})
 
-    async def _follow(self, known: _Known) -> None:
-        if why := await self._why_not_live(known):
-            self.watched.not_live[why] += 1
-            return
+    async def _follow(self, known: _Known, url: str) -> None:
+        try:
+            if why := await self._why_not_live(known):
+                self.watched.not_live[why] += 1
+            else:
+                await self._ask(known)
+        finally:
+            self.following[url] -= 1
+
+    async def _ask(self, known: _Known) -> None:
         station, trace, nest = self.station, known.trace, known.nest
         origin, gentle = nest.created_at, Plan(RELAY_POLLS, FOLLOW_S, 3)
         asks: list[tuple[tuple[float, ...], Ask]] = [

@@ -26,8 +26,7 @@ from nestobs.observation.duration import SECOND_NS
 from nestobs.observation.nest import State as Said
 from nestobs.observation.nest import read_nest
 from nestobs.observation.schema import Observation, Operation, Outcome, Role
-from nestobs.sources.relay import Relay
-from nestobs.sources.relay.questions import Looked
+from nestobs.sources.relay import Looked, Relay
 from nestobs.sources.vantage import Trace
 
 PATIENCE_S: Final = 3.0

@@ -27,8 +27,6 @@ from nestobs.observation.schema import LONGEST_ROOM
 STATUSES: Final = ("open", "private", "closed")
 """What the web client takes for a status."""
 
-OVER: Final = ("closed", "ended")
-
 AHEAD_S: Final = 60.0
 """A `created_at` further ahead of the reader's clock is clock skew: it tells no age."""
 
@@ -85,10 +83,10 @@ class Nest:
 
     def state(self, at: int) -> State:
         """Whether it is over, has not begun at `at` (ns UTC), or may be live. Any case, and words that are unknown."""
-        said = self.status.strip().lower()
-        if said in OVER:
+        if says_over(self.status):
             return State.OVER
-        return State.PLANNED if said == "planned" or self.starts_at > at else State.OPEN
+        planned = self.status.strip().lower() == "planned"
+        return State.PLANNED if planned or self.starts_at > at else State.OPEN
 
     def why_not_live(self, at: int) -> str:
         """Why nobody can be in it at `at`, in words; "" when somebody may be."""
@@ -112,6 +110,11 @@ class Nest:
         oldest `created_at` kept as the first."""
         kept = newer if (newer.created_at, self.event_id) >= (self.created_at, newer.event_id) else self
         return replace(kept, first_created_at=min(self.first_created_at, newer.first_created_at))
+
+
+def says_over(status: str) -> bool:
+    """Whether an event's status says that nobody will be in the nest any more; in any case."""
+    return status.strip().lower() in ("closed", "ended")
 
 
 def read_nest(event: Event) -> Nest:

@@ -86,9 +86,7 @@ class Unpacking:
             raise httpx.DecodingError(f"it is packed as {encoding[:60]!r}, which nobody asked for")
         self._most, self._kept, self._wire = most, bytearray(), 0
         self._deflate = names == ["deflate"]
-        self._packed = (
-            zlib.decompressobj(zlib.MAX_WBITS | 32) if names else None
-        )  # gzip or zlib, as its first bytes say
+        self._packed = zlib.decompressobj(_GZIP_OR_ZLIB) if names else None
 
     def feed(self, piece: bytes) -> None:
         """The next bytes off the wire."""

@@ -16,7 +16,7 @@ import httpx
 import pytest
 
 from nestobs.collector.manners import Manners
-from nestobs.collector.watch import run
+from nestobs.collector.watch import MOST_FROM_ONE, run
 from nestobs.join.budget import Budget
 from nestobs.join.policy import GUIDE
 from nestobs.nostr import ROOM_KIND, Address, Keys, http_auth
@@ -313,6 +313,26 @@ async def test_only_what_may_be_live_costs_budget(open_lab, target_of, scenario)
         "older than 180 s": 2,
     }
     assert "2 not begun" in watched.sentences()[1]
+
+
+async def test_a_relay_that_brings_very_many_nests_costs_the_others_no_more(open_lab, target_of, scenario):
+    many = [announced(f"many-{number}") for number in range(MOST_FROM_ONE + 50)]
+
+    async def bring(peer, verb, *rest):
+        if verb == "REQ":
+            for event in many if "since" in rest[1] else ():
+                await peer.say("EVENT", rest[0], event.as_dict())
+            await peer.say("EOSE", rest[0])
+
+    relays = {"answer": bring}, stream(announced("one"))
+    watched, asked = await watched_on(open_lab, target_of, scenario, *relays, for_s=5.0)
+    assert watched.nests == len(many) + 1
+    [(why, refused)] = watched.not_live.items()
+    assert why.startswith("too many at once from ws://")
+    assert refused == 50
+    assert "one" in asked
+    followed = {row.room for row in rows_of(Path.cwd()) if row.operation is Operation.QUERY}
+    assert len(followed - {"one"}) == MOST_FROM_ONE
 
 
 @pytest.mark.parametrize("order", [1, -1], ids=["old first", "new first"])

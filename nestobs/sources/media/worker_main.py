@@ -11,7 +11,7 @@ lines of JSON, one object each:
          {"visit": 1, "said": "sent_away", "reason": 5}                            LiveKit's DisconnectReason
          {"visit": 1, "said": "out"}                                               it is over, whatever came of it
 
-Instants are counts of the monotonic clock, which all processes of a machine share. When the standard input ends,
+Instants are counts of one clock, which all processes of a machine share (clock.count). When the standard input ends,
 however the other side ended, so does this process: it leaves what it is in, and takes `LEAVE_S` for it at most. Ctrl-C
 does not reach it. Its tokens came by the pipe and are in no core that it dumps.
 """

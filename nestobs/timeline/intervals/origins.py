@@ -29,6 +29,7 @@ from nestobs.observation.arrays import NONE, Flags, Ints, Texts, count_of, least
 from nestobs.observation.columns import codes_of, equals, reals_of
 from nestobs.observation.detail import facts_of
 from nestobs.observation.duration import SECOND_NS
+from nestobs.observation.nest import says_over
 from nestobs.observation.schema import Operation, Outcome, Source
 from nestobs.timeline.intervals.polls import Rows, stamps_of
 
@@ -134,7 +135,7 @@ def _events(observations: pd.DataFrame, rows: Rows, heard: Ints, nest: Ints) -> 
 
 
 def _over(detail: str) -> bool:
-    return str(facts_of(detail).get("status", "")).strip().lower() in ("closed", "ended")
+    return says_over(str(facts_of(detail).get("status")))
 
 
 def _created_at(detail: str) -> int:

@@ -27,12 +27,10 @@ from nestobs.observation.arrays import BELOW, NONE, Flags, Ints, count_of, great
 from nestobs.observation.columns import codes_of, equals
 from nestobs.observation.detail import facts_of
 from nestobs.observation.duration import SECOND_NS
+from nestobs.observation.nest import says_over
 from nestobs.observation.schema import Failure, Operation, Outcome, Source
 from nestobs.timeline.intervals.polls import Groups, Rows, clocks, stamps_of
 from nestobs.timeline.nests import nests_of
-
-OVER: Final = ("closed", "ended")
-"""What an event's status says when nobody will be in the nest any more."""
 
 DOWN_S: Final = 15.0
 """So long before and after a failure to reach LiveKit it is taken to be down, unless it answered meanwhile."""
@@ -138,7 +136,7 @@ def _said(observations: pd.DataFrame, rows: Rows) -> _Said:
 def _state(facts: dict[str, Any]) -> int:
     if facts.get("withdrawn"):
         return _WITHDRAWN
-    return _OVER if _text(facts.get("status")).strip().lower() in OVER else _OPEN
+    return _OVER if says_over(_text(facts.get("status"))) else _OPEN
 
 
 def _text(value: object) -> str:
