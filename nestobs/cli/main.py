@@ -16,7 +16,8 @@ from nestobs.errors import NestobsError
 EXIT_CODES: Final = """\
 exit codes:
   0  done; for `ready`: ready
-  1  the answer is no: not joined, something left, a check or report failed, too little data; for `ready`: not yet
+  1  the answer is no: not joined, nobody got into a canary's nests, something left, a check or report failed, too
+     little data; for `ready`: not yet
   2  the words are wrong: flags, nestobs.toml, an address, a key; for `ready` also: gone or closed
   3  a target that must answer does not; for `ready`: cannot tell; for `report --fail-on breached`: it is
   4  the request budget does not allow it; for `report`: there is too little data

@@ -188,7 +188,7 @@ def canary(args: argparse.Namespace) -> int:
     lines += [f"before that: {report.earlier.sentence()}"] if report.earlier.rooms or report.earlier.left else []
     lines += [f"left behind: {sentence}" for sentence in report.left]
     show(args, report.as_dict(), lines)
-    return check(report.problem())
+    return check("; ".join(said for said in (report.problem(), report.shut_out()) if said))
 
 
 def _add_watch(parser: argparse.ArgumentParser) -> None:

@@ -107,6 +107,14 @@ class Report:
             said.append(f"none of {self.refused} nests was made: {self.refusals.most_common(1)[0][0]}")
         return "; ".join(said)
 
+    def shut_out(self) -> str:
+        """That there were joins and nobody got in, in a sentence; "" where somebody did, or nobody tried."""
+        tried = sum(self.verdicts.values())
+        if not tried or self.joined:
+            return ""
+        ends = ", ".join(f"{n} {kind}" for kind, n in self.verdicts.most_common())
+        return f"nobody got in: {tried} joins of {self.made} nests, {ends}"
+
     def as_dict(self) -> dict[str, Any]:
         """JSON data."""
         return {

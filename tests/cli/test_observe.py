@@ -265,6 +265,14 @@ def test_a_canary_whose_nests_are_all_refused_says_no_and_why_in_its_last_line(l
     assert said.err.splitlines()[-1] == "nestobs: none of 1 nests was made: The lab answers so"
 
 
+def test_a_canary_whose_nests_nobody_gets_into_says_no_and_how_they_ended(lab, run):
+    words = ("--count", "1", "--horizon", "2s", "--policy", "guide")
+    said = run("canary", *lab.target("starting"), *words, "--json")
+    assert said.code == 1
+    assert (said.data["nests"], said.data["joined"], said.data["left"]) == (1, 0, [])
+    assert said.err.splitlines()[-1] == "nestobs: nobody got in: 2 joins of 1 nests, 2 starting_up"
+
+
 # join, ready
 
 
