@@ -1,0 +1,165 @@
+"""Observations in, causes out: for each nest and vantage the causes that its evidence tells, the most deciding first.
+
+    observations ─> rows.nests ─> Scene (a nest from one vantage) ─> facts ─> cases that fit ─> Found, by what blocks
+
+Several causes may hold. First comes the one that would have to change for the join to succeed: what stood in the way,
+the surest first; then what is a fact beside it. Nothing that fits: `undetermined`, with what to ask next.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import pandas as pd
+
+from nestobs.diagnosis.cases import DOORS, ENDS, HEALED, RELAYS, SHUT, Case
+from nestobs.diagnosis.causes import Cause
+from nestobs.diagnosis.ends import of_ends
+from nestobs.diagnosis.facts import Fact, Facts, of_steps, of_window
+from nestobs.diagnosis.priors import DEFAULT, Priors
+from nestobs.diagnosis.relays import of_relays
+from nestobs.diagnosis.rows import nests
+from nestobs.diagnosis.rules import RULES
+from nestobs.diagnosis.scene import Evidence, Scene, Window
+from nestobs.observation.schema import COLUMNS, Observation, Source, as_row
+
+__all__ = ["Diagnosis", "Evidence", "Found", "diagnose", "diagnose_rows"]
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """A cause that holds. confidence: a probability. said: the rule's theory. next: what to ask next, "" for nothing.
+    blocks: it stood in the way of a join; else a fact beside it."""
+
+    cause: Cause
+    confidence: float
+    evidence: tuple[Evidence, ...]
+    blocks: bool = True
+
+    @property
+    def said(self) -> str:
+        """The cause in a sentence."""
+        return RULES[self.cause].theory
+
+    @property
+    def advice(self) -> dict[str, str]:
+        """What to do, by who: host, guest, operator."""
+        return RULES[self.cause].advice()
+
+    @property
+    def next(self) -> str:
+        """What to ask next, "" where nothing is left to ask."""
+        return "" if self.confidence >= SURE else RULES[self.cause].next
+
+    def as_dict(self) -> dict[str, Any]:
+        """JSON data."""
+        return {
+            "id": self.cause.value,
+            "confidence": round(self.confidence, 3),
+            "evidence": [{"said": each.said, "rows": list(each.rows)} for each in self.evidence],
+            "advice": self.advice,
+            "next": self.next,
+        }
+
+
+SURE = 0.9
+"""From this confidence on a cause is told without a may be."""
+
+
+@dataclass(frozen=True, slots=True)
+class Diagnosis:
+    """The causes of one nest as one vantage saw it, most deciding first, never empty."""
+
+    nest: str
+    room: str
+    vantage: str
+    causes: tuple[Found, ...]
+
+    @property
+    def first(self) -> Found:
+        """The most deciding cause."""
+        return self.causes[0]
+
+    def line(self) -> str:
+        """What is the matter, in a sentence, and the evidence for it."""
+        first = self.first
+        said = first.said
+        also = [each for each in self.causes[1:] if each.blocks and each.confidence >= MENTIONED]
+        if first.confidence < SURE and also:
+            said += f" Or else: {also[0].said}"
+        words = ", ".join(each.said for each in first.evidence)
+        return f"{said} Evidence: {words}." if words else said
+
+    def as_dict(self) -> dict[str, Any]:
+        """JSON data: what `nestobs diagnose --json` prints."""
+        return {
+            "nest": self.nest or self.room,
+            "vantage": self.vantage,
+            "causes": [each.as_dict() for each in self.causes],
+        }
+
+
+MENTIONED = 0.1
+
+
+def diagnose(observations: pd.DataFrame, *, priors: Priors = DEFAULT) -> list[Diagnosis]:
+    """The causes of each nest from each vantage that asked about it, by nest, then vantage.
+
+    `observations` as Store.frame gives them, with rows about no nest among them where there are any. priors: see there.
+    No row of a nest: an empty list.
+    """
+    found = []
+    for nest in nests(observations):
+        asked = {row.vantage for row in nest.rows if row.source != Source.WEBHOOK}
+        for vantage in sorted(asked or {row.vantage for row in nest.rows}):
+            scene = Scene(nest, vantage)
+            found.append(Diagnosis(nest.address, nest.room, vantage, tuple(_causes(scene, priors))))
+    return found
+
+
+def diagnose_rows(rows: Iterable[Observation]) -> list[Diagnosis]:
+    """The same of rows that are not in a store yet."""
+    names = [column.name for column in COLUMNS]
+    kinds = {"int": "Int64", "real": "Float64", "bool": "boolean", "text": "str"}
+    table = pd.DataFrame([as_row(row) for row in rows], columns=names)
+    return diagnose(table.astype({column.name: kinds[column.type] for column in COLUMNS}))
+
+
+def _causes(scene: Scene, priors: Priors) -> list[Found]:
+    """The most deciding first; of each cause the surest."""
+    best: dict[Cause, Found] = {}
+    for each in _fitting(scene, priors):
+        known = best.get(each.cause)
+        if known is None or (each.blocks, each.confidence) > (known.blocks, known.confidence):
+            best[each.cause] = each
+    order = list(Cause)
+    found = sorted(best.values(), key=lambda each: (not each.blocks, -each.confidence, order.index(each.cause)))
+    if len(found) > 1 and found[0].cause is Cause.JOINED and found[1].blocks:
+        found = [*found[1:2], found[0], *found[2:]]
+    return found or [Found(Cause.UNDETERMINED, 0.5, ())]
+
+
+def _fitting(scene: Scene, priors: Priors) -> Iterator[Found]:
+    facts: Facts = dict([*of_steps(scene), *of_ends(scene), *of_relays(scene)])
+    seen: list[tuple[Facts, Window | None]] = [(facts, None)]
+    seen += [(facts | dict(of_window(scene, window, priors.lived_s)), window) for window in scene.windows]
+    for known, window in seen:
+        after = [HEALED] if window is not None and window.healed else [SHUT, ENDS]
+        tables = [DOORS, RELAYS, ENDS] if window is None else after
+        yield from (found for table in tables for case in table if (found := _fit(case, known, priors, window)))
+
+
+def _fit(case: Case, facts: Facts, priors: Priors, window: Window | None) -> Found | None:
+    """What a case tells where its facts are there."""
+    if not all(each in facts for each in case.needs) or any(each in facts for each in case.unless):
+        return None
+    if callable(case.sure):
+        assert window is not None
+        sure = case.sure(priors, window)
+    else:
+        sure = case.sure
+    blocks = case.blocks and (Fact.HEALED not in facts or Fact.WAITED in facts)
+    evidence = dict.fromkeys(facts[each] for each in case.needs if facts[each].said)
+    return Found(case.cause, sure, tuple(evidence), blocks)

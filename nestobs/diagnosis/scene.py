@@ -1,0 +1,193 @@
+"""One nest as one vantage saw it: what was asked for a seat, in order, how it ended, and when the doors were shut.
+
+A door is shut while tokens are answered 404. The time before the first token is one such window (`healed`: it was a
+race), the time after the last one another. Other vantages are witnesses where a fact is about the deployment.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Final, TypeAlias
+
+from nestobs.diagnosis.answers import Answer, is_seat, is_token, is_verdict, seat_answer, token_answer, verdict_answer
+from nestobs.diagnosis.rows import Nest, Row
+from nestobs.observation.duration import SECOND_NS
+from nestobs.observation.schema import Operation, Outcome, Role
+
+SLACK_S: Final = 2.0
+"""What was asked so shortly before or after speaks of the same time."""
+
+TOGETHER_S: Final = 20.0
+"""Two ways of joining, asked within so long, are one look at the nest."""
+
+_SLACK: Final = round(SLACK_S * SECOND_NS)
+Step: TypeAlias = tuple[Row, Answer]
+
+
+@dataclass(frozen=True, slots=True)
+class Evidence:
+    """A fact in words, and the ids of the rows that carry it."""
+
+    said: str
+    rows: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Window:
+    """While tokens were answered 404. healed: a token came after it. rounds: how often both, or all ways, were tried.
+    start, end: the first asked, the last answered, ns."""
+
+    absents: tuple[Row, ...]
+    healed: bool
+    after_token: bool
+
+    @property
+    def start(self) -> int:
+        """When the first was asked."""
+        return self.absents[0].sent
+
+    @property
+    def end(self) -> int:
+        """When the last was answered."""
+        return self.absents[-1].received
+
+    @property
+    def rounds(self) -> int:
+        """How often the way that was tried most was."""
+        by_way = [sum(row.operation == way for row in self.absents) for way in (Operation.JOIN, Operation.GUEST)]
+        return max(by_way)
+
+
+@dataclass(eq=False)
+class Scene:
+    """A nest from one vantage."""
+
+    nest: Nest
+    vantage: str
+
+    @cached_property
+    def mine(self) -> list[Row]:
+        """The vantage's own rows."""
+        return [row for row in self.nest.rows if row.vantage == self.vantage]
+
+    @cached_property
+    def tokens(self) -> list[Step]:
+        """What the API answered to joins, in order; of joins whose steps nobody kept their verdict. What was under way
+        while the nest was deleted says nothing."""
+        asked = [row for row in self.mine if is_token(row)]
+        groups = {row.group for row in asked}
+        deeds = self.deletions
+        steps = [(row, token_answer(row)) for row in asked if not _under_way(row, deeds)]
+        kept = [row for row in self.mine if is_verdict(row) and row.group not in groups]
+        steps += [(row, verdict_answer(row)) for row in kept]
+        return sorted(steps, key=lambda step: (step[0].received, step[0].id))
+
+    @cached_property
+    def seats(self) -> list[Step]:
+        """What LiveKit answered to the vantage's joiners, the host's own connection left out."""
+        return [(row, seat_answer(row)) for row in self.mine if is_seat(row) and row.role != Role.HOST]
+
+    @cached_property
+    def verdicts(self) -> list[Row]:
+        """How its joins ended."""
+        return [row for row in self.mine if is_verdict(row)]
+
+    @cached_property
+    def deletions(self) -> list[Row]:
+        """Deletions of the nest that were accepted, by anybody."""
+        accepted = str(Outcome.ACCEPTED)
+        return [row for row in self.nest.rows if row.operation == Operation.DELETE and row.outcome == accepted]
+
+    @cached_property
+    def ending(self) -> Answer:
+        """How it stood at the end, from here."""
+        telling = [step for step in self.tokens if step[1] is not Answer.NOTHING]
+        if not telling:
+            return self.seats[-1][1] if self.seats else Answer.NOTHING
+        answer = self._last_token(telling)
+        if answer not in (Answer.GRANTED, Answer.ENTERED):
+            return answer
+        granted = max(row.sent for row, each in telling if each in (Answer.GRANTED, Answer.ENTERED))
+        seats = [each for row, each in self.seats if row.received >= granted]
+        return _worst_seat(seats) if seats else answer
+
+    def _last_token(self, telling: Sequence[Step]) -> Answer:
+        """Of the last answer of each way: a token where one was given, else the last that is about the nest."""
+        last = {row.operation: (row, answer) for row, answer in telling}
+        newest = max(row.sent for row, _ in last.values())
+        together = [step for step in last.values() if newest - step[0].sent <= TOGETHER_S * SECOND_NS]
+        together.sort(key=lambda step: step[0].received)
+        good = [answer for _, answer in together if answer in (Answer.GRANTED, Answer.ENTERED)]
+        ours = [answer for _, answer in together if answer is not Answer.OURS]
+        return (good or ours or [Answer.OURS])[-1]
+
+    @cached_property
+    def windows(self) -> list[Window]:
+        """When its doors were shut: before the first token, and after the last."""
+        granted = [row for row, answer in self.tokens if answer in (Answer.GRANTED, Answer.ENTERED)]
+        shut = [row for row, answer in self.tokens if answer is Answer.ABSENT]
+        if not granted:
+            return [Window(tuple(shut), healed=False, after_token=False)] if shut else []
+        first, last = min(row.received for row in granted), max(row.sent for row in granted)
+        before = tuple(row for row in shut if row.sent < first)
+        after = tuple(row for row in shut if row.sent > last)
+        found = [Window(before, healed=True, after_token=False)] if before else []
+        lone = after and self.ending in (Answer.GRANTED, Answer.ENTERED)
+        return found + ([Window(after, healed=False, after_token=True)] if after and not lone else [])
+
+    # words
+
+    def age_s(self, at: int) -> float:
+        """Since the nest was made, or since it was first looked at where that is not known; seconds."""
+        return (at - (self.nest.origin if self.nest.origin is not None else self.nest.rows[0].sent)) / SECOND_NS
+
+    def at(self, row: Row) -> str:
+        """When a row was answered, in words."""
+        return f"at {self.age_s(row.received):.1f} s"
+
+    def say(self, words: str, rows: Iterable[Row], most: int = 6) -> Evidence:
+        """Evidence in words; of many rows the first and the last ids."""
+        ids = [row.id for row in rows]
+        kept = ids if len(ids) <= most else [*ids[: most // 2], *ids[-(most - most // 2) :]]
+        return Evidence(words, tuple(kept))
+
+    # witnesses
+
+    def proofs(self, which: Callable[[Row], bool]) -> list[Row]:
+        """What any vantage proved of a layer, in order."""
+        return [row for row in self.nest.rows if row.proof and which(row)]
+
+    def state_in(self, window: Window, which: Callable[[Row], bool]) -> tuple[bool | None, list[Row]]:
+        """Whether a layer showed the nest while the doors were shut, and by which rows; None where nothing tells.
+
+        Of a window that healed: whether it did so before the last 404 was asked. Else by the last proof before its end.
+        """
+        found = [row for row in self.proofs(which) if row.sent <= window.end + _SLACK]
+        if window.healed:
+            asked = window.absents[-1].sent
+            early = [row for row in found if row.visible and row.received <= asked]
+            if early:
+                return True, early
+            shut = [row for row in found if row.absent and row.received >= window.start - _SLACK]
+            return (False, shut) if shut else (None, [])
+        if not found:
+            return None, []
+        told = [row for row in found if row.visible is found[-1].visible]
+        return found[-1].visible, told
+
+
+def _under_way(row: Row, deeds: Sequence[Row]) -> bool:
+    return any(row.received >= deed.sent and row.sent <= deed.received for deed in deeds)
+
+
+_SEATED: Final = (Answer.ENTERED, Answer.MEDIA, Answer.VALIDATED)
+
+
+def _worst_seat(seats: Sequence[Answer]) -> Answer:
+    """What became of the last seat: how it was lost; that media failed where only they did."""
+    last = seats[-1]
+    if last in _SEATED and Answer.MEDIA_FAILED in seats and Answer.MEDIA not in seats:
+        return Answer.MEDIA_FAILED
+    return last

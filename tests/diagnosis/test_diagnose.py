@@ -1,0 +1,147 @@
+"""Rows in, causes out: the main cases, each by the rows that a collector writes of it."""
+
+from __future__ import annotations
+
+import pytest
+
+from nestobs.diagnosis import RULES, Cause, diagnose, diagnose_rows
+from nestobs.diagnosis.diagnose import SURE, Diagnosis
+from nestobs.join.decision import GONE
+from nestobs.observation.detail import detail
+from nestobs.observation.schema import Failure, FailureLayer, Observation, Operation, Outcome, Role, Source
+from worlds.asked import RELAY, frame, join, made, polls, row
+
+V, AB, UN, RE, OURS = Outcome.VISIBLE, Outcome.ABSENT, Outcome.UNKNOWN, Outcome.REFUSED, Outcome.PROBE_ERROR
+INFO, JOIN, GUEST, ROOMS, SIGNAL = Operation.INFO, Operation.JOIN, Operation.GUEST, Operation.ROOMS, Operation.SIGNAL
+LATER = (2.0, 4.0, 8.0, 16.0, 32.0, 45.0)
+
+
+def told(rows: list[Observation]) -> Diagnosis:
+    found = diagnose_rows(rows)
+    assert len(found) == 1
+    return found[0]
+
+
+def shut(at=LATER, **more) -> list[Observation]:
+    return [*polls(Source.API, JOIN, 1e9, at, **more), *polls(Source.API, GUEST, 1e9, at, **more)]
+
+
+def api(operation, failure, at=LATER, outcome=UN, **more) -> list[Observation]:
+    facts = {"outcome": outcome, "failure": failure, "failure_layer": FailureLayer.API, "reason": "so it said"} | more
+    return [
+        row(Source.API, operation, facts["outcome"], s, **{k: v for k, v in facts.items() if k != "outcome"})
+        for s in at
+    ]
+
+
+def event(status="open", at=1.0, **more) -> Observation:
+    facts = detail(created_at=1_772_625_600, event_id="e", status=status)
+    return row(Source.RELAY, Operation.QUERY, V, at, **{"detail": facts} | more)
+
+
+def test_each_cause_has_one_rule_in_full():
+    assert set(RULES) == set(Cause)
+    for cause, rule in RULES.items():
+        assert rule.cause is cause
+        assert all((rule.theory, rule.needs, rule.refuted_by))
+        assert rule.theory.endswith(".")
+        assert not (rule.standing and rule.fault) or rule.operator, cause
+
+
+def test_nothing_observed_is_nothing_diagnosed():
+    assert diagnose(frame([])) == []
+
+
+ACTIVE = polls(Source.API, INFO, 0.0, LATER)
+NO_RECORD = polls(Source.API, INFO, 1e9, LATER)
+LISTED = polls(Source.LIVEKIT, ROOMS, 0.0, LATER)
+SEATED = join(2.0, [(JOIN, V, 0.1), (SIGNAL, V, 0.2)], "authenticated", "")
+UNLISTED = polls(Source.LIVEKIT, ROOMS, 1e9, LATER)
+
+
+@pytest.mark.parametrize(
+    ("rows", "cause", "sure"),
+    [
+        pytest.param(SEATED, Cause.JOINED, True, id="joined"),
+        pytest.param([*ACTIVE, *shut(), *LISTED], Cause.API_JOIN_FAULT, True, id="all three layers disagree"),
+        pytest.param([*ACTIVE, *shut(), *UNLISTED], Cause.LIVEKIT_BEHIND_API, True, id="no room"),
+        pytest.param([*NO_RECORD, *shut(), *LISTED], Cause.API_BEHIND_LIVEKIT, True, id="no record"),
+        pytest.param(api(JOIN, Failure.BAD_TOKEN), Cause.BAD_TOKEN, True, id="token is an object"),
+        pytest.param(api(JOIN, Failure.FORBIDDEN, outcome=RE), Cause.FORBIDDEN, True, id="403"),
+        pytest.param(api(JOIN, Failure.RATE_LIMITED, outcome=RE), Cause.RATE_LIMITED, True, id="429"),
+        pytest.param(api(JOIN, Failure.UNAUTHORISED, outcome=RE), Cause.AUTH_REJECTED, False, id="401"),
+        pytest.param(api(JOIN, Failure.SERVER_ERROR, status=502), Cause.API_DOWN, True, id="502"),
+        pytest.param(api(JOIN, Failure.UNEXPECTED, status=404), Cause.WRONG_DOOR, True, id="a page"),
+        pytest.param(api(JOIN, Failure.BUDGET, outcome=OURS), Cause.OBSERVER_FAULT, True, id="our budget"),
+        pytest.param([event("closed"), *NO_RECORD, *shut()], Cause.CLOSED_BY_HOST, True, id="closed"),
+        pytest.param([event("planned"), *NO_RECORD, *shut()], Cause.NOT_BEGUN, True, id="planned"),
+        pytest.param(
+            [*shut(), row(Source.API, Operation.DELETE, Outcome.ACCEPTED, 1.0, role=Role.HOST)],
+            Cause.DELETED,
+            True,
+            id="deleted",
+        ),
+        pytest.param(
+            [row(Source.RELAY, Operation.PUBLISH, RE, 0.2, failure=Failure.RELAY_REFUSED, reason="blocked: no")],
+            Cause.RELAY_REJECTED,
+            True,
+            id="refused by a relay",
+        ),
+        pytest.param(
+            [row(Source.RELAY, Operation.QUERY, RE, 1.0, failure=Failure.AUTH_REQUIRED, reason="auth-required: who?")],
+            Cause.RELAY_WANTS_AUTH,
+            True,
+            id="a relay wants a key",
+        ),
+        pytest.param([event()], Cause.UNDETERMINED, False, id="nobody asked"),
+    ],
+)  # fmt: skip  # a table reads better
+def test_the_first_cause(rows, cause, sure):
+    found = told([made(), *rows])
+    assert found.first.cause is cause, found.as_dict()
+    assert (found.first.confidence >= SURE) is sure
+    if cause is not Cause.UNDETERMINED:
+        assert {each for one in found.first.evidence for each in one.rows} <= {each.observation_id for each in rows}
+        assert "Evidence: " in found.line()
+
+
+def test_without_livekits_keys_both_readings_are_named_and_what_decides():
+    found = told([made(), *ACTIVE, *shut()])
+    assert {each.cause for each in found.causes[:2]} == {Cause.API_JOIN_FAULT, Cause.LIVEKIT_BEHIND_API}
+    assert all(each.confidence < SURE for each in found.causes)
+    assert "list" in found.first.next
+
+
+def test_a_nest_that_was_joined_later_was_a_race():
+    at = (1.0, 2.0, 4.0, 8.0, 16.0)
+    shown = [*polls(Source.API, JOIN, 6.0, at), *polls(Source.API, GUEST, 6.0, at)]
+    found = told([made(), *polls(Source.API, INFO, 0.0, at), *polls(Source.LIVEKIT, ROOMS, 5.0, at), *shown])
+    assert {Cause.JOINED, Cause.LIVEKIT_BEHIND_API} <= {each.cause for each in found.causes}
+    assert not any(RULES[each.cause].fault for each in found.causes)
+
+
+def test_what_proves_nothing_is_no_evidence_of_a_nests_absence():
+    dull = {"failure": Failure.TIMEOUT, "failure_layer": FailureLayer.HTTP, "reason": "no answer"}
+    rows = [row(Source.API, each, UN, s, **dull) for s in LATER for each in (INFO, JOIN, GUEST)]
+    assert {each.cause for each in told([made(), *rows]).causes} == {Cause.API_DOWN}
+
+
+def test_json_has_the_contracts_fields():
+    found = told([made(), *ACTIVE, *shut(), *LISTED]).as_dict()
+    assert set(found) == {"nest", "vantage", "causes"}
+    assert set(found["causes"][0]) == {"id", "confidence", "evidence", "advice", "next"}
+    assert found["causes"][0]["id"] == "api_join_fault"
+    assert set(found["causes"][0]["advice"]) <= {"host", "guest", "operator"}
+
+
+def test_a_frame_and_its_rows_tell_the_same():
+    rows = [made(), *ACTIVE, *shut(), *LISTED, *join(50.0, [(JOIN, AB, 0.1), (GUEST, AB, 0.2)], "gone", GONE)]
+    assert diagnose(frame(rows)) == diagnose_rows(rows)
+
+
+def test_each_nest_and_vantage_is_diagnosed_for_itself():
+    away = {"vantage": "Computer B", "trace_id": "away"}
+    other = {"nest": f"30312:{'cd' * 32}:other", "room": "other", "trace_id": "other"}
+    rows = [made(), *shut(), *shut(**away), *shut(**other), event(target=RELAY)]
+    found = [(each.room, each.vantage) for each in diagnose(frame(rows))]
+    assert found == [("room", "Computer A"), ("room", "Computer B"), ("other", "Computer A")]
