@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from nestobs.join.policy import named_policy as named_policy
     from nestobs.observation.schema import Observation as Observation
     from nestobs.session import canary as canary
+    from nestobs.session import diagnose as diagnose
     from nestobs.session import observations as observations
     from nestobs.session import open as open
     from nestobs.session import timelines as timelines
@@ -41,6 +42,7 @@ _HOMES = {
     "Store": "store.reader",
     "Target": "collector.station",
     "canary": "session",
+    "diagnose": "session",
     "message_threshold": "tuning.threshold",
     "named_policy": "join.policy",
     "npmle": "estimate.npmle",

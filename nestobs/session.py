@@ -24,12 +24,15 @@ from nestobs.collector.canary import Campaign, Report
 from nestobs.collector.canary import run as _host
 from nestobs.collector.station import Target
 from nestobs.config import Config
+from nestobs.diagnosis.diagnose import Diagnosis
+from nestobs.diagnosis.diagnose import diagnose as _diagnose
 from nestobs.join.policy import Policy, exponential
 from nestobs.observation.schema import INSTANTS
 from nestobs.store.reader import Store
 from nestobs.timeline import intervals as timeline
 from nestobs.timeline.delays import among, round_trip_s
 from nestobs.timeline.failures import failures
+from nestobs.timeline.nests import named, nests_of
 from nestobs.tuning.costs import Prices
 from nestobs.tuning.decisions import Allowance
 from nestobs.tuning.recommendation import Recommendation
@@ -62,6 +65,21 @@ def timelines(store: Store | Path | str) -> pd.DataFrame:
     `lower_s`, `upper_s`: seconds since `origin_at`, half-open (lower, upper]; upper is inf when it was not seen.
     """
     return timeline.timelines(_opened(store).frame())
+
+
+def diagnose(store: Store | Path | str, nest: str = "", *, vantage: str = "") -> list[Diagnosis]:
+    """Why nests could not be joined: for each nest and vantage its causes, the most deciding first.
+
+    nest: one nest by any of its names, or how one begins; "": all. vantage: from there alone, with what others saw as
+    witness; "": from each. Nothing observed: an empty list. Raises AddressError for a name that is not understood.
+    """
+    rows = _opened(store).frame(categories=True)
+    about = nests_of(rows)
+    if nest:
+        wanted = named(nest, rows[["nest", "room"]])
+        same = about.texts("room") == wanted if isinstance(wanted, str) else about.texts("nest") == str(wanted)
+        rows = rows[same | (about.unit < 0)]
+    return [each for each in _diagnose(rows) if vantage in ("", each.vantage)]
 
 
 def tune(

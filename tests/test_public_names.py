@@ -20,6 +20,7 @@ PUBLIC = (
     "Target",
     "__version__",
     "canary",
+    "diagnose",
     "message_threshold",
     "named_policy",
     "npmle",

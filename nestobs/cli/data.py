@@ -1,16 +1,18 @@
-"""The commands about what was observed: timeline, export, store."""
+"""The commands about what was observed: timeline, diagnose, export, store."""
 
 from __future__ import annotations
 
 import argparse
 from typing import TYPE_CHECKING, Final
 
-from nestobs.cli.arguments import Command, check_file, command, open_store, pathname, with_json, with_store
+from nestobs.cli.arguments import Command, check_file, command, open_store, option, pathname, with_json, with_store
 from nestobs.cli.terminal import show, timeline_table
 from nestobs.observation.duration import SECOND_NS
 
 if TYPE_CHECKING:
     from pathlib import Path
+
+    from nestobs.diagnosis.diagnose import Diagnosis
 
 
 def _add_timeline(parser: argparse.ArgumentParser) -> None:
@@ -41,6 +43,55 @@ def timeline(args: argparse.Namespace) -> int:
             show(args, {}, [f"no timelines: nothing was observed of {args.address or 'any nest'} in {store.directory}"])
         timeline_table(frame)
     return 0
+
+
+def _add_diagnose(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "address",
+        metavar="ADDRESS",
+        nargs="?",
+        default="",
+        help="one nest: naddr, a page's link, 30312:pubkey:d, room id, or how one of these begins (default: all)",
+    )
+    option(parser, "--vantage", "NAME", str, "as seen from there alone (default: from each)", default="")
+
+
+@command(_add_diagnose, with_store, with_json)
+def diagnose(args: argparse.Namespace) -> int:
+    """Say why nests could not be joined: the causes, each with its evidence."""
+    import json
+
+    from nestobs import session
+
+    store = open_store(args)
+    found = session.diagnose(store, args.address, vantage=args.vantage)
+    if args.json:
+        print(json.dumps([each.as_dict() for each in found], indent=2))
+    else:
+        lines = [line for each in found for line in _told(each, whole=bool(args.address))]
+        where = f" from {args.vantage}" if args.vantage else ""
+        none = f"nothing to diagnose: nothing was observed of {args.address or 'any nest'}{where} in {store.directory}"
+        show(args, {}, lines or [none])
+    if any(each.first.standing_fault for each in found):
+        return 1
+    return 0 if any(each.first.tells for each in found) or not args.address else 3
+
+
+def _told(found: Diagnosis, *, whole: bool) -> list[str]:
+    """One line a nest and vantage; of one nest all that is known."""
+    first = found.first
+    head = (
+        f"{found.room or found.nest} from {found.vantage}: {first.cause.value} ({first.confidence:.2f}). {found.line()}"
+    )
+    if not whole:
+        return [head]
+    lines = [head]
+    for each in found.causes:
+        lines.append(f"  {each.cause.value} ({each.confidence:.2f}): {each.said}")
+        lines += [f"    seen: {one.said}" for one in each.evidence]
+        lines += [f"    {who}: {words}" for who, words in each.advice.items()]
+        lines += [f"    next: {each.next}"] if each.next else []
+    return lines
 
 
 def _add_export(parser: argparse.ArgumentParser) -> None:

@@ -53,6 +53,17 @@ class Found:
         """What to ask next, "" where nothing is left to ask."""
         return "" if self.confidence >= SURE else RULES[self.cause].next
 
+    @property
+    def standing_fault(self) -> bool:
+        """Whether something is broken that time does not heal, and that is the likelier reading."""
+        rule = RULES[self.cause]
+        return rule.standing and rule.fault and self.blocks and self.confidence > 0.5
+
+    @property
+    def tells(self) -> bool:
+        """Whether it tells something of the nest, and more likely so than not."""
+        return self.confidence > 0.5 and self.cause not in (Cause.OBSERVER_FAULT, Cause.UNDETERMINED)
+
     def as_dict(self) -> dict[str, Any]:
         """JSON data."""
         return {

@@ -20,11 +20,16 @@ from worlds.command_line import GOLDEN, NOBODY, WRITE_GOLDEN, is_one_sentence, p
 pytestmark = pytest.mark.slow
 
 COMMANDS = (
-    "demo", "lab", "doctor", "canary", "watch", "join", "ready", "timeline", "live", "export", "store",
+    "demo", "lab", "doctor", "canary", "watch", "join", "ready", "timeline", "diagnose", "live", "export", "store",
     "tune", "replay", "prove", "policy", "report",
 )  # fmt: skip
 WRITERS = [("canary", "--count", "1"), ("watch", "--for", "1s"), ("join", "room"), ("ready", "room")]
-READERS = [("timeline",), ("export", "--csv", "x.csv"), ("export", "--parquet", "x.parquet", "--timelines")]
+READERS = [
+    ("timeline",),
+    ("diagnose",),
+    ("export", "--csv", "x.csv"),
+    ("export", "--parquet", "x.parquet", "--timelines"),
+]
 READERS += [("store", "info"), ("store", "seal"), ("store", "verify"), ("store", "verify", "--set-aside")]
 
 
