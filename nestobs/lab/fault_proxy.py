@@ -11,14 +11,12 @@ import asyncio
 import enum
 import random
 import socket
-import struct
 from asyncio import StreamReader, StreamWriter
 from typing import TypeAlias
 
 from nestobs.lab.background import Background
-from nestobs.lab.listening import HOST
+from nestobs.lab.listening import bound, reset
 
-_RESET_ON_CLOSE = struct.pack("ii", 1, 0)
 BACKLOG = 512
 CHUNK = 1 << 16
 CHUNKS_HELD = 16
@@ -70,7 +68,7 @@ class FaultProxy:
 
     async def start(self, port: int = 0) -> int:
         """Listen; returns the port. Raises OSError when a given port is taken."""
-        self._socket = _bound(port)
+        self._socket = bound(port)
         self.port = int(self._socket.getsockname()[1])
         await self._listen()
         return self.port
@@ -122,7 +120,7 @@ class FaultProxy:
         if self._server is not None:
             self._server.close()
             self._server = None
-            self._socket = _bound(self.port)  # bound and not listening: the port stays ours and refuses
+            self._socket = bound(self.port)  # bound and not listening: the port stays ours and refuses
 
     def _accept(self, reader: StreamReader, client: StreamWriter) -> None:
         self._links[client] = [client]
@@ -135,7 +133,7 @@ class FaultProxy:
     def _drop(self, client: StreamWriter) -> None:
         """RST to both ends."""
         for end in self._links.pop(client, ()):
-            _reset(end)
+            reset(end.transport)
 
     def _drop_all(self) -> None:
         for client in list(self._links):
@@ -149,7 +147,7 @@ class FaultProxy:
                 return
             answers, server = await asyncio.open_connection(*self.target)
             if client not in self._links:  # dropped meanwhile
-                _reset(server)
+                reset(server.transport)
                 return
             self._links[client].append(server)
             async with asyncio.TaskGroup() as group:
@@ -186,22 +184,3 @@ class FaultProxy:
             forwarded += len(data)
             sink.write(data)
             await sink.drain()
-
-
-def _bound(port: int) -> socket.socket:
-    listening = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
-    listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-    try:
-        listening.bind((HOST, port))
-    except OSError:
-        listening.close()
-        raise
-    return listening
-
-
-def _reset(end: StreamWriter) -> None:
-    """Close with RST, if still open."""
-    plain = end.get_extra_info("socket")
-    if plain.fileno() >= 0:
-        plain.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET_ON_CLOSE)
-    end.transport.abort()

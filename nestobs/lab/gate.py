@@ -16,19 +16,22 @@ import contextlib
 import json
 import logging
 import secrets
+import socket
 from collections.abc import Callable
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, field
 from typing import Any, TypeAlias
 
 from websockets.asyncio.client import ClientConnection, connect
-from websockets.asyncio.server import ServerConnection, serve
+from websockets.asyncio.server import Server, ServerConnection, serve
 from websockets.exceptions import ConnectionClosed
 
 from nestobs import nostr
 from nestobs.lab.background import Background
 from nestobs.lab.delays import Delay
-from nestobs.lab.listening import HOST
+from nestobs.lab.faults.draw import Fault
+from nestobs.lab.faults.shape import hit
+from nestobs.lab.listening import HOST, bound
 from nestobs.lab.plan import Plan
 from nestobs.lab.scenario import GateFault
 from nestobs.lab.truth import Bracket, Change
@@ -40,6 +43,11 @@ _WIRE: dict[str, Any] = {"compression": None, "ping_interval": None, "max_size":
 
 QUERIES_A_LINE = 400
 
+SLOW_S = 2.5
+"""How long a question about a nest waits that a relay answers late: longer than the web client's 1.5 s."""
+
+BACKLOG = 100
+
 Verdict: TypeAlias = tuple[bool, str]
 """A relay's word on an event: accepted or not, and the reason."""
 
@@ -48,14 +56,26 @@ _log.addFilter(lambda record: "handshake failed" not in record.getMessage())  # 
 
 
 class Gate:
-    """One gate. `index` is the relay's place in the plan, from 0; `plan_of` gives the plan of a room id."""
+    """One gate. `index` is the relay's place in the plan, from 0; `plan_of` gives the plan of a room id, `suffers` the
+    fault of a cause that the nest with a room id has now."""
 
-    def __init__(self, index: int, scenario: str, world: World, plan_of: Callable[[str], Plan]) -> None:
+    def __init__(
+        self,
+        index: int,
+        scenario: str,
+        world: World,
+        plan_of: Callable[[str], Plan],
+        suffers: Callable[[str, str], Fault | None],
+    ) -> None:
         self.relay_url = world.relay_urls[index]
         self.name = f"relay-{index + 1}"
         self.port = 0
         self.url = ""
         self._index, self._scenario, self._world, self._plan_of = index, scenario, world, plan_of
+        self._suffers = suffers
+        self._server: Server | None = None
+        self._socket: socket.socket
+        self._reopening: asyncio.Task[None] | None = None
         self._clock = world.clock
         self._fault = GateFault.PASS
         self._flowing = asyncio.Event()
@@ -73,7 +93,9 @@ class Gate:
 
     @fault.setter
     def fault(self, fault: GateFault) -> None:
-        self._fault = fault
+        before, self._fault = self._fault, fault
+        if GateFault.GONE in (before, fault) and before is not fault:
+            self._close() if fault is GateFault.GONE else self._reopen()
         stalled = fault is GateFault.STALL
         (self._flowing.clear if stalled else self._flowing.set)()
         for visitor in self._visitors:
@@ -83,12 +105,39 @@ class Gate:
         """Connect to the relay and listen on a free loopback port. At the end held events are dropped."""
         self._store = _Store(await connect(self.relay_url, **_WIRE))
         stack.push_async_callback(self._store.close)
-        options: dict[str, Any] = _WIRE | {"max_size": MAX_FRAME, "logger": _log, "server_header": None}
-        server = await stack.enter_async_context(serve(self._visit, HOST, 0, **options))
+        self._socket = bound(0)
+        self.port = int(self._socket.getsockname()[1])
+        self.url = f"ws://{HOST}:{self.port}/"
+        await self._listen()
+        stack.push_async_callback(self._end)
         stack.callback(self._let_go)
         stack.push_async_callback(self.background.close)
-        self.port = int(next(iter(server.sockets)).getsockname()[1])
-        self.url = f"ws://{HOST}:{self.port}/"
+
+    async def _listen(self) -> None:
+        options: dict[str, Any] = _WIRE | {"max_size": MAX_FRAME, "logger": _log, "server_header": None}
+        self._server = await serve(self._visit, sock=self._socket, backlog=BACKLOG, **options)
+
+    def _close(self) -> None:
+        """Refuse who comes, and leave whoever is there."""
+        for visitor in list(self._visitors):
+            visitor.cut()
+        server, self._server = self._server, None
+        if server is not None:
+            server.server.close()  # at once; `close` does the rest in its own time
+            server.close()
+            self._socket = bound(self.port)  # bound and not listening: the port stays ours and refuses
+
+    def _reopen(self) -> None:
+        self._reopening = asyncio.get_running_loop().create_task(self._listen())
+
+    async def _end(self) -> None:
+        if self._reopening is not None:
+            await self._reopening
+        if self._server is None:
+            self._socket.close()
+        else:
+            self._server.close()
+            await self._server.wait_closed()
 
     def _let_go(self) -> None:
         """A stalled visitor would wait for ever: it is cut."""
@@ -126,9 +175,9 @@ class Gate:
             event = nostr.read_event(value)
         except nostr.MalformedEvent as error:
             return False, f"invalid: {error}"
-        if self._fault is GateFault.REFUSE:
-            return False, "blocked: the lab refuses events here"
         address = _address(event)
+        if self._fault is GateFault.REFUSE or (address and self._rejects(event.tag("d") or "")):
+            return False, "blocked: the lab refuses events here"
         if self._fault is GateFault.DROP:
             if address and address not in self._first:
                 self._note(address, "never", None, None)
@@ -142,6 +191,18 @@ class Gate:
             self.background.start(self._behind(held, event))
             return True, ""
         return await self._pass(event)
+
+    def _rejects(self, room: str) -> bool:
+        fault = self._suffers(room, "relay_rejected")
+        return fault is not None and hit(fault.kind, self._index, len(self._world.relay_urls))
+
+    def slow_s(self, asked: list[Any]) -> float:
+        """How long a question with these filters waits, seconds."""
+        rooms = [
+            room for each in asked if isinstance(each, dict) and isinstance(each.get("#d"), list) for room in each["#d"]
+        ]
+        late = any(isinstance(room, str) and self._suffers(room, "client_cutoff") for room in rooms)
+        return SLOW_S if late else 0.0
 
     async def _hold(self, address: str, event: nostr.Event) -> Verdict:
         delay_s = self._plan_of(event.tag("d") or "").relays[self._index]
@@ -219,6 +280,7 @@ class _Visitor:
         self._line_of: dict[str, _Line] = {}
         self._challenge = ""
         self._known = False
+        self._waiting: set[str] = set()
         if gate.fault is GateFault.STALL:
             self.stall(True)
 
@@ -283,8 +345,12 @@ class _Visitor:
         match row:
             case ["EVENT", {"id": str(event_id)} as event]:
                 await self._event(event_id, event)
-            case ["REQ", str(subscription), *_]:
-                await self._req(subscription, text)
+            case ["REQ", str(subscription), *asked]:
+                if slow_s := self._gate.slow_s(asked):
+                    self._waiting.add(subscription)
+                    self._gate.background.start(self._req_after(slow_s, subscription, text))
+                else:
+                    await self._req(subscription, text)
             case ["AUTH", dict(event)]:
                 await self._auth(event)
             case ["CLOSE", str(subscription), *_]:
@@ -305,6 +371,14 @@ class _Visitor:
         with contextlib.suppress(ConnectionClosed):
             await self._say("OK", event_id, *verdict)
 
+    async def _req_after(self, wait_s: float, subscription: str, text: str | bytes) -> None:
+        """Ask late, unless it is no longer wanted."""
+        await asyncio.sleep(wait_s)
+        if subscription in self._waiting:
+            self._waiting.discard(subscription)
+            with contextlib.suppress(ConnectionClosed):
+                await self._req(subscription, text)
+
     async def _req(self, subscription: str, text: str | bytes) -> None:
         self._gate.stamp("req", subscription)
         if await self._must_auth():
@@ -323,6 +397,7 @@ class _Visitor:
             await line.relay.send(text)
 
     async def _close(self, subscription: str, text: str | bytes) -> None:
+        self._waiting.discard(subscription)
         line = self._line_of.pop(subscription, self._lines[-1])
         line.subscriptions.discard(subscription)
         await line.relay.send(text)

@@ -109,8 +109,13 @@ class Lab:
         if stamps is not None:
             self._stack.callback(stamps.close)
         livekit = await self._start_livekit()
+        mute = await self._start_mute_livekit(livekit)
         rooms = LivekitRooms(livekit.url, self._keys)
         self._stack.push_async_callback(rooms.close)
+        mute_rooms = None
+        if mute is not None:
+            mute_rooms = LivekitRooms(mute.url, self._keys)
+            self._stack.push_async_callback(mute_rooms.close)
         relay_urls = [await self._start_relay() for _ in range(self._relays)]
         self.world = World(
             clock=self.clock,
@@ -120,6 +125,8 @@ class Lab:
             rooms=rooms,
             relay_urls=tuple(relay_urls),
             livekit_port=livekit.port,
+            mute_rooms=mute_rooms,
+            mute_port=0 if mute is None else mute.port,
         )
         stages = [await self._start_stage(scenario) for scenario in self.scenarios]
         self.info = self._describe(livekit, stages)
@@ -127,7 +134,7 @@ class Lab:
 
     async def _start_livekit(self) -> LivekitServer | LivekitStandIn:
         sink = await receive_webhooks(self._stack, self._keys, self.clock, self.api)
-        urls = (sink, *self._webhooks)
+        self._hooks = urls = (sink, *self._webhooks)
         binary = _binary(self._livekit)
         livekit: LivekitServer | LivekitStandIn
         if binary is None:
@@ -137,6 +144,23 @@ class Lab:
         await livekit.start(self._stack)
         self.livekit_pid = livekit.pid
         return livekit
+
+    async def _start_mute_livekit(self, livekit: LivekitServer | LivekitStandIn) -> LivekitServer | None:
+        """A second real server, for nests whose media are blocked. The stand-in cannot do that, and such faults are
+        left out with it. Raises UsageError where a scenario then has none."""
+        wanted = [where for where in self.scenarios if any(entry.theory.real for entry in where.faults)]
+        if not wanted:
+            return None
+        if isinstance(livekit, LivekitServer):
+            directory = self.directory / "mute"
+            directory.mkdir(exist_ok=True)
+            binary = _binary("server")
+            assert binary is not None
+            mute = LivekitServer(binary, self._keys, directory, self._hooks, media=False)
+            await mute.start(self._stack)
+            return mute
+        self.scenarios = [_without_real(scenario) for scenario in self.scenarios]
+        return None
 
     async def _start_relay(self) -> str:
         relay, url = await start_relay()
@@ -193,6 +217,15 @@ def _binary(choice: str) -> Path | None:
     if binary is None and (choice == "server" or os.environ.get("NESTOBS_REQUIRE_LIVEKIT") == "1"):
         raise UsageError("there is no livekit-server: run `make livekit`, or name one in NESTOBS_LIVEKIT_SERVER")
     return binary
+
+
+def _without_real(scenario: Scenario) -> Scenario:
+    """The scenario without the faults that only the real livekit-server can do."""
+    kept = [entry for entry in scenario.faults if not entry.theory.real]
+    if scenario.faults and not kept:
+        causes = ", ".join(sorted({entry.cause for entry in scenario.faults}))
+        raise UsageError(f"scenario {scenario.name}: {causes} takes the real livekit-server: run `make livekit`")
+    return scenario.model_copy(update={"faults": kept})
 
 
 def _targets(stages: Iterable[Stage], keys: Path) -> str:

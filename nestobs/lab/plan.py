@@ -7,11 +7,13 @@ which hosts then reach the relays. An event whose room this lab did not create g
 from __future__ import annotations
 
 import zlib
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
 from nestobs.lab.delays import Delay, draw
+from nestobs.lab.faults.draw import Fault, draw_faults
+from nestobs.lab.faults.shape import plus, shaped
 from nestobs.lab.scenario import Scenario
 
 ROUTES = ("info", "join", "guest")
@@ -21,13 +23,15 @@ ROUTES = ("info", "join", "guest")
 class Plan:
     """Seconds from the creation, None for never; `routes` holds one delay for each replica, `relays` for each relay.
 
-    `expires_s` is seconds from the creation of the LiveKit room; None for a room that stays.
+    `expires_s` is seconds from the creation of the LiveKit room; None for a room that stays. `faults` are the nest's
+    own; those that begin with it are in the delays already.
     """
 
     livekit_s: Delay
     expires_s: Delay
     routes: dict[str, tuple[Delay, ...]]
     relays: tuple[Delay, ...]
+    faults: tuple[Fault, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,7 +45,9 @@ class Planner:
 
     def nth(self, ordinal: int) -> Plan:
         """The plan of the scenario's nest number `ordinal`, counted from 0."""
-        return self._draw(self._rng(0, ordinal))
+        where, plan = self.scenario, self._draw(self._rng(0, ordinal))
+        faults = draw_faults(where.faults, self._rng(2, ordinal), exactly=where.faults_a_nest, scale=self.scale)
+        return replace(shaped(plan, faults), faults=faults)
 
     def stranger(self, identifier: str) -> Plan:
         """The plan of an event whose `d` tag is no room of this scenario."""
@@ -56,7 +62,7 @@ class Planner:
         expires = draw(where.livekit.expires, rng, scale) if where.livekit.expires is not None else None
         record = draw(where.api.record, rng, scale)
         routes = {
-            route: tuple(_sum(record, draw(getattr(where.api, route), rng, scale)) for _ in range(where.api.replicas))
+            route: tuple(plus(record, draw(getattr(where.api, route), rng, scale)) for _ in range(where.api.replicas))
             for route in ROUTES
         }
         last = self.relays - 1
@@ -65,7 +71,3 @@ class Planner:
             for number in range(self.relays)
         )
         return Plan(livekit, expires, routes, relays)
-
-
-def _sum(first: Delay, second: Delay) -> Delay:
-    return None if first is None or second is None else first + second

@@ -15,21 +15,24 @@ from pydantic import Field, FiniteFloat, PositiveInt, ValidationError
 
 from nestobs.errors import UsageError
 from nestobs.lab.delays import AT_ONCE, LONGEST_S, Distribution, NotNegative, Table
+from nestobs.lab.faults.draw import FaultEntry
 
 
 class GateFault(enum.Enum):
     """What a gate does wrong.
 
     PASS: nothing. LATE_OK: OK comes only when the relay has stored the event. DROP: OK true, never stored. REFUSE: OK
-    false. CUT: the socket is closed without a close frame at the client's next frame. NEVER_EOSE: EOSE is swallowed.
-    CLOSED: REQ is answered by CLOSED. AUTH: NIP-42 is asked for before REQ and EVENT. STALL: connections open, and
-    nothing is read, answered or sent, pings included, until the fault is changed.
+    false. GONE: the port is closed, and so is every connection. CUT: the socket is closed without a close frame at the
+    client's next frame. NEVER_EOSE: EOSE is swallowed. CLOSED: REQ is answered by CLOSED. AUTH: NIP-42 is asked for
+    before REQ and EVENT. STALL: connections open, and nothing is read, answered or sent, pings included, until the
+    fault is changed.
     """
 
     PASS = "pass"
     LATE_OK = "late_ok"
     DROP = "drop"
     REFUSE = "refuse"
+    GONE = "gone"
     CUT = "cut"
     NEVER_EOSE = "never_eose"
     CLOSED = "closed"
@@ -113,7 +116,11 @@ class NetworkConditions(Table):
 
 
 class Scenario(Table):
-    """One set of conditions under which nests are created and joined."""
+    """One set of conditions under which nests are created and joined.
+
+    `faults`: what single nests suffer, drawn for each (lab/faults). `faults_a_nest`: exactly so many, on different
+    sides, their shares being weights; without it each is drawn by its own share.
+    """
 
     name: str
     description: str = ""
@@ -122,6 +129,8 @@ class Scenario(Table):
     livekit: LivekitConditions = LivekitConditions()
     relays: RelayConditions = RelayConditions()
     network: NetworkConditions = NetworkConditions()
+    faults: list[FaultEntry] = Field(default_factory=list)
+    faults_a_nest: Annotated[int, Field(ge=0, le=5)] | None = None
 
 
 def scenario_names() -> list[str]:

@@ -14,6 +14,7 @@ from typing import Any
 from nestobs.errors import UsageError
 from nestobs.lab.api.server import PREFIX, NestsApi
 from nestobs.lab.fault_proxy import FaultProxy
+from nestobs.lab.faults.doors import Doors
 from nestobs.lab.gate import Gate
 from nestobs.lab.listening import HOST
 from nestobs.lab.plan import Planner
@@ -44,7 +45,8 @@ class Stage:
         self.scenario, self._planner, self._world = planner.scenario, planner, world
         self.api = NestsApi(planner, world)
         self.gates = [
-            Gate(index, self.scenario.name, world, self.api.plan_of) for index in range(len(world.relay_urls))
+            Gate(index, self.scenario.name, world, self.api.plan_of, self.api.suffers)
+            for index in range(len(world.relay_urls))
         ]
         self.ways: list[Way] = []
 
@@ -61,6 +63,15 @@ class Stage:
             extra_s, relays = self.scenario.network.b_api_s, await self._relays_of_b(stack)
             self.ways.append(await self._way(stack, f"{name}-b", "Computer B", relays, extra_s=extra_s))
         self.api.livekit_url = self.ways[0].livekit
+        self.api.doors = doors = Doors(
+            self.gates,
+            [way.livekit_proxy for way in self.ways],
+            usual={number - 1: fault for number, fault in self.scenario.relays.faults.items()},
+            api_port=self.api.port,
+            livekit_port=self._world.livekit_port,
+            mute_port=self._world.mute_port,
+        )
+        stack.callback(doors.close)
 
     def _numbered(self, number: int) -> Gate:
         if not 1 <= number <= len(self.gates):

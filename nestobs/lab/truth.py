@@ -7,11 +7,12 @@ immediately after it did. Every measured interval must overlap it. Rows are JSON
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, TypeAlias
 
-Change: TypeAlias = Literal["shown", "gone", "never"]
+Change: TypeAlias = Literal["shown", "gone", "never", "planned"]
 
 LIVEKIT_LAYERS = ("livekit:room", "livekit:signal", "livekit:media")
 
@@ -52,7 +53,8 @@ class TruthLog(JsonLines):
     """truth.jsonl: one row for each change of a layer for a nest.
 
     `planned_delay_s` is what the scenario drew, None for never. A `never` row has null instants; with a planned delay
-    it says that the nest was deleted before the layer showed it.
+    it says that the nest was deleted before the layer showed it. Rows of the layer `fault:<cause>` tell of a nest's
+    faults, with three fields more: see faults/course.py; `planned` is a change of theirs alone.
     """
 
     def note(
@@ -64,6 +66,7 @@ class TruthLog(JsonLines):
         *,
         scenario: str,
         address: str,
+        extra: Mapping[str, Any] | None = None,
     ) -> None:
         """Write one change. `address` is 30312:pubkey:d; the room is its `d`."""
         self.append(
@@ -76,5 +79,6 @@ class TruthLog(JsonLines):
                 "not_yet_at": bracket.not_yet_at if bracket else None,
                 "now_at": bracket.now_at if bracket else None,
                 "planned_delay_s": planned_delay_s,
+                **(extra or {}),
             }
         )

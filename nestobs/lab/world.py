@@ -12,7 +12,10 @@ from nestobs.lab.truth import JsonLines, TruthLog
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class World:
-    """One clock, one truth, one LiveKit and the relays behind the gates. `stamps`: None when nobody wants them."""
+    """One clock, one truth, one LiveKit and the relays behind the gates. `stamps`: None when nobody wants them.
+
+    `mute_rooms` and `mute_port`: of a second LiveKit, which carries no media; None and 0 where no scenario needs it.
+    """
 
     clock: LabClock
     truth: TruthLog
@@ -21,6 +24,8 @@ class World:
     rooms: LivekitRooms
     relay_urls: tuple[str, ...]
     livekit_port: int
+    mute_rooms: LivekitRooms | None = None
+    mute_port: int = 0
 
     def stamp(self, **row: object) -> None:
         """Write when something came in or went out, if stamps are wanted."""

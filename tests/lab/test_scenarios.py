@@ -18,14 +18,17 @@ def test_the_scenarios_that_ship_all_load_and_say_what_they_are():
     assert set(scenario_names()) == {
         "api-join-fault",
         "calm",
+        "every-cause",
         "expired-room",
         "flapping-replicas",
         "lossy-network",
         "never",
+        "races",
         "rate-limited",
         "skewed-clocks",
         "slow-api",
         "slow-relay",
+        "two-faults",
     }
     assert all(load_scenario(name).description for name in scenario_names())
 

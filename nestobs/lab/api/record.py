@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 
 from nestobs.lab.clock import LabClock
 from nestobs.lab.delays import Delay
+from nestobs.lab.faults.course import Course
 from nestobs.lab.plan import ROUTES, Plan
 from nestobs.lab.truth import LIVEKIT_LAYERS, Bracket, Change, both
 
@@ -26,7 +27,7 @@ class Nest:
     """A created nest. `link` is its naddr; `room_sid` is LiveKit's id of the room while it exists, else empty.
 
     `opening`: LiveKit has been asked for the room and has not answered. `closing`: the API is ending the room itself,
-    so its own stamps count and the webhook's coarser ones do not.
+    so its own stamps count and the webhook's coarser ones do not. `mute`: its room is on the LiveKit without media.
     """
 
     room: str
@@ -36,7 +37,9 @@ class Nest:
     created_at: int
     clock: LabClock
     note: Note
+    course: Course
     join_fault: bool = False
+    mute: bool = False
     speakers: set[str] = field(default_factory=set)
     admins: set[str] = field(default_factory=set)
     participants: int = 0
@@ -103,7 +106,8 @@ class Nest:
                 self._never(layer, self.plan.livekit_s)
 
     def cancel(self) -> None:
-        """Stop the switches that have not flipped."""
+        """Stop the switches that have not flipped, and the faults."""
+        self.course.cancel()
         for timer in self._timers:
             timer.cancel()
         self._timers.clear()

@@ -13,6 +13,7 @@ import json
 import logging
 import math
 import uuid
+from collections.abc import Callable
 from contextlib import AsyncExitStack
 from datetime import UTC, datetime
 from email.utils import formatdate
@@ -30,8 +31,13 @@ from nestobs.lab.api.rate_limiter import RateLimiter
 from nestobs.lab.api.record import Nest
 from nestobs.lab.background import Background
 from nestobs.lab.clock import SECOND_NS
-from nestobs.lab.listening import listen
-from nestobs.lab.livekit.rooms import FAILED
+from nestobs.lab.faults import answers as faulty
+from nestobs.lab.faults.course import Course
+from nestobs.lab.faults.draw import Fault
+from nestobs.lab.listening import listen, reset
+from nestobs.lab.livekit.intruder import come_in
+from nestobs.lab.livekit.rooms import FAILED, LivekitRooms
+from nestobs.lab.livekit.tokens import LivekitKeys
 from nestobs.lab.plan import Plan, Planner
 from nestobs.lab.truth import Bracket
 from nestobs.lab.world import World
@@ -44,7 +50,10 @@ _log = logging.getLogger("nestobs.lab.api")
 
 
 class NestsApi:
-    """One scenario's API. `livekit_url` (ws://host:port) is what PUT's `endpoints` point to."""
+    """One scenario's API. `livekit_url` (ws://host:port) is what PUT's `endpoints` point to.
+
+    `doors` is told of a fault of a nest that begins (True) or ends (False) at a door which all nests share.
+    """
 
     def __init__(self, planner: Planner, world: World) -> None:
         self.scenario = scenario = planner.scenario
@@ -55,13 +64,15 @@ class NestsApi:
             cache_404_s=scenario.api.cache_404_s,
         )
         self.livekit_url = ""
+        self.doors: Callable[[Fault, bool], None] = lambda fault, begins: None
         self.nests: dict[str, Nest] = {}
         self.port = 0
         self._limiter = RateLimiter(scenario.rate_limit)
         self._planner, self._world, self._clock = planner, world, world.clock
         self._made = 0
         self._turn = 0
-        self._cache: dict[str, tuple[float, str]] = {}
+        self._cache: dict[str, tuple[float, float, str]] = {}
+        self._elsewhere = LivekitKeys(world.keys.key, LivekitKeys.generate().secret)
         self._background = Background()
 
     async def start(self, stack: AsyncExitStack) -> None:
@@ -79,6 +90,11 @@ class NestsApi:
         """The plan of a nest made here, or of a stranger's event with this `d` tag."""
         nest = self.nests.get(room)
         return nest.plan if nest is not None else self._planner.stranger(room)
+
+    def suffers(self, room: str, cause: str) -> Fault | None:
+        """The fault of this cause that a nest made here has now."""
+        nest = self.nests.get(room)
+        return None if nest is None else nest.course.has(cause)
 
     def room_finished(self, room: str, sid: str, bracket: Bracket) -> None:
         """LiveKit says by webhook that it ended a room."""
@@ -102,9 +118,15 @@ class NestsApi:
             answer = await self._faulty(request)
         except Refused as refused:
             answer = refused.answer
+        except faulty.Foreign as other:
+            return web.Response(status=other.status, body=other.text.encode(), headers=other.headers)
+        except faulty.Hung:
+            if request.transport is not None:
+                reset(request.transport)
+            return web.Response()
         if self.fault.answer_delay_s:
             await asyncio.sleep(self.fault.answer_delay_s)
-        response = self._response(answer, headers)
+        response = self._response(answer, headers, self._skew_s(request))
         if request_id := request.headers.get("X-Request-Id"):
             self._world.stamp(
                 scenario=self.scenario.name,
@@ -115,10 +137,12 @@ class NestsApi:
             )
         return response
 
-    def _response(self, answer: Answer, headers: dict[str, str]) -> web.Response:
+    def _response(self, answer: Answer, headers: dict[str, str], skew_s: float) -> web.Response:
+        if "Retry-After" in dict(answer.headers):  # a limit of its own
+            headers.clear()
         headers.update(answer.headers)
-        if self.scenario.api.date_skew_s:
-            headers["Date"] = formatdate(self._wall_s(), usegmt=True)
+        if skew_s:
+            headers["Date"] = formatdate(self._clock.wall_s(skew_s), usegmt=True)
         if answer.body is None:
             return web.Response(status=answer.status, headers=headers)
         body = json.dumps(answer.body, separators=(",", ":")).encode()
@@ -126,8 +150,13 @@ class NestsApi:
         headers["Content-Type"] = "application/json; charset=utf-8"
         return web.Response(status=answer.status, body=body, headers=headers)
 
-    def _wall_s(self) -> float:
-        return self._clock.wall_s(self.scenario.api.date_skew_s)
+    def _skew_s(self, request: web.BaseRequest) -> float:
+        """By how much the clock of this answer is ahead, seconds."""
+        nest = self._asked_about(request)
+        return self.scenario.api.date_skew_s + (0.0 if nest is None else faulty.skew_s(nest.course))
+
+    def _asked_about(self, request: web.BaseRequest) -> Nest | None:
+        return self.nests.get(request.path.removeprefix(PREFIX).strip("/").split("/")[0])
 
     async def _faulty(self, request: web.BaseRequest) -> Answer:
         """Route the request, unless a fault or the cache answers first."""
@@ -138,20 +167,26 @@ class NestsApi:
             raise Refused(404, answers.NO_ENDPOINT)
         if self.fault.status is not None:
             raise Refused(self.fault.status, "The lab answers so")
-        if self.fault.cache_404_s and request.method == "GET":
-            return await self._cached(request, path)
+        cache = ("x_cache", self.fault.cache_404_s) if self.fault.cache_404_s else None
+        if (nest := self._asked_about(request)) is not None:
+            tail = path.rsplit("/", 1)[-1]
+            route = tail if tail in ("info", "guest") else "join" if request.method == "GET" else ""
+            await faulty.spoil(nest.course, route, "Authorization" in request.headers)
+            cache = faulty.cached(nest.course) or cache
+        if cache is not None and request.method == "GET":
+            return await self._cached(request, path, *cache)
         return await self._route(request, path)
 
-    async def _cached(self, request: web.BaseRequest, path: str) -> Answer:
+    async def _cached(self, request: web.BaseRequest, path: str, kind: str, keep_s: float) -> Answer:
         now = self._clock.elapsed_s()
-        stored_s, stored = self._cache.get(path, (-math.inf, ""))
-        if now - stored_s < self.fault.cache_404_s:
-            raise Refused(404, stored, ("Age", str(int(now - stored_s))), ("X-Cache", "HIT"))
+        stored_s, until_s, stored = self._cache.get(path, (now, -math.inf, ""))
+        if now < until_s:
+            raise Refused(404, stored, *faulty.hit_headers(kind, int(now - stored_s)))
         try:
             return await self._route(request, path)
         except Refused as refused:
             if refused.answer.status == 404:
-                self._cache[path] = (now, str(refused))
+                self._cache[path] = (now, now + keep_s, str(refused))
             raise
 
     async def _route(self, request: web.BaseRequest, path: str) -> Answer:  # noqa: PLR0911 - one return per route
@@ -181,7 +216,7 @@ class NestsApi:
                 method=request.method,
                 path=request.path,
                 body=await request.read(),
-                now_s=self._wall_s(),
+                now_s=self._clock.wall_s(self._skew_s(request)),
                 require_payload=self.scenario.api.require_payload,
             )
         except NotAuthorized as reason:
@@ -192,7 +227,8 @@ class NestsApi:
     # the routes
 
     def _health(self) -> Answer:
-        now = datetime.fromtimestamp(self._wall_s(), UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+        wall = datetime.fromtimestamp(self._clock.wall_s(self.scenario.api.date_skew_s), UTC)
+        now = wall.isoformat(timespec="milliseconds").replace("+00:00", "Z")
         return Answer(200, {"status": "ok", "timestamp": now, "version": VERSION})
 
     async def _create(self, pubkey: str, body: bytes) -> Answer:
@@ -203,6 +239,7 @@ class NestsApi:
         self.nests[nest.room] = nest
         if nest.plan.livekit_s:
             self._background.start(self._open_room_after(nest, nest.plan.livekit_s))
+        nest.course.start()
         nest.open_record()
         return self._created(nest, asked.get("hls_stream"))
 
@@ -213,17 +250,21 @@ class NestsApi:
             link = nostr.write_naddr(address)
         except AddressError:
             raise Refused(400, "relays must be a list of 1 to 10 ws or wss URLs") from None
+        plan = self._planner.nth(self._made)
+        note = partial(
+            self._world.truth.note, scenario=self.scenario.name, address=f"{nostr.ROOM_KIND}:{pubkey}:{room}"
+        )
         nest = Nest(
             room=room,
             host=pubkey,
             link=link,
-            plan=self._planner.nth(self._made),
+            plan=plan,
             created_at=self._clock.now_at(),
             clock=self._clock,
-            note=partial(
-                self._world.truth.note, scenario=self.scenario.name, address=f"{nostr.ROOM_KIND}:{pubkey}:{room}"
-            ),
+            note=note,
+            course=Course(plan.faults, self._clock, note, partial(self._act, room)),
             join_fault=self.fault.join == "404",
+            mute=any(fault.cause == "media_blocked" for fault in plan.faults),
             speakers={pubkey},
             admins={pubkey},
         )
@@ -234,11 +275,37 @@ class NestsApi:
         endpoints = [f"wss+livekit://{urlsplit(self.livekit_url).netloc}"]
         if isinstance(hls, str):
             endpoints.append(hls)
-        token = self._token(self._world.keys.joining(nest.room, nest.host, host=True, speaker=True))
-        return Answer(200, {"roomId": nest.room, "endpoints": endpoints, "token": token})
+        token = self._keys_of(nest).joining(nest.room, nest.host, host=True, speaker=True)
+        return Answer(200, {"roomId": nest.room, "endpoints": endpoints, **self._granted(nest, token)})
 
-    def _token(self, token: str) -> object:
-        return {} if self.fault.token == "object" else token
+    def _granted(self, nest: Nest, token: str) -> dict[str, object]:
+        return {"token": {}} if self.fault.token == "object" else faulty.granted(nest.course, token)
+
+    def _keys_of(self, nest: Nest) -> LivekitKeys:
+        return self._elsewhere if faulty.signed_elsewhere(nest.course) else self._world.keys
+
+    def _rooms_of(self, nest: Nest) -> LivekitRooms:
+        return self._world.mute_rooms if nest.mute and self._world.mute_rooms is not None else self._world.rooms
+
+    # the faults of a nest that are more than an answer
+
+    def _act(self, room: str, fault: Fault, begins: bool) -> None:
+        nest = self.nests[room]
+        match fault.cause, begins:
+            case "restart_window", True:
+                self._background.start(self._end_room(nest, for_good=False))
+            case "restart_window", False:
+                self._background.start(self._open_room_after(nest, 0.0))
+            case ("room_expired" | "ended_by_departure", True):
+                self._background.start(self._end_room(nest))
+            case "age_rule_misled", True if fault.kind == "edited":
+                self._background.start(self._end_room(nest))
+        if fault.theory.wide:
+            self.doors(fault, begins)
+
+    async def _end_room(self, nest: Nest, *, for_good: bool = True) -> None:
+        with contextlib.suppress(*FAILED):
+            await self._close_room(nest, for_good=for_good)
 
     async def _open_room_after(self, nest: Nest, delay_s: float) -> None:
         await asyncio.sleep(delay_s)
@@ -258,7 +325,7 @@ class NestsApi:
         not_yet_at = self._clock.now_at()
         nest.opening = True
         try:
-            sid = await self._world.rooms.create(
+            sid = await self._rooms_of(nest).create(
                 nest.room, empty_timeout_s=where.empty_timeout_s, departure_timeout_s=where.departure_timeout_s
             )
         finally:
@@ -272,27 +339,27 @@ class NestsApi:
     async def _expire(self, nest: Nest, sid: str, after_s: float) -> None:
         await asyncio.sleep(after_s)
         if nest.room_sid == sid:
-            with contextlib.suppress(*FAILED):
-                await self._close_room(nest)
+            await self._end_room(nest)
 
     async def _close_room(self, nest: Nest, *, for_good: bool = True) -> None:
         not_yet_at = self._clock.now_at()
         nest.closing = True
         try:
-            await self._world.rooms.delete(nest.room)
+            await self._rooms_of(nest).delete(nest.room)
         finally:
             nest.closing = False
         nest.room_closed(Bracket(not_yet_at, self._clock.now_at()), for_good=for_good)
 
-    def _replica(self) -> int:
-        self._turn = (self._turn + 1) % self.scenario.api.replicas
-        return self._turn
+    def _replica(self, replicas: int) -> int:
+        self._turn += 1
+        return self._turn % replicas
 
     def _visible(self, room: str, route: str) -> Nest:
         """The nest, if this route of the replica in turn shows it."""
-        nest, replica = self.nests.get(room), self._replica()
+        nest = self.nests.get(room)
         if nest is None:
             raise Refused(404, answers.NO_RECORD)
+        replica = self._replica(len(nest.plan.routes[route]))
         if self.fault.server_error_s and self._clock.now_at() - nest.created_at < self.fault.server_error_s * SECOND_NS:
             raise Refused(500, "Internal server error")
         if not nest.shows(route, replica) or (route != "info" and (nest.join_fault or self.fault.join == "404")):
@@ -303,12 +370,20 @@ class NestsApi:
 
     def _join(self, room: str, pubkey: str) -> Answer:
         nest = self._visible(room, "join")
-        token = self._world.keys.joining(room, pubkey, host=pubkey == nest.host, speaker=pubkey in nest.speakers)
-        return Answer(200, {"token": self._token(token)})
+        rights = {"host": pubkey == nest.host, "speaker": pubkey in nest.speakers}
+        keys, room = self._keys_of(nest), self._let_into(nest)
+        if nest.course.has("duplicate_identity") and pubkey != nest.host:
+            token = keys.joining(room, pubkey, **rights)
+            self._background.start(come_in(f"http://127.0.0.1:{self._world.livekit_port}", token))
+        return Answer(200, self._granted(nest, keys.joining(room, pubkey, **rights)))
 
     def _guest(self, room: str) -> Answer:
-        self._visible(room, "guest")
-        return Answer(200, {"token": self._token(self._world.keys.guest(room))})
+        nest = self._visible(room, "guest")
+        return Answer(200, self._granted(nest, self._keys_of(nest).guest(self._let_into(nest))))
+
+    def _let_into(self, nest: Nest) -> str:
+        """The room that a joiner's token is for."""
+        return str(uuid.uuid4()) if nest.course.has("wrong_room_token") else nest.room
 
     def _info(self, room: str) -> Answer:
         nest = self._visible(room, "info")

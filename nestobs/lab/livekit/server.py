@@ -28,6 +28,8 @@ from nestobs.lab.livekit.tokens import LivekitKeys
 VERSION = "1.11.0"
 START_TIMEOUT_S = 15.0
 _PR_SET_PDEATHSIG = 1
+_NOWHERE = "192.0.2.1"
+"""An address that nobody has (RFC 5737)."""
 
 _libc = ctypes.CDLL(None) if sys.platform == "linux" else None
 
@@ -51,16 +53,22 @@ def find_binary() -> Path | None:
 
 
 class LivekitServer:
-    """A running livekit-server. `url` is http://127.0.0.1:port; `version` is what the binary says of itself."""
+    """A running livekit-server. `url` is http://127.0.0.1:port; `version` is what the binary says of itself.
+
+    `media`: whether it offers an address at which media can be reached; without, it only signals.
+    """
 
     kind = "livekit-server"
 
-    def __init__(self, binary: Path, keys: LivekitKeys, directory: Path, webhooks: Sequence[str]) -> None:
+    def __init__(
+        self, binary: Path, keys: LivekitKeys, directory: Path, webhooks: Sequence[str], *, media: bool = True
+    ) -> None:
         self.version = ""
         self.url = ""
         self.port = 0
         self.pid: int | None = None
         self._binary, self._keys, self._directory, self._webhooks = binary, keys, directory, webhooks
+        self._media = media
         self._process: subprocess.Popen[bytes] | None = None
 
     async def start(self, stack: AsyncExitStack) -> None:
@@ -112,8 +120,8 @@ class LivekitServer:
             "rtc": {
                 "tcp_port": tcp,
                 "udp_port": udp,
-                "node_ip": "127.0.0.1",
-                "enable_loopback_candidate": True,
+                "node_ip": "127.0.0.1" if self._media else _NOWHERE,
+                "enable_loopback_candidate": self._media,
                 "use_external_ip": False,
                 "interfaces": {"includes": ["lo"]},
                 "stun_servers": ["127.0.0.1:9"],
