@@ -83,6 +83,11 @@ def summary(judged: pd.DataFrame) -> dict[str, Any]:
     return _counted(known) | {"by_layer": layers}
 
 
+def missed(judged: pd.DataFrame) -> pd.DataFrame:
+    """The rows of a coverage frame whose interval does not contain the truth."""
+    return judged[judged["contains"].eq(False).fillna(value=False).to_numpy(dtype=bool)]
+
+
 def truth_width(judged: pd.DataFrame) -> dict[str, float | None]:
     """How well the truth itself is known: median and max of its brackets over the judged intervals, in seconds."""
     width = judged.loc[judged["contains"].notna(), "truth_width_s"].dropna()

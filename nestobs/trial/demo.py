@@ -29,7 +29,7 @@ from nestobs.sources.clock import Clock
 from nestobs.store.files import replacing
 from nestobs.store.reader import Store
 from nestobs.store.writer import Writer
-from nestobs.trial.held_up import contradictions, held_up
+from nestobs.trial.held_up import held_up
 from nestobs.trial.lab_process import empty, listed, running_lab
 from nestobs.trial.prove import Proof, prove
 from nestobs.tuning.policy_file import dumps
@@ -207,12 +207,12 @@ def _report(  # noqa: PLR0917 - called once, above
 ) -> dict[str, Any]:
     from nestobs.reports.publishing.execute import notebook
     from nestobs.reports.publishing.execute import run as make
-    from nestobs.timeline.calibration import coverage, summary, truth_width
+    from nestobs.timeline.calibration import coverage, missed, summary, truth_width
     from nestobs.timeline.intervals import timelines
 
     observations, truth = store.frame(), read_truth(out / "lab")
     judged = coverage(timelines(observations), truth, relay_names(info))
-    untrue = contradictions(judged, truth, observations)
+    untrue = missed(judged)
     first = next((f"{row.layer} of {row.room} at {row.vantage}: {row.cause}" for row in untrue.itertuples()), "")
     parts = {"store": "store", "lab": "lab/lab.json", "truth": "lab/truth.jsonl"}
     if proven:

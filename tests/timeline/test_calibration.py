@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from nestobs.observation.duration import SECOND_NS
-from nestobs.timeline.calibration import SCHEMA, coverage, summary, truth_width
+from nestobs.timeline.calibration import SCHEMA, coverage, missed, summary, truth_width
 from nestobs.timeline.intervals import SCHEMA as TIMELINES
 
 ORIGIN = 1_750_000_000 * SECOND_NS
@@ -135,6 +135,13 @@ def test_what_cannot_be_judged_is_said_and_not_counted() -> None:
     assert judge(line("api:join", 0.9, 1.2)) == (None, "no truth")
     assert judge(line("api:join", 0.0, math.inf, polls=0), true("api:join", 1.0, 1.1)) == (None, "nothing proven")
     assert summary(coverage(table(line("api:join", 0.9, 1.2)), [], NAMES))["n"] == 0
+
+
+def test_whatever_misses_the_truth_is_missed_and_what_cannot_be_judged_is_not() -> None:
+    rows = [line("api:info", 1.0, 2.0), line("api:join", 1.0, 2.0), line("livekit:room", 1.0, 2.0)]
+    judged = coverage(table(*rows), [true("api:info", 1.5, 1.6), true("api:join", 5.0, 5.1)], NAMES)
+    assert list(missed(judged)["layer"]) == ["api:join"]
+    assert missed(judged.iloc[:0]).empty
 
 
 def test_relays_go_by_the_names_of_the_truth_and_the_client_by_its_selected_relay() -> None:

@@ -163,9 +163,9 @@ SCENES = st.lists(
     st.builds(Scene, KEYS, st.one_of(st.none(), st.integers(1, LAST + 4)), PLANS),
     min_size=1,
     max_size=4,
-    unique_by=lambda scene: scene.key[1] if scene.key[1] == "livekit:room" else scene.key,
+    unique_by=lambda scene: scene.key[1] if scene.key[1] == "livekit:room" else scene.key[1:],
 )
-"""Of one nest; what LiveKit lists is one truth for all."""
+"""Of one nest; what LiveKit lists is one truth for all, what else a vantage is shown is one for all its traces."""
 
 
 def world(scenes: list[Scene]) -> list[Observation]:

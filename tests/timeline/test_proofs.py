@@ -24,6 +24,7 @@ from worlds.nest_rows import (
     event,
     frame,
     guest,
+    info,
     rooms,
     row,
     webhook,
@@ -50,7 +51,19 @@ ENDS = [
     pytest.param([event(5), event(25, created=24, status=" Ended")], id="its event says ended"),
     pytest.param([event(5, status="CLOSED")], id="closed before it was asked for"),
     pytest.param([guest("visible", 5, vantage="B"), deleted(25)], id="joined from elsewhere, then deleted"),
+    *(
+        pytest.param([row(source, call, "visible", 5), row(source, call, "absent", 25)], id=f"{call} no more")
+        for source, call in [
+            (Source.LIVEKIT, Operation.SIGNAL),
+            (Source.LIVEKIT, Operation.MEDIA),
+            (Source.API, Operation.JOIN),
+            (Source.API, Operation.INFO),
+        ]
+    ),
+    pytest.param([guest("visible", 5, vantage="B"), guest("absent", 25, vantage="B")], id="no seat elsewhere any more"),
 ]
+TELL_NO_LIFE = ("its event says closed", "its event says ended", "a webhook without a stamp", "info no more")
+"""A relay shows an event, and an API a record, whether the room is there or not."""
 
 
 @pytest.mark.parametrize("told", ENDS)
@@ -63,14 +76,29 @@ def test_a_nest_that_had_ended_when_it_was_asked_for_is_not_never(told: list[Obs
     assert "A" not in set(mine["vantage"])
 
 
-@pytest.mark.parametrize("told", [each for each in ENDS if each.id != "closed before it was asked for"])
+@pytest.mark.parametrize(
+    "told", [each for each in ENDS if each.id not in ("closed before it was asked for", *TELL_NO_LIFE)]
+)
 def test_what_was_asked_before_it_ended_stays_a_bound(told: list[Observation]) -> None:
     """A room that goes between two polls: never seen by the last that was asked while it was surely there."""
     found = line("api:guest", created(), guest("absent", 2), *told, *LATE)
-    if found.lower_s == 0:  # of such a nest it is not known when it was there
-        assert any(one.source is Source.WEBHOOK and one.remote_at is None for one in told)
-    else:
-        assert (found.lower_s, found.polls, found.after_end, found.right_censored) == (2, 1, 2, True)
+    assert (found.lower_s, found.polls, found.after_end, found.right_censored) == (2, 1, 2, True)
+
+
+@pytest.mark.parametrize("told", [each for each in ENDS if each.id in TELL_NO_LIFE])
+def test_where_nothing_tells_that_the_room_was_there_nothing_is_a_bound(told: list[Observation]) -> None:
+    found = line("api:guest", created(), guest("absent", 2), *told, *LATE)
+    assert (found.lower_s, found.polls, found.after_end) == (0, 0, 3)
+
+
+def test_an_event_that_is_still_open_on_a_relay_is_no_proof_that_the_room_is_there() -> None:
+    """A slow 404, answered when the room had gone and the host had not yet told the relays."""
+    slow = info(3, outcome="absent", received=9)
+    rows = [event(1), info(2, outcome="absent"), slow, event(10), event(12, created=11, status="closed")]
+    found = line("api:info", *rows)
+    assert (found.polls, found.unknown, found.after_end) == (0, 2, 2)
+    found = line("api:info", *rows, rooms("visible", 2.5, received=2.6))
+    assert (found.polls, found.after_end, found.lower_at) == (1, 1, pd.Timestamp(at(2), tz="UTC"))
 
 
 NO_ENDS = [
@@ -79,6 +107,8 @@ NO_ENDS = [
     pytest.param([rooms("visible", 5), rooms("unknown", 25, failure=Failure.TIMEOUT)], id="the list does not come"),
     pytest.param([rooms("visible", 5), rooms("absent", 25), rooms("visible", 95)], id="a list that flickers"),
     pytest.param([rooms("visible", 5, sid="RM_a"), rooms("visible", 95, sid="RM_a")], id="the same room"),
+    pytest.param([guest("visible", s, vantage="B") for s in (5, 95)] + [guest("absent", 25, vantage="B")], id="flaps"),
+    pytest.param([info(5), info(25, outcome="absent", vantage="B")], id="another vantage that never had its record"),
     pytest.param([row(Source.API, Operation.DELETE, "refused", 25, failure=Failure.FORBIDDEN)], id="refused to delete"),
     pytest.param([webhook("room_started", 5), webhook("participant_left", 25)], id="a webhook of something else"),
     pytest.param([event(5), event(25, created=24, status="open")], id="an edit"),
@@ -106,6 +136,14 @@ def test_a_relay_goes_on_showing_the_event_of_a_room_that_is_gone() -> None:
     assert line("relay:wss://two", created(), event(1), event(40, status="closed"), silent).lower_s == 60
     assert line("relay:wss://two", created(), event(1), deleted(40), silent).lower_s == 0
     assert line("relay:wss://two", created(), event(1), event(40, withdrawn=True), silent).lower_s == 0
+
+
+def test_what_one_relay_still_shows_another_may_have_dropped() -> None:
+    silent = row(Source.RELAY, Operation.QUERY, "absent", 20, target="wss://two")
+    seen = row(Source.RELAY, Operation.QUERY, "visible", 22, target="wss://two", detail=detail(created_at=1))
+    gone = event(40, withdrawn=True)
+    assert line("relay:wss://two", event(1), silent, event(30), gone).polls == 0
+    assert line("relay:wss://two", event(1), silent, event(30), gone, seen).lower_at == pd.Timestamp(at(20), tz="UTC")
 
 
 def test_the_going_between_two_rooms_of_one_name_is_no_flap() -> None:
@@ -225,6 +263,36 @@ def test_an_absent_of_an_observer_who_was_held_up_bounds_nothing(marks: list[Obs
 def test_who_was_not_held_up_proves_as_ever(marks: list[Observation]) -> None:
     found = line("api:guest", created(), guest("absent", 1), *marks, guest("visible", 8))
     assert (found.lower_s, found.held_up) == (4, 0)
+
+
+def late(sent: float, due: float, outcome: str = "absent") -> Observation:
+    return guest(outcome, sent, planned_at=at(due))
+
+
+UNWATCHED = [
+    pytest.param([late(3, 0.7), late(5, 5)], 0, 2, id="late at first"),
+    pytest.param([late(1, 1), late(5, 2), late(7, 7)], 1, 2, id="late later"),
+    pytest.param([late(1, 1), late(5, 4.6), late(7, 7)], 7, 0, id="a little late"),
+    pytest.param([late(3, 0.7), late(5, 5), rooms("visible", 8)], 5, 0, id="the room was there afterwards"),
+    pytest.param([late(3, 0.7), late(5, 5), info(8)], 0, 2, id="a record is no room"),
+    pytest.param([late(3, 0.7), late(5, 5), event(8), deleted(9)], 0, 2, id="nor is an event, or a DELETE"),
+    pytest.param([late(3, 0.7), late(5, 5), late(8, 8, "visible")], 5, 0, id="it showed in the end"),
+]
+
+
+@pytest.mark.parametrize(("asked", "lower", "held"), UNWATCHED)
+def test_what_could_come_and_go_while_we_were_late_is_not_never(
+    asked: list[Observation], lower: float, held: int
+) -> None:
+    found = line("api:guest", created(), *asked)
+    assert (found.lower_s, found.held_up) == (lower, held)
+
+
+def test_nobody_is_late_for_a_nest_that_is_not_made_yet() -> None:
+    """A PUT that takes 4 s: what was due meanwhile is asked after it."""
+    slow = row(Source.API, Operation.CREATE, "accepted", 0, nest="", room="", received=4)
+    found = line("api:guest", slow, late(4.1, 0.7), late(4.2, 2), late(6, 6))
+    assert (found.lower_s, found.held_up) == (6, 0)
 
 
 @pytest.mark.parametrize(("lag_s", "lower"), [(None, 5.0), (0.0, 5.0), (0.25, 4.75)])

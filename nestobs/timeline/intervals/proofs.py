@@ -8,11 +8,15 @@ that reading is wrong in three ways, all of them found in the rows of any vantag
                     between two polls, or before the first
     LiveKit down    E asks LiveKit for every join and answers 404 for any error. Where LiveKit could not be reached at
                     about that time, the API's 404 to a join proves nothing
-    held up         We ourselves were held up while it ran (polls.held_up)
+    held up         We ourselves were held up while it ran (polls.held_up); or we asked so late that a room may have
+                    come and gone meanwhile: of a layer that never showed the nest, what was answered after the room
+                    was last there tells nothing then
 
-An end is told by LiveKit (a room that was listed is not any more, `room_finished`, another sid under the same name), by
-the DELETE that was accepted, and by the event (closed, ended, withdrawn). The first three end what the API and LiveKit
-show; a relay goes on showing the event of a room that is gone, until it is withdrawn.
+An end is told by LiveKit and the API (a room that one of their calls had shown, and does not show any more),
+`room_finished`, another sid under the same name, the DELETE that was accepted, and the event (closed, ended,
+withdrawn). All but the last end what the API and LiveKit show. A relay goes on showing the event of a room that is
+gone, until it is withdrawn: it tells that the room has ended, and never that it has not. Nor does it tell what other
+relays have dropped.
 """
 
 from __future__ import annotations
@@ -24,12 +28,12 @@ import numpy as np
 import pandas as pd
 
 from nestobs.observation.arrays import BELOW, NONE, Flags, Ints, count_of, greatest_at, least_at
-from nestobs.observation.columns import codes_of, equals
+from nestobs.observation.columns import codes_of, equals, instants_of, paired
 from nestobs.observation.detail import facts_of
 from nestobs.observation.duration import SECOND_NS
 from nestobs.observation.nest import says_over
 from nestobs.observation.schema import Failure, Operation, Outcome, Source
-from nestobs.timeline.intervals.polls import Groups, Rows, clocks, stamps_of
+from nestobs.timeline.intervals.polls import HELD_UP_S, Groups, Rows, clocks, stamps_of
 from nestobs.timeline.nests import nests_of
 
 DOWN_S: Final = 15.0
@@ -38,6 +42,10 @@ DOWN_S: Final = 15.0
 _UNREACHED: Final = (
     Failure.REFUSED, Failure.RESET, Failure.CLOSED, Failure.TIMEOUT, Failure.UNREACHABLE, Failure.SERVER_ERROR,
 )  # fmt: skip  # a list of words
+_CALLS: Final = (
+    Operation.ROOMS, Operation.SIGNAL, Operation.MEDIA, Operation.INFO, Operation.JOIN, Operation.GUEST,
+)  # fmt: skip  # a list of words
+_LATE_NS: Final = round(HELD_UP_S * SECOND_NS)
 _DOWN_NS: Final = round(DOWN_S * SECOND_NS)
 _STAMP_NS: Final = SECOND_NS  # webhooks are stamped in whole seconds
 
@@ -47,10 +55,12 @@ def proven(observations: pd.DataFrame, rows: Rows, groups: Groups, heard: Ints) 
     origins.origins takes it."""
     first = least_at(rows.received[rows.visible], groups.of[rows.visible], len(groups.unit) + 1)
     early = rows.absent & (groups.of >= 0) & (rows.sent < first[groups.of])
-    said = _said(observations, rows)
-    ended = early & _after_the_end(observations, rows, said, heard)
-    down = rows.absent & ~ended & _while_down(observations, rows)
-    held = early & ~ended & ~down & rows.held
+    said, down = _said(observations, rows), rows.absent & _while_down(observations, rows)
+    over, unwatched = _after_the_end(observations, rows, said, heard, down)
+    ended = early & over
+    down &= ~ended
+    never = early & (first[groups.of] == NONE)
+    held = early & ~ended & ~down & (rows.held | never & unwatched)
     absent, remade = rows.absent & ~(ended | down | held), _between_rooms(rows, said, heard)
     return replace(rows, absent=absent, held=held, ended=ended, down=down, remade=remade)
 
@@ -72,8 +82,11 @@ class _Said:
     event: Ints
 
 
-def _after_the_end(observations: pd.DataFrame, rows: Rows, said: _Said, heard: Ints) -> Flags:
-    """Which rows may speak of a nest that had ended, by what its rows of any vantage say."""
+def _after_the_end(
+    observations: pd.DataFrame, rows: Rows, said: _Said, heard: Ints, down: Flags
+) -> tuple[Flags, Flags]:
+    """Which rows may speak of a nest that had ended, by what its rows of any vantage say; and which of the API and of
+    LiveKit were answered when their vantage had been late, and nothing shows that the room was there later."""
     nest, size = said.nest, count_of(said.nest) + 1  # the last is of rows of no nest
     sent = rows.sent + (heard - rows.received)  # on the clock of `heard`
     source, operation = observations["source"], observations["operation"]
@@ -87,26 +100,43 @@ def _after_the_end(observations: pd.DataFrame, rows: Rows, said: _Said, heard: I
         chosen = np.logical_or.reduce(evidence) & (nest >= 0)
         return least_at(heard[chosen], nest[chosen], size)
 
-    def there(end: Ints, *evidence: tuple[Flags, Ints]) -> Ints:
-        """Per nest that ended the last instant at which it was certainly there, BELOW for none; NONE where none did."""
-        found = np.full(size, BELOW, dtype=np.int64)
+    def there(end: Ints, place: Ints, *evidence: tuple[Flags, Ints]) -> Ints:
+        """Per place the last instant before its nest's end at which it was certainly there, BELOW for none."""
+        found = np.full(count_of(place) + 1, BELOW, dtype=np.int64)
         for among, at in evidence:
             chosen = among & (nest >= 0) & (at < end[nest])
-            found = np.maximum(found, greatest_at(at[chosen], nest[chosen], size))
-        return np.where(end == NONE, NONE, found)
+            found = np.maximum(found, greatest_at(at[chosen], place[chosen], len(found)))
+        return found
 
     shown = rows.visible & (_tokens(observations) | equals(source, Source.LIVEKIT))
     shown &= (first[nest] < 0) | ~again[nest] | (said.sid == first[nest])
     stamped, known = stamps_of(observations)
     happened = (said.webhook >= 0) & known
-    alive = [(shown, sent), (made, heard), (deleted, sent), (happened, np.minimum(stamped - _STAMP_NS, heard))]
+    alive = [(shown, sent), (made, heard), (happened, np.minimum(stamped - _STAMP_NS, heard))]
+    over = ended(
+        _not_any_more(operation, rows, said, heard, down),
+        *(deleted, said.webhook == _FINISHED, _renewed(said, first), said.event >= _OVER),
+    )
+    room = np.where(over == NONE, NONE, there(over, nest, *alive, (deleted, sent)))
+    withdrawn = ended(deleted, said.event == _WITHDRAWN)
+    one_relay = paired(nest, codes_of(observations["target"])[0])
     opened = (relay & ((said.event == _OPEN) | (rows.absent & rows.pushed)), sent)
-    unlisted = _unlisted(operation, rows, said, heard, size)
-    room = there(ended(unlisted, deleted, said.webhook == _FINISHED, _renewed(said, first)), *alive)
-    event = there(ended(said.event >= _OVER), *alive, opened)
-    withdrawn = there(ended(deleted, said.event == _WITHDRAWN), (deleted, sent), opened)
-    until = np.where(relay, withdrawn[nest], np.minimum(room, event)[nest])
-    return np.asarray((nest >= 0) & (heard > until), dtype=bool)
+    event = np.maximum(there(withdrawn, nest, (deleted, sent))[nest], there(withdrawn, one_relay, opened)[one_relay])
+    until = np.where(relay, np.where(withdrawn[nest] == NONE, NONE, event), room[nest])
+    unwatched = ~relay & (heard > there(np.full(size, NONE), nest, *alive)[nest])
+    unwatched &= heard > _late_since(observations, rows, nest, sent, ended(made))[rows.place]
+    return np.asarray((nest >= 0) & (heard > until), dtype=bool), np.asarray((nest >= 0) & unwatched, dtype=bool)
+
+
+def _late_since(observations: pd.DataFrame, rows: Rows, nest: Ints, sent: Ints, made: Ints) -> Ints:
+    """Per place when a poll was first due that we sent `HELD_UP_S` late; NONE where we never did. made: per nest when
+    it was known to be made, for none of it is asked before. The last is of no place."""
+    planned, due = instants_of(observations["planned_at"])
+    planned += sent - rows.sent
+    known = made[nest]
+    planned = np.where(known == NONE, planned, np.maximum(planned, known))
+    late = due & ~rows.intent & (rows.unit >= 0) & (sent - planned >= _LATE_NS)
+    return least_at(planned[late], rows.place[late], rows.places + 1)
 
 
 def _said(observations: pd.DataFrame, rows: Rows) -> _Said:
@@ -175,13 +205,20 @@ def _between_rooms(rows: Rows, said: _Said, heard: Ints) -> Flags:
     return np.searchsorted(ended, answered, "left") > np.searchsorted(begun, asked, "right")
 
 
-def _unlisted(operation: pd.Series, rows: Rows, said: _Said, heard: Ints, size: int) -> Flags:
-    """Which rows say that LiveKit does not list a room any more that it had listed, and never does again."""
-    nest, rooms = said.nest, equals(operation, Operation.ROOMS) & (said.nest >= 0)
-    sent, listed = rows.sent + (heard - rows.received), rooms & rows.visible
-    first = least_at(heard[listed], nest[listed], size)
-    last = greatest_at(sent[listed], nest[listed], size)
-    return np.asarray(rooms & rows.absent & (sent >= first[nest]) & (heard > last[nest]), dtype=bool)
+def _not_any_more(operation: pd.Series, rows: Rows, said: _Said, heard: Ints, down: Flags) -> Flags:
+    """Which rows say that a call does not show a nest any more that it had shown to the same vantage, and never does
+    again; LiveKit lists a room to all or to none. down: what an API says while it cannot ask LiveKit."""
+    sent, found = rows.sent + (heard - rows.received), np.zeros(len(heard), dtype=bool)
+    ours = paired(said.nest, rows.vantage)
+    for one in _CALLS:
+        place = said.nest if one is Operation.ROOMS else ours
+        size = count_of(place) + 1
+        asked = equals(operation, one) & (said.nest >= 0)
+        shown = asked & rows.visible
+        first = least_at(heard[shown], place[shown], size)
+        last = greatest_at(sent[shown], place[shown], size)
+        found |= asked & rows.absent & ~down & (sent >= first[place]) & (heard > last[place])
+    return found
 
 
 def _tokens(observations: pd.DataFrame) -> Flags:
