@@ -1,0 +1,90 @@
+"""What a canary run is told to do, and what came of it."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+from nestobs.collector.cleanup import Cleaned
+from nestobs.collector.polling import HORIZON_S, WANTED_POLLS
+from nestobs.join.policy import Policy
+
+RELAY_POLLS: Final = 20
+"""Queries of one relay about one nest; the subscription beside them gives the upper end anyway."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Campaign:
+    """What a canary run does. `joins`: arrivals per nest and vantage, alternately authenticated and guest.
+
+    policies: at each arrival one joiner for each of them comes at the same instant, strangers to each other. arrivals:
+    ages at which they come, seconds, each as likely; None: log-uniform to the middle of the watch. as_written: the
+    policies run as they are, and a nest is kept until its joins have ended; else they are cut to what the plan can pay
+    and to the watch. stagger_s: seconds between the starts of two nests. media: at how many of a nest's arrivals joins
+    go on to media, the first ones (the RTC library is heavy: about .13 s of processor a connection). wanted_polls: of
+    each layer, budget allowing. room_polls: of LiveKit's room list; None: as many. webhook_port: where LiveKit's
+    webhooks are received, None: nowhere.
+    """
+
+    count: int
+    policies: tuple[Policy, ...]
+    arrivals: tuple[float, ...] | None = None
+    as_written: bool = False
+    horizon_s: float = HORIZON_S
+    stagger_s: float = 1.0
+    joins: int = 2
+    media: int = 1
+    wanted_polls: int = WANTED_POLLS
+    relay_polls: int = RELAY_POLLS
+    room_polls: int | None = None
+    service: str = ""
+    webhook_port: int | None = None
+
+
+@dataclass(slots=True)
+class Report:
+    """What came of a run. `verdicts` by kind, over all vantages; `refusals`: why PUTs made no nest that we know of;
+    `left`: sentences about what could not be deleted."""
+
+    run_id: str
+    plan: str = ""
+    made: int = 0
+    deleted: int = 0
+    refused: int = 0
+    joined: int = 0
+    verdicts: Counter[str] = field(default_factory=Counter)
+    refusals: Counter[str] = field(default_factory=Counter)
+    rooms: list[str] = field(default_factory=list)
+    earlier: Cleaned = field(default_factory=Cleaned)
+    left: list[str] = field(default_factory=list)
+
+    def problem(self) -> str:
+        """Why the run is not as it should be, in a sentence; "" when it is."""
+        said = [f"{len(self.left)} left behind: {self.left[0]}"] if self.left else []
+        if self.refused and not self.made:
+            said.append(f"none of {self.refused} nests was made: {self.refusals.most_common(1)[0][0]}")
+        return "; ".join(said)
+
+    def shut_out(self) -> str:
+        """That there were joins and nobody got in, in a sentence; "" where somebody did, or nobody tried."""
+        tried = sum(self.verdicts.values())
+        if not tried or self.joined:
+            return ""
+        ends = ", ".join(f"{n} {kind}" for kind, n in self.verdicts.most_common())
+        return f"nobody got in: {tried} joins of {self.made} nests, {ends}"
+
+    def as_dict(self) -> dict[str, Any]:
+        """JSON data."""
+        return {
+            "run_id": self.run_id,
+            "plan": self.plan,
+            "nests": self.made,
+            "deleted": self.deleted,
+            "refused": self.refused,
+            "joined": self.joined,
+            "verdicts": dict(self.verdicts),
+            "rooms": self.rooms,
+            "cleaned_before": self.earlier.sentence(),
+            "left": self.left,
+        }
