@@ -119,6 +119,15 @@ def with_manners(parser: argparse.ArgumentParser) -> None:
     )
 
 
+def with_investigation(parser: argparse.ArgumentParser) -> None:
+    """--investigate."""
+    parser.add_argument(
+        "--investigate",
+        action="store_true",
+        help="where several causes fit, ask what decides: at most 6 requests more, which harm nobody",
+    )
+
+
 def with_policy(parser: argparse.ArgumentParser) -> None:
     """--policy."""
     text = "guide, released, manual_retry, fixed(S), … (default exponential(1))"

@@ -15,12 +15,14 @@ from nestobs.cli.arguments import (
     option,
     pathname,
     port,
+    with_investigation,
     with_json,
     with_manners,
     with_policy,
     with_target,
     with_webhooks,
 )
+from nestobs.cli.causes import cause_words, leads
 from nestobs.cli.terminal import as_json, check, interruptible, show, teller
 
 if TYPE_CHECKING:
@@ -248,7 +250,7 @@ def _add_join(parser: argparse.ArgumentParser) -> None:
     )
 
 
-@command(_with_address, with_target, _add_join, with_policy, with_json)
+@command(_with_address, with_target, _add_join, with_policy, with_investigation, with_json)
 def join(args: argparse.Namespace) -> int:
     """Join one nest for real, with fallback and retry, and say how it went."""
     from dataclasses import replace
@@ -262,7 +264,7 @@ def join(args: argparse.Namespace) -> int:
     config, target = configured(args)
     operator = config.keyring(target.name).operator
     keys = None if args.guest else operator or Keys.generate()
-    found, verdict = interruptible(
+    found, verdict, diagnosis = interruptible(
         join_once(
             target,
             read_address(args.address),
@@ -273,6 +275,7 @@ def join(args: argparse.Namespace) -> int:
             standing_key=operator is not None,
             manners=manners_of(args),
             budget=config.budget(),
+            investigate=args.investigate,
         )
     )
     data = {
@@ -294,8 +297,12 @@ def join(args: argparse.Namespace) -> int:
             {"step": a.step, "age_s": a.age_s, "outcome": a.outcome.value, "status": a.status, "failure": a.failure}
             for a in verdict.attempts
         ],
+        "causes": [] if diagnosis is None else diagnosis.as_dict()["causes"],
     }
-    show(args, data, _join_words(found, verdict, data))
+    host = keys is not None and found.nest is not None and found.nest.address.pubkey == keys.public
+    why = [] if diagnosis is None else cause_words(diagnosis, "host" if host else "guest")
+    said = _join_words(found, verdict, data)
+    show(args, data, [*why, *said] if leads(diagnosis) else [*said, *why])
     return 0 if verdict.joined else 1
 
 
@@ -317,9 +324,9 @@ def _join_words(found: Found, verdict: Verdict, data: dict[str, Any]) -> list[st
     return lines
 
 
-@command(_with_address, with_target, with_json)
+@command(_with_address, with_target, with_investigation, with_json)
 def ready(args: argparse.Namespace) -> int:
-    """For scripts: 0 ready, 1 not yet, 2 gone or closed, 3 cannot tell."""
+    """For scripts: 0 ready, 1 not yet (or a fault that no waiting heals), 2 gone or closed, 3 cannot tell."""
     from nestobs.collector.lookup import ready_once
     from nestobs.observation.nest import read_address
     from nestobs.store.reader import Store
@@ -327,10 +334,11 @@ def ready(args: argparse.Namespace) -> int:
     config, target = configured(args)
     wanted, store = read_address(args.address), Store.open(config.store(args.store))
     keys, budget = config.keyring(target.name).operator, config.budget()
-    state: Readiness = interruptible(ready_once(target, wanted, store, keys=keys, budget=budget))
-    word = ("ready", "not yet", "gone or closed", "cannot tell")[state.code]
-    show(args, {"code": state.code, "state": word, "why": state.why}, [f"{word}: {state.why}"])
-    return state.code
+    asking = ready_once(target, wanted, store, keys=keys, budget=budget, investigate=args.investigate)
+    found: Readiness = interruptible(asking)
+    why = [] if found.diagnosis is None else cause_words(found.diagnosis, "guest")
+    show(args, found.as_dict(), [f"{found.state}: {found.why}", *(why[1:] if found.fault else why)])
+    return found.code
 
 
 COMMANDS: Final = (demo, lab, doctor, canary, watch, join, ready)

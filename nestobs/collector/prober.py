@@ -14,9 +14,11 @@ from dataclasses import dataclass, field, replace
 from typing import Any, Final
 
 from nestobs.collector.lookup import Found, find
+from nestobs.collector.lookup.inquiry import explained
 from nestobs.collector.manners import CAREFUL, FRESH_S, POLITE, Care, Manners, Visitor, count_in, is_ours, objection
 from nestobs.collector.station import Station, Target, recording
 from nestobs.collector.strangers import follow_event
+from nestobs.diagnosis import Diagnosis
 from nestobs.join.budget import Budget
 from nestobs.join.decision import JOINED, MESSAGES, Kind
 from nestobs.join.flow import (
@@ -320,15 +322,20 @@ async def join_once(
     standing_key: bool = True,
     manners: Manners = POLITE,
     budget: Budget | None = None,
-) -> tuple[Found, Verdict]:
-    """What `nestobs join` does: look a nest up and join it; with `keys` authenticated first, else as a guest.
+    investigate: bool = False,
+) -> tuple[Found, Verdict, Diagnosis | None]:
+    """What `nestobs join` does: look a nest up and join it; with `keys` authenticated first, else as a guest. And why
+    it was not joined, None where it was.
 
     relay_keys: for relays that want to know who asks (NIP-42); `keys` unless given. standing_key: the keys are
     somebody's own, who may be in the room, and not made for this join. budget: this process's own unless given.
+    investigate: where several causes fit, ask what decides.
     """
-    async with recording(store, [target], budget or Budget(), keys=relay_keys or keys) as ([station], pen):
+    heard: list[Observation] = []
+    recorded = recording(store, [target], budget or Budget(), keys=relay_keys or keys, heard=heard.append)
+    async with recorded as ([station], pen):
 
-        async def work() -> tuple[Found, Verdict]:
+        async def work() -> tuple[Found, Verdict, Diagnosis | None]:
             found = await find(station, wanted)
             if found.nest is not None and manners.follow_events:
                 await follow_event(station, found.trace, found.nest)
@@ -344,7 +351,9 @@ async def join_once(
                 relays=found.relays,
                 care=care,
             )
-            return found, verdict
+            if verdict.joined:
+                return found, verdict, None
+            return found, verdict, await explained(station, found.trace, heard, investigate=investigate)
 
         return await pen.during(work())
 

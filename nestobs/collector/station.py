@@ -150,18 +150,20 @@ async def recording(
     run_id: str = "",
     keys: Keys | None = None,
     writer: Writer | None = None,
+    heard: Callable[[Observation], None] | None = None,
 ) -> AsyncIterator[tuple[list[Station], Pen]]:
     """The stations of one run, in the targets' order, and the pen their rows go through to the store.
 
     They share the limiter of the first target's API: one process is one address, whatever name a vantage uses. run_id:
-    a fresh one unless given; writer: the store's own, opened for the run, unless given.
+    a fresh one unless given; writer: the store's own, opened for the run, unless given. heard: told of every row, too.
     """
     async with AsyncExitStack() as stack:
         if writer is None:
             writer = await stack.enter_async_context(store.writer())
         pen = Pen(writer)
         run_id = run_id or uuid7(Clock().now())
-        shared: dict[str, Any] = {"sink": pen, "committed": pen.committed, "limiter": budget.of(targets[0].api)}
+        sink = pen if heard is None else _both(pen, heard)
+        shared: dict[str, Any] = {"sink": sink, "committed": pen.committed, "limiter": budget.of(targets[0].api)}
         opening = [open_station(target, run_id=run_id, keys=keys, **shared) for target in targets]
         yield [await stack.enter_async_context(each) for each in opening], pen
 

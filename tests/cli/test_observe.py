@@ -107,7 +107,8 @@ def test_what_a_relay_still_shows_open_is_in_the_last_line_and_the_exit_code(lab
         lab.call(standing.__aexit__(None, None, None))
     [room, event] = Store.open(home / "nestobs-data").ledger(open_only=False)
     assert said.code == 1
-    assert said.err.splitlines()[-1] == f"nestobs: 1 left behind: the event of {room.room}: still open on {url}"
+    left = f"nestobs: 1 left behind: the event of {room.room}: still open on {url}"
+    assert said.err.splitlines()[-1].startswith(left)
     assert f"left behind: the event of {room.room}" in said.out
     assert (room.how, event.closed_at, event.note) == ("deleted", None, f"still open on {url}")
 
@@ -144,8 +145,8 @@ def test_a_loop_of_ready_spends_no_more_than_our_share_and_is_told_until_when(ru
     said = [run("ready", "room", "--api", url, "--relay", "ws://127.0.0.1:9") for _ in range(6)]
     assert len(asked) == 4
     assert [each.code for each in said] == [3] * 6
-    assert "the API answers 404" in said[3].out
-    for each in said[4:]:
+    assert "the API answers 404" in said[1].out
+    for each in said[2:]:
         assert re.search(r"the request budget of this host \(4 in 900 s\) is spent until \d\d:\d\d:\d\d UTC", each.out)
 
 

@@ -139,6 +139,17 @@ async def test_ready_is_one_request(on, keys, say, rows):
     assert len(rows.of(Operation.GUEST, Operation.INFO, Operation.JOIN)) == 1
 
 
+@pytest.mark.parametrize("fault", ["join_fault = '404'", "token_fault = 'object'"])
+@pytest.mark.parametrize("age_s", [0, 25, 31, 3_600])
+async def test_a_nest_that_the_api_fails_to_let_anybody_into_is_not_gone_at_any_age(on, keys, say, rows, fault, age_s):
+    async with on(f"[api]\n{fault}\n") as (_, station):
+        found = await find(station, await say(station, keys, room=await live(station, keys), age_s=age_s))
+        state = await readiness(station, found, rows)
+    assert state.code == NOT_YET
+    assert "no longer" not in state.why
+    assert {"api_join_fault", "bad_token"} & {each["id"] for each in state.as_dict()["causes"]}
+
+
 @pytest.mark.parametrize(("age_s", "code"), [(0, NOT_YET), (25, NOT_YET), (31, GONE), (3600, GONE), (-50, NOT_YET)])
 async def test_a_404_is_read_by_the_age(on, keys, say, age_s, code):
     async with on() as (_, station):

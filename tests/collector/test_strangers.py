@@ -77,7 +77,7 @@ class World:
         )
 
     async def join(self, manners, keys=None):
-        _, verdict = await join_once(
+        _, verdict, _ = await join_once(
             self.target, self.room, self.store, policy=POLICY, keys=keys or self.me, manners=manners
         )
         return verdict

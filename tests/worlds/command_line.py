@@ -109,8 +109,8 @@ class Host:
     scenario: str = "calm"
     keys: Keys = field(default_factory=Keys.generate)
 
-    def open(self, **words: Any) -> Address:
-        """Make a room, publish its event, wait until a guest could join (not in `starting`); its address."""
+    def open(self, *, wait: bool = True, **words: Any) -> Address:
+        """Make a room, publish its event, `wait` until a guest could join (not in `starting`); its address."""
         api = self.lab.way(self.scenario)["api"]
         body = json.dumps({"relays": self.lab.way(self.scenario)["relays"]}).encode()
         header = http_auth(self.keys, url=api, method="PUT", created_at=now_s(), body=body)
@@ -118,7 +118,7 @@ class Host:
             headers = {"authorization": header, "content-type": "application/json"}
             room = client.put(api, content=body, headers=headers).raise_for_status().json()["roomId"]
             address = self.announce(room, **words)
-            for _ in range(500 if self.scenario != "starting" else 0):
+            for _ in range(500 if wait and self.scenario != "starting" else 0):
                 if client.get(f"{api}/{room}/guest").status_code == 200:
                     break
         return address

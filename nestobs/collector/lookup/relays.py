@@ -7,16 +7,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
-from nestobs.collector.station import Station, Target, recording
-from nestobs.join.budget import Budget
-from nestobs.join.decision import Kind
-from nestobs.nostr import ROOM_KIND, Address, Event, Keys, room_filter
+from nestobs.collector.station import Station
+from nestobs.nostr import ROOM_KIND, Address, Event, room_filter
 from nestobs.observation.duration import about
 from nestobs.observation.nest import Nest, State, read_nest, withdrawn_at
 from nestobs.observation.schema import Failure, Observation, Outcome
 from nestobs.sources.relay import Looked, Relay
 from nestobs.sources.vantage import Trace
-from nestobs.store.reader import Store
 
 
 @dataclass(frozen=True, slots=True)
@@ -149,57 +146,3 @@ async def _whose(station: Station, trace: Trace, looked: Sequence[Looked]) -> tu
         host = answer.body.get("host") if answer.body is not None else None
         author = str(host) if any(event.pubkey == host for event in events) else author
     return Address(ROOM_KIND, author, trace.room), [event for event in events if event.pubkey == author]
-
-
-READY, NOT_YET, GONE, CANNOT_TELL = 0, 1, 2, 3
-
-
-@dataclass(frozen=True, slots=True)
-class Readiness:
-    """`code`: 0 ready, 1 not yet, 2 gone or closed, 3 cannot tell. `why` in words."""
-
-    code: int
-    why: str
-
-
-async def readiness(station: Station, found: Found, *, message_threshold_s: float = 30.0) -> Readiness:
-    """Whether a guest could join now, by one request; a 404 is read by the nest's age, as the web client does."""
-    if why := found.why_not_live():
-        return Readiness(GONE if found.is_over() else NOT_YET, why)
-    answer = await station.api.guest(found.trace)
-    row = answer.row
-    if row.outcome is Outcome.VISIBLE:
-        return Readiness(READY, "a guest is given a token")
-    if row.outcome is not Outcome.ABSENT:
-        return Readiness(CANNOT_TELL, f"the API gave no proof: {row.reason}")
-    return _absent(found, row.received_at or row.sent_at, message_threshold_s)
-
-
-def _absent(found: Found, answered_at: int, message_threshold_s: float) -> Readiness:
-    """What a proven 404 makes of a nest, by its age at the answer; an age that is none tells nothing."""
-    if found.nest is None:
-        why = f"the API answers 404 and {found.nobody_has_it()}, so its age is unknown"
-        return Readiness(CANNOT_TELL, why)
-    if skew := found.skew():
-        return Readiness(CANNOT_TELL, f"the API answers 404, and {skew}, so its age is unknown")
-    age_s = max(0.0, found.nest.age_s(answered_at))
-    if age_s < message_threshold_s:
-        return Readiness(NOT_YET, f"the API answers 404 at age {age_s:.0f} s: {Kind.STARTING_UP.value}")
-    return Readiness(
-        GONE, f"the API answers 404 at age {age_s:.0f} s, above the threshold of {message_threshold_s:g} s"
-    )
-
-
-async def ready_once(
-    target: Target, wanted: Address | str, store: Store, *, keys: Keys | None = None, budget: Budget | None = None
-) -> Readiness:
-    """What `nestobs ready` does: look a nest up, and say whether a guest could join it now.
-
-    keys: for relays that want to know who asks (NIP-42). budget: this process's own unless given.
-    """
-    async with recording(store, [target], budget or Budget(), keys=keys) as ([station], pen):
-
-        async def work() -> Readiness:
-            return await readiness(station, await find(station, wanted))
-
-        return await pen.during(work())
