@@ -12,6 +12,8 @@ another entry names was made by that entry's PUT. Nothing is deleted on a guess.
 A key file that no ledger names is of a run that was killed at once, or whose store is gone: what it made is looked for
 on the relays and in LiveKit's list, entered in the ledger and undone; where nothing of it exists it is forgotten.
 
+What an API without a DELETE keeps, nobody can undo: that is said once, and the entry is closed as leaked.
+
 A timeout or a 5xx proves nothing: at the end of a run it is asked again, until it is known or `SETTLE_S` are over. What
 is asked here is recorded as a `read_back`, which speaks of no layer, so that it makes no timeline.
 """
@@ -26,7 +28,7 @@ from datetime import UTC, datetime
 from typing import Any, Final
 
 from nestobs.collector.keyring import OPERATOR, KeyFile, Keyring
-from nestobs.collector.removal import ENDS, Left, delete_room
+from nestobs.collector.removal import EMPTY_S, ENDS, Left, delete_room
 from nestobs.collector.station import Station
 from nestobs.collector.withdrawal import PATIENCE_S, Withdrawal, is_over, sentence
 from nestobs.errors import StoreError
@@ -44,9 +46,6 @@ SEARCH_S: Final = 120.0
 
 GRACE_S: Final = 20.0
 """A server may still work on a PUT for so long after it was sent, though we no longer wait for its answer."""
-
-EMPTY_S: Final = 1_800.0
-"""The longest empty timeout known: so long after it was made, LiveKit ends a room to which nobody comes."""
 
 RECORD_S: Final = 86_400.0
 """How long an API keeps a record of a room (E)."""
@@ -276,7 +275,7 @@ class _Cleaner:
                 cleaned.events += 1
             elif found == DELETED:
                 cleaned.rooms += 1
-        still = {entry.key_ref for entry, found in ends if isinstance(found, Left)}
+        still = {entry.key_ref for entry, found in ends if isinstance(found, Left) and not self.leaked(entry, found)}
         for name in {entry.key_ref for entry in mine} - still if forgetting else ():
             self.keyring.forget(name)
         return cleaned
@@ -292,12 +291,17 @@ class _Cleaner:
         else:
             trace = self.trace(entry.nest.split(":", 2)[-1], entry.nest)
             found = await withdraw(self.station, trace, keys, await self.of(entry.key_ref, keys, entry.relays))
-        if isinstance(found, Left):
+        if isinstance(found, Left) and not self.leaked(entry, found):
             if found.why != entry.note:
                 await asyncio.to_thread(self.writer.update_entry, entry.entry_id, note=found.why)
             return entry, found
-        await asyncio.to_thread(self.writer.close_entry, entry.entry_id, at=self.station.clock.now(), how=found)
+        how = f"leaked: {found.why}" if isinstance(found, Left) else found
+        await asyncio.to_thread(self.writer.close_entry, entry.entry_id, at=self.station.clock.now(), how=how)
         return entry, found
+
+    def leaked(self, entry: Entry, found: Left) -> bool:
+        """Whether nothing more is tried."""
+        return self.station.clock.now() - entry.opened_at >= found.leaked_s * SECOND_NS
 
     async def of(self, key_ref: str, keys: Keys, urls: Iterable[str]) -> list[Relay]:
         """The relays at these addresses, the station's where there are none, which know us by these keys (NIP-42)."""

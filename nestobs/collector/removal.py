@@ -7,6 +7,7 @@ word is enough: an API may drop its record and leave the room, or the room and l
 from __future__ import annotations
 
 import asyncio
+import math
 from dataclasses import dataclass
 from typing import Final
 
@@ -21,17 +22,21 @@ TIMEOUT_S: Final = 5.0
 PAUSES_S: Final = (0.0, 0.25, 0.75)
 """Before each look at LiveKit's list, while it shows a room that was deleted."""
 
+EMPTY_S: Final = 1_800.0
+"""The longest empty timeout known: so long after it was made, LiveKit ends a room to which nobody comes."""
+
 ENDS: Final = ": it ends by its own empty timeout"
 
 
 @dataclass(frozen=True, slots=True)
 class Left:
     """Why something is not undone. settled: that is proven, and asking again would tell nothing new. gone: the room
-    is, and only its record may be left."""
+    is, and only its record may be left. leaked_s: when it is so old, nothing more is tried."""
 
     why: str
     settled: bool = True
     gone: bool = False
+    leaked_s: float = math.inf
 
 
 async def delete_room(station: Station, trace: Trace, keys: Keys) -> Left | None:
@@ -44,9 +49,9 @@ async def delete_room(station: Station, trace: Trace, keys: Keys) -> Left | None
         ended, dropped = await asyncio.gather(_end_in_livekit(livekit, trace), _record(station, trace))
         return _both(ended, dropped)
     if no_route and livekit is not None:
-        return await _end_in_livekit(livekit, trace) or await _record(station, trace, "; it has no DELETE")
+        return await _end_in_livekit(livekit, trace) or await _record(station, trace, for_good=True)
     if no_route:
-        return Left(f"this API has no DELETE and there is no LiveKit key{ENDS}")
+        return Left(f"this API has no DELETE and there is no LiveKit key{ENDS}", leaked_s=EMPTY_S)
     if row.outcome is not Outcome.UNKNOWN:
         return Left(row.reason, settled=row.failure not in (Failure.RATE_LIMITED, Failure.BUDGET))
     listed = Outcome.UNKNOWN if livekit is None else (await _listed(livekit, trace)).outcome
@@ -78,16 +83,17 @@ async def _listed(livekit: LiveKit, trace: Trace) -> Observation:
     return await livekit.rooms(trace, operation=Operation.READ_BACK, role=Role.HOST)
 
 
-async def _record(station: Station, trace: Trace, more: str = "") -> Left | None:
+async def _record(station: Station, trace: Trace, *, for_good: bool = False) -> Left | None:
     """None when the API says that it has no record of a room, else that it has, or that this is not known.
 
-    more: what is added to the former, where nothing will change it.
+    for_good: the API has no DELETE, so nothing that we do will change the former.
     """
     row = (await station.api.read_back(trace, role=Role.HOST, timeout_s=TIMEOUT_S)).row
     if row.outcome is Outcome.ABSENT:
         return None
     if row.outcome is Outcome.VISIBLE:
-        return Left(f"the API still has its record: /info answers {row.status}{more}", settled=bool(more))
+        why = f"the API still has its record: /info answers {row.status}"
+        return Left(f"{why}; it has no DELETE", leaked_s=0.0) if for_good else Left(why, settled=False)
     return Left(f"whether the API still has its record is not known: {row.reason}", settled=False, gone=True)
 
 
