@@ -24,6 +24,7 @@ from nestobs.cli.arguments import (
 )
 from nestobs.cli.causes import cause_words, leads
 from nestobs.cli.terminal import as_json, check, interruptible, show, teller
+from nestobs.errors import UnreachableError
 
 if TYPE_CHECKING:
     from nestobs.collector.lookup import Found, Readiness
@@ -230,6 +231,8 @@ def watch(args: argparse.Namespace) -> int:
         watched.as_dict(),
         watched.sentences(),
     )
+    if blind := watched.blind():
+        raise UnreachableError(blind)
     return 0
 
 

@@ -20,7 +20,7 @@ from nestobs.collector.station import Station, Target, recording
 from nestobs.collector.strangers import follow_event
 from nestobs.diagnosis import Diagnosis
 from nestobs.join.budget import Budget
-from nestobs.join.decision import JOINED, MESSAGES, Kind
+from nestobs.join.decision import JOINED, MESSAGES, Kind, round_cost
 from nestobs.join.flow import (
     Guest,
     Info,
@@ -340,10 +340,11 @@ async def join_once(
             if found.nest is not None and manners.follow_events:
                 await follow_event(station, found.trace, found.nest)
             care = Care(ours=is_ours(store, found.trace.room), standing_key=standing_key, manners=manners)
+            once = replace(policy, max_requests=min(policy.max_requests, round_cost(policy, keys is not None)))
             verdict = await join(
                 station,
                 found.trace,
-                policy,
+                once if found.why_not_live() or found.skew() else policy,  # waiting is for what is new
                 rng=random.Random(),
                 nest=found.nest,
                 address=None if isinstance(wanted, str) else wanted,

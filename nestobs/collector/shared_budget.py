@@ -51,10 +51,10 @@ class SharedLimiter(Limiter):
         with self._shared(now):
             return super().left(now, bursts=bursts)
 
-    def opens_at(self, now: int, *, urgent: bool = False) -> int:
+    def opens_at(self, now: int, *, urgent: bool = False, wanted: int = 1) -> int:
         """As Limiter's, for all of this machine."""
         with self._shared(now):
-            return super().opens_at(now, urgent=urgent)
+            return super().opens_at(now, urgent=urgent, wanted=wanted)
 
     def take(self, now: int, *, urgent: bool = False) -> bool:
         """As Limiter's, for all of this machine."""

@@ -44,6 +44,9 @@ RELAY_POLLS: Final = 8
 MOST_POLLS: Final = 16
 LEAST_POLLS: Final = 3
 REMEMBERED: Final = 10_000
+_SHARE: Final = 4 * 2
+"""A nest gets a quarter of what is left, for each of two questions."""
+
 BACKLOG_S: Final = 60
 """Events this old when the watch begins are still followed."""
 
@@ -60,6 +63,7 @@ class Watched:
     that they brought all they have, with why."""
 
     run_id: str
+    relays: int = 0
     nests: int = 0
     followed: int = 0
     unasked: int = 0
@@ -67,6 +71,12 @@ class Watched:
     silent: dict[str, str] = field(default_factory=dict)
     verdicts: dict[str, int] = field(default_factory=dict)
     rows: int = 0
+
+    def blind(self) -> str:
+        """That no relay proved anything at all, in words; "" where one did."""
+        if self.nests or not self.relays or len(self.silent) < self.relays:
+            return ""
+        return f"none of {self.relays} relays gave proof of what it has: whether there were nests is not known"
 
     def as_dict(self) -> dict[str, Any]:
         """JSON data."""
@@ -116,7 +126,7 @@ async def run(
             progress=progress,
             joins=joins,
             manners=manners,
-            watched=Watched(station.vantage.run_id),
+            watched=Watched(station.vantage.run_id, len(station.relays)),
         )
         if webhook_port is not None:
             await station.hear_webhooks(watcher.trace_of_room, webhook_port)
@@ -310,10 +320,11 @@ class _Watcher:
         """Polls of info and of guest this nest gets: a quarter of what is left, none for another API's nests."""
         if not _names(nest.service, self.station.api.url):
             return 0
-        share = self.station.api.limiter.left(self.station.clock.now(), bursts=False) // 4 // 2
+        limiter, now = self.station.api.limiter, self.station.clock.now()
+        share = limiter.left(now, bursts=False) // _SHARE
         if share < LEAST_POLLS:
             self.watched.unasked += 1
-            self._not_asked("the request budget is spent")
+            self._not_asked(limiter.why_shut(now, LEAST_POLLS * _SHARE))
             return 0
         self.asking = True
         return min(MOST_POLLS, share)

@@ -64,9 +64,9 @@ class Window:
             self.sent.popleft()
         return self.allowed - sum(count for _, count in self.sent)
 
-    def opens_at(self, now: int) -> int:
-        """When the next one may be sent: `now`, or when enough of what was sent is a window ago."""
-        lacking = 1 - self.left(now)
+    def opens_at(self, now: int, wanted: int = 1) -> int:
+        """When so many may be sent: `now`, or when enough of what was sent is a window ago."""
+        lacking = wanted - self.left(now)
         if lacking < 1:
             return now
         for at, count in self.sent:
@@ -123,12 +123,12 @@ class Limiter:
         spare += [each.spare for each in self._ceilings if now < each.until and (bursts or not each.burst)]
         return max(0, min([main.left(now), *spare]))
 
-    def opens_at(self, now: int, *, urgent: bool = False) -> int:
-        """The first instant at which a request may be sent, as far as is known now; `now` when one may."""
+    def opens_at(self, now: int, *, urgent: bool = False, wanted: int = 1) -> int:
+        """The first instant at which so many requests may be sent, as far as is known now; `now` when they may."""
         if urgent:
             return max(now, min(self.closed_until, self.closed_at + round(URGENT_S * SECOND_NS)))
-        spent = [each.until for each in self._ceilings if each.spare < 1 and now < each.until]
-        return max([now, self.closed_until, *spent, *(each.opens_at(now) for each in self.windows)])
+        spent = [each.until for each in self._ceilings if each.spare < wanted and now < each.until]
+        return max([now, self.closed_until, *spent, *(each.opens_at(now, wanted) for each in self.windows)])
 
     def take(self, now: int, *, urgent: bool = False) -> bool:
         """Count one request if it may be sent now; False, and counted as refused, when it may not."""
@@ -157,17 +157,17 @@ class Limiter:
             self.closed_until = max(self.closed_until, now + round(wait_s * SECOND_NS))
             self.closed_at = now
 
-    def why_shut(self, now: int) -> str:
-        """Why nothing may be sent now, and until when, in words."""
-        until = self.opens_at(now)
+    def why_shut(self, now: int, wanted: int = 1) -> str:
+        """Why so many requests may not be sent now, and until when, in words."""
+        until = self.opens_at(now, wanted=wanted)
         form = "%H:%M:%S UTC" if until < now + 43_200 * SECOND_NS else "%Y-%m-%d %H:%M UTC"
         when = datetime.fromtimestamp(math.ceil(until / SECOND_NS), UTC).strftime(form)
         if until == self.closed_until:
             return f"the server asked for a pause until {when}"
-        if any(each.spare < 1 and each.until == until for each in self._ceilings):
+        if any(each.spare < wanted and each.until == until for each in self._ceilings):
             return f"the request budget of this address is spent, by the server's own count, until {when}"
         spent = f"the request budget of this host ({self.allowed} in {self.window_s:g} s) is spent"
-        return f"{spent} until {when}" if self.allowed else spent
+        return f"{spent} until {when}" if self.allowed >= wanted else spent
 
     def state(self) -> dict[str, Any]:
         """All of it but `refused`, as plain JSON."""

@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
+from contextlib import AsyncExitStack
+from dataclasses import replace
+
 import pytest
 
 from nestobs.collector.lookup import CANNOT_TELL, GONE, NOT_YET, READY, find, readiness
+from nestobs.collector.prober import join_once
 from nestobs.collector.station import open_station
 from nestobs.join.budget import Limiter
+from nestobs.join.policy import fixed
 from nestobs.lab import GateFault
 from nestobs.nostr import ROOM_KIND, Address, Keys
 from nestobs.observation.nest import room_tags
 from nestobs.observation.schema import Operation, Outcome
 from nestobs.sources.vantage import NO_TRACE
+from nestobs.store.reader import Store
 from worlds import hostile_relays as hostile
 from worlds.command_line import now_s, publish
 
@@ -356,3 +362,31 @@ async def test_with_a_key_a_look_up_is_answered_by_relays_that_ask_who_asks(aske
     found, _ = await asked(hostile.members_only(when, stored=[version(5)]), keys=HOST)
     assert found.nest is not None
     assert found.silent == ()
+
+
+@pytest.mark.parametrize(
+    ("events", "requests"),
+    [
+        (lambda: [version(5)], 6),
+        (lambda: [version(5, "closed")], 3),
+        (lambda: [version(5, "Ended")], 3),
+        (lambda: [version(5, "planned", starts=str(now_s() + 3_600))], 3),
+        (lambda: [version(5, starts=str(now_s() + 3_600))], 3),
+        (lambda: [version(-600)], 3),
+        (lambda: [version(9), withdrawal(4, ("a", f"{ROOM_KIND}:{HOST.public}:{ROOM}"))], 3),
+    ],
+    ids=["open", "closed", "ended", "planned", "starts ahead", "dated ahead", "withdrawn"],
+)
+async def test_a_join_waits_only_for_what_is_new(open_lab, target_of, scenario, tmp_path, events, requests):
+    async with AsyncExitStack() as stack:
+        url, _ = await stack.enter_async_context(hostile.relay(**holding(*events())))
+        lab = await stack.enter_async_context(open_lab(scenario()))
+        _, verdict = await join_once(
+            replace(target_of(lab), relays=(url,)),
+            Address(ROOM_KIND, HOST.public, ROOM),
+            Store.open(tmp_path / "store"),
+            policy=replace(fixed(0.1), max_requests=6),
+            keys=Keys.generate(),
+        )
+    assert not verdict.joined
+    assert verdict.requests == requests

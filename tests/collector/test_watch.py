@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import re
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -363,6 +364,40 @@ async def test_a_watch_with_a_key_sees_what_members_see(open_lab, target_of, sce
     talk = hostile_relays.members_only(when, stored=[announced("members")])
     watched, _ = await watched_on(open_lab, target_of, scenario, talk, keys=ANNOUNCER)
     assert (watched.nests, watched.silent) == (1, {})
+
+
+@pytest.mark.parametrize(
+    "talk",
+    [hostile_relays.members_only("before EOSE"), {"answer": lambda peer, verb, *rest: asyncio.sleep(0)}, None],
+    ids=["auth and eose", "silent", "not there"],
+)
+async def test_a_watch_to_which_no_relay_proved_anything_cannot_tell(talk, lab, home):
+    async with AsyncExitStack() as stack:
+        url = (
+            "ws://127.0.0.1:9/" if talk is None else (await stack.enter_async_context(hostile_relays.relay(**talk)))[0]
+        )
+        said = await asyncio.to_thread(process, "watch", *lab.target("calm"), "--relay", url, "--for", "1s")
+    assert said.code == 3
+    assert "none of 1 relays gave proof of what it has" in said.err
+    assert "saw 0 nests" in said.out
+
+
+async def test_a_watch_that_asks_nothing_any_more_says_until_when(open_lab, target_of, scenario):
+    said = []
+    async with AsyncExitStack() as stack:
+        url, _ = await stack.enter_async_context(hostile_relays.relay(**stream(announced("one"), announced("two"))))
+        lab = await stack.enter_async_context(open_lab(scenario("rate_limit = { requests = 30, window_s = 600 }")))
+        watched = await run(
+            replace(target_of(lab), relays=(url,)),
+            store=Store.open("nestobs-data"),
+            budget=Budget(),
+            rng=Early(),
+            progress=lambda what, facts: said.append(facts.get("said", "")),
+            for_s=3.0,
+        )
+    assert (watched.followed, watched.unasked) == (0, 2)
+    [words] = filter(None, said)
+    assert re.search(r"budget .* spent.* until \d\d:\d\d:\d\d UTC: nests are seen, and not asked about", words), words
 
 
 @pytest.mark.parametrize(
