@@ -13,6 +13,7 @@ from typing import IO, TYPE_CHECKING, Any, Final, TypeVar
 from nestobs.errors import FailedError
 
 if TYPE_CHECKING:
+    import logging
     import signal
 
     import pandas as pd
@@ -109,9 +110,13 @@ def interruptible(work: Coroutine[Any, Any, T]) -> T:
     """The result of a coroutine. Ctrl-C, SIGTERM and a terminal that closes (SIGHUP) cancel it, it cleans up, and
     KeyboardInterrupt is raised, HungUp after SIGHUP.
 
-    What comes while it cleans up is passed over for PATIENCE_S.
+    What comes while it cleans up is passed over for PATIENCE_S. That a connection is gone, asyncio would say on stderr
+    at each write to it: it is a row.
     """
     import asyncio
+    import logging
+
+    logging.getLogger("asyncio").addFilter(_is_news)
 
     async def supervised() -> T:
         task = asyncio.ensure_future(work)
@@ -132,6 +137,10 @@ def interruptible(work: Coroutine[Any, Any, T]) -> T:
             raise interruption(number for number, _ in came) from None
 
     return asyncio.run(supervised())
+
+
+def _is_news(record: logging.LogRecord) -> bool:
+    return not str(record.msg).endswith("raised exception.")
 
 
 def teller(args: argparse.Namespace) -> Callable[[str, dict[str, Any]], None]:
