@@ -26,6 +26,7 @@ from scipy import special
 from threadpoolctl import threadpool_limits
 
 from nestobs.errors import NestobsError
+from nestobs.estimate.difference import holm
 from nestobs.estimate.law import survival
 from nestobs.estimate.npmle import DelayLaw, Number, fit, npmle, smoothed
 from nestobs.join.policy import GUIDE, MANUAL_RETRY, RELEASED, Policy, exponential, fixed, full_jitter
@@ -301,13 +302,13 @@ class Tuner:
                 keeps = np.isin(label, big)
                 tests.append((kind, label, big, differ(law, self.delays["unit"].to_numpy(), label, keeps)))
         found: list[Stratum] = []
-        for rank, (kind, label, big, p) in enumerate(sorted(tests, key=lambda one: one[3])):
-            held = min(1.0, p * (len(tests) - rank))
+        tests.sort(key=lambda one: one[3])
+        for (kind, label, big, _), held in zip(tests, holm([p for *_, p in tests]), strict=True):
             if held >= STRATUM_P:
                 break
             for name in big:
                 own = smoothed(fit(law.rows.take(label == name)), smooth.width)
-                found.append(self._stratum(kind, str(name), own, held, plan))
+                found.append(self._stratum(kind, str(name), own, float(held), plan))
         return tuple(found)
 
     def _stratum(self, kind: str, name: str, own: DelayLaw, p: float, plan: Decisions) -> Stratum:
