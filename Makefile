@@ -15,7 +15,7 @@ define STATIC
 	$(BIN)/lint-imports
 endef
 
-.PHONY: help demo check test lint bench coverage calibrate fuzz chaos livekit browser notebook environment constraints clean
+.PHONY: help demo check test lint bench coverage calibrate causes fuzz chaos livekit browser notebook environment constraints clean
 .DEFAULT_GOAL := help
 
 help:  ## what there is
@@ -59,6 +59,11 @@ calibrate: $(STAMP)  ## 1000 nests against the lab's truth (about 10 minutes)
 
 chaos: $(STAMP)  ## everything goes wrong at once, seeded (10 minutes)
 	PYTHONPATH=tests $(BIN)/python -m benchmarks.chaos --out runs/chaos
+
+causes: $(STAMP)  ## is the cause named? 1000 nests with a fault, 500 with two, 1000 races (about an hour and a half)
+	PYTHONPATH=tests $(BIN)/python -m benchmarks.causes_lab --nests 1000 --faults 1 --out runs/causes-1
+	PYTHONPATH=tests $(BIN)/python -m benchmarks.causes_lab --nests 500 --faults 2 --out runs/causes-2
+	PYTHONPATH=tests $(BIN)/python -m benchmarks.causes_lab --nests 1000 --scenario races --out runs/causes-0
 
 fuzz: $(STAMP)  ## a million inputs to every parser of others' bytes (about 20 minutes)
 	$(BIN)/uv pip install --quiet --python $(BIN)/python --constraint constraints.txt --editable '.[dev,fuzz]' \

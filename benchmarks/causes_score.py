@@ -1,0 +1,161 @@
+"""How well causes were named: shares, confusions, and whether a confidence means what it says. Printed, and as JSON."""
+
+from __future__ import annotations
+
+import math
+from collections import Counter, defaultdict
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+SURE = 0.9
+TARGETS = {False: 0.98, True: 0.90}
+"""Of single and of double faults, the share that is to be named right."""
+
+ALARMS = frozenset({"api_join_fault", "api_fault"})
+"""What nothing heals, and what a race must not be called."""
+
+OTHERWISE = ("joined", "undetermined")
+"""What may be named where nothing was wrong."""
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """One nest. known: the causes that were in force. kinds: in which form, by cause. named: causes with confidence,
+    the first first. said: the line for people."""
+
+    room: str
+    known: tuple[str, ...]
+    kinds: Mapping[str, str]
+    named: tuple[tuple[str, float], ...]
+    said: str
+
+    @classmethod
+    def again(cls, row: Mapping[str, Any], diagnoses: Mapping[str, Any]) -> Outcome:
+        """The same nest as it is diagnosed now."""
+        found = diagnoses.get(row["room"])
+        named = () if found is None else tuple((one.cause.value, one.confidence) for one in found.causes)
+        return cls(row["room"], tuple(row["known"]), row["kinds"], named, "" if found is None else found.line())
+
+    def truth(self) -> dict[str, Any]:
+        """What is true of it, as JSON data."""
+        return {"room": self.room, "known": list(self.known), "kinds": dict(self.kinds)}
+
+    @property
+    def first(self) -> str:
+        return self.named[0][0] if self.named else "nothing"
+
+    @property
+    def confidence(self) -> float:
+        return self.named[0][1] if self.named else 0.0
+
+    @property
+    def first_right(self) -> bool:
+        return self.first in self.known if self.known else self.first in OTHERWISE
+
+    @property
+    def right(self) -> bool:
+        """The first is a cause of the nest, and all of them are listed."""
+        return self.first_right and set(self.known) <= {cause for cause, _ in self.named}
+
+    @property
+    def confidently_wrong(self) -> bool:
+        return self.confidence >= SURE and not self.first_right
+
+    @property
+    def alarm(self) -> bool:
+        """Whether a standing fault of the API is held likelier than not, though there is none."""
+        named = {cause for cause, confidence in self.named if confidence > 0.5}
+        return bool(named & ALARMS) and not set(self.known) & ALARMS
+
+    @property
+    def label(self) -> str:
+        return " + ".join(self.known) or "joined"
+
+
+def score(found: Sequence[Outcome], *, doubles: bool, left_out: int) -> tuple[dict[str, Any], bool]:
+    """The table as JSON data, printed as text, and whether the targets are met. left_out: nests that were not made, or
+    that we held up ourselves."""
+    right, first = sum(one.right for one in found), sum(one.first_right for one in found)
+    wrong, alarms = [one for one in found if one.confidently_wrong], [one for one in found if one.alarm]
+    table: dict[str, Any] = {
+        "nests": len(found),
+        "left_out": left_out,
+        "first_named_right": first,
+        "right": right,
+        "confidently_wrong": len(wrong),
+        "false_alarms": len(alarms),
+        "by_cause": by_cause(found),
+        "confusion": confusion(found),
+        "reliability": reliability(found),
+        "wrong": [
+            {
+                "truth": one.label,
+                "kinds": dict(one.kinds),
+                "named": [list(pair) for pair in one.named],
+                "said": one.said,
+                "room": one.room,
+            }
+            for one in found
+            if not one.right
+        ],
+    }
+    count = max(1, len(found))
+    print(
+        f"first named right: {first}/{len(found)} = {first / count:.1%}; and all listed: {right}/{len(found)}"
+        f" = {right / count:.1%} (target {TARGETS[doubles]:.0%}); left out: {left_out}"
+    )
+    print(f"confidently wrong: {len(wrong)}; false alarms of {', '.join(sorted(ALARMS))}: {len(alarms)}")
+    for label, row in table["by_cause"].items():
+        print(f"  {label:<48} {row['right']:>4}/{row['n']}" + (f"   {row['instead']}" if row["instead"] else ""))
+    print("confidence: nests, share right")
+    for row in table["reliability"]:
+        print(f"  {row['from']:.1f} to {row['to']:.1f}: {row['n']:>5} {row['right']:.3f} (mean {row['mean']:.3f})")
+    for one in wrong[:20]:
+        print(f"  confidently wrong: {one.label} was called {one.first} ({one.confidence:.2f}): {one.said[:200]}")
+    judged = (right if doubles else first) / count >= TARGETS[doubles]
+    passed = judged and not wrong and len(alarms) <= math.floor(len(found) / 1000 + 1e-9) and bool(found)
+    return table, passed
+
+
+def by_cause(found: Sequence[Outcome]) -> dict[str, Any]:
+    """For each truth how many, how many right, and what was named instead."""
+    groups: dict[str, list[Outcome]] = defaultdict(list)
+    for one in found:
+        groups[one.label].append(one)
+    return {
+        label: {
+            "n": len(group),
+            "first": sum(one.first_right for one in group),
+            "right": sum(one.right for one in group),
+            "instead": dict(Counter(_instead(one) for one in group if not one.right).most_common(4)),
+        }
+        for label, group in sorted(groups.items())
+    }
+
+
+def _instead(one: Outcome) -> str:
+    if not one.first_right:
+        return f"{one.first} ({one.confidence:.2f})"
+    return "without " + ", ".join(sorted(set(one.known) - {cause for cause, _ in one.named}))
+
+
+def confusion(found: Sequence[Outcome]) -> dict[str, dict[str, int]]:
+    """Truth -> first named -> how many."""
+    table: dict[str, Counter[str]] = defaultdict(Counter)
+    for one in found:
+        table[one.label][one.first] += 1
+    return {label: dict(row.most_common()) for label, row in sorted(table.items())}
+
+
+def reliability(found: Sequence[Outcome]) -> list[dict[str, Any]]:
+    """Of the first named, by tenths of its confidence: how many, and the share that was right."""
+    rows = []
+    for tenth in range(10):
+        low, high = tenth / 10, (tenth + 1) / 10
+        group = [one for one in found if low <= one.confidence < high or (tenth == 9 and one.confidence == 1.0)]
+        if group:
+            share = sum(one.first_right for one in group) / len(group)
+            mean = sum(one.confidence for one in group) / len(group)
+            rows.append({"from": low, "to": high, "n": len(group), "right": share, "mean": mean})
+    return rows
