@@ -161,3 +161,19 @@ def is_seat(row: Row) -> bool:
 def is_verdict(row: Row) -> bool:
     """Whether it is how a join ended."""
     return row.source == Source.JOIN and row.operation == Operation.VERDICT
+
+
+_LOST_LIVEKIT: Final = frozenset(map(str, _LOST - {Failure.NOT_FOUND}))
+_ASKS_LIVEKIT: Final = (Operation.ROOMS, Operation.SIGNAL)
+
+
+def is_livekit_lost(row: Row) -> bool:
+    """Whether LiveKit was asked and did not answer."""
+    asked = row.source == Source.LIVEKIT and row.operation in _ASKS_LIVEKIT
+    return asked and row.outcome == Outcome.UNKNOWN and row.failure in _LOST_LIVEKIT and not row.held
+
+
+def is_livekit_answer(row: Row) -> bool:
+    """Whether LiveKit answered, whatever it said."""
+    asked = row.source == Source.LIVEKIT and row.operation in _ASKS_LIVEKIT
+    return asked and row.outcome in (Outcome.VISIBLE, Outcome.ABSENT, Outcome.REFUSED) and row.answered

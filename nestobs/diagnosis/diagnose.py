@@ -16,13 +16,17 @@ import pandas as pd
 
 from nestobs.diagnosis.cases import DOORS, ENDS, HEALED, RELAYS, SHUT, Case
 from nestobs.diagnosis.causes import Cause
+from nestobs.diagnosis.clocks import of_clocks
+from nestobs.diagnosis.doors import of_doors
 from nestobs.diagnosis.ends import of_ends
-from nestobs.diagnosis.facts import Fact, Facts, of_steps, of_window
+from nestobs.diagnosis.facts import Fact, Facts
+from nestobs.diagnosis.livekit import of_livekit
 from nestobs.diagnosis.priors import DEFAULT, Priors
 from nestobs.diagnosis.relays import of_relays
 from nestobs.diagnosis.rows import nests
 from nestobs.diagnosis.rules import RULES
 from nestobs.diagnosis.scene import Evidence, Scene, Window
+from nestobs.diagnosis.windows import of_window
 from nestobs.observation.schema import COLUMNS, Observation, Source, as_row
 
 __all__ = ["Diagnosis", "Evidence", "Found", "diagnose", "diagnose_rows"]
@@ -145,15 +149,24 @@ def _causes(scene: Scene, priors: Priors) -> list[Found]:
         known = best.get(each.cause)
         if known is None or (each.blocks, each.confidence) > (known.blocks, known.confidence):
             best[each.cause] = each
-    order = list(Cause)
-    found = sorted(best.values(), key=lambda each: (not each.blocks, -each.confidence, order.index(each.cause)))
-    if len(found) > 1 and found[0].cause is Cause.JOINED and found[1].blocks:
-        found = [*found[1:2], found[0], *found[2:]]
+    found = sorted(best.values(), key=_rank)
     return found or [Found(Cause.UNDETERMINED, 0.5, ())]
 
 
+def _rank(found: Found) -> tuple[int, float, int]:
+    """What stood in the way first, then that it can be joined, then what is a fact beside it; each the surest first."""
+    in_the_way = found.blocks and found.confidence > JOINED_ALL_THE_SAME
+    place = 1 if found.cause is Cause.JOINED else 0 if in_the_way else 2
+    return place, -found.confidence, _ORDER[found.cause]
+
+
+JOINED_ALL_THE_SAME = 0.5
+_ORDER = {cause: place for place, cause in enumerate(Cause)}
+
+
 def _fitting(scene: Scene, priors: Priors) -> Iterator[Found]:
-    facts: Facts = dict([*of_steps(scene), *of_ends(scene), *of_relays(scene)])
+    parts = (of_doors, of_livekit, of_relays, of_ends, of_clocks)
+    facts: Facts = {key: evidence for part in parts for key, evidence in part(scene)}
     seen: list[tuple[Facts, Window | None]] = [(facts, None)]
     seen += [(facts | dict(of_window(scene, window, priors.lived_s)), window) for window in scene.windows]
     for known, window in seen:

@@ -1,41 +1,156 @@
-"""How a nest ended, or that it has not begun: what its event, its host and LiveKit say of it."""
+"""How a nest ended, or that it has not begun: what its event, its host, the API and LiveKit say of it."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import Final
 
+from nestobs.diagnosis.answers import is_seat
 from nestobs.diagnosis.facts import Fact, Key
 from nestobs.diagnosis.rows import Row
 from nestobs.diagnosis.scene import Evidence, Scene
+from nestobs.errors import AddressError
+from nestobs.nostr import read_naddr
+from nestobs.observation.duration import SECOND_NS
 from nestobs.observation.nest import says_over
-from nestobs.observation.schema import Operation, Outcome, Source
+from nestobs.observation.schema import Operation, Outcome, Role, Source
+
+DEPARTURE_S: Final = 330.0
+"""A room that goes later than this after the last one left did not go for that: departure timeouts are 20 to 60 s, or
+300 s where somebody set them so."""
 
 
 def of_ends(scene: Scene) -> Iterator[tuple[Key, Evidence]]:
-    """What says that nobody can be in the nest."""
-    if deletions := scene.deletions:
-        said = f"a DELETE was accepted {scene.at(deletions[0])}"
-        yield Fact.DELETED, scene.say(said, deletions[:1])
-    noted = [row for row in scene.nest.rows if row.source == Source.RELAY and row.facts.get("withdrawn") is True]
-    if noted and not scene.deletions:
+    """What says that nobody can be in the nest, or not in this room any more."""
+    if deletions := scene.nest.deletions:
+        yield Fact.DELETED, scene.say(f"a DELETE was accepted {scene.at(deletions[0])}", deletions[:1])
+    else:
+        yield from _by_event(scene)
+    yield from _by_livekit(scene)
+    yield from _restarts(scene)
+    yield from _names(scene)
+
+
+def _by_event(scene: Scene) -> Iterator[tuple[Key, Evidence]]:
+    if noted := scene.nest.withdrawals:
         yield Fact.WITHDRAWN, scene.say(f"its author's kind 5 came {scene.at(noted[0])}", noted[:1])
     if (newest := newest_event(scene)) is None:
         return
-    status = newest.text("status").strip().lower()
-    if says_over(status) and not scene.deletions:
+    status, starts = newest.text("status").strip().lower(), newest.facts.get("starts")
+    if says_over(status):
         yield Fact.CLOSED, scene.say(f"its event says {status} {scene.at(newest)}", [newest])
-    if status == "planned":
-        yield Fact.PLANNED, scene.say(f"its event says planned {scene.at(newest)}", [newest])
+    ahead_s = starts - newest.received / SECOND_NS if type(starts) is int else 0.0
+    if status == "planned" or (not says_over(status) and ahead_s > 0):
+        said = "planned" if status == "planned" else f"that it starts in {ahead_s:.0f} s"
+        yield Fact.PLANNED, scene.say(f"its event says {said} {scene.at(newest)}", [newest])
 
 
 def newest_event(scene: Scene) -> Row | None:
     """The row that shows the newest version of the nest's event, None where none shows any."""
-    reads = (Operation.QUERY, Operation.SUBSCRIBE, Operation.LOAD)
-    shown = [row for row in scene.nest.rows if row.outcome == Outcome.VISIBLE and row.operation in reads]
-    shown = [row for row in shown if row.source in (Source.RELAY, Source.CLIENT)]
-    return max(shown, key=lambda row: (_stamp(row), row.received), default=None)
+    return max(scene.nest.events, key=lambda row: (_stamp(row), row.received), default=None)
 
 
 def _stamp(row: Row) -> int:
     stamp = row.facts.get("created_at")
     return stamp if type(stamp) is int else 0
+
+
+# LiveKit
+
+
+def _by_livekit(scene: Scene) -> Iterator[tuple[Key, Evidence]]:
+    """That LiveKit ended the room, and whether that was because the last one left."""
+    hooks = scene.nest.hooks
+    finished = [row for row in hooks if row.text("event") == "room_finished"]
+    if finished:
+        yield Fact.FINISHED, scene.say(f"LiveKit's room_finished came {scene.at(finished[-1])}", finished[-1:])
+    gone = _gone_by(scene)
+    if gone is None:
+        return
+    last = _last_left(scene, hooks, gone)
+    if last is not None and (gone.received - last.received) / SECOND_NS <= DEPARTURE_S:
+        after_s = (gone.received - last.received) / SECOND_NS
+        said = f"the last one left by {scene.at(last).removeprefix('at ')}, {after_s:.0f} s before it was found gone"
+        yield Fact.LEFT, scene.say(said, [last])
+
+
+def _last_left(scene: Scene, hooks: list[Row], gone: Row) -> Row | None:
+    """What says that nobody was inside any more, after somebody had been: LiveKit's webhooks, else its counts, else the
+    visits of our own."""
+    told = [row for row in hooks if row.received <= gone.received and row.text("event") in _MOVES]
+    if told:
+        return told[-1] if told[-1].text("event") != "participant_joined" else None
+    counts = [
+        (row, _count(row)) for row in scene.nest.rows if row.received <= gone.received and _count(row) is not None
+    ]
+    if counts:
+        were = [place for place, (_, count) in enumerate(counts) if count]
+        return counts[were[-1] + 1][0] if were and were[-1] + 1 < len(counts) else None
+    stays = [row for row in scene.nest.rows if is_seat(row) and row.visible and row.received <= gone.received]
+    inside = any(row.role == Role.HOST for row in stays)
+    return stays[-1] if stays and not inside else None
+
+
+_MOVES: Final = ("participant_joined", "participant_left", "participant_connection_aborted")
+
+
+def _count(row: Row) -> int | None:
+    """How many LiveKit counts inside, None where a row does not say."""
+    count = row.facts.get("participants") if row.operation == Operation.ROOMS and row.visible else None
+    return count if type(count) is int else None
+
+
+def _gone_by(scene: Scene) -> Row | None:
+    """The first row that says that the room is gone for good; None where none does."""
+    rooms = [row for row in scene.nest.rows if row.operation == Operation.ROOMS and row.proof]
+    shown = [row for row in rooms if row.visible]
+    unlisted = [row for row in rooms if row.absent and shown and row.sent > shown[-1].received]
+    finished = [row for row in scene.nest.hooks if row.text("event") == "room_finished"]
+    later = [row for row in finished if not shown or row.received > shown[-1].sent]
+    return min([*unlisted[:1], *later[:1]], key=lambda row: row.received, default=None)
+
+
+def _restarts(scene: Scene) -> Iterator[tuple[Key, Evidence]]:
+    """Whether the room is another one than before, and whether a restart made it so."""
+    sids = [(row, sid) for row in scene.nest.rows if (sid := _sid(row))]
+    deeds = [row for row in scene.nest.rows if row.operation == Operation.RESTART and row.outcome == Outcome.ACCEPTED]
+    renewed = next((row for row, sid in sids if sid != sids[0][1]), None)
+    if renewed is not None:
+        yield Fact.RESTARTED, scene.say(f"another room under its name {scene.at(renewed)}", [*deeds, renewed])
+    if not deeds:
+        return
+    before = [(row, sid) for row, sid in sids if row.sent < deeds[0].sent]
+    after = [(row, sid) for row, sid in sids if row.sent > deeds[-1].received]
+    if before and after and after[-1][1] == before[-1][1]:
+        said = f"a restart was accepted {scene.at(deeds[0])}, and it is the same room {scene.at(after[-1][0])}"
+        yield Fact.SAME_ROOM, scene.say(said, [*deeds, before[-1][0], after[-1][0]])
+
+
+def _sid(row: Row) -> str:
+    """The id of the room that a row shows, "" where it shows none."""
+    hooks = row.source == Source.WEBHOOK and row.text("event") != "room_finished"
+    if not hooks and not (row.source == Source.LIVEKIT and row.visible):
+        return ""
+    return row.text("sid") or row.text("room_sid")
+
+
+# names
+
+
+def _names(scene: Scene) -> Iterator[tuple[Key, Evidence]]:
+    """Whether the API calls the nest otherwise than its event does."""
+    event = scene.nest.address.split(":", 2)[-1] or scene.nest.room
+    for row, name in scene.nest.named():
+        given = _identifier(name) if row.operation == Operation.INFO else name
+        if given and event and given != event:
+            said = f"the API calls it {given[:60]!r} {scene.at(row)}, its event {event[:60]!r}"
+            yield Fact.OTHER_ROOM, scene.say(said, [row])
+            return
+
+
+def _identifier(link: str) -> str:
+    """The room that a link's naddr names, "" where it holds none."""
+    try:
+        return read_naddr(link[link.index("naddr1") :]).identifier
+    except (AddressError, ValueError):
+        return ""

@@ -14,6 +14,12 @@ from nestobs.observation.schema import Failure, Operation, Outcome, Source
 LATE_S: Final = 2.0
 """A relay that shows an event later than this was late: a person has loaded the page by then."""
 
+DROPPED_S: Final = 20.0
+"""A relay that took an event and has it not after so long will not have it: no relay is known to be that slow."""
+
+CUTOFF_S: Final = 1.5
+"""How long the released client waits for its relay."""
+
 _READS: Final = (Operation.QUERY, Operation.SUBSCRIBE, Operation.READ_BACK)
 _SILENT: Final = frozenset(
     map(
@@ -38,8 +44,9 @@ _SILENT: Final = frozenset(
 def of_relays(scene: Scene) -> Iterator[tuple[Key, Evidence]]:
     """Of each kind of misbehaviour the first relay that shows it, by name."""
     by_url: dict[str, list[Row]] = {}
-    for row in scene.mine:
-        if row.source in (Source.RELAY, Source.CLIENT) and row.operation != Operation.RECEIVE:
+    for row in scene.nest.rows:
+        asked = row.source in (Source.RELAY, Source.CLIENT) and row.operation != Operation.RECEIVE
+        if asked and (row.vantage == scene.vantage or _of_host(row)):
             by_url.setdefault(row.target, []).append(row)
     found: dict[Fact, Evidence] = {}
     for url, rows in by_url.items():
@@ -48,28 +55,68 @@ def of_relays(scene: Scene) -> Iterator[tuple[Key, Evidence]]:
     yield from found.items()
 
 
+def _of_host(row: Row) -> bool:
+    """Whether a relay answered its host, which is true of the relay for everybody."""
+    return row.operation in (Operation.PUBLISH, Operation.READ_BACK) and row.outcome != Outcome.UNKNOWN
+
+
 def _of_relay(scene: Scene, url: str, rows: Sequence[Row]) -> Iterator[tuple[Fact, Evidence]]:
     name = url if len(url) <= 60 else url[:59] + "…"
     reads = [row for row in rows if row.operation in _READS or row.source == Source.CLIENT]
     shown = [row for row in reads if row.visible]
-    absent = [row for row in reads if row.absent]
     wants = [row for row in rows if row.failure == Failure.AUTH_REQUIRED]
-    if wants and not shown:
+    if wants and not any(row.sent > wants[-1].received for row in shown):
         yield Fact.RELAY_AUTH, scene.say(f"{name} wants to know who asks {scene.at(wants[0])}", wants)
         return
     refused = [row for row in rows if row.failure in (Failure.RELAY_REFUSED, Failure.RELAY_CLOSED)]
     if refused and not shown:
         yield Fact.RELAY_REFUSES, scene.say(f"{name} says no: {refused[-1].reason}", refused)
+        return
+    yield from _stored(scene, name, rows, shown)
+    yield from _silent(scene, name, rows, [row for row in reads if row.proof])
+    yield from _cut_off(scene, name, reads)
+
+
+def _stored(scene: Scene, name: str, rows: Sequence[Row], shown: Sequence[Row]) -> Iterator[tuple[Fact, Evidence]]:
+    """Whether it stored what it took, and when it showed it."""
+    absent = [row for row in rows if row.absent]
     took = [row for row in rows if row.operation == Operation.PUBLISH and row.outcome == Outcome.ACCEPTED]
-    if took and absent and not shown and not scene.deletions:
+    if took and absent and not shown and not scene.over_at(absent[-1].received):
         gap_s = (absent[-1].received - took[0].received) / SECOND_NS
-        fact = Fact.RELAY_DROPPED if gap_s > 30.0 else Fact.RELAY_DROPPED_OR_LATE
-        yield fact, scene.say(f"{name} took it {scene.at(took[0])} and has not got it {scene.at(absent[-1])}", absent)
-    if shown and (before := [row for row in absent if row.sent < shown[0].received]):
-        late_s = scene.age_s(before[-1].sent)
-        if late_s > LATE_S:
-            said = f"{name} had it not {late_s:.1f} s after it was made, and showed it {scene.at(shown[0])}"
-            yield Fact.RELAY_LATE, scene.say(said, [before[-1], shown[0]])
+        fact = Fact.RELAY_DROPPED if gap_s > DROPPED_S else Fact.RELAY_DROPPED_OR_LATE
+        said = f"{name} took it {scene.at(took[0])} and has it not {scene.at(absent[-1])}"
+        yield fact, scene.say(said, [took[0], absent[-1]])
+    elif absent and not shown and scene.nest.events and not scene.over_at(absent[-1].received):
+        elsewhere = scene.nest.events[-1]
+        said = f"{name} has it not {scene.at(absent[-1])}, and {elsewhere.target[:60]} has it {scene.at(elsewhere)}"
+        yield Fact.RELAY_LACKS, scene.say(said, [absent[-1], elsewhere])
+    before = [row for row in absent if shown and row.sent < shown[0].received]
+    late_s = (before[-1].sent - scene.known_at) / SECOND_NS if before else 0.0
+    if late_s > LATE_S:
+        said = f"{name} had it not {late_s:.1f} s after it was there, and showed it {scene.at(shown[0])}"
+        yield Fact.RELAY_LATE, scene.say(said, [before[-1], shown[0]])
+
+
+def _silent(scene: Scene, name: str, rows: Sequence[Row], proofs: Sequence[Row]) -> Iterator[tuple[Fact, Evidence]]:
+    """Whether it gave no answer to the end. What the client cut off is no silence."""
     lost = [row for row in rows if row.failure in _SILENT and not row.held and row.outcome == Outcome.UNKNOWN]
-    if lost and not shown and not absent:
-        yield Fact.RELAY_SILENT, scene.say(f"{name} gave no answer {scene.at(lost[-1])} ({lost[-1].reason})", lost)
+    lost = [row for row in lost if row.source != Source.CLIENT or row.failure != Failure.TIMEOUT or not proofs]
+    if proofs:
+        lost = [row for row in lost if row.sent > proofs[-1].received]
+    if len(lost) > (1 if proofs else 0):
+        said = f"{name} gave no answer {len(lost)} times, last {scene.at(lost[-1])} ({lost[-1].reason})"
+        yield Fact.RELAY_SILENT, scene.say(said, lost)
+
+
+def _cut_off(scene: Scene, name: str, reads: Sequence[Row]) -> Iterator[tuple[Fact, Evidence]]:
+    """Whether the client gave up on a relay that showed the event to who waited longer."""
+    cut = [row for row in reads if row.source == Source.CLIENT and row.failure == Failure.TIMEOUT and not row.held]
+    if not cut:
+        return
+    waited = [row for row in reads if row.visible and row.source == Source.RELAY]
+    slow = [row for row in waited if row.received - row.sent > round((cut[-1].timeout_s or CUTOFF_S) * SECOND_NS)]
+    had = slow or [row for row in waited if row.sent < cut[-1].received]
+    if had:
+        took_s = (had[-1].received - had[-1].sent) / SECOND_NS
+        said = f"the client gave {name} up {scene.at(cut[-1])}, which took {took_s:.1f} s to show it"
+        yield Fact.CUT_OFF, scene.say(said, [cut[-1], had[-1]])

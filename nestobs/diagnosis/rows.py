@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any, Final
 
 import numpy as np
@@ -24,14 +25,14 @@ from nestobs.timeline.nests import nests_of
 
 _TEXTS: Final = (
     "observation_id", "run_id", "vantage", "role", "source", "target", "operation", "attempt_group", "outcome",
-    "failure", "failure_layer", "reason", "detail",
+    "failure", "failure_layer", "reason",
 )  # fmt: skip  # a list of words
 
 
 @dataclass(slots=True, eq=False)
 class Row:
     """One row. sent, received: ns on the common clock; received is `sent` where no answer came. failure: "" for none.
-    held: we ourselves were held up while it ran."""
+    held: we ourselves were held up while it ran. own_sent: `sent` on the vantage's own clock. facts: of its detail."""
 
     id: str
     run: str
@@ -45,7 +46,6 @@ class Row:
     failure: str
     layer: str
     reason: str
-    detail: str
     sent: int
     received: int
     answered: bool
@@ -54,14 +54,7 @@ class Row:
     timeout_s: float | None
     held: bool
     own_sent: int
-    _facts: dict[str, Any] | None = field(default=None, repr=False)
-
-    @property
-    def facts(self) -> dict[str, Any]:
-        """Of its detail."""
-        if self._facts is None:
-            self._facts = facts_of(self.detail)
-        return self._facts
+    facts: dict[str, Any] = field(repr=False)
 
     def text(self, name: str) -> str:
         """A fact that is a text, "" where it is none."""
@@ -84,7 +77,7 @@ class Row:
         return self.visible or self.absent
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Nest:
     """All that is known of one nest. rows: by `received`. origin: when it was made, ns, None where unknown; origin_kind
     as in timeline/intervals/origins.py. room_at: when its room was made, as the API or LiveKit tell. around: of the
@@ -98,6 +91,46 @@ class Nest:
     room_at: int | None
     event_at: int | None
     around: tuple[Row, ...]
+
+    @property
+    def made_at(self) -> int | None:
+        """When it was made, by who knows best: its host's own PUT, else its room; None where only its event tells."""
+        if self.origin_kind in ("create", "publish"):
+            return self.origin
+        return self.room_at
+
+    @cached_property
+    def events(self) -> list[Row]:
+        """What shows a version of its event; not what its host read back, who may have closed it by then."""
+        reads = (Operation.QUERY, Operation.SUBSCRIBE, Operation.LOAD)
+        shown = [row for row in self.rows if row.outcome == Outcome.VISIBLE and row.operation in reads]
+        return [row for row in shown if row.source in (Source.RELAY, Source.CLIENT)]
+
+    @cached_property
+    def deletions(self) -> list[Row]:
+        """Deletions that were accepted, by whomever."""
+        return [row for row in self.rows if row.operation == Operation.DELETE and row.outcome == Outcome.ACCEPTED]
+
+    @cached_property
+    def hooks(self) -> list[Row]:
+        """LiveKit's webhooks that count."""
+        return [row for row in self.rows if row.source == Source.WEBHOOK and row.outcome == Outcome.ACCEPTED]
+
+    @cached_property
+    def withdrawals(self) -> list[Row]:
+        """What says that its author withdrew it."""
+        return [row for row in self.rows if row.source == Source.RELAY and row.facts.get("withdrawn") is True]
+
+    def named(self) -> Iterator[tuple[Row, str]]:
+        """The names that the API gives the nest, each once, with the row that has it first: a roomId, or an naddr."""
+        seen = set()
+        for row in self.rows:
+            if row.source == Source.API and row.outcome in (Outcome.VISIBLE, Outcome.ACCEPTED):
+                told = row.facts.get("info")
+                name = told.get("link") if isinstance(told, dict) else row.facts.get("room")
+                if isinstance(name, str) and name not in seen:
+                    seen.add(name)
+                    yield row, name
 
 
 def nests(observations: pd.DataFrame) -> Iterator[Nest]:
@@ -150,8 +183,16 @@ def _rows(observations: pd.DataFrame) -> list[Row]:
         [None if math.isnan(timeout) else timeout for timeout in timeouts],
         held_up(observations).tolist(),
         sent.tolist(),
+        _facts(observations["detail"]),
     ]
     return list(map(Row, *columns))
+
+
+def _facts(details: pd.Series) -> list[dict[str, Any]]:
+    """Of each detail its facts; equal ones are read once."""
+    code, texts = pd.factorize(details.astype("object"))
+    read = [*map(facts_of, texts), {}]
+    return [read[at] for at in code.tolist()]
 
 
 def _text(values: pd.Series) -> list[str]:

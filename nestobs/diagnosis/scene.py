@@ -6,15 +6,26 @@ race), the time after the last one another. Other vantages are witnesses where a
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Final, TypeAlias
 
-from nestobs.diagnosis.answers import Answer, is_seat, is_token, is_verdict, seat_answer, token_answer, verdict_answer
+from nestobs.diagnosis.answers import (
+    Answer,
+    is_livekit_answer,
+    is_livekit_lost,
+    is_seat,
+    is_token,
+    is_verdict,
+    seat_answer,
+    token_answer,
+    verdict_answer,
+)
 from nestobs.diagnosis.rows import Nest, Row
 from nestobs.observation.duration import SECOND_NS
-from nestobs.observation.schema import Operation, Outcome, Role
+from nestobs.observation.schema import Operation, Role
 
 SLACK_S: Final = 2.0
 """What was asked so shortly before or after speaks of the same time."""
@@ -22,7 +33,11 @@ SLACK_S: Final = 2.0
 TOGETHER_S: Final = 20.0
 """Two ways of joining, asked within so long, are one look at the nest."""
 
+NEAR_S: Final = 15.0
+"""So long before and after a failure to reach LiveKit it is taken to be down (intervals/proofs.DOWN_S)."""
+
 _SLACK: Final = round(SLACK_S * SECOND_NS)
+_NEAR: Final = round(NEAR_S * SECOND_NS)
 Step: TypeAlias = tuple[Row, Answer]
 
 
@@ -78,11 +93,28 @@ class Scene:
         while the nest was deleted says nothing."""
         asked = [row for row in self.mine if is_token(row)]
         groups = {row.group for row in asked}
-        deeds = self.deletions
-        steps = [(row, token_answer(row)) for row in asked if not _under_way(row, deeds)]
+        deeds = self.nest.deletions
+        steps = [(row, self._doubted(row, token_answer(row))) for row in asked if not _under_way(row, deeds)]
         kept = [row for row in self.mine if is_verdict(row) and row.group not in groups]
         steps += [(row, verdict_answer(row)) for row in kept]
         return sorted(steps, key=lambda step: (step[0].received, step[0].id))
+
+    @cached_property
+    def _livekit(self) -> tuple[list[int], list[Row]]:
+        """Whoever asked LiveKit and was answered or not, in order, and when."""
+        rows = [row for row in self.nest.rows if is_livekit_lost(row) or is_livekit_answer(row)]
+        return [row.received for row in rows], rows
+
+    def _doubted(self, row: Row, answer: Answer) -> Answer:
+        """A 404 proves nothing where LiveKit gave no answer at about that time, and none nearer to it."""
+        if answer is not Answer.ABSENT:
+            return answer
+        at, rows = self._livekit
+        place = bisect_left(at, row.received)
+        near = sorted(rows[max(0, place - 1) : place + 1], key=lambda each: abs(each.received - row.received))
+        if near and is_livekit_lost(near[0]) and abs(near[0].received - row.received) <= _NEAR:
+            return Answer.DOUBTED
+        return answer
 
     @cached_property
     def seats(self) -> list[Step]:
@@ -94,11 +126,20 @@ class Scene:
         """How its joins ended."""
         return [row for row in self.mine if is_verdict(row)]
 
+    def over_at(self, at: int) -> bool:
+        """Whether its host had ended it by then, so that a relay need not have it any more."""
+        return any(row.received <= at for row in (*self.nest.deletions, *self.nest.withdrawals))
+
     @cached_property
-    def deletions(self) -> list[Row]:
-        """Deletions of the nest that were accepted, by anybody."""
-        accepted = str(Outcome.ACCEPTED)
-        return [row for row in self.nest.rows if row.operation == Operation.DELETE and row.outcome == accepted]
+    def known_at(self) -> int:
+        """From when on it surely was there: made, or shown by anybody, ns."""
+        shown = min((row.received for row in self.nest.rows if row.visible), default=self.nest.rows[-1].received)
+        return min(shown, self.nest.origin) if self.made_here and self.nest.origin is not None else shown
+
+    @property
+    def made_here(self) -> bool:
+        """Whether one of the vantages made the nest."""
+        return self.nest.origin_kind in ("create", "publish")
 
     @cached_property
     def ending(self) -> Answer:
@@ -162,7 +203,7 @@ class Scene:
     def state_in(self, window: Window, which: Callable[[Row], bool]) -> tuple[bool | None, list[Row]]:
         """Whether a layer showed the nest while the doors were shut, and by which rows; None where nothing tells.
 
-        Of a window that healed: whether it did so before the last 404 was asked. Else by the last proof before its end.
+        Of a window that healed: whether it did so before the last 404 was asked. Else by the last proof meanwhile.
         """
         found = [row for row in self.proofs(which) if row.sent <= window.end + _SLACK]
         if window.healed:
@@ -172,6 +213,8 @@ class Scene:
                 return True, early
             shut = [row for row in found if row.absent and row.received >= window.start - _SLACK]
             return (False, shut) if shut else (None, [])
+        since = window.start if window.after_token else window.start - _SLACK
+        found = [row for row in found if row.sent >= since]
         if not found:
             return None, []
         told = [row for row in found if row.visible is found[-1].visible]

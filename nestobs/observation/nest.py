@@ -127,7 +127,7 @@ def read_nest(event: Event) -> Nest:
         raise ValueError("the event has no d tag, so it names no room")
     if len(identifier) > LONGEST_ROOM:
         raise ValueError(f"its d tag has {len(identifier)} characters: no room has such a name")
-    tags = {name: (event.tag(name) or "")[:LONGEST_WORDS] for name in ("room", "status", "service", "starts")}
+    tags = {name: (event.tag(name) or "")[:LONGEST_WORDS] for name in ("room", "status", "service")}
     hosts = [row[1] for row in event.tags if len(row) > 3 and row[0] == "p" and row[3].lower() == "host"]
     people = any(row[0] == "p" and len(row) > 1 for row in event.tags if row)
     needed = {"d": identifier, "p": people, "room": tags["room"], "service": tags["service"]}
@@ -146,7 +146,7 @@ def read_nest(event: Event) -> Nest:
         host=hosts[0][:LONGEST_WORDS] if hosts else event.pubkey,
         relays=_relays(event),
         lacks=tuple(sorted(lacks)),
-        starts_at=_seconds(tags["starts"]) * SECOND_NS,
+        starts_at=starts_of(event) * SECOND_NS,
     )
 
 
@@ -161,9 +161,9 @@ def _relays(event: Event) -> tuple[str, ...]:
     return tuple(itertools.islice(cells, MOST_RELAYS))
 
 
-def _seconds(text: str) -> int:
-    """Whole seconds since the epoch in a tag; 0 for anything else."""
-    digits = text.strip()
+def starts_of(event: Event) -> int:
+    """When an event says that its nest begins, whole seconds since the epoch; 0 where it does not."""
+    digits = (event.tag("starts") or "")[:LONGEST_WORDS].strip()
     known = digits.isascii() and digits.isdigit() and len(digits) <= 12
     return int(digits) if known and int(digits) <= _LAST_START else 0
 

@@ -332,6 +332,8 @@ def _facts(
     }
     if wait_s is not None:
         facts["retry-after"] = f"{wait_s:g}"
+    if operation in (Operation.CREATE, Operation.RESTART) and body is not None and isinstance(body.get("roomId"), str):
+        facts["room"] = body["roomId"][:_FACT_CHARACTERS]
     if operation is Operation.INFO and body is not None:
         keep = ("host", "status", "createdAt", "participantCount", "recording", "link")
         facts["info"] = {name: body[name] for name in keep if isinstance(body.get(name), str | int | float | bool)}

@@ -12,6 +12,7 @@ from typing import Any, Final
 
 from nestobs import nostr
 from nestobs.nostr import Address, Event, MalformedEvent
+from nestobs.observation.nest import withdrawn_at
 from nestobs.observation.schema import Failure, FailureLayer, Observation, Outcome
 from nestobs.sources.clock import Held
 from nestobs.sources.failures import Judgement, held_up, timed_out
@@ -177,7 +178,14 @@ class Question:
             "false_event": self.false_event or None,
             "unasked_events": self.unasked or None,
             "unreadable_frames": self.unreadable or None,
+            "withdrawn": self._withdrawn() or None,
         }
+
+    def _withdrawn(self) -> bool:
+        """Whether what came says that the author withdrew the nest asked for, no earlier than its newest version."""
+        address = self.wanted.address
+        newest = self._shown().event if self.found else None
+        return address is not None and withdrawn_at(address, newest, self.deletions) is not None
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,8 +6,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
-from nestobs.nostr import Event
+from nestobs.nostr import ROOM_KIND, Event
 from nestobs.observation.duration import SECOND_NS
+from nestobs.observation.nest import starts_of
 from nestobs.observation.schema import Observation, Source
 from nestobs.sources.relay.questions import End
 from nestobs.sources.vantage import Trace, Vantage
@@ -37,7 +38,9 @@ class RelayRows:
 
 
 def facts_of_event(event: Event | None) -> dict[str, object]:
-    """What a row's detail holds of an event."""
+    """What a row's detail holds of an event. starts: seconds since the epoch, where it says when it begins."""
     if event is None:
         return {}
-    return {"created_at": event.created_at, "event_id": event.id, "status": event.tag("status")}
+    facts = {"created_at": event.created_at, "event_id": event.id, "status": event.tag("status")}
+    starts = starts_of(event) if event.kind == ROOM_KIND else 0
+    return facts | ({"starts": starts} if starts else {})

@@ -1,0 +1,130 @@
+"""What was answered at the doors, the API's and LiveKit's: by whom, how steadily, and how it stood at the end."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from itertools import pairwise
+from typing import Final
+
+from nestobs.diagnosis.answers import Answer, is_token
+from nestobs.diagnosis.facts import Ends, Fact, Had, Key
+from nestobs.diagnosis.rows import Row
+from nestobs.diagnosis.scene import TOGETHER_S, Evidence, Scene
+from nestobs.diagnosis.windows import is_info
+from nestobs.join.decision import Kind
+from nestobs.observation.duration import SECOND_NS
+from nestobs.observation.schema import Failure, Operation, Outcome, Role, Source
+
+_SILENT: Final = (Answer.UNANSWERED, Answer.FOREIGN)
+_OWN: Final = (Answer.GRANTED, Answer.ABSENT, Answer.UNAUTHORISED, Answer.FORBIDDEN, Answer.LIMITED, Answer.BAD_TOKEN)
+_TOGETHER: Final = round(TOGETHER_S * SECOND_NS)
+
+
+def of_doors(scene: Scene) -> Iterator[tuple[Key, Evidence]]:
+    """What came of each step, how it ended, and what several of them say together."""
+    steps: dict[Answer, list[Row]] = {}
+    for row, answer in [*scene.tokens, *scene.seats]:
+        steps.setdefault(answer, []).append(row)
+    for answer, rows in steps.items():
+        why = f" ({rows[-1].reason})" if rows[-1].reason else ""
+        evidence = scene.say(f"{len(rows)} x {answer.value}, last {scene.at(rows[-1])}{why}", rows)
+        yield Had(answer), evidence
+        if answer is scene.ending:
+            yield Ends(answer), evidence
+    if pairs := _listeners(scene):
+        said = f"404 to the signed in and a token to the guest, in one join, {scene.at(pairs[-1])}"
+        yield Fact.LISTENER, scene.say(said, pairs)
+    yield from _steadiness(scene)
+    yield from _flaps(scene)
+    yield from _ourselves(scene)
+
+
+def _listeners(scene: Scene) -> list[Row]:
+    """Of joins of the signed in the guest's tokens that came after a 404 to the signed in, and its verdict."""
+    turned: set[str] = set()
+    found = []
+    for row in scene.mine:
+        if row.role != Role.JOINER or not row.group:
+            continue
+        if row.operation == Operation.JOIN and row.absent:
+            turned.add(row.group)
+        elif row.operation == Operation.JOIN and row.visible:
+            turned.discard(row.group)
+        elif (row.operation == Operation.GUEST and row.visible and row.group in turned) or (
+            row.text("verdict") == Kind.GUEST_INSTEAD
+        ):
+            found.append(row)
+    return found
+
+
+def _steadiness(scene: Scene) -> Iterator[tuple[Key, Evidence]]:
+    """Whether the API's own answers stand beside those that are not, before, after, or for others."""
+    own = [row for row, answer in scene.tokens if answer in _OWN]
+    info = [row for row in scene.mine if is_info(row) and row.proof]
+    bad = [row for row, answer in scene.tokens if answer in _SILENT]
+    if own or info:
+        yield Fact.OWN_ANSWERS, scene.say(f"the API's own answer {scene.at((own or info)[-1])}", (own or info)[-1:])
+    if not bad:
+        return
+    known = sorted([*own, *info], key=lambda row: row.received)
+    if known and known[0].sent < bad[0].sent and known[-1].received > bad[-1].received:
+        yield Fact.UP_AGAIN, scene.say(f"the API answered again {scene.at(known[-1])}", known[-1:])
+    elif not known or known[-1].sent < bad[-1].sent:
+        yield Fact.FOREIGN_TO_THE_END, Evidence("")
+    others = [
+        row
+        for row in scene.nest.rows
+        if row.vantage != scene.vantage
+        and (is_token(row) or is_info(row))
+        and row.proof
+        and row.received >= bad[0].sent
+        and row.sent <= bad[-1].received
+    ]
+    if others:
+        said = f"the API answered {others[-1].vantage} {scene.at(others[-1])}"
+        yield Fact.ANSWERED_OTHERS, scene.say(said, others[-1:])
+
+
+def _flaps(scene: Scene) -> Iterator[tuple[Key, Evidence]]:
+    """404s between answers of one route that showed the nest, where it was the same room, and LiveKit was there."""
+    found: list[Row] = []
+    for operation in (Operation.INFO, Operation.JOIN, Operation.GUEST):
+        proofs = [row for row in scene.mine if row.source == Source.API and row.operation == operation]
+        doubted = {row.id for row, answer in scene.tokens if answer is Answer.DOUBTED}
+        proofs = [row for row in proofs if row.proof and row.id not in doubted]
+        shown = [row for row in proofs if row.visible]
+        if len(shown) < 2:
+            continue
+        found += [r for r in proofs if r.absent and r.sent >= shown[0].received and r.received <= shown[-1].sent]
+    if found:
+        found.sort(key=lambda row: row.received)
+        said = f"{len(found)} x 404 between answers that showed it, {scene.at(found[0])} the first"
+        runs = _runs(scene, found)
+        yield (Fact.FLAPS if runs > 1 else Fact.FLAPPED_ONCE), scene.say(said, found)
+
+
+def _runs(scene: Scene, absents: Sequence[Row]) -> int:
+    """In how many stretches the absents lie, apart by an answer that showed it. Many, where they are of /info alone."""
+    shown = [row for row in scene.mine if row.source == Source.API and row.visible]
+    between = [
+        any(first.received <= row.sent and row.received <= second.sent for row in shown)
+        for first, second in pairwise(absents)
+    ]
+    return 1 + sum(between)
+
+
+_HELD: Final = frozenset(map(str, (Failure.LOOP_BLOCKED, Failure.SUSPENDED, Failure.CLOCK_STEP, Failure.NO_NETWORK)))
+
+
+def _ourselves(scene: Scene) -> Iterator[tuple[Key, Evidence]]:
+    """What we did to our own watch."""
+    around = [row for row in scene.nest.around if row.vantage == scene.vantage]
+    mine = [row for row in scene.mine if row.held or row.failure in _HELD]
+    if around or mine:
+        row = (mine or around)[-1]
+        said = f"{len(mine) + len(around)} attempts or times in which we were held up, {scene.at(row)} ({row.reason})"
+        yield Fact.HELD_UP, scene.say(said, [*mine, *around])
+    spoilt = [row for row in scene.verdicts if row.outcome == Outcome.PROBE_ERROR and row.failure != Failure.SKIPPED]
+    if spoilt:
+        said = f"a join came to nothing {scene.at(spoilt[-1])} ({spoilt[-1].reason})"
+        yield Fact.SPOILT, scene.say(said, spoilt)

@@ -1,0 +1,96 @@
+"""What was so while the doors were shut: the layers' state then, by every vantage, and what was there before."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Final
+
+from nestobs.diagnosis.answers import is_token
+from nestobs.diagnosis.facts import Fact, Key
+from nestobs.diagnosis.rows import Row
+from nestobs.diagnosis.scene import Evidence, Scene, Window
+from nestobs.observation.duration import SECOND_NS
+from nestobs.observation.schema import Operation, Source
+
+AGAIN_S: Final = 1.5
+"""Joins that fail for so long fail again and not once."""
+
+WAITED_S: Final = 2.0
+"""A wait that a person notices."""
+
+EARLY_S: Final = 60.0
+"""Who looks at a nest for the first time later than this may have missed that it came and went."""
+
+
+def of_window(scene: Scene, window: Window, lived_s: float) -> Iterator[tuple[Key, Evidence]]:
+    """The facts of one window. lived_s: by which age an empty room has ended."""
+    shut = window.absents
+    words = f"{len(shut)} of {len(shut)} joins 404, {scene.at(shut[0])} to {scene.at(shut[-1]).removeprefix('at ')}"
+    yield (Fact.HEALED if window.healed else Fact.SHUT), scene.say(words, shut)
+    if {row.operation for row in shut} >= {Operation.JOIN, Operation.GUEST}:
+        yield Fact.BOTH_WAYS, Evidence("")
+    span_s = (window.end - window.start) / SECOND_NS
+    if window.rounds > 1 and span_s >= AGAIN_S:
+        yield Fact.AGAIN, Evidence("")
+    if window.healed and span_s >= WAITED_S:
+        yield Fact.WAITED, Evidence(f"a wait of {span_s:.1f} s at least")
+    yield from _layers(scene, window)
+    yield from _before(scene, window)
+    if scene.nest.origin is not None:
+        age_s = scene.age_s(window.end)
+        fact, said = (Fact.YOUNG, "only") if age_s < lived_s else (Fact.OLD, "already")
+        yield fact, Evidence(f"it was {said} {age_s:.0f} s old")
+        if scene.age_s(scene.nest.rows[0].sent) > EARLY_S and not scene.made_here:
+            yield Fact.CAME_LATE, Evidence("")
+
+
+def _layers(scene: Scene, window: Window) -> Iterator[tuple[Key, Evidence]]:
+    info, rows = scene.state_in(window, is_info)
+    if info is not None:
+        said = f"/info {'active' if info else '404'} {scene.at(rows[-1])}"
+        yield (Fact.INFO_YES if info else Fact.INFO_NO), scene.say(said, rows[-1:])
+        counts = [row for row in rows if info and _inside(row) > 0 and row.received >= window.start]
+        if counts:
+            said = f"/info counts {_inside(counts[-1])} inside {scene.at(counts[-1])}"
+            yield Fact.INSIDE, scene.say(said, counts[-1:])
+    room, rows = scene.state_in(window, is_room)
+    if room is not None:
+        said = f"LiveKit {'lists' if room else 'does not list'} the room {scene.at(rows[-1])}"
+        yield (Fact.ROOM_YES if room else Fact.ROOM_NO), scene.say(said, rows[-1:])
+
+
+def _inside(row: Row) -> int:
+    told = row.facts.get("info")
+    count = told.get("participantCount") if isinstance(told, dict) else None
+    return count if type(count) is int else 0
+
+
+def _before(scene: Scene, window: Window) -> Iterator[tuple[Key, Evidence]]:
+    """What was there before the doors were shut for good."""
+    if window.healed:
+        return
+    for which, fact, name in ((is_info, Fact.RECORD_WENT, "the record"), (is_room, Fact.ROOM_WENT, "the room")):
+        proofs = scene.proofs(which)
+        shown = [row for row in proofs if row.visible]
+        gone = [row for row in proofs if row.absent and shown and row.sent >= shown[-1].sent]
+        if gone:
+            yield fact, scene.say(f"{name} was there {scene.at(shown[-1])}, not {scene.at(gone[0])}", gone[:1])
+    shown = [row for row in scene.proofs(_is_seat_proof) if row.visible and row.received <= window.end]
+    if shown:
+        yield Fact.SEEN_BEFORE, scene.say(f"it could be joined {scene.at(shown[-1])}", shown[-1:])
+
+
+def is_info(row: Row) -> bool:
+    """Whether it is about the API's record."""
+    return row.source == Source.API and row.operation == Operation.INFO
+
+
+def is_room(row: Row) -> bool:
+    """Whether it is about LiveKit's room: its list, or somebody who was let in."""
+    if row.source != Source.LIVEKIT:
+        return False
+    return row.operation == Operation.ROOMS or (row.operation in (Operation.SIGNAL, Operation.MEDIA) and row.visible)
+
+
+def _is_seat_proof(row: Row) -> bool:
+    return is_token(row) or (row.source == Source.LIVEKIT and row.operation in (Operation.SIGNAL, Operation.MEDIA))
