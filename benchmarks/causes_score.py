@@ -111,6 +111,8 @@ def score(found: Sequence[Outcome], *, doubles: bool, left_out: int) -> tuple[di
     print("confidence: nests, share right")
     for row in table["reliability"]:
         print(f"  {row['from']:.1f} to {row['to']:.1f}: {row['n']:>5} {row['right']:.3f} (mean {row['mean']:.3f})")
+    for one in alarms[:20]:
+        print(f"  false alarm: {one.label}: {one.named}: {one.said[:200]}")
     for one in wrong[:20]:
         print(f"  confidently wrong: {one.label} was called {one.first} ({one.confidence:.2f}): {one.said[:200]}")
     judged = (right if doubles else first) / count >= TARGETS[doubles]

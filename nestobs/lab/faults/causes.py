@@ -121,6 +121,10 @@ CAUSES: Final[Mapping[str, Theory]] = {
         kinds=("old_clock", "edited"),
         says="the record is late by `for` and the event dated an hour ago; or the room ends and the event is edited",
     ),
-    "observer_fault": Theory(side="observer", by="observer", says="the observer's own event loop stands still"),
+    "observer_fault": Theory(
+        side="observer",
+        by="observer",
+        says="the observer's own network is gone, or its event loop stands still",
+    ),
 }
 """In the order in which draws are made; `joined` and `undetermined` are the lack of all."""
