@@ -124,6 +124,7 @@ class _Crew:
     undoing: set[asyncio.Task[None]] = field(default_factory=set)
     seen: dict[tuple[str, str], Nest] = field(default_factory=dict)
     holders: dict[tuple[str, str], set[str]] = field(default_factory=dict)
+    seats: dict[str, Session] = field(default_factory=dict)
 
     async def work(self, store: Store, keyring: Keyring) -> Report:
         """Greet, clean what was left before, plan, perform, and say what is left now."""
@@ -387,6 +388,7 @@ class _Crew:
             media=number < self.campaign.media and station is self.stations[0],
             livekit=livekit,
             care=Care(ours=True),
+            seat=lambda: trace.room in self.seats and not self.seats[trace.room].dropped.is_set(),
         )
         self.report.verdicts[verdict.kind.value] += 1
         self.report.joined += verdict.joined
@@ -403,8 +405,10 @@ class _Crew:
                 await host.clock.until(due)
                 if session is None or session.dropped.is_set():
                     _, session = await livekit.signal(trace, token, role=Role.HOST, planned_at=due)
+                    self.seats |= {} if session is None else {trace.room: session}
             await host.clock.until(end)
         finally:
+            self.seats.pop(trace.room, None)
             if session is not None:
                 await asyncio.shield(session.close())
 

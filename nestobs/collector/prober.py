@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import random
-from collections.abc import Generator, Mapping
+from collections.abc import Callable, Generator, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any, Final
 
@@ -65,6 +65,8 @@ class _Joiner:
     group: str
     livekit: LiveKit | None
     care: Care
+    seat: Callable[[], bool]
+    uses_info: bool
     token: str = field(default="", repr=False)
     entered_at: int = 0
     info: Answer | None = None
@@ -92,7 +94,9 @@ class _Joiner:
             case Join(timeout_s) if self.keys is not None:
                 return _reply(await self.station.api.join(self.trace, self.keys, **self.common("join", timeout_s)))
             case Guest(timeout_s):
-                return _reply(await self.station.api.guest(self.trace, **self.common("guest", timeout_s)))
+                answer = await self.station.api.guest(self.trace, **self.common("guest", timeout_s))
+                absent = answer.row.outcome is Outcome.ABSENT
+                return replace(_reply(answer), room_there=await self.witness() if absent else None)
             case Signal(token, timeout_s):
                 return await self.signal(token, timeout_s)
             case Media(timeout_s):
@@ -100,6 +104,18 @@ class _Joiner:
             case Stay(duration_s):
                 return await self.stay(duration_s)
         raise AssertionError(f"the flow asked for {step} without an identity")
+
+    async def witness(self) -> bool | None:
+        """Whether LiveKit's room is there, by somebody's seat or LiveKit's list; None where neither tells, or where
+        nothing depends on it: the policy does not use /info, or that did not say active when it was last asked."""
+        if not self.uses_info or self.info is None or self.info.row.outcome is not Outcome.VISIBLE:
+            return None
+        if self.seat():
+            return True
+        if self.livekit is None or not self.livekit.lists_rooms:
+            return None
+        row = await self.livekit.rooms(self.trace)
+        return {Outcome.VISIBLE: True, Outcome.ABSENT: False}.get(row.outcome)
 
     def common(self, step: str, timeout_s: float) -> dict[str, Any]:
         number = self.number(step)
@@ -262,10 +278,11 @@ async def join(
     media: bool = True,
     livekit: LiveKit | None = None,
     care: Care = CAREFUL,
+    seat: Callable[[], bool] = lambda: False,
 ) -> Verdict:
     """One join from arrival to verdict, then leave. Two rows beside the steps': the intent and the verdict.
 
-    livekit: of this nest, where it is not the operator's own.
+    livekit: of this nest, where it is not the operator's own. seat: whether somebody is known to be in the room now.
     """
     clock, vantage = station.clock, station.vantage
     joiner = _Joiner(
@@ -277,6 +294,8 @@ async def join(
         group=vantage.new_id(),
         livekit=station.livekit if livekit is None else livekit,
         care=care,
+        seat=seat,
+        uses_info=policy.fault_after_s is not None,
     )
     await joiner.expect_media()
     arrived_at = clock.now()
@@ -299,15 +318,9 @@ async def join(
     finally:
         loading.cancel()
         await asyncio.shield(joiner.leave())
-    vantage.record(
-        trace,
-        sent_at=arrived_at,
-        received_at=clock.now(),
-        status=verdict.last_status,
-        **_outcome(verdict),
-        **common,
-        detail=_facts(joiner, verdict, policy, arrived_at, first),
-    )
+    ended: dict[str, Any] = {"received_at": clock.now(), "status": verdict.last_status, **_outcome(verdict)}
+    facts = _facts(joiner, verdict, policy, arrived_at, first)
+    vantage.record(trace, sent_at=arrived_at, **ended, **common, detail=facts)
     return verdict
 
 
@@ -380,6 +393,7 @@ _INTENT: Final[dict[str, Any]] = {
 _FAILURES = {
     Kind.STARTING_UP: (Outcome.ABSENT, Failure.NOT_FOUND),
     Kind.GONE: (Outcome.ABSENT, Failure.NOT_FOUND),
+    Kind.API_FAULT: (Outcome.ABSENT, Failure.NOT_FOUND),
     Kind.NOT_LOADED: (Outcome.UNKNOWN, Failure.NOT_FOUND),
     Kind.UNAUTHORISED: (Outcome.REFUSED, Failure.UNAUTHORISED),
     Kind.FORBIDDEN: (Outcome.REFUSED, Failure.FORBIDDEN),

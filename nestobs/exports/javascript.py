@@ -14,15 +14,23 @@ import json
 import math
 import re
 from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import asdict
 from importlib.resources import files
 from itertools import product
 from random import Random
 from typing import Any, Final
 
 from nestobs.join.decision import (
+    LEAST_S,
     MESSAGES,
+    NO_ROOM,
+    PACES,
     RELEASED_FAILED,
     SIGN_IN_HINT,
+    SURE_S,
+    THERE,
+    TRYING,
+    WAITING,
     Asked,
     Situation,
     answer_to,
@@ -48,8 +56,15 @@ def module(file: PolicyFile) -> str:
         "PROVENANCE": "\n".join(f"// {line}" for line in _provenance(file)),
         "POLICY": _literal(file.policy.as_dict()),
         "MESSAGES": _literal(MESSAGES),
+        "WAITING": _literal(WAITING),
         "RELEASED_FAILED": _literal(RELEASED_FAILED),
         "SIGN_IN_HINT": _literal(SIGN_IN_HINT),
+        "NO_ROOM": _literal(NO_ROOM),
+        "THERE": _literal(THERE),
+        "TRYING": _literal(TRYING),
+        "PACES": _literal({str(own).lower(): asdict(pace) for own, pace in PACES.items()}),
+        "LEAST_S": _literal(LEAST_S),
+        "SURE_S": _literal(SURE_S),
     }
     template = (files("nestobs.exports") / "policy.js.in").read_text("utf-8")
     return re.sub("@([A-Z_]+)@", lambda found: parts[found[1]], template)  # one pass: what is filled in is left alone
@@ -96,6 +111,9 @@ def random_state(policy: Policy, rng: Random) -> dict[str, Any]:
         "errorRetries": rng.choice((0, 0, 1, max(0, policy.error_retries - 1), policy.error_retries)),
         "retryAfterSeconds": rng.choice((None, None, -1.0, 2.5, policy.horizon_s, spread * rng.random())),
         "infoActive": rng.random() < 0.5,
+        "infoActiveSeconds": rng.choice((None, 0.0, *_dwells(policy), spread * rng.random())),
+        "roomThere": rng.choice((None, None, False, True, True)),
+        "roomThereSeconds": rng.choice((0.0, *_dwells(policy), spread * rng.random())),
     }
     return {name: value for name, value in state.items() if rng.random() < 0.9}
 
@@ -121,12 +139,35 @@ def _edges(policy: Policy) -> Iterator[dict[str, Any]]:
             ("info", "guest"), (-1.0, 0.0, 0.5, 1.5, 2.5, *_around(policy.horizon_s), 1e6, 1e9)
         ):
             yield base | {"asked": asked, "status": 429, "retryAfterSeconds": after}
+        yield from _fault_edges(policy, base)
     yield from (
         {},
         {"ageSeconds": 1.0},
         {"ageSeconds": 1.0, "polls": 1, "status": 404},
         {"polls": 9_999, "status": 404},
     )
+
+
+def _fault_edges(policy: Policy, base: dict[str, Any]) -> Iterator[dict[str, Any]]:
+    """The states on either side of what is called a fault, and of the first round that asks /info."""
+    ends = ({"infoActive": False}, {"infoActive": True})
+    ages = (None, 0.5, 1.5, 50.0, 119.0)
+    for end, age, active, there in product(ends, ages, sorted(set(_dwells(policy))), (None, False, True)):
+        born = {"ageSeconds": None if age is None else age + active}
+        at = base | end | born | {"infoActiveSeconds": active, "roomThere": there, "polls": 3}
+        yield at | {"roomThereSeconds": active}
+        if there:
+            yield at | {"roomThereSeconds": math.nextafter(SURE_S, 0.0)}
+    for polls in (policy.info_from - 1, policy.info_from):
+        yield base | {"asked": None, "status": None, "polls": max(0, polls - 1)}
+
+
+def _dwells(policy: Policy) -> tuple[float, ...]:
+    after_s, listed_s = policy.fault_after_s, policy.fault_listed_s
+    bounds = [SURE_S, LEAST_S, *(pace.most_s for pace in PACES.values())]
+    bounds += [] if after_s is None else [pace.longer * after_s for pace in PACES.values()]
+    bounds += [] if listed_s is None else [listed_s]
+    return tuple(edge for bound in bounds for edge in _around(bound))
 
 
 _STATUSES: Final = (0, 200, 302, 400, 401, 403, 404, 429, 500)
@@ -153,6 +194,9 @@ def _situation(policy: Policy, state: State) -> Situation:
         errors=given.get("errorRetries", 0),
         retry_after_s=given.get("retryAfterSeconds"),
         info_active=given.get("infoActive", False),
+        active_s=given.get("infoActiveSeconds"),
+        room_there=given.get("roomThere"),
+        there_s=given.get("roomThereSeconds", 0.0),
     )
 
 

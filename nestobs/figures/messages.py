@@ -19,6 +19,7 @@ SYMBOLS: Final[dict[str, tuple[str, str, str]]] = {
     Kind.GUEST_INSTEAD: (BLUE, "diamond", "\\"),
     Kind.STARTING_UP: (YELLOW, "triangle-up", "."),
     Kind.GONE: (VERMILLION, "x", "/"),
+    Kind.API_FAULT: (VERMILLION, "octagon", "\\"),
     Kind.UNAUTHORISED: (PURPLE, "triangle-left", "|"),
     Kind.FORBIDDEN: (PURPLE, "triangle-right", "-"),
     Kind.RATE_LIMITED: (ORANGE, "hourglass", "x"),

@@ -5,6 +5,11 @@
                          |  429: wait as Retry-After says; 5xx, timeout, reset: again, while retries last
                          '- 401, 403: stop, no fallback, no retry
 
+404 everywhere while /info says active has two readings: LiveKit's room is late, which time heals, or the API's joins
+are broken, which nothing heals. A witness decides where there is one (LiveKit's list, a seat that somebody has): where
+it sees no room that is late; where it sees one only the API's routes can be behind each other. Else time decides: see
+`_is_overdue`.
+
 All of it is one function, `next_action`: from a Situation (ages, counts, what was asked last and what came) to an
 Action. It keeps no state, so that a client in another language can have the same one (exports/javascript.py);
 flow.py keeps the counts. The words are those of the web client.
@@ -25,13 +30,17 @@ from nestobs.observation.duration import SECOND_NS
 STARTING = "The nest is still starting up. Please wait a moment and try again."
 GONE = "This nest is no longer available. The audio session may have timed out or been closed."
 RELEASED_FAILED = "Failed to join nest: Nest not found. The room may not be ready yet or has been closed."
+THERE = "The room is there, but the server lets nobody in yet."
+NO_ROOM = "The server still lists this nest, but its audio room is not there: it has ended, or it never opened."
 LOADING = "Loading nest..."
 JOINED_AS_GUEST = "Joined as Guest"
 SIGN_IN_HINT = " Sign in to join with your own account."
+TRYING = " Trying again by itself."
 
 
 class Kind(StrEnum):
-    """How a join ended. The first three are joins; `not_loaded`: the client never held the event and offers no join;
+    """How a join ended. The first three are joins; `api_fault`: /info says active and no join gets in, for longer than
+    a late room explains; `not_loaded`: the client never held the event and offers no join;
     `removed`: in the room, and then sent away; `not_visited`: let in, but a prober has no business there;
     `probe_error`: let in, but the prober failed, which says nothing of the room."""
 
@@ -40,6 +49,7 @@ class Kind(StrEnum):
     GUEST_INSTEAD = "guest_instead"
     STARTING_UP = "starting_up"
     GONE = "gone"
+    API_FAULT = "api_fault"
     UNAUTHORISED = "unauthorised"
     FORBIDDEN = "forbidden"
     RATE_LIMITED = "rate_limited"
@@ -60,6 +70,7 @@ MESSAGES: Final = {
     Kind.GUEST_INSTEAD: JOINED_AS_GUEST,
     Kind.STARTING_UP: STARTING,
     Kind.GONE: GONE,
+    Kind.API_FAULT: THERE,
     Kind.UNAUTHORISED: "The server did not accept your sign-in. Check your clock and sign in again.",
     Kind.FORBIDDEN: "You are not allowed to join this nest.",
     Kind.RATE_LIMITED: "Too many requests from your network. Try again {when}.",
@@ -71,7 +82,41 @@ MESSAGES: Final = {
     Kind.NOT_VISITED: "",
     Kind.PROBE_ERROR: "",
 }
-"""What the page shows for each kind. {when} is `later` or `in N s`; to a guest SIGN_IN_HINT follows the 404's words."""
+"""What the page shows at the end. {when} is `later` or `in N s`; to a guest SIGN_IN_HINT follows the 404's words."""
+
+WAITING: Final = {
+    Kind.STARTING_UP: "The nest is still starting up.",
+    Kind.GONE: "The server does not have this nest.",
+    Kind.API_FAULT: THERE,
+    Kind.RATE_LIMITED: "Too many requests from your network.",
+    Kind.API_DOWN: "The nests server does not answer.",
+}
+"""What it shows while it waits, and TRYING after it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Pace:
+    """How long a race may last where nothing was measured, by how fast the API has shown itself to be.
+
+    Where a witness has seen the room: `factor` times the age at which /info was first seen active, but LEAST_S, and
+    `most_s`; from the age `old_s` on no more than SURE_S. Where there is none: `longer` times the policy's
+    fault_after_s.
+    """
+
+    factor: float
+    most_s: float
+    old_s: float
+    longer: float
+
+
+PACES: Final = {True: Pace(6.0, 30.0, 60.0, 1.0), False: Pace(12.0, 70.0, 120.0, 1.25)}
+"""Of somebody signed in, who asks two routes, and of a guest, who asks one. Of 400 000 joins each in races in which all
+routes of an API are late independently (the lab's slow-api and flapping-replicas), less than 1 in 1 000 takes longer,
+whether asked each second or ever more rarely."""
+
+LEAST_S: Final = 5.0
+SURE_S: Final = 1.0
+"""Between two looks at least, so that no glitch is called a fault."""
 
 
 class Answer(StrEnum):
@@ -120,7 +165,9 @@ class Situation:
     came to nothing. answer: what came of it; unused while `asked` is empty. age_s: since created_at on the joiner's
     clock, None without an event. elapsed_s: since arrival. polls: rounds begun, this one included. requests: API
     requests made. errors: waits made after one of ERRORS. retry_after_s: as the last answer said, any number.
-    info_active: /info said active in this round.
+    info_active: /info said active in this round. active_s: since it was first seen active and did not say otherwise;
+    None: it is not known to be. room_there: what a witness says (LiveKit's list, a seat that somebody has); None: there
+    is none. there_s: since it is known to be there while /info was active.
     """
 
     signed_in: bool
@@ -133,6 +180,9 @@ class Situation:
     errors: int = 0
     retry_after_s: float | None = None
     info_active: bool = False
+    active_s: float | None = None
+    room_there: bool | None = None
+    there_s: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -141,7 +191,7 @@ class Action:
     seconds, then a new round. stop: the join has ended.
 
     kind, message, retry_offered: to stop, how it ended and what the page shows, with a Retry button or without; to
-    wait, the same as if it ended here; to connect, what holds once the joiner is in the room.
+    wait, the kind if it ended here, and what the page shows meanwhile; to connect, what holds once the joiner is in.
     """
 
     do: Literal["info", "join", "guest", "connect", "wait", "stop"]
@@ -157,7 +207,8 @@ def next_action(policy: Policy, now: Situation, rng: Uniform) -> Action:  # noqa
     if not now.asked:
         if policy.load_cutoff_s is not None and now.age_s is None:
             return _tell("stop", Kind.NOT_LOADED, policy, now)
-        return Action("info" if policy.ask_info else "join" if now.signed_in else "guest")
+        asks_info = policy.ask_info and now.polls + 1 >= policy.info_from
+        return Action("info" if asks_info else "join" if now.signed_in else "guest")
     if now.asked == "info" and now.answer is not Answer.LIMITED:
         return Action("join" if now.signed_in else "guest")
     if now.answer is Answer.GRANTED:
@@ -165,7 +216,9 @@ def next_action(policy: Policy, now: Situation, rng: Uniform) -> Action:  # noqa
         return _tell("connect", granted, policy, now)
     if now.answer is Answer.ABSENT and now.asked == "join" and 404 in policy.fallback:
         return Action("guest")
-    young = (now.age_s or 0.0) < policy.message_threshold_s
+    if now.answer is Answer.ABSENT and now.asked != "connect" and now.info_active and _is_overdue(policy, now):
+        return _tell("stop", Kind.API_FAULT, policy, now)
+    young = (now.age_s or 0.0) < policy.message_threshold_s or (_is_active(policy, now) and now.room_there is not False)
     kind = _KINDS.get(now.answer, Kind.STARTING_UP if young else Kind.GONE)
     wait_s = _wait_s(policy, now, rng)
     if wait_s is None:
@@ -192,6 +245,28 @@ def answer_to(asked: Asked, status: int | None) -> Answer:
 def round_cost(policy: Policy, signed_in: bool) -> int:
     """The most requests that one round makes."""
     return int(policy.ask_info) + int(signed_in) + 1
+
+
+def _is_active(policy: Policy, now: Situation) -> bool:
+    """Whether /info is known to say active, to a policy that uses it; that a token leads to no room tells more."""
+    return policy.fault_after_s is not None and now.active_s is not None and now.asked != "connect"
+
+
+def _is_overdue(policy: Policy, now: Situation) -> bool:
+    """Whether a late room, or a route behind the others, no longer explains 404s beside an active /info."""
+    if policy.fault_after_s is None or now.active_s is None or now.room_there is False:
+        return False
+    pace = PACES[now.signed_in]
+    if now.active_s >= pace.longer * policy.fault_after_s:
+        return True
+    if not now.room_there or now.there_s < SURE_S:
+        return False
+    if policy.fault_listed_s is not None:
+        return now.there_s >= policy.fault_listed_s
+    if now.age_s is None or now.age_s < now.active_s:  # no age: there is no event, or clocks differ
+        return now.there_s >= pace.most_s
+    first_s = now.age_s - now.active_s
+    return now.age_s >= pace.old_s or now.there_s >= max(LEAST_S, min(pace.most_s, pace.factor * first_s))
 
 
 def _wait_s(policy: Policy, now: Situation, rng: Uniform) -> float | None:
@@ -224,6 +299,13 @@ def _tell(
     do: Literal["connect", "wait", "stop"], kind: Kind, policy: Policy, now: Situation, wait_s: float = 0.0
 ) -> Action:
     """The action with the words of its kind."""
+    there = kind is Kind.STARTING_UP and _is_active(policy, now) and now.room_there is not False
+    hint = "" if now.signed_in or there or kind not in (Kind.STARTING_UP, Kind.GONE) else SIGN_IN_HINT
+    matches = (now.info_active and now.asked != "connect") or _is_active(policy, now)
+    failed = policy.wording == "released" and not matches  # its rule looks for other words than the true race's error
+    offered = kind is Kind.STARTING_UP and not failed
+    if do == "wait":
+        return Action(do, wait_s, kind, WAITING[Kind.API_FAULT if there else kind] + TRYING + hint, offered)
     message = MESSAGES[kind]
     if kind is Kind.RATE_LIMITED:
         asked_s = now.retry_after_s
@@ -232,8 +314,8 @@ def _tell(
         )
     if kind not in (Kind.STARTING_UP, Kind.GONE):
         return Action(do, wait_s, kind, message)
-    matches = now.info_active and now.asked != "connect"
-    if policy.wording == "released" and not matches:  # its rule looks for other words than the true race's error
+    if failed:
         return Action(do, wait_s, kind, RELEASED_FAILED)
-    hint = "" if now.signed_in else SIGN_IN_HINT
-    return Action(do, wait_s, kind, message + hint, retry_offered=kind is Kind.STARTING_UP)
+    if _is_active(policy, now):
+        message = THERE if there else NO_ROOM if kind is Kind.GONE else message
+    return Action(do, wait_s, kind, message + hint, offered)

@@ -92,6 +92,8 @@ class Reply:
 
     at: when, ns UTC on the joiner's clock. outcome: as in an observation. status: HTTP status where there is one.
     token: as it came, any JSON value. nest: for Load. body: decoded JSON of /info. retry_after_s: seconds.
+    room_there: what a witness said of LiveKit's room at about this instant (its list, a seat that somebody has); None:
+    there is no witness, or it did not say.
     """
 
     at: int
@@ -103,6 +105,7 @@ class Reply:
     retry_after_s: float | None = None
     body: Mapping[str, Any] | None = None
     reason: str = ""
+    room_there: bool | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -169,6 +172,9 @@ class _Run:
     asked: Asked = ""
     answer: Answer = Answer.OTHER
     info_active: bool = False
+    active_at: int | None = None
+    room_there: bool | None = None
+    there_at: int = 0
 
     def age_s(self) -> float | None:
         return None if self.nest is None else self.nest.age_s(self.now)
@@ -188,6 +194,9 @@ class _Run:
             errors=self.errors,
             retry_after_s=self.last.retry_after_s,
             info_active=self.info_active,
+            active_s=None if self.active_at is None else (self.now - self.active_at) / SECOND_NS,
+            room_there=self.room_there,
+            there_s=(self.now - max(self.there_at, self.active_at or 0)) / SECOND_NS if self.room_there else 0.0,
         )
 
     def ask(self, step: Step) -> Generator[Step, Reply, Reply]:
@@ -195,6 +204,9 @@ class _Run:
             self.requests += 1
         reply = yield step
         self.now = max(self.now, reply.at)
+        if reply.room_there is not None:
+            self.there_at = self.there_at if self.room_there else self.now
+            self.room_there = reply.room_there
         if not isinstance(step, Wait):
             made = Attempt(
                 step=type(step).__name__.lower(),
@@ -255,10 +267,15 @@ def join_flow(
 def _request(run: _Run, name: Literal["info", "join", "guest"]) -> Generator[Step, Reply, None]:
     if not run.asked:
         run.polls += 1
+        run.info_active = False
     timeout_s = run.policy.request_timeout_s
     if name == "info":
         reply = yield from run.ask(Info(timeout_s))
         run.info_active = reply.outcome is Outcome.VISIBLE
+        if run.info_active and _is_open(reply.body):
+            run.active_at = run.now if run.active_at is None else run.active_at
+        elif run.info_active or reply.outcome is Outcome.ABSENT:
+            run.active_at = None
         told = Answer.GRANTED if run.info_active else Answer.OTHER
         run.heard("info", Answer.LIMITED if reply.status == 429 else told, reply)
     else:
@@ -267,8 +284,18 @@ def _request(run: _Run, name: Literal["info", "join", "guest"]) -> Generator[Ste
         answer = _answer(reply)
         if answer is Answer.SPENT and reply.retry_after_s is not None:  # not our budget: the server wants a pause
             answer = Answer.UNANSWERED if (run.last.status or 0) >= 500 else Answer.LIMITED
+        if answer is Answer.ABSENT and reply.outcome is not Outcome.ABSENT:  # no proof of anything, nor of a fault
+            run.active_at = None
         run.heard(name, Answer.BAD_TOKEN if answer is Answer.GRANTED and not usable else answer, reply)
 
+
+def _is_open(body: Mapping[str, Any] | None) -> bool:
+    """Whether what /info says of a nest's status, where it says one, is that it is open."""
+    status = None if body is None else body.get("status")
+    return not isinstance(status, str) or status.casefold() not in _SHUT
+
+
+_SHUT: Final = ("closed", "ended", "inactive")
 
 _ANSWERS: Final = {
     Failure.UNAUTHORISED: Answer.UNAUTHORISED,

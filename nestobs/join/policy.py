@@ -52,6 +52,11 @@ class Uniform(Protocol):
 MESSAGE_S: Final = 30.0
 """The age at which today's web client turns from "starting up" to "no longer available"."""
 
+FAULT_AFTER_S: Final = 60.0
+"""Where nothing was measured: for so long can /info say active and the room be late. A room is late while the API's
+call to make it is under way (6 ms where it was seen), and no such call outlives what lies between: nginx
+(`proxy_read_timeout`) and AWS load balancers (idle timeout) cut it after 60 s."""
+
 
 @dataclass(frozen=True, slots=True)
 class Schedule:
@@ -129,6 +134,11 @@ class Policy:
     jitter: each gap is multiplied by a uniform factor in [1 - jitter, 1 + jitter). error_retries: how many times in
     all a 5xx, a timeout or a 429 is tried again. load_cutoff_s: the nest is first read from one relay, cut off after
     so long (the released client); None: it is known or not, no matter.
+
+    ask_info, info_from: whether /info is asked, and from which round on. fault_after_s: joins that have answered 404
+    for so long since /info was first seen active are called the API's fault; None: what /info says is not used, as in
+    the web client. fault_listed_s: the same where a witness has seen the room, counted from when both were seen; None:
+    not measured, and judged by the pace of /info (decision.py).
     """
 
     name: str
@@ -148,6 +158,9 @@ class Policy:
     stay_s: float = 2.0
     load_cutoff_s: float | None = None
     wording: Literal["guide", "released"] = "guide"
+    info_from: int = 1
+    fault_after_s: float | None = None
+    fault_listed_s: float | None = None
 
     def __post_init__(self) -> None:
         check_name("name", self.name)
@@ -155,12 +168,12 @@ class Policy:
             raise PolicyError("ask_info is true or false")
         for spec in fields(self):
             value = getattr(self, spec.name)
-            if spec.name.endswith("_s") and not (spec.name == "load_cutoff_s" and value is None):
+            if spec.name.endswith("_s") and not (spec.name in _OR_NONE and value is None):
                 _number(spec.name, value)
         _number("jitter", self.jitter)
         if not self.jitter < 1:
             raise PolicyError("jitter is a share of the gap: 0 <= jitter < 1")
-        for name, least in (("max_requests", 3), ("connect_attempts", 1), ("error_retries", 0)):
+        for name, least in (("max_requests", 3), ("connect_attempts", 1), ("error_retries", 0), ("info_from", 1)):
             count = getattr(self, name)
             if not isinstance(count, int) or isinstance(count, bool) or not least <= count <= MOST:
                 raise PolicyError(f"{name} is a whole number from {least} to {MOST}")
@@ -172,6 +185,9 @@ class Policy:
     def as_dict(self) -> dict[str, Any]:
         """Plain JSON data that `read_policy` turns back into an equal policy."""
         return asdict(self)
+
+
+_OR_NONE: Final = ("load_cutoff_s", "fault_after_s", "fault_listed_s")
 
 
 def check_name(what: str, name: object, characters: int = NAME_CHARACTERS) -> None:
@@ -246,6 +262,7 @@ def _polling(name: str, schedule: Schedule, give_up_age_s: float) -> Policy:
         horizon_s=give_up_age_s + 30.0,
         error_retries=5,
         connect_attempts=3,
+        fault_after_s=FAULT_AFTER_S,
     )
 
 

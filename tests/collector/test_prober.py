@@ -15,7 +15,7 @@ import pytest
 
 from nestobs.collector.manners import CAREFUL, Care, Manners
 from nestobs.collector.prober import join, load
-from nestobs.join.decision import GONE, JOINED_AS_GUEST, LOADING, RELEASED_FAILED, STARTING, Kind
+from nestobs.join.decision import GONE, JOINED_AS_GUEST, LOADING, NO_ROOM, RELEASED_FAILED, STARTING, THERE, Kind
 from nestobs.join.policy import GUIDE, RELEASED, fixed
 from nestobs.lab import ProxyMode
 from nestobs.nostr import Address, Keys
@@ -240,6 +240,48 @@ async def test_the_api_fault_is_called_starting_up_then_gone_and_neither_is_true
     row, facts = verdict_row(rows)
     assert (row.outcome, row.failure, row.status) == (Outcome.ABSENT, Failure.NOT_FOUND, 404)
     assert facts["said"]["released"]["message"] == message  # its rule fires here, where info says active
+
+
+EITHER = {True: "with LiveKit's keys", False: "without"}
+
+
+@pytest.mark.parametrize("keys", EITHER, ids=EITHER.get)
+@pytest.mark.parametrize("signed_in", [True, False], ids=["signed in", "guest"])
+async def test_the_api_fault_of_an_old_nest_is_named_by_the_second_look_where_livekit_is_asked(
+    on_stage, rows, keys, signed_in
+):
+    async with on_stage("api-join-fault", delay_scale=0.0, born_s=3600, keys=keys) as stage:
+        policy = replace(PATIENT, schedule=fixed(1).schedule, give_up_age_s=4e3, horizon_s=3.0)
+        verdict = await stage.join(policy, signed_in=signed_in)
+    listed = [row.outcome for row in rows.of(Operation.ROOMS)]
+    if keys:
+        assert (verdict.kind, verdict.message) == (Kind.API_FAULT, THERE)
+        assert verdict.requests == (6 if signed_in else 4)
+        assert listed == [Outcome.VISIBLE] * 2
+    else:
+        assert (verdict.kind, verdict.message) == (Kind.STARTING_UP, THERE)
+        assert listed == []
+
+
+async def test_a_seat_that_somebody_has_is_a_witness_where_livekit_is_not_asked(on_stage):
+    async with on_stage("api-join-fault", delay_scale=0.0, born_s=3600, keys=False) as stage:
+        patient = replace(PATIENT, schedule=fixed(1).schedule, give_up_age_s=4e3)
+        verdict = await stage.join(patient, seat=lambda: True)
+    assert (verdict.kind, verdict.requests) == (Kind.API_FAULT, 6)
+
+
+async def test_a_late_room_beside_an_active_info_is_waited_for(on_stage):
+    async with on_stage('[livekit]\ncreated = {kind="constant", s=3.0}', delay_scale=1.0) as stage:
+        verdict = await stage.join(PATIENT)
+        assert stage.trace.room in await stage.lab.rooms()
+    assert verdict.kind in (Kind.AUTHENTICATED, Kind.GUEST_INSTEAD)
+
+
+async def test_an_expired_room_whose_record_stays_is_no_fault_where_livekit_is_asked(on_stage):
+    async with on_stage("calm", delay_scale=0.0, born_s=3600) as stage:
+        await stage.station.livekit.delete(stage.trace)
+        verdict = await stage.join(replace(PATIENT, give_up_age_s=4e3, horizon_s=2.0))
+    assert (verdict.kind, verdict.message) == (Kind.GONE, NO_ROOM)
 
 
 async def test_an_old_nest_without_room_or_record_is_gone(on_stage):

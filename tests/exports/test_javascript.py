@@ -42,6 +42,9 @@ TUNED = Policy(
     error_retries=4,
     error_gap_s=0.7,
     connect_attempts=3,
+    info_from=2,
+    fault_after_s=33.3,
+    fault_listed_s=7.7,
 )
 PATIENT = replace(GUIDE, name="patient", error_retries=5_000, error_gap_s=0.0, max_requests=10_000, horizon_s=1e6)
 OF_A_PROBER = {Kind.REMOVED, Kind.NOT_VISITED, Kind.PROBE_ERROR}
@@ -74,6 +77,9 @@ def random_policy(rng):
         connect_attempts=rng.randrange(1, 4),
         load_cutoff_s=rng.choice([None, None, 1.5]),
         wording=rng.choice(["guide", "released"]),
+        info_from=rng.choice([1, 1, 2, 3]),
+        fault_after_s=rng.choice([None, rng.random() * 60, rng.random() * 5, 0.0]),
+        fault_listed_s=rng.choice([None, rng.random() * 30]),
     )
 
 
@@ -89,17 +95,22 @@ const numbers = (given) => {
 };
 
 // A web client that keeps no other state than the module asks for. Statuses are the world's answers, in turn.
-function episode(nextAction, policy, { signedIn, ageNs, statuses, retryAfter, given }) {
+function episode(nextAction, policy, { signedIn, ageNs, statuses, retryAfter, given, faulty, witness }) {
   const { random } = numbers(given);
   const answers = [...statuses];
   const log = [];
   const counts = { polls: 0, requests: 0, errorRetries: 0 };
   const fresh = { asked: null, status: null, retryAfterSeconds: null, infoActive: false };
+  const at = { active: null, there: 0, seen: null };
   let now = 0;
   let round = { ...fresh };
   for (;;) {
     const ageSeconds = ageNs === null ? null : (now + ageNs) / 1e9;
-    const next = nextAction({ signedIn, ageSeconds, elapsedSeconds: now / 1e9, ...counts, ...round }, random);
+    const infoActiveSeconds = at.active === null ? null : (now - at.active) / 1e9;
+    const roomThereSeconds = at.seen ? (now - Math.max(at.there, at.active ?? 0)) / 1e9 : 0;
+    const known = { infoActiveSeconds, roomThere: at.seen, roomThereSeconds };
+    const state = { signedIn, ageSeconds, elapsedSeconds: now / 1e9, ...counts, ...round, ...known };
+    const next = nextAction(state, random);
     if (next.action === "stop") return { log, ...next };
     if (next.action === "wait") {
       if (round.status === 0 || round.status === 429 || round.status >= 500) counts.errorRetries += 1;
@@ -114,9 +125,16 @@ function episode(nextAction, policy, { signedIn, ageNs, statuses, retryAfter, gi
       if (status === 200) return { log, ...next };
       round = { ...round, asked: "connect", status, retryAfterSeconds: null };
     } else {
-      const status = answers.shift();
+      const status = faulty ? (next.action === "info" ? 200 : 404) : answers.shift();
       log.push([next.action, status]);
       now += 100_000_000;
+      const said = witness[(counts.requests + 1) % witness.length];
+      if (said !== null) {
+        if (!at.seen) at.there = now;
+        at.seen = said;
+      }
+      if (next.action === "info" && status === 200) at.active ??= now;
+      if (next.action === "info" && status === 404) at.active = null;
       if (round.asked === null) counts.polls += 1;
       counts.requests += 1;
       const infoActive = next.action === "info" ? status === 200 : round.infoActive;
@@ -221,6 +239,8 @@ class TestAgreement:
                 if client["log"] != log or {part: client[part] for part in told} != told:
                     odd.append((name, episode, log, told, client))
         assert odd[:2] == []
+        ends = [client["kind"] for name in ALL for client in said[name]["played"]]
+        assert ends.count(Kind.API_FAULT) > 50
 
     def test_the_module_exports_the_policy_as_it_is(self, in_node):
         said = in_node({name: (policy, {}) for name, policy in STANDARD.items()})
@@ -231,7 +251,7 @@ class TestAgreement:
 
 
 def random_episode(rng):
-    """A nest and a world that answers in turn: mostly 404 for a while, then anything."""
+    """A nest and a world that answers in turn: mostly 404 for a while, then anything; or one that is faulty."""
     mood = rng.choice([[404], [404, 404, 404, 200], [404, 404, 503, 429, 0], [404, 200, 401, 403, 400, 500, 0, 429]])
     return {
         "signedIn": rng.random() < 0.5,
@@ -239,6 +259,8 @@ def random_episode(rng):
         "statuses": [rng.choice(mood) for _ in range(300)],
         "retryAfter": rng.choice([None, 0, 1, 2.5, 30, 1e9]),
         "given": [rng.random() for _ in range(300)],
+        "faulty": rng.random() < 0.3,
+        "witness": rng.choice([[None], [True], [False, None, True, True, True, True, True], [False]]),
     }
 
 
@@ -247,7 +269,7 @@ def followed(policy, episode):
     age, drawn, statuses = episode["ageNs"], Drawn(episode["given"]), iter(episode["statuses"])
     nest = None if age is None else born(ARRIVED - age)
     flow = join_flow("room", episode["signedIn"], policy, arrived_at=ARRIVED, rng=drawn, nest=nest)
-    log, now, connected = [], ARRIVED, None
+    log, now, connected, made = [], ARRIVED, None, 0
     try:
         step = next(flow)
         while True:
@@ -260,10 +282,13 @@ def followed(policy, episode):
                 log.append(["signal", connected])
                 reply = Reply(now, *signalled(connected))
             elif isinstance(step, Info | Join | Guest):
-                status, connected = next(statuses), None
+                faulty = 200 if isinstance(step, Info) else 404
+                status, connected = faulty if episode["faulty"] else next(statuses), None
                 log.append([type(step).__name__.lower(), status])
                 now += S // 10
-                reply = answered(step, now, status, episode["retryAfter"])
+                made += 1
+                witness = episode["witness"][made % len(episode["witness"])]
+                reply = replace(answered(step, now, status, episode["retryAfter"]), room_there=witness)
             else:
                 assert isinstance(step, Load | Media | Stay)
             now = reply.at
@@ -298,13 +323,15 @@ def born(at):
 YES = {"host": "ab" * 32, "speakers": [], "token": "t"}
 """What an API that grants a request says, be it to /info or to a join."""
 
+NO = {"error": "Nest not found"}
+
 
 def answered(step, now, status, retry_after_s):
     """The reply that the API source makes of such an answer."""
     if status == 0:
         return Reply(now, Outcome.UNKNOWN, None, Failure.TIMEOUT)
     operation = Operation(type(step).__name__.lower())
-    outcome, failure, _, _ = judge(operation, status, {}, YES if status == 200 else {"error": "no"})
+    outcome, failure, _, _ = judge(operation, status, {}, YES if status == 200 else NO)
     after = retry_after_s if status == 429 else None
     return Reply(now, outcome, status or None, failure, token="t", retry_after_s=after)
 
@@ -423,6 +450,9 @@ class TestTheModule:
             ("{ status: 404, errorRetries: 1e300 }", "errorRetries"),
             ("{ status: 429, retryAfterSeconds: '7' }", "retryAfterSeconds"),
             ("{ status: 404, infoActive: 1 }", "infoActive"),
+            ("{ status: 404, infoActiveSeconds: -1 }", "infoActiveSeconds"),
+            ("{ status: 404, roomThere: 'yes' }", "roomThere"),
+            ("{ status: 404, roomThereSeconds: NaN }", "roomThereSeconds"),
         ],
     )
     def test_a_state_that_is_none_is_a_type_error_with_its_name(self, run_node, tmp_path, state, name):
@@ -509,10 +539,16 @@ class TestVectors:
             replace(TUNED, ask_info=False),
             replace(TUNED, wording="released"),
             replace(TUNED, load_cutoff_s=1.5),
+            replace(TUNED, info_from=1),
+            replace(TUNED, info_from=3),
+            replace(TUNED, fault_after_s=None),
+            replace(TUNED, fault_after_s=math.nextafter(33.3, 0)),
+            replace(TUNED, fault_listed_s=None),
+            replace(TUNED, fault_listed_s=math.nextafter(7.7, 9)),
             replace(TUNED, schedule=Schedule("table", table=TUNED.schedule.table[:-1])),
             replace(TUNED, schedule=replace(TUNED.schedule, table=((0.0, 0.31), *TUNED.schedule.table[1:]))),
         ],
-        ids=range(13),
+        ids=range(19),
     )
     def test_tell_a_client_that_follows_another_policy(self, other):
         cases = json.loads(vectors(PolicyFile(policy=TUNED)))["vectors"]

@@ -7,11 +7,12 @@ from dataclasses import replace
 import pytest
 
 from nestobs.join.decision import (
-    GONE,
     JOINED_AS_GUEST,
     LOADING,
     MESSAGES,
-    STARTING,
+    THERE,
+    TRYING,
+    WAITING,
     Action,
     Answer,
     Kind,
@@ -76,9 +77,33 @@ class TestTheDecision:
         assert after("join", Answer.ABSENT, replace(POLLING, fallback=())).do == "wait"
 
     def test_a_wait_says_what_the_page_shows_meanwhile(self):
-        assert after("guest", Answer.ABSENT) == Action("wait", 1.0, Kind.STARTING_UP, STARTING, True)
+        young = f"{WAITING[Kind.STARTING_UP]}{TRYING}"
+        assert after("guest", Answer.ABSENT) == Action("wait", 1.0, Kind.STARTING_UP, young, True)
         late = after("guest", Answer.ABSENT, replace(POLLING, message_threshold_s=5.0))
-        assert late == Action("wait", 1.0, Kind.GONE, GONE, False)
+        assert late == Action("wait", 1.0, Kind.GONE, f"{WAITING[Kind.GONE]}{TRYING}", False)
+        active = after("guest", Answer.ABSENT, age_s=3600.0, info_active=True, active_s=0.1)
+        assert active == Action("stop", 0.0, Kind.STARTING_UP, THERE, True)
+        assert after("guest", Answer.ABSENT, info_active=True, active_s=0.1).message == f"{THERE}{TRYING}"
+
+    @pytest.mark.parametrize("answer", [Answer.ABSENT, Answer.LIMITED, Answer.UNANSWERED])
+    @pytest.mark.parametrize("active_s", [None, 1.0])
+    @pytest.mark.parametrize("age_s", [None, 1.0, 25.0, 29.0])
+    @pytest.mark.parametrize("wording", ["guide", "released"])
+    def test_whatever_waits_says_that_it_tries_by_itself_and_asks_nobody_to(self, answer, active_s, age_s, wording):
+        policy = replace(POLLING, message_threshold_s=20.0, wording=wording)
+        told = after("guest", answer, policy, age_s=age_s, active_s=active_s, signed_in=False)
+        assert told.do == "wait"
+        assert TRYING.strip() in told.message
+        assert not any(words in told.message for words in ("try again", "no longer", "wait a moment"))
+
+    @pytest.mark.parametrize("age_s", [None, 0.0, 3600.0])
+    @pytest.mark.parametrize("room_there", [None, True, False])
+    @pytest.mark.parametrize("asked", ["join", "guest"])
+    def test_beside_an_active_info_nothing_is_no_longer_available(self, age_s, room_there, asked):
+        policy = replace(POLLING, schedule=Schedule(), fallback=())
+        facts = {"info_active": True, "active_s": 0.1, "room_there": room_there, "age_s": age_s}
+        told = after(asked, Answer.ABSENT, policy, **facts)
+        assert (told.do, "no longer" in told.message) == ("stop", False)
 
     @pytest.mark.parametrize(
         ("answer", "kind"),

@@ -13,10 +13,14 @@ from hypothesis import strategies as st
 from nestobs.join.decision import (
     GONE,
     JOINED_AS_GUEST,
+    LEAST_S,
     LOADING,
+    NO_ROOM,
+    PACES,
     RELEASED_FAILED,
     SIGN_IN_HINT,
     STARTING,
+    THERE,
     Answer,
     Kind,
     Situation,
@@ -25,6 +29,7 @@ from nestobs.join.decision import (
 )
 from nestobs.join.flow import Guest, Info, Join, Load, Media, Reply, Signal, Stay, Wait, join_flow, rehearse
 from nestobs.join.policy import (
+    FAULT_AFTER_S,
     GUIDE,
     MANUAL_RETRY,
     RELEASED,
@@ -118,6 +123,9 @@ def waits_s(steps):
 
 
 POLLING = fixed(1)
+FAULTY = replace(fixed(1), give_up_age_s=300.0, horizon_s=300.0, max_requests=500)
+"""Uses what /info says; patient enough to see a fault."""
+
 ONCE = replace(GUIDE, name="once", give_up_age_s=0.0)
 
 
@@ -492,7 +500,7 @@ class TestPolling:
         assert gaps == pytest.approx([1, 2, 4, 5, 5])
 
     def test_jitter_stays_within_its_share(self):
-        policy = replace(fixed(10), jitter=0.2, give_up_age_s=100.0, horizon_s=200.0)
+        policy = replace(fixed(10), fault_after_s=None, jitter=0.2, give_up_age_s=100.0, horizon_s=200.0)
         _, steps = play(policy, *[YES, NOT_FOUND, NOT_FOUND] * 9, *[YES, YES], *IN, nest=born(0))
         ends = waits_s(steps)
         gaps = [ends[0] - 0.3] + [b - a - 0.3 for a, b in itertools.pairwise(ends)]
@@ -506,6 +514,96 @@ class TestPolling:
     def test_the_joiner_gets_in_at_last(self):
         verdict, _ = play(POLLING, *[NOT_FOUND, NOT_FOUND, NOT_FOUND] * 4, YES, YES, *IN)
         assert (verdict.kind, verdict.requests) == (Kind.AUTHENTICATED, 14)
+
+
+def faulty(there, policy=FAULTY, *, signed_in=True, age_s=1.0, info=(YES,), no=NOT_FOUND):
+    """How a join ends that is never let in while /info says active, and which steps it took. info: its answers, the
+    last one for ever."""
+    gen = join_flow("room", signed_in, policy, arrived_at=ARRIVED, rng=random.Random(1), nest=born(age_s))
+    now, steps, answers = ARRIVED, [], list(info)
+    try:
+        step = next(gen)
+        while True:
+            steps.append(step)
+            now = max(now, step.until) if isinstance(step, Wait) else now + S // 10
+            reply = YES if isinstance(step, Wait) else replace(no, room_there=there)
+            if isinstance(step, Info):
+                reply = answers.pop(0) if len(answers) > 1 else answers[0]
+            step = gen.send(replace(reply, at=now))
+    except StopIteration as ended:
+        return ended.value, steps
+
+
+class TestFault:
+    """/info says active, and the joins answer 404."""
+
+    @pytest.mark.parametrize("signed_in", [True, False])
+    def test_by_time_alone_it_is_called_a_fault_when_no_late_room_explains_it(self, signed_in):
+        verdict, _ = faulty(None, signed_in=signed_in)
+        assert (verdict.kind, verdict.message, verdict.retry_offered) == (Kind.API_FAULT, THERE, False)
+        assert verdict.elapsed_s == pytest.approx(FAULT_AFTER_S * (1.0 if signed_in else 1.25), abs=2.0)
+
+    @pytest.mark.parametrize("age_s", [0.0, 2.0, 4.0, 20.0])
+    @pytest.mark.parametrize("signed_in", [True, False])
+    def test_where_a_witness_has_seen_the_room_its_pace_decides(self, signed_in, age_s):
+        verdict, _ = faulty(True, signed_in=signed_in, age_s=age_s)
+        pace = PACES[signed_in]
+        assert (verdict.kind, verdict.message) == (Kind.API_FAULT, THERE)
+        expected = max(LEAST_S, min(pace.most_s, pace.factor * (age_s + 0.1)))
+        assert verdict.elapsed_s == pytest.approx(min(expected, pace.old_s - age_s), abs=2.0)
+
+    @pytest.mark.parametrize("signed_in", [True, False])
+    def test_of_an_old_room_that_is_there_the_second_look_decides(self, signed_in):
+        verdict, steps = faulty(True, age_s=PACES[signed_in].old_s, signed_in=signed_in)
+        assert (verdict.kind, names(steps).count("wait")) == (Kind.API_FAULT, 1)
+        assert verdict.requests == (6 if signed_in else 4)
+
+    def test_a_measured_law_goes_before_the_pace(self):
+        verdict, _ = faulty(True, replace(FAULTY, fault_listed_s=20.0))
+        assert verdict.elapsed_s == pytest.approx(20.0, abs=2.0)
+
+    def test_a_room_that_a_witness_does_not_see_is_late_and_then_gone_and_no_fault(self):
+        young, _ = faulty(False, replace(FAULTY, give_up_age_s=20.0))
+        assert (young.kind, young.message) == (Kind.STARTING_UP, STARTING)
+        old, _ = faulty(False)
+        assert (old.kind, old.message) == (Kind.GONE, NO_ROOM)
+
+    @pytest.mark.parametrize("age_s", [0.0, 29.0, 31.0, 3600.0])
+    @pytest.mark.parametrize("signed_in", [True, False])
+    def test_what_is_not_decided_yet_is_never_called_no_longer_available(self, age_s, signed_in):
+        verdict, _ = faulty(None, replace(FAULTY, schedule=Schedule()), age_s=age_s, signed_in=signed_in)
+        assert (verdict.kind, verdict.message, verdict.retry_offered) == (Kind.STARTING_UP, THERE, True)
+
+    def test_a_nest_closed_meanwhile_is_none(self):
+        verdict, _ = faulty(None, info=(YES, NOT_FOUND))
+        assert (verdict.kind, verdict.message) == (Kind.GONE, GONE)
+
+    @pytest.mark.parametrize(
+        "info",
+        [NOT_FOUND, TIMEOUT, BROKEN, replace(YES, body={"status": "closed"}), replace(YES, body={"status": "Ended"})],
+        ids=["absent", "timeout", "broken", "closed", "ended"],
+    )
+    def test_without_an_active_info_nothing_is_called_a_fault(self, info):
+        assert faulty(True, info=(info,))[0].kind is Kind.GONE
+
+    @pytest.mark.parametrize("no", [CACHED, said(Outcome.UNKNOWN, 404, Failure.UNREACHABLE)], ids=["cached", "livekit"])
+    def test_a_404_that_proves_nothing_is_no_evidence_of_a_fault(self, no):
+        assert faulty(True, no=no)[0].kind is not Kind.API_FAULT
+
+    @pytest.mark.parametrize("policy", [GUIDE, RELEASED, MANUAL_RETRY], ids=lambda policy: policy.name)
+    @pytest.mark.parametrize("there", [None, True, False])
+    def test_the_web_client_does_not_use_what_info_says(self, policy, there):
+        verdict, _ = play(
+            replace(policy, load_cutoff_s=None, schedule=Schedule()),
+            YES,
+            *[replace(NOT_FOUND, room_there=there)] * 2,
+            nest=born(3600),
+        )
+        assert (verdict.kind, verdict.message) == (Kind.GONE, GONE)
+
+    def test_info_is_asked_from_a_round_on(self):
+        policy = replace(FAULTY, info_from=3)
+        assert names(faulty(None, policy)[1])[:9] == ["join", "guest", "wait"] * 2 + ["info", "join", "guest"]
 
 
 class TestVerdict:
@@ -654,6 +752,9 @@ policies = st.one_of(
         stay_s=durations,
         load_cutoff_s=st.none() | durations,
         wording=st.sampled_from(["guide", "released"]),
+        info_from=st.integers(1, 4),
+        fault_after_s=st.none() | durations,
+        fault_listed_s=st.none() | durations,
     ),
 )
 NESTS = st.floats(-1e6, 1e6).map(born)
@@ -666,6 +767,7 @@ anything = st.builds(
     token=st.sampled_from([TOKEN, "", None, {}, 7]),
     nest=st.none() | NESTS,
     retry_after_s=st.none() | st.floats(-1e12, 1e12),
+    room_there=st.none() | st.booleans(),
 )
 NOT_ASKED = said(Outcome.PROBE_ERROR, None, Failure.BUDGET)
 REFUSALS = (UNAUTHORISED, FORBIDDEN, limited(), limited(2.5))
@@ -730,7 +832,7 @@ def test_a_guest_is_asked_after_a_join_only_where_the_nest_was_absent(flow, worl
     _, made = run(flow, world)
     for (before, reply), (step, _) in itertools.pairwise(made):
         if isinstance(before, Join) and isinstance(step, Guest):
-            assert reply.outcome is Outcome.ABSENT or reply.failure is Failure.CACHED
+            assert reply.outcome is Outcome.ABSENT or reply.failure is Failure.CACHED or reply.status == 404
             assert 404 in flow["policy"].fallback
 
 

@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 
 from nestobs.errors import UsageError
 from nestobs.join.policy import (
+    FAULT_AFTER_S,
     GUIDE,
     LONGEST_S,
     MANUAL_RETRY,
@@ -31,7 +32,8 @@ from nestobs.join.policy import (
 )
 
 TABLE = Policy(name="tuned", schedule=Schedule("table", table=((0.0, 0.5), (10.0, 2.0), (30.5, 9.25))), jitter=0.1)
-SECONDS = [field.name for field in fields(Policy) if field.name.endswith("_s") and field.name not in ("load_cutoff_s",)]
+MAY_BE_NONE = ("load_cutoff_s", "fault_after_s", "fault_listed_s")
+SECONDS = [field.name for field in fields(Policy) if field.name.endswith("_s") and field.name not in MAY_BE_NONE]
 
 
 @pytest.mark.parametrize("policy", [*standard_policies().values(), TABLE], ids=lambda policy: policy.name)
@@ -60,6 +62,13 @@ def test_the_baselines_are_what_the_two_clients_do():
     assert (GUIDE.schedule.kind, GUIDE.error_retries, GUIDE.connect_attempts) == ("none", 0, 1)
     assert (RELEASED.load_cutoff_s, RELEASED.wording, RELEASED.schedule.kind) == (1.5, "released", "none")
     assert replace(GUIDE, name="manual_retry", schedule=Schedule("fixed", 5.0)) == MANUAL_RETRY
+
+
+@pytest.mark.parametrize("policy", [GUIDE, RELEASED, MANUAL_RETRY], ids=lambda policy: policy.name)
+def test_what_info_says_is_used_by_no_baseline_and_by_all_that_poll(policy):
+    assert (policy.ask_info, policy.info_from, policy.fault_after_s, policy.fault_listed_s) == (True, 1, None, None)
+    polling = [one for one in standard_policies().values() if one.schedule.kind != "none" and one != MANUAL_RETRY]
+    assert {one.fault_after_s for one in polling} == {FAULT_AFTER_S}
 
 
 def test_the_standard_policies_are_known_by_their_names():
@@ -94,7 +103,7 @@ def test_a_name_that_is_none_is_a_mistake_with_its_remedy(name):
 WRONG = [
     *(
         (name, value)
-        for name in (*SECONDS, "load_cutoff_s")
+        for name in (*SECONDS, *MAY_BE_NONE)
         for value in (-1.0, math.inf, math.nan, "5", True, LONGEST_S + 1, 10**400, [], {})
     ),
     *((name, None) for name in SECONDS),
@@ -107,10 +116,12 @@ WRONG = [
     ("max_requests", math.inf),
     ("max_requests", 3.5),
     ("max_requests", True),
-    *((name, MOST + 1) for name in ("max_requests", "connect_attempts", "error_retries")),
+    *((name, MOST + 1) for name in ("max_requests", "connect_attempts", "error_retries", "info_from")),
     ("max_requests", 10**400),
     ("connect_attempts", 0),
     ("error_retries", -1),
+    ("info_from", 0),
+    ("info_from", 1.5),
     ("fallback", 404),
     ("fallback", "404"),
     ("fallback", [True]),

@@ -309,7 +309,7 @@ def test_rows_come_by_arrival() -> None:
 
 
 def test_every_kind_is_listed_once() -> None:
-    assert len(set(KINDS)) == len(KINDS) == 15
+    assert len(set(KINDS)) == len(KINDS) == 16
 
 
 def test_numbers_that_are_none_are_passed_over_and_a_nest_may_be_called_as_a_trace() -> None:

@@ -167,6 +167,9 @@ policies = st.builds(
     connect_attempts=st.integers(1, MOST),
     load_cutoff_s=st.none() | seconds,
     wording=st.sampled_from(["guide", "released"]),
+    info_from=st.integers(1, MOST),
+    fault_after_s=st.none() | seconds,
+    fault_listed_s=st.none() | seconds,
 )
 cells = st.fixed_dictionaries(
     dict.fromkeys(CELL[:4], st.none() | st.floats() | st.integers(-(10**18), 10**18)) | {"n": counts}
