@@ -26,6 +26,7 @@ from nestobs.collector.station import Target
 from nestobs.config import Config
 from nestobs.diagnosis.diagnose import Diagnosis
 from nestobs.diagnosis.diagnose import diagnose as _diagnose
+from nestobs.diagnosis.priors import measured
 from nestobs.join.policy import Policy, exponential
 from nestobs.observation.schema import INSTANTS
 from nestobs.store.reader import Store
@@ -71,15 +72,17 @@ def diagnose(store: Store | Path | str, nest: str = "", *, vantage: str = "") ->
     """Why nests could not be joined: for each nest and vantage its causes, the most deciding first.
 
     nest: one nest by any of its names, or how one begins; "": all. vantage: from there alone, with what others saw as
-    witness; "": from each. Nothing observed: an empty list. Raises AddressError for a name that is not understood.
+    witness; "": from each. What no evidence decides is weighed by how late joins were in this store, where enough were.
+    Nothing observed: an empty list. Raises AddressError for a name that is not understood.
     """
     rows = _opened(store).frame(categories=True)
+    priors = measured(timeline.timelines(rows))
     about = nests_of(rows)
     if nest:
         wanted = named(nest, rows[["nest", "room"]])
         same = about.texts("room") == wanted if isinstance(wanted, str) else about.texts("nest") == str(wanted)
         rows = rows[same | (about.unit < 0)]
-    return [each for each in _diagnose(rows) if vantage in ("", each.vantage)]
+    return [each for each in _diagnose(rows, priors=priors) if vantage in ("", each.vantage)]
 
 
 def tune(

@@ -145,3 +145,76 @@ def test_each_nest_and_vantage_is_diagnosed_for_itself():
     rows = [made(), *shut(), *shut(**away), *shut(**other), event(target=RELAY)]
     found = [(each.room, each.vantage) for each in diagnose(frame(rows))]
     assert found == [("room", "Computer A"), ("room", "Computer B"), ("other", "Computer A")]
+
+
+# the decision table of the guide: three looks at a nest, young and old, without LiveKit's keys
+
+
+def look(at: float, info: Outcome, guest: Outcome, signed: Outcome = AB) -> list[Observation]:
+    """/info, the signed in's join and the guest's, once, by a stranger who has the event."""
+    made_at = {"room": "room", "detail": detail(created_at=1_772_625_600, event_id="e", status="open")}
+    asked = [(INFO, info), (JOIN, signed), (GUEST, guest)]
+    seen = row(Source.RELAY, Operation.QUERY, V, at - 0.5, **made_at)
+    return [seen, *(row(Source.API, each, came, at + n / 10) for n, (each, came) in enumerate(asked))]
+
+
+@pytest.mark.parametrize(
+    ("rows", "named"),
+    [
+        pytest.param(look(3.0, V, AB), {"livekit_behind_api", "api_join_fault"}, id="info 200 and guest 404, young"),
+        pytest.param(look(900.0, V, AB), {"room_expired", "api_join_fault"}, id="info 200 and guest 404, old"),
+        pytest.param(look(3.0, AB, V), {"api_behind_livekit", "joined"}, id="info 404 and guest 200"),
+        pytest.param(look(3.0, AB, AB), {"api_behind_livekit"}, id="all 404, young"),
+        pytest.param(look(900.0, AB, AB), {"room_expired", "deleted"}, id="all 404, old"),
+        pytest.param(look(3.0, V, V, V), {"joined"}, id="all 200"),
+    ],
+)
+def test_the_guides_decision_table(rows, named):
+    found = told(rows)
+    assert named <= {each.cause.value for each in found.causes}
+    assert found.first.cause.value in named
+    assert all(each.confidence < SURE for each in found.causes)
+    if "joined" not in named:
+        assert found.first.next
+
+
+# gullibility
+
+
+@pytest.mark.parametrize(
+    ("more", "named"),
+    [
+        pytest.param(
+            {"failure": Failure.CACHED, "status": 404, "reason": "a cache's copy"}, "negative_cache", id="copy"
+        ),
+        pytest.param({"failure": Failure.UNEXPECTED, "status": 404, "reason": "a page"}, "wrong_door", id="page"),
+        pytest.param({"failure": Failure.TIMEOUT, "reason": "no answer"}, "api_down", id="silence"),
+    ],
+)
+def test_a_404_that_proves_nothing_is_no_sign_of_the_join_fault(more, named):
+    """/info is active and LiveKit lists the room: the joins' own words are what is missing."""
+    rows = [
+        row(Source.API, way, UN, s, failure_layer=FailureLayer.HTTP, **more) for s in LATER for way in (JOIN, GUEST)
+    ]
+    causes = {each.cause.value for each in told([made(), *ACTIVE, *LISTED, *rows]).causes}
+    assert named in causes
+    assert "api_join_fault" not in causes
+
+
+def test_what_we_held_up_ourselves_is_nobodys_fault():
+    rows = [*ACTIVE, *LISTED, *shut(loop_lag_s=4.0)]
+    assert told([made(), *rows]).first.cause is Cause.OBSERVER_FAULT
+
+
+def test_a_join_that_got_in_later_refutes_the_fault():
+    later = join(50.0, [(JOIN, V, 0.1), (SIGNAL, V, 0.2)], "authenticated", "")
+    causes = {each.cause for each in told([made(), *ACTIVE, *shut(), *LISTED, *later]).causes}
+    assert Cause.API_JOIN_FAULT not in causes
+
+
+def test_with_livekits_list_the_fault_is_named_at_once_and_surely_when_it_lasts():
+    first = [row(Source.API, INFO, V, 2.0), row(Source.API, JOIN, AB, 2.1), row(Source.API, GUEST, AB, 2.2)]
+    found = told([made(), *first, row(Source.LIVEKIT, ROOMS, V, 2.3)])
+    assert found.first.cause is Cause.API_JOIN_FAULT
+    assert found.first.standing_fault
+    assert told([made(), *ACTIVE, *shut(), *LISTED]).first.confidence > found.first.confidence
