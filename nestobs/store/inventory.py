@@ -139,7 +139,7 @@ def _checked(path: Path, file: SealedFile) -> pa.Table:
     digest = file.mark.digest
     if digest and path.is_file() and not _is(path, digest):
         raise DamageError(path, "it is damaged")
-    return parquet.read(path, parquet.schema_of([ID] if digest else parquet.NAMES), [], file)
+    return parquet.read(path, parquet.schema_of([ID] if digest else parquet.NAMES), file)
 
 
 def _is(path: Path, digest: str) -> bool:

@@ -14,7 +14,6 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -34,9 +33,6 @@ if TYPE_CHECKING:
 
 _MANY = 4
 """So many sealed files are read side by side, each by one thread; fewer, one column beside the other."""
-
-_PARTS = 64
-"""Into so many lots are files divided: to hand out ten thousand one by one takes a second."""
 
 
 class Store:
@@ -186,25 +182,19 @@ class Store:
             journal = sealed.in_order(journal, lambda: journal[ID])
 
         def read(columns: pa.Schema) -> pa.Table:
-            def some(part: Sequence[SealedFile]) -> list[pa.Table]:
-                return [
-                    sealed.read(
-                        self.directory / FOLDER / file.name,
-                        columns,
-                        window.within(file.first_at, file.last_at).conditions(),
-                        file,
-                        threads=len(files) < _MANY,
-                    )
-                    for file in part
-                ]
+            def some(lot: Sequence[SealedFile]) -> pa.Table:
+                first, last = min(file.first_at for file in lot), max(file.last_at for file in lot)
+                filters = window.within(first, last).conditions()
+                return sealed.read_lot(self.directory / FOLDER, columns, filters, lot, threads=len(files) < _MANY)
 
-            size = -(-len(files) // _PARTS) or 1
             with ThreadPoolExecutor(os.cpu_count()) as pool:
-                tables = chain(*pool.map(some, (files[at : at + size] for at in range(0, len(files), size))))
+                tables = pool.map(some, sealed.lots(files))
             return pa.concat_tables([*tables, journal.select(columns.names)]).combine_chunks()
 
         table = read(schema)
-        return sealed.in_order(table, lambda: read(sealed.schema_of([ID]))[ID]) if ordered else table
+        if not ordered:
+            return table
+        return sealed.in_order(table, lambda: (table if ID in schema.names else read(sealed.schema_of([ID])))[ID])
 
 
 def _equal(trace_id: str | None, nest: str | None, room: str | None, run_id: str | None) -> dict[str, str | None]:
