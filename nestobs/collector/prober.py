@@ -20,7 +20,7 @@ from nestobs.collector.station import Station, Target, recording
 from nestobs.collector.strangers import follow_event
 from nestobs.diagnosis import Diagnosis
 from nestobs.join.budget import Budget
-from nestobs.join.decision import JOINED, MESSAGES, Kind, round_cost
+from nestobs.join.decision import JOINED, MESSAGES, Kind
 from nestobs.join.flow import (
     Guest,
     Info,
@@ -353,7 +353,7 @@ async def join_once(
             if found.nest is not None and manners.follow_events:
                 await follow_event(station, found.trace, found.nest)
             care = Care(ours=is_ours(store, found.trace.room), standing_key=standing_key, manners=manners)
-            once = replace(policy, max_requests=min(policy.max_requests, round_cost(policy, keys is not None)))
+            once = replace(policy, horizon_s=0.0)  # one round
             verdict = await join(
                 station,
                 found.trace,

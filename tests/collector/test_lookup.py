@@ -365,28 +365,29 @@ async def test_with_a_key_a_look_up_is_answered_by_relays_that_ask_who_asks(aske
 
 
 @pytest.mark.parametrize(
-    ("events", "requests"),
+    ("events", "rounds"),
     [
-        (lambda: [version(5)], 6),
-        (lambda: [version(5, "closed")], 3),
-        (lambda: [version(5, "Ended")], 3),
-        (lambda: [version(5, "planned", starts=str(now_s() + 3_600))], 3),
-        (lambda: [version(5, starts=str(now_s() + 3_600))], 3),
-        (lambda: [version(-600)], 3),
-        (lambda: [version(9), withdrawal(4, ("a", f"{ROOM_KIND}:{HOST.public}:{ROOM}"))], 3),
+        (lambda: [version(5)], 2),
+        (lambda: [version(5, "closed")], 1),
+        (lambda: [version(5, "Ended")], 1),
+        (lambda: [version(5, "planned", starts=str(now_s() + 3_600))], 1),
+        (lambda: [version(5, starts=str(now_s() + 3_600))], 1),
+        (lambda: [version(-600)], 1),
+        (lambda: [version(9), withdrawal(4, ("a", f"{ROOM_KIND}:{HOST.public}:{ROOM}"))], 1),
     ],
     ids=["open", "closed", "ended", "planned", "starts ahead", "dated ahead", "withdrawn"],
 )
-async def test_a_join_waits_only_for_what_is_new(open_lab, target_of, scenario, tmp_path, events, requests):
+@pytest.mark.parametrize(("keys", "polls"), [(Keys.generate(), 3), (None, 2)], ids=["signed in", "guest"])
+async def test_a_join_waits_only_for_what_is_new(open_lab, target_of, scenario, tmp_path, events, rounds, keys, polls):
     async with AsyncExitStack() as stack:
         url, _ = await stack.enter_async_context(hostile.relay(**holding(*events())))
         lab = await stack.enter_async_context(open_lab(scenario()))
-        _, verdict = await join_once(
+        _, verdict, _ = await join_once(
             replace(target_of(lab), relays=(url,)),
             Address(ROOM_KIND, HOST.public, ROOM),
             Store.open(tmp_path / "store"),
-            policy=replace(fixed(0.1), max_requests=6),
-            keys=Keys.generate(),
+            policy=replace(fixed(0.1), max_requests=2 * polls),
+            keys=keys,
         )
     assert not verdict.joined
-    assert verdict.requests == requests
+    assert verdict.requests == rounds * polls
