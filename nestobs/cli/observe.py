@@ -155,6 +155,11 @@ def _add_canary(parser: argparse.ArgumentParser) -> None:
     option(parser, "--every", "DURATION", duration_s, "time between two nests (1s)", default=1.0)
     option(parser, "--also", "NAME", str, "a further target as second vantage", action="append", default=[])
     option(parser, "--seed", "N", count, "seed of phases and arrivals (default: none)")
+    parser.add_argument(
+        "--restart",
+        action="store_true",
+        help="the host restarts each in the middle of its watch, and it is joined then",
+    )
 
 
 @command(with_target, _add_canary, with_webhooks, with_policy, with_json)
@@ -174,6 +179,7 @@ def canary(args: argparse.Namespace) -> int:
         horizon_s=args.horizon,
         stagger_s=args.every,
         webhook_port=args.webhook_port,
+        restart=args.restart,
     )
     report = interruptible(
         run(
@@ -188,6 +194,7 @@ def canary(args: argparse.Namespace) -> int:
     )
     verdicts = ", ".join(f"{n} {kind}" for kind, n in sorted(report.verdicts.items())) or "none"
     lines = [f"made {report.made} nests, {report.refused} refused; joins: {verdicts}"]
+    lines += [f"restart of {each.row.room}: {each.words()}" for each in report.restarts]
     lines += [f"before that: {report.earlier.sentence()}"] if report.earlier.rooms or report.earlier.left else []
     lines += [f"left behind: {sentence}" for sentence in report.left]
     show(args, report.as_dict(), lines)

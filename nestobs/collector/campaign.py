@@ -8,6 +8,7 @@ from typing import Any, Final
 
 from nestobs.collector.cleanup import Cleaned
 from nestobs.collector.polling import HORIZON_S, WANTED_POLLS
+from nestobs.collector.restart import Restart
 from nestobs.join.policy import Policy
 
 RELAY_POLLS: Final = 20
@@ -24,7 +25,8 @@ class Campaign:
     and to the watch. stagger_s: seconds between the starts of two nests. media: at how many of a nest's arrivals joins
     go on to media, the first ones (the RTC library is heavy: about .13 s of processor a connection). wanted_polls: of
     each layer, budget allowing. room_polls: of LiveKit's room list; None: as many. webhook_port: where LiveKit's
-    webhooks are received, None: nowhere.
+    webhooks are received, None: nowhere. restart: the host restarts each nest in the middle of its watch, and some come
+    as it is asked for, and as many when it is answered.
     """
 
     count: int
@@ -40,6 +42,7 @@ class Campaign:
     room_polls: int | None = None
     service: str = ""
     webhook_port: int | None = None
+    restart: bool = False
 
 
 @dataclass(slots=True)
@@ -56,6 +59,7 @@ class Report:
     verdicts: Counter[str] = field(default_factory=Counter)
     refusals: Counter[str] = field(default_factory=Counter)
     rooms: list[str] = field(default_factory=list)
+    restarts: list[Restart] = field(default_factory=list)
     earlier: Cleaned = field(default_factory=Cleaned)
     left: list[str] = field(default_factory=list)
 
@@ -64,6 +68,7 @@ class Report:
         said = [f"{len(self.left)} left behind: {self.left[0]}"] if self.left else []
         if self.refused and not self.made:
             said.append(f"none of {self.refused} nests was made: {self.refusals.most_common(1)[0][0]}")
+        said += [f"restart: {each.words()}" for each in self.restarts if each.failed][:1]
         return "; ".join(said)
 
     def shut_out(self) -> str:
@@ -85,6 +90,7 @@ class Report:
             "joined": self.joined,
             "verdicts": dict(self.verdicts),
             "rooms": self.rooms,
+            "restarts": [each.as_dict() for each in self.restarts],
             "cleaned_before": self.earlier.sentence(),
             "left": self.left,
         }

@@ -11,9 +11,10 @@ Whatever an earlier run left is cleaned first.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
+from itertools import product
 from typing import Any, Final
 
 from nestobs.collector import cleanup
@@ -23,6 +24,7 @@ from nestobs.collector.manners import Care
 from nestobs.collector.pace import Pace
 from nestobs.collector.polling import Ask, Plan, fit, poll
 from nestobs.collector.prober import join, load
+from nestobs.collector.restart import restart
 from nestobs.collector.station import Station, Target, at_work, greet, recording
 from nestobs.collector.withdrawal import is_over
 from nestobs.join.budget import Budget
@@ -30,7 +32,7 @@ from nestobs.join.policy import Policy, Uniform
 from nestobs.nostr import ROOM_KIND, Address, Event, Keys, room_filter
 from nestobs.observation.duration import SECOND_NS
 from nestobs.observation.nest import Nest, read_nest, room_tags
-from nestobs.observation.schema import Failure, Outcome, Role
+from nestobs.observation.schema import Outcome, Role
 from nestobs.sources.api import Answer
 from nestobs.sources.livekit import LiveKit
 from nestobs.sources.relay import Relay
@@ -42,15 +44,12 @@ from nestobs.store.writer import Writer
 
 __all__ = ["Campaign", "Progress", "Report", "run", "silent"]
 
-CLEAN_S, INTERRUPTED_S, HEARD_OUT_S = 15.0, 2.4, 1.2
+CLEAN_S, INTERRUPTED_S = 15.0, 2.4
 """How long deleting one nest and looking whether it is gone may take, at the end and when interrupted; then it stays in
-the ledger. And how long, when interrupted, a PUT's answer is still waited for."""
+the ledger."""
 
 CLIENT_LOADS: Final = 8
-GATEWAY_TIMEOUTS: Final = (408, 499)
-"""What proxies say of a request that they may have handed on."""
-
-SIGNAL_POLLS: Final = 24
+SIGNAL_POLLS, RESTART_JOINS = 24, 2
 FIRST_ARRIVAL_S, LAST_ARRIVAL_SHARE = 0.5, 0.5
 
 
@@ -96,11 +95,13 @@ async def run(
 
 
 def _plan(stations: Sequence[Station], campaign: Campaign) -> Plan:
+    left = stations[0].api.limiter.left(stations[0].clock.now(), bursts=False)
+    at_restart = 2 * RESTART_JOINS if campaign.restart else 0
     return fit(
-        stations[0].api.limiter.left(stations[0].clock.now(), bursts=False),
+        left - campaign.count * campaign.restart,
         campaign.count,
         vantages=len(stations),
-        joins=campaign.joins * len(campaign.policies),
+        joins=(campaign.joins + at_restart) * len(campaign.policies),
         horizon_s=campaign.horizon_s,
         wanted=campaign.wanted_polls,
     )
@@ -122,6 +123,7 @@ class _Crew:
     deeds: cleanup.Deeds = field(init=False)
     traces: dict[str, Trace] = field(default_factory=dict)
     undoing: set[asyncio.Task[None]] = field(default_factory=set)
+    restarting: set[str] = field(default_factory=set)
     seen: dict[tuple[str, str], Nest] = field(default_factory=dict)
     holders: dict[tuple[str, str], set[str]] = field(default_factory=dict)
     seats: dict[str, Session] = field(default_factory=dict)
@@ -237,9 +239,11 @@ class _Crew:
         try:
             answer = await asyncio.shield(creating)
         except asyncio.CancelledError:
-            await self._hear_out(creating, trace, cleanup.Made(entry))
+            if room := await cleanup.hear_out(creating):
+                named = replace(trace, room=room, nest=self._address(room))
+                await self._undo(named, cleanup.Made(entry), INTERRUPTED_S)
             raise
-        room = _room(answer)
+        room = answer.room
         if not room:
             await self._not_made(answer, entry)
             return
@@ -265,39 +269,46 @@ class _Crew:
     def _address(self, room: str) -> str:
         return str(Address(ROOM_KIND, self.keys.public, room))
 
-    async def _hear_out(self, creating: asyncio.Task[Answer], trace: Trace, made: cleanup.Made) -> None:
-        """Interrupted while a PUT is under way: its answer may still come, and names the room to delete."""
-        await asyncio.wait({creating}, timeout=HEARD_OUT_S)
-        if creating.done() and not creating.cancelled() and (room := _room(creating.result())):
-            await self._undo(replace(trace, room=room, nest=self._address(room)), made, INTERRUPTED_S)
-        creating.cancel()
-        await asyncio.gather(creating, return_exceptions=True)
-
     async def _not_made(self, answer: Answer, entry: int) -> None:
-        """No room, or none we know of: only the server's own refusal closes the entry."""
-        row = answer.row
         self.report.refused += 1
-        self.report.refusals[row.reason or "the answer names no room"] += 1
-        if row.status is not None and 400 <= row.status < 500 and row.status not in GATEWAY_TIMEOUTS:
-            await self.deeds.close(entry, f"refused: HTTP {row.status}")
-        elif row.failure is Failure.BUDGET:
-            await self.deeds.close(entry, "not asked: budget spent")
-        self.progress("refused", {"reason": row.reason})
+        self.report.refusals[answer.row.reason or "the answer names no room"] += 1
+        await self.deeds.not_made(entry, answer.row)
+        self.progress("refused", {"reason": answer.row.reason})
 
     async def _live(self, trace: Trace, answer: Answer, number: int, made: cleanup.Made) -> None:
         """From the PUT's answer to the horizon: publish, watch, join. What is made goes into `made`."""
         body = answer.body or {}
         self.traces[trace.room] = trace
-        event, relays = self._event(trace.room, body, number), list(self.stations[0].relays)
+        event, relays = self._event(answer, number), list(self.stations[0].relays)
         entry = await self.deeds.enter("event", trace)
         made.event, made.entry, made.relays = event, entry, relays
-        livekits = [await station.livekit_of(_streaming(body)) for station in self.stations]
+        livekits = [await station.livekit_of(answer.streaming) for station in self.stations]
         async with asyncio.TaskGroup() as group:
             for relay in self.stations[0].relays:
                 group.create_task(self._publish(relay, trace, event, made))
             self._observe(group, trace, answer.row.sent_at, livekits)
             if (token := str(body.get("token") or "")) and livekits[0] is not None:
                 group.create_task(self._host_stays(livekits[0], trace, answer.row.sent_at, token))
+            if self.campaign.restart:
+                group.create_task(self._restart(group, trace, answer.row.sent_at, livekits))
+
+    async def _restart(
+        self, group: asyncio.TaskGroup, trace: Trace, origin: int, livekits: Sequence[LiveKit | None]
+    ) -> None:
+        """Restart the nest in the middle of its watch; some come meanwhile, and some when it is done."""
+        clock, joins = self.stations[0].clock, self.campaign.joins
+        await clock.until(origin + round(self.plan.horizon_s / 2 * SECOND_NS))
+        self.restarting.add(trace.room)
+        doing = group.create_task(restart(self.stations[0], livekits[0], trace, self.keys))
+        doing.add_done_callback(lambda _: self.restarting.discard(trace.room))
+        for first in (joins, joins + RESTART_JOINS):
+            age_s = (clock.now() - origin) / SECOND_NS
+            for station, livekit in zip(self.stations, livekits, strict=True):
+                for number, policy in product(range(first, first + RESTART_JOINS), self.campaign.policies):
+                    at = origin, age_s, number
+                    group.create_task(self._join(station, livekit, trace, policy, at=at))
+            await asyncio.wait({doing})
+        self.report.restarts.append(doing.result())
 
     async def _publish(self, relay: Relay, trace: Trace, event: Event, made: cleanup.Made) -> None:
         """Publish an event; a relay that cannot have it, since it was never sent or is refused, is struck out."""
@@ -309,14 +320,14 @@ class _Crew:
     def _write_relays(self) -> tuple[str, ...]:
         return tuple(relay.url for relay in self.stations[0].relays)[:10]
 
-    def _event(self, room: str, body: Any, number: int) -> Event:
+    def _event(self, answer: Answer, number: int) -> Event:
         host = self.stations[0]
         tags = room_tags(
-            room=room,
+            room=answer.room,
             name=f"nestobs canary {number + 1}",
             host=self.keys.public,
             service=self.campaign.service or host.target.api,
-            streaming=_streaming(body),
+            streaming=answer.streaming,
             relays=self._write_relays(),
         )
         return self.keys.sign(ROOM_KIND, created_at=host.clock.now() // SECOND_NS, tags=tags)
@@ -349,11 +360,9 @@ class _Crew:
             for polls, ask in asks:
                 group.create_task(poll(station, trace, origin, self.plan.ages_s(self.rng, polls), ask))
             for number in range(self.campaign.joins):
-                age_s = self._arrival_s()
-                due = origin + round(age_s * SECOND_NS)
+                at = origin, self._arrival_s(), number
                 for policy in self.campaign.policies:
-                    arriving = self._join(station, livekit, trace, self._fitted(policy, age_s), due=due, number=number)
-                    group.create_task(arriving)
+                    group.create_task(self._join(station, livekit, trace, policy, at=at))
 
     def _arrival_s(self) -> float:
         """An age at which somebody comes; log-uniform by itself, so that both sides of 30 s are asked about."""
@@ -371,15 +380,16 @@ class _Crew:
         return replace(policy, max_requests=self.plan.join_requests, horizon_s=min(policy.horizon_s, left_s))
 
     async def _join(
-        self, station: Station, livekit: LiveKit | None, trace: Trace, policy: Policy, *, due: int, number: int
+        self, station: Station, livekit: LiveKit | None, trace: Trace, policy: Policy, *, at: tuple[int, float, int]
     ) -> None:
-        """One joiner, who arrives at `due`; `number` of the arrival, from 0."""
-        await station.clock.until(due)
+        """One joiner. at: the nest's origin, the age at which the joiner comes, the number of the arrival, from 0."""
+        origin, age_s, number = at
+        await station.clock.until(origin + round(age_s * SECOND_NS))
         where = (station.vantage.name, trace.room)
         verdict = await join(
             station,
             trace,
-            policy,
+            self._fitted(policy, age_s),
             rng=self.rng,
             nest=self.seen.get(where),
             relays=tuple(sorted(self.holders.get(where, ()))),
@@ -403,7 +413,7 @@ class _Crew:
             for age_s in self.plan.ages_s(self.rng, SIGNAL_POLLS):
                 due = origin + round(age_s * SECOND_NS)
                 await host.clock.until(due)
-                if session is None or session.dropped.is_set():
+                if (session is None or session.dropped.is_set()) and trace.room not in self.restarting:
                     _, session = await livekit.signal(trace, token, role=Role.HOST, planned_at=due)
                     self.seats |= {} if session is None else {trace.room: session}
             await host.clock.until(end)
@@ -411,16 +421,3 @@ class _Crew:
             self.seats.pop(trace.room, None)
             if session is not None:
                 await asyncio.shield(session.close())
-
-
-def _streaming(body: Mapping[str, Any]) -> str:
-    """The LiveKit that a PUT's answer names; "" when it names none."""
-    named = body.get("endpoints")
-    return next((e for e in named if isinstance(e, str) and "livekit" in e), "") if isinstance(named, list) else ""
-
-
-def _room(answer: Answer) -> str:
-    """The room that a PUT's answer names; "" when it made none that we know of."""
-    if answer.row.outcome is not Outcome.ACCEPTED or answer.body is None:
-        return ""
-    return str(answer.body.get("roomId") or "")

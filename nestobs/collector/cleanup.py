@@ -34,7 +34,8 @@ from nestobs.collector.withdrawal import PATIENCE_S, Withdrawal, is_over, senten
 from nestobs.errors import StoreError
 from nestobs.nostr import ROOM_KIND, Event, Keys, room_filter
 from nestobs.observation.duration import SECOND_NS
-from nestobs.observation.schema import Operation, Outcome, Role
+from nestobs.observation.schema import Failure, Observation, Operation, Outcome, Role
+from nestobs.sources.api import Answer
 from nestobs.sources.relay import Relay
 from nestobs.sources.vantage import NO_TRACE, Trace
 from nestobs.store.ledger import Entry
@@ -64,6 +65,13 @@ MOST_ASKED: Final = 20
 
 ROUNDS: Final = 5
 """How often it is looked what such a key made, each time after what was found is undone."""
+
+
+HEARD_OUT_S: Final = 1.2
+"""How long, when interrupted, a PUT's answer is still waited for."""
+
+GATEWAY_TIMEOUTS: Final = (408, 499)
+"""What proxies say of a request that they may have handed on."""
 
 
 @dataclass(slots=True)
@@ -138,17 +146,27 @@ class Deeds:
         """Say that nothing is left of it."""
         await asyncio.to_thread(self.writer.close_entry, entry, at=self.host.clock.now(), how=how)
 
+    async def not_made(self, entry: int, row: Observation) -> None:
+        """Close the entry of a PUT that named no room, where its row proves that it made none: by the server's own
+        refusal, or as it was not sent."""
+        if row.status is not None and 400 <= row.status < 500 and row.status not in GATEWAY_TIMEOUTS:
+            await self.close(entry, f"refused: HTTP {row.status}")
+        elif row.failure is Failure.BUDGET:
+            await self.close(entry, "not asked: budget spent")
+
     async def undo(self, trace: Trace, keys: Keys, made: Made, patience_s: float) -> Left | None:
         """Delete a nest's room and withdraw its event; why the room is left, None when it is gone. What is not done
         within `patience_s`, each by itself, stays open."""
-        room = self._undo(made.room, delete_room(self.host, trace, keys), patience_s)
+        room = self.end(made.room, delete_room(self.host, trace, keys), patience_s)
         if made.event is None or made.entry is None:
             return await room
         taking = withdraw(self.host, trace, keys, made.relays, made.event)
-        left, _ = await asyncio.gather(room, self._undo(made.entry, taking, patience_s))
+        left, _ = await asyncio.gather(room, self.end(made.entry, taking, patience_s))
         return left
 
-    async def _undo(self, entry: int, undoing: Awaitable[Left | str | None], patience_s: float) -> Left | None:
+    async def end(self, entry: int, undoing: Awaitable[Left | str | None], patience_s: float) -> Left | None:
+        """Close an entry by what came of undoing it; why it is left, noted there, where that did not succeed within
+        `patience_s`."""
         try:
             try:
                 async with asyncio.timeout(patience_s):
@@ -162,6 +180,16 @@ class Deeds:
         except StoreError as error:
             return Left(str(error), settled=False)
         return found
+
+
+async def hear_out(creating: asyncio.Task[Answer]) -> str:
+    """Interrupted while a PUT is under way: the room that its answer names, which may still come; "" where it does not
+    within HEARD_OUT_S. It is not waited for any more then."""
+    await asyncio.wait({creating}, timeout=HEARD_OUT_S)
+    room = creating.result().room if creating.done() and not creating.cancelled() else ""
+    creating.cancel()
+    await asyncio.gather(creating, return_exceptions=True)
+    return room
 
 
 async def withdraw(

@@ -65,6 +65,20 @@ class Answer:
         """Whatever stands under `token`."""
         return None if self.body is None else self.body.get("token")
 
+    @property
+    def room(self) -> str:
+        """The room that the answer to a PUT names; "" when it made none that we know of."""
+        if self.row.outcome is not Outcome.ACCEPTED or self.body is None:
+            return ""
+        return str(self.body.get("roomId") or "")
+
+    @property
+    def streaming(self) -> str:
+        """The LiveKit that the answer to a PUT names; "" when it names none."""
+        named = None if self.body is None else self.body.get("endpoints")
+        named = named if isinstance(named, list) else []
+        return next((each for each in named if isinstance(each, str) and "livekit" in each), "")
+
 
 @dataclass(slots=True)
 class _Phases:

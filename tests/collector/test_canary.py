@@ -100,8 +100,9 @@ async def test_every_row_about_a_nest_bears_its_trace(open_lab, canary):
 async def test_no_secret_of_a_run_is_in_its_store(open_lab, canary, target_of):
     made, tokens = [], []
     async with open_lab("calm", delay_scale=0.2) as lab:
-        given = lab.api["calm"]._token
-        lab.api["calm"]._token = lambda token: tokens.append(token) or given(token)  # overheard where they are made
+        given = lab.api["calm"]._granted
+        overheard = lambda nest, token: tokens.append(token) or given(nest, token)  # noqa: E731 - where they are made
+        lab.api["calm"]._granted = overheard
         canary.when["created"] = lambda: made.extend(
             path.read_text().strip() for path in canary.keyring.folder.glob("*")
         )
