@@ -17,9 +17,10 @@ EXIT_CODES: Final = """\
 exit codes:
   0  done; for `ready`: ready
   1  the answer is no: not joined, nobody got into a canary's nests, something left, a check or report failed, too
-     little data; for `ready`: not yet, or a standing fault; for `diagnose`: a standing fault
+     little data; for `ready`: not yet, or a standing fault; for `diagnose` and `doctor`: a standing fault
   2  the words are wrong: flags, nestobs.toml, an address, a key; for `ready` also: gone or closed
-  3  a target that must answer does not; for `ready` and `diagnose`: cannot tell; for `report --fail-on breached`: it is
+  3  a target that must answer does not; for `ready`, `diagnose` and `doctor`: cannot tell; for `report --fail-on
+     breached`: it is
   4  the request budget does not allow it; for `report`: there is too little data
   5  the store cannot be used, or the disk is full (what was acknowledged is safe)
   75  another process is making that report: try again later

@@ -1,6 +1,7 @@
 """Remove a room of ours, and look whether it is gone: from LiveKit's list, and the API's record of it from `/info`.
 
-The API's DELETE does it, as its host; where the API has no such route, LiveKit does with the operator's key. Neither's
+The API's DELETE does it, as its host; where the API has no such route, or something else answers in its place, LiveKit
+does with the operator's key. Neither's
 word is enough: an API may drop its record and leave the room, or the room and leave the record.
 """
 
@@ -13,7 +14,7 @@ from typing import Final
 
 from nestobs.collector.station import Station
 from nestobs.nostr import Keys
-from nestobs.observation.schema import Failure, Observation, Operation, Outcome, Role
+from nestobs.observation.schema import Failure, FailureLayer, Observation, Operation, Outcome, Role
 from nestobs.sources.livekit import LiveKit
 from nestobs.sources.vantage import Trace
 
@@ -44,12 +45,15 @@ async def delete_room(station: Station, trace: Trace, keys: Keys) -> Left | None
     why it is left."""
     row = (await station.api.delete(trace, keys, role=Role.HOST, timeout_s=TIMEOUT_S)).row
     no_route = row.failure is Failure.WRONG_PATH or row.status in (405, 501)
+    somebody_else = row.failure is Failure.UNEXPECTED and row.failure_layer is FailureLayer.HTTP
     livekit = station.livekit if station.livekit is not None and station.livekit.lists_rooms else None
     if row.outcome in (Outcome.ACCEPTED, Outcome.ABSENT):
         ended, dropped = await asyncio.gather(_end_in_livekit(livekit, trace), _record(station, trace))
         return _both(ended, dropped)
     if no_route and livekit is not None:
         return await _end_in_livekit(livekit, trace) or await _record(station, trace, for_good=True)
+    if somebody_else and livekit is not None:
+        return await _end_in_livekit(livekit, trace) or await _record(station, trace)
     if no_route:
         return Left(f"this API has no DELETE and there is no LiveKit key{ENDS}", leaked_s=EMPTY_S)
     if row.outcome is not Outcome.UNKNOWN:

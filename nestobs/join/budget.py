@@ -261,6 +261,21 @@ def _window(allowed: Any, window_s: Any, sent: Any, *, now: int) -> Window:
     return Window(requests, length_s, deque(pairs))
 
 
+@dataclass(slots=True)
+class Ration:
+    """So many requests are `left` to a piece of work, whatever the budget allows, `kept` of them for what is urgent."""
+
+    left: int
+    kept: int = 0
+
+    def take(self, *, urgent: bool = False) -> bool:
+        """Count one request if it may be asked; False when it may not."""
+        if self.left <= (0 if urgent else self.kept):
+            return False
+        self.left -= 1
+        return True
+
+
 class Budget:
     """The limiters of a process, by host and port."""
 

@@ -21,7 +21,7 @@ from urllib.parse import quote, urlsplit
 import httpx
 
 from nestobs.errors import UsageError
-from nestobs.join.budget import BURST_S, Limiter
+from nestobs.join.budget import BURST_S, Limiter, Ration
 from nestobs.join.fields import instant, number
 from nestobs.join.rate_limits import pause_s
 from nestobs.nostr import Keys, http_auth, json_object
@@ -120,7 +120,8 @@ _SPANS: Final = {
 class Api:
     """One Nests API seen from one vantage. `url` is its base, `https://HOST/api/v1/nests`. Use as a context manager.
 
-    livekit_down: why LiveKit cannot be reached just now, "" where it can; unset where no LiveKit is known.
+    livekit_down: why LiveKit cannot be reached just now, "" where it can; unset where no LiveKit is known. ration: how
+    many requests may be asked, where that is bounded beyond the budget.
     """
 
     def __init__(self, vantage: Vantage, url: str, limiter: Limiter, *, timeout_s: float = 10.0) -> None:
@@ -129,6 +130,7 @@ class Api:
         self.limiter = limiter
         self.timeout_s = timeout_s
         self.livekit_down: Callable[[], Awaitable[str]] | None = None
+        self.ration: Ration | None = None
         self._vantage = vantage
         self._form, self._clock = Form(), ServerClock()
         self._places = asyncio.Semaphore(IN_FLIGHT)
@@ -226,6 +228,8 @@ class Api:
 
     async def _kept_back(self, *, urgent: bool) -> str | None:
         """Count a request, waiting up to PATIENCE_S for its turn; why it is kept back, None where it may go."""
+        if self.ration is not None and not self.ration.take(urgent=urgent):
+            return "the requests that this is to do with are spent"
         clock = self._vantage.clock
         patience = clock.now() + round(PATIENCE_S * SECOND_NS)
         while not self.limiter.take(now := clock.now(), urgent=urgent):

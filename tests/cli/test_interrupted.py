@@ -130,6 +130,30 @@ def test_a_canary_that_is_interrupted_before_its_put_is_answered_leaves_nothing(
     assert Store.open(home / "nestobs-data").ledger() == []
 
 
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP], ids=lambda number: number.name)
+def test_a_doctor_that_is_interrupted_leaves_nothing(number, lab, home):
+    running = Running("doctor", "--make", *lab.target("calm"))
+    running.until(entered(home, 1))
+    said = running.stop(number)
+    assert said.code == (129 if number == signal.SIGHUP else 130), said
+    assert "Traceback" not in said.err
+    assert (lab.nests(), lab.rooms()) == ([], [])
+    assert Store.open(home / "nestobs-data").ledger() == []
+    assert list((home / "state").rglob("*.nsec")) == []
+
+
+def test_what_a_doctor_that_is_killed_leaves_is_cleaned_by_the_next(lab, home):
+    running = Running("doctor", "--make", *lab.target("calm"))
+    running.until(entered(home, 1))
+    running.stop(signal.SIGKILL)
+    assert Store.open(home / "nestobs-data").ledger()
+    said = process("doctor", "--make", *lab.target("calm"))
+    assert "which earlier runs had left" in said.out
+    assert (lab.nests(), lab.rooms()) == ([], [])
+    assert Store.open(home / "nestobs-data").ledger() == []
+    assert list((home / "state").rglob("*.nsec")) == []
+
+
 @pytest.mark.parametrize("numbers", [(2, 2, 2), (1, 1, 1), (1, 15), (15, 2)], ids=str)
 def test_a_second_signal_leaves_nothing(numbers, lab, home):
     running = Running("canary", "--count", "4", *LONG, *lab.target("calm"))
@@ -177,10 +201,15 @@ class Terminal:
 COMMAND = (sys.executable, "-m", "nestobs")
 
 
-@pytest.mark.parametrize("command", ["canary", "watch", "lab"])
+@pytest.mark.parametrize("command", ["canary", "doctor", "watch", "lab"])
 def test_a_command_whose_terminal_is_closed_cleans_up(command, lab, home):
     words = {"canary": ("--count", "3", *LONG, *lab.target("calm")), "watch": lab.target("calm"), "lab": ("--dir", "x")}
-    come = {"canary": entered(home, 3), "watch": (home / "nestobs-data" / "journal.sqlite").exists}
+    words["doctor"] = ("--make", *lab.target("calm"))
+    come = {
+        "canary": entered(home, 3),
+        "doctor": entered(home, 1),
+        "watch": (home / "nestobs-data" / "journal.sqlite").exists,
+    }
     terminal = Terminal(*COMMAND, command, *words[command])
     terminal.until(come.get(command, (home / "x" / "lab.json").exists))
     assert terminal.close() == 129

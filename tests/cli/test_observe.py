@@ -424,6 +424,48 @@ def test_the_doctor_without_a_target_looks_at_this_machine(run):
     assert "note  target: none named" in said.out
 
 
+@pytest.mark.parametrize("flags", [(), ("--no-make",)], ids=["no key", "a key, and not wanted"])
+def test_the_doctor_says_that_it_tried_only_doors(lab, run, monkeypatch, flags):
+    if flags:
+        monkeypatch.setenv("NESTOBS_NSEC", Keys.generate().to_nsec())
+    before = lab.made()
+    said = run("doctor", *lab.target("calm"), *flags)
+    assert said.code == 0
+    assert said.out.splitlines()[-1].startswith("good: only the doors were tried")
+    assert lab.made() == before
+
+
+@pytest.mark.parametrize("flags", [(), ("--make",)], ids=["a host's key", "asked for"])
+def test_the_doctor_tries_a_room_where_there_is_a_hosts_key_or_it_is_asked_for(lab, run, home, monkeypatch, flags):
+    """The lab restarts as released APIs do, and the bug report says so."""
+    if not flags:
+        monkeypatch.setenv("NESTOBS_NSEC", Keys.generate().to_nsec())
+    said = run("doctor", *lab.target("calm"), *flags, "--json")
+    assert said.code == 1, said.out
+    assert said.data["verdict"]["id"] == "restart_without_effect"
+    assert said.data["requests"] <= 20
+    assert said.data["left"] == []
+    steps = {step["name"]: step for step in said.data["steps"]}
+    assert {name for name, step in steps.items() if step["state"] != "good"} == {"restart"}
+    assert steps["restart"].keys() >= {"cause", "asked", "answered", "should", "looks_like", "evidence"}
+    [first, *_] = steps["restart"]["evidence"]
+    ids = {row.observation_id for row in Store.open(home / "nestobs-data").observations()}
+    assert re.search(r"^request \d+ at \d+\.\d s: POST ", first["said"])
+    assert {row for seen in steps["restart"]["evidence"] for row in seen["rows"]} <= ids
+    assert (lab.nests(), lab.rooms()) == ([], []) or lab.nests() == lab.rooms()
+    assert Store.open(home / "nestobs-data").ledger() == []
+
+
+def test_the_doctor_whose_store_is_in_use_looks_at_the_doors_and_says_so(lab, run, home, monkeypatch):
+    monkeypatch.setenv("NESTOBS_NSEC", Keys.generate().to_nsec())
+    with Store.open(home / "nestobs-data").writer():
+        said = run("doctor", *lab.target("calm"))
+        insisted = run("doctor", *lab.target("calm"), "--make")
+    assert said.code == 3
+    assert said.out.splitlines()[-1].startswith("cannot tell: ")
+    is_one_sentence(insisted, 5, "another")
+
+
 def test_the_scenarios_are_listed(run):
     names = run("lab", "--list").out.split()
     assert {"calm", "slow-relay", "slow-api", "api-join-fault", "expired-room", "rate-limited", "never"} <= set(names)

@@ -1,4 +1,4 @@
-"""The doctor: each check is good or bad for its own reason, says what to do, and changes nothing."""
+"""The doctor at the doors: each check is good or bad for its own reason, says what to do, and changes nothing."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def look(tmp_path):
     """`await look(target)`: checks by name, of a store that is not there unless named."""
 
     async def looked(target, store=None, keys=None):
-        checks = await examine(target, store or tmp_path / "store", keys=keys)
+        checks = (await examine(target, store or tmp_path / "store", keys=keys)).checks
         names = [check.name for check in checks]
         assert len(names) == len(set(names))
         assert all(check.said for check in checks)
@@ -224,3 +224,22 @@ async def test_a_folder_that_holds_no_store_yet_can_become_one(look, tmp_path):
     """`canary --store DIR` makes one there, so the doctor may not call it bad."""
     (tmp_path / "empty").mkdir()
     assert (await look(None, tmp_path / "empty"))["store"].state == "good"
+
+
+async def test_that_only_doors_were_tried_is_said(open_lab, target_of, scenario, tmp_path):
+    async with open_lab(scenario("[api]\njoin_fault = '404'\n")) as lab:
+        found = await examine(target_of(lab), tmp_path / "store")
+    assert (found.verdict.code, found.verdict.id, found.steps) == (0, "", [])
+    assert found.verdict.said.startswith("only the doors were tried")
+    assert "--make" in found.verdict.said
+    assert "join" in found.verdict.not_tried[0]
+    assert "only the doors" in found.lines()[-1]
+
+
+@pytest.mark.parametrize("mode", [ProxyMode.REFUSE, ProxyMode.STALL], ids=str)
+async def test_what_is_bad_at_a_door_has_an_id(open_lab, target_of, scenario, tmp_path, mode):
+    async with open_lab(scenario()) as lab:
+        lab.api_proxy["made"].mode = mode
+        found = await examine(target_of(lab), tmp_path / "store")
+    assert (found.verdict.code, found.verdict.id) == (1, "api_down")
+    assert found.as_dict()["verdict"]["id"] == "api_down"

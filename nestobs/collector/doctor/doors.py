@@ -1,63 +1,50 @@
-"""Is everything there? Each check is one line with its remedy."""
+"""What can be looked at without making anything: this machine, the store, and whether each part of a target answers.
+
+A door that opens says nothing of the room behind it (room.py tries that). Each check is one line with its remedy.
+"""
 
 from __future__ import annotations
 
-import asyncio
 import os
 import sys
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Final, Literal, TypeAlias
 
 from nestobs.collector.lookup import why_silent
-from nestobs.collector.station import Station, Target, open_station
+from nestobs.collector.station import Station
+from nestobs.diagnosis import Cause
 from nestobs.errors import NestobsError
-from nestobs.join.budget import Budget
-from nestobs.nostr import Keys, room_filter
+from nestobs.nostr import room_filter
 from nestobs.observation.duration import SECOND_NS
-from nestobs.observation.schema import Observation, Outcome
-from nestobs.sources.clock import Clock, uuid7
+from nestobs.observation.schema import Failure, FailureLayer, Observation, Outcome
+from nestobs.sources.api import OFF_S
 from nestobs.sources.media import has_library
 from nestobs.sources.proof import UNTOLD
 from nestobs.sources.relay import Relay
 from nestobs.sources.vantage import Trace
 from nestobs.store.reader import Store
 
+State: TypeAlias = Literal["good", "bad", "note"]
+
+PATIENCE_S: Final = 5.0
+"""For a connection, and for an answer."""
+
 
 @dataclass(frozen=True, slots=True)
 class Check:
-    """One finding. state: good, bad, or note (nothing broken, something to know)."""
+    """One finding. state: good, bad, or note (nothing broken, something to know). cause: where it is bad on the other
+    side of the wire, an id of `diagnosis.Cause`."""
 
     name: str
-    state: Literal["good", "bad", "note"]
+    state: State
     said: str
+    cause: str = ""
 
 
-async def examine(
-    target: Target | None, store: Path, *, keys: Keys | None = None, budget: Budget | None = None
-) -> list[Check]:
-    """Look at this machine, the store, and the target if there is one. Writes no row.
-
-    keys: for relays that want to know who asks (NIP-42). budget: this process's own unless given.
-    """
-    checks = [_python(), _rtc(), _store(store)]
-    if target is None:
-        checks.append(Check("target", "note", "none named: give --target NAME, or --api and --relay"))
-        return checks
-    rows: list[Observation] = []
-
-    async def nothing() -> None:
-        return
-
-    limiter = (budget or Budget()).of(target.api)
-    run_id = uuid7(Clock().now())
-    async with open_station(
-        target, run_id=run_id, sink=rows.append, committed=nothing, limiter=limiter, keys=keys
-    ) as station:
-        checks += await _api(station)
-        checks += await asyncio.gather(*(_relay(relay, rows) for relay in station.relays))
-        checks += await _livekit(station)
-    return checks
+def of_the_machine(store: Path) -> list[Check]:
+    """Python, the RTC library, and whether there is or can be a store in this folder."""
+    return [_python(), _rtc(), _store(store)]
 
 
 def _python() -> Check:
@@ -83,10 +70,11 @@ def _store(path: Path) -> Check:
         return Check("store", "bad", str(error))
 
 
-async def _api(station: Station) -> list[Check]:
-    row = (await station.api.health()).row
+async def of_the_api(station: Station) -> list[Check]:
+    """Whether the API answers, what it allows, whether the clocks agree, and whether a 404 is its own. Two requests."""
+    row = (await station.api.health(timeout_s=PATIENCE_S)).row
     if row.status is None:
-        return [Check("api", "bad", row.reason)]
+        return [Check("api", "bad", row.reason, _down(row))]
     checks = [Check("api", "good", f"{station.api.url} answers ({row.software or 'HTTP ' + str(row.status)})")]
     limit = station.api.limiter
     said = f"announces {limit.announced} requests" if limit.announced else "announces no limit"
@@ -96,39 +84,55 @@ async def _api(station: Station) -> list[Check]:
     )
     if row.remote_at is not None and row.received_at is not None:
         low, high = (row.sent_at - row.remote_at) / SECOND_NS - 1.0, (row.received_at - row.remote_at) / SECOND_NS
-        good = low < 5 and high > -5
+        good = low < OFF_S and high > -OFF_S
         words = f"this clock minus the API's Date: between {low:+.1f} and {high:+.1f} s"
         checks.append(Check("clock", "good" if good else "bad", words if good else words + ": set the clock (NTP)"))
-    probe = (await station.api.guest(Trace(room="nestobs-doctor-no-such-room"))).row
+    probe = (await station.api.guest(Trace(room="nestobs-doctor-no-such-room"), timeout_s=PATIENCE_S)).row
     clean = probe.outcome is Outcome.ABSENT
     said = "a room that is not there is the API's own 404" if clean else probe.reason
-    checks.append(Check("api path", "good" if clean else "note" if probe.reason.endswith(UNTOLD) else "bad", said))
-    return checks
+    untold = probe.reason.endswith(UNTOLD) or probe.failure_layer is FailureLayer.SIGNAL  # LiveKit's door says the rest
+    state: State = "good" if clean else "note" if untold else "bad"
+    return [*checks, Check("api path", state, said, _down(probe) if state == "bad" else "")]
 
 
-async def _relay(relay: Relay, rows: list[Observation]) -> Check:
-    """Whether a relay answers a question: that it lets us connect says nothing."""
+def _down(row: Observation) -> str:
+    """The cause that an API's answer to a plain question speaks for."""
+    if row.outcome is Outcome.PROBE_ERROR:
+        return Cause.OBSERVER_FAULT
+    if row.failure is Failure.RATE_LIMITED:
+        return Cause.RATE_LIMITED
+    wrong = row.failure in (Failure.WRONG_PATH, Failure.UNEXPECTED) or row.outcome is Outcome.VISIBLE
+    return Cause.WRONG_DOOR if wrong and (row.status or 0) < 500 else Cause.API_DOWN
+
+
+async def of_a_relay(relay: Relay, rows: list[Observation]) -> Check:
+    """Whether a relay answers a question: that it lets us connect says nothing. rows: what was recorded so far."""
     name = f"relay {relay.url}"
-    if not await relay.ready(5.0):
-        return Check(name, "bad", _last_reason(rows, relay.url) or "no connection within 5 s")
+    if not await relay.ready(PATIENCE_S):
+        said = _last_reason(rows, relay.url) or f"no connection within {PATIENCE_S:g} s"
+        return Check(name, "bad", said, Cause.RELAY_UNREACHABLE)
     looked = await relay.look(Trace(), filters=room_filter(limit=1))
     if looked.row.outcome not in (Outcome.VISIBLE, Outcome.ABSENT):
-        return Check(name, "bad", f"connected, but no answer: {why_silent(looked.row)}")
+        wants_auth = looked.row.failure is Failure.AUTH_REQUIRED
+        cause = Cause.RELAY_WANTS_AUTH if wants_auth else Cause.RELAY_UNREACHABLE
+        return Check(name, "bad", f"connected, but no answer: {why_silent(looked.row)}", cause)
     known = "; it wants to know who asks (NIP-42) and took your key" if relay.knows_us() else ""
     return Check(name, "good", f"connected, and answers{known}")
 
 
-async def _livekit(station: Station) -> list[Check]:
+async def of_livekit(station: Station) -> list[Check]:
+    """Whether LiveKit answers, and takes the operator's keys where there are any."""
     livekit = station.livekit
     if livekit is None:
         said = "no URL given: a canary uses what the API names, rooms of others are not joined"
         unused = "; LiveKit's keys are sent nowhere" if station.target.livekit_key else ""
         return [Check("livekit", "note", said + unused)]
-    row, session = await livekit.signal(Trace(room="nestobs-doctor"), "not-a-token", timeout_s=5.0)
+    row, session = await livekit.signal(Trace(room="nestobs-doctor"), "not-a-token", timeout_s=PATIENCE_S)
     if session is not None:
         await session.close()
     alive = row.outcome in (Outcome.REFUSED, Outcome.ABSENT, Outcome.VISIBLE)  # a web page has a status, too
-    checks = [Check("livekit", "good" if alive else "bad", f"{livekit.url} answers" if alive else row.reason)]
+    said, cause = (f"{livekit.url} answers", "") if alive else (row.reason, Cause.LIVEKIT_UNREACHABLE)
+    checks = [Check("livekit", "good" if alive else "bad", said, cause)]
     if not livekit.lists_rooms:
         checks.append(Check("livekit keys", "note", "none: everything works but the room list"))
         return checks
