@@ -13,6 +13,7 @@ from nestobs.join.policy import Policy
 from nestobs.observation.detail import finite
 from nestobs.timeline.delays import BlockKind
 from nestobs.tuning.decisions import Terms
+from nestobs.tuning.fault import Faults
 from nestobs.tuning.herd import Crowd
 from nestobs.tuning.policy_file import INTERVALS, NOTE_CHARACTERS, PolicyFile, Provenance
 from nestobs.tuning.replay import Replay
@@ -54,8 +55,8 @@ class Recommendation:
     succeed at once at every vantage, by share. replays: what each policy would have done, today's first; the tuned and
     the simple one judged on nests they were not tuned on. front: requests, delay and lost share per joiner along prices
     of a request, of a network that always answers. strata: where delays differ. terms: on which it was tuned and
-    replayed. notes: sentences on what is assumed, not identifiable, or missing, with the number of nests that would
-    settle it.
+    replayed. faults: the standing faults that were seen, None for none. notes: sentences on what is assumed, not
+    identifiable, or missing, with the number of nests that would settle it.
     """
 
     policy: Policy
@@ -84,6 +85,7 @@ class Recommendation:
     nests: int
     block_kind: BlockKind
     window: tuple[str, str]
+    faults: Faults | None = None
 
     @property
     def _failures(self) -> dict[str, dict[str, int]] | None:
@@ -149,6 +151,7 @@ class Recommendation:
             "censored": self.law.censored,
             "window": list(self.window),
             "failures": self._failures,
+            **({} if self.faults is None else {"faults": self.faults.as_dict()}),
         }
 
 

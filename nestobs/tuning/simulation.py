@@ -22,7 +22,7 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from nestobs.join.flow import REQUESTS, Guest, Join, Load, Reply, Signal, Step, Verdict, Wait, join_flow
+from nestobs.join.flow import REQUESTS, Guest, Info, Join, Load, Reply, Signal, Step, Verdict, Wait, join_flow
 from nestobs.join.policy import Policy
 from nestobs.nostr import ROOM_KIND, Address
 from nestobs.observation.arrays import Flags, Floats, Ints
@@ -120,9 +120,10 @@ def course(
     signed_in: bool = True,
     round_trip_s: float = 0.0,
     network: Network | None = None,
+    active: bool = False,
 ) -> Course:
     """Drive the join core from `arrival_s` through a world of 404s, each of which takes `round_trip_s`, and of the
-    failures of `network`; None: of none."""
+    failures of `network`; None: of none. active: /info says active all the while, as of a standing fault."""
     asked: list[tuple[int, int, int, bool]] = []
     seats: list[tuple[bool, int]] = []
     now = arrived = _ORIGIN + round(arrival_s * SECOND_NS)
@@ -142,7 +143,7 @@ def course(
                     seats.append(_seat(policy, network, rng, signed_in=signed_in, arrived=arrived, granted=now))
                 if network is not None or not asked or asked[-1][0] < sent:
                     asked.append((sent, now, requests, isinstance(step, Join)))
-            step = flow.send(failed or answer(step, now, there=False))
+            step = flow.send(failed or answer(step, now, there=active and isinstance(step, Info)))
     except StopIteration:
         pass
     begun, ended, made, own = zip(*asked, strict=True) if asked else ((), (), (), ())

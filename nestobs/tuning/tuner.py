@@ -35,6 +35,7 @@ from nestobs.timeline.failures import Failures
 from nestobs.timeline.omissions import held_up_words, omitted
 from nestobs.tuning.costs import Prices
 from nestobs.tuning.decisions import JITTER, Allowance, Decisions, Terms, never_share, whole
+from nestobs.tuning.fault import FAULT_RATIO, Faults, faults
 from nestobs.tuning.herd import Crowd, crowd
 from nestobs.tuning.imputation import recorded
 from nestobs.tuning.recommendation import Recommendation, Stratum
@@ -77,6 +78,7 @@ def recommend(
     prices: Prices = PRICES,
     allowance: Allowance | None = None,
     cost_ratio: float = COST_RATIO,
+    fault_ratio: float = FAULT_RATIO,
     round_trip_s: float = 0.0,
     failures: Failures | None = None,
     today: Policy = MANUAL_RETRY,
@@ -90,11 +92,12 @@ def recommend(
 
     arrivals: ages at which people ask, seconds; None: evenly from 0 to 30 s. signed_in: of the joiners. prices: what
     things cost, in seconds of waiting; request_cost is the least price of an API request. cost_ratio: of a false
-    "starting" over a false "gone". round_trip_s: of an API request. failures: of requests, as measured; None: unknown,
-    and what is predicted is for a network that always answers. today: the rule a change is judged against; one named
-    `tuned` or `simple`, as the last tuning's, goes by the name `today`. rng: a numpy Generator; None: a fixed seed.
-    draws: resamples. executor: where they are fitted; None: here. progress: told each step in words. baselines:
-    replayed beside the candidates, to be compared; nothing is chosen by them.
+    "starting" over a false "gone". fault_ratio: of a false "fault" over a false "not yet" (fault.py). round_trip_s: of
+    an API request. failures: of requests, as measured; None: unknown, and what is predicted is for a network that
+    always answers. today: the rule a change is judged against; one named `tuned` or `simple`, as the last tuning's,
+    goes by the name `today`. rng: a numpy Generator; None: a fixed seed. draws: resamples. executor: where they are
+    fitted; None: here. progress: told each step in words. baselines: replayed beside the candidates, to be compared;
+    nothing is chosen by them.
 
     Raises TooLittleDataError that says how much is needed, HeldUpError where too many requests were held up by the
     observing machine itself (omissions.MOST_HELD_UP), LawError for prices that are none.
@@ -125,7 +128,30 @@ def recommend(
         )
         found = tuner.run(progress)
     assumed = () if arrivals is not None else ("Nobody said when people ask: evenly from 0 to 30 s was assumed.",)
-    return replace(found, notes=assumed + found.notes + tuple(omitted(timelines)))
+    found = replace(found, notes=assumed + found.notes + tuple(omitted(timelines)))
+    return _watchful(found, faults(timelines, signed_in=signed_in, ratio=fault_ratio))
+
+
+def _watchful(found: Recommendation, seen: Faults | None) -> Recommendation:
+    """The recommendation, its policies asking /info where that pays; as it is where no standing fault was seen."""
+    if seen is None:
+        return found
+    terms, said = found.terms, seen.said()
+    saved = seen.saved(
+        found.tuned, terms.arrivals, terms.prices, signed_in=terms.signed_in, round_trip_s=terms.round_trip_s
+    )
+    words = f"Asking /info from the second round on saves {saved:+.2f} s a joiner"
+    if saved <= 0:
+        return replace(found, faults=seen, notes=(*found.notes, *said, f"{words}, so it is not asked."))
+    said.append(f"{words}; what is predicted does not count it.")
+    return replace(
+        found,
+        policy=found.policy if found.kept else seen.policy(found.policy),
+        tuned=seen.policy(found.tuned),
+        simple=seen.policy(found.simple),
+        faults=seen,
+        notes=(*found.notes, *said),
+    )
 
 
 def _of_whom(failures: Failures | None) -> None:
