@@ -160,8 +160,8 @@ class Chaos:
                 await self._hold(canary)
             with suppress(TimeoutError):
                 await asyncio.wait_for(canary.wait(), min(left + 5, 60.0 if how is None else self.dice.uniform(0.8, 9)))
-            await self._end(canary, how or signal.SIGTERM, "canary")
-            if canary.returncode not in (0, 1, 3, 4, 5, 129, 130, -9):
+            early = await self._end(canary, how or signal.SIGTERM, "canary")
+            if canary.returncode not in (0, 1, 3, 4, 5, 129, 130, -9, early):
                 self.found.append(f"a canary ended with {canary.returncode}: see canary.log")
 
     async def _hold(self, process: asyncio.subprocess.Process) -> None:
@@ -178,15 +178,18 @@ class Chaos:
             self.did["watches"] += 1
             with suppress(TimeoutError):
                 await asyncio.wait_for(watch.wait(), min(left, self.dice.uniform(4, 20)))
-            await self._end(watch, self.dice.choice((signal.SIGKILL, signal.SIGTERM)), "watch")
-            if watch.returncode not in (0, 3, 4, 130, -9):
+            early = await self._end(watch, self.dice.choice((signal.SIGKILL, signal.SIGTERM)), "watch")
+            if watch.returncode not in (0, 3, 4, 130, -9, early):
                 self.found.append(f"a watch ended with {watch.returncode}: see watch.log")
 
-    async def _end(self, process: asyncio.subprocess.Process, how: signal.Signals, store: str) -> None:
-        """Look at what a reader sees, and end it."""
+    async def _end(self, process: asyncio.subprocess.Process, how: signal.Signals, store: str) -> int:
+        """Look at what a reader sees, and end it; the exit code of one that was still starting, and did nothing yet."""
         self._look(store)
+        early = 0
         if process.returncode is None:
             self.did[f"{store} ended by {how.name}"] += 1
+            early = 0 if _handles(process.pid, how) else -how
+            self.did[f"{store} ended while it started"] += early < 0
             with suppress(ProcessLookupError):
                 process.send_signal(how)
             try:
@@ -195,6 +198,7 @@ class Chaos:
                 self.found.append(f"a {store} did not end within 120 s of {how.name}")
                 process.kill()
                 await process.wait()
+        return early
 
     async def _asks(self, end: float) -> None:
         while asyncio.get_running_loop().time() < end:
@@ -338,6 +342,16 @@ class Chaos:
             for row in judged[~judged["contains"].astype(bool)].to_dict("records"):
                 told = {key: row[key] for key in ("room", "layer", "cause", "lower_s", "upper_s", "truth_now_s")}
                 self.found.append(f"{name}: an interval without the truth: {told}")
+
+
+def _handles(pid: int, number: signal.Signals) -> bool:
+    """Whether a process has a handler of its own for a signal; a kill needs none."""
+    if number is signal.SIGKILL:
+        return True
+    with suppress(OSError):
+        status = dict(line.split(":", 1) for line in Path(f"/proc/{pid}/status").read_text().splitlines())
+        return bool(int(status["SigCgt"], 16) >> number - 1 & 1)
+    return False
 
 
 async def _open_events(relay: str) -> list[str]:
