@@ -70,6 +70,11 @@ def _add_lab(parser: argparse.ArgumentParser) -> None:
     option(parser, "--webhook", "URL", str, "LiveKit tells this URL too", action="append", default=[])
     parser.add_argument("--stand-in", action="store_true", help="use the LiveKit stand-in even where a server is found")
     parser.add_argument("--stamps", action="store_true", help="record the lab's own stamp of every request")
+    option(
+        parser, "--logs", "FORM", str,
+        "write the logs that a deployment writes, to --dir: of the API, as json or plain, and of livekit-server",
+        choices=("json", "plain"), default="",
+    )  # fmt: skip  # what it is, what it is for, what it takes
     parser.add_argument("--list", action="store_true", help="list the scenarios and end")
 
 
@@ -103,6 +108,7 @@ def lab(args: argparse.Namespace) -> int:
                 webhooks=args.webhook,
                 livekit="stand-in" if args.stand_in else "auto",
                 stamps=args.stamps,
+                logs=args.logs,
             )
         )
     if not args.json:

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from nestobs.errors import UsageError
+from nestobs.lab.api.log import FORMS
 from nestobs.lab.api.server import NestsApi
 from nestobs.lab.clock import LabClock
 from nestobs.lab.fault_proxy import FaultProxy
@@ -39,7 +40,9 @@ class Lab:
     `info["files"]` and livekit.log. The same `seed` gives the n-th nest of a scenario the same delays. `delay_scale`
     multiplies all of them. `livekit`: "auto" takes the real server if there is one, "server" insists on it,
     "stand-in" never does. `webhooks`: URLs that LiveKit tells as well. `api_port`: fixed port of the first scenario's
-    API for Computer A. Raises UsageError for words it cannot use, UnreachableError when livekit-server fails.
+    API for Computer A. `logs`: "json" or "plain": APIs and livekit-server write logs as deployed ones do, the APIs' in
+    that form, livekit-server's in JSON. Raises UsageError for words it cannot use, UnreachableError when
+    livekit-server fails.
     """
 
     def __init__(
@@ -55,9 +58,12 @@ class Lab:
         stamps: bool = False,
         webhooks: Sequence[str] = (),
         api_port: int = 0,
+        logs: str = "",
     ) -> None:
         self.scenarios = [entry if isinstance(entry, Scenario) else load_scenario(entry) for entry in scenarios]
         _check(self.scenarios, livekit=livekit, delay_scale=delay_scale, vantages=vantages, relays=relays, seed=seed)
+        if logs not in ("", *FORMS):
+            raise UsageError(f"logs are {' or '.join(FORMS)}, not {logs!r}")
         self.directory = Path(directory).absolute()
         self.clock = LabClock()
         self.info: dict[str, Any] = {}
@@ -67,7 +73,7 @@ class Lab:
         self.livekit_proxy: dict[str, FaultProxy] = {}
         self._seed, self._scale, self._vantages, self._relays = seed, delay_scale, vantages, relays
         self._livekit, self._webhooks, self._api_port = livekit, tuple(webhooks), api_port
-        self._stamping = stamps
+        self._stamping, self._log_form = stamps, logs
         self.livekit_pid: int | None = None
         self._keys = LivekitKeys.generate()
         self._stack: AsyncExitStack
@@ -127,6 +133,8 @@ class Lab:
             livekit_port=livekit.port,
             mute_rooms=mute_rooms,
             mute_port=0 if mute is None else mute.port,
+            directory=self.directory,
+            log_form=self._log_form,
         )
         stages = [await self._start_stage(scenario) for scenario in self.scenarios]
         self.info = self._describe(livekit, stages)
@@ -140,7 +148,7 @@ class Lab:
         if binary is None:
             livekit = LivekitStandIn(self._keys, urls)
         else:
-            livekit = LivekitServer(binary, self._keys, self.directory, urls)
+            livekit = LivekitServer(binary, self._keys, self.directory, urls, logs=bool(self._log_form))
         await livekit.start(self._stack)
         self.livekit_pid = livekit.pid
         return livekit
@@ -179,6 +187,11 @@ class Lab:
         files = {"config": "nestobs.toml", "livekit_keys": "livekit-keys.txt", "truth": "truth.jsonl"}
         if self._stamping:
             files["stamps"] = "stamps.jsonl"
+        if self._log_form and isinstance(livekit, LivekitServer):
+            files["livekit_log"] = livekit.log.name
+        if self._log_form:
+            logs = (self.world.log_of(stage.scenario.name) for stage in stages)
+            files |= {log.stem: log.name for log in logs if log is not None}
         return {
             "livekit": {"kind": livekit.kind, "version": livekit.version},
             "relays": [{"name": f"relay-{number}"} for number in range(1, self._relays + 1)],

@@ -14,10 +14,11 @@ import logging
 import math
 import uuid
 from collections.abc import Callable
-from contextlib import AsyncExitStack
+from contextlib import AsyncExitStack, ExitStack
 from datetime import UTC, datetime
 from email.utils import formatdate
 from functools import partial
+from typing import Any
 from urllib.parse import urlsplit
 
 from aiohttp import web
@@ -27,6 +28,7 @@ from nestobs.errors import AddressError
 from nestobs.lab.api import answers
 from nestobs.lab.api.answers import Answer, ApiFaults, Refused
 from nestobs.lab.api.http_auth import NotAuthorized, check_http_auth
+from nestobs.lab.api.log import ApiLog
 from nestobs.lab.api.rate_limiter import RateLimiter
 from nestobs.lab.api.record import Nest
 from nestobs.lab.background import Background
@@ -74,10 +76,13 @@ class NestsApi:
         self._cache: dict[str, tuple[float, float, str]] = {}
         self._elsewhere = LivekitKeys(world.keys.key, LivekitKeys.generate().secret)
         self._background = Background()
+        clock, skew_s = self._clock, scenario.api.date_skew_s
+        self.log = ApiLog(world.log_of(scenario.name), world.log_form, lambda: clock.wall_s(skew_s))
 
     async def start(self, stack: AsyncExitStack) -> None:
         """Listen on a free loopback port. At the end nothing that was planned happens any more."""
         runner = web.ServerRunner(web.Server(self._serve, access_log=None), shutdown_timeout=0.2)
+        self.log.open(stack.enter_context(ExitStack()))
         self.port = await listen(runner, stack)
         stack.push_async_callback(self._background.close)
         stack.callback(self._forget)
@@ -95,6 +100,11 @@ class NestsApi:
         """The fault of this cause that a nest made here has now."""
         nest = self.nests.get(room)
         return None if nest is None else nest.course.has(cause)
+
+    def told(self, event: dict[str, Any]) -> None:
+        """LiveKit tells what became of a room: of its own nests the API logs it."""
+        if str((event.get("room") or {}).get("name")) in self.nests:
+            self.log.info("LiveKit webhook event:", **event)
 
     def room_finished(self, room: str, sid: str, bracket: Bracket) -> None:
         """LiveKit says by webhook that it ended a room."""
@@ -127,6 +137,8 @@ class NestsApi:
         if self.fault.answer_delay_s:
             await asyncio.sleep(self.fault.answer_delay_s)
         response = self._response(answer, headers, self._skew_s(request))
+        if "Age" not in response.headers:  # else a cache answered, and not the API
+            self.log.request(request, answer.status, response.content_length)
         if request_id := request.headers.get("X-Request-Id"):
             self._world.stamp(
                 scenario=self.scenario.name,
@@ -241,6 +253,7 @@ class NestsApi:
             self._background.start(self._open_room_after(nest, nest.plan.livekit_s))
         nest.course.start()
         nest.open_record()
+        self.log.info(f"Created nest {nest.room} for host {pubkey}")
         return self._created(nest, asked.get("hls_stream"))
 
     def _new_nest(self, pubkey: str, relays: object) -> Nest:
@@ -364,6 +377,8 @@ class NestsApi:
             raise Refused(500, "Internal server error")
         if not nest.shows(route, replica) or (route != "info" and (nest.join_fault or self.fault.join == "404")):
             raise Refused(404, answers.NO_RECORD)
+        if route == "guest":
+            self.log.listed(room, there=bool(nest.room_sid))
         if route != "info" and not nest.room_sid:
             raise Refused(404, answers.NO_ROOM[route])
         return nest
@@ -371,6 +386,9 @@ class NestsApi:
     def _join(self, room: str, pubkey: str) -> Answer:
         nest = self._visible(room, "join")
         rights = {"host": pubkey == nest.host, "speaker": pubkey in nest.speakers}
+        self.log.info(
+            f"User {pubkey} joined nest {room} as {next((role for role in rights if rights[role]), 'listener')}"
+        )
         keys, room = self._keys_of(nest), self._let_into(nest)
         if nest.course.has("duplicate_identity") and pubkey != nest.host:
             token = keys.joining(room, pubkey, **rights)
@@ -379,6 +397,7 @@ class NestsApi:
 
     def _guest(self, room: str) -> Answer:
         nest = self._visible(room, "guest")
+        self.log.info(f"Guest guest-{uuid.uuid4()} joined nest {room}")
         return Answer(200, self._granted(nest, self._keys_of(nest).guest(self._let_into(nest))))
 
     def _let_into(self, nest: Nest) -> str:
@@ -422,21 +441,28 @@ class NestsApi:
 
     async def _restart(self, room: str, pubkey: str) -> Answer:
         """As released: creates the room that is already there. With `restart_deletes`, as it was meant."""
+        self.log.info(f"Restart request for nest {room} from {pubkey}")
         nest = self._owned(room, pubkey, "host")
         try:
             if self.scenario.api.restart_deletes:
                 await self._close_room(nest, for_good=False)
+                self.log.info(f"Deleted existing room {room} for restart")
                 await asyncio.sleep(RESTART_PAUSE_S)
             await self._open_room(nest)
         except FAILED:
             raise Refused(500, "Failed to restart nest") from None
+        self.log.info(f"Successfully restarted nest {room} for host {pubkey}")
         return self._created(nest)
 
     async def _delete(self, room: str, pubkey: str) -> Answer:
+        self.log.info(f"Delete request for nest {room} from {pubkey}")
         nest = self._owned(room, pubkey, "host")
+        there = bool(nest.room_sid)
         nest.delete(self._clock.now_at())
         try:
             await self._close_room(nest)
         except FAILED:
             raise Refused(500, "Failed to delete nest") from None
+        self.log.info(f"{'Deleted' if there else 'Failed to delete'} LiveKit room {room}")
+        self.log.info(f"Successfully deleted nest {room} by host {pubkey}")
         return Answer(204)

@@ -56,12 +56,20 @@ class LivekitServer:
     """A running livekit-server. `url` is http://127.0.0.1:port; `version` is what the binary says of itself.
 
     `media`: whether it offers an address at which media can be reached; without, it only signals.
+    logs: whether its log (JSON lines) says what it does, not only what goes wrong.
     """
 
     kind = "livekit-server"
 
     def __init__(
-        self, binary: Path, keys: LivekitKeys, directory: Path, webhooks: Sequence[str], *, media: bool = True
+        self,
+        binary: Path,
+        keys: LivekitKeys,
+        directory: Path,
+        webhooks: Sequence[str],
+        *,
+        media: bool = True,
+        logs: bool = False,
     ) -> None:
         self.version = ""
         self.url = ""
@@ -69,6 +77,7 @@ class LivekitServer:
         self.pid: int | None = None
         self._binary, self._keys, self._directory, self._webhooks = binary, keys, directory, webhooks
         self._media = media
+        self._level = "info" if logs else "warn"
         self._process: subprocess.Popen[bytes] | None = None
 
     async def start(self, stack: AsyncExitStack) -> None:
@@ -79,8 +88,8 @@ class LivekitServer:
             if await self._try_start():
                 return
             await self.close()
-        log = self._log.read_text("utf-8", "replace")[-600:]
-        raise UnreachableError(f"livekit-server ({self._binary}) does not start; the end of {self._log}: {log}")
+        log = self.log.read_text("utf-8", "replace")[-600:]
+        raise UnreachableError(f"livekit-server ({self._binary}) does not start; the end of {self.log}: {log}")
 
     async def close(self) -> None:
         """Kill the process group and wait for the child."""
@@ -92,7 +101,8 @@ class LivekitServer:
         self._process = self.pid = None
 
     @property
-    def _log(self) -> Path:
+    def log(self) -> Path:
+        """Where it writes its log."""
         return self._directory / "livekit.log"
 
     async def _try_start(self) -> bool:
@@ -100,7 +110,7 @@ class LivekitServer:
         self.url = f"http://127.0.0.1:{self.port}"
         config = self._directory / "livekit.json"
         write_private(config, json.dumps(self._config(tcp, udp), indent=1))
-        with self._log.open("ab") as log:
+        with self.log.open("ab") as log:
             self._process = subprocess.Popen(  # noqa: ASYNC220 - it returns within milliseconds, once per lab
                 [str(self._binary), "--config", str(config)],
                 stdin=subprocess.DEVNULL,
@@ -129,7 +139,7 @@ class LivekitServer:
             "room": {"auto_create": False, "empty_timeout": 300, "departure_timeout": 300},
             "keys": {self._keys.key: self._keys.secret},
             "webhook": {"api_key": self._keys.key, "urls": list(self._webhooks)},
-            "logging": {"level": "warn", "json": True},
+            "logging": {"level": self._level, "json": True},
         }
 
     async def _answers(self) -> bool:

@@ -13,6 +13,7 @@ from nestobs.lab.clock import SECOND_NS, LabClock
 from nestobs.lab.listening import HOST, listen
 from nestobs.lab.livekit.tokens import LivekitKeys
 from nestobs.lab.truth import Bracket
+from nestobs.nostr import json_object
 
 
 async def receive_webhooks(
@@ -28,10 +29,12 @@ async def receive_webhooks(
     async def serve(request: web.BaseRequest) -> web.Response:
         now_at = clock.now_at()
         try:
-            event = receiver.receive((await request.read()).decode(), request.headers.get("Authorization", ""))
+            body = await request.read()
+            event = receiver.receive(body.decode(), request.headers.get("Authorization", ""))
         except Exception:  # the receiver raises bare Exception and PyJWT's errors alike
             return web.Response(status=401)
         for each in apis.values():
+            each.told(json_object(body) or {})
             match event.event:
                 case "room_finished":
                     begun_at = min((event.created_at - 1) * SECOND_NS, now_at)
