@@ -1,11 +1,22 @@
-"""The commands about what was observed: timeline, diagnose, export, store."""
+"""The commands about what was observed: timeline, diagnose, export, store; and import, of what others wrote down."""
 
 from __future__ import annotations
 
 import argparse
 from typing import TYPE_CHECKING, Final
 
-from nestobs.cli.arguments import Command, check_file, command, open_store, option, pathname, with_json, with_store
+from nestobs.cli.arguments import (
+    Command,
+    check_file,
+    command,
+    duration_s,
+    open_store,
+    option,
+    pathname,
+    store_folder,
+    with_json,
+    with_store,
+)
 from nestobs.cli.terminal import show, timeline_table
 from nestobs.observation.duration import SECOND_NS
 
@@ -189,4 +200,34 @@ def verify(args: argparse.Namespace) -> int:
     return 1 if wrong else 0
 
 
+def _add_import(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "files", metavar="FILE", nargs="+", type=pathname, help="logs, transcripts, consoles or HARs; .gz too"
+    )
+    formats = ("api", "livekit", "nginx", "relay", "console", "har")
+    option(parser, "--format", "NAME", str, f"{', '.join(formats)} (default: told by content)", choices=formats)
+    option(parser, "--vantage", "NAME", str, "the one place and clock that all of them come from (default: by format)")
+    option(parser, "--api", "URL", str, "base of the Nests API, where the files do not tell it")
+    option(parser, "--relay", "URL", str, "the relay of a transcript")
+    option(parser, "--livekit", "URL", str, "LiveKit, where the files do not tell it")
+    text = "how long a request lasted at most whose line tells only its end (default 2s)"
+    option(parser, "--longest", "DURATION", duration_s, text, default="2s")
+
+
+def _import(args: argparse.Namespace) -> int:
+    """Read what is there when it is too late to observe: logs of API, LiveKit and proxies, relay transcripts, consoles
+    and HARs."""
+    from nestobs.imports.files import import_files
+    from nestobs.imports.said import Names
+    from nestobs.imports.words import as_data, words_of
+    from nestobs.store.reader import Store
+
+    names = Names(args.api or "", args.relay or "", args.livekit or "", args.longest)
+    store = Store.open(store_folder(args))
+    found = import_files(store, args.files, names, word=args.format or "", vantage=args.vantage or "")
+    show(args, as_data(found) | {"store": str(store.directory)}, [*words_of(found), f"store: {store.directory}"])
+    return 0
+
+
+IMPORT: Final = Command("import", " ".join(str(_import.__doc__).split()), (_add_import, with_store, with_json), _import)
 STORE: Final = Command("store", "Look after a store.", below=(info, seal, verify))

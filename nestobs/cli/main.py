@@ -69,6 +69,6 @@ def _parser() -> argparse.ArgumentParser:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("--version", action="version", version=f"nestobs {__version__}")
-    looking = (data.timeline, data.diagnose, live.live, data.export, data.STORE)
+    looking = (data.timeline, data.diagnose, live.live, data.export, data.IMPORT, data.STORE)
     add_commands(parser, (*observe.COMMANDS, *looking, *tuning.COMMANDS, reports.COMMAND))
     return parser

@@ -15,6 +15,9 @@ from nestobs.observation.duration import SECOND_NS
 from nestobs.observation.nest import says_over
 from nestobs.observation.schema import Operation, Outcome, Role, Source
 
+DEPARTURE: Final = "departure timeout"
+"""LiveKit's own words for a room that ended because the last one had left."""
+
 DEPARTURE_S: Final = 330.0
 """A room that goes later than this after the last one left did not go for that: departure timeouts are 20 to 60 s, or
 300 s where somebody set them so."""
@@ -64,14 +67,22 @@ def _by_livekit(scene: Scene) -> Iterator[tuple[Key, Evidence]]:
     finished = [row for row in hooks if row.text("event") == "room_finished"]
     if finished:
         yield Fact.FINISHED, scene.say(f"LiveKit's room_finished came {scene.at(finished[-1])}", finished[-1:])
-    gone = _gone_by(scene)
-    if gone is None:
+    gone, why = _gone_by(scene), _said_why(scene)
+    if why is not None and why.text("closed") == DEPARTURE:
+        yield Fact.LEFT, scene.say(f"LiveKit closed the room after its {DEPARTURE} {scene.at(why)}", [why])
+    if gone is None or why is not None:
         return
     last = _last_left(scene, hooks, gone)
     if last is not None and (gone.received - last.received) / SECOND_NS <= DEPARTURE_S:
         after_s = (gone.received - last.received) / SECOND_NS
         said = f"the last one left by {scene.at(last).removeprefix('at ')}, {after_s:.0f} s before it was found gone"
         yield Fact.LEFT, scene.say(said, [last])
+
+
+def _said_why(scene: Scene) -> Row | None:
+    """The last row in which LiveKit's own log says why it closed the room (see imports), None where none does."""
+    told = [row for row in scene.nest.rows if row.operation == Operation.ROOMS and row.absent and row.text("closed")]
+    return told[-1] if told else None
 
 
 def _last_left(scene: Scene, hooks: list[Row], gone: Row) -> Row | None:

@@ -20,8 +20,8 @@ from worlds.command_line import GOLDEN, NOBODY, WRITE_GOLDEN, is_one_sentence, p
 pytestmark = pytest.mark.slow
 
 COMMANDS = (
-    "demo", "lab", "doctor", "canary", "watch", "join", "ready", "timeline", "diagnose", "live", "export", "store",
-    "tune", "replay", "prove", "policy", "report",
+    "demo", "lab", "doctor", "canary", "watch", "join", "ready", "timeline", "diagnose", "live", "export", "import",
+    "store", "tune", "replay", "prove", "policy", "report",
 )  # fmt: skip
 WRITERS = [("canary", "--count", "1"), ("watch", "--for", "1s"), ("join", "room"), ("ready", "room")]
 READERS = [

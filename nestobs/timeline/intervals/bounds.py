@@ -103,8 +103,9 @@ def timelines(observations: pd.DataFrame) -> pd.DataFrame:
     where we were held up (proofs.py): it counts as `unknown`, and in a column of its own. Absents between two rooms of
     one name are no flaps.
 
-    Origin: see origins.py. With none there `origin_kind` is empty, and delays are NaN. An `edit` is no creation: what
-    counts from it is true, and says nothing of how long a new nest takes.
+    Origin: see origins.py. An imported creation, whose line tells its end alone, counts from that, and its error grows
+    by how long before it may have begun. With no origin `origin_kind` is empty, and delays are NaN. An `edit` is no
+    creation: what counts from it is true, and says nothing of how long a new nest takes.
 
     Clocks: within a trace, each run of a vantage is shifted by its best known `clock_offset_s` to the reference clock,
     when all runs of the row and its origin have one; else all is read as one clock, as it is. `origin_error_s` is the
@@ -180,11 +181,12 @@ def _shifts(rows: Rows, groups: Groups, begun: Origins, offset: Floats, error: F
     shift = np.round(np.where(known, offset, 0.0) * SECOND_NS).astype(np.int64)
     row = np.where(member & np.append(compared, False)[groups.of], shift[rows.place], 0)
     home_shift = np.where(compared & own, shift[home], 0)
-    own_error = np.where(compared & ~together, error[home] + worst, 0.0)
+    own_error = np.where(compared & ~together, error[home] + worst, 0.0) + begun.unsure_s[groups.unit]
     kind = begun.kind[groups.unit]
+    made_at = np.where(begun.unsure_s[groups.unit] > 0, rows.received[made], rows.sent[made])
     return _Shifts(
         row=row,
-        origin=np.where(own, rows.sent[made] - home_shift, begun.told[groups.unit]),
+        origin=np.where(own, made_at - home_shift, begun.told[groups.unit]),
         error_s=np.select([own, kind != ""], [own_error, GRAIN_S + np.where(compared, worst, 0.0)], default=np.nan),
     )
 
@@ -251,7 +253,7 @@ def _delays(bounds: _Bounds, groups: Groups, begun: Origins, shifts: _Shifts) ->
     upper = np.where(shown, _minus(bounds.upper, start) / SECOND_NS + error, np.inf)
     lower = _minus(bounds.lower, start) / SECOND_NS - error
     event = np.where(groups.relay & (kind != EDIT), np.where(kind == "publish", 0.0, -error), -np.inf)
-    floor = np.where((kind == "create") | (kind == ""), 0.0, event)  # before it none can have shown it
+    floor = np.where((kind == "create") | (kind == ""), -begun.unsure_s[groups.unit], event)  # before it none can have
     above = ~(upper <= floor)
     lower = np.where(known, np.where(own & above, np.maximum(lower, floor), lower), np.where(above, floor, -np.inf))
     lower = np.where(np.isnan(upper), np.nan, lower)

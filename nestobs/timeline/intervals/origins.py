@@ -25,7 +25,7 @@ from typing import Final
 import numpy as np
 import pandas as pd
 
-from nestobs.observation.arrays import NONE, Flags, Ints, Texts, count_of, least_at
+from nestobs.observation.arrays import NONE, Flags, Floats, Ints, Texts, count_of, least_at
 from nestobs.observation.columns import codes_of, equals, reals_of
 from nestobs.observation.detail import facts_of
 from nestobs.observation.duration import SECOND_NS
@@ -57,13 +57,15 @@ _LAST_S: Final = NONE // SECOND_NS
 @dataclass(frozen=True, slots=True)
 class Origins:
     """Per unit: the observation that is the origin (-1: none), its kind, and of others' nests the instant; the room's
-    own instant, as the API or LiveKit told it, and the least created_at of the unit's own rows. ns, NONE for none."""
+    own instant, as the API or LiveKit told it, and the least created_at of the unit's own rows. ns, NONE for none.
+    unsure_s: within what the making of a nest of our own lies: 0 unless it comes from a log that tells its end."""
 
     row: Ints
     kind: Texts
     told: Ints
     room: Ints
     event: Ints
+    unsure_s: Floats
 
 
 def origins(observations: pd.DataFrame, rows: Rows, heard: Ints) -> Origins:
@@ -80,7 +82,21 @@ def origins(observations: pd.DataFrame, rows: Rows, heard: Ints) -> Origins:
     edit = (event != NONE) & ((told < known - _ns(EDITED_S)) | (opened == NONE) & (room == NONE))
     kinds = [create >= 0, published >= 0, told == NONE, edit, (room == told) & (room != oldest)]
     kind = np.select(kinds, ["create", "publish", "", EDIT, "room"], "created_at").astype(object)
-    return Origins(row=np.where(create >= 0, create, published), kind=kind, told=told, room=room, event=event)
+    made = np.where(create >= 0, create, published)
+    unsure_s = _unsure_s(observations, made)
+    return Origins(row=made, kind=kind, told=told, room=room, event=event, unsure_s=unsure_s)
+
+
+def _unsure_s(observations: pd.DataFrame, made: Ints) -> Floats:
+    """Of the rows that make each unit's nest (-1: none), how long before its end it may have begun, as an import tells
+    of a line that tells its end alone."""
+    found = np.zeros(len(made))
+    index = np.flatnonzero(made >= 0)
+    for place, text in zip(index, observations["detail"].iloc[made[index]], strict=True):
+        if '"begun_within_s"' in str(text) and isinstance(said := facts_of(text).get("imported"), dict):
+            within_s = said.get("begun_within_s")
+            found[place] = within_s if isinstance(within_s, int | float) and 0 <= within_s < 1e6 else 0.0
+    return found
 
 
 def _made(observations: pd.DataFrame, rows: Rows) -> tuple[Ints, Ints]:
