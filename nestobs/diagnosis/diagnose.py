@@ -169,9 +169,10 @@ def _fitting(scene: Scene, priors: Priors) -> Iterator[Found]:
     facts: Facts = {key: evidence for part in parts for key, evidence in part(scene)}
     seen: list[tuple[Facts, Window | None]] = [(facts, None)]
     seen += [(facts | dict(of_window(scene, window, priors.lived_s)), window) for window in scene.windows]
+    shut = any(not window.healed for window in scene.windows)
     for known, window in seen:
         after = [HEALED] if window is not None and window.healed else [SHUT, ENDS]
-        tables = [DOORS, RELAYS, ENDS] if window is None else after
+        tables = ([DOORS, RELAYS] if shut else [DOORS, RELAYS, ENDS]) if window is None else after
         yield from (found for table in tables for case in table if (found := _fit(case, known, priors, window)))
 
 

@@ -6,24 +6,22 @@ from collections.abc import Iterator, Sequence
 from itertools import pairwise
 from typing import Final
 
-from nestobs.diagnosis.answers import Answer, is_token
+from nestobs.diagnosis.answers import Answer, is_token, token_answer
 from nestobs.diagnosis.facts import Ends, Fact, Had, Key
 from nestobs.diagnosis.rows import Row
-from nestobs.diagnosis.scene import TOGETHER_S, Evidence, Scene
+from nestobs.diagnosis.scene import Evidence, Scene, Step
 from nestobs.diagnosis.windows import is_info
 from nestobs.join.decision import Kind
-from nestobs.observation.duration import SECOND_NS
 from nestobs.observation.schema import Failure, Operation, Outcome, Role, Source
 
 _SILENT: Final = (Answer.UNANSWERED, Answer.FOREIGN)
 _OWN: Final = (Answer.GRANTED, Answer.ABSENT, Answer.UNAUTHORISED, Answer.FORBIDDEN, Answer.LIMITED, Answer.BAD_TOKEN)
-_TOGETHER: Final = round(TOGETHER_S * SECOND_NS)
 
 
 def of_doors(scene: Scene) -> Iterator[tuple[Key, Evidence]]:
     """What came of each step, how it ended, and what several of them say together."""
     steps: dict[Answer, list[Row]] = {}
-    for row, answer in [*scene.tokens, *scene.seats]:
+    for row, answer in [*scene.tokens, *scene.seats, *_beside(scene)]:
         steps.setdefault(answer, []).append(row)
     for answer, rows in steps.items():
         why = f" ({rows[-1].reason})" if rows[-1].reason else ""
@@ -37,6 +35,18 @@ def of_doors(scene: Scene) -> Iterator[tuple[Key, Evidence]]:
     yield from _steadiness(scene)
     yield from _flaps(scene)
     yield from _ourselves(scene)
+
+
+def _beside(scene: Scene) -> Iterator[Step]:
+    """What the API answered to what is no join, where that is no proof: it was the same door."""
+    for row in scene.mine:
+        if row.source == Source.API and not is_token(row) and not row.proof and row.outcome != Outcome.ACCEPTED:
+            answer = token_answer(row)
+            if answer in _OF_THE_DOOR:
+                yield row, answer
+
+
+_OF_THE_DOOR: Final = (Answer.LIMITED, Answer.UNANSWERED, Answer.FOREIGN, Answer.CACHED_NO)
 
 
 def _listeners(scene: Scene) -> list[Row]:
@@ -113,6 +123,9 @@ def _runs(scene: Scene, absents: Sequence[Row]) -> int:
     return 1 + sum(between)
 
 
+HELD_S: Final = 1.0
+"""A person who joins notices so much."""
+
 _HELD: Final = frozenset(map(str, (Failure.LOOP_BLOCKED, Failure.SUSPENDED, Failure.CLOCK_STEP, Failure.NO_NETWORK)))
 
 
@@ -124,6 +137,11 @@ def _ourselves(scene: Scene) -> Iterator[tuple[Key, Evidence]]:
         row = (mine or around)[-1]
         said = f"{len(mine) + len(around)} attempts or times in which we were held up, {scene.at(row)} ({row.reason})"
         yield Fact.HELD_UP, scene.say(said, [*mine, *around])
+    joins = [row for row in scene.mine if row.lag_s >= HELD_S and row.role in (Role.JOINER, Role.GUEST)]
+    if joins:
+        longest_s = max(row.lag_s for row in joins)
+        said = f"joins stood still for {longest_s:.1f} s with us, {scene.at(joins[-1])}"
+        yield Fact.HELD_JOIN, scene.say(said, joins)
     spoilt = [row for row in scene.verdicts if row.outcome == Outcome.PROBE_ERROR and row.failure != Failure.SKIPPED]
     if spoilt:
         said = f"a join came to nothing {scene.at(spoilt[-1])} ({spoilt[-1].reason})"

@@ -23,6 +23,10 @@ DEPARTURE_S: Final = 330.0
 300 s where somebody set them so."""
 
 
+VISITED_S: Final = 15.0
+"""A room that goes sooner after a visit of our own did not go for that: departure timeouts are 20 s and more."""
+
+
 def of_ends(scene: Scene) -> Iterator[tuple[Key, Evidence]]:
     """What says that nobody can be in the nest, or not in this room any more."""
     if deletions := scene.nest.deletions:
@@ -86,20 +90,18 @@ def _said_why(scene: Scene) -> Row | None:
 
 
 def _last_left(scene: Scene, hooks: list[Row], gone: Row) -> Row | None:
-    """What says that nobody was inside any more, after somebody had been: LiveKit's webhooks, else its counts, else the
-    visits of our own."""
+    """What says that nobody was inside any more, after somebody had been: LiveKit's webhooks, else who was seen inside
+    and did not come in again. A host that is sent away comes again at once, so that one who does not had left."""
     told = [row for row in hooks if row.received <= gone.received and row.text("event") in _MOVES]
     if told:
         return told[-1] if told[-1].text("event") != "participant_joined" else None
-    counts = [
-        (row, _count(row)) for row in scene.nest.rows if row.received <= gone.received and _count(row) is not None
-    ]
-    if counts:
-        were = [place for place, (_, count) in enumerate(counts) if count]
-        return counts[were[-1] + 1][0] if were and were[-1] + 1 < len(counts) else None
-    stays = [row for row in scene.nest.rows if is_seat(row) and row.visible and row.received <= gone.received]
-    inside = any(row.role == Role.HOST for row in stays)
-    return stays[-1] if stays and not inside else None
+    rows = [row for row in scene.nest.rows if is_seat(row) or _count(row) is not None]
+    inside = [row for row in rows if row.visible and row.received <= gone.received and _count(row) != 0]
+    visit_s = (gone.received - inside[-1].received) / SECOND_NS if inside else 0.0
+    if all(is_seat(row) and row.role != Role.HOST for row in inside) and visit_s < VISITED_S:
+        return None
+    again = [row for row in rows if row.role == Role.HOST and row.sent >= gone.sent]
+    return inside[-1] if inside and not again else None
 
 
 _MOVES: Final = ("participant_joined", "participant_left", "participant_connection_aborted")

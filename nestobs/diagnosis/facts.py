@@ -44,6 +44,7 @@ class Fact(StrEnum):
     ROOM_YES = "LiveKit had the room meanwhile"
     ROOM_NO = "LiveKit had no such room meanwhile"
     INSIDE = "/info counts somebody inside meanwhile"
+    AMID = "404s while /info and LiveKit showed it before and after"
     SEEN_BEFORE = "it was there before"
     RECORD_WENT = "the record was there and went"
     ROOM_WENT = "the room was there and went"
@@ -87,6 +88,7 @@ class Fact(StrEnum):
     EVENT_AGE_OFF = "created_at is not when it was made"
     MISLED = "what people were told by age was false"
     HELD_UP = "we ourselves were held up"
+    HELD_JOIN = "we ourselves held up a join"
     SPOILT = "a join was spoilt by ourselves"
 
 

@@ -53,6 +53,7 @@ class Row:
     remote_at: int | None
     timeout_s: float | None
     held: bool
+    lag_s: float
     own_sent: int
     facts: dict[str, Any] = field(repr=False)
 
@@ -184,6 +185,7 @@ def _rows(observations: pd.DataFrame) -> list[Row]:
         [stamp if has else None for stamp, has in zip(remote.tolist(), stamped.tolist(), strict=True)],
         [None if math.isnan(timeout) else timeout for timeout in timeouts],
         held_up(observations).tolist(),
+        np.nan_to_num(reals_of(observations["loop_lag_s"])).tolist(),
         sent.tolist(),
         _facts(observations["detail"]),
     ]

@@ -33,6 +33,9 @@ SLACK_S: Final = 2.0
 TOGETHER_S: Final = 20.0
 """Two ways of joining, asked within so long, are one look at the nest."""
 
+AGAIN_S: Final = 1.5
+"""Joins that fail for so long fail again and not once."""
+
 NEAR_S: Final = 15.0
 """So long before and after a failure to reach LiveKit it is taken to be down (intervals/proofs.DOWN_S)."""
 
@@ -73,6 +76,11 @@ class Window:
         """How often the way that was tried most was."""
         by_way = [sum(row.operation == way for row in self.absents) for way in (Operation.JOIN, Operation.GUEST)]
         return max(by_way)
+
+    @property
+    def lasts(self) -> bool:
+        """Whether they were answered so more than once, and for a while."""
+        return self.rounds > 1 and (self.end - self.start) / SECOND_NS >= AGAIN_S
 
 
 @dataclass(eq=False)
@@ -166,17 +174,25 @@ class Scene:
 
     @cached_property
     def windows(self) -> list[Window]:
-        """When its doors were shut: before the first token, and after the last."""
-        granted = [row for row, answer in self.tokens if answer in (Answer.GRANTED, Answer.ENTERED)]
+        """When its doors were shut: before somebody was first let in, and after the last was. A 404 that was not heard
+        again, and after which other things were answered, shuts no door."""
+        let_in = [row for row, answer in self.tokens if answer in _LET_IN]
         shut = [row for row, answer in self.tokens if answer is Answer.ABSENT]
-        if not granted:
-            return [Window(tuple(shut), healed=False, after_token=False)] if shut else []
-        first, last = min(row.received for row in granted), max(row.sent for row in granted)
+        if not let_in:
+            return self._standing(shut, after_token=False)
+        first, last = min(row.received for row in let_in), max(row.sent for row in let_in)
         before = tuple(row for row in shut if row.sent < first)
-        after = tuple(row for row in shut if row.sent > last)
+        after = [row for row in shut if row.sent > last] if self.ending not in _LET_IN else []
         found = [Window(before, healed=True, after_token=False)] if before else []
-        lone = after and self.ending in (Answer.GRANTED, Answer.ENTERED)
-        return found + ([Window(after, healed=False, after_token=True)] if after and not lone else [])
+        return found + self._standing(after, after_token=True)
+
+    def _standing(self, shut: Sequence[Row], *, after_token: bool) -> list[Window]:
+        """The window of these 404s to the end, where there is one."""
+        if not shut:
+            return []
+        window = Window(tuple(shut), healed=False, after_token=after_token)
+        others = [row for row, answer in self.tokens if answer not in _SAYS_NO and row.sent > window.end]
+        return [] if others and not window.lasts else [window]
 
     # words
 
@@ -225,6 +241,10 @@ def _under_way(row: Row, deeds: Sequence[Row]) -> bool:
     return any(row.received >= deed.sent and row.sent <= deed.received for deed in deeds)
 
 
+_LET_IN: Final = (Answer.GRANTED, Answer.ENTERED, Answer.BAD_TOKEN)
+"""What ends a 404: a token, if only one that is of no use."""
+
+_SAYS_NO: Final = (Answer.ABSENT, Answer.DOUBTED, Answer.CACHED_NO, Answer.OURS, Answer.NOTHING)
 _SEATED: Final = (Answer.ENTERED, Answer.MEDIA, Answer.VALIDATED)
 
 

@@ -12,9 +12,6 @@ from nestobs.diagnosis.scene import Evidence, Scene, Window
 from nestobs.observation.duration import SECOND_NS
 from nestobs.observation.schema import Operation, Source
 
-AGAIN_S: Final = 1.5
-"""Joins that fail for so long fail again and not once."""
-
 WAITED_S: Final = 2.0
 """A wait that a person notices."""
 
@@ -30,12 +27,13 @@ def of_window(scene: Scene, window: Window, lived_s: float) -> Iterator[tuple[Ke
     if {row.operation for row in shut} >= {Operation.JOIN, Operation.GUEST}:
         yield Fact.BOTH_WAYS, Evidence("")
     span_s = (window.end - window.start) / SECOND_NS
-    if window.rounds > 1 and span_s >= AGAIN_S:
+    if window.lasts:
         yield Fact.AGAIN, Evidence("")
     if window.healed and span_s >= WAITED_S:
         yield Fact.WAITED, Evidence(f"a wait of {span_s:.1f} s at least")
     yield from _layers(scene, window)
     yield from _before(scene, window)
+    yield from _amid(scene, window)
     if scene.nest.origin is not None:
         age_s = scene.age_s(window.end)
         fact, said = (Fact.YOUNG, "only") if age_s < lived_s else (Fact.OLD, "already")
@@ -57,6 +55,27 @@ def _layers(scene: Scene, window: Window) -> Iterator[tuple[Key, Evidence]]:
     if room is not None:
         said = f"LiveKit {'lists' if room else 'does not list'} the room {scene.at(rows[-1])}"
         yield (Fact.ROOM_YES if room else Fact.ROOM_NO), scene.say(said, rows[-1:])
+
+
+def _amid(scene: Scene, window: Window) -> Iterator[tuple[Key, Evidence]]:
+    """404s to both ways, again and again, between answers of /info and of LiveKit that both showed the nest: whatever
+    became of it later."""
+    if window.healed or window.after_token:
+        return
+    spans = [[row for row in scene.proofs(which) if row.visible] for which in (is_info, is_room)]
+    if not all(spans):
+        return
+    start = max(rows[0].received for rows in spans)
+    end = min(rows[-1].sent for rows in spans)
+    amid = Window(
+        tuple(row for row in window.absents if row.sent >= start and row.received <= end),
+        healed=False,
+        after_token=False,
+    )
+    if amid.absents and amid.lasts and {row.operation for row in amid.absents} >= {Operation.JOIN, Operation.GUEST}:
+        said = f"{len(amid.absents)} joins 404 from {scene.at(amid.absents[0]).removeprefix('at ')} on, while"
+        last = [row for rows in spans for row in rows if row.sent >= end][:2]
+        yield Fact.AMID, scene.say(f"{said} /info and LiveKit showed it before and after", [*amid.absents, *last])
 
 
 def _inside(row: Row) -> int:
