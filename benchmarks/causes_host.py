@@ -62,7 +62,8 @@ class OwnNetwork:
         api, livekit = await self._proxied(target.api), await self._proxied(target.livekit)
         relays = tuple([await self._proxied(url) for url in target.relays])
         control = f"127.0.0.1:{urlsplit(await self._proxied(target.api)).port}"
-        return replace(target, api=api, livekit=livekit, relays=relays, control=control)
+        vantage = f"{target.vantage} of {target.name}"  # what befalls it is about no other nest
+        return replace(target, vantage=vantage, api=api, livekit=livekit, relays=relays, control=control)
 
     async def _proxied(self, url: str) -> str:
         parts = urlsplit(url)
@@ -159,7 +160,7 @@ class Host:
         if away or livekit is None or not isinstance(self.token, str) or not self.token:
             return
         if (fault := self.case.fault("ended_by_departure")) is not None:
-            ends_s = max(0.5, fault.from_s - 1.0)
+            ends_s = max(0.5, fault.from_s - 2.0)
         try:
             for age_s in (0.2, 1.0, 3.0, 6.0, 8.0, 10.0):
                 await clock.until(origin + round(age_s * SECOND_NS))

@@ -61,7 +61,7 @@ POLLS = 7
 RELAYS, WATCHED = 4, 2
 """Of the lab, and of these those that a nest uses."""
 
-BATCH = 100
+BATCH = 200
 
 POLLING = replace(
     exponential(0.5, give_up_age_s=HORIZON_S), connect_attempts=1, connect_timeout_s=5.0, request_timeout_s=4.0
@@ -229,8 +229,8 @@ def outcomes(args: argparse.Namespace, made: list[tuple[Path, Case]], truth: lis
 
 def held_up_rooms(frame: Any) -> set[str]:
     """The rooms of which we held up a join, or what the web client asks before it."""
-    judged = frame[frame["role"].isin(["joiner", "guest"]) | (frame["source"] == "client")]
-    return set(judged.loc[held_up(judged), "room"])
+    judged = frame["role"].isin(["joiner", "guest"]) | (frame["source"] == "client")
+    return set(frame.loc[held_up(frame) & judged.to_numpy(bool), "room"])
 
 
 def main() -> int:
