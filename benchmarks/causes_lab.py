@@ -61,7 +61,7 @@ POLLS = 7
 RELAYS, WATCHED = 4, 2
 """Of the lab, and of these those that a nest uses."""
 
-BATCH = 200
+BATCH = 100
 
 POLLING = replace(
     exponential(0.5, give_up_age_s=HORIZON_S), connect_attempts=1, connect_timeout_s=5.0, request_timeout_s=4.0
@@ -176,8 +176,8 @@ def cases(args: argparse.Namespace, folder: Path, binary: bool) -> list[tuple[Pa
     return found
 
 
-async def measure(args: argparse.Namespace, made: list[tuple[Path, Case]]) -> list[dict[str, Any]]:
-    """Run all nests in labs of BATCH each; the rows of truth."""
+async def measure(args: argparse.Namespace, made: list[tuple[Path, Case]]) -> None:
+    """Run all nests in labs of BATCH each; what was true of them goes to OUT/truth.json, batch by batch."""
     store = Store.open(args.out / "store")
     truth: list[dict[str, Any]] = []
     pace = Pace()
@@ -191,9 +191,9 @@ async def measure(args: argparse.Namespace, made: list[tuple[Path, Case]]) -> li
                 config = Config(folder / "nestobs.toml")
                 driver = Driver(args, store, writer, Budget(1_000_000), pace)
                 await _batch(driver, config, batch)
-            truth += [json.loads(line) for line in (folder / "truth.jsonl").read_text().splitlines()]
+            truth += true_of(batch, folder / "truth.jsonl")
+            (args.out / "truth.json").write_text(json.dumps(truth) + "\n")
             shutil.rmtree(folder)
-    return truth
 
 
 async def _batch(driver: Driver, config: Config, batch: list[tuple[Path, Case]]) -> None:
@@ -206,24 +206,34 @@ async def _batch(driver: Driver, config: Config, batch: list[tuple[Path, Case]])
             group.create_task(driver.nest(target, case, number / driver.args.nests_per_s))
 
 
-def outcomes(args: argparse.Namespace, made: list[tuple[Path, Case]], truth: list[dict[str, Any]]) -> list[Outcome]:
-    """What was so and what was named, a row a nest that was made."""
+def true_of(batch: list[tuple[Path, Case]], lab: Path) -> list[dict[str, Any]]:
+    """Of each nest that was made its room, the causes that were in force, and in which kinds it was to have them."""
     shown: dict[str, set[str]] = {}
-    for row in truth:
+    for row in map(json.loads, lab.read_text().splitlines()):
         if row["layer"].startswith("fault:") and row["change"] == "shown":
             shown.setdefault(row["scenario"], set()).add(row["layer"].removeprefix("fault:"))
-    frame = Store.open(args.out / "store").frame()
-    named, held = {one.room: one for one in diagnose(frame)}, held_up_rooms(frame)
+    return [
+        {
+            "room": case.event_room,
+            "known": sorted(shown.get(case.name, set()) | case.acted),
+            "kinds": {each.cause: each.kind for each in case.faults},
+        }
+        for _, case in batch
+        if case.room
+    ]
+
+
+def outcomes(out: Path) -> list[Outcome]:
+    """What was so and what is named, of each nest of a run that was made and that we did not hold up."""
+    frame = Store.open(out / "store").frame()
+    held, named = held_up_rooms(frame), {one.room: one for one in diagnose(frame)}
     found = []
-    for _, case in made:
-        if not case.room or (case.event_room in held and not case.fault("observer_fault")):
+    for row in json.loads((out / "truth.json").read_text()):
+        if row["room"] in held and "observer_fault" not in row["known"]:
             continue
-        known = shown.get(case.name, set()) | case.acted
-        kinds = {each.cause: each.kind for each in case.faults}
-        diagnosis = named.get(case.event_room) or named.get(case.room)
-        causes = [] if diagnosis is None else [(one.cause.value, one.confidence) for one in diagnosis.causes]
-        said = "" if diagnosis is None else diagnosis.line()
-        found.append(Outcome(case.event_room, tuple(sorted(known)), kinds, tuple(causes), said))
+        one = named.get(row["room"])
+        causes = () if one is None else tuple((each.cause.value, each.confidence) for each in one.causes)
+        found.append(Outcome(row["room"], tuple(row["known"]), row["kinds"], causes, "" if one is None else one.line()))
     return found
 
 
@@ -255,24 +265,15 @@ def main() -> int:
         return 2
     clock = Clock()
     began = clock.now()
-    if args.again:
-        earlier = json.loads((args.out / "truth.json").read_text())
-        found = [Outcome.again(row, diagnose_again) for diagnose_again in [again(args)] for row in earlier]
-    else:
+    if not args.again:
         args.out.mkdir(parents=True, exist_ok=True)
         made = cases(args, args.out / "scenarios", not args.stand_in and find_binary() is not None)
-        truth = asyncio.run(measure(args, made))
-        found = outcomes(args, made, truth)
-        (args.out / "truth.json").write_text(json.dumps([one.truth() for one in found]) + "\n")
+        asyncio.run(measure(args, made))
+    found = outcomes(args.out)
     table, passed = score(found, doubles=args.scenario == "two-faults", left_out=args.nests - len(found))
     table["wall_s"] = round((clock.now() - began) / SECOND_NS, 1)
     (args.out / "causes.json").write_text(json.dumps(table, indent=1) + "\n")
     return 0 if passed else 1
-
-
-def again(args: argparse.Namespace) -> dict[str, Any]:
-    """What is named now of what an earlier run observed, by room."""
-    return {one.room: one for one in diagnose(Store.open(args.out / "store").frame())}
 
 
 if __name__ == "__main__":

@@ -30,17 +30,6 @@ class Outcome:
     named: tuple[tuple[str, float], ...]
     said: str
 
-    @classmethod
-    def again(cls, row: Mapping[str, Any], diagnoses: Mapping[str, Any]) -> Outcome:
-        """The same nest as it is diagnosed now."""
-        found = diagnoses.get(row["room"])
-        named = () if found is None else tuple((one.cause.value, one.confidence) for one in found.causes)
-        return cls(row["room"], tuple(row["known"]), row["kinds"], named, "" if found is None else found.line())
-
-    def truth(self) -> dict[str, Any]:
-        """What is true of it, as JSON data."""
-        return {"room": self.room, "known": list(self.known), "kinds": dict(self.kinds)}
-
     @property
     def first(self) -> str:
         return self.named[0][0] if self.named else "nothing"

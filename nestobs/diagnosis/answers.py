@@ -92,7 +92,8 @@ def token_answer(row: Row) -> Answer:  # noqa: PLR0911 - one return per way to b
         return Answer.ABSENT
     if row.outcome == Outcome.REFUSED and row.failure in _REFUSED:
         return _REFUSED[Failure(row.failure)]
-    if row.outcome == Outcome.PROBE_ERROR or row.held:
+    judged = row.status is None or row.failure == Failure.NOT_FOUND  # what else came with a status is as it was read
+    if row.outcome == Outcome.PROBE_ERROR or (row.held and judged):
         paused = row.failure == Failure.BUDGET and any(words in row.reason for words in _SERVERS_PAUSE)
         return Answer.LIMITED if paused else Answer.OURS
     match row.failure:

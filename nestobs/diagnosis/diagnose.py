@@ -14,7 +14,7 @@ from typing import Any
 
 import pandas as pd
 
-from nestobs.diagnosis.cases import DOORS, ENDS, HEALED, RELAYS, SHUT, Case
+from nestobs.diagnosis.cases import DOORS, ENDS, HEALED, RELAYS, SHUT, UNREACHED, Case
 from nestobs.diagnosis.causes import Cause
 from nestobs.diagnosis.clocks import of_clocks
 from nestobs.diagnosis.doors import of_doors
@@ -179,6 +179,8 @@ def _fitting(scene: Scene, priors: Priors) -> Iterator[Found]:
 def _fit(case: Case, facts: Facts, priors: Priors, window: Window | None) -> Found | None:
     """What a case tells where its facts are there."""
     if not all(each in facts for each in case.needs) or any(each in facts for each in case.unless):
+        return None
+    if Fact.CUT in facts and case.cause in UNREACHED:
         return None
     if callable(case.sure):
         assert window is not None

@@ -142,6 +142,10 @@ def _ourselves(scene: Scene) -> Iterator[tuple[Key, Evidence]]:
         longest_s = max(row.lag_s for row in joins)
         said = f"joins stood still for {longest_s:.1f} s with us, {scene.at(joins[-1])}"
         yield Fact.HELD_JOIN, scene.say(said, joins)
+    cut = [row for row in around if row.failure == Failure.NO_NETWORK]
+    after = [row for row in scene.mine if cut and row.received >= cut[0].sent]
+    if any(row.outcome == Outcome.UNKNOWN for row in after) and not any(row.proof for row in after):
+        yield Fact.CUT, scene.say(f"nothing was reached from here any more {scene.at(cut[0])} ({cut[0].reason})", cut)
     spoilt = [row for row in scene.verdicts if row.outcome == Outcome.PROBE_ERROR and row.failure != Failure.SKIPPED]
     if spoilt:
         said = f"a join came to nothing {scene.at(spoilt[-1])} ({spoilt[-1].reason})"

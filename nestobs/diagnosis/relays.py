@@ -109,13 +109,13 @@ def _silent(scene: Scene, name: str, rows: Sequence[Row], proofs: Sequence[Row])
 
 
 def _cut_off(scene: Scene, name: str, reads: Sequence[Row]) -> Iterator[tuple[Fact, Evidence]]:
-    """Whether the client gave up on a relay that showed the event to who waited longer."""
+    """Whether the client gave up on a relay that showed the event to who waited longer, then or by a slow answer."""
     cut = [row for row in reads if row.source == Source.CLIENT and row.failure == Failure.TIMEOUT and not row.held]
     if not cut:
         return
     waited = [row for row in reads if row.visible and row.source == Source.RELAY]
     slow = [row for row in waited if row.received - row.sent > round((cut[-1].timeout_s or CUTOFF_S) * SECOND_NS)]
-    had = slow or [row for row in waited if row.sent < cut[-1].received]
+    had = slow or [row for row in waited if row.sent < cut[-1].received and row.received > cut[-1].sent]
     if had:
         took_s = (had[-1].received - had[-1].sent) / SECOND_NS
         said = f"the client gave {name} up {scene.at(cut[-1])}, which took {took_s:.1f} s to show it"

@@ -10,7 +10,7 @@ from nestobs.diagnosis.facts import Fact, Key
 from nestobs.diagnosis.rows import Row
 from nestobs.diagnosis.scene import Evidence, Scene, Window
 from nestobs.observation.duration import SECOND_NS
-from nestobs.observation.schema import Operation, Source
+from nestobs.observation.schema import Operation, Role, Source
 
 WAITED_S: Final = 2.0
 """A wait that a person notices."""
@@ -112,4 +112,6 @@ def is_room(row: Row) -> bool:
 
 
 def _is_seat_proof(row: Row) -> bool:
-    return is_token(row) or (row.source == Source.LIVEKIT and row.operation in (Operation.SIGNAL, Operation.MEDIA))
+    """Whether it is about a token or a seat; the host's own comes with the nest, whatever joins are answered."""
+    seat = row.source == Source.LIVEKIT and row.operation in (Operation.SIGNAL, Operation.MEDIA)
+    return (is_token(row) or seat) and row.role != Role.HOST

@@ -218,3 +218,46 @@ def test_with_livekits_list_the_fault_is_named_at_once_and_surely_when_it_lasts(
     assert found.first.cause is Cause.API_JOIN_FAULT
     assert found.first.standing_fault
     assert told([made(), *ACTIVE, *shut(), *LISTED]).first.confidence > found.first.confidence
+
+
+def test_a_hosts_own_seat_does_not_say_that_the_nest_could_be_joined():
+    seat = row(Source.LIVEKIT, SIGNAL, V, 1.0, role=Role.HOST)
+    found = told([made(), seat, *NO_RECORD, *shut(), *LISTED])
+    assert found.first.cause is Cause.API_BEHIND_LIVEKIT
+
+
+def test_copies_of_a_404_come_before_the_race_that_they_prolong():
+    copies = api(JOIN, Failure.CACHED, at=(8.0, 16.0, 32.0), status=404)
+    early = (0.5, 1.0)
+    found = told([made(), *polls(Source.API, INFO, 1e9, early), *shut(at=early), *LISTED, *copies])
+    assert found.first.cause is Cause.NEGATIVE_CACHE
+
+
+def load(at, **more) -> Observation:
+    cut = {"failure": Failure.TIMEOUT, "failure_layer": FailureLayer.NOSTR, "reason": "no answer within 1.5 s"}
+    return row(Source.CLIENT, Operation.LOAD, UN, at, **{"timeout_s": 1.5} | cut | more)
+
+
+def test_a_relay_that_showed_the_event_before_the_client_asked_need_not_be_slow():
+    lost = {"failure": Failure.TIMEOUT, "failure_layer": FailureLayer.NOSTR, "reason": "no answer within 5 s"}
+    silent = [row(Source.RELAY, Operation.QUERY, UN, at, target=RELAY, **lost) for at in (9.0, 12.0, 20.0)]
+    found = told([event(at=1.0, target=RELAY), load(10.0, target=RELAY), *silent])
+    assert found.first.cause is Cause.RELAY_UNREACHABLE
+    assert Cause.CLIENT_CUTOFF not in {each.cause for each in found.causes}
+
+
+def test_what_is_not_reached_when_our_own_network_is_gone_is_our_fault():
+    gone = {"failure": Failure.NO_NETWORK, "failure_layer": FailureLayer.PROBER, "reason": "the control is not reached"}
+    control = row(Source.CLOCK, Operation.STEP, OURS, 3.0, nest="", room="", trace_id="", **gone)
+    lost = api(JOIN, Failure.REFUSED, at=(4.0, 8.0, 16.0))
+    found = [each for each in diagnose_rows([made(), *shut(at=(1.0,)), control, *lost]) if each.room]
+    assert found[0].first.cause is Cause.OBSERVER_FAULT
+    assert Cause.API_DOWN not in {each.cause for each in found[0].causes}
+    before = [each for each in diagnose_rows([made(), *shut(at=(1.0,)), *lost]) if each.room]
+    assert before[0].first.cause is Cause.API_DOWN
+
+
+def test_an_answer_with_a_status_tells_however_late_we_read_it():
+    late = {"loop_lag_s": 3.0, "reason": "HTTP 200 (text/html): the answer is not a JSON object"}
+    found = told([made(), *api(JOIN, Failure.UNEXPECTED, status=200, **late)])
+    assert found.first.cause is Cause.WRONG_DOOR
