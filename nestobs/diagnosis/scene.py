@@ -64,12 +64,12 @@ class Window:
     @property
     def start(self) -> int:
         """When the first was asked."""
-        return self.absents[0].sent
+        return self.absents[0].sent if self.absents else 0
 
     @property
     def end(self) -> int:
         """When the last was answered."""
-        return self.absents[-1].received
+        return self.absents[-1].received if self.absents else 0
 
     @property
     def rounds(self) -> int:

@@ -12,6 +12,9 @@ from nestobs.diagnosis.scene import Evidence, Scene, Window
 from nestobs.observation.duration import SECOND_NS
 from nestobs.observation.schema import Operation, Role, Source
 
+AMID_ROUNDS, AMID_S = 3, 1.0
+"""So often, and for so long, joins have to fail between answers that showed the nest."""
+
 WAITED_S: Final = 2.0
 """A wait that a person notices."""
 
@@ -72,7 +75,11 @@ def _amid(scene: Scene, window: Window) -> Iterator[tuple[Key, Evidence]]:
         healed=False,
         after_token=False,
     )
-    if amid.absents and amid.lasts and {row.operation for row in amid.absents} >= {Operation.JOIN, Operation.GUEST}:
+    if (
+        amid.rounds >= AMID_ROUNDS
+        and amid.end - amid.start >= AMID_S * SECOND_NS
+        and {row.operation for row in amid.absents} >= {Operation.JOIN, Operation.GUEST}
+    ):
         said = f"{len(amid.absents)} joins 404 from {scene.at(amid.absents[0]).removeprefix('at ')} on, while"
         last = [row for rows in spans for row in rows if row.sent >= end][:2]
         yield Fact.AMID, scene.say(f"{said} /info and LiveKit showed it before and after", [*amid.absents, *last])
