@@ -17,7 +17,7 @@ from nestobs.lab.faults.draw import Fault
 from nestobs.nostr import DELETION_KIND, ROOM_KIND, Address, Event, Keys, http_auth, room_filter
 from nestobs.observation.duration import SECOND_NS
 from nestobs.observation.nest import Nest, read_nest, room_tags
-from nestobs.observation.schema import Role
+from nestobs.observation.schema import Outcome, Role
 from nestobs.sources.relay.pushes import Seen
 from nestobs.sources.vantage import Trace
 
@@ -181,37 +181,44 @@ class Host:
         now_s = max(self.station.clock.now() // SECOND_NS, self.newest.created_at + 1)
         match fault.cause:
             case "closed_by_host":
-                await self._edit(now_s, status=fault.kind)
+                done = await self._edit(now_s, status=fault.kind)
             case "withdrawn":
                 tags = [("e", self.newest.id), ("a", self.trace.nest), ("k", str(ROOM_KIND))]
-                await self._publish(self.keys.sign(DELETION_KIND, created_at=now_s, tags=tags))
+                done = await self._publish(self.keys.sign(DELETION_KIND, created_at=now_s, tags=tags))
             case "deleted":
-                await self._delete(recorded=self.case.dice.random() < 0.5)
+                done = await self._delete(recorded=self.case.dice.random() < 0.5)
             case "restart_without_effect":
-                await self.station.api.restart(self.made, self.keys, role=Role.HOST)
+                answer = await self.station.api.restart(self.made, self.keys, role=Role.HOST)
+                done = answer.row.outcome is Outcome.ACCEPTED
             case "observer_fault":
                 self.network.fail()
+                done = True
             case "age_rule_misled" if fault.kind == "edited":
                 await asyncio.sleep(0.5)
-                await self._edit(now_s + 1)
+                done = await self._edit(now_s + 1)
             case _:
                 return
-        self.case.acted.add(fault.cause)
+        if done:
+            self.case.acted.add(fault.cause)
 
-    async def _edit(self, created_at: int, **changed: str) -> None:
+    async def _edit(self, created_at: int, **changed: str) -> bool:
         self.newest = self._signed(self.newest.tags, created_at, **changed)
-        await self._publish(self.newest)
+        return await self._publish(self.newest)
 
-    async def _publish(self, event: Event) -> None:
-        await asyncio.gather(*(relay.publish(self.trace, event, read_back=False) for relay in self.station.relays))
+    async def _publish(self, event: Event) -> bool:
+        """Whether some relay took it."""
+        relays = self.station.relays
+        rows = await asyncio.gather(*(relay.publish(self.trace, event, read_back=False) for relay in relays))
+        return any(row.outcome is Outcome.ACCEPTED for row in rows)
 
-    async def _delete(self, *, recorded: bool) -> None:
-        """As this vantage's own deed, or as somebody does it elsewhere, of which there is no row."""
+    async def _delete(self, *, recorded: bool) -> bool:
+        """As this vantage's own deed, or elsewhere, of which there is no row; whether it was done."""
         if recorded:
-            await self.station.api.delete(self.made, self.keys, role=Role.HOST)
-            return
+            answer = await self.station.api.delete(self.made, self.keys, role=Role.HOST)
+            return answer.row.outcome is Outcome.ACCEPTED
         url = f"{self.station.target.api}/{self.case.room}"
         auth = http_auth(self.keys, url=url, method="DELETE", created_at=int(time.time()), body=None)
         async with httpx.AsyncClient(timeout=5) as http:
             with suppress(httpx.HTTPError):
-                await http.delete(url, headers={"Authorization": auth})
+                return (await http.delete(url, headers={"Authorization": auth})).status_code == 204
+        return False

@@ -10,11 +10,12 @@ once the fault is there: signed in and as guests, some with a policy that polls,
 released client does. What came to the store is then all that `diagnose` gets.
 
 What counts as right, strictly: the first-named cause is the fault that the truth says was in force (for two, either),
-and all of them are listed. A nest whose faults never came into force, or none, is right as `joined`. Two readings that
-fit alike are no excuse: the wrong one first is wrong. Confidently wrong: the first-named is none of the nest's causes,
-at a confidence of .9 or more. False alarm: a standing fault of the API (ALARMS) is named as what is likelier than not,
-first or not, for a nest that has no such fault; with `--scenario races` that is all nests. Left out, and counted: nests
-of whose joins we ourselves held one up, by a machine that is too busy, since they have another fault than was drawn.
+and all of them are listed that another does not hide (HIDES; counted, and the share without that leave is printed too).
+A nest whose faults never came into force, or none, is right as `joined`. Two readings that fit alike are no excuse: the
+wrong one first is wrong. Confidently wrong: the first-named is none of the nest's causes, at a confidence of .9 or
+more. False alarm: a standing fault of the API (ALARMS) is named as what is likelier than not, first or not, for a nest
+that has no such fault; with `--scenario races` that is all nests. Left out, and counted: nests of whose joins we
+ourselves held one up, by a machine that is too busy, since they have another fault than was drawn.
 
 Exit code 1 when the shares are below the targets: 98 % of single faults, 90 % of double ones, nothing confidently
 wrong, at most one false alarm in 1 000 nests.
@@ -117,7 +118,7 @@ class Driver:
                 group.create_task(poll(station, trace, origin, plan.ages_s(dice, polls), ask))
             for number, (age_s, policy) in enumerate(self._joins(case)):
                 due = origin + round(age_s * SECOND_NS)
-                media = number == 0 and (dice.random() < self.args.media_ratio or bool(case.fault("media_blocked")))
+                media = (number == 0 and dice.random() < self.args.media_ratio) or bool(case.fault("media_blocked"))
                 group.create_task(self._join(station, case, host, trace, policy, due=due, number=number, media=media))
         await asyncio.gather(host.publishing, return_exceptions=True)
 
