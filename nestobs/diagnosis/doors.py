@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from itertools import pairwise
 from typing import Final
 
-from nestobs.diagnosis.answers import Answer, is_token, token_answer
+from nestobs.diagnosis.answers import Answer, is_token, seat_answer, token_answer
 from nestobs.diagnosis.facts import Ends, Fact, Had, Key
 from nestobs.diagnosis.rows import Row
 from nestobs.diagnosis.scene import Evidence, Scene, Step
@@ -38,8 +38,10 @@ def of_doors(scene: Scene) -> Iterator[tuple[Key, Evidence]]:
 
 
 def _beside(scene: Scene) -> Iterator[Step]:
-    """What the API answered to what is no join, where that is no proof: it was the same door."""
+    """What was answered to what is no join, where that is no proof: it was the same door, the API's or LiveKit's."""
     for row in scene.mine:
+        if row.operation == Operation.ROOMS and seat_answer(row) is Answer.LIVEKIT_FOREIGN:
+            yield row, Answer.LIVEKIT_FOREIGN
         if row.source == Source.API and not is_token(row) and not row.proof and row.outcome != Outcome.ACCEPTED:
             answer = token_answer(row)
             if answer in _OF_THE_DOOR:

@@ -98,11 +98,15 @@ def _stored(scene: Scene, name: str, rows: Sequence[Row], shown: Sequence[Row]) 
 
 
 def _silent(scene: Scene, name: str, rows: Sequence[Row], proofs: Sequence[Row]) -> Iterator[tuple[Fact, Evidence]]:
-    """Whether it gave no answer to the end. What the client cut off is no silence."""
+    """Whether it gave no answer to the end, or repeatedly between answers. What the client cut off is no silence."""
     lost = [row for row in rows if row.failure in _SILENT and not row.held and row.outcome == Outcome.UNKNOWN]
     lost = [row for row in lost if row.source != Source.CLIENT or row.failure != Failure.TIMEOUT or not proofs]
     if proofs:
+        while_lost = [row for row in lost if proofs[0].received < row.sent <= proofs[-1].received]
         lost = [row for row in lost if row.sent > proofs[-1].received]
+        if len(while_lost) > 1:
+            said = f"{name} gave no answer {len(while_lost)} times, last {scene.at(while_lost[-1])}, and then again"
+            yield Fact.RELAY_LOST, scene.say(f"{said} ({while_lost[-1].reason})", while_lost)
     if len(lost) > (1 if proofs else 0):
         said = f"{name} gave no answer {len(lost)} times, last {scene.at(lost[-1])} ({lost[-1].reason})"
         yield Fact.RELAY_SILENT, scene.say(said, lost)

@@ -261,3 +261,17 @@ def test_an_answer_with_a_status_tells_however_late_we_read_it():
     late = {"loop_lag_s": 3.0, "reason": "HTTP 200 (text/html): the answer is not a JSON object"}
     found = told([made(), *api(JOIN, Failure.UNEXPECTED, status=200, **late)])
     assert found.first.cause is Cause.WRONG_DOOR
+
+
+def test_a_relay_that_was_lost_for_a_while_is_listed_and_does_not_come_first():
+    lost = {"failure": Failure.REFUSED, "failure_layer": FailureLayer.TCP, "reason": "connection refused"}
+    silent = [row(Source.RELAY, Operation.QUERY, UN, at, target=RELAY, **lost) for at in (5.0, 6.0, 7.0)]
+    found = told([made(), event(target=RELAY), *SEATED, *silent, event(at=9.0, target=RELAY)])
+    assert [each.cause for each in found.causes] == [Cause.JOINED, Cause.RELAY_UNREACHABLE]
+
+
+def test_another_server_in_livekits_place_is_seen_by_its_list_alone():
+    page = {"failure": Failure.WRONG_PATH, "failure_layer": FailureLayer.SIGNAL, "reason": "a web page"}
+    rooms = [row(Source.LIVEKIT, ROOMS, UN, at, **page) for at in LATER]
+    causes = {each.cause for each in told([made(), *ACTIVE, *api(JOIN, Failure.BAD_TOKEN), *rooms]).causes}
+    assert {Cause.BAD_TOKEN, Cause.LIVEKIT_UNREACHABLE} <= causes

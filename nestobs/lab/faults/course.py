@@ -73,8 +73,7 @@ class Course:
             timer.cancel()
         self._timers.clear()
         for fault in [fault for fault in self.on if fault.theory.wide]:
-            self.on.remove(fault)
-            self._hook(fault, False)
+            self._turn(fault, False)
 
     def _tell(self, fault: Fault, change: str, bracket: Bracket) -> None:
         extra: dict[str, Any] = fault.as_dict()
