@@ -254,19 +254,25 @@ def _is_active(policy: Policy, now: Situation) -> bool:
 
 def _is_overdue(policy: Policy, now: Situation) -> bool:
     """Whether a late room, or a route behind the others, no longer explains 404s beside an active /info."""
+    due_s = _due_s(policy, now)
+    return due_s is not None and due_s <= 0
+
+
+def _due_s(policy: Policy, now: Situation) -> float | None:
+    """Seconds until that is so, if all stays as it is; None: it will not be, or the policy does not use /info."""
     if policy.fault_after_s is None or now.active_s is None or now.room_there is False:
-        return False
+        return None
     pace = PACES[now.signed_in]
-    if now.active_s >= pace.longer * policy.fault_after_s:
-        return True
-    if not now.room_there or now.there_s < SURE_S:
-        return False
+    due_s = pace.longer * policy.fault_after_s - now.active_s
+    if not now.room_there:
+        return due_s
+    sure_s = SURE_S - now.there_s
     if policy.fault_listed_s is not None:
-        return now.there_s >= policy.fault_listed_s
+        return min(due_s, max(sure_s, policy.fault_listed_s - now.there_s))
     if now.age_s is None or now.age_s < now.active_s:  # no age: there is no event, or clocks differ
-        return now.there_s >= pace.most_s
-    first_s = now.age_s - now.active_s
-    return now.age_s >= pace.old_s or now.there_s >= max(LEAST_S, min(pace.most_s, pace.factor * first_s))
+        return min(due_s, pace.most_s - now.there_s)
+    fast_s = max(LEAST_S, min(pace.most_s, pace.factor * (now.age_s - now.active_s)))
+    return min(due_s, fast_s - now.there_s, max(sure_s, pace.old_s - now.age_s))
 
 
 def _wait_s(policy: Policy, now: Situation, rng: Uniform) -> float | None:
@@ -284,6 +290,17 @@ def _wait_s(policy: Policy, now: Situation, rng: Uniform) -> float | None:
 
 
 def _gap_s(policy: Policy, now: Situation, rng: Uniform) -> float | None:
+    """Until the schedule's next round, or until a fault can be told, where that is sooner; also after the schedule's
+    last one, where one look more tells it."""
+    gap_s, due_s = _scheduled_s(policy, now, rng), _due_s(policy, now)
+    if now.asked == "connect" or due_s is None or due_s <= 0:
+        return gap_s
+    if gap_s is None:
+        return due_s if now.info_active and due_s <= SURE_S else None
+    return min(gap_s, due_s)
+
+
+def _scheduled_s(policy: Policy, now: Situation, rng: Uniform) -> float | None:
     age_s = now.elapsed_s if now.age_s is None else now.age_s
     gap_s = None if age_s >= policy.give_up_age_s else policy.schedule.gap_s(now.polls, max(0.0, age_s), rng)
     return None if gap_s is None else gap_s * (1 - policy.jitter + 2 * policy.jitter * rng.random())

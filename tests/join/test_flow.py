@@ -558,6 +558,19 @@ class TestFault:
         assert (verdict.kind, names(steps).count("wait")) == (Kind.API_FAULT, 1)
         assert verdict.requests == (6 if signed_in else 4)
 
+    @pytest.mark.parametrize("signed_in", [True, False])
+    def test_nor_does_a_give_up_age_long_past_keep_that_look_from_being_taken(self, signed_in):
+        for policy in (fixed(1), exponential(), full_jitter(), replace(FAULTY, schedule=Schedule())):
+            verdict, steps = faulty(True, policy, age_s=3600.0, signed_in=signed_in)
+            assert (verdict.kind, names(steps).count("wait")) == (Kind.API_FAULT, 1)
+            assert faulty(None, policy, age_s=3600.0, signed_in=signed_in)[0].requests == (3 if signed_in else 2)
+
+    @pytest.mark.parametrize("there", [True, None])
+    def test_the_next_round_comes_when_it_can_be_told(self, there):
+        slow = replace(FAULTY, schedule=Schedule("fixed", 45.0))
+        due_s = FAULT_AFTER_S if there is None else PACES[True].factor * 1.1
+        assert faulty(there, slow)[0].elapsed_s == pytest.approx(due_s, abs=1.0)
+
     def test_a_measured_law_goes_before_the_pace(self):
         verdict, _ = faulty(True, replace(FAULTY, fault_listed_s=20.0))
         assert verdict.elapsed_s == pytest.approx(20.0, abs=2.0)
