@@ -24,7 +24,7 @@ from nestobs.collector.canary import Campaign, Report
 from nestobs.collector.canary import run as _host
 from nestobs.collector.station import Target
 from nestobs.config import Config
-from nestobs.diagnosis.diagnose import Diagnosis
+from nestobs.diagnosis.diagnose import Diagnosis, with_standing
 from nestobs.diagnosis.diagnose import diagnose as _diagnose
 from nestobs.diagnosis.priors import measured
 from nestobs.join.policy import Policy, exponential
@@ -102,7 +102,8 @@ def tune(
 ) -> Recommendation:
     """A defended message threshold, give-up age and polling policy from what was observed.
 
-    observed: a store, its folder, or a frame of `timelines`, which does not tell how many requests fail. window: only
+    observed: a store, its folder, or a frame of `timelines`, which does not tell how many requests fail, nor of which
+    nests a standing fault was the matter (those of a store are left out, counted and named). window: only
     nests made in [start, end). host: only those of these API hosts (`HOST:PORT` as in the URL). arrivals: ages at which
     people ask, seconds; None: evenly from 0 to 30 s (the store's own joins come when the collector wants, and say
     nothing of people). The rest is as for `tuning.tuner.recommend`. Raises TooLittleDataError that says how much more
@@ -113,12 +114,12 @@ def tune(
     round_trip, failed = 0.0, None
     if isinstance(observed, Store | Path | str):
         rows = _opened(observed).frame(categories=True)
-        table = timeline.timelines(rows)
+        table = with_standing(among(timeline.timelines(rows), window=window, host=host), rows)
         round_trip, failed = round_trip_s(rows, host), failures(_sent_in(rows, window), host)
     else:
-        table = observed
+        table = among(observed, window=window, host=host)
     return recommend(
-        among(table, window=window, host=host),
+        table,
         arrivals=arrivals,
         signed_in=signed_in,
         prices=prices,

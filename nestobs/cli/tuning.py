@@ -186,17 +186,21 @@ def replay(args: argparse.Namespace) -> int:
 
     import numpy as np
 
+    from nestobs.diagnosis.diagnose import with_standing
     from nestobs.join.policy import MANUAL_RETRY
     from nestobs.timeline.delays import among, round_trip_s
     from nestobs.timeline.failures import failures
     from nestobs.timeline.intervals import timelines
+    from nestobs.timeline.omissions import standing_words
     from nestobs.tuning.replay import frame, replay
 
     policies = [policy_of(word).policy for word in args.policy]
     observations = open_store(args).frame(categories=True)
+    lines_of = among(timelines(observations), window=_window(args.window), host=args.host)
+    lines_of = with_standing(lines_of, observations)
     found = replay(
         policies,
-        among(timelines(observations), window=_window(args.window), host=args.host),
+        lines_of,
         baseline=MANUAL_RETRY,
         signed_in=not args.guest,
         round_trip_s=round_trip_s(observations, args.host),
@@ -213,6 +217,7 @@ def replay(args: argparse.Namespace) -> int:
             f"{one.policy.name} less {found[0].policy.name}: delay {_apart(gain[0])} s, "
             f"lost {_apart(gain[1], 100.0)} %, requests {_apart(gain[2])}; {one.ambiguous:.1%} of joins ambiguous"
         )
+    lines += standing_words(lines_of)
     show(args, {"replays": json.loads(frame(found).to_json(orient="records"))}, lines)
     return 0
 

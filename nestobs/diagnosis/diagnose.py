@@ -10,8 +10,9 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Final
 
+import numpy as np
 import pandas as pd
 
 from nestobs.diagnosis.cases import DOORS, ENDS, HEALED, RELAYS, SHUT, UNREACHED, Case
@@ -27,9 +28,14 @@ from nestobs.diagnosis.rows import nests
 from nestobs.diagnosis.rules import RULES
 from nestobs.diagnosis.scene import Evidence, Scene, Window
 from nestobs.diagnosis.windows import of_window
+from nestobs.observation.arrays import Flags
+from nestobs.observation.columns import codes_of, paired
 from nestobs.observation.schema import COLUMNS, Observation, Source, as_row
+from nestobs.timeline.delays import STANDING
+from nestobs.timeline.nests import nests_of
+from nestobs.timeline.standing import standing
 
-__all__ = ["Diagnosis", "Evidence", "Found", "diagnose", "diagnose_rows"]
+__all__ = ["Diagnosis", "Evidence", "Found", "diagnose", "diagnose_rows", "suspects", "with_standing"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -190,3 +196,46 @@ def _fit(case: Case, facts: Facts, priors: Priors, window: Window | None) -> Fou
     blocks = case.blocks and (Fact.HEALED not in facts or Fact.WAITED in facts)
     evidence = dict.fromkeys(facts[each] for each in case.needs if facts[each].said)
     return Found(case.cause, sure, tuple(evidence), blocks)
+
+
+# timelines of nests that were kept shut for good
+
+_TOKENS: Final = ("api:join", "api:guest")
+
+
+def with_standing(timelines: pd.DataFrame, observations: pd.DataFrame) -> pd.DataFrame:
+    """The timelines with the column STANDING: the id of the cause of a standing fault of the nest as that vantage saw
+    it, "" where there is none. `delays.joinable` and whatever is made of it leave such rows out, and
+    `omissions.omitted` says so: no waiting helps there, and taken for nests that stay away they would move the never-
+    share. Diagnosed are those only into which nobody was seen to get; what timelines tell by themselves
+    (timeline/standing.py) counts, too.
+
+    observations: of which the timelines were made, all columns, as Store.frame gives them.
+    """
+    about = nests_of(timelines)
+    names = np.append(about.names, "")[about.unit].astype(str)
+    asked = suspects(timelines)
+    found: dict[tuple[str, str], str] = {}
+    if asked.any():
+        of = nests_of(observations)
+        wanted = np.isin(np.append(of.names, "")[of.unit].astype(str), list(set(names[asked]) - {""}))
+        for each in diagnose(observations[wanted | (of.unit < 0)]):
+            if each.first.standing_fault:
+                found[each.nest or each.room, each.vantage] = str(each.first.cause)
+    pairs = zip(names, timelines["vantage"].astype(str), strict=True)
+    cause = np.array([found.get(pair, "") for pair in pairs], dtype=object)
+    plain = np.isin(names, standing(timelines)["nest"].astype(str)) & (cause == "")
+    cause = np.where(plain, str(Cause.API_JOIN_FAULT), cause)
+    return timelines.assign(**{STANDING: pd.array(np.where(asked, cause, ""), dtype="str")})
+
+
+def suspects(timelines: pd.DataFrame) -> Flags:
+    """Which rows are of nests that were asked for from their vantage, and that nobody there was seen to get into: no
+    token was given, or LiveKit was asked with one and did not let anybody in."""
+    layer = timelines["layer"].astype(str)
+    seen = np.isfinite(timelines["upper_s"].to_numpy(np.float64, na_value=np.nan))
+    token, seat = layer.isin(_TOKENS).to_numpy(bool), (layer == "livekit:signal").to_numpy(bool)
+    pair = paired(nests_of(timelines).unit, codes_of(timelines["vantage"])[0])
+    given, shut = set(pair[token & seen]), set(pair[seat & ~seen])
+    asked = set(pair[token | seat])
+    return np.isin(pair, list(asked - (given - shut)))

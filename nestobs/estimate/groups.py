@@ -92,8 +92,8 @@ def ages(groups: Iterable[Group], count: int = 160) -> NDArray[np.float64]:
 
 
 def _by_layer(timelines: pd.DataFrame, kind: Literal["layer", "relay"]) -> list[Group]:
-    relay = timelines["layer"].str.startswith("relay:")
     timelines = created(timelines)
+    relay = timelines["layer"].str.startswith("relay:")
     told = (timelines["polls"] > 0) & timelines["lower_s"].notna() & timelines["origin_at"].notna()
     rows = timelines[told & (relay if kind == "relay" else ~relay)]
     return [_group(kind, str(at[0]), str(at[1]), part) for at, part in rows.groupby(["layer", "vantage"])]

@@ -25,7 +25,7 @@ from nestobs.observation.columns import records
 from nestobs.observation.detail import finite
 from nestobs.observation.duration import SECOND_NS
 from nestobs.observation.window import DAY_S, Window
-from nestobs.reports.dataset import frame, watched
+from nestobs.reports.dataset import frame, standing, watched
 from nestobs.reports.display import Result, Section, Table, Text, judged, many, numbers
 from nestobs.store.files import text_in
 from nestobs.store.reader import Store
@@ -33,6 +33,7 @@ from nestobs.timeline import uptime
 from nestobs.timeline.delays import made_at, round_trip_s
 from nestobs.timeline.intervals import timelines
 from nestobs.timeline.joins import joins
+from nestobs.timeline.omissions import standing_words
 
 if TYPE_CHECKING:
     import plotly.graph_objects as go
@@ -118,7 +119,7 @@ def load(
     past = wanted.earlier(before)
     whole = Window(past.start, wanted.end)
     rows = frame(opened, watched(whole), columns=list(NEEDED), categories=True)
-    lines = timelines(rows)
+    lines = standing(opened, watched(whole), timelines(rows))
     length = wanted.end - wanted.start
     windows = [Window(wanted.start - back * length, wanted.end - back * length) for back in range(before, -1, -1)]
     earlier, *days = _spans(rows, lines, [past, *windows])
@@ -199,7 +200,7 @@ def heading(daily: Daily) -> Text:
         words = f"The store holds no observation of {now.window.words}."
         return Text([words, _about(past, "Before it, from")], heading=daily.title)
     counted = f"{_about(now, 'From')} {_about(past, f'Before it, in {len(daily.days) - 1} windows as long, from')}"
-    return Text([counted, _found(daily)], heading=daily.title)
+    return Text([counted, *standing_words(now.timelines), _found(daily)], heading=daily.title)
 
 
 def _about(one: Span, word: str) -> str:

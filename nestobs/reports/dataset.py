@@ -13,6 +13,7 @@ from typing import Any, Final
 
 import pandas as pd
 
+from nestobs.diagnosis.diagnose import suspects, with_standing
 from nestobs.figures.time_axis import Collector
 from nestobs.observation.duration import SECOND_NS
 from nestobs.observation.schema import COLUMNS
@@ -81,7 +82,7 @@ def read(store: str, window: str = "") -> Observed:
     names = [column.name for column in COLUMNS if column.name not in UNREAD]
     wanted = Window.parse(window) if window else None
     around = frame(opened, wanted and watched(wanted), columns=names)
-    rows, lines = around, timelines(around)
+    rows, lines = around, standing(opened, wanted and watched(wanted), timelines(around))
     if wanted is not None:
         rows = rows[rows["sent_at"].between(wanted.start, wanted.end, inclusive="left")].reset_index(drop=True)
         lines = _made_in(lines, around, wanted)
@@ -108,6 +109,12 @@ def frame(opened: Store, window: Window | None, **wanted: Any) -> pd.DataFrame:
     """The rows of a store sent in the window, None for all; what is `wanted` as Store.frame takes it."""
     start, end = (window.start, window.end) if window else (None, None)
     return opened.frame(start=start, end=end, **wanted)
+
+
+def standing(opened: Store, window: Window | None, lines: pd.DataFrame) -> pd.DataFrame:
+    """The timelines with what standing faults kept shut marked (`diagnosis.diagnose`), by the rows of that window: all
+    their columns, which are read only where there are nests to ask about."""
+    return with_standing(lines, frame(opened, window, categories=True) if suspects(lines).any() else pd.DataFrame())
 
 
 def _made_in(lines: pd.DataFrame, rows: pd.DataFrame, window: Window) -> pd.DataFrame:

@@ -24,6 +24,10 @@ from nestobs.observation.duration import SECOND_NS
 from nestobs.observation.schema import Operation, Outcome, Source
 from nestobs.timeline.intervals.origins import EDIT
 
+STANDING: Final = "standing"
+"""A column that timelines may have beside those of SCHEMA: the id of the cause that kept the nest shut for good, ""
+where there is none (diagnosis/diagnose.py knows)."""
+
 BlockKind = Literal["day and host", "hour and host", "nest"]
 LEAST_BLOCKS: Final = 20
 """Blocks are made finer until there are so many, or until each nest is one."""
@@ -42,7 +46,8 @@ def joinable(timelines: pd.DataFrame, *, signed_in: bool = True) -> pd.DataFrame
     lower_s, upper_s (the delay is in (lower_s, upper_s]), seen_until_s (still joinable then), gone_lower_s,
     gone_upper_s (when it went for good; NaN: it did not), origin_at (datetime64[ns, UTC]), host (of the API asked),
     relays (those watched, sorted, one space between), hour (0-23, UTC). Rows without an origin or without any proof
-    have no place here, nor have edits of older rooms: see `omissions.omitted` for how many that are.
+    have no place here, nor have edits of older rooms and nests of a standing fault: see `omissions.omitted` for how
+    many that are.
 
     join_lower_s, join_upper_s, guest_lower_s, guest_upper_s: the same of each route by itself; NaN where it was not
     asked. signed_in: whether the joiner asks for an authenticated join first and falls back to the guest join.
@@ -59,8 +64,16 @@ def joinable(timelines: pd.DataFrame, *, signed_in: bool = True) -> pd.DataFrame
 
 
 def created(timelines: pd.DataFrame) -> pd.DataFrame:
-    """The rows of nests that were made, and not of edits of older rooms: what delays of new nests are made of."""
-    return timelines[~edited(timelines)]
+    """The rows of nests that were made and that time opens, not of edits of older rooms nor of standing faults: what
+    delays of new nests are made of."""
+    return timelines[~(edited(timelines) | kept_shut(timelines))]
+
+
+def kept_shut(timelines: pd.DataFrame) -> Flags:
+    """Which rows are of a standing fault; none of a frame without the column STANDING."""
+    if STANDING not in timelines:
+        return np.zeros(len(timelines), dtype=bool)
+    return np.asarray(timelines[STANDING] != "", dtype=bool)
 
 
 def edited(timelines: pd.DataFrame) -> Flags:

@@ -10,7 +10,7 @@ from typing import Any, Final
 
 import pandas as pd
 
-from nestobs.timeline.delays import edited
+from nestobs.timeline.delays import STANDING, edited, kept_shut, made_at
 from nestobs.timeline.failures import Failures
 from nestobs.timeline.intervals.origins import EDIT
 from nestobs.timeline.nests import count_nests
@@ -36,15 +36,43 @@ def omitted(timelines: pd.DataFrame) -> list[str]:
     """A sentence for each reason for which nests of these timelines are in no law of joins; and of how many of the
     others only the event tells the age. None where there is nothing to say."""
     edits = edited(timelines)
-    rest = timelines[~edits & timelines["layer"].isin(_SEATS)]
+    rest = timelines[~edits & ~kept_shut(timelines) & timelines["layer"].isin(_SEATS)]
     proven = rest[rest["polls"] > 0]
     unproven = rest[~rest["nest"].isin(set(proven["nest"]) - {""}) & ~rest["trace_id"].isin(set(proven["trace_id"]))]
-    said = [_edited(count_nests(timelines[edits]))]
+    said = [*standing_words(timelines), _edited(count_nests(timelines[edits]))]
     said += [_left_out(count_nests(unproven[unproven[column] > 0]), why) for column, why in _WHY if column in unproven]
     if {"origin_kind", "room_at"} <= set(proven):
         alone = proven[(proven["origin_kind"] == "created_at") & proven["room_at"].isna()]
         said.append(_told_by_the_event(count_nests(alone), count_nests(proven)))
     return [*filter(None, said)]
+
+
+def standing(timelines: pd.DataFrame) -> dict[str, int]:
+    """Cause of a standing fault -> nests that it kept shut, the most first; a nest of several counts for each."""
+    shut = timelines[kept_shut(timelines)]
+    found = {str(cause): count_nests(rows) for cause, rows in shut.groupby(STANDING)} if len(shut) else {}
+    return dict(sorted(found.items(), key=lambda one: (-one[1], one[0])))
+
+
+def standing_words(timelines: pd.DataFrame) -> list[str]:
+    """A sentence for each such cause: of how many nests, and when they were made."""
+    total = count_nests(timelines)
+    return [
+        _standing(timelines[timelines[STANDING] == cause], many, total) for cause, many in standing(timelines).items()
+    ]
+
+
+def _standing(rows: pd.DataFrame, many: int, total: int) -> str:
+    made = made_at(rows).dropna()
+    cause, when = rows[STANDING].iloc[0], ""
+    if len(made):
+        first, last = (f"{made.agg(end):%Y-%m-%d %H:%M} UTC" for end in ("min", "max"))
+        when = f", made at {first}" if first == last else f", made from {first} to {last}"
+    are = "is" if many == 1 else "are"
+    return (
+        f"{many} of {total} nests {are} left out: {cause}{when}. That is a standing fault, which no waiting heals:"
+        " `nestobs diagnose` has the evidence."
+    )
 
 
 def _edited(count: int) -> str:

@@ -28,6 +28,7 @@ from nestobs.collector.pace import Pace
 from nestobs.collector.polling import HORIZON_S
 from nestobs.collector.station import Target
 from nestobs.config import Config
+from nestobs.diagnosis.diagnose import with_standing
 from nestobs.errors import UsageError
 from nestobs.join.budget import Budget
 from nestobs.join.policy import MANUAL_RETRY, Policy
@@ -190,7 +191,7 @@ async def prove(
         report = await _campaign(config, name, campaign, store, seed, pace or Pace(), progress)
     progress("proof", {"said": "the lab has ended; setting predicted beside realised"})
     observations = await asyncio.to_thread(store.frame)
-    lines = await asyncio.to_thread(timelines, observations)
+    lines = await asyncio.to_thread(lambda: with_standing(timelines(observations), observations))
     joins = outcomes(observations, lines, patience_s=PATIENCE_S)
     compared = cells(joins, predicted, [one.name for one in policies], round_trip_s=file.provenance.round_trip_s)
     if (held := held_up(observations)) > MUCH:

@@ -57,7 +57,8 @@ class Provenance:
     n: nests in the window, n_censored of them never seen. store_digest: of the observations. nestobs: its version.
     arrivals_s: ages at which people were taken to ask, each as likely; none: unknown. round_trip_s: of a request, as it
     was taken. failures: kind of FAILURES -> counts by TALLY, of what joins asked how much failed and how; empty:
-    unknown. What is predicted holds for these.
+    unknown. What is predicted holds for these. left_out: cause of a standing fault (diagnosis.causes) -> nests that are
+    not among the n for it.
     """
 
     window_start: str = ""
@@ -70,6 +71,7 @@ class Provenance:
     arrivals_s: tuple[float, ...] = ()
     round_trip_s: float = 0.0
     failures: Mapping[str, Mapping[str, int]] = field(default_factory=dict)
+    left_out: Mapping[str, int] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         for name in ("window_start", "window_end", "made_at"):
@@ -95,6 +97,11 @@ class Provenance:
                 _check_count(name, tally[name])
             if sum(tally[name] for name in TALLY[1:]) > tally["asked"]:
                 raise PolicyError("what failed is some of what was asked: timed_out, limited and broken are at most it")
+        if not isinstance(self.left_out, Mapping) or len(self.left_out) > PREDICTED:
+            raise PolicyError(f"left_out is an object of at most {PREDICTED} causes, each with how many nests")
+        for cause, nests in self.left_out.items():
+            check_name("a cause in left_out", cause)
+            _check_count(f"left_out {cause}", nests)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

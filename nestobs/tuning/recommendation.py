@@ -56,7 +56,8 @@ class Recommendation:
     the simple one judged on nests they were not tuned on. front: requests, delay and lost share per joiner along prices
     of a request, of a network that always answers. strata: where delays differ. terms: on which it was tuned and
     replayed. faults: the standing faults that were seen, None for none. notes: sentences on what is assumed, not
-    identifiable, or missing, with the number of nests that would settle it.
+    identifiable, or missing, with the number of nests that would settle it. left_out: cause of a standing fault ->
+    nests that are in no law for it.
     """
 
     policy: Policy
@@ -78,6 +79,7 @@ class Recommendation:
     front: pd.DataFrame = field(repr=False)
     strata: tuple[Stratum, ...] = ()
     notes: tuple[str, ...] = ()
+    left_out: Mapping[str, int] = field(default_factory=dict)
     law: DelayLaw = field(repr=False)
     smooth: DelayLaw = field(repr=False)
     resampled: Resampled = field(repr=False)
@@ -119,6 +121,7 @@ class Recommendation:
                 arrivals_s=tuple(self.terms.arrivals.tolist()),
                 round_trip_s=self.terms.round_trip_s,
                 failures=self._failures or {},
+                left_out=dict(self.left_out),
             ),
             intervals={name: _ends(getattr(self, name)) for name in INTERVALS},
             predicted={name: predicted(shown[name]) for name in wanted},
@@ -152,6 +155,7 @@ class Recommendation:
             "window": list(self.window),
             "failures": self._failures,
             **({} if self.faults is None else {"faults": self.faults.as_dict()}),
+            "left_out": dict(self.left_out),
         }
 
 

@@ -25,14 +25,15 @@ from numpy.typing import ArrayLike, NDArray
 from scipy import special
 from threadpoolctl import threadpool_limits
 
+from nestobs.diagnosis.causes import Cause
 from nestobs.errors import NestobsError
 from nestobs.estimate.difference import holm
 from nestobs.estimate.law import survival
 from nestobs.estimate.npmle import DelayLaw, Number, fit, npmle, smoothed
 from nestobs.join.policy import GUIDE, MANUAL_RETRY, RELEASED, Policy, exponential, fixed, full_jitter
-from nestobs.timeline.delays import BlockKind, blocks, closing, joinable, nests_in
+from nestobs.timeline.delays import STANDING, BlockKind, blocks, closing, joinable, nests_in
 from nestobs.timeline.failures import Failures
-from nestobs.timeline.omissions import held_up_words, omitted
+from nestobs.timeline.omissions import held_up_words, omitted, standing, standing_words
 from nestobs.tuning.costs import Prices
 from nestobs.tuning.decisions import JITTER, Allowance, Decisions, Terms, never_share, whole
 from nestobs.tuning.fault import FAULT_RATIO, Faults, faults
@@ -115,7 +116,7 @@ def recommend(
     )
     delays = joinable(timelines, signed_in=signed_in)
     _of_whom(failures)
-    _enough(delays)
+    _enough(delays, standing_words(timelines))
     with threadpool_limits(1, "blas"):  # matrices are small: threads would only wait for each other
         tuner = Tuner(
             delays=delays,
@@ -128,8 +129,15 @@ def recommend(
         )
         found = tuner.run(progress)
     assumed = () if arrivals is not None else ("Nobody said when people ask: evenly from 0 to 30 s was assumed.",)
-    found = replace(found, notes=assumed + found.notes + tuple(omitted(timelines)))
-    return _watchful(found, faults(timelines, signed_in=signed_in, ratio=fault_ratio))
+    found = replace(found, notes=assumed + found.notes + tuple(omitted(timelines)), left_out=standing(timelines))
+    return _watchful(found, faults(_with_joins_at_fault(timelines), signed_in=signed_in, ratio=fault_ratio))
+
+
+def _with_joins_at_fault(timelines: pd.DataFrame) -> pd.DataFrame:
+    """The timelines less nests of other standing faults than those of the API's joins, and as if none were marked."""
+    if STANDING not in timelines:
+        return timelines
+    return timelines[timelines[STANDING].isin(["", Cause.API_JOIN_FAULT])].drop(columns=STANDING)
 
 
 def _watchful(found: Recommendation, seen: Faults | None) -> Recommendation:
@@ -160,7 +168,7 @@ def _of_whom(failures: Failures | None) -> None:
         raise HeldUpError(f"{said.removesuffix('.')}; {remedy}")
 
 
-def _enough(delays: pd.DataFrame) -> None:
+def _enough(delays: pd.DataFrame, left_out: Sequence[str]) -> None:
     nests, came = nests_in(delays), nests_in(delays[np.isfinite(delays["upper_s"])])
     missing = delays.loc[~np.isfinite(delays["upper_s"]), "lower_s"]
     watched = float(missing.max()) if len(missing) else math.inf  # where all came, the watch was long enough
@@ -168,6 +176,7 @@ def _enough(delays: pd.DataFrame) -> None:
         raise TooLittleDataError(
             f"{nests} nests were observed, {came} became joinable; tuning needs {LEAST_NESTS} and {LEAST_CAME}: "
             f"observe at least {max(LEAST_NESTS - nests, LEAST_CAME - came)} more, or widen --window"
+            + "".join(f". {words.removesuffix('.')}" for words in left_out)
         )
     if watched < LEAST_WATCH_S:
         raise TooLittleDataError(
