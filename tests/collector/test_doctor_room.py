@@ -198,6 +198,38 @@ async def test_a_fault_of_the_lab_is_named(open_lab, target_of, scenario, doctor
         assert told[0].should
 
 
+NEST_FAULTS = {
+    ("bad_token", "missing"): "bad_token",
+    ("bad_token", "foreign_key"): "bad_token",
+    ("wrong_room_token", ""): "wrong_room_token",
+    ("api_join_fault", "no_longer_active"): "api_join_fault",
+    ("auth_rejected", ""): "auth_rejected",
+    ("forbidden", ""): "forbidden",
+    ("wrong_door", "nginx"): "wrong_door",
+    ("wrong_door", "web_page"): "wrong_door",
+    ("rate_limited", "retry_after"): "rate_limited",
+    ("api_down", "status_503"): "api_down",
+    ("api_down", "stall"): "api_down",
+    ("api_down", "reset"): "api_down",
+    ("relay_rejected", "all"): "relay_rejected",
+    ("relay_unreachable", "closed"): "relay_unreachable",
+}
+
+
+@pytest.mark.parametrize(("cause", "kind"), NEST_FAULTS, ids=lambda word: word or "the only kind")
+async def test_a_fault_of_the_nest_itself_is_named(open_lab, target_of, scenario, doctor, cause, kind):
+    text = f"{RESTARTS}[[faults]]\ncause = '{cause}'\nshare = 1.0\n" + (f"kind = '{kind}'\n" if kind else "")
+    async with open_lab(scenario(text)) as lab:
+        found = await doctor.examine(lab, target_of(lab))
+        assert await lab.rooms() == []
+        assert (lab.nests() == []) is (cause not in ("wrong_door", "rate_limited", "api_down"))
+        assert bool(found.left) is bool(lab.nests()), "what is left is said"
+    code = 3 if cause == "rate_limited" else 1
+    assert (found.verdict.code, found.verdict.id) == (code, NEST_FAULTS[cause, kind])
+    assert set(found.verdict.faults) <= {found.verdict.id}, "nothing else is blamed"
+    assert doctor.asked <= MOST_REQUESTS
+
+
 async def test_joins_that_fail_are_told_from_the_race_by_a_visit_where_there_are_no_keys(
     open_lab, target_of, scenario, doctor
 ):

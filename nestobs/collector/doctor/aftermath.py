@@ -17,7 +17,7 @@ from nestobs.collector.doctor.steps import ASKED, LEAVES_EVENT, LEAVES_RECORD, L
 from nestobs.collector.restart import no_route
 from nestobs.collector.withdrawal import State
 from nestobs.diagnosis import Cause
-from nestobs.observation.schema import Observation, Operation, Outcome
+from nestobs.observation.schema import Failure, Observation, Operation, Outcome
 
 NO_DELETE: Final = "the releases of the Nests API (Node) whose restart skips the delete and creates what is there"
 MADE_ANEW: Final = "200 as to a PUT, and a room of that name with another sid"
@@ -62,7 +62,11 @@ def deleted(tried: Tried, log: Log) -> Step:
     """Whether DELETE took the room away, and the record."""
     rows = tried.of("delete")
     if not rows:
-        return Step(name="delete", state="unsaid", said="not sent", cause=Cause.OBSERVER_FAULT)
+        limited = any(
+            row.failure is Failure.RATE_LIMITED for name in ("info", "join", "guest") for row in tried.of(name)
+        )
+        cause = Cause.RATE_LIMITED if limited else Cause.OBSERVER_FAULT
+        return Step(name="delete", state="unsaid", said="not sent: there was no time for it", cause=cause)
     row, listed, record = rows[-1], tried.last("list after delete"), tried.last("info after delete")
     if no_route(row):
         return Step(name="delete", state="note", said="this API has none: a room ends by LiveKit, or its empty timeout")
@@ -96,12 +100,15 @@ def _gone(
     return Step(name="delete", state="good", said=f"gone from {where}")
 
 
+def _no_event() -> Step:
+    return Step(name="event", state="skipped", said="no relay has it, so there was nothing to take back")
+
+
 def withdrawn(tried: Tried) -> list[Step]:
     """What the relays show of the event after it was taken back: one step for all that do not, one for each other."""
     if not tried.found:
-        took = any(tried.of(url)[0].outcome is not Outcome.REFUSED for url in tried.relays())
-        said = "what became of it is not known: no time was left to read it back" if took else "no relay had it"
-        return [Step(name="event", state="unsaid" if took else "skipped", said=said)]
+        said = "what became of it is not known: no time was left to read it back"
+        return [Step(name="event", state="unsaid", said=said) if tried.holders else _no_event()]
     gone = len([each for each in tried.found if each.taken_back])
     steps = [Step(name="event", state="good", said=f"withdrawn, and so on {gone} relays")] if gone else []
     for each in tried.found:

@@ -32,7 +32,7 @@ from nestobs.sources.clock import Clock, uuid7
 from nestobs.store.reader import Store
 from nestobs.store.writer import Writer
 
-WHOLE_S: Final = 24.0
+WHOLE_S: Final = 22.0
 """Of the 30 s that are promised; the rest is for the interpreter to start and for the store to be written."""
 
 EARLIER_S, EARLIER_REQUESTS = 6.0, 6

@@ -14,6 +14,7 @@ requests, one after a second and one for each join at the last look.
 from __future__ import annotations
 
 import asyncio
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from typing import Any, Final
 
@@ -49,10 +50,10 @@ AFTER_REQUESTS: Final = 7
 LOOKS_S: Final = (0.2, 1.2, 4.0, 9.0)
 """After the PUT's answer; and once more, as late as the rest allows."""
 
-RESTART_S, UNDO_S = RESTART_ANSWER_S + 1.0, 6.5
+RESTART_S, UNDO_S = RESTART_ANSWER_S + 1.0, 5.5
 """What a restart takes (the API that does it waits 2 s in it), and what deleting and reading back may take."""
 
-ANSWER_S: Final = 4.0
+ANSWER_S, DELETE_S = 4.0, 2.0
 AFTERMATH_S: Final = (0.0, 0.3, 1.0, 1.5)
 """Pauses between the looks whether a deed has had its effect."""
 
@@ -60,7 +61,8 @@ AFTERMATH_S: Final = (0.0, 0.3, 1.0, 1.5)
 @dataclass(slots=True)
 class Tried:
     """What came of it. rows: by step, each in order; of relays by their URL. tokens: by the step that gave them.
-    visits: the signalling with each. skipped: steps that were not taken, and why. found: what the relays show at last.
+    visits: the signalling with each. skipped: steps that were not taken, and why. holders: the relays that may
+    have the event; found: what they show at last.
     ended: why it did not come to its end, "" where it did. left: what is not undone.
     """
 
@@ -73,6 +75,7 @@ class Tried:
     skipped: dict[str, str] = field(default_factory=dict)
     restart: Restart | None = None
     lists_rooms: bool = False
+    holders: list[str] = field(default_factory=list)
     found: list[Found] = field(default_factory=list)
     ended: str = ""
     left: list[str] = field(default_factory=list)
@@ -232,9 +235,9 @@ class Throwaway:
                 await self.deeds.update(self.made.entry, relays=[each.url for each in self.made.relays])
             return
         address = Address(ROOM_KIND, self.keys.public, trace.room)
-        for due in self._dues(answered, ANSWER_S / 2 + 0.5):
+        for due in self._dues(answered, ANSWER_S + 0.5):
             await self.station.clock.until(due)
-            found, _ = await relay.query(trace, address=address, timeout_s=ANSWER_S / 2)
+            found, _ = await relay.query(trace, address=address, timeout_s=ANSWER_S)
             if self._note(relay.url, found).outcome in (Outcome.VISIBLE, Outcome.REFUSED):
                 return
 
@@ -302,7 +305,8 @@ class Throwaway:
         return self._note(step, await self.livekit.rooms(self.tried.trace, operation=operation))
 
     async def _visit(self, visits: list[Session]) -> None:
-        """Go in with each token that there is, and stay until the end: who leaves last starts a room's end."""
+        """Go in with each token that may be good for this room, and stay until the end: who leaves last starts a room's
+        end, and a token for another room would make that one, or disturb it."""
         if self.livekit is None:
             self.tried.skipped["visit"] = "no LiveKit is known: give its URL"
             return
@@ -310,7 +314,7 @@ class Throwaway:
             self.tried.skipped["visit"] = "LiveKit lists no room, and a visit would make one"
             return
         for step in ("create", "join", "guest"):
-            if (token := self.given.get(step)) is not None:
+            if (token := self.given.get(step)) is not None and not self.tried.tokens[step].trouble:
                 role = {"create": Role.HOST, "join": Role.JOINER}.get(step, Role.GUEST)
                 await self._enter(step, token, role, visits)
 
@@ -347,15 +351,26 @@ class Throwaway:
         )
 
     async def _delete(self) -> Left | None:
-        api, trace = self.station.api, self.tried.trace
-        for _ in range(2):
-            row = self._note("delete", (await api.delete(trace, self.keys, role=Role.HOST, timeout_s=ANSWER_S)).row)
-            if row.failure not in TRANSIENT:
-                break
+        """By the API; where that does not do it, the room ends by LiveKit's key, and the record stays for removal."""
+        trace, row = self.tried.trace, await self._asked_to_delete()
+        accepted = row is not None and row.outcome is Outcome.ACCEPTED
+        if not accepted and self.livekit is not None and self.livekit.lists_rooms:
+            await self.livekit.delete(trace, role=Role.HOST)
         gone, dropped = await asyncio.gather(self._room_went(), self._record_went())
-        if row.outcome is Outcome.ACCEPTED and dropped and gone is not False:
+        if accepted and dropped and gone is not False:
             return None
         return await delete_room(self.station, trace, self.keys)
+
+    async def _asked_to_delete(self) -> Observation | None:
+        """What the API answered to DELETE, twice where the first time may have been bad luck; None where it was not
+        asked in time, as the server wanted a pause."""
+        row = None
+        with suppress(TimeoutError):
+            while row is None or (row.failure in TRANSIENT and len(self.tried.of("delete")) < 2 and self._left_s() > 4):
+                async with asyncio.timeout(DELETE_S + 0.5):
+                    how: dict[str, Any] = {"role": Role.HOST, "timeout_s": DELETE_S}
+                    row = self._note("delete", (await self.station.api.delete(self.tried.trace, self.keys, **how)).row)
+        return row
 
     async def _room_went(self) -> bool | None:
         """Whether LiveKit no longer lists the room; None where it cannot be asked."""
@@ -371,7 +386,7 @@ class Throwaway:
     async def _record_went(self) -> bool:
         for pause_s in (0.0, 1.5):
             await asyncio.sleep(pause_s)
-            answer = await self.station.api.read_back(self.tried.trace, role=Role.HOST, timeout_s=ANSWER_S)
+            answer = await self.station.api.read_back(self.tried.trace, role=Role.HOST, timeout_s=DELETE_S)
             if self._note("info after delete", answer.row).outcome is Outcome.ABSENT:
                 return True
         return False
@@ -379,6 +394,7 @@ class Throwaway:
     async def _withdraw(self, patience_s: float) -> None:
         if self.made.entry is None or self.made.event is None:
             return
+        self.tried.holders = [relay.url for relay in self.made.relays]
 
         async def take_back() -> Left | str:
             event = self.made.event
