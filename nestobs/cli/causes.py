@@ -5,6 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final, Literal
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from nestobs.diagnosis import Diagnosis, Found
 
 MOST: Final = 3
@@ -37,6 +39,31 @@ def cause_words(diagnosis: Diagnosis, who: Literal["host", "guest"]) -> list[str
     said += [_line("you", advice[who])] if who in advice else []
     said += [_line("operator", advice["operator"])] if "operator" in advice else []
     return said + ([_line("ask next", first.next)] if first.next else [])
+
+
+def nest_words(found: Sequence[Diagnosis]) -> list[str]:
+    """Why the nests of a run could not be joined, a line a cause with its first example; those that could are left out.
+
+    found: of each nest and vantage.
+    """
+    groups: dict[str, list[Diagnosis]] = {}
+    for each in found:
+        if leads(each):
+            groups.setdefault(each.first.cause.value, []).append(each)
+    said = []
+    for cause, ours in sorted(groups.items(), key=lambda group: -len(group[1])):
+        one = max(ours, key=lambda each: each.first.confidence)
+        said.append(f"{cause}, {len(ours)} of {len(found)} views of a nest (up to {one.first.confidence:.0%}):")
+        said.append(f"  {one.line()} ({one.room} from {one.vantage})")
+    return said
+
+
+def fault_words(found: Sequence[Diagnosis]) -> str:
+    """What is broken and stays so, where that is sure of any nest; "" for nothing."""
+    from nestobs.collector.lookup.inquiry import standing_fault
+
+    faults = {fault.value: each.first.said for each in found if (fault := standing_fault(each)) is not None}
+    return "; ".join(f"{fault}: {said}" for fault, said in faults.items())
 
 
 def _named(found: Found) -> str:

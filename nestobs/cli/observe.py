@@ -22,7 +22,7 @@ from nestobs.cli.arguments import (
     with_target,
     with_webhooks,
 )
-from nestobs.cli.causes import cause_words, leads
+from nestobs.cli.causes import cause_words, fault_words, leads, nest_words
 from nestobs.cli.terminal import as_json, check, interruptible, show, teller
 from nestobs.errors import UnreachableError
 
@@ -184,16 +184,19 @@ def _add_canary(parser: argparse.ArgumentParser) -> None:
     )
 
 
-@command(with_target, _add_canary, with_webhooks, with_policy, with_json)
+@command(with_target, _add_canary, with_webhooks, with_policy, with_investigation, with_json)
 def canary(args: argparse.Namespace) -> int:
     """Make nests, watch every layer from the first instant, join them, clean up."""
     import random
 
+    from nestobs.collector.campaign import causes
     from nestobs.collector.canary import Campaign, run
     from nestobs.join.policy import named_policy
+    from nestobs.sources.clock import Clock
     from nestobs.store.reader import Store
 
     config, target = configured(args)
+    store, began_at = Store.open(config.store(args.store)), Clock().now()
     targets = [target, *(config.target(name) for name in args.also)]
     campaign = Campaign(
         count=args.count,
@@ -202,13 +205,14 @@ def canary(args: argparse.Namespace) -> int:
         stagger_s=args.every,
         webhook_port=args.webhook_port,
         restart=args.restart,
+        investigate=args.investigate,
     )
     report = interruptible(
         run(
             targets,
             campaign,
             budget=config.budget(),
-            store=Store.open(config.store(args.store)),
+            store=store,
             keyring=config.keyring(target.name),
             rng=random.Random(args.seed),
             progress=teller(args),
@@ -219,8 +223,9 @@ def canary(args: argparse.Namespace) -> int:
     lines += [f"restart of {each.row.room}: {each.words()}" for each in report.restarts]
     lines += [f"before that: {report.earlier.sentence()}"] if report.earlier.rooms or report.earlier.left else []
     lines += [f"left behind: {sentence}" for sentence in report.left]
-    show(args, report.as_dict(), lines)
-    return check("; ".join(said for said in (report.problem(), report.shut_out()) if said))
+    found = causes(store, report, began_at)
+    show(args, report.as_dict() | {"causes": [each.as_dict() for each in found]}, [*lines, *nest_words(found)])
+    return check("; ".join(said for said in (report.problem(), report.shut_out(), fault_words(found)) if said))
 
 
 def _add_watch(parser: argparse.ArgumentParser) -> None:

@@ -4,12 +4,17 @@ from __future__ import annotations
 
 from collections import Counter
 from dataclasses import dataclass, field
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from nestobs.collector.cleanup import Cleaned
 from nestobs.collector.polling import HORIZON_S, WANTED_POLLS
 from nestobs.collector.restart import Restart
 from nestobs.join.policy import Policy
+from nestobs.observation.schema import Operation
+from nestobs.store.reader import Store
+
+if TYPE_CHECKING:
+    from nestobs.diagnosis import Diagnosis
 
 RELAY_POLLS: Final = 20
 """Queries of one relay about one nest; the subscription beside them gives the upper end anyway."""
@@ -26,7 +31,8 @@ class Campaign:
     go on to media, the first ones (the RTC library is heavy: about .13 s of processor a connection). wanted_polls: of
     each layer, budget allowing. room_polls: of LiveKit's room list; None: as many. webhook_port: where LiveKit's
     webhooks are received, None: nowhere. restart: the host restarts each nest in the middle of its watch, and some come
-    as it is asked for, and as many when it is answered.
+    as it is asked for, and as many when it is answered. investigate: before a nest is deleted, ask what decides between
+    the causes that fit, where somebody was not let in.
     """
 
     count: int
@@ -43,6 +49,7 @@ class Campaign:
     service: str = ""
     webhook_port: int | None = None
     restart: bool = False
+    investigate: bool = False
 
 
 @dataclass(slots=True)
@@ -94,3 +101,15 @@ class Report:
             "cleaned_before": self.earlier.sentence(),
             "left": self.left,
         }
+
+
+def causes(store: Store, report: Report, since: int) -> list[Diagnosis]:
+    """Why the nests of a run could be joined or not, by nest and vantage; its own cleaning up left out. since: when the
+    run began, ns UTC."""
+    from nestobs.diagnosis import diagnose
+
+    rows = store.frame(run_id=report.run_id, start=since)
+    rows = rows[rows["room"].isin(report.rooms) | (rows["trace_id"] == "") | (rows["operation"] == Operation.CREATE)]
+    undone = rows["room"].map(rows[rows["operation"] == Operation.DELETE].groupby("room")["sent_at"].min())
+    made, kept = set(report.rooms), rows[~(rows["sent_at"] >= undone)].reset_index(drop=True)
+    return [each for each in diagnose(kept) if each.room in made]

@@ -20,6 +20,7 @@ from typing import Any, Final
 from nestobs.collector import cleanup
 from nestobs.collector.campaign import Campaign, Report
 from nestobs.collector.keyring import Keyring
+from nestobs.collector.lookup.inquiry import Heard, explained
 from nestobs.collector.manners import Care
 from nestobs.collector.pace import Pace
 from nestobs.collector.polling import Ask, Plan, fit, poll
@@ -81,7 +82,8 @@ async def run(
     Rows are safe when this returns. Raises UnreachableError when the API does not answer at all, BudgetError when the
     budget is too small, StoreError when the store stops (what was made is deleted first).
     """
-    async with recording(store, targets, budget, run_id=run_id, writer=writer) as (stations, pen):
+    heard = Heard() if campaign.investigate else None
+    async with recording(store, targets, budget, run_id=run_id, writer=writer, heard=heard) as (stations, pen):
         crew = _Crew(
             stations=stations,
             campaign=campaign,
@@ -90,6 +92,7 @@ async def run(
             progress=progress,
             report=Report(stations[0].vantage.run_id),
             pace=pace or Pace(),
+            heard=heard,
         )
         return await pen.during(at_work(stations, crew.work(store, keyring)))
 
@@ -118,6 +121,7 @@ class _Crew:
     progress: Progress
     report: Report
     pace: Pace
+    heard: Heard | None
     plan: Plan = field(init=False)
     keys: Keys = field(init=False)
     deeds: cleanup.Deeds = field(init=False)
@@ -262,6 +266,8 @@ class _Crew:
             self.undoing.add(undoing)
             undoing.add_done_callback(self.undoing.discard)
             await asyncio.shield(undoing)
+            if self.heard is not None:
+                self.heard.forget(trace)
             for station in self.stations:
                 self.seen.pop((station.vantage.name, room), None)
                 self.holders.pop((station.vantage.name, room), None)
@@ -291,6 +297,9 @@ class _Crew:
                 group.create_task(self._host_stays(livekits[0], trace, answer.row.sent_at, token))
             if self.campaign.restart:
                 group.create_task(self._restart(group, trace, answer.row.sent_at, livekits))
+        if self.heard is not None:
+            for station in self.stations:
+                await explained(station, trace, self.heard.of(trace), investigate=True)
 
     async def _restart(
         self, group: asyncio.TaskGroup, trace: Trace, origin: int, livekits: Sequence[LiveKit | None]

@@ -30,7 +30,9 @@ VISITED_S: Final = 15.0
 def of_ends(scene: Scene) -> Iterator[tuple[Key, Evidence]]:
     """What says that nobody can be in the nest, or not in this room any more."""
     if deletions := scene.nest.deletions:
-        yield Fact.DELETED, scene.say(f"a DELETE was accepted {scene.at(deletions[0])}", deletions[:1])
+        asked = scene.tokens[-1][0].received if scene.tokens else 0
+        if deletions[0].sent <= asked:  # what its maker does to it when all is over kept nobody out
+            yield Fact.DELETED, scene.say(f"a DELETE was accepted {scene.at(deletions[0])}", deletions[:1])
     else:
         yield from _by_event(scene)
     yield from _by_livekit(scene)

@@ -38,6 +38,7 @@ class Fact(StrEnum):
     HEALED = "joins were answered 404, and then a token came"
     WAITED = "somebody had to wait for it"
     AGAIN = "more than once, and for a while"
+    OVERDUE = "for longer than a route is behind the others"
     BOTH_WAYS = "signed in and as a guest"
     INFO_YES = "/info was active meanwhile"
     INFO_NO = "/info was 404 meanwhile"

@@ -8,12 +8,18 @@ from typing import Final
 from nestobs.diagnosis.answers import is_token
 from nestobs.diagnosis.facts import Fact, Key
 from nestobs.diagnosis.rows import Row
-from nestobs.diagnosis.scene import Evidence, Scene, Window
+from nestobs.diagnosis.scene import AGAIN_S, Evidence, Scene, Window
 from nestobs.observation.duration import SECOND_NS
 from nestobs.observation.schema import Operation, Role, Source
 
 AMID_ROUNDS, AMID_S = 3, 1.0
 """So often, and for so long, joins have to fail between answers that showed the nest."""
+
+PACE: Final = 4.0
+LEAST_PACE_S, OLD_S = 5.0, 120.0
+"""Parts of a nest are late by about as much as each other. Joins of a room that is there let in within PACE times the
+age at which /info was first seen active, LEAST_PACE_S at least, in all but 1 in 1 000 races whose routes are late
+independently (lognormal, sigma .7 to .9); and from the age OLD_S on in any."""
 
 WAITED_S: Final = 2.0
 """A wait that a person notices."""
@@ -32,6 +38,8 @@ def of_window(scene: Scene, window: Window, lived_s: float) -> Iterator[tuple[Ke
     span_s = (window.end - window.start) / SECOND_NS
     if window.lasts:
         yield Fact.AGAIN, Evidence("")
+    if _is_overdue(scene, window):
+        yield Fact.OVERDUE, Evidence("")
     if window.healed and span_s >= WAITED_S:
         yield Fact.WAITED, Evidence(f"a wait of {span_s:.1f} s at least")
     yield from _layers(scene, window)
@@ -43,6 +51,18 @@ def of_window(scene: Scene, window: Window, lived_s: float) -> Iterator[tuple[Ke
         yield fact, Evidence(f"it was {said} {age_s:.0f} s old")
         if scene.age_s(scene.nest.rows[0].sent) > EARLY_S and not scene.made_here:
             yield Fact.CAME_LATE, Evidence("")
+
+
+def _is_overdue(scene: Scene, window: Window) -> bool:
+    """Whether a route that is behind the others no longer explains its 404s beside an active /info."""
+    active = next((row for row in scene.proofs(is_info) if row.visible), None)
+    if active is None or scene.nest.origin is None:
+        return False
+    since, age_s = max(window.start, active.received), scene.age_s(window.end)
+    shut_s = (window.end - since) / SECOND_NS
+    if age_s >= OLD_S:
+        return shut_s >= AGAIN_S
+    return shut_s >= max(LEAST_PACE_S, PACE * scene.age_s(active.received))
 
 
 def _layers(scene: Scene, window: Window) -> Iterator[tuple[Key, Evidence]]:

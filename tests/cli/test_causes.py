@@ -154,3 +154,36 @@ def test_the_host_of_a_nest_is_told_what_a_host_can_do(lab, run, monkeypatch):
     monkeypatch.setenv("NESTOBS_NSEC", host.keys.to_nsec())
     said = run("join", str(address), "--policy", "guide", *lab.target("livekit-late"))
     assert "  you        Share the link some seconds after making the nest" in said.out
+
+
+@pytest.mark.parametrize("inquiry", [(), ("--investigate",)], ids=["plain", "investigate"])
+@KEYS
+@pytest.mark.parametrize("kind", FAULTS)
+def test_a_canary_names_the_fault_of_nests_that_nobody_gets_into(kind, keys, inquiry, lab, run):
+    words = ("--count", "1", "--horizon", "8s", "--policy", "fixed(1)", *inquiry)
+    said = run("canary", *words, *lab.way_to(kind, keys=keys), "--json")
+    assert said.code == 1
+    [found] = said.data["causes"]
+    assert FAULTS[kind] in ids(found)[:2]
+    last = said.err.splitlines()[-1]
+    assert last.startswith("nestobs: nobody got in: ")
+    if keys or kind == "bad-token":
+        assert ids(found)[0] == FAULTS[kind]
+        assert f"; {FAULTS[kind]}: " in last
+    assert said.data["left"] == []
+
+
+@pytest.mark.parametrize("kind", RACES)
+def test_a_canary_whose_nests_are_raced_to_its_end_names_no_fault(kind, lab, run):
+    words = ("--count", "1", "--horizon", "3s", "--policy", "fixed(1)", "--investigate")
+    said = run("canary", *words, *lab.way_to(kind, keys=True), "--json")
+    assert said.code == 1
+    [found] = said.data["causes"]
+    assert ids(found)[0] not in FAULTS.values()
+    assert not [fault for fault in FAULTS.values() if f"{fault}: " in said.err]
+
+
+def test_a_canary_says_the_cause_once_for_all_its_nests(lab, run):
+    said = run("canary", "--count", "2", "--horizon", "2s", "--every", "200ms", *lab.target("bad-token"))
+    assert said.out.count("The API lets one in and gives no token that LiveKit takes.") == 1
+    assert "bad_token, 2 of 2 views of a nest" in said.out

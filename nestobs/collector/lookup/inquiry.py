@@ -30,6 +30,26 @@ FRESH_S: Final = 5.0
 Question: TypeAlias = Callable[[], Awaitable[Any]]
 
 
+class Heard:
+    """The rows of the nests under observation, by trace: a sink beside the store's."""
+
+    def __init__(self) -> None:
+        self._rows: dict[str, list[Observation]] = {}
+
+    def __call__(self, row: Observation) -> None:
+        """Keep a row about a nest."""
+        if row.trace_id:
+            self._rows.setdefault(row.trace_id, []).append(row)
+
+    def of(self, trace: Trace) -> list[Observation]:
+        """The rows of a trace; the list grows as they come."""
+        return self._rows.setdefault(trace.trace_id, [])
+
+    def forget(self, trace: Trace) -> None:
+        """Let the rows of a trace go."""
+        self._rows.pop(trace.trace_id, None)
+
+
 def diagnosis_of(rows: Iterable[Observation], trace: Trace, vantage: str = "") -> Diagnosis | None:
     """What these rows say of one nest as seen from a vantage, "": the first there is. None where they say nothing."""
     return next(
