@@ -25,6 +25,7 @@ from nestobs.observation.columns import records
 from nestobs.observation.detail import finite
 from nestobs.observation.duration import SECOND_NS
 from nestobs.observation.window import DAY_S, Window
+from nestobs.reports.causes import Failed, of_failed
 from nestobs.reports.dataset import frame, standing, watched
 from nestobs.reports.display import Result, Section, Table, Text, judged, many, numbers
 from nestobs.store.files import text_in
@@ -70,7 +71,8 @@ class Rules:
 @dataclass(frozen=True)
 class Daily:
     """What the page is about. now: None where the store holds nothing. earlier: the spans before, joined; days: each
-    by itself, oldest first, `now` last; tuned: None where there was too little, and why_not says so."""
+    by itself, oldest first, `now` last; failed: the window's failed joins and their causes; tuned: None where there was
+    too little, and why_not says so."""
 
     title: str
     rules: Rules
@@ -78,6 +80,7 @@ class Daily:
     earlier: Span | None = None
     days: tuple[Span, ...] = ()
     found: tuple[Change, ...] = ()
+    failed: Failed | None = None
     tuned: Recommendation | None = None
     why_not: str = ""
     every: int = 1
@@ -129,6 +132,7 @@ def load(
         earlier=earlier,
         days=tuple(days),
         found=tuple(changes.compare(days[-1], earlier)),
+        failed=of_failed(opened, days[-1].joins, wanted),
         **_tuned(rows, lines, whole, in_use),
     )
 
@@ -200,7 +204,14 @@ def heading(daily: Daily) -> Text:
         words = f"The store holds no observation of {now.window.words}."
         return Text([words, _about(past, "Before it, from")], heading=daily.title)
     counted = f"{_about(now, 'From')} {_about(past, f'Before it, in {len(daily.days) - 1} windows as long, from')}"
-    return Text([counted, *standing_words(now.timelines), _found(daily)], heading=daily.title)
+    faults = " ".join(daily.failed.standing()) if daily.failed is not None else ""
+    said = [counted, *standing_words(now.timelines), _found(daily)]
+    return Text(said, heading=daily.title, warning=faults and f"Standing faults. {faults}")
+
+
+def causes(daily: Daily) -> Section:
+    """Why joins of the window failed: how often each cause, with an example."""
+    return Section() if daily.failed is None else daily.failed.table()
 
 
 def _about(one: Span, word: str) -> str:

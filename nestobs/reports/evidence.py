@@ -13,6 +13,7 @@ from typing import Final
 
 import pandas as pd
 
+from nestobs.diagnosis import Diagnosis, diagnose
 from nestobs.errors import AddressError
 from nestobs.figures import plain
 from nestobs.nostr import Address
@@ -36,7 +37,8 @@ class Incident:
     """What the page is about. Frames as nestobs.timeline.incident makes them, empty where there is nothing to say.
 
     address, room: of the nest, "" while unknown. rows: all of the nest; around: about no nest, written meanwhile.
-    nests: of a window, the worst first; None when one nest was asked for. missing: why there is no nest to show.
+    causes: of the nest, from each vantage. nests: of a window, the worst first; None when one nest was asked for.
+    missing: why there is no nest to show.
     short: its name as a title bears it, which may be typed.
     warning: what the reader has to know before. coverage: share of the window in which the collector was at work.
     """
@@ -54,6 +56,7 @@ class Incident:
     layers: pd.DataFrame = field(default_factory=pd.DataFrame)
     attempts: pd.DataFrame = field(default_factory=pd.DataFrame)
     asked: pd.DataFrame = field(default_factory=pd.DataFrame)
+    causes: tuple[Diagnosis, ...] = ()
     nests: pd.DataFrame | None = None
     missing: tuple[str, ...] = ()
     warning: str = ""
@@ -143,7 +146,8 @@ def _computed(found: Incident, rows: pd.DataFrame, around: pd.DataFrame) -> Inci
     one = rows.assign(trace_id=str(traces.iloc[0]) if len(traces) else "one", nest=found.address, room=found.room)
     for name in ("trace_id", "nest", "room"):
         one[name] = one[name].astype(rows[name].dtype)
-    lines = timelines(pd.concat([one, around], ignore_index=True))
+    together = pd.concat([one, around], ignore_index=True)
+    lines = timelines(together)
     made = joins(one, lines)
     return replace(
         found,
@@ -154,6 +158,7 @@ def _computed(found: Incident, rows: pd.DataFrame, around: pd.DataFrame) -> Inci
         layers=answered.layers(one, lines),
         attempts=requests.attempts(one, made),
         asked=requests.requests(one),
+        causes=tuple(diagnose(together)),
     )
 
 

@@ -19,6 +19,7 @@ from nestobs.observation.columns import records
 from nestobs.observation.detail import finite
 from nestobs.observation.duration import SECOND_NS
 from nestobs.observation.window import Window
+from nestobs.reports.causes import ids, of_one
 from nestobs.reports.commands import Commands, commands_for, exporting
 from nestobs.reports.coverage import part_of
 from nestobs.reports.display import Folded, Result, Section, Table, Text, judged
@@ -68,6 +69,11 @@ def heading(found: Incident) -> Text:
         where = f" from {found.window.words}" if found.window else ""
         said.insert(0, f"{len(found.nests):,} nests were observed{where}. The page below is of the worst of them.")
     return Text(said, heading=found.title, warning=html.unescape(found.warning))
+
+
+def causes(found: Incident) -> Section:
+    """What was the matter, as each vantage point saw it: the causes, what to do, and the evidence."""
+    return of_one(found.causes)
 
 
 def _utc(instants: pd.Series, form: str = "%m-%d %H:%M:%S") -> pd.Series:
@@ -299,8 +305,8 @@ def facts(found: Incident) -> Text:
     """Who had the nest and who had not, where they disagree, and what disturbed the watch."""
     if found.missing:
         return Text(["There is no nest to speak of."])
-    said = incident.facts(found.rows, found.layers, found.attempts, found.around)
-    return Text([*said, "These are facts, and no cause is claimed: the same facts can have several."])
+    said = incident.facts(found.rows, found.layers, found.attempts, found.around, told=ids(found.causes))
+    return Text([*said, "These are facts beside the causes that are named above: of these none claims one."])
 
 
 def asking(found: Incident) -> Commands:

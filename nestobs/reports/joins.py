@@ -19,9 +19,11 @@ from nestobs.figures import messages as statements
 from nestobs.figures.proportions import share_lanes
 from nestobs.observation.detail import finite
 from nestobs.observation.schema import Role
+from nestobs.reports.causes import Failed, of_failed
 from nestobs.reports.coverage import steps
 from nestobs.reports.dataset import Observed, read
 from nestobs.reports.display import Result, Section, Table, Text, drawn, many, numbers
+from nestobs.store.reader import Store
 from nestobs.timeline import funnel as worth
 from nestobs.timeline.joins import KINDS, open_intents
 
@@ -39,13 +41,14 @@ MOST_GROUPS: Final = 4
 @dataclass(frozen=True, slots=True)
 class Found:
     """What the page is about. journeys: as timeline.funnel gives them; answers: what came of their requests; cut_off:
-    joins that were begun and came to no verdict."""
+    joins that were begun and came to no verdict; failed: those that ended outside the room, and why."""
 
     title: str
     observed: Observed
     journeys: pd.DataFrame
     answers: pd.DataFrame
     cut_off: int
+    failed: Failed
 
     @property
     def when(self) -> str:
@@ -76,6 +79,7 @@ def load(store: str, window: str = "", title: str = "") -> Found:
         journeys=table,
         answers=worth.answers(observed.around, table),
         cut_off=open_intents(observed.rows),
+        failed=of_failed(Store.open(store, create=False), observed.joins, observed.window),
     )
 
 
@@ -164,6 +168,11 @@ def _funnel(found: Found, by: str) -> go.Figure | Text:
 def verdicts(found: Found) -> Section:
     """How they ended, by vantage."""
     return Section((drawn(statements.verdicts(found.journeys.assign(scenario=found.journeys["vantage"]))),))
+
+
+def causes(found: Found) -> Section:
+    """Why joins failed: how often each cause, and of which nests, from where."""
+    return Section((*found.failed.table().parts, *found.failed.by_nest().parts))
 
 
 def saved(found: Found) -> Section:

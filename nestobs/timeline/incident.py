@@ -1,4 +1,4 @@
-"""One nest gone wrong: what its observations say, and what they leave open. Facts, never a guess called a cause.
+"""One nest gone wrong: what its observations say, and what they leave open. Facts; causes are nestobs.diagnosis' own.
 
     observations ─> requests, attempts   what every real join asked, and how each ended (requests.py)
                  ─> layers               what each layer answered to each vantage (layers.py)
@@ -13,9 +13,9 @@ was asked; what was never asked is a gap, and no fact.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -42,17 +42,30 @@ MOST_ROOMS: Final = 3
 # what they say together
 
 
-def facts(observations: pd.DataFrame, layers: pd.DataFrame, attempts: pd.DataFrame, around: pd.DataFrame) -> list[str]:
+class _Sign(NamedTuple):
+    """A fact that may be the sign of a cause. causes: the ids of those whose evidence it would be."""
+
+    said: str
+    causes: frozenset[str]
+
+
+def facts(
+    observations: pd.DataFrame,
+    layers: pd.DataFrame,
+    attempts: pd.DataFrame,
+    around: pd.DataFrame,
+    *,
+    told: Collection[str] = (),
+) -> list[str]:
     """Sentences about one nest: who showed it, where layers or vantages disagree, refusals, closings, disturbances.
 
-    around: the rows about no nest at all that were written meanwhile. Nothing observed: no sentence.
+    around: the rows about no nest at all that were written meanwhile. told: ids of causes that are named elsewhere,
+    with their evidence, so that it is not said again. Nothing observed: no sentence.
     """
+    signs = (*_disagreements(layers), *_unsteady(layers), *_refusals(observations), *_event(observations))
     return [
         *_shown(layers),
-        *_disagreements(layers),
-        *_unsteady(layers),
-        *_refusals(observations),
-        *_event(observations),
+        *(sign.said for sign in signs if not sign.causes.intersection(told)),
         *_older(layers),
         *_remade(observations),
         *_unbounding(layers),
@@ -60,6 +73,10 @@ def facts(observations: pd.DataFrame, layers: pd.DataFrame, attempts: pd.DataFra
         *_silences(observations),
         *_disturbances(observations, around, layers),
     ]
+
+
+def _sign(said: str, *causes: str) -> _Sign:
+    return _Sign(said, frozenset(causes))
 
 
 def _shown(layers: pd.DataFrame) -> Iterator[str]:
@@ -95,31 +112,37 @@ def _short(text: object, limit: int = 44) -> str:
     return name if len(name) <= limit else name[: limit - 1] + "…"
 
 
-def _disagreements(layers: pd.DataFrame) -> Iterator[str]:
+def _disagreements(layers: pd.DataFrame) -> Iterator[_Sign]:
     had = {kind: _of(layers, kind, SHOWN, WENT) for kind in EXPECTED}
     lacked = {kind: _of(layers, kind, NOT_SEEN) for kind in EXPECTED}
     doors = [*lacked["api:join"], *lacked["api:guest"]]
     witnesses = [*had["api:info"], *had["livekit:room"]]
     if doors and witnesses and not had["api:join"] and not had["api:guest"]:
-        yield (
+        yield _sign(
             f"{_names(witnesses)} had the nest, and yet every answer of {_names(doors)} was 404, from"
-            f" {_clock(min(row['first_at'] for row in doors))} to {_clock(max(row['last_at'] for row in doors))}."
+            f" {_clock(min(row['first_at'] for row in doors))} to {_clock(max(row['last_at'] for row in doors))}.",
+            "api_join_fault",
+            "livekit_behind_api",
+            "api_behind_livekit",
         )
     if had["relay"] and doors and not witnesses:
-        yield f"Relays showed the event while no other layer showed the nest: {_names(had['relay'])}."
+        said = f"Relays showed the event while no other layer showed the nest: {_names(had['relay'])}."
+        yield _sign(said, "api_behind_livekit", "room_expired", "deleted")
     if had["relay"] and lacked["relay"]:
-        yield f"The relays disagree: {_names(had['relay'])} had the event, {_names(lacked['relay'])} had it not."
+        said = f"The relays disagree: {_names(had['relay'])} had the event, {_names(lacked['relay'])} had it not."
+        yield _sign(said, "relay_dropped", "relay_delay")
     if had["api:guest"] and lacked["api:join"] and not had["api:join"]:
-        yield "Guests were given a token; the signed in were answered 404 every time."
+        said = "Guests were given a token; the signed in were answered 404 every time."
+        yield _sign(said, "late_record_made_a_listener")
     if had["livekit:room"] and not had["relay"] and lacked["relay"]:
-        yield "LiveKit listed the room, and no relay that was asked had the event."
+        yield _sign("LiveKit listed the room, and no relay that was asked had the event.", "relay_dropped")
     if (had["api:guest"] or had["api:join"]) and lacked["livekit:signal"] and not had["livekit:signal"]:
-        yield "A token was given, and LiveKit's signalling never took it."
+        yield _sign("A token was given, and LiveKit's signalling never took it.", "livekit_unreachable", "bad_token")
     for layer, rows in layers.groupby("layer"):
         states = {str(row["vantage"]): str(row["state"]) for row in dicts_of(rows)}
         if {SHOWN, NOT_SEEN} <= set(states.values()):
             parts = "; ".join(f"{_short(vantage, 24)}: {state}" for vantage, state in sorted(states.items()))
-            yield f"The vantage points disagree about {_short(layer)}: {parts}."
+            yield _sign(f"The vantage points disagree about {_short(layer)}: {parts}.")
 
 
 def _of(layers: pd.DataFrame, kind: str, *states: str) -> list[dict[str, Any]]:
@@ -130,46 +153,48 @@ def _names(rows: Sequence[dict[str, Any]]) -> str:
     return ", ".join(_short(name) for name in dict.fromkeys(str(row["layer"]) for row in rows))
 
 
-def _unsteady(layers: pd.DataFrame) -> Iterator[str]:
+def _unsteady(layers: pd.DataFrame) -> Iterator[_Sign]:
     for row in dicts_of(layers[layers["flaps"] > 0]):
-        yield (
+        yield _sign(
             f"{_short(row['layer'])}, asked from {_short(row['vantage'], 24)}, said absent {row['flaps']} times between"
-            " two answers that showed the nest."
+            " two answers that showed the nest.",
+            "replicas_disagree",
         )
 
 
-def _refusals(observations: pd.DataFrame) -> Iterator[str]:
+def _refusals(observations: pd.DataFrame) -> Iterator[_Sign]:
     words = {
-        Failure.UNAUTHORISED: "401, not let in with its sign-in",
-        Failure.FORBIDDEN: "403, forbidden",
-        Failure.RATE_LIMITED: "429, too many requests from this address",
-        Failure.BUDGET: "not sent, since our own request budget was spent",
-        Failure.CACHED: "answered from a cache, which proves nothing",
-        Failure.BAD_TOKEN: "answered without a usable token",
-        Failure.WRONG_PATH: "404 of a path that is no nest's: the API's base may be wrong",
+        Failure.UNAUTHORISED: _sign("401, not let in with its sign-in", "auth_rejected", "auth_clock_skew"),
+        Failure.FORBIDDEN: _sign("403, forbidden", "forbidden"),
+        Failure.RATE_LIMITED: _sign("429, too many requests from this address", "rate_limited"),
+        Failure.BUDGET: _sign("not sent, since our own request budget was spent"),
+        Failure.CACHED: _sign("answered from a cache, which proves nothing", "negative_cache"),
+        Failure.BAD_TOKEN: _sign("answered without a usable token", "bad_token"),
+        Failure.WRONG_PATH: _sign("404 of a path that is no nest's: the API's base may be wrong", "wrong_door"),
     }
     counts = observations["failure"].value_counts()
-    for failure, said in words.items():
+    for failure, (said, causes) in words.items():
         if count := int(counts.get(str(failure), 0)):
-            yield f"{count} {'request was' if count == 1 else 'requests were'} {said}."
+            yield _Sign(f"{count} {'request was' if count == 1 else 'requests were'} {said}.", causes)
 
 
-def _event(observations: pd.DataFrame) -> Iterator[str]:
+def _event(observations: pd.DataFrame) -> Iterator[_Sign]:
     stamps, statuses = set[int](), set[str]()
     for facts in _events(observations):
         stamps |= {facts[name] for name in ("created_at", "first_created_at") if type(facts.get(name)) is int}
         statuses |= {str(facts.get("status", ""))}
     if len(stamps) > 1:
-        yield (
+        yield _sign(
             f"The event was edited: its created_at moved by {max(stamps) - min(stamps)} s, and a client that counts the"
             " age from it takes the nest for younger than it is."
         )
     if "closed" in statuses:
-        yield "The event says that the nest is closed."
+        yield _sign("The event says that the nest is closed.", "closed_by_host")
     if len(deleted := _deleted(observations)):
         sources = set(deleted["source"])
         who = " and ".join(name for source, name in _DELETERS.items() if source in sources)
-        yield f"The nest was deleted at {_clock(int(deleted['sent_at'].min()))}, and {who} accepted that."
+        said = f"The nest was deleted at {_clock(int(deleted['sent_at'].min()))}, and {who} accepted that."
+        yield _sign(said, "deleted")
 
 
 _DELETERS: Final = {Source.API: "the API", Source.LIVEKIT: "LiveKit"}

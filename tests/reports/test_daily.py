@@ -24,6 +24,7 @@ from nestobs.reports import daily
 from nestobs.reports.display import RESULT, Result, Table, Text
 from nestobs.reports.publishing.execute import notebook, run
 from nestobs.tuning import policy_file
+from worlds import asked
 from worlds.full_nests import DAY, NOON, Names, all_rows, nest_rows, store_of
 from worlds.shown import said
 
@@ -32,7 +33,7 @@ pytestmark = pytest.mark.slow
 DAY_NS = 86_400 * SECOND_NS
 MIDNIGHT = NOON - DAY_NS // 2
 HOSTILE = "<script>window.pwned=1</script>{{7*7}}$x$"
-SECTIONS = (daily.changed, daily.budget)
+SECTIONS = (daily.causes, daily.changed, daily.budget)
 
 
 def beats(start: int, end: int, vantage: str = "Computer A") -> Iterator[Observation]:
@@ -344,3 +345,32 @@ def test_the_notebook_shows_one_result(usual: str, tmp_path: Path) -> None:
     shown = page.read_text()
     for question in ("What changed?", "How were the days?"):
         assert question in shown
+
+
+def faulty(count: int) -> Iterator[Observation]:
+    """Nests that the API lets nobody into, for ever."""
+    ages = (0.1, 0.5, 1.0, 2.0, 4.0, 8.0, 16.0)
+    for number in range(count):
+        names = {"room": f"room-{number}", "nest": f"30312:{'ab' * 32}:room-{number}", "trace_id": f"t-{number}"}
+        yield asked.made(trace_id=f"t-{number}")
+        yield from asked.polls(Source.API, Operation.INFO, 0.1, ages, **names)
+        yield from asked.polls(Source.LIVEKIT, Operation.ROOMS, 0.1, ages, **names)
+        tries = [(step, Outcome.ABSENT, at) for at in (0.0, 3.0, 6.0) for step in (Operation.JOIN, Operation.GUEST)]
+        yield from asked.join(5.0 + number, tries, "gone", "", **names)
+
+
+def test_a_standing_fault_is_named_on_top_and_counted_with_an_example(tmp_path: Path) -> None:
+    found = daily.load(store_of(tmp_path, faulty(12)), window=DAY)
+    top = said(daily.heading(found))
+    assert "Standing faults. api_join_fault: The API fails every join of a room that is there" in top
+    assert "12 joins of 12 nests, for example room-0." in top
+    table = said(daily.causes(found))
+    assert "12 joins ended outside the room." in table
+    assert "api_join_fault 12 100 % (76 % to 100 %) 12" in table
+
+
+def test_where_no_join_failed_nothing_is_on_top(tmp_path: Path) -> None:
+    rows = asked.join(5.0, [(Operation.GUEST, Outcome.VISIBLE, 0.0)], "guest", "", role=Role.GUEST)
+    found = daily.load(store_of(tmp_path, [asked.made(), *rows]), window=DAY)
+    assert "Standing faults" not in said(daily.heading(found))
+    assert "No join failed." in said(daily.causes(found))

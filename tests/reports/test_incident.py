@@ -34,8 +34,8 @@ pytestmark = pytest.mark.slow
 
 AGES = (0.1, 0.5, 1, 2, 4, 8, 16, 32, 45, 60)
 CELLS = (
-    "heading", "result", "nests", "panel", "lanes", "layers", "attempts", "attempt_table", "messages", "facts",
-    "asking", "raw",
+    "heading", "result", "causes", "nests", "panel", "lanes", "layers", "attempts", "attempt_table", "messages",
+    "facts", "asking", "raw",
 )  # fmt: skip  # a list of words
 J, G, S = Operation.JOIN, Operation.GUEST, Operation.SIGNAL
 YES, NO = Outcome.VISIBLE, Outcome.ABSENT
@@ -74,11 +74,17 @@ def api_fault() -> list[Observation]:
     return rows
 
 
-def test_an_api_fault_is_told_as_the_disagreement_that_it_is(tmp_path):
+def test_an_api_fault_is_told_as_the_cause_that_it_is_and_not_said_twice(tmp_path):
     found = load(store_of(tmp_path, api_fault()), "room")
     said = shown(found)
-    assert "api:info, livekit:room had the nest, and yet every answer of api:join, api:guest was 404" in said
-    assert "no cause is claimed" in said
+    assert "What is the matter? From Computer A: The API fails every join of a room that is there" in said
+    assert (
+        "Evidence: 4 of 4 joins 404, at 5.0 s to 7.1 s, /info active at 8.0 s, LiveKit lists the room at 8.0 s." in said
+    )
+    assert "had the nest, and yet every answer of" not in said
+    assert "These are facts beside the causes" in said
+    told = {row["observation_id"] for _, row in found.rows.iterrows()}
+    assert {each for one in found.causes for cause in one.causes for e in cause.evidence for each in e.rows} <= told
     assert result(found)["verdict"] == "breached"
     assert result(found)["rows"] == {"observations": len(api_fault()), "nests": 1, "joins": 2}
     assert found.layers.set_index(["layer", "vantage"])["state"].to_dict() == {

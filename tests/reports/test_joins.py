@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from nestobs.diagnosis import Cause
 from nestobs.observation.schema import Failure, Operation, Source
 from nestobs.reports import joins
 from nestobs.reports.publishing.execute import notebook, run
@@ -21,6 +22,7 @@ SECTIONS = (
     joins.over_time,
     joins.funnel,
     joins.verdicts,
+    joins.causes,
     joins.saved,
     joins.answers,
     joins.time_spent,
@@ -140,3 +142,12 @@ def test_the_notebook_says_it_on_its_page(tmp_path: Path) -> None:
     made = run(notebook("joins"), tmp_path / "page.html", {"store": store(tmp_path / "store", all_rows(12))})
     assert "48 joins of 12 nests" in made.read_text()
     assert "application/vnd.nestobs.result+json" in made.with_suffix(".ipynb").read_text()
+
+
+def test_each_failed_join_has_a_cause_and_the_shares_are_of_all_that_failed(tmp_path: Path) -> None:
+    found = load(tmp_path, all_rows(40))
+    failed = int((~found.observed.joins["joined"].astype(bool)).sum())
+    assert len(found.failed.joins) == len(found.failed.cause) == failed > 0
+    said = page(found, (joins.causes,))
+    assert f"{failed} joins ended outside the room." in said
+    assert set(found.failed.cause) <= {str(cause) for cause in Cause} - {"joined"}

@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+import inspect
+import re
+
 import pytest
 
+from nestobs.diagnosis import Cause
 from nestobs.observation.schema import Failure, Observation
+from nestobs.timeline import incident
 from nestobs.timeline.incident import facts
 from nestobs.timeline.intervals import timelines
 from nestobs.timeline.joins import joins
@@ -42,6 +47,19 @@ ANEW = "LiveKit made the room anew between 2026-05-28 20:26:45 UTC and 2026-05-2
 )
 def test_what_is_found_is_said_once(rows: list[Observation], words: str) -> None:
     assert len([sentence for sentence in said(*rows) if sentence.startswith(words)]) == 1
+
+
+def test_what_a_cause_says_is_not_said_again() -> None:
+    observed = frame(created(), guest("refused", 4, failure=Failure.FORBIDDEN, status=403))
+    lines = timelines(observed)
+    given = (observed, layers(observed, lines), attempts(observed, joins(observed, lines)), frame())
+    assert [one for one in facts(*given) if "403" in one] == ["1 request was 403, forbidden."]
+    assert not [one for one in facts(*given, told={"forbidden"}) if "403" in one]
+
+
+def test_the_ids_of_causes_are_those_that_there_are() -> None:
+    named = set(re.findall(r'"([a-z]+(?:_[a-z]+)+)"', inspect.getsource(incident)))
+    assert {"api_join_fault", "bad_token", "rate_limited"} <= named & set(Cause)
 
 
 def test_a_room_that_is_made_anew_all_the_time_does_not_fill_the_page() -> None:
