@@ -53,6 +53,7 @@ bench: $(STAMP)  ## speed, as ratios against a peer in the same run
 coverage: $(STAMP)  ## do 95 % intervals cover 95 %? how good are tuned policies? (about 40 minutes)
 	PYTHONPATH=tests $(BIN)/python -m benchmarks.simulate_coverage
 	PYTHONPATH=tests $(BIN)/python -m benchmarks.simulate_policy
+	PYTHONPATH=tests $(BIN)/python -m benchmarks.simulate_change
 
 calibrate: $(STAMP)  ## 1000 nests against the lab's truth (about 10 minutes)
 	PYTHONPATH=tests $(BIN)/python -m benchmarks.calibrate_lab --nests 1000 --out runs/calibrate

@@ -125,6 +125,7 @@ def _words(found: Recommendation) -> Iterator[str]:
     law = found.law
     yield f"{found.nests} nests, {law.n} rows ({law.censored} never seen), {found.window[0]} to {found.window[1]}"
     yield found.why
+    yield from found.changed
     yield f"message threshold: {_seconds(found.message_threshold_s)}, today 30 s"
     for ratio, number in found.thresholds.items():
         yield f'  if a false "starting" costs {ratio:g} of a false "gone": {_seconds(number)}'

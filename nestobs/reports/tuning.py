@@ -194,7 +194,7 @@ def advice(tuned: Tuned) -> Text:
     found = tuned.found
     if found is None:
         return Text([f"{where}Nothing is tuned: {tuned.why_not}."])
-    return Text([found.why, _described(found.policy), f"{where}{_basis(found)}", _simplicity(found)])
+    return Text([found.why, *found.changed, _described(found.policy), f"{where}{_basis(found)}", _simplicity(found)])
 
 
 def _described(policy: Policy) -> str:

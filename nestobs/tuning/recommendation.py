@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field, fields
 from typing import Any, Final
 
 import pandas as pd
 
+from nestobs.estimate.change_point import Change
 from nestobs.estimate.npmle import DelayLaw, Number, Resampled
 from nestobs.join.policy import Policy
 from nestobs.observation.detail import finite
-from nestobs.timeline.delays import BlockKind
+from nestobs.timeline.delays import BlockKind, nests_in
 from nestobs.tuning.decisions import Terms
 from nestobs.tuning.fault import Faults
 from nestobs.tuning.herd import Crowd
@@ -19,6 +20,8 @@ from nestobs.tuning.policy_file import INTERVALS, NOTE_CHARACTERS, PolicyFile, P
 from nestobs.tuning.replay import Replay
 
 STRATUM_REGRET: Final = 0.05
+OTHERWISE: Final = 2.0
+"""Intervals so many times as wide, or as narrow, after a change: the observing changed, too, and that is said."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -45,6 +48,37 @@ class Stratum:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Since:
+    """The part since the last change of the delays. window: of nests made surely after it, START/END as --window takes
+    it, UTC; nests: how many that are; least: how many tuning needs."""
+
+    window: str
+    nests: int
+    least: int
+
+    @classmethod
+    def of(cls, delays: pd.DataFrame, changes: Sequence[Change], least: int) -> Since:
+        """That of `delays.joinable` with these changes, at least one."""
+        start, end = changes[-1].last.ceil("s"), delays["origin_at"].max().floor("s") + pd.Timedelta(1, "s")
+        part = delays[(delays["origin_at"] >= start) & (delays["origin_at"] < end)]
+        return cls(window=f"{start:%Y-%m-%dT%H:%M:%SZ}/{end:%Y-%m-%dT%H:%M:%SZ}", nests=nests_in(part), least=least)
+
+    @property
+    def words(self) -> str:
+        """What to do about it."""
+        if self.nests < self.least:
+            short = self.least - self.nests
+            return (
+                f"Of the part since then there are {self.nests} nests, too few to tune on by themselves ({self.least}"
+                f" are needed): observe at least {short} more, and what is said here may hold of neither law."
+            )
+        return (
+            f"What is said here mixes these laws. Tune on the {self.nests} nests since then: `nestobs tune --window"
+            f" {self.window}`."
+        )
+
+
+@dataclass(frozen=True, kw_only=True)
 class Recommendation:
     """What to do, how sure that is, and of what it was made.
 
@@ -57,7 +91,8 @@ class Recommendation:
     of a request, of a network that always answers. strata: where delays differ. terms: on which it was tuned and
     replayed. faults: the standing faults that were seen, None for none. notes: sentences on what is assumed, not
     identifiable, or missing, with the number of nests that would settle it. left_out: cause of a standing fault ->
-    nests that are in no law for it.
+    nests that are in no law for it. changes: of the law within the window, by time; since: the part since the last of
+    them, None where there is none.
     """
 
     policy: Policy
@@ -80,6 +115,8 @@ class Recommendation:
     strata: tuple[Stratum, ...] = ()
     notes: tuple[str, ...] = ()
     left_out: Mapping[str, int] = field(default_factory=dict)
+    changes: tuple[Change, ...] = ()
+    since: Since | None = None
     law: DelayLaw = field(repr=False)
     smooth: DelayLaw = field(repr=False)
     resampled: Resampled = field(repr=False)
@@ -92,6 +129,11 @@ class Recommendation:
     @property
     def _failures(self) -> dict[str, dict[str, int]] | None:
         return None if self.terms.failures is None else self.terms.failures.as_dict()
+
+    @property
+    def changed(self) -> tuple[str, ...]:
+        """That the law changed in mid-window, when, and what to do; nothing where it did not."""
+        return (*map(change_words, self.changes), self.since.words) if self.since else ()
 
     def replayed(self, name: str) -> Replay:
         """The replay of a policy by its name. Raises KeyError."""
@@ -125,7 +167,7 @@ class Recommendation:
             ),
             intervals={name: _ends(getattr(self, name)) for name in INTERVALS},
             predicted={name: predicted(shown[name]) for name in wanted},
-            notes=tuple(_cut(note) for note in (self.why, *self.notes)),
+            notes=tuple(_cut(note) for note in (self.why, *self.changed, *self.notes)),
         )
 
     def as_dict(self) -> dict[str, Any]:
@@ -148,7 +190,9 @@ class Recommendation:
             "strata": [
                 asdict(one) | {"threshold_s": finite(one.threshold_s), "differs": one.differs} for one in self.strata
             ],
-            "notes": list(self.notes),
+            "notes": [*self.changed, *self.notes],
+            "changes": [_change(one) for one in self.changes],
+            "since": None if self.since is None else asdict(self.since),
             "nests": self.nests,
             "rows": self.law.n,
             "censored": self.law.censored,
@@ -157,6 +201,33 @@ class Recommendation:
             **({} if self.faults is None else {"faults": self.faults.as_dict()}),
             "left_out": dict(self.left_out),
         }
+
+
+def change_words(one: Change) -> str:
+    """A change of the delay law in a sentence or two."""
+    first, last = (f"{end:%Y-%m-%d %H:%M}" for end in (one.first, one.last))
+    last = last.removeprefix(f"{one.first:%Y-%m-%d} ")
+    found = f"The delays changed between {first} and {last} UTC (95 %; p = {one.p:.2g})"
+    sides = f"median {_median(one.before)} of {one.n_before} nests before, {_median(one.after)} of {one.n_after} after"
+    if 1.0 / OTHERWISE < one.wider < OTHERWISE:
+        return f"{found}: {sides}."
+    return f"{found}: {sides}. It was watched otherwise after it, too: intervals are {one.wider:.2g} times as wide."
+
+
+def _median(number: Number) -> str:
+    value, low, high = (f"{end:.1f}" if end < 1e9 else "never" for end in (number.value, number.lower, number.upper))
+    return f"{value} s ({low} to {high})" if number.value < 1e9 else f"not within the watch (from {low} s)"
+
+
+def _change(one: Change) -> dict[str, Any]:
+    """JSON data of a change."""
+    made: dict[str, Any] = {}
+    for spec in fields(one):
+        value = getattr(one, spec.name)
+        if isinstance(value, pd.Timestamp):
+            value = f"{value:%Y-%m-%dT%H:%M:%SZ}"
+        made[spec.name] = plain(value) if isinstance(value, Number) else _plain(value)
+    return made
 
 
 def predicted(one: Replay) -> dict[str, dict[str, float | int | None]]:

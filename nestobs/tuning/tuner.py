@@ -27,6 +27,7 @@ from threadpoolctl import threadpool_limits
 
 from nestobs.diagnosis.causes import Cause
 from nestobs.errors import NestobsError
+from nestobs.estimate.change_point import changes
 from nestobs.estimate.difference import holm
 from nestobs.estimate.law import survival
 from nestobs.estimate.npmle import DelayLaw, Number, fit, npmle, smoothed
@@ -39,7 +40,7 @@ from nestobs.tuning.decisions import JITTER, Allowance, Decisions, Terms, never_
 from nestobs.tuning.fault import FAULT_RATIO, Faults, faults
 from nestobs.tuning.herd import Crowd, crowd
 from nestobs.tuning.imputation import recorded
-from nestobs.tuning.recommendation import Recommendation, Stratum
+from nestobs.tuning.recommendation import Recommendation, Since, Stratum
 from nestobs.tuning.replay import PRICES, Arena, Played, Replay, middles
 from nestobs.tuning.schedule import jittered
 from nestobs.tuning.threshold import COST_RATIO, COST_RATIOS, TODAY_S, Joiners, message_threshold, near_best, stop_age
@@ -127,10 +128,16 @@ def recommend(
             executor=executor,
             baselines=baselines,
         )
-        found = tuner.run(progress)
+        found = replace(tuner.run(progress), left_out=standing(timelines))
     assumed = () if arrivals is not None else ("Nobody said when people ask: evenly from 0 to 30 s was assumed.",)
-    found = replace(found, notes=assumed + found.notes + tuple(omitted(timelines)), left_out=standing(timelines))
+    found = _dated(replace(found, notes=assumed + found.notes + tuple(omitted(timelines))), delays)
     return _watchful(found, faults(_with_joins_at_fault(timelines), signed_in=signed_in, ratio=fault_ratio))
+
+
+def _dated(found: Recommendation, delays: pd.DataFrame) -> Recommendation:
+    """The recommendation with the changes of the law within its window, and the part since them."""
+    changed = tuple(changes(delays))
+    return replace(found, changes=changed, since=Since.of(delays, changed, LEAST_NESTS) if changed else None)
 
 
 def _with_joins_at_fault(timelines: pd.DataFrame) -> pd.DataFrame:
