@@ -17,6 +17,7 @@ from nestobs.lab.relays import start_relay
 from nestobs.nostr import Address, Keys
 from nestobs.observation.schema import Failure, FailureLayer, Operation, Outcome, Role
 from nestobs.sources.relay import Relay
+from nestobs.sources.relay.connection import Link
 from nestobs.sources.relay.pushes import PUSH_MARGIN_S
 from nestobs.sources.vantage import Trace, Vantage
 from worlds import hostile_relays as hostile
@@ -831,3 +832,23 @@ async def test_a_flood_leaves_a_bounded_memory(monkeypatch):
         relay.subscribe({"kinds": [30312]}, lambda event: None, seen.append)
         await until(lambda: len(seen) == 20)
         assert len(relay._subscriptions[0].seen) == 5
+
+
+async def test_a_relay_that_is_lost_while_it_is_being_closed_ends(monkeypatch):
+    """A TaskGroup that fails while it is cancelled raises the failure, and the cancellation is lost (Python 3.11)."""
+
+    async def slow_to_end(link, *_):
+        try:
+            await asyncio.Event().wait()
+        finally:
+            await asyncio.sleep(0.3)
+
+    monkeypatch.setattr(Link, "keep_pinging", slow_to_end)
+    async with honest() as (server, url):
+        relay = Relay(Vantage("A", "run", lambda row: None), url)
+        async with asyncio.timeout(5):
+            async with relay:
+                assert await relay.ready(5)
+                server.shutdown()
+                while await relay.ready(0):  # noqa: ASYNC110 - a relay has no event to say that it was lost
+                    await asyncio.sleep(0.01)

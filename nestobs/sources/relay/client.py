@@ -481,6 +481,8 @@ class Relay:
             self._up.clear()
             link.end_all(end)
             await link.shut()
+        if (task := asyncio.current_task()) is not None and task.cancelling():
+            raise asyncio.CancelledError  # a TaskGroup that fails while it is cancelled tells of the failure only
 
     def _lost_row(self, link: Link, end: End) -> Observation:
         """`sent_at`: the last sign of life. `received_at`: when the loss was noticed."""
