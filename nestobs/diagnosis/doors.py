@@ -52,11 +52,13 @@ _OF_THE_DOOR: Final = (Answer.LIMITED, Answer.UNANSWERED, Answer.FOREIGN, Answer
 
 
 def _listeners(scene: Scene) -> list[Row]:
-    """Of joins of the signed in the guest's tokens that came after a 404 to the signed in, and its verdict."""
+    """Of joins of the signed in the guest's tokens that came after a 404 to the signed in, and its verdict. Where the
+    join found /info active, the record was there, and the room was what was late."""
     turned: set[str] = set()
+    recorded = {row.group for row in scene.mine if is_info(row) and row.visible}
     found = []
     for row in scene.mine:
-        if row.role != Role.JOINER or not row.group:
+        if row.role != Role.JOINER or not row.group or row.group in recorded:
             continue
         if row.operation == Operation.JOIN and row.absent:
             turned.add(row.group)

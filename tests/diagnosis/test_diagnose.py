@@ -275,3 +275,10 @@ def test_another_server_in_livekits_place_is_seen_by_its_list_alone():
     rooms = [row(Source.LIVEKIT, ROOMS, UN, at, **page) for at in LATER]
     causes = {each.cause for each in told([made(), *ACTIVE, *api(JOIN, Failure.BAD_TOKEN), *rooms]).causes}
     assert {Cause.BAD_TOKEN, Cause.LIVEKIT_UNREACHABLE} <= causes
+
+
+@pytest.mark.parametrize(("info", "named"), [(AB, True), (V, False)])
+def test_a_listener_is_made_by_a_late_record_only_where_the_record_was_late(info, named):
+    seat = [(INFO, info, 0.1), (JOIN, AB, 0.2), (GUEST, V, 0.3), (SIGNAL, V, 0.4)]
+    causes = {each.cause for each in told([made(), *join(2.0, seat, "guest_instead", "")]).causes}
+    assert (Cause.LATE_RECORD_MADE_A_LISTENER in causes) is named
