@@ -60,6 +60,7 @@ DOORS: Final[tuple[Case, ...]] = (
     Case(C.JOINED, 0.85, (Ends(A.VALIDATED),)),
     Case(C.LATE_RECORD_MADE_A_LISTENER, 0.95, (F.LISTENER,), (F.FLAPS, F.FLAPPED_ONCE, _COPY)),
     Case(C.LATE_RECORD_MADE_A_LISTENER, 0.6, (F.LISTENER,), blocks=False),
+    Case(C.LATE_RECORD_MADE_A_LISTENER, 0.4, (F.LISTENER_ALL_THE_SAME,), blocks=False),
     # who asks
     Case(C.AUTH_CLOCK_SKEW, 0.95, (F.CLOCKS_APART,)),
     Case(C.AUTH_REJECTED, 0.93, (Ends(A.UNAUTHORISED), F.CLOCKS_AGREE)),

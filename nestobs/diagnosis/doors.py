@@ -31,7 +31,9 @@ def of_doors(scene: Scene) -> Iterator[tuple[Key, Evidence]]:
             yield Ends(answer), evidence
     if pairs := _listeners(scene):
         said = f"404 to the signed in and a token to the guest, in one join, {scene.at(pairs[-1])}"
-        yield Fact.LISTENER, scene.say(said, pairs)
+        recorded = min((row.received for row in scene.nest.rows if is_info(row) and row.visible), default=None)
+        late = recorded is None or recorded > pairs[0].received
+        yield (Fact.LISTENER if late else Fact.LISTENER_ALL_THE_SAME), scene.say(said, pairs)
     yield from _steadiness(scene)
     yield from _flaps(scene)
     yield from _ourselves(scene)

@@ -73,7 +73,8 @@ class Fact(StrEnum):
     RELAY_SILENT = "a relay gives no answer"
     CUT_OFF = "the client gave up on a relay that has it"
     # doors, LiveKit, clocks, and ourselves
-    LISTENER = "signed in, and seated as a guest"
+    LISTENER = "signed in, and seated as a guest before the record was there"
+    LISTENER_ALL_THE_SAME = "signed in, and seated as a guest though the record was there"
     OWN_ANSWERS = "the API itself answered there"
     FOREIGN_TO_THE_END = "others answered in the API's place to the end"
     UP_AGAIN = "the API answered before and after"
