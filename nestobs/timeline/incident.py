@@ -64,6 +64,7 @@ def facts(
     """
     signs = (*_disagreements(layers), *_unsteady(layers), *_refusals(observations), *_event(observations))
     return [
+        *_imported(observations),
         *_shown(layers),
         *(sign.said for sign in signs if not sign.causes.intersection(told)),
         *_older(layers),
@@ -77,6 +78,16 @@ def facts(
 
 def _sign(said: str, *causes: str) -> _Sign:
     return _Sign(said, frozenset(causes))
+
+
+def _imported(observations: pd.DataFrame) -> Iterator[str]:
+    """That rows were read from files, and from which: nobody asked then, so nobody could ask more."""
+    marked = observations["detail"].astype("str").str.contains('"imported"', regex=False)
+    told = [facts_of(text).get("imported") for text in observations.loc[marked, "detail"]]
+    files = list(dict.fromkeys(_short(one.get("file")) for one in told if isinstance(one, dict)))
+    if files:
+        shown = ", ".join(files[:5]) + (f" and {len(files) - 5} more" if len(files) > 5 else "")
+        yield f"{len(told):,} of {len(observations):,} observations were imported, from {shown}."
 
 
 def _shown(layers: pd.DataFrame) -> Iterator[str]:

@@ -176,3 +176,13 @@ def test_a_row_without_a_trace_is_of_its_nests_last_one() -> None:
     assert table["layer"].is_unique
     assert (table["nest"] == NEST).all()
     assert (table["origin_kind"] == "create").all()
+
+
+def test_a_creation_that_was_imported_counts_from_its_lines_end_and_is_as_unsure_as_its_beginning() -> None:
+    told = detail(imported={"file": "api.log", "line": 1, "begun_within_s": 2.0})
+    put = row(Source.API, Operation.CREATE, "accepted", 0.0, detail=told)
+    found = lines(put, guest("visible", 3.0)).loc["api:guest"]
+    assert (found["origin_kind"], found["origin_error_s"]) == ("create", 2.0)
+    assert found["origin_at"].value == put.received_at
+    assert found["lower_s"] == -2.0  # it may have shown the nest as soon as it was begun
+    assert found["upper_s"] == (found["upper_at"] - found["origin_at"]).total_seconds() + 2.0
