@@ -20,12 +20,16 @@ if TYPE_CHECKING:
     from rich.console import Console, RenderableType
     from rich.text import Text
 
+    from nestobs.reports.causes import Looked
     from nestobs.sources.clock import Clock
     from nestobs.store.follow import Followed
     from nestobs.timeline.board import Board, Change, Lane, Row, View
 
 PERIOD_S: Final = 0.5
 """Between two drawings, from deadline to deadline."""
+
+LOOK_S: Final = 10.0
+"""So long, at most, causes are looked up where it is shown once."""
 
 _SIGNS: Final = {"failed": "✗", "starting": "…", "unknown": "?", "ready": "✓"}
 _PLAIN_SIGNS: Final = {"failed": "x", "starting": ".", "unknown": "?", "ready": "+"}
@@ -79,7 +83,9 @@ class Reader:
     """A store followed into a board."""
 
     def __init__(self, followed: Followed, board: Board) -> None:
-        self.followed, self.board = followed, board
+        from nestobs.reports.causes import Looked
+
+        self.followed, self.board, self.causes = followed, board, Looked(followed)
 
     def read(self, *, until: int, clock: Clock) -> list[Change]:
         """Fold in what is new, until there is no more or it is `until`, ns UTC; what changed by it and is news."""
@@ -96,14 +102,16 @@ def _once(args: argparse.Namespace, reader: Reader, clock: Clock) -> int:
     Store.open(reader.followed.directory, create=False)  # nobody waits for it
     reader.read(until=clock.now(), clock=clock)
     view = reader.board.view(clock.now())
+    reader.causes.look(view.rows, clock.now() + round(LOOK_S * SECOND_NS), clock.now)
     if args.json:
         for row in view.rows:
-            print(as_json(as_dict(row)))
+            found = reader.causes.of(row)
+            print(as_json(as_dict(row) | {"causes": [] if found is None else found.as_dict()["causes"]}))
         return 0
     from rich.console import Console
 
     console = Console(highlight=False)
-    console.print(drawn(view, clock.now(), console))
+    console.print(drawn(view, clock.now(), console, reader.causes))
     return 0
 
 
@@ -131,9 +139,16 @@ class _Lines:
 
     def show(self, reader: Reader, changes: list[Change], now: int) -> None:
         """Print what is new; on stderr, once each, that there is no store yet, and that it is followed."""
+        from nestobs.reports.causes import in_short
+
         self._say(_waiting(reader) or _following(reader, now))
         for change in changes:
-            print(as_json(change.as_dict()) if self._json else line(change))
+            why = reader.causes.find(change.nest, change.room) if _refused(change) else None
+            if self._json:
+                causes = {"causes": [] if why is None else why.as_dict()["causes"]} if _refused(change) else {}
+                print(as_json(change.as_dict() | causes))
+            else:
+                print(line(change) + (f"; {harmless(in_short(why), 200)}" if why is not None else ""))
         sys.stdout.flush()
 
     def _say(self, text: str) -> None:
@@ -142,6 +157,13 @@ class _Lines:
         if kind != self._said:
             self._said = kind
             print(harmless(text), file=sys.stderr, flush=True)
+
+
+def _refused(change: Change) -> bool:
+    """Whether a join has ended outside the room."""
+    from nestobs.timeline.board import JOIN
+
+    return change.layer == JOIN and change.state == "failed"
 
 
 def _waiting(reader: Reader) -> str:
@@ -174,9 +196,11 @@ class _Screen:
         from rich.console import Console
         from rich.live import Live
 
+        from nestobs.sources.clock import Clock
+
         self._console = Console(highlight=False)
         self._live = Live(console=self._console, auto_refresh=False, redirect_stdout=False, redirect_stderr=False)
-        self._directory = directory
+        self._directory, self._clock = directory, Clock()
 
     def __enter__(self) -> _Screen:
         self._live.__enter__()
@@ -189,15 +213,18 @@ class _Screen:
         """Draw the board as it stands."""
         waiting = _waiting(reader)
         view = reader.board.view(now)
-        self._live.update(plain(waiting, 200) if waiting else drawn(view, now, self._console), refresh=True)
+        reader.causes.look(view.rows, self._clock.now() + round(PERIOD_S / 5 * SECOND_NS), self._clock.now)
+        shown = plain(waiting, 200) if waiting else drawn(view, now, self._console, reader.causes)
+        self._live.update(shown, refresh=True)
 
 
-def drawn(view: View, now: int, console: Console) -> RenderableType:
+def drawn(view: View, now: int, console: Console, causes: Looked | None = None) -> RenderableType:
     """The board as a table that fits the console: as many nests as it has lines for, the newest first."""
     from rich.console import Group
     from rich.table import Table
     from rich.text import Text
 
+    from nestobs.reports.causes import in_short
     from nestobs.timeline.board import span
     from nestobs.timeline.nests import told_apart
 
@@ -208,7 +235,7 @@ def drawn(view: View, now: int, console: Console) -> RenderableType:
     table.add_column("age", no_wrap=True, justify="right")
     table.add_column("" if narrow else "state", no_wrap=True)
     table.add_column("layers; what a joiner was last shown", overflow="fold")
-    cells = [(row, _cell(row, signs)) for row in view.rows]
+    cells = [(row, _cell(row, signs, "" if causes is None else in_short(causes.of(row)))) for row in view.rows]
     if sys.stdout.isatty():
         cells = list(_fitting(cells, console.height - 6, told))
     names = {_name(row) for row in view.rows}
@@ -240,8 +267,8 @@ def _signs(encoding: str) -> dict[str, str]:
     return _SIGNS
 
 
-def _cell(row: Row, signs: dict[str, str]) -> Text:
-    """What is not ready first, each with its reason; then all that is ready; then the message."""
+def _cell(row: Row, signs: dict[str, str], cause: str) -> Text:
+    """What is not ready first, each with its reason; then all that is ready; then the message, and the cause."""
     from rich.text import Text
 
     from nestobs.timeline.board import by_kind
@@ -253,6 +280,8 @@ def _cell(row: Row, signs: dict[str, str]) -> Text:
             text.append(f"{sign} {(' ' if state == 'ready' else ', ').join(words)} ", _COLOURS[state])
     if row.message:
         text.append(f"\n{harmless(row.message, 90)}", style="dim")
+    if cause:
+        text.append(f"\n{harmless(cause, 200)}")
     return text
 
 

@@ -6,7 +6,7 @@ point, that stood in somebody's way.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -18,15 +18,19 @@ from nestobs.diagnosis.diagnose import SURE
 from nestobs.estimate.dependence import join_blocks, share_of
 from nestobs.figures import percent
 from nestobs.observation.columns import dicts_of
+from nestobs.observation.duration import SECOND_NS
 from nestobs.observation.window import Window
 from nestobs.reports.dataset import frame, watched
 from nestobs.reports.display import Section, Table, Text, many, numbers
+from nestobs.store.follow import Followed
 from nestobs.store.reader import Store
+from nestobs.timeline.board import Row, State
 
 MOST_NESTS: Final = 300
 """Nests whose failed joins are explained; of more, so many evenly spread."""
 
 MOST_ROWS: Final = 20
+MOST_TRACES: Final = 3
 
 READ: Final = (
     "observation_id", "run_id", "trace_id", "vantage", "role", "nest", "room", "source", "target", "operation",
@@ -172,6 +176,57 @@ def of_failed(opened: Store, joins: pd.DataFrame, window: Window | None) -> Fail
         known |= {(name, each.vantage): each for name in (each.nest, each.room) if name}
     first = [_kept_out(known, join) for join in dicts_of(failed)]
     return Failed(failed, tuple(each.cause.value for each in first), tuple(first), every)
+
+
+class Looked:
+    """Why nests of a store that grows are not ready: looked up when their state or message changes, and kept."""
+
+    def __init__(self, followed: Followed) -> None:
+        self._followed = followed
+        self._known: dict[tuple[str, str], tuple[object, Diagnosis | None]] = {}
+
+    def look(self, rows: Sequence[Row], until: int, now: Callable[[], int]) -> None:
+        """Look up those of the nests that are not ready and have changed, as many as there is time for until `until`,
+        ns UTC. Lets go of all nests that are not among them."""
+        self._known = {key: known for row in rows if (known := self._known.get(key := (row.nest, row.room)))}
+        for row in rows:
+            if row.state is not State.READY and self._known.get((row.nest, row.room), ("",))[0] != _version(row):
+                if now() >= until:
+                    return
+                self._known[row.nest, row.room] = (_version(row), self.find(row.nest, row.room))
+
+    def of(self, row: Row) -> Diagnosis | None:
+        """What was found last; None for a nest that is ready, or not looked up yet."""
+        return None if row.state is State.READY else self._known.get((row.nest, row.room), (None, None))[1]
+
+    def find(self, nest: str, room: str) -> Diagnosis | None:
+        """The diagnosis of one nest, from the vantage where most stood in the way; None where nothing did."""
+        store = self._followed.store
+        if store is None or not (room or nest):
+            return None
+        newest = store.newest()[1] or 0
+        start = newest - round(self._followed.last_s * SECOND_NS)
+        rows = store.frame(start=start, room=room) if room else store.frame(start=start, nest=nest)
+        traces = [trace for trace in rows["trace_id"].unique() if trace][:MOST_TRACES]  # its creation names no room
+        parts = [rows, *(store.frame(start=start, trace_id=trace) for trace in traces)]
+        rows = pd.concat(parts).drop_duplicates("observation_id").sort_values("sent_at", ignore_index=True)
+        told = [each for each in diagnose(rows) if each.first.blocks and each.first.cause not in _QUIET]
+        return max(told, key=lambda each: each.first.confidence, default=None)
+
+
+_QUIET: Final = (Cause.JOINED, Cause.UNDETERMINED, Cause.OBSERVER_FAULT)
+
+
+def _version(row: Row) -> object:
+    return row.state, row.message
+
+
+def in_short(found: Diagnosis | None) -> str:
+    """A cause in a line without its evidence; "" for none."""
+    if found is None:
+        return ""
+    first = found.first
+    return f"{first.cause.value} ({first.confidence:.0%}): {first.said}"
 
 
 _NONE: Final = Found(Cause.UNDETERMINED, 0.0, ())

@@ -18,6 +18,7 @@ import pandas as pd
 
 from nestobs.figures import board, plain
 from nestobs.observation.duration import SECOND_NS, read_duration
+from nestobs.reports.causes import Looked, in_short
 from nestobs.reports.display import LEFT, Judged, Result
 from nestobs.sources.clock import Clock
 from nestobs.store.follow import Followed
@@ -31,6 +32,7 @@ PERIOD_S: Final = 1.0
 """Between two looks, from deadline to deadline."""
 
 _READ_S: Final = 0.2
+_LOOK_S: Final = 30.0
 _SIGNS: Final = {State.READY: "●", State.STARTING: "◌", State.FAILED: "✗", State.UNKNOWN: "?"}
 
 
@@ -42,6 +44,10 @@ class Live:
     title: str
     board: Board
     clock: Clock = field(default_factory=Clock)
+    causes: Looked = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.causes = Looked(self.followed)
 
     @property
     def now(self) -> int:
@@ -61,6 +67,7 @@ class Panel:
 
     view: View
     said: str
+    causes: Looked
 
     def __repr__(self) -> str:
         return f"<live view of {len(self.view.rows)} nests>"
@@ -68,14 +75,16 @@ class Panel:
     def _repr_html_(self) -> str:
         counts = ", ".join(f"{state.capitalize()} {self.view.counts[state]}" for state in _SIGNS)
         head = f"<p><strong>{counts}</strong></p><p>{plain(self.said, 300)}</p>"
-        rows = "".join(_row(row) for row in self.view.rows)
-        names = "".join(f"<th>{name}</th>" for name in ("nest", "age", "state", "not ready", "ready", "last message"))
+        rows = "".join(_row(row, in_short(self.causes.of(row))) for row in self.view.rows)
+        names = "".join(
+            f"<th>{name}</th>" for name in ("nest", "age", "state", "not ready", "ready", "last message", "cause")
+        )
         table = f"<table><thead><tr>{names}</tr></thead><tbody>{rows}</tbody></table>" if rows else ""
         shown = f'{LEFT}{head}<div class="nestobs-table">{table}</div>'
         return f'<div class="nestobs-live" role="status" aria-live="polite">{shown}</div>'
 
 
-def _row(row: Row) -> str:
+def _row(row: Row, cause: str) -> str:
     lanes = by_kind(row)
     waiting = [_waiting(kind, lane) for kind, lane in lanes.items() if lane.state is not State.READY]
     ready = [plain(kind, 24) for kind, lane in lanes.items() if lane.state is State.READY]
@@ -87,6 +96,7 @@ def _row(row: Row) -> str:
         "<br>".join(waiting),
         ", ".join(ready),
         message,
+        plain(cause, 200),
     ]
     return "<tr>" + "".join(f"<td>{cell}</td>" for cell in cells) + "</tr>"
 
@@ -127,7 +137,10 @@ async def watch(found: Live, watch_s: float = 0.0) -> None:
 def _panel(found: Live, *, going: bool) -> Panel:
     now = found.clock.now() if going else found.now
     view = found.board.view(now)
-    return Panel(view, _said(found, view, now, going=going))
+    found.causes.look(
+        view.rows, found.clock.now() + round((_READ_S if going else _LOOK_S) * SECOND_NS), found.clock.now
+    )
+    return Panel(view, _said(found, view, now, going=going), found.causes)
 
 
 def _said(found: Live, view: View, now: int, *, going: bool) -> str:

@@ -9,12 +9,12 @@ from typing import Any
 import nbformat
 import pytest
 
-from nestobs.observation.schema import Operation, Outcome, Source
+from nestobs.observation.schema import Operation, Outcome, Role, Source
 from nestobs.reports import live
 from nestobs.reports.display import RESULT
 from nestobs.reports.publishing.execute import notebook, run
 from nestobs.store.reader import Store
-from worlds.asked import made, polls, row, store_of
+from worlds.asked import join, made, polls, row, store_of
 from worlds.hostile import hostile_rows
 
 pytestmark = pytest.mark.slow
@@ -44,6 +44,19 @@ async def test_at_zero_seconds_it_is_shown_once_and_stands_still(tmp_path, shown
     assert "Starting 1" in shown[0]
     assert "Not following" in shown[0]
     assert live.result(found).verdict == "too little data"
+
+
+async def test_why_a_nest_is_not_ready_is_shown_and_of_one_that_is_nothing(tmp_path, shown):
+    tries = [(step, Outcome.ABSENT, at) for at in (0.0, 4.0, 8.0) for step in (Operation.JOIN, Operation.GUEST)]
+    shut = [*polls(Source.API, Operation.INFO, 0, (1, 8)), *polls(Source.LIVEKIT, Operation.ROOMS, 0, (1, 8))]
+    found = live.load(store_of(tmp_path / "shut", [made(), *shut, *join(2, tries, "gone", "")]))
+    await live.watch(found, 0.0)
+    assert "api_join_fault (" in shown[0]
+    ready = [made(), *join(2, [(Operation.GUEST, Outcome.VISIBLE, 0.0)], "guest", "", role=Role.GUEST)]
+    found = live.load(store_of(tmp_path / "ready", ready))
+    await live.watch(found, 0.0)
+    assert "joined (" not in shown[1]
+    assert "api_join_fault" not in shown[1]
 
 
 async def test_it_follows_what_is_written_and_ends_by_itself(tmp_path, shown):
