@@ -19,6 +19,8 @@ from nestobs.sources.relay import Relay
 from nestobs.sources.vantage import Trace
 from worlds.hostile_relays import members_only, relay, storing
 
+pytestmark = pytest.mark.slow
+
 S = 1_000_000_000
 ROOM = "a-room"
 

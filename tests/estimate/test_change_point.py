@@ -43,7 +43,7 @@ def test_an_outage_is_two_changes(truth):
     assert (begun.n_after, over.n_before) == (place(over.at, rows) - place(begun.at, rows),) * 2
 
 
-@pytest.mark.parametrize("seed", range(6))
+@pytest.mark.parametrize("seed", range(2))
 @pytest.mark.parametrize("truth", TRUTHS, ids=lambda truth: truth.name)
 def test_one_law_is_no_change(truth, seed):
     rng = np.random.default_rng(seed)
@@ -103,6 +103,7 @@ def test_few_nests_or_nests_that_are_all_alike_tell_nothing(n):
     assert changes(rows.assign(lower_s=1.0, upper_s=2.0)) == []
 
 
+@pytest.mark.slow
 def test_of_very_many_nests_the_date_is_as_well_known():
     rng = np.random.default_rng(2)
     delays = TRUTHS[0].draw(3_000, rng)

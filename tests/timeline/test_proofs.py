@@ -167,7 +167,7 @@ def lives(draw: st.DrawFn) -> tuple[int, int, int, list[tuple[int, int]]]:
 
 
 @given(lives(), st.sampled_from(["list", "delete", "webhook", "sid"]), st.integers(0, 60), st.integers(0, 60))
-@settings(max_examples=200, deadline=None)  # a loaded machine is no failure
+@settings(max_examples=2 * settings.default.max_examples, deadline=None)  # a loaded machine is no failure
 def test_however_it_ends_the_interval_holds_the_truth(
     life: tuple[int, int, int, list[tuple[int, int]]], how: str, seen: int, looked: int
 ) -> None:
