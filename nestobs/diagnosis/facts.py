@@ -44,6 +44,8 @@ class Fact(StrEnum):
     INFO_NO = "/info was 404 meanwhile"
     ROOM_YES = "LiveKit had the room meanwhile"
     ROOM_NO = "LiveKit had no such room meanwhile"
+    RECORD_LATE = "the record came late"
+    ROOM_LATE = "LiveKit's room came late"
     INSIDE = "/info counts somebody inside meanwhile"
     AMID = "404s while /info and LiveKit showed it before and after"
     SEEN_BEFORE = "it was there before"

@@ -45,6 +45,7 @@ def of_window(scene: Scene, window: Window, lived_s: float) -> Iterator[tuple[Ke
     yield from _layers(scene, window)
     yield from _before(scene, window)
     yield from _amid(scene, window)
+    yield from _late(scene, window)
     if scene.nest.origin is not None:
         age_s = scene.age_s(window.end)
         fact, said = (Fact.YOUNG, "only") if age_s < lived_s else (Fact.OLD, "already")
@@ -78,6 +79,19 @@ def _layers(scene: Scene, window: Window) -> Iterator[tuple[Key, Evidence]]:
     if room is not None:
         said = f"LiveKit {'lists' if room else 'does not list'} the room {scene.at(rows[-1])}"
         yield (Fact.ROOM_YES if room else Fact.ROOM_NO), scene.say(said, rows[-1:])
+
+
+def _late(scene: Scene, window: Window) -> Iterator[tuple[Key, Evidence]]:
+    """Of a wait that healed each of the two that was late for itself, whichever came last."""
+    if not window.healed:
+        return
+    for which, fact, name in ((is_info, Fact.RECORD_LATE, "the record"), (is_room, Fact.ROOM_LATE, "LiveKit's room")):
+        proofs = scene.proofs(which)
+        shown = next((row for row in proofs if row.visible), None)
+        before = [row for row in proofs if row.absent and shown is not None and row.sent < shown.received]
+        if shown is not None and before and before[-1].sent - scene.known_at > WAITED_S * SECOND_NS:
+            said = f"{name} was not there {scene.at(before[-1])}, and was {scene.at(shown)}"
+            yield fact, scene.say(said, [before[-1], shown])
 
 
 def _amid(scene: Scene, window: Window) -> Iterator[tuple[Key, Evidence]]:
