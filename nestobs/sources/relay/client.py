@@ -85,6 +85,7 @@ class Relay:
         self._subscriptions: list[Subscription] = []
         self._unfollowed: asyncio.Queue[Subscription] = asyncio.Queue()  # of the present connection
         self._task: asyncio.Task[None] | None = None
+        self._closing = False
 
     async def __aenter__(self) -> Relay:
         # The first verification imports nostr-sdk, a quarter of a second: now, not between two receipts.
@@ -96,6 +97,7 @@ class Relay:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         assert self._task is not None
+        self._closing = True
         self._task.cancel()
         await asyncio.gather(self._task, return_exceptions=True)
         if error is None:
@@ -419,12 +421,8 @@ class Relay:
             attempt_no += 1
             if isinstance(opened, Opened):
                 now = self._clock.now()
-                parts: dict[str, Any] = {
-                    "ws": opened.ws,
-                    "order": opened.order,
-                    "clock": self._clock,
-                    "watch": self._vantage.watch,
-                }
+                parts: dict[str, Any] = {"ws": opened.ws, "order": opened.order, "clock": self._clock}
+                parts["watch"] = self._vantage.watch
                 link = Link(**parts, meter=meter, opened_at=now, heard_at=now)
                 await self._serve(link)
                 group, attempt_no = self._vantage.new_id(), 1
@@ -481,7 +479,7 @@ class Relay:
             self._up.clear()
             link.end_all(end)
             await link.shut()
-        if (task := asyncio.current_task()) is not None and task.cancelling():
+        if self._closing:
             raise asyncio.CancelledError  # a TaskGroup that fails while it is cancelled tells of the failure only
 
     def _lost_row(self, link: Link, end: End) -> Observation:
