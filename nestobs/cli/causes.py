@@ -25,10 +25,8 @@ def leads(diagnosis: Diagnosis | None) -> bool:
 def cause_words(diagnosis: Diagnosis, who: Literal["host", "guest"]) -> list[str]:
     """The first cause with its evidence, or those that fit with their odds; then what to do, for who asks and for the
     operator, and what to ask next."""
-    from nestobs.collector.lookup.inquiry import is_sure
-
     first, others = diagnosis.first, diagnosis.causes[1 : 1 + MOST]
-    if is_sure(first):
+    if first.sure:
         said = [diagnosis.line()]
         said += [_line("also", _named(each)) for each in others]
     else:

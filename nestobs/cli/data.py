@@ -83,7 +83,7 @@ def diagnose(args: argparse.Namespace) -> int:
         where = f" from {args.vantage}" if args.vantage else ""
         none = f"nothing to diagnose: nothing was observed of {args.address or 'any nest'}{where} in {store.directory}"
         show(args, {}, lines or [none])
-    if any(each.first.standing_fault for each in found):
+    if any(each.first.standing_fault and each.first.sure for each in found):
         return 1
     return 0 if any(each.first.tells for each in found) or not args.address else 3
 

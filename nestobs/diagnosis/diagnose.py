@@ -64,6 +64,11 @@ class Found:
         return "" if self.confidence >= SURE else RULES[self.cause].next
 
     @property
+    def sure(self) -> bool:
+        """Whether it is told without its odds."""
+        return self.confidence >= SURE and self.cause is not Cause.UNDETERMINED
+
+    @property
     def standing_fault(self) -> bool:
         """Whether something is broken that time does not heal, and that is the likelier reading."""
         rule = RULES[self.cause]

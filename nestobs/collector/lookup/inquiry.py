@@ -11,8 +11,7 @@ from functools import partial
 from typing import Any, Final, TypeAlias
 
 from nestobs.collector.station import Station
-from nestobs.diagnosis import RULES, Cause, Diagnosis, Found, diagnose_rows
-from nestobs.diagnosis.diagnose import SURE
+from nestobs.diagnosis import Cause, Diagnosis, Found, diagnose_rows
 from nestobs.nostr import ROOM_KIND, Address, Keys
 from nestobs.observation.duration import SECOND_NS
 from nestobs.observation.schema import Observation
@@ -62,17 +61,10 @@ def diagnosis_of(rows: Iterable[Observation], trace: Trace, vantage: str = "") -
     )
 
 
-def is_sure(found: Found) -> bool:
-    """Whether a cause is told without its odds."""
-    return found.confidence >= SURE and found.cause is not Cause.UNDETERMINED
-
-
 def standing_fault(diagnosis: Diagnosis | None) -> Cause | None:
     """What is broken and stays so, where that is sure; None where there is no such thing."""
-    if diagnosis is None or not is_sure(diagnosis.first):
-        return None
-    rule = RULES[diagnosis.first.cause]
-    return rule.cause if rule.standing and rule.fault else None
+    first = None if diagnosis is None else diagnosis.first
+    return first.cause if first is not None and first.sure and first.standing_fault else None
 
 
 async def explained(
@@ -107,7 +99,7 @@ async def explained(
 
 def _is_decided(diagnosis: Diagnosis) -> bool:
     """Whether nothing is left to ask."""
-    return is_sure(diagnosis.first) or not diagnosis.first.next
+    return diagnosis.first.sure or not diagnosis.first.next
 
 
 def _names(
