@@ -206,6 +206,18 @@ def _fit(case: Case, facts: Facts, priors: Priors, window: Window | None) -> Fou
 # timelines of nests that were kept shut for good
 
 _TOKENS: Final = ("api:join", "api:guest")
+_DOOR_FAULTS: Final = frozenset(
+    {
+        Cause.API_JOIN_FAULT,
+        Cause.BAD_TOKEN,
+        Cause.WRONG_ROOM_TOKEN,
+        Cause.ROOM_ID_MISMATCH,
+        Cause.WRONG_DOOR,
+        Cause.AUTH_CLOCK_SKEW,
+        Cause.AUTH_REJECTED,
+    }
+)
+"""What keeps the doors shut. A relay that dropped the event, or blocked media, say nothing of when they open."""
 
 
 def with_standing(timelines: pd.DataFrame, observations: pd.DataFrame) -> pd.DataFrame:
@@ -225,8 +237,9 @@ def with_standing(timelines: pd.DataFrame, observations: pd.DataFrame) -> pd.Dat
         of = nests_of(observations)
         wanted = np.isin(np.append(of.names, "")[of.unit].astype(str), list(set(names[asked]) - {""}))
         for each in diagnose(observations[wanted | (of.unit < 0)]):
-            if each.first.standing_fault:
-                found[each.nest or each.room, each.vantage] = str(each.first.cause)
+            shut = (one for one in each.causes if one.standing_fault and one.cause in _DOOR_FAULTS)
+            if (fault := next(shut, None)) is not None:
+                found[each.nest or each.room, each.vantage] = str(fault.cause)
     pairs = zip(names, timelines["vantage"].astype(str), strict=True)
     cause = np.array([found.get(pair, "") for pair in pairs], dtype=object)
     plain = np.isin(names, standing(timelines)["nest"].astype(str)) & (cause == "")

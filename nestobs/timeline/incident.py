@@ -82,8 +82,8 @@ def _sign(said: str, *causes: str) -> _Sign:
 
 def _imported(observations: pd.DataFrame) -> Iterator[str]:
     """That rows were read from files, and from which: nobody asked then, so nobody could ask more."""
-    marked = observations["detail"].astype("str").str.contains('"imported"', regex=False)
-    told = [facts_of(text).get("imported") for text in observations.loc[marked, "detail"]]
+    marked = [text for text in observations["detail"] if isinstance(text, str) and '"imported"' in text]
+    told = [facts_of(text).get("imported") for text in marked]
     files = list(dict.fromkeys(_short(one.get("file")) for one in told if isinstance(one, dict)))
     if files:
         shown = ", ".join(files[:5]) + (f" and {len(files) - 5} more" if len(files) > 5 else "")

@@ -24,6 +24,7 @@ from nestobs.observation.schema import Failure, FailureLayer, Operation, Outcome
 from nestobs.sources.livekit import LiveKit
 from nestobs.sources.vantage import NO_TRACE, Trace
 from worlds.media_workers import workers
+from worlds.strangers import overhear
 
 pytestmark = pytest.mark.slow
 
@@ -429,8 +430,7 @@ async def test_a_cancelled_join_leaves_the_room_and_its_intent(on_stage, rows, u
 async def test_no_token_or_key_is_in_any_row_of_a_join(on_stage, rows):
     keys, tokens = Keys.generate(), []
     async with on_stage() as stage:
-        given = stage.api._token
-        stage.api._token = lambda token: tokens.append(token) or given(token)  # overheard where they are made
+        overhear(stage.api, tokens)
         await stage.join(keys=keys)
         await stage.join(signed_in=False)
     assert len(tokens) == 2
@@ -569,7 +569,7 @@ STRANGERS = jwt.encode({"iss": "key", "sub": "me", "exp": 2**31, "video": {"room
 
 async def test_a_false_token_is_told_without_a_visit(on_stage):
     async with on_stage() as stage:
-        stage.api._token = lambda token: STRANGERS
+        stage.api._granted = lambda nest, token: {"token": STRANGERS}
         verdict = await stage.join(care=CAREFUL)
     assert verdict.kind is Kind.BAD_TOKEN
     assert verdict.reason
@@ -578,7 +578,7 @@ async def test_a_false_token_is_told_without_a_visit(on_stage):
 async def test_a_token_for_another_room_is_not_used(on_stage, rows):
     async with on_stage() as stage:
         given = stage.lab.world.keys.guest("another-room")
-        stage.api._token = lambda token: given
+        stage.api._granted = lambda nest, token: {"token": given}
         verdict = await stage.join()
     assert verdict.kind is Kind.BAD_TOKEN
     [signal] = rows.of(Operation.SIGNAL)

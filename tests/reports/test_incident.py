@@ -389,9 +389,9 @@ def test_edits_replicas_that_disagree_and_refusals_are_told(tmp_path):
     rows += [row(Source.API, J, Outcome.REFUSED, 5, **limited)]
     said = shown(load(store_of(tmp_path, rows), "room"))
     assert "its created_at moved by 40 s" in said
-    assert "said that the nest is closed" in said or "says that the nest is closed" in said
-    assert "said absent 1 times between two answers" in said
-    assert "1 request was 429" in said
+    assert "Its host has closed the nest." in said
+    assert "1 x 404 between answers that showed it" in said
+    assert "1 x 429, last at 5.0 s (Too many requests)" in said
 
 
 def test_vantage_points_that_disagree_are_named(tmp_path):

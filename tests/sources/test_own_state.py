@@ -250,7 +250,18 @@ async def test_who_is_dropped_for_pings_that_our_loop_did_not_send_was_not_dropp
     ):
         livekit = await stack.enter_async_context(LiveKit(vantage, f"ws://127.0.0.1:{port}"))
         station = SimpleNamespace(clock=vantage.clock, vantage=vantage)
-        joiner = _Joiner(station, TRACE, None, None, False, "group", livekit, CAREFUL)  # type: ignore[arg-type]
+        joiner = _Joiner(
+            station=station,  # type: ignore[arg-type]
+            trace=TRACE,
+            address=None,
+            keys=None,
+            media=False,
+            group="group",
+            livekit=livekit,
+            care=CAREFUL,
+            seat=lambda: False,
+            uses_info=False,
+        )
         row, session = await livekit.signal(TRACE, "token")
         joiner.entered_at = row.sent_at
         joiner.sessions.append(session)

@@ -94,5 +94,5 @@ def written(folder: Path) -> bytes:
 
 def overhear(api: object, tokens: list[str]) -> None:
     """Keep every token that a lab's API gives out from now on."""
-    given: Callable[[str], object] = api._token  # type: ignore[attr-defined]  # where they are made
-    api._token = lambda token: tokens.append(token) or given(token)  # type: ignore[attr-defined, func-returns-value]
+    given: Callable[[object, str], object] = api._granted  # type: ignore[attr-defined]  # where they are made
+    api._granted = lambda nest, token: tokens.append(token) or given(nest, token)  # type: ignore[attr-defined, func-returns-value]

@@ -23,6 +23,9 @@ MOST_REQUESTS: Final = 6
 PAUSE_S: Final = 2.0
 """Until the same is asked again, where only time decides; each time so much longer."""
 
+AGAIN: Final = 2
+"""So many questions of a repeated round, so that what only time decides is given time."""
+
 FRESH_S: Final = 5.0
 """What was asked so short a time ago is known."""
 
@@ -85,7 +88,7 @@ async def explained(
             break
         if rounds:
             await station.clock.until(station.clock.now() + round(PAUSE_S * rounds * SECOND_NS))
-        for question in questions[: MOST_REQUESTS - asked]:
+        for question in questions[: min(AGAIN, MOST_REQUESTS - asked) if rounds else MOST_REQUESTS - asked]:
             asked += 1
             await question()
             now = diagnosis_of(heard, trace, station.target.vantage)
