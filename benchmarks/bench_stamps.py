@@ -28,8 +28,8 @@ async def measure(folder: Path) -> list[Observation]:
     """Ask API and first relay in turn; the rows."""
     rows: list[Observation] = []
 
-    async def nothing() -> None:
-        return
+    async def nothing() -> bool:
+        return True
 
     async with running_lab(folder, ["calm"], seed=1, vantages=1, options=["--stamps"]):
         target = Config(folder / "nestobs.toml").target("calm")

@@ -131,8 +131,8 @@ def open_station_on(rows: Rows) -> Callable[..., Any]:
 
     @asynccontextmanager
     async def opened(lab: Lab, **options: Any) -> AsyncIterator[Station]:
-        async def committed() -> None:
-            return
+        async def committed() -> bool:
+            return True
 
         target = target_of(lab, **options)
         async with open_station(

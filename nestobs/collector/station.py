@@ -111,7 +111,7 @@ async def open_station(
     *,
     run_id: str,
     sink: Callable[[Observation], None],
-    committed: Callable[[], Awaitable[None]],
+    committed: Callable[[], Awaitable[bool]],
     limiter: Limiter,
     keys: Keys | None = None,
 ) -> AsyncIterator[Station]:

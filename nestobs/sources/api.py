@@ -219,7 +219,8 @@ class Api:
                 return self._not_asked(trace, common, why)
             if operation in _DEEDS:
                 vantage.record(trace, sent_at=vantage.clock.now(), **common, **intended("ask")._asdict())
-                await vantage.committed()
+                if not await vantage.committed() and operation is not Operation.DELETE:
+                    return self._not_asked(trace, common, "what it would make could not be noted", Failure.SKIPPED)
             headers = dict(_ASKING) if body is None else {**_ASKING, "content-type": "application/json"}
             if keys is not None:
                 created_at = vantage.clock.now() // SECOND_NS
@@ -238,10 +239,10 @@ class Api:
             await clock.until(turn)
         return None
 
-    def _not_asked(self, trace: Trace, common: dict[str, Any], why: str) -> Answer:
+    def _not_asked(self, trace: Trace, common: dict[str, Any], why: str, failure: Failure = Failure.BUDGET) -> Answer:
         """The row of a request that was kept back; where the server itself asked for a pause, how long it goes on."""
         now = self._vantage.clock.now()
-        judgement = Judgement(Outcome.PROBE_ERROR, Failure.BUDGET, FailureLayer.PROBER, f"not asked: {why}")
+        judgement = Judgement(Outcome.PROBE_ERROR, failure, FailureLayer.PROBER, f"not asked: {why}")
         pause_s = (self.limiter.closed_until - now) / SECOND_NS
         row = self._vantage.record(trace, sent_at=now, **common, **judgement._asdict())
         return Answer(row, retry_after_s=pause_s if pause_s > 0 else None)

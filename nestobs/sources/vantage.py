@@ -31,22 +31,23 @@ class Trace:
 NO_TRACE = Trace()
 
 
-async def _nothing_to_commit() -> None:
-    return
+async def _nothing_to_commit() -> bool:
+    return True
 
 
 @dataclass(slots=True)
 class Vantage:
     """Name, run, clock and sink. `record` writes one row and returns it.
 
-    `committed` waits until the rows recorded so far are safe: awaited between an intent and its deed.
+    `committed` waits until the rows recorded so far are safe: awaited between an intent and its deed. False where they
+    never will be: then nothing may be made.
     """
 
     name: str
     run_id: str
     sink: Callable[[Observation], None]
     clock: Clock = field(default_factory=Clock)
-    committed: Callable[[], Awaitable[None]] = _nothing_to_commit
+    committed: Callable[[], Awaitable[bool]] = _nothing_to_commit
     watch: LoopWatch = field(init=False)
 
     def __post_init__(self) -> None:

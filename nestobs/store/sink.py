@@ -31,13 +31,14 @@ class Pen:
             except StoreError as error:
                 self._fail(error)
 
-    async def committed(self) -> None:
-        """Wait until the rows so far are safe, or the store has failed. Never raises."""
+    async def committed(self) -> bool:
+        """Wait until the rows so far are safe; False when the store has failed. Never raises."""
         if self.failed is None:
             try:
                 await self.writer.flushed()
             except StoreError as error:
                 self._fail(error)
+        return self.failed is None
 
     async def during(self, work: Coroutine[Any, Any, Result]) -> Result:
         """The result of `work`, its rows safe. When the store fails, `work` is cancelled, may clean up, and the

@@ -17,8 +17,8 @@ from worlds.interposed import interposed
 DELETES = "[api]\nrestart_deletes = true\n"
 
 RESTARTS = {
-    "made anew": (DELETES, None, "", r"the room was made anew \(RM_\w+ before, RM_\w+ after\)"),
-    "as released": ("", None, "restart_without_effect", r"the same as before \(RM_\w+\): it restarted nothing"),
+    "made anew": (DELETES, None, "", r"the room was made anew \(RM_[\w-]+ before, RM_[\w-]+ after\)"),
+    "as released": ("", None, "restart_without_effect", r"the same as before \(RM_[\w-]+\): it restarted nothing"),
     "no such route": ("", (404, "Endpoint not found"), "", "this API has none"),
     "not allowed": ("", (405, "Method not allowed"), "", "this API has none"),
     "not ours": ("", (403, "Only the host can do this"), "", "not done: Only the host"),

@@ -228,6 +228,7 @@ async def test_what_changes_the_world_is_written_and_safe_before_it_is_done(open
 
     async def committed():
         safe.append((rows[-1].operation, rows[-1].failure, len(lab.nests())))
+        return True
 
     async with open_lab(scenario(), relays=1) as lab:
         vantage = Vantage("A", "run", rows.append, committed=committed)
@@ -243,6 +244,26 @@ async def test_what_changes_the_world_is_written_and_safe_before_it_is_done(open
         assert (intent.received_at, intent.outcome) == (None, Outcome.UNKNOWN)
         assert result.outcome is Outcome.ACCEPTED
         assert intent.sent_at <= result.sent_at
+
+
+async def test_what_cannot_be_noted_is_not_made_and_what_was_made_still_goes(open_lab, scenario, target_of, rows):
+    safe = True
+
+    async def committed():
+        return safe
+
+    async with open_lab(scenario(), relays=1) as lab:
+        vantage = Vantage("A", "run", rows.append, committed=committed)
+        async with Api(vantage, target_of(lab).api, Limiter(1_000)) as api:
+            keys = Keys.generate()
+            trace = await made(api, keys)
+            safe = False
+            unasked = [(await api.create(NO_TRACE, keys, RELAYS)).row, (await api.restart(trace, keys)).row]
+            assert lab.nests() == [trace.room]
+            assert (await api.delete(trace, keys)).row.outcome is Outcome.ACCEPTED
+            assert lab.nests() == []
+        assert {row["room"] for row in lab.truth()} == {trace.room}
+    assert {(row.outcome, row.failure, row.status) for row in unasked} == {(Outcome.PROBE_ERROR, Failure.SKIPPED, None)}
 
 
 async def test_questions_have_no_intent(on_lab, rows):

@@ -43,8 +43,8 @@ async def listener():
 
 @asynccontextmanager
 async def station_on(target, rows):
-    async def committed() -> None:
-        return
+    async def committed() -> bool:
+        return True
 
     async with open_station(
         target, run_id="run", sink=rows.append, committed=committed, limiter=Limiter(1_000)

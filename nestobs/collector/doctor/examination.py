@@ -130,8 +130,8 @@ async def examine(
 
 
 async def _doors(target: Target, rows: list[Observation], **how: Any) -> list[Check]:
-    async def nothing() -> None:
-        return
+    async def nothing() -> bool:
+        return True
 
     async with open_station(target, sink=rows.append, committed=nothing, **how) as station:
         at_api, others = await asyncio.gather(doors.of_the_api(station), _others(station, rows))
