@@ -56,7 +56,8 @@ _HOMES = {
     "tune": "session",
 }
 
-__all__ = ["__version__", *_HOMES]  # noqa: PLE0604 - the names of _HOMES are strings
+# `open` is a public name, and no star import hides the builtin with it
+__all__ = ["__version__", *(name for name in _HOMES if name != "open")]  # noqa: PLE0604 - all are strings
 
 
 def __getattr__(name: str) -> Any:
@@ -68,4 +69,4 @@ def __getattr__(name: str) -> Any:
 
 
 def __dir__() -> list[str]:
-    return sorted(__all__)
+    return sorted([*__all__, "open"])

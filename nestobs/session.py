@@ -12,7 +12,7 @@ Targets are named as in nestobs.toml, or given as `nestobs.Target` values. Frame
 from __future__ import annotations
 
 import random
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Sequence
 from concurrent.futures import Executor
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -27,6 +27,7 @@ from nestobs.config import Config
 from nestobs.diagnosis.diagnose import Diagnosis, with_standing
 from nestobs.diagnosis.diagnose import diagnose as _diagnose
 from nestobs.diagnosis.priors import measured
+from nestobs.errors import UsageError
 from nestobs.join.policy import Policy, exponential
 from nestobs.observation.schema import INSTANTS
 from nestobs.store.reader import Store
@@ -49,23 +50,43 @@ def open(store: Path | str = "nestobs-data") -> Store:
     return Store.open(store)
 
 
-def observations(store: Store | Path | str) -> pd.DataFrame:
-    """All observations, one row an attempt: the columns of `nestobs.observation.COLUMNS`, instants tz-aware UTC.
+def observations(
+    store: Store | Path | str,
+    *,
+    window: tuple[pd.Timestamp, pd.Timestamp] | None = None,
+    columns: Sequence[str] | None = None,
+) -> pd.DataFrame:
+    """Observations, one row an attempt: the columns of `nestobs.observation.COLUMNS`, instants tz-aware UTC.
 
-    An empty store gives an empty frame with all columns. Raises StoreError when there is no store.
+    window: only what was sent in [start, end), tz-aware. columns: these alone, in the order of COLUMNS; reading fewer
+    is quicker. An empty store gives an empty frame with all columns. Raises StoreError when there is no store,
+    UsageError for a column there is none of.
     """
     import pandas as pd
 
-    frame = _opened(store).frame()
-    return frame.assign(**{name: pd.to_datetime(frame[name], unit="ns", utc=True) for name in INSTANTS})
+    start, end = (None, None) if window is None else (instant.value for instant in window)
+    frame = _opened(store).frame(start=start, end=end, columns=columns)
+    return frame.assign(
+        **{name: pd.to_datetime(frame[name], unit="ns", utc=True) for name in INSTANTS if name in frame}
+    )
 
 
-def timelines(store: Store | Path | str) -> pd.DataFrame:
+def timelines(
+    store: Store | Path | str,
+    *,
+    window: tuple[pd.Timestamp, pd.Timestamp] | None = None,
+    columns: Sequence[str] | None = None,
+) -> pd.DataFrame:
     """For each nest, layer and vantage the interval in which it became visible: columns of `nestobs.timeline.SCHEMA`.
 
     `lower_s`, `upper_s`: seconds since `origin_at`, half-open (lower, upper]; upper is inf when it was not seen.
+    window: only nests made in [start, end), tz-aware. columns: these alone, in the order asked. Raises StoreError when
+    there is no store, UsageError for a column there is none of.
     """
-    return timeline.timelines(_opened(store).frame())
+    found = among(timeline.timelines(_opened(store).frame(categories=True)), window=window)
+    if unknown := sorted(set(columns or ()) - set(found.columns)):
+        raise UsageError(f"timelines have no column {unknown[0]!r}: see nestobs.timeline.SCHEMA")
+    return found if columns is None else found[list(columns)]
 
 
 def diagnose(store: Store | Path | str, nest: str = "", *, vantage: str = "") -> list[Diagnosis]:

@@ -36,7 +36,7 @@ PUBLIC = (
 
 
 def test_the_public_names_are_these_and_no_others():
-    assert sorted(nestobs.__all__) == sorted(PUBLIC)
+    assert sorted([*nestobs.__all__, "open"]) == sorted(PUBLIC)
     assert dir(nestobs) == sorted(PUBLIC)
 
 
@@ -56,8 +56,11 @@ def test_a_name_that_is_not_there_is_an_attribute_error():
 
 
 @pytest.mark.slow
-def test_from_nestobs_import_everything_works():
-    code = f"from nestobs import *\nassert {{{', '.join(map(repr, PUBLIC))}}} <= set(globals())"
+def test_from_nestobs_import_everything_works_and_hides_no_builtin():
+    code = (
+        "import builtins\nfrom nestobs import *\nassert open is builtins.open"
+        f"\nassert {{{', '.join(repr(name) for name in PUBLIC if name != 'open')}}} <= set(globals())"
+    )
     subprocess.run([sys.executable, "-W", "error", "-c", code], check=True, timeout=60)
 
 

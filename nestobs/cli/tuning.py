@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Final
 
 from nestobs import __version__
@@ -32,8 +31,6 @@ if TYPE_CHECKING:
 
     from nestobs.estimate.npmle import Number
     from nestobs.tuning.policy_file import PolicyFile
-    from nestobs.tuning.recommendation import Recommendation
-    from nestobs.tuning.replay import Replay
 
 
 def _with_nests(parser: argparse.ArgumentParser) -> None:
@@ -117,60 +114,14 @@ def tune(args: argparse.Namespace) -> int:
         policy = found.candidates()[args.candidate]
         file = found.file(policy, store_digest=store.digest(), made_at=_now(), nestobs=__version__)
         write(args.out, dumps(file))
-    show(args, found.as_dict(), [*_words(found), *([f"policy: {args.out}"] if args.out else [])])
+    show(args, found.as_dict(), [*found.lines(), *([f"policy: {args.out}"] if args.out else [])])
     return 0
-
-
-def _words(found: Recommendation) -> Iterator[str]:
-    law = found.law
-    yield f"{found.nests} nests, {law.n} rows ({law.censored} never seen), {found.window[0]} to {found.window[1]}"
-    yield found.why
-    yield from found.changed
-    yield f"message threshold: {_seconds(found.message_threshold_s)}, today 30 s"
-    for ratio, number in found.thresholds.items():
-        yield f'  if a false "starting" costs {ratio:g} of a false "gone": {_seconds(number)}'
-    low, high = found.near_best_s
-    yield f"  within 5 % of the least cost: {low:.0f} s to " + (f"{high:.0f} s" if high < 1e9 else "any later age")
-    yield f"give-up age: {_seconds(found.give_up_age_s)}"
-    for share, number in found.sharing_age_s.items():
-        yield f"{share:.0%} of joiners succeed at once from: {_seconds(number)}"
-    yield ""
-    yield from table(found.replays)
-    yield ""
-    yield from found.notes
-
-
-def table(replays: Sequence[Replay]) -> Iterator[str]:
-    """A line a policy: its metrics with their intervals."""
-    yield f"{'policy':16}{'joined':>18}{'lost':>18}{'delay, s':>20}{'requests':>20}{'cost, s':>20}"
-    for one in replays:
-        numbers = one.numbers
-        cells = [_share(numbers["joined_share"]), _share(numbers["lost_share"])]
-        line = f"{one.policy.name[:15]:16}" + "".join(f"{cell:>18}" for cell in cells)
-        rest = (numbers["mean_delay_s"], numbers["requests_per_join"], one.cost)
-        yield line + "".join(f"{_plain(number):>20}" for number in rest)
-
-
-def _share(number: Number) -> str:
-    return f"{100 * number.value:.1f} % {100 * number.lower:.1f}-{100 * number.upper:.1f}"
-
-
-def _plain(number: Number) -> str:
-    return f"{number.value:.2f} {number.lower:.2f}-{number.upper:.2f}"
 
 
 def _apart(number: Number, unit: float = 1.0) -> str:
     """A difference, whose ends may be negative."""
     value, low, high = (unit * end for end in (number.value, number.lower, number.upper))
     return f"{value:+.2f} ({low:+.2f} to {high:+.2f})"
-
-
-def _seconds(number: Number) -> str:
-    def end(value: float) -> str:
-        return f"{value:.1f}" if value < 1e9 else "no end"
-
-    value = f"{number.value:.1f} s" if number.value < 1e9 else "never"
-    return f"{value} (95 %: {end(number.lower)} to {end(number.upper)})"
 
 
 # replay
@@ -193,7 +144,7 @@ def replay(args: argparse.Namespace) -> int:
     from nestobs.timeline.failures import failures
     from nestobs.timeline.intervals import timelines
     from nestobs.timeline.omissions import standing_words
-    from nestobs.tuning.replay import frame, replay
+    from nestobs.tuning.replay import replay, replay_lines
 
     policies = [policy_of(word).policy for word in args.policy]
     observations = open_store(args).frame(categories=True)
@@ -210,7 +161,7 @@ def replay(args: argparse.Namespace) -> int:
     )
     lines = [
         f"{found[0].n} rows, blocks: {found[0].blocks}; ages of arrival: even from 0 to 30 s; today's rule first",
-        *table(found),
+        *replay_lines(found),
     ]
     for one in found[1:]:
         gain = one.against["mean_delay_s"], one.against["lost_share"], one.against["requests_per_join"]
@@ -219,7 +170,7 @@ def replay(args: argparse.Namespace) -> int:
             f"lost {_apart(gain[1], 100.0)} %, requests {_apart(gain[2])}; {one.ambiguous:.1%} of joins ambiguous"
         )
     lines += standing_words(lines_of)
-    show(args, {"replays": json.loads(frame(found).to_json(orient="records"))}, lines)
+    show(args, {"replays": json.loads(found.frame().to_json(orient="records"))}, lines)
     return 0
 
 

@@ -135,7 +135,7 @@ class Number:
         return cls(value, float(np.minimum(lower, value)), float(np.maximum(upper, value)), sd)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class DelayLaw:
     """A delay law in cells: mass[j] lies in (edges[j, 0], edges[j, 1]], exactly at it where the two are equal.
 
@@ -149,8 +149,19 @@ class DelayLaw:
     mass: Floats
     log_likelihood: float
     gap: float
-    rows: Rows = field(repr=False)
+    rows: Rows
     width: float = 0.0
+
+    def __repr__(self) -> str:
+        """Of how many rows, when half and nine in ten are there, and how many never came."""
+        half, most = (f"{age:.3g} s" if np.isfinite(age) else "never" for age in self.quantile([0.5, 0.9]))
+        return f"<DelayLaw of {self.n} rows: half by {half}, 90 % by {most}, {self.never:.1%} not within the watch>"
+
+    def _repr_html_(self) -> str:
+        shares = (0.5, 0.8, 0.9, 0.95, 0.99)
+        ages = (f"{age:.3g}" if np.isfinite(age) else "never" for age in self.quantile(shares))
+        rows = "".join(f"<tr><td>{share:.0%}</td><td>{age}</td></tr>" for share, age in zip(shares, ages, strict=True))
+        return f"<table><tr><th>share there</th><th>by, s</th></tr>{rows}</table>"
 
     @property
     def n(self) -> int:

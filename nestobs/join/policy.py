@@ -13,6 +13,7 @@ TABLE_ROWS, a name by NAME_CHARACTERS.
 
 from __future__ import annotations
 
+import math
 import re
 from bisect import bisect_right
 from collections.abc import Callable, Mapping, Sequence
@@ -34,6 +35,9 @@ MOST: Final = 10_000
 
 TABLE_ROWS: Final = 1_000
 NAME_CHARACTERS: Final = 100
+WORDED: Final = 6
+"""So many parts of a schedule people will read."""
+
 _AGE: Final = itemgetter(0)
 _UNSEEN: Final = re.compile(r"[\x00-\x1f\x7f-\x9f\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff]")
 
@@ -93,6 +97,19 @@ class Schedule:
                 f"a table needs {least} to {TABLE_ROWS} rows (age_s, gap_s), ages ascending, gaps above 0"
             )
 
+    @property
+    def words(self) -> str:
+        """When it asks, for people: "at once; then every 1 s; from 2 s every 1.5 s", ages of the nest. A long table is
+        told in at most WORDED parts, each with the gaps it spans."""
+        if self.kind == "none":
+            return "at once, and not again"
+        if self.kind == "table":
+            return f"at once; {_table_words(self.table)}"
+        if self.kind == "fixed":
+            return f"at once; then every {self.interval_s:g} s"
+        grows = f"{self.interval_s:g} s, {self.factor:g} times as long after each, {self.cap_s:g} s at most"
+        return f"at once; then after {grows}{', drawn from 0 to that' if self.kind == 'full_jitter' else ''}"
+
     def gap_s(self, polls: int, age_s: float, rng: Uniform) -> float | None:
         """Seconds from the answer of poll number `polls` (from 1) to the next; None: there is no next."""
         if self.kind == "none":
@@ -103,6 +120,27 @@ class Schedule:
             return gap_at(self.table, age_s)
         ceiling = min(self.cap_s, self.interval_s * growth(self.factor, polls - 1))
         return ceiling * rng.random() if self.kind == "full_jitter" else ceiling
+
+
+def _table_words(table: Sequence[tuple[float, float]]) -> str:
+    """The rows of a table, neighbours put together whose gaps differ by less than a factor, the least that will do."""
+    parts: list[list[tuple[float, float]]] = []
+    for factor in (1.0, 1.25, 1.5, 2.0, 4.0, math.inf):
+        parts = []
+        for row in table:
+            gaps = [gap for _, gap in [*(parts[-1] if parts else ()), row]]
+            if parts and max(gaps) <= factor * min(gaps):
+                parts[-1].append(row)
+            else:
+                parts.append([row])
+        if len(parts) <= WORDED:
+            break
+    said: list[str] = []
+    for part in parts:
+        least, most = min(gap for _, gap in part), max(gap for _, gap in part)
+        every = f"every {least:g} s" if least == most else f"every {least:g} to {most:g} s"
+        said.append(f"from {part[0][0]:g} s {every}" if said else f"then {every}")
+    return "; ".join(said)
 
 
 def gap_at(table: Sequence[tuple[float, float]], age_s: float) -> float:
@@ -181,6 +219,14 @@ class Policy:
             raise PolicyError("only a 404 falls back to the guest join: 401 and 403 are answers about who asks")
         if self.wording not in ("guide", "released"):
             raise PolicyError("wording is guide or released")
+
+    @property
+    def words(self) -> str:
+        """When it asks and when it stops, for people; ages of the nest."""
+        each = f", each gap up to {self.jitter:.0%} shorter or longer" if self.jitter else ""
+        if self.schedule.kind == "none":
+            return self.schedule.words
+        return f"{self.schedule.words}{each}; stops at {self.give_up_age_s:g} s"
 
     def as_dict(self) -> dict[str, Any]:
         """Plain JSON data that `read_policy` turns back into an equal policy."""

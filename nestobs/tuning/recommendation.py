@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields
+from html import escape
 from typing import Any, Final
 
 import pandas as pd
@@ -17,9 +18,17 @@ from nestobs.tuning.decisions import Terms
 from nestobs.tuning.fault import Faults
 from nestobs.tuning.herd import Crowd
 from nestobs.tuning.policy_file import INTERVALS, NOTE_CHARACTERS, PolicyFile, Provenance
-from nestobs.tuning.replay import Replay
+from nestobs.tuning.replay import Replay, replay_lines
 
 STRATUM_REGRET: Final = 0.05
+_GAINS: Final = {
+    "joined_share": ("joined, %", 100.0, 1),
+    "lost_share": ("lost, %", 100.0, 1),
+    "mean_delay_s": ("delay, s", 1.0, 2),
+    "requests_per_join": ("requests", 1.0, 2),
+}
+"""METRICS -> what they are called, the unit's size, and digits after the point."""
+
 OTHERWISE: Final = 2.0
 """Intervals so many times as wide, or as narrow, after a change: the observing changed, too, and that is said."""
 
@@ -78,7 +87,7 @@ class Since:
         )
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, repr=False)
 class Recommendation:
     """What to do, how sure that is, and of what it was made.
 
@@ -111,15 +120,15 @@ class Recommendation:
     replays: tuple[Replay, ...]
     jitter_price: float
     peaks: tuple[Crowd, ...]
-    front: pd.DataFrame = field(repr=False)
+    front: pd.DataFrame
     strata: tuple[Stratum, ...] = ()
     notes: tuple[str, ...] = ()
     left_out: Mapping[str, int] = field(default_factory=dict)
     changes: tuple[Change, ...] = ()
     since: Since | None = None
-    law: DelayLaw = field(repr=False)
-    smooth: DelayLaw = field(repr=False)
-    resampled: Resampled = field(repr=False)
+    law: DelayLaw
+    smooth: DelayLaw
+    resampled: Resampled
     terms: Terms
     nests: int
     block_kind: BlockKind
@@ -134,6 +143,48 @@ class Recommendation:
     def changed(self) -> tuple[str, ...]:
         """That the law changed in mid-window, when, and what to do; nothing where it did not."""
         return (*map(change_words, self.changes), self.since.words) if self.since else ()
+
+    def __repr__(self) -> str:
+        """Of how many nests, and what to do."""
+        return f"<Recommendation of {self.nests} nests: {self.why}>"
+
+    def _repr_html_(self) -> str:
+        shown = ("".join(c for c in line if c.isprintable()) for line in self.lines())
+        return f"<pre>{escape(chr(10).join(shown))}</pre>"
+
+    def lines(self) -> Iterator[str]:
+        """What to do, in words; what that changes; how sure it is; what each policy would have done; what is open."""
+        yield self.why
+        yield from self.changed
+        yield ""
+        yield f"{self.policy.name}: {self.policy.words} (ages of the nest, in seconds)"
+        threshold = f"{self.policy.message_threshold_s:g} s"
+        yield f'message: "still starting up" below {threshold}, "no longer available" from then on'
+        yield ""
+        yield from self._gains()
+        yield ""
+        law, today_s = self.law, self.today.message_threshold_s
+        yield f"how sure: {self.nests} nests, {law.n} rows ({law.censored} never seen), {' to '.join(self.window)}"
+        yield f"message threshold: {seconds_words(self.message_threshold_s)}, today {today_s:g} s"
+        for ratio, number in self.thresholds.items():
+            yield f'  if a false "starting" costs {ratio:g} of a false "gone": {seconds_words(number)}'
+        yield f"give-up age: {seconds_words(self.give_up_age_s)}"
+        for share, number in self.sharing_age_s.items():
+            yield f"{share:.0%} of joiners succeed at once from: {seconds_words(number)}"
+        yield ""
+        yield from replay_lines(self.replays)
+        yield ""
+        yield from self.notes
+
+    def _gains(self) -> Iterator[str]:
+        """What a join gains by the recommended policy; where today's is kept, what the tuned one is not proven to."""
+        one, today = self.replayed(self.tuned.name if self.kept else self.policy.name), self.today.name
+        would = f"what {one.policy.name} would change a join, which is not proven to be better" if self.kept else ""
+        yield f"{would or 'what it changes a join'}, beside {today} on the same nests (95 %):"
+        for name, (title, unit, places) in _GAINS.items():
+            apart = one.against[name]
+            value, low, high = (f"{unit * end:+.{places}f}" for end in (apart.value, apart.lower, apart.upper))
+            yield f"  {title:12}{unit * one.numbers[name].value:8.{places}f}   {value} ({low} to {high})"
 
     def replayed(self, name: str) -> Replay:
         """The replay of a policy by its name. Raises KeyError."""
@@ -201,6 +252,16 @@ class Recommendation:
             **({} if self.faults is None else {"faults": self.faults.as_dict()}),
             "left_out": dict(self.left_out),
         }
+
+
+def seconds_words(number: Number) -> str:
+    """An age with its interval; "never" and "no end" for what is infinite."""
+
+    def end(value: float) -> str:
+        return f"{value:.1f}" if value < 1e9 else "no end"
+
+    value = f"{number.value:.1f} s" if number.value < 1e9 else "never"
+    return f"{value} (95 %: {end(number.lower)} to {end(number.upper)})"
 
 
 def change_words(one: Change) -> str:

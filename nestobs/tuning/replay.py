@@ -13,8 +13,8 @@ draws its own from what the counts leave open.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Final
 
 import numpy as np
@@ -131,7 +131,7 @@ def _by_course(values: Floats) -> Floats:
     return values.reshape(3, -1, values.shape[1])
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, repr=False)
 class Replay:
     """What a policy would have done on recorded nests.
 
@@ -153,7 +153,59 @@ class Replay:
     n: int
     blocks: int
     joiners: int
-    scores: Scores = field(repr=False)
+    scores: Scores
+
+    def __repr__(self) -> str:
+        """What it would have done, of how many rows."""
+        joined, lost, delay, requests = (self.numbers[name] for name in METRICS)
+        return (
+            f"<Replay of {self.policy.name}, {self.n} rows: joined {_share(joined)}, lost {_share(lost)}, after"
+            f" {_plain(delay)} s, {_plain(requests)} requests>"
+        )
+
+    def _repr_html_(self) -> str:
+        return Replays([self])._repr_html_()
+
+
+class Replays(list[Replay]):
+    """Policies on the same nests, the baseline first."""
+
+    def __repr__(self) -> str:
+        return "\n".join(replay_lines(self))
+
+    def _repr_html_(self) -> str:
+        return self.frame().to_html(index=False, border=0, float_format="{:.3g}".format, na_rep="")
+
+    def frame(self) -> pd.DataFrame:
+        """One row per policy and metric: policy, metric, value, lower, upper, least, greatest (bounds), difference,
+        difference_lower, difference_upper (to the first policy; NaN for itself)."""
+        made = []
+        for one in self:
+            for name, number in one.numbers.items():
+                apart = one.against.get(name, Number(math.nan, math.nan, math.nan))
+                ends = (number.value, number.lower, number.upper, *one.bounds[name])
+                made.append((one.policy.name, name, *ends, apart.value, apart.lower, apart.upper))
+        names = ["policy", "metric", "value", "lower", "upper", "least", "greatest"]
+        return pd.DataFrame(made, columns=[*names, "difference", "difference_lower", "difference_upper"])
+
+
+def replay_lines(replays: Iterable[Replay]) -> Iterator[str]:
+    """A line a policy: its metrics with their 95 % intervals, and its cost."""
+    yield f"{'policy':16}{'joined':>18}{'lost':>18}{'delay, s':>20}{'requests':>20}{'cost, s':>20}"
+    for one in replays:
+        joined, lost, delay, requests = (one.numbers[name] for name in METRICS)
+        cells = f"{_share(joined):>18}{_share(lost):>18}"
+        yield f"{one.policy.name[:15]:16}{cells}" + "".join(
+            f"{_plain(each):>20}" for each in (delay, requests, one.cost)
+        )
+
+
+def _share(number: Number) -> str:
+    return f"{100 * number.value:.1f} % {100 * number.lower:.1f}-{100 * number.upper:.1f}"
+
+
+def _plain(number: Number) -> str:
+    return f"{number.value:.2f} {number.lower:.2f}-{number.upper:.2f}"
 
 
 def replay(
@@ -168,7 +220,7 @@ def replay(
     failures: Failures | None = None,
     rng: np.random.Generator | None = None,
     draws: int = DRAWS,
-) -> list[Replay]:
+) -> Replays:
     """Policies over the nests of `timelines` (as nestobs.timelines gives them), the baseline first.
 
     policy: one or several, by value or name. arrivals: ages at which people ask, seconds; None: evenly from 0 to 30 s,
@@ -189,9 +241,8 @@ def replay(
         round_trip_s=round_trip_s,
         failures=failures,
     )
-    return Arena(recorded(delays, rng), terms, draws, rng).compare(
-        [baseline, *(one for one in chosen if one != baseline)]
-    )
+    arena = Arena(recorded(delays, rng), terms, draws, rng)
+    return Replays(arena.compare([baseline, *(one for one in chosen if one != baseline)]))
 
 
 def middles(arrivals: ArrayLike | None) -> Floats:
@@ -334,16 +385,3 @@ def _one_round_more(ways: Sequence[Sequence[Course]]) -> dict[str, float]:
             rounds.append((np.diff(way.answered[first])[0], np.diff(way.requests[first])[0]))
     delay, requests = np.max([np.mean(rounds[1:] or rounds, axis=0), (ways[0][0].round_trip_s, 1.0)], axis=0)
     return {"mean_delay_s": float(delay), "requests_per_join": float(requests)}
-
-
-def frame(replays: Iterable[Replay]) -> pd.DataFrame:
-    """One row per policy and metric: policy, metric, value, lower, upper, least, greatest (bounds), difference,
-    difference_lower, difference_upper (to the first policy; NaN for itself)."""
-    made = []
-    for one in replays:
-        for name, number in one.numbers.items():
-            apart = one.against.get(name, Number(math.nan, math.nan, math.nan))
-            ends = (number.value, number.lower, number.upper, *one.bounds[name])
-            made.append((one.policy.name, name, *ends, apart.value, apart.lower, apart.upper))
-    names = ["policy", "metric", "value", "lower", "upper", "least", "greatest"]
-    return pd.DataFrame(made, columns=[*names, "difference", "difference_lower", "difference_upper"])

@@ -64,7 +64,7 @@ class Jittered(NamedTuple):
     error: float
 
 
-@dataclass(frozen=True, eq=False, kw_only=True)
+@dataclass(frozen=True, eq=False, repr=False, kw_only=True)
 class PollTable:
     """The next poll for every age of the last 404 and every number of polls left; immutable, made by `optimal_polls`.
 
@@ -80,6 +80,16 @@ class PollTable:
     nodes: Floats
     following: Steps
     grid_cost: float
+
+    def __repr__(self) -> str:
+        """When it polls, from age 0."""
+        some = ", ".join(f"{age:g}" for age in self.grid_times[:6])
+        more = f", ... ({len(self.grid_times)} polls)" if len(self.grid_times) > 6 else ""
+        return f"<PollTable: polls at {some or 'no age'}{more} s, stops at {self.stop_age:g} s>"
+
+    def _repr_html_(self) -> str:
+        rows = "".join(f"<tr><td>{number}</td><td>{age:g}</td></tr>" for number, age in enumerate(self.grid_times, 1))
+        return f"<table><tr><th>poll</th><th>at age, s</th></tr>{rows}</table>"
 
     @property
     def horizon(self) -> float:

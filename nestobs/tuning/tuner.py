@@ -294,6 +294,12 @@ class Tuner:
         )
         if gain.upper >= 0:
             kept = replace(self.today, message_threshold_s=threshold_s)
+            if threshold_s != self.today.message_threshold_s:
+                return (
+                    kept,
+                    True,
+                    f"{words}; the polls of {self.today.name} are as good as any, as far as is proven ({told}).",
+                )
             return kept, True, f"Keep {self.today.name}: nothing better is proven ({told}). {words}."
         why = "the simple policy, which cannot be told from the tuned one" if ties else "the tuned policy"
         chosen = replace(plain if ties else tuned, message_threshold_s=threshold_s)
@@ -429,11 +435,11 @@ class Tuner:
 
     def _more(self, law: DelayLaw, message: Number) -> list[str]:
         """How many more nests the threshold wants."""
-        n, never = law.n, never_share(law)
+        n = law.n
         if not math.isfinite(message.upper):
-            least = math.ceil(1.5 * special.ndtri(0.975) ** 2 / (self.terms.cost_ratio * never))
             return [
-                f"The message threshold has no upper end yet: about {max(least - n, n)} more nests would give it one."
+                f"The message threshold has no upper end: {law.censored} of {n} rows never came, too few to say"
+                " from which age a nest that is not there yet will not come."
             ]
         width = message.upper - message.lower
         if width <= 10.0:

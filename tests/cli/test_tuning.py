@@ -121,9 +121,12 @@ class TestTune:
         said = run("tune", "--store", store, "--out", "mine.json", "--host", "nests.example", "--seed", "3", *QUICK)
         assert said.code == 0, said
         lines = said.out.splitlines()
-        assert lines[0].startswith("40 nests, 40 rows (")
-        assert re.match(r"(Use|Keep) ", lines[1])
-        assert re.match(r"message threshold: \d+\.\d s \(95 %: .* to .*\), today 30 s", lines[2])
+        assert re.match(r"(Use|Keep|The message threshold moves) ", lines[0])
+        assert re.match(r"(manual_retry|tuned|simple): at once; .*; stops at [\d.]+ s", lines[2])
+        [sure] = [line for line in lines if line.startswith("how sure: ")]
+        assert sure.startswith("how sure: 40 nests, 40 rows (")
+        [threshold] = [line for line in lines if line.startswith("message threshold: ")]
+        assert re.fullmatch(r"message threshold: \d+\.\d s \(95 %: .* to .*\), today 30 s", threshold)
         assert [line for line in lines if line.startswith(("give-up age: ", "manual_retry ", "tuned ", "simple "))]
         assert lines[-1] == "policy: mine.json"
         assert loads(Path("mine.json").read_text("utf-8")).policy.name in ("manual_retry", "tuned", "simple")

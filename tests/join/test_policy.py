@@ -19,6 +19,7 @@ from nestobs.join.policy import (
     MANUAL_RETRY,
     MOST,
     RELEASED,
+    WORDED,
     Policy,
     PolicyError,
     Schedule,
@@ -286,3 +287,47 @@ class TestGrowth:
         assert growth(1e6, 10_000) == math.inf
         assert growth(0.5, 10_000) == growth(0.0, 10_000) == 0.0
         assert growth(1.0, 10_000) == 1.0
+
+
+LONG = Schedule("table", table=tuple((float(age), 0.25 * (1 + age % 7)) for age in range(40)))
+
+
+@pytest.mark.parametrize(
+    ("policy", "words"),
+    [
+        (GUIDE, "at once, and not again"),
+        (fixed(2.0), "at once; then every 2 s; stops at 30 s"),
+        (
+            replace(fixed(2.0), jitter=0.1),
+            "at once; then every 2 s, each gap up to 10% shorter or longer; stops at 30 s",
+        ),
+        (exponential(0.5), "at once; then after 0.5 s, 2 times as long after each, 30 s at most; stops at 60 s"),
+        (
+            full_jitter(1.0),
+            "at once; then after 1 s, 2 times as long after each, 30 s at most, drawn from 0 to that; stops at 60 s",
+        ),
+        (
+            TABLE,
+            "at once; then every 0.5 s; from 10 s every 2 s; from 30.5 s every 9.25 s, each gap up to 10% shorter or"
+            " longer; stops at 30 s",
+        ),
+    ],
+    ids=lambda value: value.name if isinstance(value, Policy) else "",
+)
+def test_a_policy_says_when_it_asks(policy, words):
+    assert policy.words == words
+
+
+def test_a_long_table_is_told_in_few_parts_that_span_its_gaps():
+    said = LONG.words.split("; ")
+    assert said[0] == "at once"
+    assert 1 < len(said) <= 1 + WORDED
+    assert said[1] == "then every 0.25 to 1.75 s"
+
+
+@given(
+    st.lists(st.tuples(st.floats(0, 1e6), st.floats(1e-3, 1e6)), min_size=1, max_size=60, unique_by=lambda row: row[0])
+)
+def test_any_table_is_told_shortly(table):
+    said = Schedule("table", table=tuple(sorted(table))).words
+    assert said.count("; ") <= WORDED

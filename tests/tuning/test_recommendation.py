@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import re
 from dataclasses import replace
 from functools import cache
 
@@ -13,7 +14,7 @@ import pytest
 from jsonschema import Draft202012Validator
 
 from nestobs.estimate.law import LawError
-from nestobs.estimate.npmle import Number
+from nestobs.estimate.npmle import Number, npmle
 from nestobs.join.policy import read_policy
 from nestobs.timeline.failures import Failures, Tally
 from nestobs.tuning.decisions import Allowance
@@ -193,3 +194,34 @@ def test_a_stratum_differs_when_a_policy_of_its_own_would_pay():
     enough = stratum("host", "a", regret=STRATUM_REGRET)
     assert not enough.differs
     assert replace(enough, regret=STRATUM_REGRET + 0.001).differs
+
+
+@pytest.mark.parametrize("kept", [False, True], ids=["moved", "kept"])
+def test_a_recommendation_is_told_in_words_what_to_do_first(kept):
+    one = replace(found(), policy=found().today if kept else found().simple, kept=kept)
+    lines = list(one.lines())
+    assert lines[0] == one.why
+    assert f"{one.policy.name}: {one.policy.words} (ages of the nest, in seconds)" in lines
+    [beside] = [line for line in lines if "beside manual_retry on the same nests" in line]
+    assert ("not proven" in beside) is kept
+    compared = one.replayed("tuned" if kept else "simple")
+    told = {line.split(",")[0].strip(): line for line in lines[lines.index(beside) + 1 :][:3]}
+    assert f"{100 * compared.numbers['lost_share'].value:.1f}" in told["lost"]
+    assert f"({compared.against['mean_delay_s'].lower:+.2f} to" in told["delay"]
+    assert lines[-1] == one.notes[-1]
+
+
+def test_a_recommendation_and_what_it_rests_on_have_a_short_face():
+    one = replace(found(), why="a <b>stranger\u202e", notes=("<script>",))
+    assert repr(one) == "<Recommendation of 40 nests: a <b>stranger\u202e>"
+    shown = one._repr_html_()
+    assert "a &lt;b&gt;stranger\n" in shown
+    assert "<script>" not in shown
+    assert re.match(r"<DelayLaw of 80 rows: half by \S+ s, 90 % by .*, [\d.]+% not within the watch>", repr(one.law))
+    assert one.law._repr_html_().count("<tr>") == 6
+
+
+def test_a_law_of_which_nothing_came_says_so():
+    assert (
+        repr(npmle([5.0], [INF])) == "<DelayLaw of 1 rows: half by never, 90 % by never, 100.0% not within the watch>"
+    )

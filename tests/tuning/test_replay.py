@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import math
+import re
 from dataclasses import replace
 
 import numpy as np
@@ -19,7 +20,7 @@ from nestobs.tuning.decisions import Terms
 from nestobs.tuning.imputation import extremes, recorded
 from nestobs.tuning.network import Network
 from nestobs.tuning.prediction import predictive
-from nestobs.tuning.replay import ARRIVALS, METRICS, PRICES, Arena, frame, metrics, middles, replay
+from nestobs.tuning.replay import ARRIVALS, METRICS, PRICES, Arena, Replays, metrics, middles, replay
 from nestobs.tuning.simulation import GRAIN_S
 from worlds.played import play
 from worlds.simulated import TRUTHS, observe, timelines
@@ -163,11 +164,11 @@ class TestComparison:
 
     def test_is_the_same_again_for_the_same_seed_and_another_for_another(self):
         one, again, other = (
-            frame(replay(["fixed(2)", "full_jitter"], seen(40), rng=rng(seed), draws=50)) for seed in (1, 1, 2)
+            replay(["fixed(2)", "full_jitter"], seen(40), rng=rng(seed), draws=50).frame() for seed in (1, 1, 2)
         )
         pd.testing.assert_frame_equal(one, again)
         assert not one.equals(other)
-        fixed_seed = [frame(replay("guide", seen(40), draws=50)) for _ in range(2)]
+        fixed_seed = [replay("guide", seen(40), draws=50).frame() for _ in range(2)]
         pd.testing.assert_frame_equal(*fixed_seed)
 
     def test_shows_that_asking_more_often_never_loses_more(self):
@@ -195,7 +196,7 @@ class TestComparison:
         assert found.regret.value == 0.0
 
     def test_in_a_frame_has_a_row_a_policy_and_metric(self):
-        table = frame(replay(["fixed(2)"], seen(40), rng=rng(), draws=30))
+        table = replay(["fixed(2)"], seen(40), rng=rng(), draws=30).frame()
         assert list(zip(table["policy"], table["metric"], strict=True)) == [
             (name, metric) for name in ("manual_retry", "fixed(2)") for metric in METRICS
         ]
@@ -325,7 +326,7 @@ class TestRequestsThatFail:
             replay(["fixed(2)", TABLE], table, rng=rng(), draws=30, round_trip_s=0.1, failures=some)
             for some in (none, None)
         )
-        assert repr(frame(one).to_dict()) == repr(frame(other).to_dict())
+        assert repr(Replays(one).frame().to_dict()) == repr(Replays(other).frame().to_dict())
         assert [each.bounds for each in one] == [each.bounds for each in other]
 
     @pytest.mark.parametrize("failed", [5, 50, 200])
@@ -477,3 +478,14 @@ def test_no_second_round_seen_is_no_proof_of_none():
     assert 0.01 < delay.upper < 0.3
     assert requests.sd > 0.1
     assert predictive("requests_per_join", requests, 200)[1] > 2.015
+
+
+def test_replays_say_what_they_found_shortly_and_as_a_table():
+    found = replay(["fixed(2)"], seen(40), draws=30)
+    head, *lines = repr(found).splitlines()
+    assert head.split() == ["policy", "joined", "lost", "delay,", "s", "requests", "cost,", "s"]
+    assert [line.split()[0] for line in lines] == ["manual_retry", "fixed(2)"]
+    assert re.match(r"<Replay of fixed\(2\), 40 rows: joined \d+\.\d % \d", repr(found[1]))
+    for shown in (found._repr_html_(), found[1]._repr_html_()):
+        assert shown.count("<table") == 1
+        assert "fixed(2)" in shown

@@ -634,3 +634,10 @@ def test_other_questions_refuse_what_they_cannot_use():
     for wrong in ({"jitter": 1.1}, {"jitter": math.nan}, {"draws": 1}):
         with pytest.raises(LawError, match="jitter as a share"):
             jittered(limited, LOGNORMAL, rng=rng, **wrong)
+
+
+def test_a_table_shows_its_polls_and_where_it_stops():
+    table = optimal_polls(stats.expon(scale=5.0), 0.2, **COSTS, horizon=40.0)
+    assert repr(table).startswith(f"<PollTable: polls at {table.grid_times[0]:g}, ")
+    assert repr(table).endswith(f"({len(table.grid_times)} polls) s, stops at {table.stop_age:g} s>")
+    assert table._repr_html_().count("<tr>") == 1 + len(table.grid_times)

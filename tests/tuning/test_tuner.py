@@ -292,7 +292,7 @@ class TestPoorNests:
         found = recommend(seen(30, always), draws=20)
         assert found.law.never == 0.0
         assert any("never-share is not identified" in note for note in found.notes)
-        assert any("has no upper end yet: about" in note for note in found.notes)
+        assert any("no upper end: 0 of 30 rows never came" in note for note in found.notes)
         assert found.message_threshold_s.upper == INF
 
     def test_of_which_all_but_a_few_were_there_at_the_first_look(self):
