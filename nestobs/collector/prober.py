@@ -22,6 +22,7 @@ from nestobs.diagnosis import Diagnosis
 from nestobs.join.budget import Budget
 from nestobs.join.decision import JOINED, MESSAGES, Kind
 from nestobs.join.flow import (
+    Flow,
     Guest,
     Info,
     Join,
@@ -77,6 +78,11 @@ class _Joiner:
     @property
     def role(self) -> Role:
         return Role.GUEST if self.keys is None else Role.JOINER
+
+    def flow(self, policy: Policy, at: int, rng: Uniform, nest: Nest | None, relays: tuple[str, ...] = ()) -> Flow:
+        own = "" if self.keys is None else self.keys.public
+        facts: dict[str, Any] = {"arrived_at": at, "rng": rng, "nest": nest, "relays": relays}
+        return join_flow(self.trace.room, bool(own), policy, **facts, host=nest is not None and nest.host == own)
 
     def number(self, step: str) -> int:
         self.made[step] = self.made.get(step, 0) + 1
@@ -309,7 +315,7 @@ async def join(
     vantage.record(trace, sent_at=arrived_at, **common, **_INTENT)
     await vantage.committed()
     loading = asyncio.create_task(load(station, trace, joiner.address))
-    flow = join_flow(trace.room, keys is not None, policy, arrived_at=arrived_at, rng=rng, nest=nest, relays=relays)
+    flow = joiner.flow(policy, arrived_at, rng, nest, relays)
     first: dict[str, Reply] = {}
     try:
         verdict = await _drive(joiner, flow, first)
@@ -470,15 +476,7 @@ def _facts(joiner: _Joiner, verdict: Verdict, policy: Policy, arrived_at: int, f
 
 
 def _said(joiner: _Joiner, baseline: Policy, arrived_at: int, first: dict[str, Reply]) -> dict[str, object]:
-    flow = join_flow(
-        joiner.trace.room,
-        joiner.keys is not None,
-        baseline,
-        arrived_at=arrived_at,
-        rng=_NEVER_DRAWN,
-        nest=first["load"].nest,
-    )
-    end = rehearse(flow, first)
+    end = rehearse(joiner.flow(baseline, arrived_at, _NEVER_DRAWN, first["load"].nest), first)
     return {"verdict": end.kind.value, "message": end.message, "age_s": end.age_s, "retry": end.retry_offered}
 
 

@@ -114,6 +114,8 @@ def random_state(policy: Policy, rng: Random) -> dict[str, Any]:
         "infoActiveSeconds": rng.choice((None, 0.0, *_dwells(policy), spread * rng.random())),
         "roomThere": rng.choice((None, None, False, True, True)),
         "roomThereSeconds": rng.choice((0.0, *_dwells(policy), spread * rng.random())),
+        "host": rng.random() < 0.2,
+        "timedOut": rng.random() < 0.5,
     }
     return {name: value for name, value in state.items() if rng.random() < 0.9}
 
@@ -127,7 +129,8 @@ def _edges(policy: Policy) -> Iterator[dict[str, Any]]:
         base: dict[str, Any] = {"signedIn": signed_in, "ageSeconds": 1.0, "asked": "guest", "status": 404, "polls": 1}
         for asked, status in [(None, None), *ends]:
             for age, info_active in product((None, 1.0, 1e6), (False, True)):
-                yield base | {"ageSeconds": age, "asked": asked, "status": status, "infoActive": info_active}
+                edge = base | {"ageSeconds": age, "asked": asked, "status": status, "infoActive": info_active}
+                yield from (edge, edge | {"host": True, "timedOut": True}, edge | {"timedOut": True})
         yield from (base | {"ageSeconds": age} for age in ages)
         yield from (base | {"polls": polls} for polls in (2, 3, 4, 10, 100))
         fits, last_retry = policy.max_requests - round_cost(policy, signed_in), max(0, policy.error_retries - 1)
@@ -197,6 +200,8 @@ def _situation(policy: Policy, state: State) -> Situation:
         active_s=given.get("infoActiveSeconds"),
         room_there=given.get("roomThere"),
         there_s=given.get("roomThereSeconds", 0.0),
+        host=given.get("host", False),
+        timed_out=given.get("timedOut", False),
     )
 
 

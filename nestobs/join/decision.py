@@ -167,7 +167,8 @@ class Situation:
     requests made. errors: waits made after one of ERRORS. retry_after_s: as the last answer said, any number.
     info_active: /info said active in this round. active_s: since it was first seen active and did not say otherwise;
     None: it is not known to be. room_there: what a witness says (LiveKit's list, a seat that somebody has); None: there
-    is none. there_s: since it is known to be there while /info was active.
+    is none. there_s: since it is known to be there while /info was active. host: the joiner is the nest's host.
+    timed_out: what was asked last was not answered in time.
     """
 
     signed_in: bool
@@ -183,6 +184,8 @@ class Situation:
     active_s: float | None = None
     room_there: bool | None = None
     there_s: float = 0.0
+    host: bool = False
+    timed_out: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -312,6 +315,10 @@ def _error_gap_s(policy: Policy, now: Situation) -> float | None:
     return max(0.0, wait_s) if wait_s <= policy.horizon_s else None  # NaN and infinity are not
 
 
+_TIMED_OUT: Final = (Kind.API_DOWN, Kind.LIVEKIT_UNREACHABLE)
+"""How a join ends that was not answered in time, whoever did not answer: the page offers Retry."""
+
+
 def _tell(
     do: Literal["connect", "wait", "stop"], kind: Kind, policy: Policy, now: Situation, wait_s: float = 0.0
 ) -> Action:
@@ -320,7 +327,8 @@ def _tell(
     hint = "" if now.signed_in or there or kind not in (Kind.STARTING_UP, Kind.GONE) else SIGN_IN_HINT
     matches = (now.info_active and now.asked != "connect") or _is_active(policy, now)
     failed = policy.wording == "released" and not matches  # its rule looks for other words than the true race's error
-    offered = kind is Kind.STARTING_UP and not failed
+    again = now.timed_out if kind in _TIMED_OUT else kind in (Kind.STARTING_UP, Kind.GONE) and not failed
+    offered = again and not now.host  # to whom it offers "Restart Nest" instead
     if do == "wait":
         return Action(do, wait_s, kind, WAITING[Kind.API_FAULT if there else kind] + TRYING + hint, offered)
     message = MESSAGES[kind]
@@ -330,7 +338,7 @@ def _tell(
             when="later" if asked_s is None or not 0 <= asked_s < 1e6 else f"in {round(asked_s)} s"
         )
     if kind not in (Kind.STARTING_UP, Kind.GONE):
-        return Action(do, wait_s, kind, message)
+        return Action(do, wait_s, kind, message, offered)
     if failed:
         return Action(do, wait_s, kind, RELEASED_FAILED)
     if _is_active(policy, now):

@@ -159,6 +159,7 @@ class _Run:
 
     room: str
     signed_in: bool
+    host: bool
     policy: Policy
     nest: Nest | None
     relays: tuple[str, ...]
@@ -197,6 +198,8 @@ class _Run:
             active_s=None if self.active_at is None else (self.now - self.active_at) / SECOND_NS,
             room_there=self.room_there,
             there_s=(self.now - max(self.there_at, self.active_at or 0)) / SECOND_NS if self.room_there else 0.0,
+            host=self.host,
+            timed_out=self.last.failure is Failure.TIMEOUT,
         )
 
     def ask(self, step: Step) -> Generator[Step, Reply, Reply]:
@@ -232,14 +235,17 @@ def join_flow(
     rng: Uniform,
     nest: Nest | None = None,
     relays: Iterable[str] = (),
+    host: bool = False,
 ) -> Flow:
     """A join of `room` under `policy`, from arrival (ns UTC) to verdict. See the module for the driver's duties.
 
     signed_in: there is an identity, so the authenticated join is tried first. nest: the event, if the joiner holds it.
+    host: that identity is the nest's host, who has no Retry.
     """
     run = _Run(
         room=room,
         signed_in=signed_in,
+        host=host,
         policy=policy,
         nest=nest,
         relays=tuple(relays),
@@ -367,7 +373,7 @@ def _connect(run: _Run) -> Generator[Step, Reply, bool]:
             return False
         failed = stayed
     answer = Answer.PROBE_ERROR if failed.outcome is Outcome.PROBE_ERROR else Answer.UNREACHABLE
-    run.heard("connect", answer, replace(granted, reason=failed.reason))
+    run.heard("connect", answer, replace(granted, reason=failed.reason, failure=failed.failure))
     return False
 
 

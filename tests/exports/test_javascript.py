@@ -95,7 +95,7 @@ const numbers = (given) => {
 };
 
 // A web client that keeps no other state than the module asks for. Statuses are the world's answers, in turn.
-function episode(nextAction, policy, { signedIn, ageNs, statuses, retryAfter, given, faulty, witness }) {
+function episode(nextAction, policy, { signedIn, host, ageNs, statuses, retryAfter, given, faulty, witness }) {
   const { random } = numbers(given);
   const answers = [...statuses];
   const log = [];
@@ -109,7 +109,8 @@ function episode(nextAction, policy, { signedIn, ageNs, statuses, retryAfter, gi
     const infoActiveSeconds = at.active === null ? null : (now - at.active) / 1e9;
     const roomThereSeconds = at.seen ? (now - Math.max(at.there, at.active ?? 0)) / 1e9 : 0;
     const known = { infoActiveSeconds, roomThere: at.seen, roomThereSeconds };
-    const state = { signedIn, ageSeconds, elapsedSeconds: now / 1e9, ...counts, ...round, ...known };
+    const timedOut = round.status === 0 || (round.asked === "connect" && ![200, 404, 401, 403].includes(round.status));
+    const state = { signedIn, host, timedOut, ageSeconds, elapsedSeconds: now / 1e9, ...counts, ...round, ...known };
     const next = nextAction(state, random);
     if (next.action === "stop") return { log, ...next };
     if (next.action === "wait") {
@@ -255,6 +256,7 @@ def random_episode(rng):
     mood = rng.choice([[404], [404, 404, 404, 200], [404, 404, 503, 429, 0], [404, 200, 401, 403, 400, 500, 0, 429]])
     return {
         "signedIn": rng.random() < 0.5,
+        "host": rng.random() < 0.2,
         "ageNs": rng.choice([None, 0, -5 * S, rng.randrange(90 * S), rng.randrange(90) * S]),
         "statuses": [rng.choice(mood) for _ in range(300)],
         "retryAfter": rng.choice([None, 0, 1, 2.5, 30, 1e9]),
@@ -268,7 +270,8 @@ def followed(policy, episode):
     """join_flow driven by the world of an episode: its log as the client writes it, and the verdict."""
     age, drawn, statuses = episode["ageNs"], Drawn(episode["given"]), iter(episode["statuses"])
     nest = None if age is None else born(ARRIVED - age)
-    flow = join_flow("room", episode["signedIn"], policy, arrived_at=ARRIVED, rng=drawn, nest=nest)
+    facts = {"arrived_at": ARRIVED, "rng": drawn, "nest": nest, "host": episode["host"]}
+    flow = join_flow("room", episode["signedIn"], policy, **facts)
     log, now, connected, made = [], ARRIVED, None, 0
     try:
         step = next(flow)

@@ -80,7 +80,7 @@ class TestTheDecision:
         young = f"{WAITING[Kind.STARTING_UP]}{TRYING}"
         assert after("guest", Answer.ABSENT) == Action("wait", 1.0, Kind.STARTING_UP, young, True)
         late = after("guest", Answer.ABSENT, replace(POLLING, message_threshold_s=5.0))
-        assert late == Action("wait", 1.0, Kind.GONE, f"{WAITING[Kind.GONE]}{TRYING}", False)
+        assert late == Action("wait", 1.0, Kind.GONE, f"{WAITING[Kind.GONE]}{TRYING}", True)
         active = after("guest", Answer.ABSENT, age_s=3600.0, info_active=True, active_s=0.1)
         assert active == Action("stop", 0.0, Kind.STARTING_UP, THERE, True)
         assert after("guest", Answer.ABSENT, info_active=True, active_s=0.1).message == f"{THERE}{TRYING}"

@@ -90,11 +90,11 @@ def limited(retry_after_s=None):
     return said(Outcome.REFUSED, 429, Failure.RATE_LIMITED, retry_after_s=retry_after_s)
 
 
-def play(policy, *replies, signed_in=True, nest=None, took_s=0.1, seed=1, relays=()):
+def play(policy, *replies, signed_in=True, nest=None, took_s=0.1, seed=1, **more):
     """The verdict and the steps of a flow that got these replies in order; every Wait ends on time."""
     left, steps, now = list(replies), [], ARRIVED
     flow = join_flow(
-        "room", signed_in, policy, arrived_at=ARRIVED, rng=random.Random(seed), nest=nest or born(5), relays=relays
+        "room", signed_in, policy, arrived_at=ARRIVED, rng=random.Random(seed), nest=nest or born(5), **more
     )
     try:
         step = next(flow)
@@ -246,7 +246,7 @@ class TestErrors:
     def test_end_as_api_down_once_the_retries_are_spent(self, error):
         verdict, steps = play(self.policy, *[YES, error] * 3)
         assert names(steps).count("wait") == 2
-        assert (verdict.kind, verdict.retry_offered) == (Kind.API_DOWN, False)
+        assert (verdict.kind, verdict.retry_offered) == (Kind.API_DOWN, error is TIMEOUT)
 
     def test_do_not_fall_back_to_guest(self):
         _, steps = play(GUIDE, YES, BROKEN)
@@ -379,8 +379,8 @@ class TestTheGuide:
             (0.0, Kind.STARTING_UP, STARTING, True),
             (29.9, Kind.STARTING_UP, STARTING, True),
             (29.999_999_999, Kind.STARTING_UP, STARTING, True),
-            (30.0, Kind.GONE, GONE, False),
-            (3600.0, Kind.GONE, GONE, False),
+            (30.0, Kind.GONE, GONE, True),
+            (3600.0, Kind.GONE, GONE, True),
         ],
     )
     def test_thirty_seconds(self, age_s, kind, message, retry):
@@ -388,6 +388,27 @@ class TestTheGuide:
         assert verdict.age_s == age_s
         assert (verdict.kind, verdict.message, verdict.retry_offered) == (kind, message, retry)
         assert "wait" not in names(steps)
+
+    @pytest.mark.parametrize("policy", [GUIDE, RELEASED], ids=lambda policy: policy.name)
+    @pytest.mark.parametrize("host", [False, True], ids=["guest of another", "host"])
+    @pytest.mark.parametrize(
+        ("replies", "shown"),
+        [
+            ((YES, NOT_FOUND, NOT_FOUND), True),
+            ((YES, TIMEOUT), True),
+            ((YES, YES, TIMEOUT), True),
+            ((YES, RESET), False),
+            ((YES, BROKEN), False),
+            ((YES, YES, LOST), False),
+            ((YES, UNAUTHORISED), False),
+        ],
+        ids=["404", "timeout", "LiveKit's timeout", "reset", "5xx", "dropped", "401"],
+    )
+    @pytest.mark.parametrize("age_s", [5, 300])
+    def test_retry_is_there_where_the_page_shows_it_and_never_for_the_host(self, policy, host, replies, shown, age_s):
+        loaded = () if policy.load_cutoff_s is None else (replace(said(Outcome.VISIBLE), nest=born(age_s)),)
+        verdict, _ = play(policy, *loaded, *replies, nest=born(age_s), host=host)
+        assert verdict.retry_offered == (shown and not host)
 
     def test_its_words(self):
         assert STARTING == "The nest is still starting up. Please wait a moment and try again."
@@ -445,7 +466,7 @@ class TestTheReleasedClient:
 
     @pytest.mark.parametrize(
         ("age_s", "kind", "message", "retry"),
-        [(29.5, Kind.STARTING_UP, STARTING, True), (29.6, Kind.GONE, GONE, False)],
+        [(29.5, Kind.STARTING_UP, STARTING, True), (29.6, Kind.GONE, GONE, True)],
     )
     def test_its_rule_fires_when_info_says_active_and_both_joins_404(self, age_s, kind, message, retry):
         replies = replace(self.loaded, nest=born(age_s)), YES, NOT_FOUND, NOT_FOUND  # four answers of .1 s
@@ -659,7 +680,8 @@ class TestVerdict:
         verdict, _ = play(GUIDE, *replies)
         assert verdict.kind is kind
         assert verdict.message.endswith(".")
-        assert (verdict.retry_offered, verdict.joined) == (False, False)
+        timed_out = replies[-1].failure is Failure.TIMEOUT
+        assert (verdict.retry_offered, verdict.joined) == (timed_out, False)
 
 
 class TestRehearsal:
