@@ -2,6 +2,7 @@
 
     PYTHONPATH=tests python -m benchmarks.causes_lab --nests 1000 --faults 1 --out runs/causes
     PYTHONPATH=tests python -m benchmarks.causes_lab --nests 1000 --scenario races --out runs/races
+    PYTHONPATH=tests python -m benchmarks.causes_lab --again runs/causes
 
 Each nest has a deployment of its own (API, relays' gates, a way to LiveKit), so that what one suffers no other shows;
 its faults are drawn from the scenario (`every-cause`, `two-faults`, `races`), seeded. The driver is the host: it makes
@@ -16,6 +17,8 @@ wrong one first is wrong. Confidently wrong: the first-named is none of the nest
 more. False alarm: a standing fault of the API (ALARMS) is named as what is likelier than not, first or not, for a nest
 that has no such fault; with `--scenario races` that is all nests. Left out, and counted: nests of whose joins we
 ourselves held one up, by a machine that is too busy, since they have another fault than was drawn.
+
+With `--again DIR` a run that is recorded in DIR (store, truth.json, scenarios) is scored with today's rules.
 
 Exit code 1 when the shares are below the targets: 98 % of single faults, 90 % of double ones, nothing confidently
 wrong, at most one false alarm in 1 000 nests.
@@ -245,6 +248,13 @@ def held_up_rooms(frame: Any) -> set[str]:
     return set(frame.loc[held_up(frame) & judged.to_numpy(bool), "room"])
 
 
+def shipped_like(path: Path) -> str:
+    """The name of the scenario that ships of which this file is a copy, its own name where it is of none."""
+    said = load_scenario(path).description
+    like = (each.stem for each in SHIPPED.glob("*.toml") if load_scenario(each).description == said)
+    return next(like, path.stem)
+
+
 def main() -> int:
     """Measure, compare, print."""
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
@@ -258,16 +268,22 @@ def main() -> int:
     parser.add_argument("--nests-per-s", type=float, default=0.8)
     parser.add_argument("--stand-in", action="store_true", help="LiveKit's, even where a server is found")
     parser.add_argument("--seed", type=int, default=1)
-    parser.add_argument("--again", action="store_true", help="diagnose once more what an earlier run observed")
+    parser.add_argument("--again", type=Path, metavar="DIR", help="score what an earlier run recorded there; run none")
     parser.add_argument("--out", type=Path, default=Path("runs/causes"))
     args = parser.parse_args()
     args.scenario = args.scenario or {1: "every-cause", 2: "two-faults"}[args.faults]
-    if (args.out / "store").exists() and not args.again:
+    if args.again is not None:
+        recorded = sorted((args.again / "scenarios").glob("*.toml"))
+        if not recorded or not (args.again / "truth.json").exists():
+            print(f"{args.again} holds no recorded run: it has a store, truth.json and scenarios", file=sys.stderr)
+            return 2
+        args.out, args.nests, args.scenario = args.again, len(recorded), shipped_like(recorded[0])
+    elif (args.out / "store").exists():
         print(f"{args.out} holds an earlier run: give --out another folder, or remove it", file=sys.stderr)
         return 2
     clock = Clock()
     began = clock.now()
-    if not args.again:
+    if args.again is None:
         args.out.mkdir(parents=True, exist_ok=True)
         made = cases(args, args.out / "scenarios", not args.stand_in and find_binary() is not None)
         asyncio.run(measure(args, made))
