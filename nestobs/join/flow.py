@@ -5,6 +5,7 @@
                          |  404 everywhere: wait as the schedule says, until the give-up age, and ask again
                          |  429: wait as Retry-After says; 5xx, timeout, reset: again, while retries last
                          '- 401, 403: the end, no fallback, no retry
+        the end, and the page shows Retry: where the policy has a person, who may press it, all of it anew
 
 Every decision is decision.py's `next_action`; the flow keeps the counts, turns Actions into Steps and Replies into
 Answers. It knows no world: no clock, no socket. Whoever drives it performs each Step and answers with a Reply stamped
@@ -22,7 +23,18 @@ from collections.abc import Generator, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any, Final, Literal, TypeAlias
 
-from nestobs.join.decision import ERRORS, JOINED, MESSAGES, Action, Answer, Asked, Kind, Situation, next_action
+from nestobs.join.decision import (
+    ERRORS,
+    JOINED,
+    MESSAGES,
+    Action,
+    Answer,
+    Asked,
+    Kind,
+    Situation,
+    next_action,
+    round_cost,
+)
 from nestobs.join.policy import Policy, Uniform
 from nestobs.observation.duration import SECOND_NS
 from nestobs.observation.nest import Nest
@@ -176,6 +188,7 @@ class _Run:
     active_at: int | None = None
     room_there: bool | None = None
     there_at: int = 0
+    stays: float = 1.0
 
     def age_s(self) -> float | None:
         return None if self.nest is None else self.nest.age_s(self.now)
@@ -258,11 +271,16 @@ def join_flow(
         run.nest = run.last.nest
         if run.nest is not None and run.nest.lacks:
             return _verdict(run, Action("stop", kind=Kind.NOT_LOADED, message=MESSAGES[Kind.NOT_LOADED]))
+    patience = rng.random() if policy.person is not None else 0.0
     while True:
         action = next_action(policy, run.situation(), rng)
         if action.do == "stop":
-            return _verdict(run, action)
-        if action.do == "wait":
+            pressed_s = _pressed_s(run, action, patience, rng)
+            if pressed_s is None:
+                return _verdict(run, action)
+            yield from _wait(run, pressed_s)
+            run.polls = run.errors = 0
+        elif action.do == "wait":
             yield from _wait(run, action.wait_s)
         elif action.do != "connect":
             yield from _request(run, action.do)
@@ -375,6 +393,21 @@ def _connect(run: _Run) -> Generator[Step, Reply, bool]:
     answer = Answer.PROBE_ERROR if failed.outcome is Outcome.PROBE_ERROR else Answer.UNREACHABLE
     run.heard("connect", answer, replace(granted, reason=failed.reason, failure=failed.failure))
     return False
+
+
+def _pressed_s(run: _Run, action: Action, patience: float, rng: Uniform) -> float | None:
+    """Seconds until the person presses Retry; None: there is nobody, no such button, or it is not pressed.
+
+    The share that is still there after each failure falls below `patience`, drawn once, when this one leaves.
+    """
+    person = run.policy.person
+    if person is None or not action.retry_offered:
+        return None
+    run.stays *= 1.0 - (person.leaves_gone if action.kind is Kind.GONE else person.leaves)
+    if run.stays <= patience or run.requests + round_cost(run.policy, run.signed_in) > run.policy.max_requests:
+        return None
+    wait_s = person.drawn_s(rng)
+    return wait_s if run.elapsed_s() + wait_s <= run.policy.horizon_s else None
 
 
 def _wait(run: _Run, wait_s: float) -> Generator[Step, Reply, None]:

@@ -19,6 +19,7 @@ from bisect import bisect_right
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields
 from operator import itemgetter
+from statistics import NormalDist
 from typing import Any, Final, Literal, Protocol
 
 from nestobs.errors import UsageError
@@ -164,6 +165,41 @@ def growth(factor: float, power: int) -> float:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Person:
+    """Somebody before the page, who presses Retry where it is shown and is not there for ever. Judgements.
+
+    reaction_s: from what the page says to the button, seconds, as half of them are faster; spread: standard deviation
+    of its logarithm (it is lognormal). leaves: the share that goes away after a failure; leaves_gone: after one that is
+    told as "no longer available". So (1 - leaves)**k are left after k failures. The page's two sentences take 3 s to
+    read (13 words, 238 words a minute: Brysbaert 2019), and say to wait a moment.
+    """
+
+    reaction_s: float = 5.0
+    spread: float = 0.5
+    leaves: float = 0.2
+    leaves_gone: float = 0.5
+
+    def __post_init__(self) -> None:
+        for name, most in (("reaction_s", LONGEST_S), ("spread", 3.0), ("leaves", 1.0), ("leaves_gone", 1.0)):
+            _number(name, value := getattr(self, name))
+            if value > most:
+                raise PolicyError(f"{name} of a person is a number from 0 to {most:g}")
+
+    def drawn_s(self, rng: Uniform) -> float:
+        """Seconds until the next press."""
+        chance = min(max(rng.random(), 1e-12), 1.0 - 1e-12)
+        return self.reaction_s * math.exp(self.spread * NormalDist().inv_cdf(chance))
+
+    @property
+    def words(self) -> str:
+        """Who that is, for people."""
+        return (
+            f"a person presses Retry where the page shows it, half of them within {self.reaction_s:g} s;"
+            f' {self.leaves:.0%} leave after each failure, {self.leaves_gone:.0%} after "no longer available"'
+        )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Policy:
     """All that decides a join. Ages and durations in seconds.
 
@@ -177,6 +213,9 @@ class Policy:
     for so long since /info was first seen active are called the API's fault; None: what /info says is not used, as in
     the web client. fault_listed_s: the same where a witness has seen the room, counted from when both were seen; None:
     not measured, and judged by the pace of /info (decision.py).
+
+    person: who presses Retry when the client has stopped, which begins the join anew (flow.py); None: nobody. It is no
+    part of what a client does.
     """
 
     name: str
@@ -199,6 +238,7 @@ class Policy:
     info_from: int = 1
     fault_after_s: float | None = None
     fault_listed_s: float | None = None
+    person: Person | None = None
 
     def __post_init__(self) -> None:
         check_name("name", self.name)
@@ -225,7 +265,7 @@ class Policy:
         """When it asks and when it stops, for people; ages of the nest."""
         each = f", each gap up to {self.jitter:.0%} shorter or longer" if self.jitter else ""
         if self.schedule.kind == "none":
-            return self.schedule.words
+            return self.schedule.words if self.person is None else f"at once; {self.person.words}"
         return f"{self.schedule.words}{each}; stops at {self.give_up_age_s:g} s"
 
     def as_dict(self) -> dict[str, Any]:
@@ -252,16 +292,20 @@ def read_policy(data: Mapping[str, Any]) -> Policy:
     _known("a policy", data, Policy)
     schedule = data.get("schedule", {})
     _known("a schedule", schedule, Schedule)
+    person = data.get("person")
+    if person is not None:
+        _known("a person", person, Person)
     fallback = data.get("fallback", (404,))
     if not isinstance(fallback, list | tuple) or not all(type(status) is int for status in fallback):
         raise PolicyError("fallback is a list of HTTP statuses, as [404]")
     if "name" not in data:
         raise PolicyError("a policy has a name: add one")
     made = Schedule(**{**schedule, "table": _table(schedule.get("table", ()))})
-    return Policy(**{**data, "schedule": made, "fallback": tuple(fallback)})
+    who = None if person is None else Person(**person)
+    return Policy(**{**data, "schedule": made, "fallback": tuple(fallback), "person": who})
 
 
-def _known(what: str, data: object, kind: type[Policy | Schedule]) -> None:
+def _known(what: str, data: object, kind: type[Policy | Schedule | Person]) -> None:
     if not isinstance(data, Mapping):
         raise PolicyError(f"{what} is an object")
     if unknown := sorted(set(data) - {spec.name for spec in fields(kind)}):
@@ -281,8 +325,8 @@ GUIDE: Final = Policy(name="guide")
 RELEASED: Final = Policy(name="released", load_cutoff_s=1.5, wording="released")
 """The web client as released: one relay read once within 1.5 s, and a message rule that misses the race's own words."""
 
-MANUAL_RETRY: Final = Policy(name="manual_retry", schedule=Schedule("fixed", 5.0))
-"""`guide`, and a person who presses Retry every 5 s while told "starting up"."""
+MANUAL_RETRY: Final = Policy(name="manual_retry", person=Person(), horizon_s=45.0, max_requests=100)
+"""`guide`, and a person before it. Nobody looks at the page for longer than 45 s, nor gets more than the API gives."""
 
 
 def fixed(seconds: float, *, give_up_age_s: float = 30.0) -> Policy:

@@ -40,6 +40,21 @@ def _role(found: Recommendation, name: str) -> str:
     return f"{name} ({', '.join(roles)})" if roles else name
 
 
+def persons(found: Recommendation) -> Table:
+    """How the comparison to today's rule moves with the person who presses Retry."""
+    name = found.tuned.name if found.kept else found.policy.name
+    return numbers(
+        {
+            "half press within, s": f"{one.reaction_s:g}",
+            "leave after each failure": percent(one.leaves),
+            f"joined, {found.today.name}": percent(one.joined),
+            f"lost, {found.today.name}": percent(one.lost),
+            f"cost, s of waiting: {name} less {found.today.name}": _plain(one.apart),
+        }
+        for one in found.persons
+    )
+
+
 def differences(found: Recommendation) -> Table:
     """What each policy would have done, less what today's rule would have."""
     return numbers(

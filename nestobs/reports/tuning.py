@@ -207,6 +207,8 @@ def _described(policy: Policy) -> str:
 
 def _asking(policy: Policy) -> str:
     schedule = policy.schedule
+    if policy.person is not None:
+        return policy.person.words
     if schedule.kind == "none":
         return "nothing is asked again"
     if schedule.kind == "fixed":
@@ -292,6 +294,14 @@ def asking(found: Recommendation) -> Section:
         " simple policy is in round numbers; the tuned one is the optimum for the stated prices."
     )
     apart = "Each policy less today's rule, on the same nests and joiners: an interval without 0 is a difference."
+    person = found.today.person
+    moved: tuple[Any, ...] = ()
+    if person is not None:
+        words_of = (
+            f"Today's rule is the client and {person.words}: judgements, so here they are varied. Who need not press is"
+            " taken to stay until the page gives up; where nobody leaves, that is alike for all."
+        )
+        moved = (Text([words_of]), tables.persons(found))
     herd = "Many joiners of one nest, who arrive within seconds of each other: what a server sees of them."
     return Section(
         (
@@ -301,6 +311,7 @@ def asking(found: Recommendation) -> Section:
             tables.policies(found),
             Text([apart]),
             tables.differences(found),
+            *moved,
             Text([herd]),
             tables.peaks(found),
         )

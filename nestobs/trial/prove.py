@@ -275,10 +275,12 @@ def _words(info: Mapping[str, Any], name: str, policies: Sequence[Policy]) -> st
 def beside(today: Policy, file: PolicyFile) -> tuple[tuple[Policy, ...], dict[str, Any]]:
     """The policies that run, today's first, under distinct names, and what is predicted under these names.
 
-    A policy that differs from today's rule in what it tells alone joins as that does: one of them is enough.
+    A policy that differs from today's rule in what it tells alone joins as that does, unless a person reads it: one of
+    them is enough.
     """
     predicted = dict(file.predicted)
-    if replace(file.policy, message_threshold_s=today.message_threshold_s) == today:
+    alike = today.person is None and replace(file.policy, message_threshold_s=today.message_threshold_s) == today
+    if alike or file.policy == today:
         return (file.policy,), predicted
     if file.policy.name == today.name:
         today = replace(today, name=f"{today.name[:80]} (today)")
@@ -292,4 +294,5 @@ def ends_s(policy: Policy, arrival_s: float) -> float:
     gaps = {"none": 0.0, "fixed": schedule.interval_s, "table": max((gap for _, gap in schedule.table), default=0.0)}
     longest = gaps.get(schedule.kind, schedule.cap_s) * (1.0 + policy.jitter)
     last = max(arrival_s, policy.give_up_age_s) + longest if longest else arrival_s
+    last = last if policy.person is None else math.inf
     return min(last, arrival_s + policy.horizon_s) + policy.stay_s + SLACK_S

@@ -18,7 +18,7 @@ from nestobs.tuning.decisions import Terms
 from nestobs.tuning.fault import Faults
 from nestobs.tuning.herd import Crowd
 from nestobs.tuning.policy_file import INTERVALS, NOTE_CHARACTERS, PolicyFile, Provenance
-from nestobs.tuning.replay import Replay, replay_lines
+from nestobs.tuning.replay import Moved, Replay, replay_lines
 
 STRATUM_REGRET: Final = 0.05
 _GAINS: Final = {
@@ -101,7 +101,8 @@ class Recommendation:
     replayed. faults: the standing faults that were seen, None for none. notes: sentences on what is assumed, not
     identifiable, or missing, with the number of nests that would settle it. left_out: cause of a standing fault ->
     nests that are in no law for it. changes: of the law within the window, by time; since: the part since the last of
-    them, None where there is none.
+    them, None where there is none. persons: how the comparison to today's rule moves with the person who presses Retry,
+    of the recommended policy, or the tuned one where today's is kept; none where nobody presses.
     """
 
     policy: Policy
@@ -122,6 +123,7 @@ class Recommendation:
     peaks: tuple[Crowd, ...]
     front: pd.DataFrame
     strata: tuple[Stratum, ...] = ()
+    persons: tuple[Moved, ...] = ()
     notes: tuple[str, ...] = ()
     left_out: Mapping[str, int] = field(default_factory=dict)
     changes: tuple[Change, ...] = ()
@@ -181,10 +183,31 @@ class Recommendation:
         one, today = self.replayed(self.tuned.name if self.kept else self.policy.name), self.today.name
         would = f"what {one.policy.name} would change a join, which is not proven to be better" if self.kept else ""
         yield f"{would or 'what it changes a join'}, beside {today} on the same nests (95 %):"
+        beside = [found for found in self.replays if found.policy.name in ("released", today)]
+        beside = [*sorted(beside, key=lambda found: found.policy.name == today), one]
+        names = "".join(f"{found.policy.name[:14]:>15}" for found in beside)
+        yield f"  {'':12}{names}   {one.policy.name} less {today}"
         for name, (title, unit, places) in _GAINS.items():
             apart = one.against[name]
             value, low, high = (f"{unit * end:+.{places}f}" for end in (apart.value, apart.lower, apart.upper))
-            yield f"  {title:12}{unit * one.numbers[name].value:8.{places}f}   {value} ({low} to {high})"
+            all_of = "".join(f"{unit * found.numbers[name].value:15.{places}f}" for found in beside)
+            yield f"  {title:12}{all_of}   {value} ({low} to {high})"
+        yield from self._moved(one.policy.name)
+
+    def _moved(self, name: str) -> Iterator[str]:
+        """How the comparison moves with the person."""
+        if not self.persons or self.today.person is None:
+            return
+        leaving = list(dict.fromkeys(one.leaves for one in self.persons))
+        yield ""
+        yield f"{self.today.name}: {self.today.person.words}."
+        yield f"If that person were another, {name} would cost a join so much more or less, in s of waiting (95 %):"
+        yield f"  {'half press within':18}" + "".join(f"{_leaving(leaves):>26}" for leaves in leaving)
+        for reaction_s in dict.fromkeys(one.reaction_s for one in self.persons):
+            cells = [one.apart for one in self.persons if one.reaction_s == reaction_s]
+            told = (f"{one.value:+.1f} ({one.lower:+.1f} to {one.upper:+.1f})" for one in cells)
+            yield f"  {f'{reaction_s:g} s':18}" + "".join(f"{words:>26}" for words in told)
+        yield "Who need not press is taken to stay until the page gives up; where nobody leaves, that is alike for all."
 
     def replayed(self, name: str) -> Replay:
         """The replay of a policy by its name. Raises KeyError."""
@@ -241,6 +264,11 @@ class Recommendation:
             "strata": [
                 asdict(one) | {"threshold_s": finite(one.threshold_s), "differs": one.differs} for one in self.strata
             ],
+            "persons": [
+                {"reaction_s": one.reaction_s, "leaves": one.leaves, "joined": one.joined, "lost": one.lost}
+                | {"cost_apart_s": plain(one.apart)}
+                for one in self.persons
+            ],
             "notes": [*self.changed, *self.notes],
             "changes": [_change(one) for one in self.changes],
             "since": None if self.since is None else asdict(self.since),
@@ -252,6 +280,10 @@ class Recommendation:
             **({} if self.faults is None else {"faults": self.faults.as_dict()}),
             "left_out": dict(self.left_out),
         }
+
+
+def _leaving(share: float) -> str:
+    return f"{share:.0%} leave each time" if share else "nobody leaves"
 
 
 def seconds_words(number: Number) -> str:

@@ -14,7 +14,8 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from itertools import product
 from typing import Final
 
 import numpy as np
@@ -78,7 +79,8 @@ def metrics(scores: Scores, counts: Floats | None = None) -> dict[str, Floats]:
 class Played:
     """A policy's `scores` of the imputed instants, `ends` of the extremes, each with each of its courses.
 
-    troubled: these differ by what failed, too, which no interval bounds: bounds are of the mean over them.
+    troubled: these differ by what failed or by who pressed, too, which no interval bounds: bounds are of the mean over
+    them.
     """
 
     scores: Scores
@@ -253,6 +255,27 @@ def middles(arrivals: ArrayLike | None) -> Floats:
     return np.asarray(np.quantile(ages, (np.arange(ARRIVALS) + 0.5) / ARRIVALS))
 
 
+REACTIONS_S: Final = (2.0, 5.0, 10.0)
+LEAVING: Final = (0.0, 0.2, 0.4)
+"""What today's rule is varied by: the person's reaction, and the share that leaves after a failure. Of those told "no
+longer available" two and a half times as many leave."""
+
+MOVED_ROWS: Final = 5_000
+"""Of more rows every so-many-th tells how a comparison moves."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Moved:
+    """What becomes of a comparison if the person is another. joined, lost: shares of joins under today's rule, then.
+    apart: the cost a joiner of the policy less that of today's rule, seconds."""
+
+    reaction_s: float
+    leaves: float
+    joined: float
+    lost: float
+    apart: Number
+
+
 class Arena:
     """Nests, joiners and resamples that policies are compared on: the same for each.
 
@@ -296,7 +319,8 @@ class Arena:
         most = max(len(shapes) for shapes in ways)
         each, own = (np.repeat(ends, most, axis=0) for ends in (nests.extremes, nests.own_ends))
         imputed = score(ways, nests.times, nests.gone, nests.own)
-        return Played(imputed, score(ways, each, nests.gone, own), self.failures is not None)
+        by_chance = self.failures is not None or policy.person is not None
+        return Played(imputed, score(ways, each, nests.gone, own), by_chance)
 
     def cost(self, scores: Scores) -> Number:
         """Per joiner, with the price of what was not seen."""
@@ -305,6 +329,23 @@ class Arena:
     def difference(self, scores: Scores, base: Scores) -> Number:
         """Of cost per joiner, on the same draws."""
         return self._mean(scores.cost(self.prices) - base.cost(self.prices))
+
+    def moved(self, today: Policy, scores: Scores) -> tuple[Moved, ...]:
+        """A policy's scores against today's rule with other persons; none where it has no person."""
+        if today.person is None:
+            return ()
+        every, found = max(1, self.nests.n // MOVED_ROWS), []
+        own, counts = scores.cost(self.prices)[:, ::every], self.counts[:, ::every]
+        times = (self.nests.times[:, ::every], self.nests.gone[::every], self.nests.own[:, ::every])
+        for reaction_s, leaves in product(REACTIONS_S, LEAVING):
+            person = replace(today.person, reaction_s=reaction_s, leaves=leaves, leaves_gone=min(1.0, 2.5 * leaves))
+            other = score(self.courses(replace(today, person=person)), *times)
+            apart = own - other.cost(self.prices)
+            drawn = drawn_sums(apart, counts) / counts.sum(axis=1)
+            joined, lost = float(other.joined.mean()), float(other.lost.mean())
+            number = self._number(float(apart.mean()), drawn)
+            found.append(Moved(reaction_s=reaction_s, leaves=leaves, joined=joined, lost=lost, apart=number))
+        return tuple(found)
 
     def compare(self, policies: Sequence[Policy]) -> list[Replay]:
         """Each policy, and its differences to the first."""

@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Final
 
@@ -36,6 +36,9 @@ from nestobs.tuning.network import CHANCES, Network
 
 SHAPES: Final = 4
 """A policy with jitter is driven so many times from each arrival."""
+
+PERSONS: Final = 10
+"""And one with a person: as many persons as there are imputations."""
 
 PATIENCE_S: Final = math.inf
 """The longest that is compared: tuning weighs every give-up age, and regret is to somebody who waits until it comes."""
@@ -121,14 +124,17 @@ def course(
     round_trip_s: float = 0.0,
     network: Network | None = None,
     active: bool = False,
+    patience: float | None = None,
 ) -> Course:
     """Drive the join core from `arrival_s` through a world of 404s, each of which takes `round_trip_s`, and of the
-    failures of `network`; None: of none. active: /info says active all the while, as of a standing fault."""
+    failures of `network`; None: of none. active: /info says active all the while, as of a standing fault. patience: of
+    the policy's person, in [0, 1); None: drawn."""
     asked: list[tuple[int, int, int, bool]] = []
     seats: list[tuple[bool, int]] = []
     now = arrived = _ORIGIN + round(arrival_s * SECOND_NS)
     late, requests = round(round_trip_s * SECOND_NS), 0
-    flow = join_flow("replayed", signed_in, policy, arrived_at=arrived, rng=rng, nest=nest_at(_ORIGIN))
+    draws = rng if patience is None else _Led(patience, rng)
+    flow = join_flow("replayed", signed_in, policy, arrived_at=arrived, rng=draws, nest=nest_at(_ORIGIN))
     try:
         step = next(flow)
         while True:
@@ -139,9 +145,11 @@ def course(
                 failed = None if network is None else network.request(step, sent, late)
                 now, requests = now + late if failed is None else failed.at, requests + 1
             if failed is None and isinstance(step, _TOKENS):
+                seat = None
                 if network is not None:
-                    seats.append(_seat(policy, network, rng, signed_in=signed_in, arrived=arrived, granted=now))
-                if network is not None or not asked or asked[-1][0] < sent:
+                    seat = _seat(policy, network, rng, signed_in=signed_in, arrived=arrived, granted=now)
+                    seats += [] if seat is None else [seat]
+                if seat is not None or (network is None and (not asked or asked[-1][0] < sent)):
                     asked.append((sent, now, requests, isinstance(step, Join)))
             step = flow.send(failed or answer(step, now, there=active and isinstance(step, Info)))
     except StopIteration:
@@ -170,13 +178,14 @@ def _seats(found: Sequence[tuple[bool, int]], own: Sequence[bool]) -> Seats:
 
 def _seat(
     policy: Policy, network: Network, rng: np.random.Generator, *, signed_in: bool, arrived: int, granted: int
-) -> tuple[bool, int]:
+) -> tuple[bool, int] | None:
     """Whether a token that came at `granted` leads into the room, and when that is known: by the join core, which is
-    given it for its first request."""
+    given it for its first request. None: it does not, and a person finds Retry, as after any failed request (that it
+    took the connection's time as well is left out)."""
     if not network.lost:
         return True, granted
-    now = granted
-    flow = join_flow("replayed", signed_in, policy, arrived_at=arrived, rng=rng, nest=nest_at(_ORIGIN))
+    now, alone = granted, replace(policy, person=None)
+    flow = join_flow("replayed", signed_in, alone, arrived_at=arrived, rng=rng, nest=nest_at(_ORIGIN))
     try:
         step = next(flow)
         while True:
@@ -185,7 +194,19 @@ def _seat(
             step = flow.send(reply)
     except StopIteration as ended:
         verdict: Verdict = ended.value
-        return verdict.joined, now
+        return None if policy.person is not None and verdict.retry_offered else (verdict.joined, now)
+
+
+class _Led:
+    """Uniform numbers of which the first is given."""
+
+    def __init__(self, first: float, rest: np.random.Generator) -> None:
+        self._first: float | None = first
+        self._rest = rest
+
+    def random(self) -> float:
+        given, self._first = self._first, None
+        return self._rest.random() if given is None else given
 
 
 def _ages(instants: Sequence[int]) -> Floats:
@@ -246,24 +267,31 @@ def courses(
     failures: Failures | None = None,
     shares: Floats | None = None,
 ) -> list[list[Course]]:
-    """For each arrival its courses: `shapes` of them where chance enters, else one.
+    """For each arrival its courses: `shapes` of them where chance enters, else one; PERSONS where a person presses.
 
     failures: of requests; None, or none seen: there are none. shares: shape (shapes, 3), how much fails of each of
     failures.KINDS in each course of an arrival; None: as much as was measured. The chances of all courses together are
     stratified (a Latin hypercube): each course by itself is as any, and in all of them as much fails as should.
     """
     driven = partial(course, policy, rng=rng, signed_in=signed_in, round_trip_s=round_trip_s)
+    luck, shapes = rng.spawn(1)[0], shapes if policy.person is None else max(shapes, PERSONS)
     if failures is None or not failures.seen:
+        if policy.person is not None:
+            patience = stratified(len(arrivals), shapes, luck)[:, :, 0, 0]
+            return [
+                [driven(float(age), patience=float(one)) for one in each]
+                for age, each in zip(arrivals, patience, strict=True)
+            ]
         chance = policy.jitter > 0 or policy.schedule.kind == "full_jitter"
         return [[driven(float(age)) for _ in range(shapes if chance else 1)] for age in arrivals]
     each = np.tile(failures.shares(), (shapes, 1)) if shares is None else shares
-    luck = rng.spawn(1)[0]
+    patience = stratified(len(arrivals), len(each), rng.spawn(1)[0])[:, :, 0, 0]
     return [
         [
-            driven(float(age), network=Network(failures, luck, shares=tuple(share.tolist()), first=first))
-            for share, first in zip(each, chances, strict=True)
+            driven(float(age), network=Network(failures, luck, shares=tuple(share.tolist()), first=first), patience=own)
+            for share, first, own in zip(each, chances, persons.tolist(), strict=True)
         ]
-        for age, chances in zip(arrivals, stratified(len(arrivals), len(each), luck), strict=True)
+        for age, chances, persons in zip(arrivals, stratified(len(arrivals), len(each), luck), patience, strict=True)
     ]
 
 

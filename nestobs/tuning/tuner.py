@@ -243,6 +243,7 @@ class Tuner:
             peaks=tuple(self._crowd(policy, smooth) for policy in (self.today, plan.policy, plain, full_jitter())),
             front=terms.front(smooth, plan),
             strata=strata,
+            persons=arena.moved(self.today, (replays[-1] if chosen.name == plain.name else replays[-2]).scores),
             notes=tuple(
                 self._notes(law=law, plan=plan, message=message, strata=strata, block_kind=block_kind, base=replays[0])
             ),

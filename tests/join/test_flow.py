@@ -33,6 +33,7 @@ from nestobs.join.policy import (
     GUIDE,
     MANUAL_RETRY,
     RELEASED,
+    Person,
     Policy,
     Schedule,
     exponential,
@@ -370,6 +371,48 @@ class TestConnection:
         assert verdict.kind is Kind.AUTHENTICATED  # a round under way is finished
 
 
+class TestAPerson:
+    """Who presses what the page shows, and leaves."""
+
+    stays = Person(reaction_s=3.0, spread=0.0, leaves=0.0, leaves_gone=0.0)
+
+    def pressing(self, *replies, policy=GUIDE, **changed):
+        return play(replace(policy, person=replace(self.stays, **changed), horizon_s=20.0), *replies)
+
+    def test_presses_after_a_reaction_and_the_join_begins_anew(self):
+        verdict, steps = self.pressing(*[YES, NOT_FOUND, NOT_FOUND] * 2, YES, YES, *IN)
+        once = ["info", "join", "guest", "wait"]
+        assert names(steps) == [*once, *once, "info", "join", "signal", "media", "stay"]
+        assert waits_s(steps) == pytest.approx([0.3 + 3.0, 3.6 + 3.0])
+        assert (verdict.kind, verdict.requests) == (Kind.AUTHENTICATED, 8)
+
+    def test_leaves_at_the_latest_when_the_horizon_comes_or_the_requests_are_spent(self):
+        verdict, steps = self.pressing(*[YES, NOT_FOUND, NOT_FOUND] * 7)
+        assert (len(waits_s(steps)), verdict.kind, verdict.retry_offered) == (6, Kind.STARTING_UP, True)
+        few = replace(GUIDE, max_requests=8)
+        assert self.pressing(*[YES, NOT_FOUND, NOT_FOUND] * 2, policy=few)[0].requests == 6
+
+    def test_of_whom_all_leave_presses_nothing(self):
+        assert self.pressing(YES, NOT_FOUND, NOT_FOUND, leaves=1.0)[0].requests == 3
+        old = {"nest": born(90)}
+        policy = replace(GUIDE, person=replace(self.stays, leaves_gone=1.0))
+        assert play(policy, YES, NOT_FOUND, NOT_FOUND, **old)[0].requests == 3
+
+    @pytest.mark.parametrize(
+        ("last", "presses"),
+        [(TIMEOUT, True), (RESET, False), (UNAUTHORISED, False), (FORBIDDEN, False), (BROKEN, False)],
+    )
+    def test_presses_no_button_that_is_not_shown(self, last, presses):
+        _, steps = self.pressing(YES, last, *([YES, YES, *IN] if presses else []))
+        assert names(steps).count("wait") == int(presses)
+        released = replace(RELEASED, load_cutoff_s=None)
+        assert self.pressing(NOT_FOUND, NOT_FOUND, NOT_FOUND, policy=released)[0].requests == 3
+
+    def test_who_is_the_host_has_none(self):
+        policy = replace(GUIDE, person=self.stays)
+        assert play(policy, YES, NOT_FOUND, NOT_FOUND, host=True)[0].requests == 3
+
+
 class TestTheGuide:
     """Its words and thresholds, exactly."""
 
@@ -484,8 +527,9 @@ class TestTheReleasedClient:
 
 
 class TestPolling:
-    def test_a_person_presses_retry_every_five_seconds_while_told_starting_up(self):
-        verdict, steps = play(MANUAL_RETRY, *[YES, NOT_FOUND, NOT_FOUND] * 7, nest=born(0))
+    def test_a_fixed_schedule_asks_until_the_give_up_age(self):
+        robot = replace(GUIDE, schedule=Schedule("fixed", 5.0))
+        verdict, steps = play(robot, *[YES, NOT_FOUND, NOT_FOUND] * 7, nest=born(0))
         assert waits_s(steps) == pytest.approx([5.3, 10.6, 15.9, 21.2, 26.5, 31.8])  # told "starting up" at 26.8
         assert (verdict.kind, verdict.requests) == (Kind.GONE, 21)
 
@@ -628,7 +672,7 @@ class TestFault:
     @pytest.mark.parametrize("there", [None, True, False])
     def test_the_web_client_does_not_use_what_info_says(self, policy, there):
         verdict, _ = play(
-            replace(policy, load_cutoff_s=None, schedule=Schedule()),
+            replace(policy, load_cutoff_s=None, person=None),
             YES,
             *[replace(NOT_FOUND, room_there=there)] * 2,
             nest=born(3600),

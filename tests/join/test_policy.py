@@ -20,6 +20,7 @@ from nestobs.join.policy import (
     MOST,
     RELEASED,
     WORDED,
+    Person,
     Policy,
     PolicyError,
     Schedule,
@@ -62,7 +63,23 @@ def test_the_baselines_are_what_the_two_clients_do():
     assert (GUIDE.ask_info, GUIDE.fallback, GUIDE.message_threshold_s) == (True, (404,), 30.0)
     assert (GUIDE.schedule.kind, GUIDE.error_retries, GUIDE.connect_attempts) == ("none", 0, 1)
     assert (RELEASED.load_cutoff_s, RELEASED.wording, RELEASED.schedule.kind) == (1.5, "released", "none")
-    assert replace(GUIDE, name="manual_retry", schedule=Schedule("fixed", 5.0)) == MANUAL_RETRY
+    person = replace(GUIDE, name="manual_retry", person=Person(), horizon_s=45.0, max_requests=100)
+    assert person == MANUAL_RETRY
+
+
+@pytest.mark.parametrize("name", ["reaction_s", "spread", "leaves", "leaves_gone"])
+@pytest.mark.parametrize("value", [-0.1, math.nan, math.inf, True, "1", None, 1e7])
+def test_a_person_is_within_bounds(name, value):
+    with pytest.raises(PolicyError, match=name):
+        Person(**{name: value})
+
+
+def test_a_person_is_written_and_read_back_and_told():
+    assert read_policy(MANUAL_RETRY.as_dict()) == MANUAL_RETRY
+    assert "half of them within 5 s; 20% leave after each failure" in MANUAL_RETRY.words
+    for odd in ("me", [], {"age": 7}):
+        with pytest.raises(PolicyError, match="person"):
+            read_policy(GUIDE.as_dict() | {"person": odd})
 
 
 @pytest.mark.parametrize("policy", [GUIDE, RELEASED, MANUAL_RETRY], ids=lambda policy: policy.name)

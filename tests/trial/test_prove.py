@@ -23,7 +23,7 @@ from nestobs.tuning.replay import METRICS, middles
 pytestmark = pytest.mark.slow
 
 QUICK = replace(fixed(0.4, give_up_age_s=2.0), name="quick", stay_s=0.5)
-TODAY = replace(MANUAL_RETRY, schedule=Schedule("fixed", 1.0), give_up_age_s=2.0, stay_s=0.5)
+TODAY = replace(MANUAL_RETRY, person=None, schedule=Schedule("fixed", 1.0), give_up_age_s=2.0, stay_s=0.5)
 
 
 def cell(value, sd=0.5):
@@ -160,6 +160,7 @@ def test_people_come_when_tuning_takes_them_to_come():
             24.0,
             id="the longest gap of a table",
         ),
+        pytest.param(MANUAL_RETRY, 3.0, 48.0, id="a person looks so long at most"),
         pytest.param(replace(fixed(5, give_up_age_s=900.0), horizon_s=20.0), 3.0, 23.0, id="its own horizon"),
     ],
 )
@@ -227,11 +228,13 @@ def test_its_json_is_strict_and_has_a_policy_each():
 
 def test_a_policy_that_only_tells_otherwise_is_proven_alone_and_one_of_the_same_name_beside_it():
     predicted = {"manual_retry": SURE}
-    alike, known = beside(
-        MANUAL_RETRY, PolicyFile(policy=replace(MANUAL_RETRY, message_threshold_s=45.0), predicted=predicted)
-    )
+    later = PolicyFile(policy=replace(MANUAL_RETRY, message_threshold_s=45.0), predicted=predicted)
+    nobody = replace(MANUAL_RETRY, person=None)
+    alike, known = beside(nobody, replace(later, policy=replace(nobody, message_threshold_s=45.0)))
     assert [policy.message_threshold_s for policy in alike] == [45.0]
     assert known["manual_retry"]
+    assert len(beside(MANUAL_RETRY, later)[0]) == 2  # a person reads it
+    assert len(beside(MANUAL_RETRY, replace(later, policy=MANUAL_RETRY))[0]) == 1
     other, known = beside(MANUAL_RETRY, PolicyFile(policy=replace(QUICK, name="manual_retry"), predicted=predicted))
     assert [policy.name for policy in other] == ["manual_retry (today)", "manual_retry"]
     assert set(known) == {"manual_retry"}

@@ -13,7 +13,6 @@ from hypothesis import strategies as st
 from nestobs.join.budget import Limiter
 from nestobs.join.policy import (
     GUIDE,
-    MANUAL_RETRY,
     Policy,
     Schedule,
     exponential,
@@ -122,7 +121,8 @@ class TestACrowd:
 
     def test_that_comes_at_once_shows_in_the_peak(self):
         """Each makes three requests within 40 ms, and three more five seconds later."""
-        found = crowd(MANUAL_RETRY, joinable_s=INF, arrivals=[0.0] * 30, rng=rng(), window_s=6.0)
+        robot = Policy(name="pressed", schedule=Schedule("fixed", 5.0))
+        found = crowd(robot, joinable_s=INF, arrivals=[0.0] * 30, rng=rng(), window_s=6.0)
         assert (found.joiners, found.peak_per_s, found.peak_in_window) == (30, 90, 180)
 
     def test_comes_back_as_a_herd_unless_jitter_spreads_it(self):

@@ -7,6 +7,7 @@ import math
 import re
 from dataclasses import replace
 from functools import cache
+from itertools import product
 
 import numpy as np
 import pandas as pd
@@ -15,12 +16,12 @@ from jsonschema import Draft202012Validator
 
 from nestobs.estimate.law import LawError
 from nestobs.estimate.npmle import Number, npmle
-from nestobs.join.policy import read_policy
+from nestobs.join.policy import fixed, read_policy
 from nestobs.timeline.failures import Failures, Tally
 from nestobs.tuning.decisions import Allowance
 from nestobs.tuning.policy_file import NOTE_CHARACTERS, dumps, loads
 from nestobs.tuning.recommendation import STRATUM_REGRET, plain, predicted
-from nestobs.tuning.replay import METRICS
+from nestobs.tuning.replay import LEAVING, METRICS, REACTIONS_S
 from nestobs.tuning.tuner import recommend
 from worlds.policy_schema import SCHEMA
 from worlds.recommended import nests, stratum
@@ -205,7 +206,9 @@ def test_a_recommendation_is_told_in_words_what_to_do_first(kept):
     [beside] = [line for line in lines if "beside manual_retry on the same nests" in line]
     assert ("not proven" in beside) is kept
     compared = one.replayed("tuned" if kept else "simple")
-    told = {line.split(",")[0].strip(): line for line in lines[lines.index(beside) + 1 :][:3]}
+    told = {line.split(",")[0].strip(): line for line in lines[lines.index(beside) + 2 :][:4]}
+    columns = f"released manual_retry {compared.policy.name} {compared.policy.name} less manual_retry"
+    assert lines[lines.index(beside) + 1].split() == columns.split()
     assert f"{100 * compared.numbers['lost_share'].value:.1f}" in told["lost"]
     assert f"({compared.against['mean_delay_s'].lower:+.2f} to" in told["delay"]
     assert lines[-1] == one.notes[-1]
@@ -225,3 +228,24 @@ def test_a_law_of_which_nothing_came_says_so():
     assert (
         repr(npmle([5.0], [INF])) == "<DelayLaw of 1 rows: half by never, 90 % by never, 100.0% not within the watch>"
     )
+
+
+def test_how_it_moves_with_the_person_is_told():
+    one = found()
+    assert {(each.reaction_s, each.leaves) for each in one.persons} == {*product(REACTIONS_S, LEAVING)}
+    by = {(each.reaction_s, each.leaves): each for each in one.persons}
+    assert all(by[r, 0.0].lost <= by[r, 0.2].lost <= by[r, 0.4].lost for r in REACTIONS_S)
+    [same] = [each for each in one.persons if (each.reaction_s, each.leaves) == (5.0, 0.2)]
+    name = one.policy.name
+    difference = one.replayed(name).cost.value - one.replayed("manual_retry").cost.value
+    assert same.apart.value == pytest.approx(difference, abs=0.01)
+    lines = "\n".join(one.lines())
+    assert one.today.person.words in lines
+    assert f"{same.apart.value:+.1f} ({same.apart.lower:+.1f} to {same.apart.upper:+.1f})" in lines
+    assert json.dumps(one.as_dict()["persons"], allow_nan=False)
+
+
+def test_where_nobody_presses_nothing_is_said_of_a_person():
+    robot = recommend(nests(), draws=20, today=fixed(5))
+    assert robot.persons == ()
+    assert not any("half press" in line for line in robot.lines())

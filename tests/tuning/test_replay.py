@@ -29,6 +29,7 @@ pytestmark = pytest.mark.slow
 
 INF = math.inf
 POLICIES = list(standard_policies().values())
+PRESSED = Policy(name="pressed", schedule=Schedule("fixed", 5.0))
 TABLE = Policy(
     name="table",
     ask_info=False,
@@ -84,7 +85,7 @@ class TestWhatTheIntervalsAllow:
                     assert least - 1e-9 <= imputed[name].min(), (found.policy.name, name)
                     assert imputed[name].max() <= greatest + 1e-9, (found.policy.name, name)
 
-    @pytest.mark.parametrize("policy", [GUIDE, MANUAL_RETRY, RELEASED, fixed(2)], ids=lambda policy: policy.name)
+    @pytest.mark.parametrize("policy", [GUIDE, PRESSED, RELEASED, fixed(2)], ids=lambda policy: policy.name)
     @pytest.mark.parametrize("arrival", [0.0, 3.5, 12.0])
     def test_is_just_what_some_instants_bring(self, policy, arrival):
         """The least and the greatest of playing every instant that an interval allows, step by step.
@@ -113,7 +114,7 @@ class TestWhatTheIntervalsAllow:
         tight = timelines(np.where(delays < INF, delays - 1e-9, 90.0), delays)
         for found in replay([*POLICIES, TABLE], tight, arrivals=[2.5], rng=rng(), draws=20):
             assert found.ambiguous == 0.0
-            if found.policy.jitter == 0 and found.policy.schedule.kind != "full_jitter":
+            if found.policy.person is None and found.policy.jitter == 0 and found.policy.schedule.kind != "full_jitter":
                 for name, (least, greatest) in found.bounds.items():
                     assert least == pytest.approx(greatest, abs=1e-6), name
                     assert found.numbers[name].value == pytest.approx(least, abs=1e-6)
@@ -157,7 +158,7 @@ class TestComparison:
 
     def test_of_pairs_is_closer_than_of_each_alone(self):
         """The same nests and joiners under both: what they share falls out."""
-        first, second = replay(fixed(2), seen(80), rng=rng(), draws=200)
+        first, second = replay(fixed(2), seen(80), baseline=PRESSED, rng=rng(), draws=200)
         apart, alone = second.against["joined_share"], second.numbers["joined_share"]
         assert apart.upper - apart.lower < 0.5 * (alone.upper - alone.lower)
         assert apart.value == pytest.approx(alone.value - first.numbers["joined_share"].value)

@@ -12,12 +12,23 @@ from hypothesis import strategies as st
 
 from nestobs.join.decision import Kind
 from nestobs.join.flow import Guest, Info, Join, Signal, Wait, join_flow
-from nestobs.join.policy import GUIDE, MANUAL_RETRY, RELEASED, Policy, Schedule, fixed, standard_policies
+from nestobs.join.policy import GUIDE, MANUAL_RETRY, RELEASED, Person, Policy, Schedule, fixed, standard_policies
 from nestobs.observation.duration import SECOND_NS
 from nestobs.timeline.failures import Failures, Tally
 from nestobs.tuning.costs import Prices
 from nestobs.tuning.network import CHANCES, Network
-from nestobs.tuning.simulation import SHAPES, STRATIFIED, Scores, answer, course, courses, nest_at, score, stratified
+from nestobs.tuning.simulation import (
+    PERSONS,
+    SHAPES,
+    STRATIFIED,
+    Scores,
+    answer,
+    course,
+    courses,
+    nest_at,
+    score,
+    stratified,
+)
 from worlds.played import play
 
 pytestmark = pytest.mark.slow
@@ -32,6 +43,9 @@ TABLE = Policy(
     horizon_s=70.0,
     error_retries=5,
 )
+PRESSED = Policy(name="pressed", schedule=Schedule("fixed", 5.0))
+"""A robot that presses Retry every 5 s while told that the nest is starting up."""
+
 POLICIES = [*standard_policies().values(), TABLE]
 by_name = pytest.mark.parametrize("policy", POLICIES, ids=lambda policy: policy.name)
 
@@ -164,6 +178,7 @@ class TestTheShortWayIsTheLongWay:
         own_s = None if own_after_s is None else INF if joinable_s == INF else begin + own_after_s
         ways = {"gone_s": begin + stays_s, "own_s": own_s, "signed_in": signed_in, "round_trip_s": round_trip_s}
         info, token, signal = shares
+        signal = signal if policy.person is None else 0.0  # the time that a person loses with it is left out
         agree(
             policy, joinable_s, arrival_s, network=lambda: troubled(token, signal=signal, info=info, seed=seed), **ways
         )
@@ -172,7 +187,7 @@ class TestTheShortWayIsTheLongWay:
     @pytest.mark.parametrize("signed_in", [True, False])
     def test_for_nests_that_come_at_the_very_instant_of_a_request_that_may_fail(self, policy, signed_in):
         def network():
-            return troubled(0.4, signal=0.4, info=0.4, seed=5)
+            return troubled(0.4, signal=0.4 if policy.person is None else 0.0, info=0.4, seed=5)
 
         ways = {"signed_in": signed_in, "round_trip_s": 0.25}
         for asked in course(policy, 1.5, rng(), network=network(), **ways).asked.tolist():
@@ -206,10 +221,10 @@ class TestTheShortWayIsTheLongWay:
         assert not agree(replace(GUIDE, ask_info=False), 0.0, 1.0, own_s=9.0, gone_s=1.2, round_trip_s=0.5).joined
 
     def test_for_a_nest_that_is_gone_before_the_round_after_its_coming(self):
-        verdict = agree(MANUAL_RETRY, 1.0, 0.0, gone_s=4.9)
+        verdict = agree(PRESSED, 1.0, 0.0, gone_s=4.9)
         assert not verdict.joined
-        assert short(MANUAL_RETRY, 1.0, 0.0, gone_s=4.9).lost[0, 0] == 1.0
-        assert agree(MANUAL_RETRY, 1.0, 0.0, gone_s=5.1).joined
+        assert short(PRESSED, 1.0, 0.0, gone_s=4.9).lost[0, 0] == 1.0
+        assert agree(PRESSED, 1.0, 0.0, gone_s=5.1).joined
 
     @by_name
     def test_however_often_errors_may_be_tried_again(self, policy):
@@ -221,24 +236,24 @@ class TestTheShortWayIsTheLongWay:
 
 class TestACourse:
     def test_of_who_is_signed_in_has_an_authenticated_and_a_guests_request_a_round(self):
-        way = course(MANUAL_RETRY, 0.0, rng(), round_trip_s=0.5)
+        way = course(PRESSED, 0.0, rng(), round_trip_s=0.5)
         assert way.asked[:4].tolist() == [0.5, 1.0, 6.5 + 0.5, 7.5]  # info first, then 5 s after the last answer
         assert way.answered[:4].tolist() == [1.0, 1.5, 7.5, 8.0]
         assert way.requests[:4].tolist() == [2, 3, 5, 6]
 
     def test_of_a_guest_has_one(self):
-        way = course(MANUAL_RETRY, 0.0, rng(), signed_in=False, round_trip_s=0.5)
+        way = course(PRESSED, 0.0, rng(), signed_in=False, round_trip_s=0.5)
         assert way.asked[:2].tolist() == [0.5, 6.5]
         assert way.requests[:2].tolist() == [2, 4]
 
     def test_without_travel_names_each_round_once(self):
-        way = course(MANUAL_RETRY, 0.0, rng())
+        way = course(PRESSED, 0.0, rng())
         assert way.asked.tolist() == [0.0, 5.0, 10.0, 15.0, 20.0, 25.0, 30.0]
         assert way.requests.tolist() == [2, 5, 8, 11, 14, 17, 20]
         assert (way.total, way.ended) == (21, 30.0)
 
     def test_without_info_makes_one_request_a_round_less(self):
-        way = course(replace(MANUAL_RETRY, ask_info=False), 0.0, rng())
+        way = course(replace(PRESSED, ask_info=False), 0.0, rng())
         assert way.requests.tolist() == [1, 3, 5, 7, 9, 11, 13]
         assert way.total == 14
 
@@ -248,7 +263,29 @@ class TestACourse:
         assert way.total == 3
 
     def test_from_an_age_past_the_give_up_age_has_one_round(self):
-        assert course(MANUAL_RETRY, 31.0, rng()).asked.tolist() == [31.0]
+        assert course(PRESSED, 31.0, rng()).asked.tolist() == [31.0]
+
+    def test_of_a_person_ends_where_they_leave_or_find_no_button(self):
+        ages = np.zeros(40)
+        found = [way for shapes in courses(MANUAL_RETRY, ages, rng(), shapes=25) for way in shapes]
+        pressed = np.array([len(way.asked) - 1 for way in found])
+        assert np.mean(pressed > 0) == pytest.approx(0.8, abs=0.002)  # of a thousand, stratified
+        assert np.mean(pressed > 1) == pytest.approx(0.64, abs=0.002)
+        first = np.array([way.asked[1] for way in found if len(way.asked) > 1])
+        assert np.median(first) == pytest.approx(5.0, abs=0.3)
+        assert np.log(first).std() == pytest.approx(0.5, abs=0.03)
+        assert max(way.ended for way in found) <= MANUAL_RETRY.horizon_s
+        told_gone = [way for shapes in courses(MANUAL_RETRY, ages + 40.0, rng()) for way in shapes]
+        assert np.mean([len(way.asked) > 1 for way in told_gone]) == pytest.approx(0.5, abs=0.01)
+        no_button = replace(RELEASED, person=Person(leaves=0.0, leaves_gone=0.0))
+        assert {len(way.asked) for shapes in courses(no_button, ages, rng()) for way in shapes} == {1}
+
+    def test_of_a_person_goes_on_after_a_request_that_timed_out_and_not_after_a_reset(self):
+        stays = replace(MANUAL_RETRY, person=Person(leaves=0.0, leaves_gone=0.0))
+        for tally, goes_on in ((Tally(9, timed_out=9), True), (Tally(9, broken=9, broken_s=(0.1,)), False)):
+            network = Network(Failures(Tally(9), tally, Tally(9)), np.random.default_rng(1), shares=(0.0, 1.0, 0.0))
+            way = course(stays, 0.0, rng(), network=network)
+            assert (way.total > 2, len(way.asked)) == (goes_on, 0)
 
     @settings(max_examples=150, deadline=None)
     @given(policy=policies(), arrival_s=st.floats(0.0, 60.0), round_trip_s=st.sampled_from([0.0, 0.3]))
@@ -266,9 +303,10 @@ class TestACourse:
         for policy in POLICIES:
             found = courses(policy, ages, rng())
             chance = policy.jitter > 0 or policy.schedule.kind == "full_jitter"
-            assert [len(shapes) for shapes in found] == [SHAPES if chance else 1] * 2
+            many = PERSONS if policy.person is not None else SHAPES if chance else 1
+            assert [len(shapes) for shapes in found] == [many] * 2
             assert [shapes[0].arrival_s for shapes in found] == ages.tolist()
-            assert len({tuple(way.asked) for way in found[0]}) == (SHAPES if chance else 1)
+            assert (len({tuple(way.asked) for way in found[0]}) > 1) == (many > 1)
 
     def test_is_the_same_for_the_same_chances(self):
         first, again = (courses(TABLE, np.array([0.0, 4.0]), rng()) for _ in range(2))
@@ -327,7 +365,7 @@ class TestFailures:
         scores = mean(alone(), 0.3, signal=0.2, shapes=100)
         assert scores.joined.mean() == pytest.approx(0.7 * 0.8, abs=0.02)
 
-    @pytest.mark.parametrize("policy", [GUIDE, MANUAL_RETRY, alone(), fixed(2), TABLE], ids=lambda one: one.name)
+    @pytest.mark.parametrize("policy", [GUIDE, PRESSED, alone(), fixed(2), TABLE], ids=lambda one: one.name)
     def test_lose_the_more_the_more_there_are(self, policy):
         lost = [mean(policy, share, signed_in=True, shapes=16).lost.mean() for share in (0.0, 0.1, 0.3, 0.6, 0.9)]
         assert lost == sorted(lost)
@@ -390,7 +428,7 @@ class TestScores:
             assert scores.delay == 1.0  # info and the authenticated join
 
     def test_of_one_that_never_comes(self):
-        scores = short(MANUAL_RETRY, INF, 2.0)
+        scores = short(PRESSED, INF, 2.0)
         assert (scores.joined, scores.lost, scores.delay, scores.requests) == (0.0, 0.0, 0.0, 21.0)
         assert scores.vain == 30.0  # asked at 2, 7, ..., 27 and 32: the wait for that began at 27
 
@@ -399,7 +437,7 @@ class TestScores:
         assert (scores.joined, scores.lost) == (0.0, 0.0)
 
     def test_of_one_that_comes_after_the_last_request(self):
-        scores = short(MANUAL_RETRY, 31.0, 0.0)
+        scores = short(PRESSED, 31.0, 0.0)
         assert (scores.joined, scores.lost, scores.vain) == (0.0, 1.0, 30.0)
 
     def test_of_a_guest_instead_count_the_request_that_was_refused(self):
@@ -426,7 +464,7 @@ class TestScores:
 
     def test_of_parts_put_together_are_those_of_the_whole(self):
         times, gone = np.array([[0.0, 1.0, 7.0, 40.0, INF]]), np.array([INF, INF, 9.0, INF, INF])
-        found = courses(MANUAL_RETRY, np.array([0.0, 2.0]), rng())
+        found = courses(PRESSED, np.array([0.0, 2.0]), rng())
         odd = np.array([True, False, True, False, True])
         whole = score(found, times, gone)
         joint = Scores.joint([(part, score(found, times[:, part], gone[part])) for part in (odd, ~odd)])
@@ -435,6 +473,6 @@ class TestScores:
 
     def test_cost_what_the_prices_say(self):
         prices = Prices(request_cost=0.1, delay_cost=1.0, lost_value=60.0, never_cost=0.05)
-        assert short(MANUAL_RETRY, 2.0, 0.0).cost(prices) == pytest.approx(0.1 * 5 + 3.0)
-        assert short(MANUAL_RETRY, 31.0, 0.0).cost(prices) == pytest.approx(0.1 * 21 + 0.05 * 30 + 60.0)
-        assert short(MANUAL_RETRY, INF, 0.0).cost(prices) == pytest.approx(0.1 * 21 + 0.05 * 30)
+        assert short(PRESSED, 2.0, 0.0).cost(prices) == pytest.approx(0.1 * 5 + 3.0)
+        assert short(PRESSED, 31.0, 0.0).cost(prices) == pytest.approx(0.1 * 21 + 0.05 * 30 + 60.0)
+        assert short(PRESSED, INF, 0.0).cost(prices) == pytest.approx(0.1 * 21 + 0.05 * 30)
