@@ -26,16 +26,17 @@ if TYPE_CHECKING:
     from nestobs.diagnosis.diagnose import Diagnosis
 
 
-def _add_timeline(parser: argparse.ArgumentParser) -> None:
+def _with_nest(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "address",
         metavar="ADDRESS",
         nargs="?",
+        default="",
         help="one nest: naddr, a page's link, 30312:pubkey:d, room id, or how one of these begins (default: all)",
     )
 
 
-@command(_add_timeline, with_store, with_json)
+@command(_with_nest, with_store, with_json)
 def timeline(args: argparse.Namespace) -> int:
     """Show in which interval each layer showed each nest."""
     from nestobs.timeline.intervals import timelines
@@ -57,17 +58,10 @@ def timeline(args: argparse.Namespace) -> int:
 
 
 def _add_diagnose(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument(
-        "address",
-        metavar="ADDRESS",
-        nargs="?",
-        default="",
-        help="one nest: naddr, a page's link, 30312:pubkey:d, room id, or how one of these begins (default: all)",
-    )
     option(parser, "--vantage", "NAME", str, "as seen from there alone (default: from each)", default="")
 
 
-@command(_add_diagnose, with_store, with_json)
+@command(_with_nest, _add_diagnose, with_store, with_json)
 def diagnose(args: argparse.Namespace) -> int:
     """Say why nests could not be joined: the causes, each with its evidence."""
     import json

@@ -11,6 +11,7 @@ from contextlib import suppress
 from typing import IO, TYPE_CHECKING, Any, Final, TypeVar
 
 from nestobs.errors import FailedError
+from nestobs.observation.text import shortened
 
 if TYPE_CHECKING:
     import logging
@@ -31,7 +32,7 @@ class HungUp(KeyboardInterrupt):
 def harmless(text: str, most: int = 2_000) -> str:
     """Text that cannot harm a terminal: no control, format (right-to-left marks) or private characters, cut."""
     kept = "".join(c if unicodedata.category(c)[0] != "C" else "�" for c in text[: most + 1])
-    return kept if len(kept) <= most else kept[: most - 1] + "…"
+    return shortened(kept, most)
 
 
 def plain(text: str, most: int = 60) -> str:

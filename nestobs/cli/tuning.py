@@ -272,13 +272,11 @@ def ages_in(path: Path) -> list[float]:
 
 def write(path: Path, text: str) -> None:
     """Put text in place at once, never half. Raises UsageError or StoreError in a sentence."""
-    from nestobs.store.files import replacing
+    from nestobs.store import files
 
     check_file(path)
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with replacing(path) as temporary:
-            temporary.write_text(text, encoding="utf-8")
+        files.write(path, text)
     except OSError as error:
         raise StoreError(f"{path} cannot be written ({error.strerror}): give --out another place") from None
 

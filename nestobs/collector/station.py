@@ -97,7 +97,11 @@ class Station:
         return (self.target.api, *self.target.relays, *([self.target.livekit] if self.target.livekit else []))
 
 
-def _both(first: Callable[[Observation], None], second: Callable[[Observation], None]) -> Callable[[Observation], None]:
+def both(
+    first: Callable[[Observation], object], second: Callable[[Observation], object]
+) -> Callable[[Observation], None]:
+    """What hands each row to the first and then to the second."""
+
     def each(row: Observation) -> None:
         first(row)
         second(row)
@@ -126,7 +130,7 @@ async def open_station(
             beside = Vantage(target.vantage, run_id, sink, vantage.clock)
             beside.watch = vantage.watch
             control = Control(beside, target.control)
-            vantage.sink = _both(sink, control.consider)
+            vantage.sink = both(sink, control.consider)
             stack.push_async_callback(control.close)
         await stack.enter_async_context(vantage.watch.running())
         relays = [
@@ -162,7 +166,7 @@ async def recording(
             writer = await stack.enter_async_context(store.writer())
         pen = Pen(writer)
         run_id = run_id or uuid7(Clock().now())
-        sink = pen if heard is None else _both(pen, heard)
+        sink = pen if heard is None else both(pen, heard)
         shared: dict[str, Any] = {"sink": sink, "committed": pen.committed, "limiter": budget.of(targets[0].api)}
         opening = [open_station(target, run_id=run_id, keys=keys, **shared) for target in targets]
         yield [await stack.enter_async_context(each) for each in opening], pen

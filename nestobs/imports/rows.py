@@ -20,6 +20,8 @@ from nestobs.imports.clocks import Apart
 from nestobs.imports.said import Reading, Said
 from nestobs.observation.detail import detail
 from nestobs.observation.schema import Observation
+from nestobs.observation.text import encodable
+from nestobs.sources.clock import uuid7
 
 _LAST: Final = 2**63 - 1
 _SECRET: Final = re.compile(
@@ -43,7 +45,7 @@ class Part:
 def observations(parts: Iterable[Part], offsets: Mapping[str, Apart], run_id: str) -> Iterator[Observation]:
     """The rows of all parts, in order. offsets: how far the clock of a vantage is ahead of the reference."""
     parts = list(parts)
-    nests = {_plain(room): _plain(nest) for part in parts for room, nest in part.reading.nests.items()}
+    nests = {encodable(room): encodable(nest) for part in parts for room, nest in part.reading.nests.items()}
     for part in parts:
         apart = offsets.get(part.vantage)
         seen, before = Counter[str](), Counter[tuple[str, int]]()
@@ -56,7 +58,7 @@ def observations(parts: Iterable[Part], offsets: Mapping[str, Apart], run_id: st
             key = f"{part.word}\n{part.vantage}\n{said.mark}\n{lines[place]}\n{before[place]}"
             before[place] += 1
             if 0 < said.begun_at <= said.ended_at < _LAST:
-                room = _plain(said.room)
+                room = encodable(said.room)
                 known = {"nest": nests.get(room, ""), "run_id": run_id}
                 yield _row(part, replace(said, room=room), key, apart, **known)
 
@@ -76,7 +78,7 @@ def _row(part: Part, said: Said, key: str, apart: Apart | None, *, nest: str, ru
         nest=nest,
         room=said.room,
         source=said.source,
-        target=_plain(said.target),
+        target=encodable(said.target),
         operation=said.operation,
         attempt_group=_uuid(0, said.group) if said.group else "",
         attempt_no=said.attempt_no,
@@ -87,22 +89,12 @@ def _row(part: Part, said: Said, key: str, apart: Apart | None, *, nest: str, ru
         remote_grain_s=said.remote_grain_s,
         clock_offset_s=None if apart is None else apart.offset_s,
         clock_error_s=None if apart is None else apart.error_s,
-        software=_plain(said.software),
+        software=encodable(said.software),
         detail=detail(**said.facts, imported=imported),
         **judgement._asdict(),
     )
 
 
-def _plain(text: str) -> str:
-    """The text without lone surrogates, which JSON carries and no file does."""
-    return text.encode("utf-8", "replace").decode()
-
-
 def _uuid(at: int, text: str) -> str:
-    """A UUIDv7 (RFC 9562) of an instant (ns UTC), the rest of it a digest of the text."""
-    rest = int.from_bytes(hashlib.sha256(text.encode("utf-8", "surrogatepass")).digest()[:10])
-    value = (at // 1_000_000) << 80 | rest
-    value = value & ~(0xF << 76) | 0x7 << 76
-    value = value & ~(0x3 << 62) | 0x2 << 62
-    found = f"{value:032x}"
-    return f"{found[:8]}-{found[8:12]}-{found[12:16]}-{found[16:20]}-{found[20:]}"
+    """A UUIDv7 of an instant, the rest of it a digest of the text."""
+    return uuid7(at, hashlib.sha256(text.encode("utf-8", "surrogatepass")).digest()[:10])

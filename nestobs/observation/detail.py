@@ -12,6 +12,7 @@ from typing import Any
 
 from nestobs.nostr import json_object
 from nestobs.observation.schema import DETAIL_BYTES
+from nestobs.observation.text import encodable
 
 
 def detail(**facts: object) -> str:
@@ -57,13 +58,9 @@ def facts_of(text: object) -> dict[str, Any]:
     NaN, which is what Python's reader makes of 1e400 and NaN.
     """
     found = json_object(str(text)) or {}
-    return {name: _printable(value) if isinstance(value, str) else value for name, value in found.items()}
+    return {name: encodable(value) if isinstance(value, str) else value for name, value in found.items()}
 
 
 def finite(value: float | None) -> float | None:
     """The value, None where it is none, infinite or NaN: JSON has neither."""
     return float(value) if value is not None and math.isfinite(value) else None
-
-
-def _printable(text: str) -> str:
-    return text.encode("utf-8", "replace").decode()

@@ -23,6 +23,8 @@ from operator import attrgetter
 from types import NoneType, UnionType
 from typing import Annotated, Any, get_args, get_type_hints
 
+from nestobs.observation.text import encodable, shortened
+
 DETAIL_BYTES = 4_096
 """Longest `detail`, in bytes of UTF-8 JSON; longer values are cut and the row says so."""
 
@@ -217,11 +219,9 @@ class Observation:
     def __post_init__(self) -> None:
         if self.failure is not None and not self.reason:
             raise ValueError(f"an observation with failure {self.failure} needs a reason")
-        reason = self.reason.encode("utf-8", "replace").decode()  # a peer's lone surrogate must not reach a file
+        reason = encodable(self.reason)  # a peer's lone surrogate must not reach a file
         reason = _SECRET.sub("[secret]", reason)  # nor a token it echoes
-        if len(reason) > REASON_CHARACTERS:
-            reason = reason[: REASON_CHARACTERS - 1] + "…"
-        object.__setattr__(self, "reason", reason)
+        object.__setattr__(self, "reason", shortened(reason, REASON_CHARACTERS))
         for name in _TEXTS:
             text = getattr(self, name)
             if len(text) > LONGEST_TEXT:

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Final, Self
 
 from nestobs.errors import UsageError
 from nestobs.observation.duration import SECOND_NS, read_duration
+from nestobs.observation.text import shortened
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -47,9 +48,8 @@ class Window:
         try:
             ends = _ends(text.strip())
         except (ValueError, OverflowError, UsageError):
-            said = text if len(text) < 80 else text[:79] + "…"
             raise UsageError(
-                f"{said!r} is no window: write START/END in ISO 8601, as 2026-01-01/2026-01-02T12:00"
+                f"{shortened(text, 80)!r} is no window: write START/END in ISO 8601, as 2026-01-01/2026-01-02T12:00"
             ) from None
         return cls(*ends)
 

@@ -18,6 +18,7 @@ import pandas as pd
 
 from nestobs.figures import board, plain
 from nestobs.observation.duration import SECOND_NS, read_duration
+from nestobs.observation.text import encodable
 from nestobs.reports.causes import Looked, in_short
 from nestobs.reports.display import LEFT, Judged, Result
 from nestobs.sources.clock import Clock
@@ -177,7 +178,7 @@ def states(found: Live) -> go.Figure:
 
 def _whole(value: object) -> object:
     """A value less what UTF-8 cannot carry."""
-    return value.encode("utf-8", "replace").decode() if isinstance(value, str) else value
+    return encodable(value) if isinstance(value, str) else value
 
 
 def result(found: Live) -> Result:

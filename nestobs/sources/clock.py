@@ -277,9 +277,10 @@ def _suspended_s() -> float:
     return 0.0 if boot is None else time.clock_gettime(boot) - time.clock_gettime(time.CLOCK_MONOTONIC)
 
 
-def uuid7(at: int) -> str:
-    """A UUIDv7 (RFC 9562): 48 bits of milliseconds of `at` (ns UTC), the rest random but for version and variant."""
-    value = (at // 1_000_000) << 80 | int.from_bytes(os.urandom(10))
+def uuid7(at: int, rest: bytes = b"") -> str:
+    """A UUIDv7 (RFC 9562): 48 bits of milliseconds of `at` (ns UTC), and 10 bytes but for version and variant: `rest`,
+    or random ones."""
+    value = (at // 1_000_000) << 80 | int.from_bytes(rest or os.urandom(10))
     value = value & ~(0xF << 76) | 0x7 << 76
     value = value & ~(0x3 << 62) | 0x2 << 62
     text = f"{value:032x}"

@@ -25,6 +25,7 @@ from websockets.uri import WebSocketURI, parse_uri
 from nestobs.errors import UsageError
 from nestobs.observation.duration import SECOND_NS
 from nestobs.observation.schema import FailureLayer
+from nestobs.observation.text import shortened
 from nestobs.sources.address import NotDialled, Refuse, let_through
 from nestobs.sources.clock import Clock, patience
 from nestobs.sources.failures import Judgement, answered, named
@@ -184,7 +185,7 @@ def read_url(url: str) -> WebSocketURI:
         parts = parse_uri(url)
     except (InvalidURI, ValueError) as error:  # ValueError: a port or a host that is none
         why = str(error).rpartition(": ")[2] if "@" not in url else "it cannot be read"
-        shown = repr(url if len(url) <= 80 else url[:79] + "…") if "@" not in url else "the relay URL"
+        shown = repr(shortened(url, 80)) if "@" not in url else "the relay URL"
         raise UsageError(f"{shown} is not a websocket URL ({why}): {remedy}") from None
     if parts.username is not None:
         raise UsageError(f"the URL holds a user name or password, which would reach every row: {remedy}")

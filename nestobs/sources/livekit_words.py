@@ -12,6 +12,7 @@ from typing import Any, Final
 from urllib.parse import urlsplit
 
 from nestobs.observation.schema import Failure, FailureLayer, Outcome
+from nestobs.observation.text import shortened
 from nestobs.sources.failures import Judgement, answered
 
 NO_SUCH_ROOM: Final = "requested room does not exist"
@@ -40,7 +41,7 @@ def scrubbed(text: str, *secrets: str) -> str:
     for secret in secrets:
         text = text.replace(secret, "[token]") if secret else text
     words = " ".join("".join(letter if letter.isprintable() else " " for letter in text).split())
-    return words if len(words) <= MOST_WORDS else words[: MOST_WORDS - 1] + "…"
+    return shortened(words, MOST_WORDS)
 
 
 def refusal(said: str, claims: Mapping[str, Any], now_s: float) -> str:

@@ -36,6 +36,7 @@ from nestobs.join.policy import MESSAGE_S
 from nestobs.observation.detail import facts_of
 from nestobs.observation.duration import SECOND_NS
 from nestobs.observation.schema import Failure, Observation, Operation, Outcome, Source
+from nestobs.observation.text import shortened
 
 MOST_NESTS: Final = 50
 MOST_CELLS: Final = 64
@@ -377,7 +378,7 @@ def _key(kind: str, name: str) -> str:
 
 
 def _short(text: str, limit: int = LONGEST_NAME) -> str:
-    return text if len(text) <= limit else text[: limit - 1] + "…"
+    return shortened(text, limit)
 
 
 def _shared(row: Observation) -> int:

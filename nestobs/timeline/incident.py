@@ -25,6 +25,7 @@ from nestobs.observation.columns import dicts_of
 from nestobs.observation.detail import facts_of
 from nestobs.observation.duration import SECOND_NS
 from nestobs.observation.schema import Failure, Operation, Outcome, Role, Source
+from nestobs.observation.text import shortened
 from nestobs.timeline.intervals import MARKS
 from nestobs.timeline.intervals.origins import EDIT
 from nestobs.timeline.layers import EXPECTED, NOT_SEEN, SHOWN, UNPROVEN, WENT
@@ -119,8 +120,7 @@ def _seen(rows: pd.DataFrame, state: str) -> str:
 
 def _short(text: object, limit: int = 44) -> str:
     """A name of others, so long that a sentence can bear it."""
-    name = str(text)
-    return name if len(name) <= limit else name[: limit - 1] + "…"
+    return shortened(str(text), limit)
 
 
 def _disagreements(layers: pd.DataFrame) -> Iterator[_Sign]:

@@ -36,6 +36,7 @@ from nestobs.observation.columns import codes_of, equals, framed, instants_of, p
 from nestobs.observation.detail import facts_of
 from nestobs.observation.duration import SECOND_NS
 from nestobs.observation.schema import Column, Failure, Operation, Outcome, Role, Source
+from nestobs.observation.text import encodable
 from nestobs.timeline.delays import seat_intervals
 from nestobs.timeline.intervals import clock_offsets
 from nestobs.timeline.seats import are_known, are_lost
@@ -334,8 +335,7 @@ def _of(observations: pd.DataFrame, source: Source, operation: Operation) -> Fla
 
 
 def _text(value: object) -> str:
-    """The text, without a lone surrogate: JSON carries one, no frame does."""
-    return value.encode("utf-8", "replace").decode() if isinstance(value, str) else ""
+    return encodable(value) if isinstance(value, str) else ""
 
 
 def _number(value: object, otherwise: float) -> float:

@@ -7,7 +7,7 @@ or not be said, is called so.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from contextlib import AsyncExitStack, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -21,7 +21,7 @@ from nestobs.collector.doctor.room import KEPT_REQUESTS, MOST_REQUESTS, Throwawa
 from nestobs.collector.doctor.steps import Log, Step, was_asked
 from nestobs.collector.doctor.verdict import Verdict, of_the_doors, of_the_room
 from nestobs.collector.keyring import Keyring
-from nestobs.collector.station import Station, Target, at_work, open_station, recording
+from nestobs.collector.station import Station, Target, at_work, both, open_station, recording
 from nestobs.diagnosis import Cause
 from nestobs.errors import StoreError
 from nestobs.join.budget import Budget, Ration
@@ -29,6 +29,7 @@ from nestobs.nostr import Keys
 from nestobs.observation.duration import SECOND_NS
 from nestobs.observation.schema import Observation
 from nestobs.sources.clock import Clock, uuid7
+from nestobs.store.ledger import Entry
 from nestobs.store.reader import Store
 from nestobs.store.writer import Writer
 
@@ -119,7 +120,7 @@ async def examine(
         else:
             how = recording(opened, [target], budget, keys=keys, writer=writer)
             [station], pen = await stack.enter_async_context(how)
-            station.vantage.sink = _also(station.vantage.sink, rows.append)
+            station.vantage.sink = both(station.vantage.sink, rows.append)
             ends_at = began + round(WHOLE_S * SECOND_NS)
             parts: dict[str, Any] = {"station": station, "writer": writer, "store": opened, "keyring": keyring}
             visit = _Visit(**parts, rows=rows, ends_at=ends_at)
@@ -136,16 +137,6 @@ async def _doors(target: Target, rows: list[Observation], **how: Any) -> list[Ch
     async with open_station(target, sink=rows.append, committed=nothing, **how) as station:
         at_api, others = await asyncio.gather(doors.of_the_api(station), _others(station, rows))
     return [*at_api, *others]
-
-
-def _also(
-    first: Callable[[Observation], None], second: Callable[[Observation], object]
-) -> Callable[[Observation], None]:
-    def each(row: Observation) -> None:
-        first(row)
-        second(row)
-
-    return each
 
 
 async def _others(station: Station, rows: list[Observation]) -> list[Check]:
@@ -192,9 +183,12 @@ class _Visit:
         whole = Throwaway(self.station, self.writer, self.store, self.keyring, self.ends_at)
         return earlier, "", await whole.run()
 
+    def _open(self) -> list[Entry]:
+        return [entry for entry in self.store.ledger() if entry.api == self.station.api.url]
+
     async def _earlier(self) -> list[Check]:
         """Undo what earlier runs left at this API, as far as a few requests and seconds go."""
-        before = [entry for entry in self.store.ledger() if entry.api == self.station.api.url]
+        before = self._open()
         files = cleanup.strays(self.station, self.keyring, self.store)
         if not before and not files:
             return []
@@ -207,7 +201,7 @@ class _Visit:
         if whole is not None:
             whole.left -= EARLIER_REQUESTS - api.ration.left
         api.ration = whole
-        if still := [entry for entry in self.store.ledger() if entry.api == self.station.api.url]:
+        if still := self._open():
             said = f"{len(still)} rooms and events of earlier runs are left: nestobs canary --count 0 cleans up"
             return [Check("left before", "note", said)]
         return [Check("left before", "note", f"{cleaned.sentence()}, which earlier runs had left")]
