@@ -30,7 +30,7 @@ from typing import Any, Final
 from nestobs.collector.keyring import OPERATOR, KeyFile, Keyring
 from nestobs.collector.removal import EMPTY_S, ENDS, Left, delete_room
 from nestobs.collector.station import Station
-from nestobs.collector.withdrawal import PATIENCE_S, Withdrawal, is_over, sentence
+from nestobs.collector.withdrawal import PATIENCE_S, Found, Withdrawal, is_over, sentence
 from nestobs.errors import StoreError
 from nestobs.nostr import ROOM_KIND, Event, Keys, room_filter
 from nestobs.observation.duration import SECOND_NS
@@ -200,10 +200,13 @@ async def withdraw(
     event: what was published, None where that is not known.
     """
     versions = {event.id: event} if event is not None else {}
-    found = await Withdrawal(trace, keys, station.clock.now() // SECOND_NS, versions).run(relays)
-    if all(each.taken_back for each in found):
-        return sentence(found)
-    return Left(sentence(found), settled=not any(each.may_change for each in found))
+    return outcome(await Withdrawal(trace, keys, station.clock.now() // SECOND_NS, versions).run(relays))
+
+
+def outcome(found: Sequence[Found]) -> Left | str:
+    """What taking an event back came to, as Left where it is not all well."""
+    said = sentence(found)
+    return said if all(e.taken_back for e in found) else Left(said, settled=not any(e.may_change for e in found))
 
 
 async def settle(

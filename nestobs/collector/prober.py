@@ -44,7 +44,7 @@ from nestobs.observation.duration import SECOND_NS
 from nestobs.observation.nest import Nest, read_nest
 from nestobs.observation.schema import Failure, FailureLayer, Observation, Operation, Outcome, Role, Source
 from nestobs.sources.api import Answer
-from nestobs.sources.failures import HELD, Judgement
+from nestobs.sources.failures import HELD, Judgement, unproved
 from nestobs.sources.livekit import LiveKit
 from nestobs.sources.livekit_http import claims_of
 from nestobs.sources.vantage import Trace
@@ -414,17 +414,15 @@ _UNPROVED: Final = frozenset({Kind.API_DOWN, Kind.LIVEKIT_UNREACHABLE, Kind.UNAU
 """The verdicts that nothing proves where an attempt of the join was held up by ourselves."""
 
 
-_NO_LIVEKIT: Final[dict[str, Any]] = {
-    "outcome": Outcome.UNKNOWN,
-    "failure": Failure.UNREACHABLE,
-    "failure_layer": FailureLayer.SIGNAL,
-    "reason": "no LiveKit is named by the operator, and no token goes where only an event points: give --livekit",
-}
+_NO_LIVEKIT: Final = unproved(
+    Failure.UNREACHABLE,
+    "no LiveKit is named by the operator, and no token goes where only an event points: give --livekit",
+    FailureLayer.SIGNAL,
+)._asdict()
 
 
 def _for_another_room(room: str) -> dict[str, Any]:
-    reason = f"the API's token is for another room, {room[:80]!r}: not used"
-    return Judgement(Outcome.UNKNOWN, Failure.BAD_TOKEN, FailureLayer.API, reason)._asdict()
+    return unproved(Failure.BAD_TOKEN, f"the API's token is for another room, {room[:80]!r}: not used")._asdict()
 
 
 def _undoubted(verdict: Verdict) -> Verdict:

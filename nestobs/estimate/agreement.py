@@ -25,6 +25,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from nestobs.estimate.proportion import Share, share
 from nestobs.observation.arrays import Floats, Ints
+from nestobs.observation.columns import unit_of
 from nestobs.observation.duration import SECOND_NS
 from nestobs.timeline.delays import edited
 
@@ -38,7 +39,7 @@ def watched(timelines: pd.DataFrame) -> pd.DataFrame:
     told = timelines["layer"].str.startswith(WATCHED) & (timelines["polls"] > 0)
     told &= ~edited(timelines) & timelines["origin_at"].notna() & timelines["lower_s"].notna()
     rows = timelines[told]
-    rows = rows.assign(unit=rows["trace_id"].where(rows["trace_id"] != "", rows["nest"]))
+    rows = rows.assign(unit=unit_of(rows))
     return rows[rows.groupby("unit")["layer"].transform("size") > 1].reset_index(drop=True)
 
 

@@ -21,7 +21,7 @@ from nestobs.estimate.difference import Ends, Estimate, Quantile, difference, en
 from nestobs.estimate.proportion import LEVEL
 from nestobs.join.decision import Kind
 from nestobs.observation.arrays import Flags, Floats, Ints, busiest
-from nestobs.observation.columns import codes_of, equals, units_of
+from nestobs.observation.columns import codes_of, equals, unit_of, units_of
 from nestobs.observation.schema import Failure, Source
 from nestobs.observation.window import Window
 from nestobs.timeline.delays import created, joinable, made_at
@@ -266,7 +266,7 @@ def delay_rows(timelines: pd.DataFrame) -> dict[str, Delays]:
         found[JOINABLE] = _rows(join)
     timelines = created(timelines)
     proven = timelines[(timelines["polls"] > 0) & timelines["upper_s"].notna() & timelines["origin_at"].notna()]
-    proven = proven.assign(unit=proven["trace_id"].where(proven["trace_id"] != "", proven["nest"]))
+    proven = proven.assign(unit=unit_of(proven))
     return found | {str(layer): _rows(rows) for layer, rows in proven.groupby("layer", sort=True)}
 
 

@@ -9,8 +9,8 @@ from collections.abc import Iterable
 from typing import Final
 from urllib.parse import urlsplit
 
-_API, _LIVEKIT = ("api:info", "api:join", "api:guest"), ("livekit:room", "livekit:signal", "livekit:media")
-_LAYERS: Final = ("relay:", "client", *_API, *_LIVEKIT)
+from nestobs.timeline.layers import order_of
+
 _UNPRINTED: Final = frozenset({"Cc", "Cf", "Cs", "Co", "Cn"})
 
 
@@ -45,12 +45,7 @@ def host(url: str) -> str:
 
 def layer_order(layers: Iterable[str]) -> list[str]:
     """Each layer once, in the order in which a nest passes through them."""
-
-    def place(layer: str) -> tuple[int, str]:
-        known = [number for number, start in enumerate(_LAYERS) if layer.startswith(start)]
-        return (known[0] if known else len(_LAYERS), layer)
-
-    return sorted(set(layers), key=place)
+    return sorted(set(layers), key=lambda layer: (order_of(layer), layer))
 
 
 def seconds(value: float) -> str:

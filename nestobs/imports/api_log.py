@@ -22,7 +22,7 @@ from nestobs.imports.said import Names, Reading, Said, Sighting
 from nestobs.nostr import ROOM_KIND, json_object
 from nestobs.observation.duration import SECOND_NS
 from nestobs.observation.schema import Failure, FailureLayer, Operation, Outcome, Role, Source
-from nestobs.sources.failures import Judgement
+from nestobs.sources.failures import Judgement, absent
 
 DEPTH: Final = 2
 """Of what the API sees of a request: within what the proxy sees."""
@@ -207,9 +207,9 @@ def _sentence(message: str) -> tuple[_Say, re.Match[str]] | None:
 
 
 def _created(log: _Log, entry: Entry, found: re.Match[str]) -> None:
-    room, host = found.groups()
+    room = found[1]
     since = log.since("create", room, entry, last=True)
-    _host(log, room, host)
+    _host(log, entry, found)
     log.say(entry, Source.API, Operation.CREATE, ACCEPTED, room=room, since=since, status=200)
     log.saw((MADE, room), since[0], entry, DEPTH)
 
@@ -221,7 +221,7 @@ def _guest_asked(log: _Log, entry: Entry, found: re.Match[str]) -> None:
 
 def _listed(log: _Log, entry: Entry, found: re.Match[str]) -> None:
     room, there = found[1], found[2] == "true"
-    missing = Judgement(Outcome.ABSENT, Failure.NOT_FOUND, FailureLayer.API, "not in LiveKit's list, by the API's log")
+    missing = absent("not in LiveKit's list, by the API's log")
     since = log.since("list", room, entry, last=True)
     log.say(entry, Source.LIVEKIT, Operation.ROOMS, VISIBLE if there else missing, room=room, since=since)
 
@@ -275,12 +275,9 @@ def _begun(operation: Operation) -> _Say:
     return say
 
 
-def _done(log: _Log, _: Entry, found: re.Match[str]) -> None:
-    _host(log, found[1], found[2])
-
-
-def _host(log: _Log, room: str, host: str) -> None:
+def _host(log: _Log, _: Entry, found: re.Match[str]) -> None:
     """A room's host is told: then its nest has an address."""
+    room, host = found.groups()
     if re.fullmatch(r"[0-9a-f]{64}", host, re.ASCII):
         log.found.nests[room] = f"{ROOM_KIND}:{host}:{room}"
 
@@ -293,7 +290,7 @@ def _room_made_again(log: _Log, entry: Entry, found: re.Match[str]) -> None:
 def _room_deleted(log: _Log, entry: Entry, found: re.Match[str]) -> None:
     deed = Operation.RESTART if "for restart" in entry.message else Operation.DELETE
     since = log.since(f"{deed} room", found[1], entry, last=deed is Operation.DELETE)
-    gone = Judgement(Outcome.ABSENT, Failure.NOT_FOUND, FailureLayer.API, "deleted from LiveKit, by the API's log")
+    gone = absent("deleted from LiveKit, by the API's log")
     log.say(entry, Source.LIVEKIT, Operation.ROOMS, gone, room=found[1], since=since)
     log.saw(("delete", found[1]), since[0], entry, DEPTH)
 
@@ -349,7 +346,7 @@ _SENTENCES: Final = tuple(
         (rf"Deleted existing room {_ID} for restart", _room_deleted),
         (rf"Delete request for nest {_ID} from", _begun(Operation.DELETE)),
         (rf"Deleted LiveKit room {_ID}", _room_deleted),
-        (rf"Successfully (?:restarted|deleted) nest {_ID} (?:for|by) host (\S{{1,80}})", _done),
+        (rf"Successfully (?:restarted|deleted) nest {_ID} (?:for|by) host (\S{{1,80}})", _host),
         (r"LiveKit webhook event", _webhook),
     )
 )

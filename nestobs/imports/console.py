@@ -26,7 +26,7 @@ from nestobs.nostr import json_object
 from nestobs.observation.duration import SECOND_NS
 from nestobs.observation.nest import read_address
 from nestobs.observation.schema import LONGEST_ROOM, Failure, FailureLayer, Operation, Outcome, Role, Source
-from nestobs.sources.failures import Judgement, answered
+from nestobs.sources.failures import Judgement, answered, unproved
 from nestobs.sources.proof import Heard, find
 
 _PAIR: Final = re.compile(
@@ -114,7 +114,7 @@ class _Console:
             return
         for place, said in enumerate(join.asked):
             if said.operation is operation and said.status == status:
-                join.asked[place] = _replaced(said, _judged(operation, status, words))
+                join.asked[place] = replace(said, judgement=_judged(operation, status, words))
 
     def _ask(
         self, line: Line, operation: Operation, judgement: Judgement, *, ended: int, facts: Mapping[str, Any]
@@ -187,10 +187,10 @@ class _Console:
     def _granted(self, join: _Join, kind: Kind) -> None:
         """The token of the last answer is one, or is none."""
         good = kind is not Kind.BAD_TOKEN
-        wrong = Judgement(Outcome.UNKNOWN, Failure.BAD_TOKEN, FailureLayer.API, "the token is not a string")
+        wrong = unproved(Failure.BAD_TOKEN, "the token is not a string")
         for place, said in enumerate(join.asked):
             if said.operation is not Operation.INFO and said.status == 200:
-                join.asked[place] = _replaced(said, Judgement(Outcome.VISIBLE) if good else wrong)
+                join.asked[place] = replace(said, judgement=Judgement(Outcome.VISIBLE) if good else wrong)
 
 
 _OUTCOMES: Final = {
@@ -231,12 +231,8 @@ def _judged(operation: Operation, status: int, words: str) -> Judgement:
         return find(operation, Heard(status, {}, json_object(words), words)).judgement
     if 200 <= status < 300 or status == 404:
         whose = f"HTTP {status}, of which the console does not tell whose it is"
-        return Judgement(Outcome.UNKNOWN, Failure.UNEXPECTED, FailureLayer.HTTP, whose)
+        return unproved(Failure.UNEXPECTED, whose, FailureLayer.HTTP)
     return answered(status)
-
-
-def _replaced(said: Said, judgement: Judgement) -> Said:
-    return replace(said, judgement=judgement)
 
 
 def _info(facts: Mapping[str, Any]) -> dict[str, Any]:

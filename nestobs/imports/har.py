@@ -23,9 +23,9 @@ from nestobs.join.fields import instant
 from nestobs.nostr import json_object
 from nestobs.observation.duration import SECOND_NS
 from nestobs.observation.schema import LONGEST_ROOM, Failure, FailureLayer, Operation, Outcome, Role, Source
-from nestobs.sources.failures import Judgement
+from nestobs.sources.failures import Judgement, unproved
 from nestobs.sources.livekit_http import claims_of
-from nestobs.sources.proof import Form, Heard, find
+from nestobs.sources.proof import Form, Heard, find, told_by_info
 
 DEPTH: Final = 0
 """Of what a browser sees: all else happens within it."""
@@ -109,9 +109,7 @@ def _asked(
     if status is None:
         judgement = _unanswered(response)
     elif cached:
-        judgement = Judgement(
-            Outcome.UNKNOWN, Failure.CACHED, FailureLayer.HTTP, f"HTTP {status} from the browser's cache"
-        )
+        judgement = unproved(Failure.CACHED, f"HTTP {status} from the browser's cache", FailureLayer.HTTP)
     else:
         heard = Heard(status, headers, body, text)
         finding = find(route.operation, heard, form)
@@ -122,8 +120,7 @@ def _asked(
             found.ahead.append((span[0] - remote_at - SECOND_NS, span[1] - remote_at))
     room, facts = route.room, dict[str, Any]()
     if route.operation is Operation.INFO and body is not None and judgement.outcome is Outcome.VISIBLE:
-        keep = ("host", "status", "createdAt", "participantCount", "recording", "link")
-        facts["info"] = {name: body[name] for name in keep if isinstance(body.get(name), str | int | float | bool)}
+        facts["info"] = told_by_info(body)
         if isinstance(host := body.get("host"), str):
             found.nests.setdefault(room, f"30312:{host}:{room}")
     if route.operation is Operation.CREATE and judgement.outcome is Outcome.ACCEPTED and body is not None:
@@ -201,17 +198,17 @@ def _welcomed(data: object, room: str) -> tuple[Judgement, dict[str, Any]]:
     from google.protobuf.message import DecodeError
     from livekit.protocol.rtc import SignalResponse
 
-    def unproved(words: str) -> tuple[Judgement, dict[str, Any]]:
-        return Judgement(Outcome.UNKNOWN, Failure.UNEXPECTED, FailureLayer.SIGNAL, words), {}
+    def strange(words: str) -> tuple[Judgement, dict[str, Any]]:
+        return unproved(Failure.UNEXPECTED, words, FailureLayer.SIGNAL), {}
 
     try:
         answer = SignalResponse.FromString(base64.b64decode(str(data or "")[: 2 * _BODY], validate=True))
     except (DecodeError, binascii.Error, ValueError):
-        return unproved("LiveKit's first message cannot be read")
+        return strange("LiveKit's first message cannot be read")
     if answer.WhichOneof("message") != "join":
-        return unproved(f"LiveKit's first message was {answer.WhichOneof('message') or 'not in the file'}")
+        return strange(f"LiveKit's first message was {answer.WhichOneof('message') or 'not in the file'}")
     if answer.join.room.name != room:
-        return unproved("LiveKit let into another room than the token's")
+        return strange("LiveKit let into another room than the token's")
     return Judgement(Outcome.VISIBLE), {"room_sid": answer.join.room.sid}
 
 
@@ -255,8 +252,8 @@ def _unanswered(response: Mapping[str, Any]) -> Judgement:
     words = error[:100] if isinstance(error, str) and error else "no answer in the file"
     for name, failure, layer in _FAILED:
         if name in words.upper():
-            return Judgement(Outcome.UNKNOWN, failure, layer, words)
-    return Judgement(Outcome.UNKNOWN, Failure.UNREACHABLE, FailureLayer.TCP, words)
+            return unproved(failure, words, layer)
+    return unproved(Failure.UNREACHABLE, words, FailureLayer.TCP)
 
 
 def _base(url: str) -> str:

@@ -20,7 +20,7 @@ from nestobs.imports.said import Names, Reading, Said, Sighting
 from nestobs.nostr import json_object
 from nestobs.observation.duration import SECOND_NS, read_duration
 from nestobs.observation.schema import LONGEST_ROOM, Failure, FailureLayer, Operation, Outcome, Role, Source
-from nestobs.sources.failures import Judgement, answered
+from nestobs.sources.failures import Judgement, absent, answered, unproved
 from nestobs.sources.livekit_words import left
 
 _CONSOLE: Final = re.compile(
@@ -161,11 +161,11 @@ def _created(log: _Log, entry: Entry) -> None:
 def _deleted(log: _Log, entry: Entry) -> None:
     took_s, status = _duration_s(entry.fields.get("duration")), _status(entry)
     if status == 404:
-        log.say(entry, Operation.ROOMS, _gone("there was no such room to delete"), took_s=took_s, status=status)
+        log.say(entry, Operation.ROOMS, absent("there was no such room to delete"), took_s=took_s, status=status)
         return
     if status == 200:  # the room's end; whether the nest's, the API's log tells
         asked = "LiveKit deleted the room, asked by an API call"
-        log.say(entry, Operation.ROOMS, _gone(asked), took_s=took_s, status=status, facts={"closed": "deleted"})
+        log.say(entry, Operation.ROOMS, absent(asked), took_s=took_s, status=status, facts={"closed": "deleted"})
     else:
         refused = answered(status, _error(entry), layer=FailureLayer.API)
         log.say(entry, Operation.DELETE, refused, took_s=took_s, status=status)
@@ -188,16 +188,12 @@ def _left(log: _Log, entry: Entry) -> None:
     if reason == "PEER_CONNECTION_DISCONNECTED":
         judgement = Judgement(Outcome.UNKNOWN, Failure.DROPPED, FailureLayer.ICE, "the peer connection was lost")
     elif reason in _SENT_AWAY:
-        judgement = Judgement(Outcome.UNKNOWN, *_words_of(reason))
+        failure, words = left(_SENT_AWAY[reason])
+        judgement = unproved(failure, words, FailureLayer.SIGNAL)
     else:
         log.say(entry, Operation.RECEIVE, ACCEPTED, facts=facts | {"event": "left"})
         return
     log.say(entry, Operation.STAY, judgement, facts=facts)
-
-
-def _words_of(reason: str) -> tuple[Failure, FailureLayer, str]:
-    failure, words = left(_SENT_AWAY[reason])
-    return failure, FailureLayer.SIGNAL, words
 
 
 def _never_in(log: _Log, entry: Entry) -> None:
@@ -212,13 +208,9 @@ def _never_in(log: _Log, entry: Entry) -> None:
 def _closed(words: str) -> Callable[[_Log, Entry], None]:
     def say(log: _Log, entry: Entry) -> None:
         why = entry.text("reason")
-        log.say(entry, Operation.ROOMS, _gone(f"{words}: {why}" if why else words), facts={"closed": why or None})
+        log.say(entry, Operation.ROOMS, absent(f"{words}: {why}" if why else words), facts={"closed": why or None})
 
     return say
-
-
-def _gone(words: str) -> Judgement:
-    return Judgement(Outcome.ABSENT, Failure.NOT_FOUND, FailureLayer.API, words)
 
 
 def _webhook(log: _Log, entry: Entry) -> None:

@@ -23,7 +23,7 @@ from nestobs.imports.lines import Line, Stamp, stamp_of
 from nestobs.imports.said import Said, Sighting
 from nestobs.observation.duration import SECOND_NS
 from nestobs.observation.schema import LONGEST_ROOM, Failure, FailureLayer, Operation, Outcome, Role, Source
-from nestobs.sources.failures import Judgement, answered
+from nestobs.sources.failures import Judgement, absent, answered, unproved
 from nestobs.sources.proof import judge
 
 PATH: Final = "/api/v1/nests"
@@ -209,15 +209,15 @@ def sighting_of(request: Request, route: Route, longest_s: float, depth: int) ->
 def by_the_api(operation: Operation, status: int | None, size: int | None) -> Judgement:
     """What an answer proves of which the API's own log tells. size: of its body in bytes, None where it is not told."""
     if status is None:
-        return _unknown(Failure.CLOSED, "no answer was sent: who asked had gone")
+        return unproved(Failure.CLOSED, "no answer was sent: who asked had gone")
     if status == 404:
         words = _SIZES.get(size or 0)
-        own = Judgement(Outcome.ABSENT, Failure.NOT_FOUND, FailureLayer.API, "HTTP 404, by the API's own log")
+        own = absent("HTTP 404, by the API's own log")
         return own if words is None else judge(operation, 404, {}, {"error": words})
     if status not in _YES.get(operation, ()):
         return answered(status)
     if operation in (Operation.JOIN, Operation.GUEST) and size is not None and size < _LEAST_TOKEN:
-        return _unknown(Failure.BAD_TOKEN, f"an answer of {size} bytes holds no token")
+        return unproved(Failure.BAD_TOKEN, f"an answer of {size} bytes holds no token")
     deed = operation in (Operation.CREATE, Operation.RESTART, Operation.DELETE)
     return Judgement(Outcome.ACCEPTED if deed else Outcome.VISIBLE)
 
@@ -237,20 +237,20 @@ def by_a_proxy(operation: Operation, request: Request, *, shown: bool) -> Judgem
     """What an answer proves of which only a proxy's log tells. shown: whether `own_words` were in this log."""
     status, size = request.status, request.size
     if status is None:
-        return _unknown(Failure.CLOSED, "no answer was sent")
+        return unproved(Failure.CLOSED, "no answer was sent")
     if request.cache and _HIT.search(request.cache):
-        return _unknown(Failure.CACHED, f"HTTP {status} from the proxy's cache ({request.cache[:40]})")
+        return unproved(Failure.CACHED, f"HTTP {status} from the proxy's cache ({request.cache[:40]})")
     found = by_the_api(operation, status, size)
     if own_words(request):
         return found._replace(reason=f"{found.reason} (by the size of its body, {size} bytes)")
     if status != 404 and status not in _YES.get(operation, ()):
-        hung_up = Judgement(Outcome.UNKNOWN, Failure.CLOSED, FailureLayer.HTTP, "HTTP 499: who asked hung up")
+        hung_up = unproved(Failure.CLOSED, "HTTP 499: who asked hung up", FailureLayer.HTTP)
         return hung_up if status == 499 else answered(status, layer=FailureLayer.HTTP)
     if status != 404 and request.upstream == str(status) and shown:
         return found
     who = "the proxy itself" if request.upstream == "-" else "whom, the proxy's log does not tell"
     bytes_said = "" if size is None else f", {size} bytes"
-    return _unknown(Failure.UNEXPECTED, f"HTTP {status}{bytes_said}: answered by {who}", FailureLayer.HTTP)
+    return unproved(Failure.UNEXPECTED, f"HTTP {status}{bytes_said}: answered by {who}", FailureLayer.HTTP)
 
 
 def own_words(request: Request) -> bool:
@@ -258,10 +258,6 @@ def own_words(request: Request) -> bool:
     words = _SIZES.get(request.size or 0)
     right = request.status == (401 if words in _ERRORS[4:] else 404)
     return words is not None and right and request.upstream in (None, str(request.status))
-
-
-def _unknown(failure: Failure, reason: str, layer: FailureLayer = FailureLayer.API) -> Judgement:
-    return Judgement(Outcome.UNKNOWN, failure, layer, reason)
 
 
 # values

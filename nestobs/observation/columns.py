@@ -68,6 +68,11 @@ def _units(trace: Ints, traces: Texts, nest: Ints, nests: Texts) -> tuple[Ints, 
     return unit, texts
 
 
+def unit_of(frame: pd.DataFrame) -> pd.Series:
+    """What each row of timelines or joins is of: its trace_id, where there is none the nest's address."""
+    return frame["trace_id"].where(frame["trace_id"] != "", frame["nest"])
+
+
 def ranked(codes: Ints) -> Ints:
     """The same partition, numbered from 0 by size of the code; -1 stays."""
     size = count_of(codes)
@@ -100,6 +105,11 @@ def instants_of(values: pd.Series) -> tuple[Ints, Flags]:
 def reals_of(values: pd.Series) -> Floats:
     """Numbers, NaN where null."""
     return np.asarray(pd.to_numeric(values).astype("Float64").to_numpy(na_value=np.nan), dtype=np.float64)
+
+
+def instant_in(value: Any) -> int | None:
+    """A cell of a frame's instants in ns UTC, None where null."""
+    return None if pd.isna(value) else pd.Timestamp(value).value
 
 
 def equals(values: pd.Series, word: str) -> Flags:

@@ -21,7 +21,7 @@ from nestobs.figures import messages as statements
 from nestobs.figures import timelines as lanes
 from nestobs.observation.duration import SECOND_NS
 from nestobs.reports.display import Section, Table, Text, many, nothing_there, numbers
-from nestobs.reports.joins import ended
+from nestobs.reports.joins import ended, words_of
 from nestobs.store.files import text_in
 from nestobs.store.reader import Store
 from nestobs.timeline import calibration as calibrate
@@ -310,7 +310,7 @@ def untrue(found: Story) -> Table | Text:
 
 
 def _told(made: pd.DataFrame, baseline: str) -> pd.DataFrame:
-    said = made[f"{baseline}_message"].where(made[f"{baseline}_message"] != "", "(in the room, nothing to say)")
+    said = words_of(made, baseline)
     truth = made[f"{baseline}_true"].map({True: "true", False: "false"}).astype(object).fillna("cannot tell")
     counts = pd.crosstab(said, truth).reindex(columns=["true", "false", "cannot tell"], fill_value=0)
     table = counts.rename_axis(columns=None).reset_index(names="it would have said")

@@ -285,14 +285,19 @@ def _quantile(values: pd.Series, p: float) -> str:
     return f"{amount(float(law.quantile(p)))} ({span(max(low, 0.0), high)})"
 
 
+def words_of(made: pd.DataFrame, baseline: str) -> pd.Series:
+    """What a baseline client would have said to each joiner."""
+    said = made[f"{baseline}_message"]
+    return said.where(said != "", "(in the room, nothing to say)")
+
+
 def told(found: Found) -> Section:
     """What today's message would have said, by vantage, and how much of it was untrue."""
     made = found.journeys
     figure = statements.message_lanes(made.assign(scenario=made["vantage"]))
     rows = []
     for baseline in ("guide", "released"):
-        said = made[f"{baseline}_message"].where(made[f"{baseline}_message"] != "", "(in the room, nothing to say)")
-        for words, mine in made.groupby(said):
+        for words, mine in made.groupby(words_of(made, baseline)):
             judged = mine[f"{baseline}_true"].dropna().astype(bool)
             false = share(int((~judged).sum()), len(judged))
             rows.append(

@@ -32,7 +32,7 @@ from nestobs.sources.caching import GRAIN_S, ServerClock, cache_fields, copied
 from nestobs.sources.clock import Clock
 from nestobs.sources.failures import Judgement, intended, named
 from nestobs.sources.http_answer import PLAIN, HttpAnswer, receive
-from nestobs.sources.proof import Form, Heard, find, judge
+from nestobs.sources.proof import Form, Heard, find, judge, told_by_info
 from nestobs.sources.vantage import NO_TRACE, Trace, Vantage
 
 __all__ = ["Answer", "Api", "judge"]
@@ -354,8 +354,7 @@ def _facts(
     if operation in (Operation.CREATE, Operation.RESTART) and body is not None and isinstance(body.get("roomId"), str):
         facts["room"] = body["roomId"][:_FACT_CHARACTERS]
     if operation is Operation.INFO and body is not None:
-        keep = ("host", "status", "createdAt", "participantCount", "recording", "link")
-        facts["info"] = {name: body[name] for name in keep if isinstance(body.get(name), str | int | float | bool)}
+        facts["info"] = told_by_info(body)
     return facts
 
 

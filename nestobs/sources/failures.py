@@ -32,6 +32,16 @@ class Judgement(NamedTuple):
     reason: str = ""
 
 
+def absent(reason: str) -> Judgement:
+    """An API's own "no"."""
+    return Judgement(Outcome.ABSENT, Failure.NOT_FOUND, FailureLayer.API, reason)
+
+
+def unproved(failure: Failure, reason: str, layer: FailureLayer = FailureLayer.API) -> Judgement:
+    """An answer, or none, that proves nothing."""
+    return Judgement(Outcome.UNKNOWN, failure, layer, reason)
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Rule:
     """raised: the classes it fits, `library.Name`, subclasses included; with `errnos` only these errors of the system,

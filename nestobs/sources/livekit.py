@@ -29,7 +29,7 @@ from nestobs.observation.detail import detail, facts_of
 from nestobs.observation.duration import SECOND_NS
 from nestobs.observation.schema import Failure, FailureLayer, Observation, Operation, Outcome, Source
 from nestobs.sources.dial import read_url, trust
-from nestobs.sources.failures import Judgement
+from nestobs.sources.failures import Judgement, absent
 from nestobs.sources.livekit_http import ALIVE_S, UNREACHED, Access, LiveKitHttp, NotSaid
 from nestobs.sources.livekit_words import scrubbed
 from nestobs.sources.media import MediaWorker, WorkerLostError, has_library
@@ -113,7 +113,7 @@ class LiveKit:
             found = _of(error)
         else:
             room = next((each for each in listed if each.name == trace.room), None)
-            missing = Judgement(Outcome.ABSENT, Failure.NOT_FOUND, FailureLayer.API, "not in the room list")
+            missing = absent("not in the room list")
             found = missing._asdict() if room is None else self._listed(trace, room)
         return self._row(trace, operation, sent_at, found, **options)
 

@@ -22,7 +22,7 @@ from typing import Any, Final, NamedTuple
 
 from nestobs.observation.schema import Failure, FailureLayer, Operation, Outcome
 from nestobs.sources.caching import copied
-from nestobs.sources.failures import Judgement, answered
+from nestobs.sources.failures import Judgement, absent, answered, unproved
 
 _OWN_NO: Final = re.compile(r"(the )?nest\b[^/<>]{0,80}", re.IGNORECASE)
 """An error about a nest. One that quotes the path asked is a router's."""
@@ -127,10 +127,10 @@ def _not_a_copy(found: Finding, heard: Heard, late_s: float) -> Finding:
     if found.judgement.failure is not None:
         return found
     if copy := copied(heard.headers):
-        return Finding(_unknown(Failure.CACHED, f"a cache's copy ({copy}): it was so once", FailureLayer.HTTP))
+        return Finding(unproved(Failure.CACHED, f"a cache's copy ({copy}): it was so once", FailureLayer.HTTP))
     if late_s:
         late = f"its Date is {late_s:.0f} s older than the question, as of a cache's copy: it was so once"
-        return Finding(_unknown(Failure.CACHED, late, FailureLayer.HTTP))
+        return Finding(unproved(Failure.CACHED, late, FailureLayer.HTTP))
     return found
 
 
@@ -138,9 +138,9 @@ def _judge_404(operation: Operation, heard: Heard, form: Form, late_s: float) ->
     own = _own_no(heard, form)
     said = own or heard.said or "HTTP 404"
     if copy := copied(heard.headers):
-        return _unknown(Failure.CACHED, f"a cache's copy ({copy}): {said}", FailureLayer.HTTP)
+        return unproved(Failure.CACHED, f"a cache's copy ({copy}): {said}", FailureLayer.HTTP)
     if said == "Endpoint not found" or operation is Operation.HEALTH:
-        return _unknown(Failure.WRONG_PATH, f"{heard.said or 'no such path'}: check the API address")
+        return unproved(Failure.WRONG_PATH, f"{heard.said or 'no such path'}: check the API address")
     foreign = form.contradicts(heard.headers, empty=not heard.text) if own else "not as the Nests API says no"
     if not own and form.marks is None and _framework_no(heard):
         foreign = UNTOLD
@@ -148,8 +148,8 @@ def _judge_404(operation: Operation, heard: Heard, form: Form, late_s: float) ->
         return _foreign(heard, foreign)
     if late_s:
         late = f"its Date is {late_s:.0f} s older than the question, as of a cache's copy: {said}"
-        return _unknown(Failure.CACHED, late, FailureLayer.HTTP)
-    return Judgement(Outcome.ABSENT, Failure.NOT_FOUND, FailureLayer.API, said)
+        return unproved(Failure.CACHED, late, FailureLayer.HTTP)
+    return absent(said)
 
 
 def _own_no(heard: Heard, form: Form) -> str:
@@ -183,7 +183,7 @@ def _judge_2xx(operation: Operation, heard: Heard) -> Finding:
         return Finding(_foreign(heard, "the answer is not a JSON object"))
     if heard.body.get("error"):
         said = heard.said or str(heard.body["error"])[:80]
-        return Finding(_unknown(Failure.UNEXPECTED, f"HTTP {heard.status} with an error in it: {said}"))
+        return Finding(unproved(Failure.UNEXPECTED, f"HTTP {heard.status} with an error in it: {said}"))
     match operation:
         case Operation.CREATE | Operation.RESTART:
             return _judge_made(heard.body)
@@ -205,7 +205,7 @@ def _judge_info(heard: Heard, body: Mapping[str, Any]) -> Finding:
 def _judge_made(body: Mapping[str, Any]) -> Finding:
     room = body.get("roomId")
     if not isinstance(room, str) or not _ROOM_ID.fullmatch(room):
-        return Finding(_unknown(Failure.UNEXPECTED, "the answer names no roomId"))
+        return Finding(unproved(Failure.UNEXPECTED, "the answer names no roomId"))
     return Finding(Judgement(Outcome.ACCEPTED), sure=is_jwt(body.get("token")))
 
 
@@ -213,7 +213,13 @@ def _judge_token(token: object) -> Finding:
     if isinstance(token, str) and _TOKEN.fullmatch(token):
         return Finding(Judgement(Outcome.VISIBLE), sure=is_jwt(token))
     found = "not in the form of one" if isinstance(token, str) and token else f"{_kind(token)}, not a string"
-    return Finding(_unknown(Failure.BAD_TOKEN, f"the token is {found}"))
+    return Finding(unproved(Failure.BAD_TOKEN, f"the token is {found}"))
+
+
+def told_by_info(body: Mapping[str, Any]) -> dict[str, str | int | float | bool]:
+    """What may be kept of an answer to /info."""
+    keep = ("host", "status", "createdAt", "participantCount", "recording", "link")
+    return {name: body[name] for name in keep if isinstance(body.get(name), str | int | float | bool)}
 
 
 def is_jwt(value: object) -> bool:
@@ -226,12 +232,8 @@ def is_key(value: object) -> bool:
     return isinstance(value, str) and _HEX_KEY.fullmatch(value) is not None
 
 
-def _unknown(failure: Failure, reason: str, layer: FailureLayer = FailureLayer.API) -> Judgement:
-    return Judgement(Outcome.UNKNOWN, failure, layer, reason)
-
-
 def _foreign(heard: Heard, why: str) -> Judgement:
-    return _unknown(Failure.UNEXPECTED, f"{_page(heard)}: {why}", FailureLayer.HTTP)
+    return unproved(Failure.UNEXPECTED, f"{_page(heard)}: {why}", FailureLayer.HTTP)
 
 
 def _page(heard: Heard) -> str:

@@ -24,7 +24,7 @@ from typing import Any, Final, TypeAlias
 import numpy as np
 import pandas as pd
 
-from nestobs.observation.columns import dicts_of, framed
+from nestobs.observation.columns import dicts_of, framed, instant_in
 from nestobs.observation.duration import SECOND_NS
 from nestobs.observation.schema import Column
 
@@ -160,7 +160,7 @@ def _shown_as(layer: str, truth_layer: str) -> str:
 
 def _judged(row: Mapping[str, Any], layer: str, place: _Place | None) -> dict[str, Any]:
     shown = None if place is None else place.shown
-    origin = None if pd.isna(row["origin_at"]) else pd.Timestamp(row["origin_at"]).value
+    origin = instant_in(row["origin_at"])
     cause, miss = _cause(row, place, origin)
     judged = place is not None and row["polls"] > 0
     return {
@@ -214,7 +214,7 @@ def _ends(row: Mapping[str, Any], origin: int | None) -> tuple[float, float]:
     """The interval's ends in ns; by its bare instants where there is no origin."""
     if origin is not None:
         return _instant(origin, row["lower_s"]), _instant(origin, row["upper_s"])
-    lower, upper = (None if pd.isna(row[name]) else pd.Timestamp(row[name]).value for name in ("lower_at", "upper_at"))
+    lower, upper = (instant_in(row[name]) for name in ("lower_at", "upper_at"))
     return -_INF if lower is None else lower, _INF if upper is None else upper
 
 

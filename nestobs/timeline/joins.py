@@ -32,7 +32,7 @@ import pandas as pd
 
 from nestobs.join.decision import GONE, JOINED, LOADING, RELEASED_FAILED, STARTING, Kind
 from nestobs.observation.arrays import BELOW, Flags, Floats, Ints, Texts, count_of, greatest_at
-from nestobs.observation.columns import codes_of, equals, framed, instants_of, paired, ranked, units_of
+from nestobs.observation.columns import codes_of, equals, framed, instants_of, paired, ranked, unit_of, units_of
 from nestobs.observation.detail import facts_of
 from nestobs.observation.duration import SECOND_NS
 from nestobs.observation.schema import Column, Failure, Operation, Outcome, Role, Source
@@ -162,7 +162,7 @@ def _evidence(observations: pd.DataFrame, timelines: pd.DataFrame, index: Ints) 
     received, answered = instants_of(observations["received_at"])
     asked = equals(observations["source"], Source.API) & answered & ~equals(observations["failure"], Failure.INTENT)
     token, absent = (asked & equals(observations["outcome"], one) for one in (Outcome.VISIBLE, Outcome.ABSENT))
-    line_unit = _found(units, _units(timelines))
+    line_unit = _found(units, unit_of(timelines))
     line_pair = _pairs(line_unit, _found(vantages, timelines["vantage"]), len(vantages))
     line_place = np.minimum(np.searchsorted(pairs, line_pair), len(pairs) - 1)
     proven = (timelines["polls"] > 0).to_numpy(bool) & (line_unit >= 0) & (pairs[line_place] == line_pair)
@@ -261,11 +261,6 @@ def _intervals(rows: pd.DataFrame, unit: Texts, timelines: pd.DataFrame) -> tupl
     place = pd.MultiIndex.from_arrays([~equals(rows["role"], Role.GUEST), unit, rows["vantage"].astype(object)])
     lower, upper, gone = table.reindex(place).to_numpy(np.float64).T
     return lower, upper, np.where(np.isnan(gone), np.inf, gone)
-
-
-def _units(frame: pd.DataFrame) -> Texts:
-    """Of each row its trace_id, or the nest's address where there is none."""
-    return np.where(frame["trace_id"] != "", frame["trace_id"].astype(object), frame["nest"].astype(object))
 
 
 def _open(by_way: Sequence[Ints], guest: Flags) -> Ints:

@@ -11,7 +11,7 @@ from typing import Any, Final
 import numpy as np
 import pandas as pd
 
-from nestobs.observation.columns import dicts_of, equals
+from nestobs.observation.columns import dicts_of, equals, instant_in
 from nestobs.observation.duration import SECOND_NS
 from nestobs.observation.schema import Failure, Outcome
 from nestobs.timeline.intervals.polls import layers_of
@@ -49,7 +49,7 @@ def layers(observations: pd.DataFrame, timelines: pd.DataFrame) -> pd.DataFrame:
 
 def _layer(row: dict[str, Any], asked: pd.DataFrame) -> dict[str, Any]:
     first, last = int(asked["sent_at"].min()), int(asked["sent_at"].max())
-    origin = None if pd.isna(row["origin_at"]) else pd.Timestamp(row["origin_at"]).value
+    origin = instant_in(row["origin_at"])
     words = asked["status"].astype("string").fillna(asked["failure"].astype("string")).fillna(asked["outcome"])
     counts = words.value_counts()
     kept = {name: row[name] for name in LAYERS if name in row}

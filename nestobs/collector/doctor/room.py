@@ -27,7 +27,7 @@ from nestobs.collector.removal import Left, delete_room
 from nestobs.collector.restart import ANSWER_S as RESTART_ANSWER_S
 from nestobs.collector.restart import Restart, restart
 from nestobs.collector.station import Station
-from nestobs.collector.withdrawal import Found, Withdrawal, sentence
+from nestobs.collector.withdrawal import Found, Withdrawal
 from nestobs.nostr import ROOM_KIND, Address, Event, Keys
 from nestobs.observation.duration import SECOND_NS
 from nestobs.observation.nest import room_tags
@@ -392,17 +392,15 @@ class Throwaway:
         return False
 
     async def _withdraw(self, patience_s: float) -> None:
-        if self.made.entry is None or self.made.event is None:
+        event = self.made.event
+        if self.made.entry is None or event is None:
             return
         self.tried.holders = [relay.url for relay in self.made.relays]
 
         async def take_back() -> Left | str:
-            event = self.made.event
-            versions = {event.id: event} if event is not None else {}
             now_s = self.station.clock.now() // SECOND_NS
-            found = await Withdrawal(self.tried.trace, self.keys, now_s, versions).run(self.made.relays)
-            self.tried.found = found
-            done = all(each.taken_back for each in found)
-            return sentence(found) if done else Left(sentence(found), settled=not any(e.may_change for e in found))
+            withdrawal = Withdrawal(self.tried.trace, self.keys, now_s, {event.id: event})
+            self.tried.found = await withdrawal.run(self.made.relays)
+            return cleanup.outcome(self.tried.found)
 
         await self.deeds.end(self.made.entry, take_back(), patience_s)
