@@ -260,11 +260,7 @@ def watch(args: argparse.Namespace) -> int:
             manners=manners_of(args),
         )
     )
-    show(
-        args,
-        watched.as_dict(),
-        watched.sentences(),
-    )
+    show(args, watched.as_dict(), watched.sentences())
     if blind := watched.blind():
         raise UnreachableError(blind)
     return 0

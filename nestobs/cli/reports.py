@@ -191,7 +191,7 @@ def _made(args: argparse.Namespace, wanted: Sequence[tuple[Order, Window]], *, j
     from nestobs.reports.publishing.archive import Archive, writing
     from nestobs.reports.publishing.schedule import Stop, catch_up, dumps
 
-    archive, stop, teller = Archive.open(args.out), Stop(), _Teller(quiet=args.json, many=len(wanted) > 1)
+    archive, stop, teller = Archive.open(args.out), Stop(), _Teller(quiet=args.json)
     done: list[Made] = []
     with _stopped_by_signals(stop) as came:
         for made in catch_up(archive, wanted, jobs=jobs, stop=stop, tell=note, progress=teller.cells):
@@ -235,8 +235,8 @@ def _code(done: Iterable[Made], fail_on: str | None) -> int:
 class _Teller:
     """Which cell of how many, on stderr, for what takes its time."""
 
-    def __init__(self, *, quiet: bool, many: bool) -> None:
-        self._quiet, self._many = quiet, many
+    def __init__(self, *, quiet: bool) -> None:
+        self._quiet = quiet
 
     def cells(self, order: Order, window: Window) -> Callable[[int, int], None]:
         """To be called before each cell of that report."""

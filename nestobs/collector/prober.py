@@ -44,7 +44,7 @@ from nestobs.observation.duration import SECOND_NS
 from nestobs.observation.nest import Nest, read_nest
 from nestobs.observation.schema import Failure, FailureLayer, Observation, Operation, Outcome, Role, Source
 from nestobs.sources.api import Answer
-from nestobs.sources.failures import HELD, Judgement, unproved
+from nestobs.sources.failures import HELD, Judgement, intended, unproved
 from nestobs.sources.livekit import LiveKit
 from nestobs.sources.livekit_http import claims_of
 from nestobs.sources.vantage import Trace
@@ -312,7 +312,7 @@ async def join(
         "role": joiner.role,
         "attempt_group": joiner.group,
     }
-    vantage.record(trace, sent_at=arrived_at, **common, **_INTENT)
+    vantage.record(trace, sent_at=arrived_at, **common, **intended("join")._asdict())
     await vantage.committed()
     loading = asyncio.create_task(load(station, trace, joiner.address))
     flow = joiner.flow(policy, arrived_at, rng, nest, relays)
@@ -324,7 +324,7 @@ async def join(
     finally:
         loading.cancel()
         await asyncio.shield(joiner.leave())
-    ended: dict[str, Any] = {"received_at": clock.now(), "status": verdict.last_status, **_outcome(verdict)}
+    ended: dict[str, Any] = {"received_at": clock.now(), "status": verdict.last_status, **_outcome(verdict)._asdict()}
     facts = _facts(joiner, verdict, policy, arrived_at, first)
     vantage.record(trace, sent_at=arrived_at, **ended, **common, detail=facts)
     return verdict
@@ -390,12 +390,6 @@ async def _drive(joiner: _Joiner, flow: Generator[Step, Reply, Verdict], first: 
         return verdict
 
 
-_INTENT: Final[dict[str, Any]] = {
-    "outcome": Outcome.UNKNOWN,
-    "failure": Failure.INTENT,
-    "failure_layer": FailureLayer.PROBER,
-    "reason": "about to join",
-}
 _FAILURES = {
     Kind.STARTING_UP: (Outcome.ABSENT, Failure.NOT_FOUND),
     Kind.GONE: (Outcome.ABSENT, Failure.NOT_FOUND),
@@ -433,26 +427,27 @@ def _undoubted(verdict: Verdict) -> Verdict:
     return replace(verdict, kind=kind, message=MESSAGES[kind], retry_offered=False)
 
 
-def _outcome(verdict: Verdict) -> dict[str, Any]:
+def _outcome(verdict: Verdict) -> Judgement:
     if verdict.kind in JOINED:
-        return {"outcome": Outcome.VISIBLE}
+        return Judgement(Outcome.VISIBLE)
     if verdict.attempts and verdict.attempts[-1].failure is Failure.BUDGET:
-        spent = {"failure": Failure.BUDGET, "failure_layer": FailureLayer.PROBER}
-        return {"outcome": Outcome.PROBE_ERROR, "reason": "our own request budget is spent", **spent}
+        return _ours(Failure.BUDGET, "our own request budget is spent")
     if verdict.kind is Kind.NOT_VISITED:
-        ours = {"failure": Failure.SKIPPED, "failure_layer": FailureLayer.PROBER}
-        return {"outcome": Outcome.PROBE_ERROR, "reason": verdict.reason, **ours}
+        return _ours(Failure.SKIPPED, verdict.reason)
     held = [attempt.failure for attempt in verdict.attempts if attempt.failure in HELD]
     if verdict.kind in _UNPROVED and held:
         said = f"not judged: we held it up ourselves; it would be {verdict.kind.value}"
-        reason = f"{said} ({verdict.reason})" if verdict.reason else said
-        return Judgement(Outcome.PROBE_ERROR, held[-1], FailureLayer.PROBER, reason)._asdict()
+        return _ours(held[-1], f"{said} ({verdict.reason})" if verdict.reason else said)
     if verdict.kind is Kind.PROBE_ERROR:
-        failure, reason = verdict.attempts[-1].failure, f"{verdict.kind.value}: {verdict.reason}"
-        return Judgement(Outcome.PROBE_ERROR, failure, FailureLayer.PROBER, reason)._asdict()
+        return _ours(verdict.attempts[-1].failure, f"{verdict.kind.value}: {verdict.reason}")
     outcome, failure = _FAILURES[verdict.kind]
     reason = f"{verdict.kind.value}: {verdict.reason}" if verdict.reason else verdict.kind.value
-    return {"outcome": outcome, "failure": failure, "failure_layer": FailureLayer.API, "reason": reason}
+    return Judgement(outcome, failure, FailureLayer.API, reason)
+
+
+def _ours(failure: Failure | None, reason: str) -> Judgement:
+    """No answer by our own doing."""
+    return Judgement(Outcome.PROBE_ERROR, failure, FailureLayer.PROBER, reason)
 
 
 def _facts(joiner: _Joiner, verdict: Verdict, policy: Policy, arrived_at: int, first: dict[str, Reply]) -> str:

@@ -65,15 +65,19 @@ def entry_in(line: Line) -> Entry | None:
         if held is None:
             return None
         message = next((held[name] for name in _MESSAGE if isinstance(held.get(name), str)), "")
-        stamp = next(filter(None, (stamp_of(held.get(name)) for name in _WHEN)), line.stamp)
+        stamp = _when(held) or line.stamp
         known = message and any(name in held for name in (*_LEVEL_AND_MORE, "service"))
         return Entry(line, message.strip(), stamp, held) if stamp and (known or structured(held, stamp)) else None
     found = _PLAIN.fullmatch(line.text)
     if found is None:
         return Entry(line, line.text, line.stamp, {}) if line.stamp and _sentence(line.text) else None
     message, meta = _parted(found[2])
-    stamp = next(filter(None, (stamp_of(meta.get(name)) for name in _WHEN)), line.stamp)
+    stamp = _when(meta) or line.stamp
     return Entry(line, message, stamp, meta) if stamp else None
+
+
+def _when(held: Mapping[str, Any]) -> Stamp | None:
+    return next(filter(None, (stamp_of(held.get(name)) for name in _WHEN)), None)
 
 
 def _parted(text: str) -> tuple[str, Mapping[str, Any]]:

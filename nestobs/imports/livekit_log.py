@@ -150,8 +150,7 @@ def _dated(found: Reading) -> Reading:
 
 
 def _created(log: _Log, entry: Entry) -> None:
-    took_s, status = _duration_s(entry.fields.get("duration")), _status(entry)
-    judgement = ACCEPTED if status == 200 else answered(status, _error(entry), layer=FailureLayer.API)
+    took_s, status, judgement = _call(entry)
     log.say(entry, Operation.CREATE, judgement, took_s=took_s, status=status)
     if status == 200:
         log.say(entry, Operation.ROOMS, VISIBLE, took_s=took_s, status=status, facts={"by": "its answer to CreateRoom"})
@@ -159,7 +158,7 @@ def _created(log: _Log, entry: Entry) -> None:
 
 
 def _deleted(log: _Log, entry: Entry) -> None:
-    took_s, status = _duration_s(entry.fields.get("duration")), _status(entry)
+    took_s, status, judgement = _call(entry)
     if status == 404:
         log.say(entry, Operation.ROOMS, absent("there was no such room to delete"), took_s=took_s, status=status)
         return
@@ -167,8 +166,7 @@ def _deleted(log: _Log, entry: Entry) -> None:
         asked = "LiveKit deleted the room, asked by an API call"
         log.say(entry, Operation.ROOMS, absent(asked), took_s=took_s, status=status, facts={"closed": "deleted"})
     else:
-        refused = answered(status, _error(entry), layer=FailureLayer.API)
-        log.say(entry, Operation.DELETE, refused, took_s=took_s, status=status)
+        log.say(entry, Operation.DELETE, judgement, took_s=took_s, status=status)
     log.saw(("delete", entry.text("room")), entry, took_s, WITHIN)
 
 
@@ -241,14 +239,13 @@ _MESSAGES: Final[Mapping[str, Callable[[_Log, Entry], None]]] = {
 }
 
 
-def _status(entry: Entry) -> int:
-    """The status of a call; 500 where the line tells none that is one."""
+def _call(entry: Entry) -> tuple[float, int, Judgement]:
+    """How long a call took, its status, 500 where the line tells none that is one, and what was answered."""
     text = str(entry.fields.get("status"))
-    return int(text) if re.fullmatch(r"[1-5]\d\d", text, re.ASCII) else 500
-
-
-def _error(entry: Entry) -> str:
-    return (entry.text("error") or entry.text("code"))[:200]
+    status = int(text) if re.fullmatch(r"[1-5]\d\d", text, re.ASCII) else 500
+    said = (entry.text("error") or entry.text("code"))[:200]
+    judgement = ACCEPTED if status == 200 else answered(status, said, layer=FailureLayer.API)
+    return _duration_s(entry.fields.get("duration")), status, judgement
 
 
 def _duration_s(value: object) -> float:
