@@ -4,6 +4,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.made
+unexport PYTHONDONTWRITEBYTECODE  # else every process of the tests compiles all it imports anew
 CACHE := $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/nestobs
 LIVEKIT_VERSION := v1.11.0
 LIVEKIT := $(CACHE)/bin/livekit-server-$(LIVEKIT_VERSION)
