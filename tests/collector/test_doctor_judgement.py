@@ -134,6 +134,7 @@ def test_a_join_that_answers_404_is_judged_by_what_else_is_there(picture):
         assert step.or_else, "both readings are named"
 
 
+@pytest.mark.slow  # 2000 rooms each
 @pytest.mark.parametrize("name", ["slow-api", "races", "calm"])
 def test_a_race_of_the_lab_is_called_a_fault_at_most_once_in_a_thousand(name):
     planner, alarms = Planner(load_scenario(name), 1, 2), 0

@@ -27,6 +27,7 @@ def nest(name, *, info_s, room_s, guest_s, join_s, ages=AGES):
     return rows + [each for layer in layers for each in polls(*layer, ages, **names)]
 
 
+@pytest.mark.slow  # many races, each watched to its end
 @pytest.mark.parametrize("sigma", [0.7, 0.9])
 @pytest.mark.parametrize("late", ["all routes", "the record", "LiveKit"])
 def test_of_races_that_are_watched_until_they_end_none_is_surely_a_fault(late, sigma):
