@@ -178,3 +178,15 @@ def is_livekit_answer(row: Row) -> bool:
     """Whether LiveKit answered, whatever it said."""
     asked = row.source == Source.LIVEKIT and row.operation in _ASKS_LIVEKIT
     return asked and row.outcome in (Outcome.VISIBLE, Outcome.ABSENT, Outcome.REFUSED) and row.answered
+
+
+def is_info(row: Row) -> bool:
+    """Whether it is about the API's record."""
+    return row.source == Source.API and row.operation == Operation.INFO
+
+
+def is_room(row: Row) -> bool:
+    """Whether it is about LiveKit's room: its list, or somebody who was let in."""
+    if row.source != Source.LIVEKIT:
+        return False
+    return row.operation == Operation.ROOMS or (row.operation in (Operation.SIGNAL, Operation.MEDIA) and row.visible)

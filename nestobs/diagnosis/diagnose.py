@@ -9,7 +9,7 @@ the surest first; then what is a fact beside it. Nothing that fits: `undetermine
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Final
 
 import numpy as np
@@ -160,6 +160,9 @@ def _causes(scene: Scene, priors: Priors) -> list[Found]:
         known = best.get(each.cause)
         if known is None or (each.blocks, each.confidence) > (known.blocks, known.confidence):
             best[each.cause] = each
+    joined = best.get(Cause.JOINED)
+    if joined is not None and any(each.tells for each in best.values() if each is not joined):
+        best[Cause.JOINED] = replace(joined, confidence=min(joined.confidence, JOINED_BESIDE))
     found = sorted(best.values(), key=_rank)
     return found or [Found(Cause.UNDETERMINED, 0.5, ())]
 
@@ -170,6 +173,9 @@ def _rank(found: Found) -> tuple[int, float, int]:
     place = 1 if found.cause is Cause.JOINED else 0 if in_the_way else 2
     return place, -found.confidence, _ORDER[found.cause]
 
+
+JOINED_BESIDE = 0.85
+"""That nothing was the matter is not sure where something else was, if only for a moment."""
 
 JOINED_ALL_THE_SAME = 0.5
 _ORDER = {cause: place for place, cause in enumerate(Cause)}
@@ -183,6 +189,7 @@ def _fitting(scene: Scene, priors: Priors) -> Iterator[Found]:
     shut = any(not window.healed for window in scene.windows)
     for known, window in seen:
         after = [HEALED] if window is not None and window.healed else [SHUT, ENDS]
+        after = [SHUT] if window is not None and window.ended else after
         tables = ([DOORS, RELAYS] if shut else [DOORS, RELAYS, ENDS]) if window is None else after
         yield from (found for table in tables for case in table if (found := _fit(case, known, priors, window)))
 

@@ -6,11 +6,10 @@ from collections.abc import Iterator, Sequence
 from itertools import pairwise
 from typing import Final
 
-from nestobs.diagnosis.answers import Answer, is_token, seat_answer, token_answer
+from nestobs.diagnosis.answers import Answer, is_info, is_token, seat_answer, token_answer
 from nestobs.diagnosis.facts import Ends, Fact, Had, Key
 from nestobs.diagnosis.rows import Row
 from nestobs.diagnosis.scene import Evidence, Scene, Step
-from nestobs.diagnosis.windows import is_info
 from nestobs.join.decision import Kind
 from nestobs.observation.schema import Failure, Operation, Outcome, Role, Source
 

@@ -70,6 +70,7 @@ class Fact(StrEnum):
     RELAY_DROPPED = "a relay took it and has it not"
     RELAY_DROPPED_OR_LATE = "a relay took it and has it not yet"
     RELAY_LATE = "a relay showed it late"
+    RELAY_LATE_A_LITTLE = "a relay showed it a little late"
     RELAY_LACKS = "a relay never showed it, and others did"
     RELAY_LOST = "a relay gave no answer for a while"
     RELAY_SILENT = "a relay gives no answer"

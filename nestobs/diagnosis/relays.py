@@ -14,6 +14,9 @@ from nestobs.observation.schema import Failure, Operation, Outcome, Source
 LATE_S: Final = 2.0
 """A relay that shows an event later than this was late: a person has loaded the page by then."""
 
+LITTLE_S: Final = 0.25
+"""Later than this is a little late: more than the ways there and back, and nobody need have noticed it."""
+
 DROPPED_S: Final = 20.0
 """A relay that took an event and has it not after so long will not have it: no relay is known to be that slow."""
 
@@ -92,9 +95,10 @@ def _stored(scene: Scene, name: str, rows: Sequence[Row], shown: Sequence[Row]) 
         yield Fact.RELAY_LACKS, scene.say(said, [absent[-1], elsewhere])
     before = [row for row in absent if shown and row.sent < shown[0].received]
     late_s = (before[-1].sent - scene.known_at) / SECOND_NS if before else 0.0
-    if late_s > LATE_S:
+    if late_s > LITTLE_S:
         said = f"{name} had it not {late_s:.1f} s after it was there, and showed it {scene.at(shown[0])}"
-        yield Fact.RELAY_LATE, scene.say(said, [before[-1], shown[0]])
+        fact = Fact.RELAY_LATE if late_s > LATE_S else Fact.RELAY_LATE_A_LITTLE
+        yield fact, scene.say(said, [before[-1], shown[0]])
 
 
 def _silent(scene: Scene, name: str, rows: Sequence[Row], proofs: Sequence[Row]) -> Iterator[tuple[Fact, Evidence]]:

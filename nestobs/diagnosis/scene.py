@@ -14,8 +14,10 @@ from typing import Final, TypeAlias
 
 from nestobs.diagnosis.answers import (
     Answer,
+    is_info,
     is_livekit_answer,
     is_livekit_lost,
+    is_room,
     is_seat,
     is_token,
     is_verdict,
@@ -55,11 +57,13 @@ class Evidence:
 @dataclass(frozen=True, slots=True)
 class Window:
     """While tokens were answered 404. healed: a token came after it. rounds: how often both, or all ways, were tried.
-    start, end: the first asked, the last answered, ns."""
+    start, end: the first asked, the last answered, ns. ended: when the nest itself ended right after it, ns; 0: it did
+    not, or that is part of the window."""
 
     absents: tuple[Row, ...]
     healed: bool
     after_token: bool
+    ended: int = 0
 
     @property
     def start(self) -> int:
@@ -179,12 +183,25 @@ class Scene:
         let_in = [row for row, answer in self.tokens if answer in _LET_IN]
         shut = [row for row, answer in self.tokens if answer is Answer.ABSENT]
         if not let_in:
-            return self._standing(shut, after_token=False)
+            return [*self._before_its_end(shut), *self._standing(shut, after_token=False)]
         first, last = min(row.received for row in let_in), max(row.sent for row in let_in)
         before = tuple(row for row in shut if row.sent < first)
         after = [row for row in shut if row.sent > last] if self.ending not in _LET_IN else []
         found = [Window(before, healed=True, after_token=False)] if before else []
         return found + self._standing(after, after_token=True)
+
+    def _before_its_end(self, shut: Sequence[Row]) -> list[Window]:
+        """The window of the 404s while it was there, where it ended before anybody was let in: what shut its doors then
+        is another matter than its end."""
+        ended = [deed.sent for deed in self.nest.deletions[:1]]
+        for which in (is_info, is_room):
+            proofs = self.proofs(which)
+            shown = [row.received for row in proofs if row.visible]
+            if shown and proofs[-1].absent:
+                ended.append(shown[-1])
+        before = tuple(row for row in shut if ended and row.received <= min(ended))
+        window = Window(before, healed=False, after_token=False, ended=min(ended, default=0))
+        return [window] if window.lasts and len(before) < len(shut) else []
 
     def _standing(self, shut: Sequence[Row], *, after_token: bool) -> list[Window]:
         """The window of these 404s to the end, where there is one."""
@@ -221,7 +238,8 @@ class Scene:
 
         Of a window that healed: whether it did so before the last 404 was asked. Else by the last proof meanwhile.
         """
-        found = [row for row in self.proofs(which) if row.sent <= window.end + _SLACK]
+        until = min(window.end + _SLACK, window.ended or window.end + _SLACK)
+        found = [row for row in self.proofs(which) if row.sent <= until]
         if window.healed:
             asked = window.absents[-1].sent
             early = [row for row in found if row.visible and row.received <= asked]

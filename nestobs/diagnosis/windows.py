@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Final
 
-from nestobs.diagnosis.answers import is_token
+from nestobs.diagnosis.answers import is_info, is_room, is_token
 from nestobs.diagnosis.facts import Fact, Key
 from nestobs.diagnosis.rows import Row
 from nestobs.diagnosis.scene import AGAIN_S, Evidence, Scene, Window
@@ -127,7 +127,7 @@ def _inside(row: Row) -> int:
 
 def _before(scene: Scene, window: Window) -> Iterator[tuple[Key, Evidence]]:
     """What was there before the doors were shut for good."""
-    if window.healed:
+    if window.healed or window.ended:
         return
     for which, fact, name in ((is_info, Fact.RECORD_WENT, "the record"), (is_room, Fact.ROOM_WENT, "the room")):
         proofs = scene.proofs(which)
@@ -138,18 +138,6 @@ def _before(scene: Scene, window: Window) -> Iterator[tuple[Key, Evidence]]:
     shown = [row for row in scene.proofs(_is_seat_proof) if row.visible and row.received <= window.end]
     if shown:
         yield Fact.SEEN_BEFORE, scene.say(f"it could be joined {scene.at(shown[-1])}", shown[-1:])
-
-
-def is_info(row: Row) -> bool:
-    """Whether it is about the API's record."""
-    return row.source == Source.API and row.operation == Operation.INFO
-
-
-def is_room(row: Row) -> bool:
-    """Whether it is about LiveKit's room: its list, or somebody who was let in."""
-    if row.source != Source.LIVEKIT:
-        return False
-    return row.operation == Operation.ROOMS or (row.operation in (Operation.SIGNAL, Operation.MEDIA) and row.visible)
 
 
 def _is_seat_proof(row: Row) -> bool:

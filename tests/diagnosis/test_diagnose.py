@@ -6,10 +6,10 @@ import pytest
 
 from nestobs.diagnosis import RULES, Cause, diagnose, diagnose_rows
 from nestobs.diagnosis.diagnose import SURE, Diagnosis
-from nestobs.join.decision import GONE
+from nestobs.join.decision import GONE, STARTING
 from nestobs.observation.detail import detail
 from nestobs.observation.schema import Failure, FailureLayer, Observation, Operation, Outcome, Role, Source
-from worlds.asked import RELAY, frame, join, made, polls, row
+from worlds.asked import NOON, RELAY, frame, join, made, polls, row
 
 V, AB, UN, RE, OURS = Outcome.VISIBLE, Outcome.ABSENT, Outcome.UNKNOWN, Outcome.REFUSED, Outcome.PROBE_ERROR
 INFO, JOIN, GUEST, ROOMS, SIGNAL = Operation.INFO, Operation.JOIN, Operation.GUEST, Operation.ROOMS, Operation.SIGNAL
@@ -282,3 +282,54 @@ def test_a_listener_is_made_by_a_late_record_only_where_the_record_was_late(info
     seat = [(INFO, info, 0.1), (JOIN, AB, 0.2), (GUEST, V, 0.3), (SIGNAL, V, 0.4)]
     causes = {each.cause for each in told([made(), *join(2.0, seat, "guest_instead", "")]).causes}
     assert (Cause.LATE_RECORD_MADE_A_LISTENER in causes) is named
+
+
+@pytest.mark.parametrize(
+    ("late", "cause"),
+    [
+        (polls(Source.RELAY, Operation.QUERY, 1.0, (0.1, 0.6, 1.2, 3.0), target=RELAY), Cause.RELAY_DELAY),
+        ([*shut(at=(0.2, 0.7)), *polls(Source.API, INFO, 0.0, (0.1, 0.5)), *UNLISTED], Cause.LIVEKIT_BEHIND_API),
+        ([*shut(at=(0.2, 0.7)), *polls(Source.API, INFO, 1.0, (0.1, 0.6, 1.2)), *LISTED], Cause.API_BEHIND_LIVEKIT),
+    ],
+    ids=["relay", "room", "record"],
+)
+def test_who_got_in_after_a_short_race_joined_and_that_there_was_none_is_not_sure(late, cause):
+    found = told([made(), *late, *SEATED])
+    assert found.first.cause is Cause.JOINED
+    assert found.first.confidence < SURE
+    assert cause in {each.cause for each in found.causes}
+    assert told([made(), *SEATED]).first.sure
+
+
+@pytest.mark.parametrize("how", ["deleted", "room went"])
+def test_what_shut_the_doors_before_it_ended_is_told_beside_its_end(how):
+    early, late = (0.5, 1.5, 2.5, 3.5), (6.0, 8.0, 12.0)
+    live = [*polls(Source.API, INFO, 0.0, early), *polls(Source.LIVEKIT, ROOMS, 0.0, (1.0, 2.0, 3.9))]
+    end = [*polls(Source.API, INFO, 1e9, late), *polls(Source.LIVEKIT, ROOMS, 1e9, late)]
+    if how == "deleted":
+        end.append(row(Source.API, Operation.DELETE, Outcome.ACCEPTED, 4.5, role=Role.HOST))
+    found = told([made(), *live, *shut(at=(*early, *late)), *end])
+    assert found.first.cause is (Cause.DELETED if how == "deleted" else found.first.cause)
+    [fault] = [each for each in found.causes if each.cause is Cause.API_JOIN_FAULT]
+    assert not fault.sure  # so young, it may have been a race
+    assert Cause.API_JOIN_FAULT not in {each.cause for each in told([made(), *shut(at=late), *end]).causes}
+
+
+def test_a_date_that_the_hosts_own_clock_explains_is_a_clock_that_is_wrong():
+    hour = 3_600 * 1_000_000_000
+    refused = api(JOIN, Failure.UNAUTHORISED, outcome=RE, status=401, remote_at=NOON + 2_000_000_000 - hour)
+    said = join(314.0, [(GUEST, AB, 0.1)], "starting_up", STARTING, role=Role.GUEST)
+    dated = event(detail=detail(created_at=NOON // 1_000_000_000 + 3_600, event_id="e", status="open"))
+    found = told([made(), dated, *refused, *said])
+    assert found.first.cause is Cause.AUTH_CLOCK_SKEW
+    [misled] = [each for each in found.causes if each.cause is Cause.AGE_RULE_MISLED]
+    assert not misled.sure
+    alone = told([made(), dated, *said])
+    assert (alone.first.cause, alone.first.sure) == (Cause.AGE_RULE_MISLED, True)
+
+
+def test_while_livekit_fails_a_404_beside_what_was_there_is_not_the_apis_fault():
+    lost = {"failure": Failure.REFUSED, "failure_layer": FailureLayer.TCP, "reason": "connection refused"}
+    rooms = [*polls(Source.LIVEKIT, ROOMS, 0.0, (1.0, 3.0)), row(Source.LIVEKIT, ROOMS, UN, 30.0, **lost)]
+    found = told([made(), *polls(Source.API, INFO, 0.0, (1.0, 3.0)), *shut(at=(2.0, 2.5)), *rooms])
+    assert Cause.API_JOIN_FAULT not in {each.cause for each in found.causes}
