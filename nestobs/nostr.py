@@ -281,11 +281,10 @@ RelayFrame: TypeAlias = EventFrame | Eose | Closed | Ok | Notice | AuthChallenge
 
 def read_frame(text: str | bytes) -> RelayFrame:  # noqa: PLR0911 - one return per kind of frame
     """What a relay said. Never raises: what cannot be read is `Unreadable`. Nothing longer than READ_BYTES is."""
-    if len(text) > READ_BYTES:
-        start = text[:200] if isinstance(text, str) else text[:200].decode("utf-8", "replace")
-        found = _EVENT.match(start)
-        return TooLong(found[1], len(text)) if found else Unreadable(start)
     shown = text[:200] if isinstance(text, str) else text[:200].decode("utf-8", "replace")
+    if len(text) > READ_BYTES:
+        found = _EVENT.match(shown)
+        return TooLong(found[1], len(text)) if found else Unreadable(shown)
     try:
         row = json.loads(text)
     except (ValueError, RecursionError):

@@ -85,9 +85,14 @@ def option(
     parser.add_argument(name, metavar=metavar, type=kind, help=text, **more)
 
 
+def flag(parser: argparse.ArgumentParser, name: str, text: str) -> None:
+    """A flag without a value."""
+    parser.add_argument(name, action="store_true", help=text)
+
+
 def with_json(parser: argparse.ArgumentParser) -> None:
     """--json."""
-    parser.add_argument("--json", action="store_true", help="print the result as JSON on standard output")
+    flag(parser, "--json", "print the result as JSON on standard output")
 
 
 def with_store(parser: argparse.ArgumentParser) -> None:
@@ -107,24 +112,20 @@ def with_target(parser: argparse.ArgumentParser) -> None:
 
 def with_manners(parser: argparse.ArgumentParser) -> None:
     """--visit-empty and --follow-events: what is done only for who insists."""
-    parser.add_argument(
-        "--visit-empty",
-        action="store_true",
-        help="join rooms though nobody, or nobody known, is inside: leaving again can end them",
-    )
-    parser.add_argument(
+    flag(parser, "--visit-empty", "join rooms though nobody, or nobody known, is inside: leaving again can end them")
+    flag(
+        parser,
         "--follow-events",
-        action="store_true",
-        help="also dial relays and LiveKit that only a nest's event names: public addresses, and without any secret",
+        "also dial relays and LiveKit that only a nest's event names: public addresses, and without any secret",
     )
 
 
 def with_investigation(parser: argparse.ArgumentParser) -> None:
     """--investigate."""
-    parser.add_argument(
+    flag(
+        parser,
         "--investigate",
-        action="store_true",
-        help="where several causes fit, ask what decides: at most 6 requests more, which harm nobody",
+        "where several causes fit, ask what decides: at most 6 requests more, which harm nobody",
     )
 
 

@@ -10,6 +10,7 @@ from nestobs.cli.arguments import (
     check_file,
     command,
     duration_s,
+    flag,
     open_store,
     option,
     pathname,
@@ -105,7 +106,7 @@ def _add_export(parser: argparse.ArgumentParser) -> None:
     kind.add_argument(
         "--csv", metavar="FILE", type=pathname, help="write CSV (text cells are guarded against formulas)"
     )
-    parser.add_argument("--timelines", action="store_true", help="timelines in place of observations")
+    flag(parser, "--timelines", "timelines in place of observations")
 
 
 @command(_add_export, with_store, with_json)
@@ -148,7 +149,7 @@ def info(args: argparse.Namespace) -> int:
 
 
 def _add_seal(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--all", action="store_true", help="what there is of today, too, as before a large report")
+    flag(parser, "--all", "what there is of today, too, as before a large report")
 
 
 @command(_add_seal, with_store, with_json)
@@ -164,10 +165,8 @@ def seal(args: argparse.Namespace) -> int:
 
 
 def _add_verify(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument(
-        "--set-aside",
-        action="store_true",
-        help="go on without damaged and missing files, and with those set aside that are whole again",
+    flag(
+        parser, "--set-aside", "go on without damaged and missing files, and with those set aside that are whole again"
     )
 
 

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from contextlib import ExitStack
 from typing import TYPE_CHECKING, Any, Final
 
-from nestobs.cli.arguments import command, count, duration_s, option, store_folder, with_store
+from nestobs.cli.arguments import command, count, duration_s, flag, option, store_folder, with_store
 from nestobs.cli.terminal import as_json, harmless, interruptible, plain
 from nestobs.observation.duration import SECOND_NS
 
@@ -41,8 +41,8 @@ def _add_live(parser: argparse.ArgumentParser) -> None:
     option(parser, "--last", "DURATION", duration_s, "begin so long before the newest row (15m)", default=900.0)
     option(parser, "--most", "N", count, "keep the newest N nests (50)", default=50)
     option(parser, "--for", "DURATION", duration_s, "stop after (default: Ctrl-C)", dest="for_s")
-    parser.add_argument("--once", action="store_true", help="show how it stands now, and end")
-    parser.add_argument("--json", action="store_true", help="a line of JSON per change; with --once, per nest")
+    flag(parser, "--once", "show how it stands now, and end")
+    flag(parser, "--json", "a line of JSON per change; with --once, per nest")
 
 
 @command(with_store, _add_live)

@@ -11,6 +11,7 @@ from nestobs.cli.arguments import (
     configured,
     count,
     duration_s,
+    flag,
     manners_of,
     option,
     pathname,
@@ -68,14 +69,14 @@ def _add_lab(parser: argparse.ArgumentParser) -> None:
     option(parser, "--delay-scale", "X", float, "multiply all delays (default 1)", default=1.0)
     option(parser, "--api-port", "PORT", port, "fixed port of the API (default: a free one)", default=0)
     option(parser, "--webhook", "URL", str, "LiveKit tells this URL too", action="append", default=[])
-    parser.add_argument("--stand-in", action="store_true", help="use the LiveKit stand-in even where a server is found")
-    parser.add_argument("--stamps", action="store_true", help="record the lab's own stamp of every request")
+    flag(parser, "--stand-in", "use the LiveKit stand-in even where a server is found")
+    flag(parser, "--stamps", "record the lab's own stamp of every request")
     option(
         parser, "--logs", "FORM", str,
         "write the logs that a deployment writes, to --dir: of the API, as json or plain, and of livekit-server",
         choices=("json", "plain"), default="",
     )  # fmt: skip  # what it is, what it is for, what it takes
-    parser.add_argument("--list", action="store_true", help="list the scenarios and end")
+    flag(parser, "--list", "list the scenarios and end")
 
 
 @command(_add_lab, with_json)
@@ -177,11 +178,7 @@ def _add_canary(parser: argparse.ArgumentParser) -> None:
     option(parser, "--every", "DURATION", duration_s, "time between two nests (1s)", default=1.0)
     option(parser, "--also", "NAME", str, "a further target as second vantage", action="append", default=[])
     option(parser, "--seed", "N", count, "seed of phases and arrivals (default: none)")
-    parser.add_argument(
-        "--restart",
-        action="store_true",
-        help="the host restarts each in the middle of its watch, and it is joined then",
-    )
+    flag(parser, "--restart", "the host restarts each in the middle of its watch, and it is joined then")
 
 
 @command(with_target, _add_canary, with_webhooks, with_policy, with_investigation, with_json)
@@ -271,16 +268,10 @@ def _with_address(parser: argparse.ArgumentParser) -> None:
 
 
 def _add_join(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument(
-        "--guest", action="store_true", help="join as a guest (default: sign in, if need be with a fresh key)"
-    )
+    flag(parser, "--guest", "join as a guest (default: sign in, if need be with a fresh key)")
     option(parser, "--stay", "DURATION", duration_s, "stay connected so long (2s)", default=2.0)
     with_manners(parser)
-    parser.add_argument(
-        "--as-yourself",
-        action="store_true",
-        help="sign in though your own identity is, or may be, in the room: that throws it out",
-    )
+    flag(parser, "--as-yourself", "sign in though your own identity is, or may be, in the room: that throws it out")
 
 
 @command(_with_address, with_target, _add_join, with_policy, with_investigation, with_json)

@@ -12,6 +12,7 @@ from nestobs.cli.arguments import (
     Command,
     command,
     duration_s,
+    flag,
     option,
     pathname,
     store_folder,
@@ -57,7 +58,7 @@ def _add_run(parser: argparse.ArgumentParser) -> None:
         type=duration_s,
         help="the last aligned window of that length that is over: 6h, 1d",
     )
-    parser.add_argument("--force", action="store_true", help="make it again although it is made")
+    flag(parser, "--force", "make it again although it is made")
 
 
 def _add_catch_up(parser: argparse.ArgumentParser) -> None:
@@ -72,9 +73,7 @@ def _with_making(parser: argparse.ArgumentParser) -> None:
     option(parser, "--parameter", "NAME=VALUE", str, "of the notebook, may be repeated", action="append", default=[])
     option(parser, "--cell-timeout", "DURATION", duration_s, "longest time of a cell (10m)", default=600.0)
     option(parser, "--timeout", "DURATION", duration_s, "longest time of a report in all (1h)", default=3_600.0)
-    parser.add_argument(
-        "--shared-js", action="store_true", help="one plotly.js for all reports, in place of one in each"
-    )
+    flag(parser, "--shared-js", "one plotly.js for all reports, in place of one in each")
     parser.add_argument(
         "--fail-on", choices=[_BREACHED], help="exit 3 when its rules are breached (default: 0, it was made)"
     )
@@ -95,7 +94,7 @@ def _with_out(parser: argparse.ArgumentParser) -> None:
 def _add_prune(parser: argparse.ArgumentParser) -> None:
     option(parser, "--keep", "DURATION", duration_s, "keep windows that ended within it: 30d", required=True)
     option(parser, "--keep-failed", "DURATION", duration_s, "the same for failed reports (default: as --keep)")
-    parser.add_argument("--yes", action="store_true", help="do it; else only show what would go")
+    flag(parser, "--yes", "do it; else only show what would go")
 
 
 _MAKING: Final = (with_store, _with_out, _with_making, with_json)

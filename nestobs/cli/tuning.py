@@ -11,6 +11,7 @@ from nestobs.cli.arguments import (
     check_file,
     command,
     duration_between,
+    flag,
     number_between,
     open_store,
     option,
@@ -36,7 +37,7 @@ if TYPE_CHECKING:
 def _with_nests(parser: argparse.ArgumentParser) -> None:
     option(parser, "--window", "A/B", str, "only nests made from A to before B, ISO 8601, UTC; or on a day")
     option(parser, "--host", "HOST", str, "only nests of this API host", action="append", default=[])
-    parser.add_argument("--guest", action="store_true", help="for guests; default: for those who are signed in")
+    flag(parser, "--guest", "for guests; default: for those who are signed in")
     option(parser, "--seed", "N", whole_between(0, 2**63), "seed of resamples (default 0)", default=0)
 
 

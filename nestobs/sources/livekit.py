@@ -29,7 +29,7 @@ from nestobs.observation.detail import detail, facts_of
 from nestobs.observation.duration import SECOND_NS
 from nestobs.observation.schema import Failure, FailureLayer, Observation, Operation, Outcome, Source
 from nestobs.sources.dial import read_url, trust
-from nestobs.sources.failures import Judgement, absent
+from nestobs.sources.failures import Judgement, absent, unproved
 from nestobs.sources.livekit_http import ALIVE_S, UNREACHED, Access, LiveKitHttp, NotSaid
 from nestobs.sources.livekit_words import scrubbed
 from nestobs.sources.media import MediaWorker, WorkerLostError, has_library
@@ -200,8 +200,7 @@ class LiveKit:
         sent_at = clock.now()
         how: dict[str, Any] = {"tls": self._tls, "clock": clock, "timeout_s": timeout_s}
         entry = await by_signal(self.url, token, **how)
-        found = await self._entered(trace, entry)
-        session = entry.session if found["outcome"] is Outcome.VISIBLE else None
+        found, session = await self._entered(trace, entry)
         return self._row(trace, Operation.SIGNAL, sent_at, found, timeout_s=timeout_s, **options), session
 
     async def expect_media(self) -> None:
@@ -219,8 +218,7 @@ class LiveKit:
         sent_at = clock.now()
         how: dict[str, Any] = {"clock": clock, "timeout_s": timeout_s, "take_out": take_out}
         entry = await by_media(self.url, token, self._worker(), **how)
-        found = await self._entered(trace, entry)
-        session = entry.session if found["outcome"] is Outcome.VISIBLE else None
+        found, session = await self._entered(trace, entry)
         found["detail"] = detail(**facts_of(found.get("detail")), **_media_facts(entry))
         found |= {"lag_s": entry.lag_s, "received_at": entry.ended_at}
         sent_at = entry.began_at or sent_at
@@ -238,21 +236,23 @@ class LiveKit:
         if entry.session is not None:
             await entry.session.close()
 
-    async def _entered(self, trace: Trace, entry: Entry) -> dict[str, Any]:
-        """The columns of a visit. One that led into another room than the one asked for is ended at once."""
+    async def _entered(self, trace: Trace, entry: Entry) -> tuple[dict[str, Any], Session | None]:
+        """The columns of a visit, and its session where it is `visible`. One that led into another room than the one
+        asked for is ended at once."""
         found: dict[str, Any] = entry.judgement._asdict() | {"status": entry.status}
         if entry.session is None:
-            return found
+            return found, None
         if entry.version:
             self.carries_media = self._has_library and entry.version != STAND_IN
             found["software"] = f"livekit {entry.version}"[:80]
         if entry.room != trace.room:
             await entry.session.close()
             other = f"LiveKit let us into {scrubbed(entry.room)[:80]!r}, which is not the room asked for"
-            return found | Judgement(Outcome.UNKNOWN, Failure.UNEXPECTED, FailureLayer.SIGNAL, other)._asdict()
+            return found | unproved(Failure.UNEXPECTED, other, FailureLayer.SIGNAL)._asdict(), None
         sids = self._sid_facts("room_sid", trace.room, entry.room_sid)
         found |= _made(entry.room_made_at)
-        return found | {"detail": detail(**sids, participant_sid=entry.participant_sid or None)}
+        found["detail"] = detail(**sids, participant_sid=entry.participant_sid or None)
+        return found, entry.session if found["outcome"] is Outcome.VISIBLE else None
 
     def _sid_facts(self, name: str, room: str, sid: str) -> dict[str, object]:
         """A room's sid, and the one it had when last seen, where that was another: the room was made anew."""

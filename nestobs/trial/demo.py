@@ -26,7 +26,7 @@ from nestobs.observation.duration import SECOND_NS
 from nestobs.reports.tuning import DRAWS
 from nestobs.session import tune
 from nestobs.sources.clock import Clock
-from nestobs.store.files import replacing
+from nestobs.store.files import write
 from nestobs.store.reader import Store
 from nestobs.store.writer import Writer
 from nestobs.trial.held_up import held_up
@@ -158,8 +158,7 @@ async def _prove(  # noqa: PLR0917 - called once, above
         progress("tune", {"said": f"not tuned: {error}"})
         return None, None
     file = found.file(found.tuned if found.kept else found.policy, nestobs=__version__)
-    with replacing(out / "policy.json") as temporary:
-        temporary.write_text(dumps(file), encoding="utf-8")
+    write(out / "policy.json", dumps(file))
     proof = await prove(
         file, TUNED, PROVEN, out / "proof", seed=seed + 1, horizon_s=HORIZON_S, progress=progress, pace=pace
     )

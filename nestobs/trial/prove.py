@@ -36,7 +36,7 @@ from nestobs.observation.columns import dicts_of
 from nestobs.observation.detail import finite
 from nestobs.observation.duration import SECOND_NS
 from nestobs.sources.clock import Clock
-from nestobs.store.files import replacing
+from nestobs.store.files import write
 from nestobs.store.reader import Store
 from nestobs.timeline.delays import round_trip_s
 from nestobs.timeline.intervals import timelines
@@ -211,8 +211,7 @@ async def prove(
         held_up=held,
         window=span(observations),
     )
-    with replacing(out / "proof.json") as temporary:
-        temporary.write_text(json.dumps(proof.as_dict(), indent=2) + "\n", encoding="utf-8")
+    write(out / "proof.json", json.dumps(proof.as_dict(), indent=2) + "\n")
     return proof
 
 

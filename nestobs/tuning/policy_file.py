@@ -22,7 +22,7 @@ import math
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field, fields
-from typing import Any, Final, NoReturn
+from typing import Any, Final, NoReturn, TypeGuard
 
 from nestobs.join.policy import LONGEST_S, Policy, PolicyError, check_name, read_policy
 from nestobs.observation.detail import finite
@@ -250,12 +250,12 @@ def _interval(name: str, ends: object) -> tuple[float, float | None]:
     raise PolicyError(f"the interval of {name} is [low, high], seconds from 0 to {LONGEST_S:.0f}, high null for no end")
 
 
-def _is_number(value: object) -> bool:
+def _is_number(value: object) -> TypeGuard[float]:
     return isinstance(value, int | float) and not isinstance(value, bool)
 
 
 def _is_seconds(value: object) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool) and 0 <= value <= LONGEST_S
+    return _is_number(value) and 0 <= value <= LONGEST_S
 
 
 def _layout(value: object, margin: str = "") -> str:
