@@ -57,6 +57,7 @@ class Fact(StrEnum):
     # what its host and LiveKit did to it
     DELETED = "it was deleted"
     FINISHED = "LiveKit ended the room"
+    STAYED_AWAY = "the room was gone for longer than a restart takes"
     LEFT = "the last one left, and then the room ended"
     WITHDRAWN = "its author withdrew it"
     CLOSED = "its event says closed"

@@ -249,6 +249,8 @@ class Scene:
             return (False, shut) if shut else (None, [])
         since = window.start if window.after_token else window.start - _SLACK
         found = [row for row in found if row.sent >= since]
+        if window.lasts:  # what was shown after the last 404 only, does not contradict it
+            found = [row for row in found if row.absent or row.received <= window.absents[-1].sent]
         if not found:
             return None, []
         told = [row for row in found if row.visible is found[-1].visible]

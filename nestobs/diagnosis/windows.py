@@ -24,6 +24,9 @@ independently (lognormal, sigma .7 to .9); and from the age OLD_S on in any."""
 WAITED_S: Final = 2.0
 """A wait that a person notices."""
 
+RESTART_S: Final = 10.0
+"""A restart makes the room anew sooner than this."""
+
 EARLY_S: Final = 60.0
 """Who looks at a nest for the first time later than this may have missed that it came and went."""
 
@@ -135,6 +138,8 @@ def _before(scene: Scene, window: Window) -> Iterator[tuple[Key, Evidence]]:
         gone = [row for row in proofs if row.absent and shown and row.sent >= shown[-1].sent]
         if gone:
             yield fact, scene.say(f"{name} was there {scene.at(shown[-1])}, not {scene.at(gone[0])}", gone[:1])
+            if fact is Fact.ROOM_WENT and gone[-1].sent - gone[0].received > RESTART_S * SECOND_NS:
+                yield Fact.STAYED_AWAY, Evidence("")
     shown = [row for row in scene.proofs(_is_seat_proof) if row.visible and row.received <= window.end]
     if shown:
         yield Fact.SEEN_BEFORE, scene.say(f"it could be joined {scene.at(shown[-1])}", shown[-1:])

@@ -333,3 +333,23 @@ def test_while_livekit_fails_a_404_beside_what_was_there_is_not_the_apis_fault()
     rooms = [*polls(Source.LIVEKIT, ROOMS, 0.0, (1.0, 3.0)), row(Source.LIVEKIT, ROOMS, UN, 30.0, **lost)]
     found = told([made(), *polls(Source.API, INFO, 0.0, (1.0, 3.0)), *shut(at=(2.0, 2.5)), *rooms])
     assert Cause.API_JOIN_FAULT not in {each.cause for each in found.causes}
+
+
+@pytest.mark.parametrize("late", ["room", "record"])
+def test_what_is_shown_after_the_last_404_alone_is_no_contradiction(late):
+    asked, after = (1.0, 4.0, 8.0, 12.0), (13.0, 13.5)
+    info, room = (0.0, 12.9) if late == "room" else (12.9, 0.0)
+    seen = [*polls(Source.API, INFO, info, (*asked, *after)), *polls(Source.LIVEKIT, ROOMS, room, (*asked, *after))]
+    causes = {each.cause: each.confidence for each in told([made(), *seen, *shut(at=asked)]).causes}
+    assert causes.get(Cause.API_JOIN_FAULT, 0.0) <= 0.5
+    assert (Cause.LIVEKIT_BEHIND_API if late == "room" else Cause.API_BEHIND_LIVEKIT) in causes
+
+
+def test_a_room_that_went_a_moment_ago_may_be_made_anew():
+    def gone(until: float) -> Diagnosis:
+        late = [9.0 + step for step in range(0, round(until), 2)]
+        room = [*polls(Source.LIVEKIT, ROOMS, 0.0, (1.0, 7.0)), *polls(Source.LIVEKIT, ROOMS, 1e9, late)]
+        return told([made(), *polls(Source.API, INFO, 0.0, (1.0, 7.0, *late)), *room, *shut(at=late)])
+
+    assert [gone(until).first.cause for until in (4.0, 30.0)] == [Cause.ROOM_EXPIRED] * 2
+    assert [gone(until).first.sure for until in (4.0, 30.0)] == [False, True]

@@ -79,7 +79,7 @@ def test_an_api_fault_is_told_as_the_cause_that_it_is_and_not_said_twice(tmp_pat
     said = shown(found)
     assert "What is the matter? From Computer A: The API fails every join of a room that is there" in said
     assert (
-        "Evidence: 4 of 4 joins 404, at 5.0 s to 7.1 s, /info active at 8.0 s, LiveKit lists the room at 8.0 s." in said
+        "Evidence: 4 of 4 joins 404, at 5.0 s to 7.1 s, /info active at 4.0 s, LiveKit lists the room at 4.0 s." in said
     )
     assert "had the nest, and yet every answer of" not in said
     assert "These are facts beside the causes" in said
