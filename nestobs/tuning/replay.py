@@ -282,7 +282,9 @@ class Arena:
     Resampling cannot draw what was not seen, and a lost join is rare and dear: where none was seen, the plain bootstrap
     would be certain of none. So each draw's lost share gets half an event more, gamma-distributed (with the events
     drawn, Jeffreys' posterior of a rate), and its cost the price of that; its mean delay and requests get half a nest
-    more that took one round more.
+    more that took one round more. The joined share is drawn by Rubin's Bayesian bootstrap with half a nest more that
+    never joins and half a one that always does: Jeffreys' posterior where each nest is one or the other. (By plain
+    resampling its 95 % were 86 to 93 % at 50 nests: few stay away, and a sample with one too few is too sure.)
 
     Where requests fail, each imputation has its own share of them, drawn from what their counts leave open, and goes by
     courses of its own: since draw d takes imputation d modulo m, intervals hold that error, too.
@@ -375,6 +377,7 @@ class Arena:
         """METRICS with their intervals, of a policy with these courses."""
         drawn, now = metrics(scores, self.counts), metrics(scores)
         spread, more = self._spread(scores), {"lost_share": 1.0} | _one_round_more(ways)
+        drawn["joined_share"] = self._share(scores.joined)
         for name, size in more.items():
             drawn[name] = drawn[name] + self.unseen * size
             spread[name] = math.hypot(spread[name], size * math.sqrt(0.5 / self.nests.nests))
@@ -387,6 +390,19 @@ class Arena:
         return {
             name: self._number(float(np.mean(now[name] - then[name])), drawn[name] - other[name]) for name in METRICS
         }
+
+    def _share(self, each: Floats) -> Floats:
+        """Draws of the mean of values from 0 to 1, shape (m, n), by blocks; draw d of imputation d modulo m."""
+        rng = np.random.default_rng(self.seed)
+        names, block = np.unique(self.nests.blocks, return_inverse=True)
+        rows, half = np.bincount(block).astype(np.float64), self.nests.n / self.nests.nests
+        found = np.empty(len(self.counts))
+        for row, values in enumerate(each):
+            some = found[row :: len(each)]
+            weight = rng.exponential(size=(len(some), len(names)))
+            none, one = half * rng.gamma(0.5, size=(2, len(some)))
+            some[:] = (weight @ np.bincount(block, values) + one) / (weight @ rows + none + one)
+        return found
 
     def _mean(self, each: Floats, unseen: Floats | float = 0.0) -> Number:
         """The mean of a value per row, shape (m, n), with its interval, whose draws get `unseen` more."""

@@ -10,6 +10,7 @@ from dataclasses import replace
 import numpy as np
 import pandas as pd
 import pytest
+from scipy import special
 
 from nestobs.estimate.npmle import DataError, rows
 from nestobs.join.policy import GUIDE, MANUAL_RETRY, RELEASED, Policy, PolicyError, Schedule, fixed, standard_policies
@@ -490,3 +491,12 @@ def test_replays_say_what_they_found_shortly_and_as_a_table():
     for shown in (found._repr_html_(), found[1]._repr_html_()):
         assert shown.count("<table") == 1
         assert "fixed(2)" in shown
+
+
+@pytest.mark.parametrize("came", [20, 37, 40])
+def test_the_joined_share_of_nests_that_come_or_do_not_has_jeffreys_interval(came):
+    made = arena(seen(40), draws=20_000)
+    drawn = made._share(np.tile((np.arange(40) < came).astype(float), (10, 1)))
+    ends = np.quantile(drawn, [0.025, 0.975])
+    hits = np.array([came + 0.5, 40 - came + 0.5])
+    assert ends == pytest.approx(special.betaincinv(*hits, [0.025, 0.975]), abs=0.006)
