@@ -13,7 +13,7 @@ from nestobs.observation.columns import records
 from nestobs.reports.display import Table, numbers
 from nestobs.tuning.decisions import never_share
 from nestobs.tuning.replay import METRICS
-from nestobs.tuning.threshold import Clock, Joiners, message_errors, near_best
+from nestobs.tuning.threshold import Clock, Joiners, message_errors
 
 if TYPE_CHECKING:
     from nestobs.estimate.npmle import DelayLaw, Number, Resampled
@@ -68,19 +68,15 @@ def differences(found: Recommendation) -> Table:
 
 
 def thresholds(found: Recommendation) -> Table:
-    """The message threshold of each cost ratio, its interval, and the thresholds that cost nearly as little."""
-    joiners, never = Joiners.of(found.terms.arrivals), never_share(found.smooth)
+    """The message threshold of each cost ratio, and its interval."""
     rows = []
     for ratio, number in found.thresholds.items():
         used = ratio == found.terms.cost_ratio
-        low, high = found.near_best_s if used else near_best(found.smooth, never, joiners, ratio)
-        on = f"from {amount(low)} on: nobody asks later"
         rows.append(
             {
                 "ρ": f"{ratio:g}{' (used)' if used else ''}",
                 "starting up while likelier than": percent(ratio / (1.0 + ratio)),
                 "threshold, s (95 %)": _plain(number),
-                "within 5 % of the least cost, s": span(low, high) if math.isfinite(high) else on,
             }
         )
     return numbers(rows)

@@ -433,7 +433,9 @@ def _values(whatif: WhatIf) -> str:
 def _strata(found: Recommendation) -> list[str]:
     apart = [one for one in found.strata if one.differs]
     if not apart:
-        return ["No group of nests (by relays, hour or host) was found for which a policy of its own would pay."]
+        return [
+            "No group of nests (relays, day, hour, host or vantage) was found for which a policy of its own would pay."
+        ]
     names = ", ".join(f"{one.kind} {one.name or 'none'} ({percent(one.regret)})" for one in apart)
     return [f"A policy of their own would pay for: {names}; in brackets by how much the common one costs them more."]
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields
 from html import escape
@@ -28,6 +29,8 @@ _GAINS: Final = {
     "requests_per_join": ("requests", 1.0, 2),
 }
 """METRICS -> what they are called, the unit's size, and digits after the point."""
+
+UNIDENTIFIED: Final = "No nest stayed away, so the share that never comes is not known: half a nest was taken for it."
 
 OTHERWISE: Final = 2.0
 """Intervals so many times as wide, or as narrow, after a change: the observing changed, too, and that is said."""
@@ -167,6 +170,8 @@ class Recommendation:
         yield ""
         law, today_s = self.law, self.today.message_threshold_s
         yield f"how sure: {self.nests} nests, {law.n} rows ({law.censored} never seen), {' to '.join(self.window)}"
+        if law.never == 0:
+            yield f"{UNIDENTIFIED} So the thresholds rest on that half nest:"
         yield f"message threshold: {seconds_words(self.message_threshold_s)}, today {today_s:g} s"
         for ratio, number in self.thresholds.items():
             yield f'  if a false "starting" costs {ratio:g} of a false "gone": {seconds_words(number)}'
@@ -287,12 +292,15 @@ def _leaving(share: float) -> str:
 
 
 def seconds_words(number: Number) -> str:
-    """An age with its interval; "never" and "no end" for what is infinite."""
+    """An age with its interval, in as many digits as that supports; "never" and "no end" for what is infinite."""
+    width = number.upper - number.lower
+    places = 0 if not 0 < width < 1e9 else min(2, max(0, -math.floor(math.log10(width / 5.0))))
+    places = 1 if width == 0 else places
 
     def end(value: float) -> str:
-        return f"{value:.1f}" if value < 1e9 else "no end"
+        return f"{value:.{places}f}" if value < 1e9 else "no end"
 
-    value = f"{number.value:.1f} s" if number.value < 1e9 else "never"
+    value = f"{number.value:.{places}f} s" if number.value < 1e9 else "never"
     return f"{value} (95 %: {end(number.lower)} to {end(number.upper)})"
 
 

@@ -17,20 +17,19 @@ import math
 from collections.abc import Callable, Sequence
 from concurrent.futures import Executor
 from dataclasses import dataclass, replace
-from typing import Any, Final
+from typing import Final
 
 import numpy as np
 import pandas as pd
 from numpy.typing import ArrayLike, NDArray
-from scipy import special
 from threadpoolctl import threadpool_limits
 
 from nestobs.diagnosis.causes import Cause
 from nestobs.errors import NestobsError
 from nestobs.estimate.change_point import changes
-from nestobs.estimate.difference import holm
 from nestobs.estimate.law import survival
 from nestobs.estimate.npmle import DelayLaw, Number, fit, npmle, smoothed
+from nestobs.estimate.strata import Grouping, groupings
 from nestobs.join.policy import GUIDE, MANUAL_RETRY, RELEASED, Policy, exponential, fixed, full_jitter
 from nestobs.timeline.delays import STANDING, BlockKind, blocks, closing, joinable, nests_in
 from nestobs.timeline.failures import Failures
@@ -40,7 +39,7 @@ from nestobs.tuning.decisions import JITTER, Allowance, Decisions, Terms, never_
 from nestobs.tuning.fault import FAULT_RATIO, Faults, faults
 from nestobs.tuning.herd import Crowd, crowd
 from nestobs.tuning.imputation import recorded
-from nestobs.tuning.recommendation import Recommendation, Since, Stratum
+from nestobs.tuning.recommendation import UNIDENTIFIED, Recommendation, Since, Stratum
 from nestobs.tuning.replay import PRICES, Arena, Played, Replay, middles
 from nestobs.tuning.schedule import jittered
 from nestobs.tuning.threshold import COST_RATIO, COST_RATIOS, TODAY_S, Joiners, message_threshold, near_best, stop_age
@@ -204,6 +203,12 @@ class Tuner:
     executor: Executor | None = None
     baselines: Sequence[Policy] = BASELINES
 
+    @property
+    def watched_s(self) -> float:
+        """The age to which nests were watched: of those never seen, or where there is none, of the last that came."""
+        lower, upper = (self.delays[name].to_numpy(np.float64) for name in ("lower_s", "upper_s"))
+        return float(lower[np.isposinf(upper)].max(initial=0.0) or upper.max())
+
     def run(self, progress: Progress) -> Recommendation:
         """All of it; `progress` is told each step."""
         terms = self.terms
@@ -223,7 +228,8 @@ class Tuner:
         arena, replays = self._replays(smooth, plan, plain, labels)
         progress("looking for what is not identifiable")
         chosen, kept, why = self._choice(arena, replays, plan.policy, plain, message)
-        strata = self._strata(law, smooth, plan)
+        apart = [one for one in groupings(law, self.delays) if one.p < STRATUM_P]
+        strata = self._strata(law, smooth, plan, apart)
         return Recommendation(
             policy=chosen,
             kept=kept,
@@ -245,7 +251,15 @@ class Tuner:
             strata=strata,
             persons=arena.moved(self.today, (replays[-1] if chosen.name == plain.name else replays[-2]).scores),
             notes=tuple(
-                self._notes(law=law, plan=plan, message=message, strata=strata, block_kind=block_kind, base=replays[0])
+                self._notes(
+                    law=law,
+                    plan=plan,
+                    message=message,
+                    strata=strata,
+                    apart=apart,
+                    block_kind=block_kind,
+                    base=replays[0],
+                )
             ),
             law=law,
             smooth=smooth,
@@ -296,22 +310,30 @@ class Tuner:
         if gain.upper >= 0:
             kept = replace(self.today, message_threshold_s=threshold_s)
             if threshold_s != self.today.message_threshold_s:
-                return (
-                    kept,
-                    True,
-                    f"{words}; the polls of {self.today.name} are as good as any, as far as is proven ({told}).",
-                )
+                as_good = f"As far as is proven the polls of {self.today.name} are as good as any ({told})."
+                return kept, True, f"{words}. {as_good}"
             return kept, True, f"Keep {self.today.name}: nothing better is proven ({told}). {words}."
         why = "the simple policy, which cannot be told from the tuned one" if ties else "the tuned policy"
         chosen = replace(plain if ties else tuned, message_threshold_s=threshold_s)
         return chosen, False, f"Use {why} ({told}). {words}."
 
     def _moved(self, message: Number) -> tuple[float, str]:
-        """The message threshold to use: today's unless its interval leaves that out; and what to say of it."""
+        """The message threshold to use: today's unless its interval leaves that out, and never one beyond the age to
+        which nests were watched; and what to say of it."""
         now = self.today.message_threshold_s
         if message.lower <= now <= message.upper:
             return now, f"{now:g} s as message threshold cannot be told from the best one and stays"
-        threshold_s = whole(message.value)
+        threshold_s, watched = whole(message.value), self.watched_s
+        if threshold_s > watched:
+            beyond = f"The best message threshold lies beyond the {watched:.0f} s that nests were watched"
+            return (
+                (now, f"{beyond}, so {now:g} s stays")
+                if now > watched
+                else (
+                    float(math.floor(watched)),
+                    f"{beyond}: it moves from {now:g} s to that and no further",
+                )
+            )
         return threshold_s, f"The message threshold moves from {now:g} s to {threshold_s:g} s"
 
     def _crowd(self, policy: Policy, smooth: DelayLaw) -> Crowd:
@@ -340,24 +362,16 @@ class Tuner:
 
     # Doubts
 
-    def _strata(self, law: DelayLaw, smooth: DelayLaw, plan: Decisions) -> tuple[Stratum, ...]:
-        """Groups by relay set, hour or host whose delays differ from each other's, with a policy of their own each."""
-        tests = []
-        for kind in ("relays", "hour", "host"):
-            label = self.delays[kind].astype(str).to_numpy()
-            names, many = np.unique(label, return_counts=True)
-            big = names[many >= STRATUM_ROWS]
-            if len(big) > 1:
-                keeps = np.isin(label, big)
-                tests.append((kind, label, big, differ(law, self.delays["unit"].to_numpy(), label, keeps)))
+    def _strata(
+        self, law: DelayLaw, smooth: DelayLaw, plan: Decisions, apart: Sequence[Grouping]
+    ) -> tuple[Stratum, ...]:
+        """A policy of their own for each group that is large enough, by whatever delays differ."""
         found: list[Stratum] = []
-        tests.sort(key=lambda one: one[3])
-        for (kind, label, big, _), held in zip(tests, holm([p for *_, p in tests]), strict=True):
-            if held >= STRATUM_P:
-                break
-            for name in big:
-                own = smoothed(fit(law.rows.take(label == name)), smooth.width)
-                found.append(self._stratum(kind, str(name), own, float(held), plan))
+        for one in apart:
+            names, many = np.unique(one.label, return_counts=True)
+            for name in names[many >= STRATUM_ROWS]:
+                own = smoothed(fit(law.rows.take(one.label == name)), smooth.width)
+                found.append(self._stratum(one.kind, str(name), own, one.p, plan))
         return tuple(found)
 
     def _stratum(self, kind: str, name: str, own: DelayLaw, p: float, plan: Decisions) -> Stratum:
@@ -382,6 +396,7 @@ class Tuner:
         plan: Decisions,
         message: Number,
         strata: tuple[Stratum, ...],
+        apart: Sequence[Grouping],
         block_kind: BlockKind,
         base: Replay,
     ) -> list[str]:
@@ -390,8 +405,10 @@ class Tuner:
         straddle = float(law.ambiguous([TODAY_S])[0])
         if straddle > 0.02:
             notes.append(f"{straddle:.0%} of the rows straddle {TODAY_S:g} s: polls more often around it would help.")
+        if plan.table.stop_age > (watched := self.watched_s):
+            notes.append(f"The give-up age lies beyond the {watched:.0f} s watched: what comes then is not known.")
         if law.never == 0:
-            notes.append("No nest stayed away, so the never-share is not identified: half a nest was taken for it.")
+            notes.insert(0, UNIDENTIFIED)
         notes += self._failed(plan.policy)
         notes += self._more(law, message)
         if block_kind != "day and host":
@@ -407,6 +424,7 @@ class Tuner:
         asks = base.numbers["requests_per_join"].value
         if asks > self.terms.allowance.per_join:
             notes.append(f"{self.today.name} itself makes {asks:.1f} requests a join, more than the budget allows.")
+        notes += [_apart_words(one, strata) for one in apart]
         if any(one.differs for one in strata):
             names = ", ".join(f"{one.kind} {one.name}" for one in strata if one.differs)
             notes.append(f"A policy of their own would differ for: {names}.")
@@ -456,28 +474,25 @@ def more_for_width(n: int, width: float, wanted: float) -> int:
     return max(0, math.ceil(n * (width / wanted) ** 2) - n)
 
 
+def _apart_words(one: Grouping, strata: Sequence[Stratum]) -> str:
+    """That delays differ, by what, and between which."""
+    names, many = np.unique(one.label, return_counts=True)
+    alone = {each.name: each for each in strata if each.kind == one.kind}
+    told = [f"{name or 'none'} {alone[name].threshold_s:.0f} s" for name in names if name in alone]
+    told = [words.replace("inf s", "none") for words in told]
+    said = f"Delays differ by {one.kind} (p = {one.p:.1g}), and are pooled here"
+    own = f"; by themselves the message thresholds were: {', '.join(told)}" if told else ""
+    few = int((many < STRATUM_ROWS).sum())
+    short = (
+        f"; {few} of {len(names)} groups have fewer than {STRATUM_ROWS} rows, too few to tune on alone" if few else ""
+    )
+    return f"{said}{own}{short}."
+
+
 def time_parts(labels: NDArray[np.int64], parts: int) -> NDArray[np.int64]:
     """A part from 0 for each row, rows in order of time: whole blocks, successive ones together, parts about equal."""
     place, names = pd.factorize(labels)
     return np.asarray(place * min(parts, len(names)) // len(names), dtype=np.int64)
-
-
-def differ(law: DelayLaw, units: NDArray[Any], label: NDArray[Any], among: NDArray[np.bool_]) -> float:
-    """p of equal delays in all groups of `label`, of the rows `among`: a score test on interval-censored ranks.
-
-    A row's score is the middle of the law's distribution function over its interval (Peto and Peto 1972); the scores
-    of one nest's rows are averaged, and nests are taken as independent. Chi-square with groups - 1 degrees.
-    """
-    low = law.cdf(np.nextafter(law.rows.lower, math.inf))
-    score = (low + law.cdf(law.rows.upper)) / 2.0
-    table = pd.DataFrame({"unit": units, "label": label, "score": score})[among]
-    each = table.groupby(["unit", "label"])["score"].mean().reset_index()
-    spread = float(each["score"].var(ddof=1))
-    groups = each.groupby("label")["score"].agg(["mean", "size"])
-    if len(groups) < 2 or not spread > 0:
-        return 1.0
-    apart = float((groups["size"] * (groups["mean"] - each["score"].mean()) ** 2).sum()) / spread
-    return float(special.chdtrc(len(groups) - 1, apart))
 
 
 def _window(delays: pd.DataFrame) -> tuple[str, str]:

@@ -261,7 +261,7 @@ def test_each_cost_ratio_has_its_threshold_and_range() -> None:
     rows = tables.thresholds(usual()).frame.set_index("ρ")
     assert list(rows.index) == ["0.1", "0.25 (used)", "1"]
     assert list(rows["starting up while likelier than"]) == ["9.1 %", "20 %", "50 %"]
-    assert re.fullmatch(r"[\d.]+ to [\d.]+", rows.loc["0.25 (used)", "within 5 % of the least cost, s"])
+    assert not [name for name in rows if "within 5 %" in name]  # it reads like an interval, and is none
     open_ended = tables.thresholds(odd()["all thresholds unknown"]).frame
     assert open_ended["threshold, s (95 %)"][0] == "not within the watch (40 to no upper end)"
 

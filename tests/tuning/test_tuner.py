@@ -15,6 +15,7 @@ from scipy import stats
 
 from nestobs.estimate.law import LawError
 from nestobs.estimate.npmle import DataError, Number, npmle
+from nestobs.estimate.strata import differ, groupings, scores
 from nestobs.join.policy import GUIDE, MANUAL_RETRY, fixed
 from nestobs.timeline.delays import joinable
 from nestobs.timeline.failures import Failures, Tally
@@ -27,10 +28,10 @@ from nestobs.tuning.tuner import (
     JITTER,
     LEAST_CAME,
     LEAST_NESTS,
+    STRATUM_P,
     HeldUpError,
     TooLittleDataError,
     Tuner,
-    differ,
     more_for_width,
     recommend,
     time_parts,
@@ -342,7 +343,8 @@ def strata(table):
     made = tuner(table)
     law = npmle(made.delays["lower_s"].to_numpy(), made.delays["upper_s"].to_numpy())
     smooth = law.smooth()
-    return made._strata(law, smooth, made.terms.decide(smooth, 30.0))
+    apart = [one for one in groupings(law, made.delays) if one.p < STRATUM_P]
+    return made._strata(law, smooth, made.terms.decide(smooth, 30.0), apart)
 
 
 class TestFailures:
@@ -399,9 +401,34 @@ class TestStrata:
         same = seen(50, seed=6, target="https://other.example/api/v1/nests")
         assert strata(together(seen(50), same)) == ()
 
-    def test_seen_by_few_are_not_tested(self):
+    def test_seen_by_few_are_named_though_nothing_is_tuned_on_them(self):
         few = seen(15, seed=6, slower=20.0, target="https://slow.example/api/v1/nests")
-        assert strata(together(seen(40), few)) == ()
+        assert [(one.kind, one.name) for one in strata(together(seen(40), few))] == [("host", "nests.example")]
+        found = recommend(together(seen(40), few), draws=20)
+        [note] = [note for note in found.notes if note.startswith("Delays differ by host")]
+        assert "1 of 2 groups have fewer than 20 rows" in note
+
+    def test_of_many_small_cells_are_tested_together(self):
+        """Evenings six times as slow, ten nests an hour: no hour could be tuned on."""
+        hours = [seen(10, seed=hour, slower=6.0 if hour >= 18 else 1.0) for hour in range(24)]
+        apart = [one.assign(origin_at=one["origin_at"] + pd.Timedelta(hours=h)) for h, one in enumerate(hours)]
+        found = strata(together(*apart))
+        assert [(one.kind, one.name) for one in found if one.kind == "hours"] == [
+            ("hours", f"{part:02} to {part + 5:02}") for part in (0, 6, 12, 18)
+        ]
+        *usual_hours, evening = (one for one in found if one.kind == "hours")
+        assert evening.threshold_s > max(one.threshold_s for one in usual_hours)
+        assert evening.differs
+
+    def test_of_vantages_that_differ_are_said_and_not_pooled_in_silence(self):
+        near = seen(40)
+        ends = {end: near[end] + 3.0 for end in ("lower_s", "upper_s")}
+        far = near.assign(vantage="B", **ends)
+        found = recommend(pd.concat([near, far], ignore_index=True), draws=20)
+        [note] = [note for note in found.notes if note.startswith("Delays differ by vantage")]
+        assert re.search(r"by themselves the message thresholds were: A \d+ s, B \d+ s", note)
+        same = recommend(pd.concat([near, near.assign(vantage="B")], ignore_index=True), draws=20)
+        assert not any("Delays differ" in note for note in same.notes)
 
     def test_of_vantages_make_no_difference_of_a_nest(self):
         """Two vantages see the same nests; no more certainty of a host's delays comes from that."""
@@ -411,30 +438,29 @@ class TestStrata:
         for each in (table, both):
             delays = joinable(each)
             law = npmle(delays["lower_s"].to_numpy(), delays["upper_s"].to_numpy())
-            p.append(differ(law, delays["unit"].to_numpy(), delays["host"].to_numpy(str), np.full(len(delays), True)))
+            p.append(differ(scores(law), delays["unit"].to_numpy(), delays["host"].to_numpy(str)))
         assert p[0] == pytest.approx(p[1], rel=1e-6)
 
     def test_without_a_difference_have_an_even_p(self):
         """300 sets of nests dealt out to two or three groups at random: Kolmogorov and Smirnov see no other law."""
         draws, found = rng(), []
         law = npmle(*observe(LOGNORMAL.draw(120, draws), draws))
-        units, everyone = np.arange(120), np.full(120, True)
+        units = np.arange(120)
         for number in range(300):
             label = draws.integers(0, 2 + number % 2, 120).astype(str)
-            found.append(differ(law, units, label, everyone))
+            found.append(differ(scores(law), units, label))
         assert stats.kstest(found, "uniform").pvalue > 0.01
 
     def test_with_a_difference_have_a_small_p(self):
         draws = rng()
         delays = np.concatenate([LOGNORMAL.draw(60, draws), 3.0 * LOGNORMAL.draw(60, draws)])
         law = npmle(*observe(delays, draws))
-        assert differ(law, np.arange(120), np.repeat(["a", "b"], 60), np.full(120, True)) < 0.001
+        assert differ(scores(law), np.arange(120), np.repeat(["a", "b"], 60)) < 0.001
 
     def test_of_one_group_or_without_spread_have_none(self):
-        everyone = np.full(40, True)
         law = npmle(np.full(40, 1.0), np.full(40, 2.0))
-        assert differ(law, np.arange(40), np.repeat(["a", "b"], 20), everyone) == 1.0
-        assert differ(npmle(*observe(LOGNORMAL.draw(40, rng()), rng())), np.arange(40), np.full(40, "a"), everyone) == 1
+        assert differ(scores(law), np.arange(40), np.repeat(["a", "b"], 20)) == 1.0
+        assert differ(scores(npmle(*observe(LOGNORMAL.draw(40, rng()), rng()))), np.arange(40), np.full(40, "a")) == 1
 
 
 class TestJudging:
