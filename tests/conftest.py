@@ -155,6 +155,7 @@ class Canary:
     store: Store = field(init=False)
     keyring: Keyring = field(init=False)
     told: list[str] = field(default_factory=list)
+    said: dict[str, str] = field(default_factory=dict)
     when: dict[str, Callable[[], object]] = field(default_factory=dict)
     """What is done the moment the run tells of something."""
 
@@ -178,8 +179,9 @@ class Canary:
             pace=pace,
         )
 
-    def _tell(self, what: str, _: dict[str, Any]) -> None:
+    def _tell(self, what: str, facts: dict[str, Any]) -> None:
         self.told.append(what)
+        self.said[what] = str(facts.get("said", ""))
         if what in self.when:
             self.when[what]()
 

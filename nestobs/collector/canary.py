@@ -185,7 +185,7 @@ class _Crew:
             if not mine:
                 keyring.forget(key_ref)
             if interrupted and self.writer.failed is None:
-                left = f"{len(mine)} left for the next start" if mine else "nothing left"
+                left = f"{len(mine)} rooms and events {cleanup.STAYS}" if mine else "nothing left"
                 said = f"interrupted: made {report.made} nests, deleted {report.deleted}, {left}"
                 self.progress("interrupted", {"said": said})
 

@@ -55,7 +55,7 @@ DELETED: Final = "deleted"
 """How the entry of a room is closed that was there, and is gone."""
 
 AT_ONCE: Final = 8
-"""So many events are withdrawn at a time."""
+"""So many rooms are deleted, or events withdrawn, at a time."""
 
 SETTLE_S, PAUSE_S = 60.0, 1.0
 """For how long what is not proven is asked again at the end of a run, and the first pause; each is twice the last."""
@@ -66,6 +66,9 @@ MOST_ASKED: Final = 20
 ROUNDS: Final = 5
 """How often it is looked what such a key made, each time after what was found is undone."""
 
+
+STAYS: Final = "left: the next start undoes them, and so does `nestobs canary --count 0`, which makes nothing"
+"""What becomes of what an interrupted run did not undo in the time it has."""
 
 HEARD_OUT_S: Final = 1.2
 """How long, when interrupted, a PUT's answer is still waited for."""
@@ -289,13 +292,15 @@ class _Cleaner:
     async def undo(self, entries: Iterable[Entry], *, forgetting: bool = True) -> Cleaned:
         """Undo entries of this API; a key is forgotten when nothing of these is left, if `forgetting`."""
         mine = [entry for entry in entries if entry.api == self.station.api.url]
-        ends = [await self.one(entry) for entry in mine if entry.kind == "room"]
         places = asyncio.Semaphore(AT_ONCE)
 
         async def in_turn(entry: Entry) -> tuple[Entry, Left | str]:
             async with places:
                 return await self.one(entry)
 
+        rooms = [entry for entry in mine if entry.kind == "room"]
+        ends = await asyncio.gather(*(in_turn(entry) for entry in rooms if entry.room))
+        ends += [await self.one(entry) for entry in rooms if not entry.room]  # what is left in the list may be theirs
         ends += await asyncio.gather(*(in_turn(entry) for entry in mine if entry.kind != "room"))
         cleaned = Cleaned()
         for entry, found in ends:

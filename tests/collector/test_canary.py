@@ -297,6 +297,11 @@ async def test_an_interrupted_run_does_not_wait_long_for_an_api_that_is_gone(ope
             await running
         deleting = canary.rows().of(Operation.DELETE)  # given up before the attempt's own five seconds were over
         assert [row.failure for row in deleting] == []
+        left = len(canary.store.ledger())
+        assert canary.said["interrupted"] == (
+            f"interrupted: made 1 nests, deleted 0, {left} rooms and events left: the next start undoes"
+            " them, and so does `nestobs canary --count 0`, which makes nothing"
+        )
         lab.api_proxy["calm"].mode = ProxyMode.PASS
         await canary.run(lab, 0)
         await nothing_left(lab, canary)

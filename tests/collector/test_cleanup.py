@@ -116,6 +116,35 @@ async def test_a_room_that_is_gone_already_is_done_with(after_a_crash):
     assert (cleaned.rooms, left.left()) == (1, [])
 
 
+async def test_hundreds_of_rooms_are_deleted_some_at_a_time_and_the_unnamed_one_is_looked_for_last(
+    after_a_crash, monkeypatch
+):
+    at_once, peak, named = 0, 0, []
+
+    async def counted(station, trace, keys):
+        nonlocal at_once, peak
+        at_once += 1
+        peak = max(peak, at_once)
+        named.append(trace.room)
+        try:
+            return await delete_room(station, trace, keys)
+        finally:
+            at_once -= 1
+
+    monkeypatch.setattr(cleanup, "delete_room", counted)
+    async with after_a_crash() as left:
+        unnamed = await left.nest()
+        left.enter("room", "")
+        rooms = [f"long-gone-{number}" for number in range(200)]
+        for room in rooms:
+            left.enter("room", room)
+        cleaned = await left.clean()
+    assert (cleaned.rooms, cleaned.left, left.left()) == (201, [], [])
+    assert (sorted(named[:-1]), named[-1]) == (sorted(rooms), unnamed)
+    assert 1 < peak <= cleanup.AT_ONCE
+    assert not left.key_is_kept()
+
+
 async def test_entries_of_another_api_are_left_to_its_own_run(after_a_crash):
     async with after_a_crash() as left:
         left.enter("room", "elsewhere", api="https://other.example/api/v1/nests")
