@@ -14,6 +14,7 @@ from nestobs.estimate.change_point import Change
 from nestobs.estimate.npmle import DelayLaw, Number, Resampled
 from nestobs.join.policy import Policy
 from nestobs.observation.detail import finite
+from nestobs.observation.text import shortened
 from nestobs.timeline.delays import BlockKind, nests_in
 from nestobs.tuning.decisions import Terms
 from nestobs.tuning.fault import Faults
@@ -246,7 +247,7 @@ class Recommendation:
             ),
             intervals={name: _ends(getattr(self, name)) for name in INTERVALS},
             predicted={name: predicted(shown[name]) for name in wanted},
-            notes=tuple(_cut(note) for note in (self.why, *self.changed, *self.notes)),
+            notes=tuple(shortened(note, NOTE_CHARACTERS) for note in (self.why, *self.changed, *self.notes)),
         )
 
     def as_dict(self) -> dict[str, Any]:
@@ -339,11 +340,6 @@ def predicted(one: Replay) -> dict[str, dict[str, float | int | None]]:
 def plain(number: Number) -> dict[str, float | None]:
     """value, lower, upper; None for what is not finite."""
     return {name: finite(getattr(number, name)) for name in ("value", "lower", "upper")}
-
-
-def _cut(note: str) -> str:
-    """A note as long as a file holds; relays may have any names."""
-    return note if len(note) <= NOTE_CHARACTERS else f"{note[: NOTE_CHARACTERS - 1]}…"
 
 
 def _ends(number: Number) -> tuple[float, float | None]:

@@ -100,15 +100,13 @@ def _gone(
     return Step(name="delete", state="good", said=f"gone from {where}")
 
 
-def _no_event() -> Step:
-    return Step(name="event", state="skipped", said="no relay has it, so there was nothing to take back")
-
-
 def withdrawn(tried: Tried) -> list[Step]:
     """What the relays show of the event after it was taken back: one step for all that do not, one for each other."""
+    if not tried.found and not tried.holders:
+        return [Step(name="event", state="skipped", said="no relay has it, so there was nothing to take back")]
     if not tried.found:
         said = "what became of it is not known: no time was left to read it back"
-        return [Step(name="event", state="unsaid", said=said) if tried.holders else _no_event()]
+        return [Step(name="event", state="unsaid", said=said)]
     gone = len([each for each in tried.found if each.taken_back])
     steps = [Step(name="event", state="good", said=f"withdrawn, and so on {gone} relays")] if gone else []
     for each in tried.found:
