@@ -22,6 +22,7 @@ _SIGNED = {"auth_clock_skew", "auth_rejected", "forbidden"}
 _DOOR = {"wrong_door", "api_down", "rate_limited"}
 _DEEDS = {"deleted", "restart_without_effect"}
 _EVENTS = {"closed_by_host", "withdrawn"}
+_UNREAD = {"not_begun", "age_rule_misled"}
 HIDES: dict[str, set[str]] = {
     # the API and LiveKit are asked for a room that there is not
     "room_id_mismatch": {*_JOINS, *_ROOMS, *_RACES, *_SIGNED, *_DOOR, "api_join_fault"},
@@ -39,10 +40,13 @@ HIDES: dict[str, set[str]] = {
     "livekit_down": {*_JOINS, "restart_without_effect"},
     "livekit_unreachable": {"restart_without_effect"},
     "deleted": _JOINS,
+    # a copy of a 404 is all that anybody gets
+    "negative_cache": _JOINS,
     # no relay takes the edit
     "relay_rejected": _EVENTS,
-    "relay_unreachable": _EVENTS,
-    "relay_wants_auth": _EVENTS,
+    # ... or nobody reads what the event says of beginning and age
+    "relay_unreachable": {*_EVENTS, *_UNREAD},
+    "relay_wants_auth": {*_EVENTS, *_UNREAD},
 }
 """Cause -> those that nobody meets while it lasts, so that nothing could tell of them: they need not be listed."""
 

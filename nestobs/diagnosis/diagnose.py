@@ -27,7 +27,7 @@ from nestobs.diagnosis.relays import of_relays
 from nestobs.diagnosis.rows import nests
 from nestobs.diagnosis.rules import RULES
 from nestobs.diagnosis.scene import Evidence, Scene, Window
-from nestobs.diagnosis.windows import of_window
+from nestobs.diagnosis.windows import of_layers, of_window
 from nestobs.observation.arrays import Flags
 from nestobs.observation.columns import codes_of, paired
 from nestobs.observation.schema import COLUMNS, Observation, Source, as_row
@@ -160,8 +160,8 @@ def _causes(scene: Scene, priors: Priors) -> list[Found]:
         known = best.get(each.cause)
         if known is None or (each.blocks, each.confidence) > (known.blocks, known.confidence):
             best[each.cause] = each
-    joined = best.get(Cause.JOINED)
-    if joined is not None and any(each.tells for each in best.values() if each is not joined):
+    joined, others = best.get(Cause.JOINED), [each for each in best.values() if each.cause is not Cause.JOINED]
+    if joined is not None and (scene.came_late or any(each.tells for each in others)):
         best[Cause.JOINED] = replace(joined, confidence=min(joined.confidence, JOINED_BESIDE))
     found = sorted(best.values(), key=_rank)
     return found or [Found(Cause.UNDETERMINED, 0.5, ())]
@@ -175,14 +175,15 @@ def _rank(found: Found) -> tuple[int, float, int]:
 
 
 JOINED_BESIDE = 0.85
-"""That nothing was the matter is not sure where something else was, if only for a moment."""
+"""That nothing was the matter is sure only where nothing else was, if only for a moment, and it was looked at from its
+first moments on: what had healed before anybody asked shows nowhere."""
 
 JOINED_ALL_THE_SAME = 0.5
 _ORDER = {cause: place for place, cause in enumerate(Cause)}
 
 
 def _fitting(scene: Scene, priors: Priors) -> Iterator[Found]:
-    parts = (of_doors, of_livekit, of_relays, of_ends, of_clocks)
+    parts = (of_doors, of_livekit, of_relays, of_ends, of_clocks, of_layers)
     facts: Facts = {key: evidence for part in parts for key, evidence in part(scene)}
     seen: list[tuple[Facts, Window | None]] = [(facts, None)]
     seen += [(facts | dict(of_window(scene, window, priors.lived_s)), window) for window in scene.windows]

@@ -11,6 +11,7 @@ from nestobs.diagnosis.facts import Ends, Fact, Had, Key
 from nestobs.diagnosis.rows import Row
 from nestobs.diagnosis.scene import Evidence, Scene, Step
 from nestobs.join.decision import Kind
+from nestobs.observation.duration import SECOND_NS
 from nestobs.observation.schema import Failure, Operation, Outcome, Role, Source
 
 _SILENT: Final = (Answer.UNANSWERED, Answer.FOREIGN)
@@ -33,6 +34,7 @@ def of_doors(scene: Scene) -> Iterator[tuple[Key, Evidence]]:
         recorded = min((row.received for row in scene.nest.rows if is_info(row) and row.visible), default=None)
         late = recorded is None or recorded > pairs[0].received
         yield (Fact.LISTENER if late else Fact.LISTENER_ALL_THE_SAME), scene.say(said, pairs)
+    yield from _split(scene)
     yield from _steadiness(scene)
     yield from _flaps(scene)
     yield from _ourselves(scene)
@@ -70,6 +72,25 @@ def _listeners(scene: Scene) -> list[Row]:
         ):
             found.append(row)
     return found
+
+
+SPLIT_S: Final = 1.0
+"""The two ways of joining open so far apart at most where they ask for the same."""
+
+
+def _split(scene: Scene) -> Iterator[tuple[Key, Evidence]]:
+    """Whether guests were let in while the signed in were not, for lack of the record: who falls back is a listener."""
+    guest = next((row for row, answer in scene.tokens if row.operation == Operation.GUEST and row.visible), None)
+    if guest is None:
+        return
+    after = [row for row in scene.mine if row.sent >= guest.received and row.source == Source.API and row.proof]
+    shown = next((row.received for row in after if is_info(row) and row.visible), None)
+    before = [row for row in scene.mine if is_info(row) and row.visible and row.received < guest.received]
+    late = [row for row in after if row.absent and (row.operation == Operation.JOIN or is_info(row))]
+    late = [row for row in late if shown is None or row.sent < shown]
+    if late and not before and (late[-1].sent - guest.received) / SECOND_NS >= SPLIT_S:
+        said = f"a token to guests {scene.at(guest)}, and no record {scene.at(late[-1])}"
+        yield Fact.SPLIT, scene.say(said, [guest, late[-1]])
 
 
 def _steadiness(scene: Scene) -> Iterator[tuple[Key, Evidence]]:
@@ -110,7 +131,11 @@ def _flaps(scene: Scene) -> Iterator[tuple[Key, Evidence]]:
         shown = [row for row in proofs if row.visible]
         if len(shown) < 2:
             continue
-        found += [r for r in proofs if r.absent and r.sent >= shown[0].received and r.received <= shown[-1].sent]
+        between = [r for r in proofs if r.absent and r.sent >= shown[0].received and r.received <= shown[-1].sent]
+        if operation == Operation.INFO and len(between) > 1 and _runs(scene, between) > 1:
+            said = f"/info answered 404 {len(between)} times between answers that showed it"
+            yield Fact.RECORD_FLAPS, scene.say(said, between)
+        found += between
     if found:
         found.sort(key=lambda row: row.received)
         said = f"{len(found)} x 404 between answers that showed it, {scene.at(found[0])} the first"
@@ -143,6 +168,7 @@ def _ourselves(scene: Scene) -> Iterator[tuple[Key, Evidence]]:
         said = f"{len(mine) + len(around)} attempts or times in which we were held up, {scene.at(row)} ({row.reason})"
         yield Fact.HELD_UP, scene.say(said, [*mine, *around])
     joins = [row for row in scene.mine if row.lag_s >= HELD_S and row.role in (Role.JOINER, Role.GUEST)]
+    joins = [row for row in joins if not row.absent]  # a no is a no, however late we took notice of it
     if joins:
         longest_s = max(row.lag_s for row in joins)
         said = f"joins stood still for {longest_s:.1f} s with us, {scene.at(joins[-1])}"

@@ -27,6 +27,14 @@ VISITED_S: Final = 15.0
 """A room that goes sooner after a visit of our own did not go for that: departure timeouts are 20 s and more."""
 
 
+ANEW_S: Final = 4.0
+"""A restart waits 2 s between deletion and creation; a room that is not there some seconds later is not coming."""
+
+
+EMPTY_S: Final = 1.0
+"""Whoever was inside a room that is found empty so soon was not there long enough to leave it."""
+
+
 def of_ends(scene: Scene) -> Iterator[tuple[Key, Evidence]]:
     """What says that nobody can be in the nest, or not in this room any more."""
     if deletions := scene.nest.deletions:
@@ -74,6 +82,13 @@ def _by_livekit(scene: Scene) -> Iterator[tuple[Key, Evidence]]:
     if finished:
         yield Fact.FINISHED, scene.say(f"LiveKit's room_finished came {scene.at(finished[-1])}", finished[-1:])
     gone, why = _gone_by(scene), _said_why(scene)
+    if gone is not None:
+        yield Fact.ROOM_GONE, scene.say(f"LiveKit does not have the room any more {scene.at(gone)}", [gone])
+        counts = [row for row in scene.nest.rows if _count(row) is not None and row.received <= gone.received]
+        came = [row for row in hooks if row.text("event") == "participant_joined"]
+        early = counts and scene.age_s(counts[0].received) <= EMPTY_S and scene.nest.made_at is not None
+        if early and not came and not any(map(_count, counts)):
+            yield Fact.EMPTY, scene.say(f"LiveKit counts nobody inside {scene.at(counts[-1])}", counts[-1:])
     if why is not None and why.text("closed") == DEPARTURE:
         yield Fact.LEFT, scene.say(f"LiveKit closed the room after its {DEPARTURE} {scene.at(why)}", [why])
     if gone is None or why is not None:
@@ -136,6 +151,11 @@ def _restarts(scene: Scene) -> Iterator[tuple[Key, Evidence]]:
         return
     before = [(row, sid) for row, sid in sids if row.sent < deeds[0].sent]
     after = [(row, sid) for row, sid in sids if row.sent > deeds[-1].received]
+    listed = [row for row in scene.nest.rows if row.operation == Operation.ROOMS and row.proof]
+    none = [row for row in listed if row.absent and row.sent > deeds[-1].received + round(ANEW_S * SECOND_NS)]
+    if none and not after:
+        said = f"a restart was accepted {scene.at(deeds[0])}, and LiveKit has no room {scene.at(none[-1])}"
+        yield Fact.NO_ROOM_ANEW, scene.say(said, [*deeds, none[-1]])
     if before and after and after[-1][1] == before[-1][1]:
         said = f"a restart was accepted {scene.at(deeds[0])}, and it is the same room {scene.at(after[-1][0])}"
         yield Fact.SAME_ROOM, scene.say(said, [*deeds, before[-1][0], after[-1][0]])

@@ -11,20 +11,23 @@ for each window in which the doors were shut (windows.py).
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from enum import StrEnum
-from typing import NamedTuple, TypeAlias
+from typing import TypeAlias
 
 from nestobs.diagnosis.answers import Answer
 from nestobs.diagnosis.scene import Evidence
 
 
-class Ends(NamedTuple):
+@dataclass(frozen=True, slots=True)
+class Ends:
     """How it stood at the end."""
 
     answer: Answer
 
 
-class Had(NamedTuple):
+@dataclass(frozen=True, slots=True)
+class Had:
     """What came of some step."""
 
     answer: Answer
@@ -46,6 +49,9 @@ class Fact(StrEnum):
     ROOM_NO = "LiveKit had no such room meanwhile"
     RECORD_LATE = "the record came late"
     ROOM_LATE = "LiveKit's room came late"
+    RECORD_SHORTLY_LATE = "the record came a little late"
+    ROOM_SHORTLY_LATE = "LiveKit's room came a little late"
+    ROOM_NEVER = "LiveKit never had the room, from its first moments on"
     INSIDE = "/info counts somebody inside meanwhile"
     AMID = "404s while /info and LiveKit showed it before and after"
     SEEN_BEFORE = "it was there before"
@@ -58,12 +64,15 @@ class Fact(StrEnum):
     DELETED = "it was deleted"
     FINISHED = "LiveKit ended the room"
     STAYED_AWAY = "the room was gone for longer than a restart takes"
+    ROOM_GONE = "LiveKit does not have the room any more"
+    EMPTY = "nobody was counted inside before the room ended"
     LEFT = "the last one left, and then the room ended"
     WITHDRAWN = "its author withdrew it"
     CLOSED = "its event says closed"
     PLANNED = "its event announces it for later"
     OTHER_ROOM = "event and API name different rooms"
     RESTARTED = "the room was made anew"
+    NO_ROOM_ANEW = "a restart after which there is no room"
     SAME_ROOM = "a restart that left the room as it was"
     # relays
     RELAY_AUTH = "a relay wants to know who asks"
@@ -79,15 +88,18 @@ class Fact(StrEnum):
     # doors, LiveKit, clocks, and ourselves
     LISTENER = "signed in, and seated as a guest before the record was there"
     LISTENER_ALL_THE_SAME = "signed in, and seated as a guest though the record was there"
+    SPLIT = "guests were let in while there was no record for the signed in"
     OWN_ANSWERS = "the API itself answered there"
     FOREIGN_TO_THE_END = "others answered in the API's place to the end"
     UP_AGAIN = "the API answered before and after"
     ANSWERED_OTHERS = "the API answered another vantage meanwhile"
     FLAPS = "404 between answers that showed it"
+    RECORD_FLAPS = "the record, which does not ask LiveKit, came and went again and again"
     FLAPPED_ONCE = "one 404 between answers that showed it"
     CACHED = "a cache answered 404"
     LIVEKIT_FAILS = "LiveKit gives no answer"
     LIVEKIT_UP = "LiveKit answered others, or the API, meanwhile"
+    LIVEKIT_MIXED = "the API, which asks LiveKit, gave both tokens and 404s meanwhile"
     LIVEKIT_DOWN = "LiveKit answered nobody meanwhile"
     LIVEKIT_DOUBTED = "the API, which asks LiveKit, answered 404 meanwhile"
     CLOCKS_APART = "this clock and the server's differ by more than a signature may"

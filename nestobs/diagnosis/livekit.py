@@ -31,6 +31,9 @@ def of_livekit(scene: Scene) -> Iterator[tuple[Key, Evidence]]:
         said = f"the API, which asks LiveKit first, gave a token {scene.at(tokens[-1])}"
         yield Fact.LIVEKIT_UP, scene.say(said, tokens[-1:])
         return
+    if tokens and refused and tokens[-1].sent > failed[0].received:
+        said = f"the API, which asks LiveKit first, gave a token {scene.at(tokens[-1])}, and 404s before and after"
+        yield Fact.LIVEKIT_MIXED, scene.say(said, [tokens[-1], refused[-1]])
     if nobody := [row for row in elsewhere if is_livekit_lost(row)]:
         said = f"LiveKit did not answer {nobody[-1].vantage} either {scene.at(nobody[-1])}"
         yield Fact.LIVEKIT_DOWN, scene.say(said, nobody[-1:])

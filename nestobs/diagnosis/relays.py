@@ -84,12 +84,13 @@ def _stored(scene: Scene, name: str, rows: Sequence[Row], shown: Sequence[Row]) 
     """Whether it stored what it took, and when it showed it."""
     absent = [row for row in rows if row.absent]
     took = [row for row in rows if row.operation == Operation.PUBLISH and row.outcome == Outcome.ACCEPTED]
-    if took and absent and not shown and not scene.over_at(absent[-1].received):
-        gap_s = (absent[-1].received - took[0].received) / SECOND_NS
+    meanwhile = [row for row in absent if not scene.over_at(row.received)]
+    gap_s = (meanwhile[-1].received - took[0].received) / SECOND_NS if took and meanwhile else 0.0
+    if not shown and gap_s > (0.0 if meanwhile == absent else LITTLE_S):
         fact = Fact.RELAY_DROPPED if gap_s > DROPPED_S else Fact.RELAY_DROPPED_OR_LATE
-        said = f"{name} took it {scene.at(took[0])} and has it not {scene.at(absent[-1])}"
-        yield fact, scene.say(said, [took[0], absent[-1]])
-    elif absent and not shown and scene.nest.events and not scene.over_at(absent[-1].received):
+        said = f"{name} took it {scene.at(took[0])} and has it not {scene.at(meanwhile[-1])}"
+        yield fact, scene.say(said, [took[0], meanwhile[-1]])
+    elif absent and not shown and scene.nest.events and meanwhile == absent:
         elsewhere = scene.nest.events[-1]
         said = f"{name} has it not {scene.at(absent[-1])}, and {elsewhere.target[:60]} has it {scene.at(elsewhere)}"
         yield Fact.RELAY_LACKS, scene.say(said, [absent[-1], elsewhere])

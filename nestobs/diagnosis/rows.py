@@ -69,8 +69,8 @@ class Row:
 
     @property
     def absent(self) -> bool:
-        """It proves that the nest was not there; not where we were held up ourselves."""
-        return self.outcome == Outcome.ABSENT and self.answered and not self.held
+        """It proves that the nest was not there, when it was answered, however late we took notice of it."""
+        return self.outcome == Outcome.ABSENT and self.answered
 
     @property
     def proof(self) -> bool:

@@ -41,6 +41,10 @@ AGAIN_S: Final = 1.5
 NEAR_S: Final = 15.0
 """So long before and after a failure to reach LiveKit it is taken to be down (intervals/proofs.DOWN_S)."""
 
+NEW_S: Final = 1.0
+"""Who looks at a nest sooner than this sees a race that anybody would notice."""
+
+_NEW: Final = round(NEW_S * SECOND_NS)
 _SLACK: Final = round(SLACK_S * SECOND_NS)
 _NEAR: Final = round(NEAR_S * SECOND_NS)
 Step: TypeAlias = tuple[Row, Answer]
@@ -152,6 +156,13 @@ class Scene:
     def made_here(self) -> bool:
         """Whether one of the vantages made the nest."""
         return self.nest.origin_kind in ("create", "publish")
+
+    @cached_property
+    def came_late(self) -> bool:
+        """Whether nobody asked for a seat or a token while it was new, so that a race may have been over by then."""
+        first = min((row.sent for row, _ in [*self.tokens, *self.seats]), default=None)
+        origin = self.nest.origin if self.made_here else self.nest.room_at
+        return first is None or origin is None or first - origin > _NEW
 
     @cached_property
     def ending(self) -> Answer:

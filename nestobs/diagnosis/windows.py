@@ -27,6 +27,12 @@ WAITED_S: Final = 2.0
 RESTART_S: Final = 10.0
 """A restart makes the room anew sooner than this."""
 
+FIRST_S: Final = 3.0
+"""No room comes and goes sooner than this."""
+
+SHORTLY_S: Final = 0.5
+"""What is late by less is the way there and back."""
+
 EARLY_S: Final = 60.0
 """Who looks at a nest for the first time later than this may have missed that it came and went."""
 
@@ -43,12 +49,17 @@ def of_window(scene: Scene, window: Window, lived_s: float) -> Iterator[tuple[Ke
         yield Fact.AGAIN, Evidence("")
     if _is_overdue(scene, window):
         yield Fact.OVERDUE, Evidence("")
+    known_s = (shut[-1].sent - scene.known_at) / SECOND_NS  # nobody let in from its making on, as far as anybody asked
+    if (window.start - scene.known_at) / SECOND_NS <= LEAST_PACE_S:
+        span_s = max(span_s, known_s)
+    people = [row for row in shut if row.role in (Role.JOINER, Role.GUEST)]
     if window.healed and span_s >= WAITED_S:
         yield Fact.WAITED, Evidence(f"a wait of {span_s:.1f} s at least")
+    elif window.healed and people:
+        yield Fact.WAITED, scene.say(f"a person was turned away {scene.at(people[-1])}", people)
     yield from _layers(scene, window)
     yield from _before(scene, window)
     yield from _amid(scene, window)
-    yield from _late(scene, window)
     if scene.nest.origin is not None:
         age_s = scene.age_s(window.end)
         fact, said = (Fact.YOUNG, "only") if age_s < lived_s else (Fact.OLD, "already")
@@ -84,17 +95,23 @@ def _layers(scene: Scene, window: Window) -> Iterator[tuple[Key, Evidence]]:
         yield (Fact.ROOM_YES if room else Fact.ROOM_NO), scene.say(said, rows[-1:])
 
 
-def _late(scene: Scene, window: Window) -> Iterator[tuple[Key, Evidence]]:
-    """Of a wait that healed each of the two that was late for itself, whichever came last."""
-    if not window.healed:
-        return
-    for which, fact, name in ((is_info, Fact.RECORD_LATE, "the record"), (is_room, Fact.ROOM_LATE, "LiveKit's room")):
+def of_layers(scene: Scene) -> Iterator[tuple[Key, Evidence]]:
+    """Of the API's record and LiveKit's room each that was late for itself, whichever came last, and whatever else
+    was in the way meanwhile."""
+    layers = (
+        (is_info, Fact.RECORD_LATE, Fact.RECORD_SHORTLY_LATE, "the record"),
+        (is_room, Fact.ROOM_LATE, Fact.ROOM_SHORTLY_LATE, "LiveKit's room"),
+    )
+    for which, late, shortly, name in layers:
         proofs = scene.proofs(which)
         shown = next((row for row in proofs if row.visible), None)
         before = [row for row in proofs if row.absent and shown is not None and row.sent < shown.received]
-        if shown is not None and before and before[-1].sent - scene.known_at > WAITED_S * SECOND_NS:
+        if which is is_room and proofs and shown is None and scene.age_s(proofs[0].received) <= FIRST_S:
+            yield Fact.ROOM_NEVER, Evidence("")
+        late_s = (before[-1].sent - scene.known_at) / SECOND_NS if before else 0.0
+        if shown is not None and late_s > SHORTLY_S:
             said = f"{name} was not there {scene.at(before[-1])}, and was {scene.at(shown)}"
-            yield fact, scene.say(said, [before[-1], shown])
+            yield late if late_s > WAITED_S else shortly, scene.say(said, [before[-1], shown])
 
 
 def _amid(scene: Scene, window: Window) -> Iterator[tuple[Key, Evidence]]:

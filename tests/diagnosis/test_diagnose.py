@@ -5,7 +5,9 @@ from __future__ import annotations
 import pytest
 
 from nestobs.diagnosis import RULES, Cause, diagnose, diagnose_rows
+from nestobs.diagnosis.answers import Answer
 from nestobs.diagnosis.diagnose import SURE, Diagnosis
+from nestobs.diagnosis.facts import Ends, Had
 from nestobs.join.decision import GONE, STARTING
 from nestobs.observation.detail import detail
 from nestobs.observation.schema import Failure, FailureLayer, Observation, Operation, Outcome, Role, Source
@@ -55,14 +57,21 @@ def test_nothing_observed_is_nothing_diagnosed():
 ACTIVE = polls(Source.API, INFO, 0.0, LATER)
 NO_RECORD = polls(Source.API, INFO, 1e9, LATER)
 LISTED = polls(Source.LIVEKIT, ROOMS, 0.0, LATER)
-SEATED = join(2.0, [(JOIN, V, 0.1), (SIGNAL, V, 0.2)], "authenticated", "")
+
+
+def seated(at: float) -> list[Observation]:
+    return join(at, [(JOIN, V, 0.1), (SIGNAL, V, 0.2)], "authenticated", "")
+
+
+SEATED = seated(2.0)
 UNLISTED = polls(Source.LIVEKIT, ROOMS, 1e9, LATER)
 
 
 @pytest.mark.parametrize(
     ("rows", "cause", "sure"),
     [
-        pytest.param(SEATED, Cause.JOINED, True, id="joined"),
+        pytest.param(seated(0.8), Cause.JOINED, True, id="joined"),
+        pytest.param(SEATED, Cause.JOINED, False, id="joined by who came when a race may have been over"),
         pytest.param([*ACTIVE, *shut(), *LISTED], Cause.API_JOIN_FAULT, True, id="all three layers disagree"),
         pytest.param([*ACTIVE, *shut(), *UNLISTED], Cause.LIVEKIT_BEHIND_API, True, id="no room"),
         pytest.param([*NO_RECORD, *shut(), *LISTED], Cause.API_BEHIND_LIVEKIT, True, id="no record"),
@@ -202,8 +211,36 @@ def test_a_404_that_proves_nothing_is_no_sign_of_the_join_fault(more, named):
 
 
 def test_what_we_held_up_ourselves_is_nobodys_fault():
-    rows = [*ACTIVE, *LISTED, *shut(loop_lag_s=4.0)]
-    assert told([made(), *rows]).first.cause is Cause.OBSERVER_FAULT
+    lost = api(JOIN, Failure.TIMEOUT, loop_lag_s=4.0) + api(GUEST, Failure.TIMEOUT, loop_lag_s=4.0)
+    assert told([made(), *ACTIVE, *LISTED, *lost]).first.cause is Cause.OBSERVER_FAULT
+
+
+def test_a_proven_no_stays_one_however_late_we_took_notice_of_it():
+    rows = [*ACTIVE, *LISTED, *shut(loop_lag_s=4.0), *shut(loop_lag_s=4.0, role=Role.GUEST)]
+    assert told([made(), *rows]).first.cause is Cause.API_JOIN_FAULT
+
+
+@pytest.mark.parametrize("other", Answer, ids=lambda answer: answer.name)
+def test_what_once_came_of_a_step_is_not_how_it_stands_at_the_end(other):
+    assert Ends(other) != Had(other)
+    assert len({Ends(other), Had(other)}) == 2
+
+
+RACES = {
+    "a person is turned away for a moment": (Cause.API_BEHIND_LIVEKIT, (0.2, 0.5, 1.4), 1.2, Role.GUEST, True),
+    "nobody but the observer": (Cause.API_BEHIND_LIVEKIT, (0.2, 0.5, 1.4), 1.2, Role.OBSERVER, False),
+}
+
+
+@pytest.mark.parametrize(("cause", "ages", "from_s", "role", "first"), RACES.values(), ids=list(RACES))
+def test_a_race_that_is_short_is_named_and_never_surely_called_joined(cause, ages, from_s, role, first):
+    shown = [each for way in (JOIN, GUEST) for each in polls(Source.API, way, from_s, ages, role=role)]
+    records = polls(Source.API, INFO, from_s, ages)
+    found = told([made(), *records, *polls(Source.LIVEKIT, ROOMS, 0.0, ages), *shown, *seated(2.0)])
+    named = {each.cause: each for each in found.causes}
+    assert cause in named
+    assert (found.first.cause is cause) is first
+    assert named[Cause.JOINED].confidence < SURE
 
 
 def test_a_join_that_got_in_later_refutes_the_fault():
@@ -298,7 +335,7 @@ def test_who_got_in_after_a_short_race_joined_and_that_there_was_none_is_not_sur
     assert found.first.cause is Cause.JOINED
     assert found.first.confidence < SURE
     assert cause in {each.cause for each in found.causes}
-    assert told([made(), *SEATED]).first.sure
+    assert told([made(), *seated(0.8)]).first.sure
 
 
 @pytest.mark.parametrize("how", ["deleted", "room went"])
@@ -346,10 +383,12 @@ def test_what_is_shown_after_the_last_404_alone_is_no_contradiction(late):
 
 
 def test_a_room_that_went_a_moment_ago_may_be_made_anew():
-    def gone(until: float) -> Diagnosis:
+    def gone(until: float, inside: int = 0) -> Diagnosis:
+        nobody = {"detail": detail(participants=inside)}
         late = [9.0 + step for step in range(0, round(until), 2)]
-        room = [*polls(Source.LIVEKIT, ROOMS, 0.0, (1.0, 7.0)), *polls(Source.LIVEKIT, ROOMS, 1e9, late)]
+        room = [*polls(Source.LIVEKIT, ROOMS, 0.0, (0.5, 7.0), **nobody), *polls(Source.LIVEKIT, ROOMS, 1e9, late)]
         return told([made(), *polls(Source.API, INFO, 0.0, (1.0, 7.0, *late)), *room, *shut(at=late)])
 
     assert [gone(until).first.cause for until in (4.0, 30.0)] == [Cause.ROOM_EXPIRED] * 2
     assert [gone(until).first.sure for until in (4.0, 30.0)] == [False, True]
+    assert not gone(30.0, inside=1).first.sure  # it may have ended as the last one left
