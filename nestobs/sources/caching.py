@@ -27,6 +27,10 @@ _NO_STATUS: Final = re.compile(r"control|tag|key|able|hits$|^cache-status$")
 
 _WORD: Final = re.compile(r"[A-Z]?[a-z]+|[A-Z]+")
 _HIT_FOR_MISS: Final = re.compile(r"hit[-_ ]?for[-_ ]?(pass|miss)", re.IGNORECASE)
+_HIT_IN_WORDS: Final = re.compile(r"cache[-_ ]hit\b(?![-_ ]for)", re.IGNORECASE)
+"""In any field: WordPress' Batcache says it in one that it calls X-Nananana."""
+
+_AGE_BY_VENDORS: Final = re.compile(r"^x-(cache|proxy-cache|varnish|77|edge|cdn|page-cache)-age$")
 _STALE_WARNINGS: Final = ("110", "111", "112", "113")
 
 SHOWN: Final = ("age", "etag", "via", "warning", "x-varnish", "x-served-by", "server-timing")
@@ -58,7 +62,9 @@ def cache_fields(headers: Mapping[str, str]) -> dict[str, str]:
 
 def _says_so(name: str, value: str) -> bool:  # noqa: PLR0911 - one return per field
     long = len(value) > FIELD_CHARACTERS
-    match name:
+    if _HIT_IN_WORDS.search(value[:FIELD_CHARACTERS]):
+        return True
+    match _AGE_BY_VENDORS.sub("age", name):
         case "age":
             return long or any(number(each.value) != 0 for each in members(value))
         case "x-varnish":
