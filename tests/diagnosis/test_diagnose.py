@@ -400,3 +400,12 @@ def test_a_room_that_went_a_moment_ago_may_be_made_anew():
     assert [gone(until).first.cause for until in (4.0, 30.0)] == [Cause.ROOM_EXPIRED] * 2
     assert [gone(until).first.sure for until in (4.0, 30.0)] == [False, True]
     assert not gone(30.0, inside=1).first.sure  # it may have ended as the last one left
+
+
+@pytest.mark.parametrize("copied", [True, False], ids=["a copy among them", "the API's own"])
+def test_a_late_record_is_not_sure_where_a_copy_of_a_404_was_given_out(copied):
+    cached = api(GUEST, Failure.CACHED, (0.9,), status=404, reason="a cache's copy (Age: 12): Nest not found")
+    rows = [made(), *polls(Source.API, INFO, 3.0, (0.4, 2.9, 3.5)), *polls(Source.LIVEKIT, ROOMS, 0.0, (0.3, 3.0))]
+    rows += [*shut(at=(0.5, 1.5, 2.5)), *(cached if copied else ()), *seated(4.0)]
+    [late] = [each for each in told(rows).causes if each.cause is Cause.API_BEHIND_LIVEKIT]
+    assert late.sure is not copied
