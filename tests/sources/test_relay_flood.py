@@ -102,6 +102,24 @@ async def test_many_honest_questions_and_a_backlog_are_borne():
     assert [row.failure for row in rows if row.operation is Operation.CONNECT] == [None]
 
 
+async def test_the_deletions_that_are_asked_for_again_and_again_are_no_flood():
+    """An author with many nests: each look at one brings its latest deletions, more frames a second than are borne."""
+    gone = [HOST.sign(5, created_at=1_700_000_000 + n, tags=[("a", f"30312:{HOST.public}:x{n}")]) for n in range(50)]
+
+    async def answer(peer, verb, *rest):
+        if verb == "REQ":
+            for event in gone[: rest[-1]["limit"]]:
+                await peer.say("EVENT", rest[0], event.as_dict())
+            await peer.say("EOSE", rest[0])
+
+    async with hostile.relay(answer) as (url, _), watching(url) as (relay, rows):
+        for _ in range(12):
+            looks = [relay.query(TRACE, address=ADDRESS, newest=True, timeout_s=30) for _ in range(20)]
+            asked = await asyncio.gather(*looks)
+            assert {row.outcome for row, _ in asked} == {Outcome.ABSENT}
+    assert [row.failure for row in rows if row.operation is Operation.CONNECT] == [None]
+
+
 @pytest.mark.parametrize("size", [60_000, 100_000])
 async def test_a_long_honest_event_comes_whole(size):
     event = HOST.sign(30312, created_at=1_700_000_000, tags=[("d", "room-1")], content="x" * size)
@@ -183,6 +201,16 @@ def test_a_bucket_never_takes_more_than_its_burst_and_its_rate(rate, burst, step
             return
         taken += amount
         assert taken <= burst + rate * now / 1e9 + 1e-6
+
+
+@given(asked=st.lists(st.integers(0, 10_000), max_size=20), burst=st.integers(1, 1_000))
+def test_what_was_asked_for_is_borne_and_at_most_a_burst_of_it(asked, burst):
+    bucket = Bucket("x", 1, burst)
+    for amount in asked:
+        bucket.ask(amount)
+    owed = min(sum(asked), burst)
+    assert not bucket.over(0, owed + burst)
+    assert bucket.over(0, 1)
 
 
 @given(rate=st.integers(1, 1_000), count=st.integers(1, 200))

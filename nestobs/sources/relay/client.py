@@ -197,6 +197,7 @@ class Relay:
         name, reused = observation_id.replace("-", ""), link.take()
         question = Question(wanted, asyncio.get_running_loop().create_future(), link.identity.answers)
         link.questions[name] = question
+        link.meter.ask(wanted.most)
         end: End | None = None
         try:
             sent_at, end = await link.exchange(

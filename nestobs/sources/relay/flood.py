@@ -1,9 +1,9 @@
 """How much of one relay is borne: beyond it the relay is cut off, so that it cannot cost the others their stamps.
 
-Each bound is a leaking bucket: `burst` at once, `rate` a second for good. An honest relay sends what was asked for and
-the events of nests, a few a minute; the bursts leave room for a backlog and for many questions at once. What a bound
-is for: bytes, memory and parsing; frames, the time that a frame takes however small (pings included); pushed events,
-the rows that each of them makes; rejects, the cost of finding out that an event is false.
+Each bound is a leaking bucket: `burst` at once, `rate` a second for good. An honest relay sends what was asked for,
+which is not counted as frames, and the events of nests, a few a minute; the bursts leave room for a backlog. What a
+bound is for: bytes, memory and parsing; frames, the time that a frame takes however small (pings included); pushed
+events, the rows that each of them makes; rejects, the cost of finding out that an event is false.
 """
 
 from __future__ import annotations
@@ -24,17 +24,24 @@ QUEUED_FRAMES: Final = 4
 
 @dataclass(slots=True)
 class Bucket:
-    """Takes `burst` at once and `rate` a second."""
+    """Takes `burst` at once and `rate` a second, and what was asked for besides."""
 
     what: str
     rate: float
     burst: float
     level: float = 0.0
     at: int = 0
+    owed: float = 0.0
+
+    def ask(self, amount: float) -> None:
+        """So much more is asked for, and counts for nothing when it comes: of `burst` at most."""
+        self.owed = min(self.owed + amount, self.burst)
 
     def over(self, now: int, amount: float = 1.0) -> bool:
         """Count so much at `now` (ns, never before the last one); whether that is too much."""
-        self.level = max(0.0, self.level - self.rate * (now - self.at) / SECOND_NS) + amount
+        paid = min(self.owed, amount)
+        self.owed -= paid
+        self.level = max(0.0, self.level - self.rate * (now - self.at) / SECOND_NS) + amount - paid
         self.at = now
         return self.level > self.burst
 
@@ -63,6 +70,10 @@ class Meter:
     def bears(self, size: int, frames: int) -> bool:
         """Whether so many bytes, or frames, more are borne (dial.Borne)."""
         return not (self.over(FRAMES, frames) if frames else self.over(BYTES, size))
+
+    def ask(self, frames: int) -> None:
+        """A question goes out that so many frames may answer."""
+        self.buckets[FRAMES].ask(frames)
 
     def over(self, what: str, amount: float = 1.0) -> bool:
         """Count; whether the relay is to be cut off, or has been."""

@@ -61,6 +61,11 @@ class Wanted:
         withdrawn = nostr.deletion_filters(self.address) if self.versions and self.address is not None else []
         return [self.asked(), *withdrawn]
 
+    @property
+    def most(self) -> int:
+        """So many frames answer it where a relay keeps to the limits asked: events, and the end of them."""
+        return sum(int(one.get("limit", 1)) for one in self.all_asked()) + 1
+
     def asked(self) -> dict[str, Any]:
         """The NIP-01 filter that asks for it."""
         asked = dict(self.filters)
