@@ -57,7 +57,8 @@ class Cause(StrEnum):
 class Rule:
     """One cause for people. theory: what is the matter, in a sentence that stands in front of the evidence. needs,
     refuted_by: the evidence, in words (cases.py has it as data). host, guest, operator: advice, "" where there is
-    nothing to do. next: what to ask next, "" where nothing is left to ask."""
+    nothing to do. next: what to ask next, "" where nothing is left to ask; listed: the same where LiveKit's list has
+    told already, "" where that makes no difference."""
 
     cause: Cause
     theory: str
@@ -67,6 +68,7 @@ class Rule:
     guest: str = ""
     operator: str = ""
     next: str = ""
+    listed: str = ""
     standing: bool = False
     fault: bool = False
 

@@ -41,12 +41,13 @@ __all__ = ["Diagnosis", "Evidence", "Found", "diagnose", "diagnose_rows", "suspe
 @dataclass(frozen=True, slots=True)
 class Found:
     """A cause that holds. confidence: a probability. said: the rule's theory. next: what to ask next, "" for nothing.
-    blocks: it stood in the way of a join; else a fact beside it."""
+    blocks: it stood in the way of a join; else a fact beside it. listed: LiveKit has told of the room."""
 
     cause: Cause
     confidence: float
     evidence: tuple[Evidence, ...]
     blocks: bool = True
+    listed: bool = False
 
     @property
     def said(self) -> str:
@@ -61,7 +62,8 @@ class Found:
     @property
     def next(self) -> str:
         """What to ask next, "" where nothing is left to ask."""
-        return "" if self.confidence >= SURE else RULES[self.cause].next
+        rule = RULES[self.cause]
+        return "" if self.confidence >= SURE else (self.listed and rule.listed) or rule.next
 
     @property
     def sure(self) -> bool:
@@ -208,7 +210,8 @@ def _fit(case: Case, facts: Facts, priors: Priors, window: Window | None) -> Fou
         sure = case.sure
     blocks = case.blocks and (Fact.HEALED not in facts or Fact.WAITED in facts)
     evidence = dict.fromkeys(facts[each] for each in case.needs if facts[each].said)
-    return Found(case.cause, sure, tuple(evidence), blocks)
+    listed = Fact.ROOM_YES in facts or Fact.ROOM_NO in facts
+    return Found(case.cause, sure, tuple(evidence), blocks, listed)
 
 
 # timelines of nests that were kept shut for good

@@ -91,6 +91,7 @@ _ALL: Final = (
         guest="Wait: it heals when LiveKit has made the room.",
         operator="Make the room before the record, and answer the PUT when both are there.",
         next="Ask LiveKit's list for the room, or ask both joins again some seconds later.",
+        listed="Ask both joins again some seconds later: does the room come?",
     ),
     Rule(
         cause=Cause.API_JOIN_FAULT,
@@ -103,6 +104,7 @@ _ALL: Final = (
         f" the version of its LiveKit SDK. {_BUG_REPORT}.",
         next="Ask LiveKit's list for the room (NESTOBS_LIVEKIT_API_KEY and _SECRET): listed means that the API is at"
         " fault, not listed that the room is late.",
+        listed="Ask both joins again, some seconds and a minute later: a race would be over by then.",
         standing=True,
         fault=True,
     ),
@@ -137,6 +139,7 @@ _ALL: Final = (
         guest="Ask the host to restart it.",
         operator="Raise LiveKit's empty timeout; close the event of a room that ended.",
         next="Ask LiveKit's webhooks (room_finished), or its list: does it have the room?",
+        listed="Ask LiveKit's webhooks, or its log: why was the room closed (room_finished)?",
         standing=True,
     ),
     Rule(

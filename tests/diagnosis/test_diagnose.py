@@ -121,6 +121,16 @@ def test_without_livekits_keys_both_readings_are_named_and_what_decides():
     assert "list" in found.first.next
 
 
+def test_livekits_list_is_not_asked_for_where_it_has_told():
+    at = (0.5, 1.5, 2.5)
+    seen = [made(), *polls(Source.API, INFO, 0.0, at), *shut(at=at)]
+    for rooms, asked in (([], True), (polls(Source.LIVEKIT, ROOMS, 0.0, at), False)):
+        unsure = [each for each in told([*seen, *rooms]).causes if each.confidence < SURE]
+        assert {each.cause for each in unsure} >= {Cause.API_JOIN_FAULT}
+        assert any("LiveKit's list" in each.next for each in unsure) is asked
+        assert all(each.next for each in unsure)
+
+
 def test_a_nest_that_was_joined_later_was_a_race():
     at = (1.0, 2.0, 4.0, 8.0, 16.0)
     shown = [*polls(Source.API, JOIN, 6.0, at), *polls(Source.API, GUEST, 6.0, at)]
