@@ -412,6 +412,7 @@ def advice(daily: Daily) -> Text:
     return Text(
         [
             found.why,
+            *found.changed,
             differs,
             f"Message threshold {amount(threshold.value)} s ({span(threshold.lower, threshold.upper, unit='s')}),"
             f" give-up age {found.policy.give_up_age_s:g} s. Tuned on {many(found.nests, 'nest')}{some}, with {DRAWS}"

@@ -24,9 +24,11 @@ from nestobs.reports import daily
 from nestobs.reports.display import RESULT, Result, Table, Text
 from nestobs.reports.publishing.execute import notebook, run
 from nestobs.tuning import policy_file
+from nestobs.tuning.tuner import recommend
 from worlds import asked
 from worlds.full_nests import DAY, NOON, Names, all_rows, nest_rows, store_of
 from worlds.shown import said
+from worlds.simulated import TRUTHS, observe, timelines
 
 pytestmark = pytest.mark.slow
 
@@ -279,6 +281,17 @@ def test_the_recommendation_is_held_against_the_policy_in_use(usual: str, seen: 
     assert found.policy == fixed(2)
     assert "the policy in use (fixed(2))" in said(daily.advice(found))
     assert "the policy in use (manual_retry)" in said(daily.advice(seen))
+
+
+def test_a_change_of_the_law_within_the_window_is_told_with_the_part_since(seen: daily.Daily) -> None:
+    rng = np.random.default_rng(120)
+    delays = TRUTHS[0].draw(240, rng)
+    delays[120:] *= 5.0
+    mixed = recommend(timelines(*observe(delays, rng, polls=40)), draws=40)
+    told = said(daily.advice(replace(seen, tuned=mixed)))
+    assert re.search(r"The delays changed between 20\d\d-\S+ \d\d:\d\d and .* UTC \(95 %; p = ", told)
+    assert "nestobs tune --window" in told
+    assert "The delays changed" not in said(daily.advice(seen))
 
 
 def test_of_many_nests_every_so_manieth_is_tuned_on(seen: daily.Daily) -> None:
