@@ -267,11 +267,12 @@ def random_episode(rng):
 
 
 def followed(policy, episode):
-    """join_flow driven by the world of an episode: its log as the client writes it, and the verdict."""
+    """join_flow driven by the world of an episode, with nobody at the buttons, which are not the module's to press: its
+    log as the client writes it, and the verdict."""
     age, drawn, statuses = episode["ageNs"], Drawn(episode["given"]), iter(episode["statuses"])
     nest = None if age is None else born(ARRIVED - age)
     facts = {"arrived_at": ARRIVED, "rng": drawn, "nest": nest, "host": episode["host"]}
-    flow = join_flow("room", episode["signedIn"], policy, **facts)
+    flow = join_flow("room", episode["signedIn"], replace(policy, person=None), **facts)
     log, now, connected, made = [], ARRIVED, None, 0
     try:
         step = next(flow)
