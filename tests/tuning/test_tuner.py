@@ -292,7 +292,7 @@ class TestPoorNests:
         always = Truth("always", ((1.0, 4.0, 0.9),), never=0.0)
         found = recommend(seen(30, always), draws=20)
         assert found.law.never == 0.0
-        assert any("never-share is not identified" in note for note in found.notes)
+        assert any("the share that never comes is not known" in note for note in found.notes)
         assert any("no upper end: 0 of 30 rows never came" in note for note in found.notes)
         assert found.message_threshold_s.upper == INF
 
