@@ -299,7 +299,10 @@ class _Cleaner:
                 return await self.one(entry)
 
         rooms = [entry for entry in mine if entry.kind == "room"]
-        ends = await asyncio.gather(*(in_turn(entry) for entry in rooms if entry.room))
+        if self.station.api.ration is None:
+            ends = await asyncio.gather(*(in_turn(entry) for entry in rooms if entry.room))
+        else:  # few requests undo a few, one after the other, and not none of many
+            ends = [await self.one(entry) for entry in rooms if entry.room]
         ends += [await self.one(entry) for entry in rooms if not entry.room]  # what is left in the list may be theirs
         ends += await asyncio.gather(*(in_turn(entry) for entry in mine if entry.kind != "room"))
         cleaned = Cleaned()

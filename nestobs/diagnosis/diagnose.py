@@ -41,13 +41,15 @@ __all__ = ["Diagnosis", "Evidence", "Found", "diagnose", "diagnose_rows", "suspe
 @dataclass(frozen=True, slots=True)
 class Found:
     """A cause that holds. confidence: a probability. said: the rule's theory. next: what to ask next, "" for nothing.
-    blocks: it stood in the way of a join; else a fact beside it. listed: LiveKit has told of the room."""
+    blocks: it stood in the way of a join; else a fact beside it. listed: LiveKit has told of the room. healed: it was
+    over when somebody got in."""
 
     cause: Cause
     confidence: float
     evidence: tuple[Evidence, ...]
     blocks: bool = True
     listed: bool = False
+    healed: bool = False
 
     @property
     def said(self) -> str:
@@ -165,14 +167,16 @@ def _causes(scene: Scene, priors: Priors) -> list[Found]:
     joined, others = best.get(Cause.JOINED), [each for each in best.values() if each.cause is not Cause.JOINED]
     if joined is not None and (scene.came_late or any(each.tells for each in others)):
         best[Cause.JOINED] = replace(joined, confidence=min(joined.confidence, JOINED_BESIDE))
-    found = sorted(best.values(), key=_rank)
+    shut = any(not (window.healed or window.ended) for window in scene.windows)
+    found = sorted(best.values(), key=lambda each: _rank(each, shut=shut))
     return found or [Found(Cause.UNDETERMINED, 0.5, ())]
 
 
-def _rank(found: Found) -> tuple[int, float, int]:
-    """What stood in the way first, then that it can be joined, then what is a fact beside it; each the surest first."""
+def _rank(found: Found, *, shut: bool) -> tuple[int, float, int]:
+    """What stood in the way first, then that it can be joined, then what is a fact beside it; each the surest first.
+    Where the doors are shut at the end, a race that was over before comes after what shuts them."""
     in_the_way = found.blocks and found.confidence > JOINED_ALL_THE_SAME
-    place = 1 if found.cause is Cause.JOINED else 0 if in_the_way else 2
+    place = 2 if found.cause is Cause.JOINED else int(shut and found.healed) if in_the_way else 3
     return place, -found.confidence, _ORDER[found.cause]
 
 
@@ -211,7 +215,8 @@ def _fit(case: Case, facts: Facts, priors: Priors, window: Window | None) -> Fou
     blocks = case.blocks and (Fact.HEALED not in facts or Fact.WAITED in facts)
     evidence = dict.fromkeys(facts[each] for each in case.needs if facts[each].said)
     listed = Fact.ROOM_YES in facts or Fact.ROOM_NO in facts
-    return Found(case.cause, sure, tuple(evidence), blocks, listed)
+    healed = window is not None and window.healed
+    return Found(case.cause, sure, tuple(evidence), blocks, listed, healed)
 
 
 # timelines of nests that were kept shut for good

