@@ -116,7 +116,6 @@ DOORS: Final[tuple[Case, ...]] = (
     # ages, and ourselves
     Case(C.AGE_RULE_MISLED, 0.96, (F.EVENT_AGE_OFF, F.MISLED), (F.CLOCKS_APART,)),
     Case(C.AGE_RULE_MISLED, 0.8, (F.EVENT_AGE_OFF, F.MISLED, F.CLOCKS_APART)),
-    Case(C.AGE_RULE_MISLED, 0.85, (F.EVENT_AGE_OFF, F.TOLD_FALSELY)),
     Case(C.AGE_RULE_MISLED, 0.5, (F.EVENT_AGE_OFF,), blocks=False),
     Case(C.OBSERVER_FAULT, 0.95, (Ends(A.OURS),)),
     Case(C.OBSERVER_FAULT, 0.95, (F.CUT,)),

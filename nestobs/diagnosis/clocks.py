@@ -67,15 +67,7 @@ def _ages(scene: Scene) -> Iterator[tuple[Key, Evidence]]:
     said = f"its event is dated {abs(date - made) / SECOND_NS:.0f} s {side} it was made"
     yield Fact.EVENT_AGE_OFF, scene.say(said, [event])
     if false := _false_words(scene, made):
-        by_age = [row for row in false if _is_young(row, date) != _is_young(row, made)]
-        told = by_age or false
-        fact = Fact.MISLED if by_age else Fact.TOLD_FALSELY
-        yield fact, scene.say(f'told "{_words(told[-1])[:60]}" {scene.at(told[-1])}, which was false', told)
-
-
-def _is_young(row: Row, made: int) -> bool:
-    """What the rule of 30 s says of a nest that was made then."""
-    return row.received - made < DATED_S * SECOND_NS
+        yield Fact.MISLED, scene.say(f'told "{_words(false[-1])[:60]}" {scene.at(false[-1])}, which was false', false)
 
 
 def _false_words(scene: Scene, made: int) -> list[Row]:

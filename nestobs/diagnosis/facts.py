@@ -106,7 +106,6 @@ class Fact(StrEnum):
     CLOCKS_AGREE = "this clock and the server's agree"
     EVENT_AGE_OFF = "created_at is not when it was made"
     MISLED = "what people were told by age was false"
-    TOLD_FALSELY = "what people were told was false, by the true age as well"
     CUT = "our own network was gone, to the end"
     HELD_UP = "we ourselves were held up"
     HELD_JOIN = "we ourselves held up a join"

@@ -96,11 +96,10 @@ def _stored(scene: Scene, name: str, rows: Sequence[Row], shown: Sequence[Row]) 
         yield Fact.RELAY_LACKS, scene.say(said, [absent[-1], elsewhere])
     before = [row for row in absent if shown and row.sent < shown[0].received]
     late_s = (before[-1].sent - scene.known_at) / SECOND_NS if before else 0.0
-    loads = [row for row in before if row.source == Source.CLIENT]  # the released client never asks again
     if late_s > LITTLE_S:
         said = f"{name} had it not {late_s:.1f} s after it was there, and showed it {scene.at(shown[0])}"
-        fact = Fact.RELAY_LATE if late_s > LATE_S or loads else Fact.RELAY_LATE_A_LITTLE
-        yield fact, scene.say(said, [*loads[-1:], before[-1], shown[0]])
+        fact = Fact.RELAY_LATE if late_s > LATE_S else Fact.RELAY_LATE_A_LITTLE
+        yield fact, scene.say(said, [before[-1], shown[0]])
 
 
 def _silent(scene: Scene, name: str, rows: Sequence[Row], proofs: Sequence[Row]) -> Iterator[tuple[Fact, Evidence]]:

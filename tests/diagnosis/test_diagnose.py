@@ -253,14 +253,6 @@ def test_a_race_that_is_short_is_named_and_never_surely_called_joined(cause, age
     assert named[Cause.JOINED].confidence < SURE
 
 
-@pytest.mark.parametrize("client", [True, False], ids=["somebody loads it meanwhile", "only we ask"])
-def test_a_relay_that_is_late_for_a_moment_is_in_the_way_of_who_loads_it_then(client):
-    asked = (Source.CLIENT, Operation.LOAD) if client else (Source.RELAY, Operation.QUERY)
-    found = told([made(), row(*asked, AB, 0.9, target=RELAY), event(at=1.5, target=RELAY), *seated(0.5)])
-    both = [Cause.RELAY_DELAY, Cause.JOINED]
-    assert [each.cause for each in found.causes] == (both if client else both[::-1])
-
-
 def test_a_join_that_got_in_later_refutes_the_fault():
     later = join(50.0, [(JOIN, V, 0.1), (SIGNAL, V, 0.2)], "authenticated", "")
     causes = {each.cause for each in told([made(), *ACTIVE, *shut(), *LISTED, *later]).causes}
