@@ -216,7 +216,7 @@ def _fit(case: Case, facts: Facts, priors: Priors, window: Window | None) -> Fou
     evidence = dict.fromkeys(facts[each] for each in case.needs if facts[each].said)
     listed = Fact.ROOM_YES in facts or Fact.ROOM_NO in facts
     healed = window is not None and window.healed
-    return Found(case.cause, sure, tuple(evidence), blocks, listed, healed)
+    return Found(case.cause, sure, tuple(evidence), blocks=blocks, listed=listed, healed=healed)
 
 
 # timelines of nests that were kept shut for good
