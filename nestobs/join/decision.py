@@ -99,8 +99,8 @@ class Pace:
     """How long a race may last where nothing was measured, by how fast the API has shown itself to be.
 
     Where a witness has seen the room: `factor` times the age at which /info was first seen active, but LEAST_S, and
-    `most_s`; from the age `old_s` on no more than SURE_S. Where there is none: `longer` times the policy's
-    fault_after_s.
+    `most_s`; from the age `old_s` on, which no race outlives, no more than SURE_S (of a policy whose fault_listed_s is
+    measured, from that age on if it is greater). Where there is none: `longer` times the policy's fault_after_s.
     """
 
     factor: float
@@ -269,13 +269,13 @@ def _due_s(policy: Policy, now: Situation) -> float | None:
     due_s = pace.longer * policy.fault_after_s - now.active_s
     if not now.room_there:
         return due_s
-    sure_s = SURE_S - now.there_s
-    if policy.fault_listed_s is not None:
-        return min(due_s, max(sure_s, policy.fault_listed_s - now.there_s))
-    if now.age_s is None or now.age_s < now.active_s:  # no age: there is no event, or clocks differ
-        return min(due_s, pace.most_s - now.there_s)
-    fast_s = max(LEAST_S, min(pace.most_s, pace.factor * (now.age_s - now.active_s)))
-    return min(due_s, fast_s - now.there_s, max(sure_s, pace.old_s - now.age_s))
+    sure_s, measured_s = SURE_S - now.there_s, policy.fault_listed_s
+    age_s = now.age_s if now.age_s is not None and now.age_s >= now.active_s else None  # no event, or clocks differ
+    patience_s = pace.most_s if measured_s is None else measured_s
+    if measured_s is None and age_s is not None:
+        patience_s = max(LEAST_S, min(pace.most_s, pace.factor * (age_s - now.active_s)))
+    due_s = min(due_s, max(sure_s, patience_s - now.there_s))
+    return due_s if age_s is None else min(due_s, max(sure_s, max(pace.old_s, measured_s or 0.0) - age_s))
 
 
 def _wait_s(policy: Policy, now: Situation, rng: Uniform) -> float | None:
