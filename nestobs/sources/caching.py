@@ -30,7 +30,15 @@ _HIT_FOR_MISS: Final = re.compile(r"hit[-_ ]?for[-_ ]?(pass|miss)", re.IGNORECAS
 _HIT_IN_WORDS: Final = re.compile(r"cache[-_ ]hit\b(?![-_ ]for)", re.IGNORECASE)
 """In any field: WordPress' Batcache says it in one that it calls X-Nananana."""
 
-_AGE_BY_VENDORS: Final = re.compile(r"^x-(cache|proxy-cache|varnish|77|edge|cdn|page-cache)-age$")
+_OWN_AGE: Final = re.compile(r"^x-(?!.*max-age$)([a-z0-9-]+-)?age$")
+"""How long a cache has had it, in a field of its own."""
+
+_OWN_HITS: Final = re.compile(r"cache-hits$|^x-(?!.*limit)([a-z0-9-]+-)?hits$")
+_SINCE: Final = re.compile(r"cached?-(since|at|on|date|time|created)$")
+_WHENCE: Final = re.compile(r"^x-([a-z0-9-]+-)?(from|source)$")
+_FLAG: Final = re.compile(r"(?<!no-)(?<!use-)(?<!skip-)(?<!bypass-)cache$")
+_TRUE: Final = ("1", "true", "yes", "hit")
+_NOTHING: Final = ("", "-", "0", "false", "no", "none", "null", "never")
 _STALE_WARNINGS: Final = ("110", "111", "112", "113")
 
 SHOWN: Final = ("age", "etag", "via", "warning", "x-varnish", "x-served-by", "server-timing")
@@ -56,7 +64,7 @@ def copied(headers: Mapping[str, str]) -> str:
 
 def cache_fields(headers: Mapping[str, str]) -> dict[str, str]:
     """What a row keeps of all that caches say, so that it can be judged again: at most 20 fields, each cut."""
-    kept = [name for name in headers if name in SHOWN or "cache" in name]
+    kept = [name for name, value in headers.items() if name in SHOWN or "cache" in name or _says_so(name, value)]
     return {name[:40]: headers[name][:100] for name in kept[:20]}
 
 
@@ -64,7 +72,7 @@ def _says_so(name: str, value: str) -> bool:  # noqa: PLR0911 - one return per f
     long = len(value) > FIELD_CHARACTERS
     if _HIT_IN_WORDS.search(value[:FIELD_CHARACTERS]):
         return True
-    match _AGE_BY_VENDORS.sub("age", name):
+    match _OWN_AGE.sub("age", name):
         case "age":
             return long or any(number(each.value) != 0 for each in members(value))
         case "x-varnish":
@@ -76,15 +84,18 @@ def _says_so(name: str, value: str) -> bool:  # noqa: PLR0911 - one return per f
         case "server-timing":
             timings = (f"{each.value} {each.parameters.get('desc', '')}" for each in members(value))
             return any("cache" in each.lower() and _has_word(each) for each in timings)
-    if "cache" not in name:
-        return False
-    if name.endswith("cache-hits"):
+    said = value[:FIELD_CHARACTERS].strip().lower()
+    if _OWN_HITS.search(name):
         return long or any(number(each.value) not in (0, None) for each in members(value))
-    if _NO_STATUS.search(name):
+    if _SINCE.search(name):
+        return said not in _NOTHING
+    if _WHENCE.search(name) and "cache" not in name:
+        return "cache" in _WORD.findall(said)
+    if "cache" not in name or _NO_STATUS.search(name):
         return False
     if not _FLAGS.isdisjoint(name.split("-")):
-        return value.strip().lower() in ("1", "true", "yes", "hit")
-    return long or _has_word(value)
+        return said in _TRUE
+    return long or _has_word(value) or (said in _TRUE and _FLAG.search(name) is not None)
 
 
 def _has_word(value: str) -> bool:

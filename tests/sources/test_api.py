@@ -223,20 +223,17 @@ async def test_a_spent_budget_asks_nothing_and_intends_nothing(on_lab, rows):
 # Deeds
 
 
-async def test_what_changes_the_world_is_written_and_safe_before_it_is_done(open_lab, scenario, target_of, rows):
+async def test_what_changes_the_world_is_written_and_safe_before_it_is_done(on_lab, rows):
     safe = []
 
     async def committed():
         safe.append((rows[-1].operation, rows[-1].failure, len(lab.nests())))
         return True
 
-    async with open_lab(scenario(), relays=1) as lab:
-        vantage = Vantage("A", "run", rows.append, committed=committed)
-        async with Api(vantage, target_of(lab).api, Limiter(1_000)) as api:
-            keys = Keys.generate()
-            trace = await made(api, keys)
-            await api.restart(trace, keys)
-            await api.delete(trace, keys)
+    async with on_lab(vantage=Vantage("A", "run", rows.append, committed=committed)) as (lab, api, keys):
+        trace = await made(api, keys)
+        await api.restart(trace, keys)
+        await api.delete(trace, keys)
     intended = Failure.INTENT
     assert safe == [(Operation.CREATE, intended, 0), (Operation.RESTART, intended, 1), (Operation.DELETE, intended, 1)]
     for intent, result in zip(rows[::2], rows[1::2], strict=True):
@@ -246,22 +243,19 @@ async def test_what_changes_the_world_is_written_and_safe_before_it_is_done(open
         assert intent.sent_at <= result.sent_at
 
 
-async def test_what_cannot_be_noted_is_not_made_and_what_was_made_still_goes(open_lab, scenario, target_of, rows):
+async def test_what_cannot_be_noted_is_not_made_and_what_was_made_still_goes(on_lab, rows):
     safe = True
 
     async def committed():
         return safe
 
-    async with open_lab(scenario(), relays=1) as lab:
-        vantage = Vantage("A", "run", rows.append, committed=committed)
-        async with Api(vantage, target_of(lab).api, Limiter(1_000)) as api:
-            keys = Keys.generate()
-            trace = await made(api, keys)
-            safe = False
-            unasked = [(await api.create(NO_TRACE, keys, RELAYS)).row, (await api.restart(trace, keys)).row]
-            assert lab.nests() == [trace.room]
-            assert (await api.delete(trace, keys)).row.outcome is Outcome.ACCEPTED
-            assert lab.nests() == []
+    async with on_lab(vantage=Vantage("A", "run", rows.append, committed=committed)) as (lab, api, keys):
+        trace = await made(api, keys)
+        safe = False
+        unasked = [(await api.create(NO_TRACE, keys, RELAYS)).row, (await api.restart(trace, keys)).row]
+        assert lab.nests() == [trace.room]
+        assert (await api.delete(trace, keys)).row.outcome is Outcome.ACCEPTED
+        assert lab.nests() == []
         assert {row["room"] for row in lab.truth()} == {trace.room}
     assert {(row.outcome, row.failure, row.status) for row in unasked} == {(Outcome.PROBE_ERROR, Failure.SKIPPED, None)}
 

@@ -20,7 +20,15 @@ COPIES = {
     "an age below nothing": {"age": "-1"},
     "an age of the cache's own": {"x-cache-age": "37"},
     "CDN77's age": {"x-77-age": "120"},
+    "the age of a cache that nobody knows": {"x-acme-age": "7"},
     "Batcache": {"x-nananana": "Batcache-Hit"},
+    "a gateway's flag": {"apigw-cache": "TRUE"},
+    "a count of hits": {"x-hits": "3"},
+    "a count of hits by name": {"x-varnish-hits": "2"},
+    "since when": {"x-cached-since": "2026-11-27T12:00:00Z"},
+    "at what time": {"x-cache-time": "1796000000"},
+    "from where": {"x-served-from": "cache"},
+    "from what source": {"x-data-source": "edge-cache"},
     "Squid": {"x-cache": "HIT from proxy.example"},
     "Squid's look-up": {"x-cache": "MISS from a", "x-cache-lookup": "HIT from a:3128"},
     "CloudFront": {"x-cache": "Hit from cloudfront"},
@@ -102,6 +110,15 @@ FRESH = {
     "a timing": {"server-timing": "cdn-cache; desc=MISS, hit; dur=3, db; desc=hit"},
     "who served it": {"x-served-by": "cache-fra-1", "x-timer": "S1,VS0,VE1", "etag": 'W/"hit"'},
     "a flag that is not set": {"x-from-cache": "0"},
+    "a gateway's flag that is not set": {"apigw-cache": "FALSE"},
+    "what is to be done with caches": {"x-no-cache": "1", "x-use-cache": "true", "x-cache-bypass": "1"},
+    "no hits": {"x-hits": "0"},
+    "hits of a limit": {"x-ratelimit-hits": "3", "x-rate-limit-hits": "3"},
+    "never kept": {"x-cached-since": "-", "x-cache-date": "none"},
+    "from the origin": {"x-served-from": "origin", "x-data-source": "database", "x-forwarded-from": "10.0.0.1"},
+    "an age of none": {"x-acme-age": "0"},
+    "how old it may become": {"x-max-age": "60", "x-cdn-max-age": "60"},
+    "a page": {"x-page": "3", "x-language": "en"},
 }
 
 
@@ -124,6 +141,12 @@ def test_a_row_keeps_what_caches_said_within_bounds():
     kept = cache_fields(said)
     assert len(kept) == 20
     assert set(map(len, kept.values())) == {100}
+
+
+@pytest.mark.parametrize("how", COPIES)
+def test_a_row_keeps_what_told_that_it_was_a_copy(how):
+    told = copied(COPIES[how]).partition(":")[0]
+    assert told in cache_fields(COPIES[how])
 
 
 @given(st.dictionaries(st.sampled_from(sorted({name for each in COPIES.values() for name in each})), st.text()))
