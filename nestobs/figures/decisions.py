@@ -297,7 +297,7 @@ def _told(rec: Recommendation, end: float) -> list[go.Bar]:
 
 def polls(rec: Recommendation) -> go.Figure:
     """Who is still answered 404 at each age, and when each policy asks a joiner who arrives at once."""
-    shown = {"today": rec.today, "tuned": rec.tuned, "simple": rec.simple}
+    shown = {"today": _stayed(rec.today), "tuned": rec.tuned, "simple": rec.simple}
     watched, end = proven(rec)[1], _end(rec)
     ages = _ages(rec, watched)
     ages = ages[ages >= 0]
@@ -314,7 +314,8 @@ def polls(rec: Recommendation) -> go.Figure:
     counts = ", ".join(f"{name} {len(each)}" for name, each in asked.items())
     note = note_of(
         rec,
-        f"Rounds of who arrives at once and is not let in: {counts}. Advised: {_advised(rec)}.",
+        f"Rounds of who arrives at once and is not let in: {counts}. Advised: {_advised(rec)}."
+        + " Today's person is of middling speed, and stays to the end." * (rec.today.person is not None),
         f"Gaps of the tuned vary by ±{rec.tuned.jitter:.0%}. Gives up at {_words(rec.give_up_age_s)}.",
     )
     question, what = "When is it worth asking again?", "still answered 404, of all joiners"
@@ -343,6 +344,14 @@ def _polls_table(rec: Recommendation, shown: Mapping[str, Policy], asked: Mappin
 
 def _advised(rec: Recommendation) -> str:
     return f"{plain(rec.policy.name, 24)}{', as today' if rec.kept else ''}"
+
+
+def _stayed(policy: Policy) -> Policy:
+    """The policy; its person, if it has one, as one who reacts in the median time and stays as long as anybody."""
+    if policy.person is None:
+        return policy
+    person = replace(policy.person, spread=0.0, leaves=0.0, leaves_gone=0.0)
+    return replace(policy, person=person, give_up_age_s=policy.horizon_s)
 
 
 def _asked(policy: Policy) -> Floats:
