@@ -58,13 +58,13 @@ def observations(
 ) -> pd.DataFrame:
     """Observations, one row an attempt: the columns of `nestobs.observation.COLUMNS`, instants tz-aware UTC.
 
-    window: only what was sent in [start, end), tz-aware. columns: these alone, in the order of COLUMNS; reading fewer
-    is quicker. An empty store gives an empty frame with all columns. Raises StoreError when there is no store,
-    UsageError for a column there is none of.
+    window: only what was sent in [start, end), UTC where no offset is given. columns: these alone, in the order of
+    COLUMNS; reading fewer is quicker. An empty store gives an empty frame with all columns. Raises StoreError when
+    there is no store, UsageError for a column or a window that is none.
     """
     import pandas as pd
 
-    start, end = (None, None) if window is None else (instant.value for instant in window)
+    start, end = (None, None) if window is None else (instant.value for instant in _instants(window))
     frame = _opened(store).frame(start=start, end=end, columns=columns)
     return frame.assign(
         **{name: pd.to_datetime(frame[name], unit="ns", utc=True) for name in INSTANTS if name in frame}
@@ -80,9 +80,10 @@ def timelines(
     """For each nest, layer and vantage the interval in which it became visible: columns of `nestobs.timeline.SCHEMA`.
 
     `lower_s`, `upper_s`: seconds since `origin_at`, half-open (lower, upper]; upper is inf when it was not seen.
-    window: only nests made in [start, end), tz-aware. columns: these alone, in the order asked. Raises StoreError when
-    there is no store, UsageError for a column there is none of.
+    window: only nests made in [start, end), UTC where no offset is given. columns: these alone, in the order asked.
+    Raises StoreError when there is no store, UsageError for a column or a window that is none.
     """
+    window = None if window is None else _instants(window)
     found = among(timeline.timelines(_opened(store).frame(categories=True)), window=window)
     if unknown := sorted(set(columns or ()) - set(found.columns)):
         raise UsageError(f"timelines have no column {unknown[0]!r}: see nestobs.timeline.SCHEMA")
@@ -132,7 +133,7 @@ def tune(
     """
     from nestobs.tuning.tuner import recommend
 
-    round_trip, failed = 0.0, None
+    round_trip, failed, window = 0.0, None, None if window is None else _instants(window)
     if isinstance(observed, Store | Path | str):
         rows = _opened(observed).frame(categories=True)
         table = with_standing(among(timeline.timelines(rows), window=window, host=host), rows)
@@ -190,6 +191,20 @@ def _sent_in(rows: pd.DataFrame, window: tuple[pd.Timestamp, pd.Timestamp] | Non
         return rows
     start, end = (instant.value for instant in window)
     return rows[rows["sent_at"].between(start, end, inclusive="left")]
+
+
+def _instants(window: tuple[pd.Timestamp, pd.Timestamp]) -> tuple[pd.Timestamp, pd.Timestamp]:
+    """Both ends of a window in UTC, however they are written. Raises UsageError."""
+    import pandas as pd
+
+    try:
+        start, end = (pd.Timestamp(each) for each in window)
+        ends = tuple(each.tz_localize("UTC") if each.tz is None else each.tz_convert("UTC") for each in (start, end))
+    except (TypeError, ValueError) as error:
+        raise UsageError(f"a window is (START, END), two instants, as pandas.Timestamp takes them: {error}") from None
+    if pd.isna(start) or pd.isna(end) or ends[1] < ends[0]:
+        raise UsageError("a window is (START, END), two instants, the second not before the first")
+    return ends[0], ends[1]
 
 
 def _opened(store: Store | Path | str) -> Store:

@@ -71,6 +71,21 @@ def test_a_window_and_columns_choose_what_is_read():
     for read in (nestobs.observations, nestobs.timelines):
         with pytest.raises(UsageError, match="no column 'colour'"):
             read(store, columns=["colour"])
+        written = tuple(f"{end.tz_convert('Asia/Tokyo').isoformat()}" for end in window)
+        for other in (written, tuple(end.tz_localize(None) for end in window)):
+            pd.testing.assert_frame_equal(read(store, window=other), read(store, window=window))
+
+
+@pytest.mark.parametrize(
+    "window",
+    [(), ("2026-01-02", "2026-01-01"), ("yesterday evening", "now"), (pd.NaT, "2026-01-01"), 5, ("2026-01-01",)],
+    ids=repr,
+)
+def test_a_window_that_is_none_is_said(window):
+    store = store_of(Path("mine"), nest_rows(*drawn(2)))
+    for read in (nestobs.observations, nestobs.timelines, nestobs.tune):
+        with pytest.raises(UsageError, match="a window is"):
+            read(store, window=window)
 
 
 async def test_a_canary_by_the_target_of_a_file_does_what_the_command_does(open_lab, tmp_path):
