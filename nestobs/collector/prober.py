@@ -50,6 +50,7 @@ from nestobs.sources.livekit_http import claims_of
 from nestobs.sources.vantage import Trace
 from nestobs.sources.visit import Session
 from nestobs.store.reader import Store
+from nestobs.timeline.intervals.origins import room_made_at
 
 CLIENT_CUTOFF_S = 1.5
 
@@ -102,7 +103,7 @@ class _Joiner:
             case Guest(timeout_s):
                 answer = await self.station.api.guest(self.trace, **self.common("guest", timeout_s))
                 absent = answer.row.outcome is Outcome.ABSENT
-                return replace(_reply(answer), room_there=await self.witness() if absent else None)
+                return replace(_reply(answer), **await self.witness()) if absent else _reply(answer)
             case Signal(token, timeout_s):
                 return await self.signal(token, timeout_s)
             case Media(timeout_s):
@@ -111,17 +112,18 @@ class _Joiner:
                 return await self.stay(duration_s)
         raise AssertionError(f"the flow asked for {step} without an identity")
 
-    async def witness(self) -> bool | None:
-        """Whether LiveKit's room is there, by somebody's seat or LiveKit's list; None where neither tells, or where
+    async def witness(self) -> dict[str, Any]:
+        """A reply's room_there and made_at, by somebody's seat or LiveKit's list; nothing where neither tells, or where
         nothing depends on it: the policy does not use /info, or that did not say active when it was last asked."""
         if not self.uses_info or self.info is None or self.info.row.outcome is not Outcome.VISIBLE:
-            return None
+            return {}
         if self.seat():
-            return True
+            return {"room_there": True}
         if self.livekit is None or not self.livekit.lists_rooms:
-            return None
+            return {}
         row = await self.livekit.rooms(self.trace)
-        return {Outcome.VISIBLE: True, Outcome.ABSENT: False}.get(row.outcome)
+        there = {Outcome.VISIBLE: True, Outcome.ABSENT: False}.get(row.outcome)
+        return {"room_there": there, "made_at": room_made_at(row)}
 
     def common(self, step: str, timeout_s: float) -> dict[str, Any]:
         number = self.number(step)
@@ -235,6 +237,7 @@ def _reply(answer: Answer) -> Reply:
         retry_after_s=answer.retry_after_s,
         body=answer.body,
         reason=row.reason,
+        made_at=room_made_at(row),
     )
 
 

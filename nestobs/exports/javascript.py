@@ -114,6 +114,7 @@ def random_state(policy: Policy, rng: Random) -> dict[str, Any]:
         "infoActiveSeconds": rng.choice((None, 0.0, *_dwells(policy), spread * rng.random())),
         "roomThere": rng.choice((None, None, False, True, True)),
         "roomThereSeconds": rng.choice((0.0, *_dwells(policy), spread * rng.random())),
+        "roomMadeSeconds": rng.choice((None, -1.0, *_dwells(policy), spread * rng.random())),
         "host": rng.random() < 0.2,
         "timedOut": rng.random() < 0.5,
     }
@@ -159,6 +160,7 @@ def _fault_edges(policy: Policy, base: dict[str, Any]) -> Iterator[dict[str, Any
         born = {"ageSeconds": None if age is None else age + active}
         at = base | end | born | {"infoActiveSeconds": active, "roomThere": there, "polls": 3}
         yield at | {"roomThereSeconds": active}
+        yield at | {"roomThereSeconds": active, "ageSeconds": None, "roomMadeSeconds": born["ageSeconds"]}
         if there:
             yield at | {"roomThereSeconds": math.nextafter(SURE_S, 0.0)}
     for polls in (policy.info_from - 1, policy.info_from):
@@ -200,6 +202,7 @@ def _situation(policy: Policy, state: State) -> Situation:
         active_s=given.get("infoActiveSeconds"),
         room_there=given.get("roomThere"),
         there_s=given.get("roomThereSeconds", 0.0),
+        made_s=given.get("roomMadeSeconds"),
         host=given.get("host", False),
         timed_out=given.get("timedOut", False),
     )

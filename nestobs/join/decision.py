@@ -15,7 +15,8 @@ Action. It keeps no state, so that a client in another language can have the sam
 flow.py keeps the counts. The words are those of the web client.
 
 Two ages: the message and the give-up rule use the age since `created_at` on the joiner's clock, as the web client does.
-Without an event the client counts age 0 for its message; waiting then counts from arrival.
+Without an event the client counts age 0 for its message; waiting then counts from arrival, and whether a race may still
+go on from when the room was made, where /info or LiveKit's list says it.
 """
 
 from __future__ import annotations
@@ -167,8 +168,9 @@ class Situation:
     requests made. errors: waits made after one of ERRORS. retry_after_s: as the last answer said, any number.
     info_active: /info said active in this round. active_s: since it was first seen active and did not say otherwise;
     None: it is not known to be. room_there: what a witness says (LiveKit's list, a seat that somebody has); None: there
-    is none. there_s: since it is known to be there while /info was active. host: the joiner is the nest's host.
-    timed_out: what was asked last was not answered in time.
+    is none. there_s: since it is known to be there while /info was active. made_s: since the room was made, as /info or
+    LiveKit's list says; None: neither did. host: the joiner is the nest's host. timed_out: what was asked last was not
+    answered in time.
     """
 
     signed_in: bool
@@ -184,6 +186,7 @@ class Situation:
     active_s: float | None = None
     room_there: bool | None = None
     there_s: float = 0.0
+    made_s: float | None = None
     host: bool = False
     timed_out: bool = False
 
@@ -270,7 +273,9 @@ def _due_s(policy: Policy, now: Situation) -> float | None:
     if not now.room_there:
         return due_s
     sure_s, measured_s = SURE_S - now.there_s, policy.fault_listed_s
-    age_s = now.age_s if now.age_s is not None and now.age_s >= now.active_s else None  # no event, or clocks differ
+    age_s = now.made_s if now.age_s is None else now.age_s
+    if age_s is not None and age_s < now.active_s:  # clocks differ
+        age_s = None
     patience_s = pace.most_s if measured_s is None else measured_s
     if measured_s is None and age_s is not None:
         patience_s = max(LEAST_S, min(pace.most_s, pace.factor * (age_s - now.active_s)))

@@ -105,7 +105,8 @@ class Reply:
     at: when, ns UTC on the joiner's clock. outcome: as in an observation. status: HTTP status where there is one.
     token: as it came, any JSON value. nest: for Load. body: decoded JSON of /info. retry_after_s: seconds.
     room_there: what a witness said of LiveKit's room at about this instant (its list, a seat that somebody has); None:
-    there is no witness, or it did not say.
+    there is no witness, or it did not say. made_at: when the room was made (ns UTC), as /info or that list says; None:
+    it does not.
     """
 
     at: int
@@ -118,6 +119,7 @@ class Reply:
     body: Mapping[str, Any] | None = None
     reason: str = ""
     room_there: bool | None = None
+    made_at: int | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -188,6 +190,7 @@ class _Run:
     active_at: int | None = None
     room_there: bool | None = None
     there_at: int = 0
+    made_at: int | None = None
     stays: float = 1.0
 
     def age_s(self) -> float | None:
@@ -211,6 +214,7 @@ class _Run:
             active_s=None if self.active_at is None else (self.now - self.active_at) / SECOND_NS,
             room_there=self.room_there,
             there_s=(self.now - max(self.there_at, self.active_at or 0)) / SECOND_NS if self.room_there else 0.0,
+            made_s=None if self.made_at is None else (self.now - self.made_at) / SECOND_NS,
             host=self.host,
             timed_out=self.last.failure is Failure.TIMEOUT,
         )
@@ -223,6 +227,8 @@ class _Run:
         if reply.room_there is not None:
             self.there_at = self.there_at if self.room_there else self.now
             self.room_there = reply.room_there
+        if reply.made_at is not None:  # of several the latest: a room that was made anew may be late again
+            self.made_at = max(reply.made_at, self.made_at or reply.made_at)
         if not isinstance(step, Wait):
             made = Attempt(
                 step=type(step).__name__.lower(),

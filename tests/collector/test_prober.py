@@ -271,6 +271,14 @@ async def test_a_seat_that_somebody_has_is_a_witness_where_livekit_is_not_asked(
     assert (verdict.kind, verdict.requests) == (Kind.API_FAULT, 6)
 
 
+async def test_of_a_room_whose_event_nobody_has_its_own_age_counts(on_stage):
+    async with on_stage("api-join-fault", delay_scale=0.0, published=False, keys=False) as stage:
+        policy = replace(PATIENT, schedule=fixed(1).schedule, give_up_age_s=4e3)
+        stage.api.nests[stage.trace.room].created_at -= 3600 * S
+        verdict = await stage.join(policy, nest=None, address=stage.nest.address, seat=lambda: True)
+    assert (verdict.kind, verdict.requests, verdict.age_s) == (Kind.API_FAULT, 6, None)
+
+
 async def test_a_late_room_beside_an_active_info_is_waited_for(on_stage):
     async with on_stage('[livekit]\ncreated = {kind="constant", s=3.0}', delay_scale=1.0) as stage:
         verdict = await stage.join(PATIENT)

@@ -582,9 +582,10 @@ class TestPolling:
 
 
 def faulty(there, policy=FAULTY, *, signed_in=True, age_s=1.0, info=(YES,), no=NOT_FOUND):
-    """How a join ends that is never let in while /info says active, and which steps it took. info: its answers, the
-    last one for ever."""
-    gen = join_flow("room", signed_in, policy, arrived_at=ARRIVED, rng=random.Random(1), nest=born(age_s))
+    """How a join ends that is never let in while /info says active, and which steps it took. age_s: of the event, None
+    for none. info: its answers, the last one for ever."""
+    nest = None if age_s is None else born(age_s)
+    gen = join_flow("room", signed_in, policy, arrived_at=ARRIVED, rng=random.Random(1), nest=nest)
     now, steps, answers = ARRIVED, [], list(info)
     try:
         step = next(gen)
@@ -629,6 +630,22 @@ class TestFault:
             verdict, steps = faulty(True, policy, age_s=3600.0, signed_in=signed_in)
             assert (verdict.kind, names(steps).count("wait")) == (Kind.API_FAULT, 1)
             assert faulty(None, policy, age_s=3600.0, signed_in=signed_in)[0].requests == (3 if signed_in else 2)
+
+    @pytest.mark.parametrize("signed_in", [True, False])
+    def test_where_there_is_no_event_the_age_of_the_room_itself_counts(self, signed_in):
+        def ended_s(made_s, *, age_s=None, there_s=None):
+            told = replace(YES, made_at=ARRIVED - round(made_s * S))
+            listed = NOT_FOUND if there_s is None else replace(NOT_FOUND, made_at=ARRIVED - round(there_s * S))
+            verdict, _ = faulty(True, age_s=age_s, signed_in=signed_in, info=(told,), no=listed)
+            assert verdict.kind is Kind.API_FAULT
+            return verdict.elapsed_s
+
+        pace = PACES[signed_in]
+        assert ended_s(3600.0) == pytest.approx(1.5, abs=1.0)
+        assert ended_s(2.0) == pytest.approx(pace.factor * 2.1, abs=2.0)
+        assert ended_s(-40.0) == pytest.approx(pace.most_s, abs=2.0)  # by a clock that is ahead
+        assert ended_s(3600.0, there_s=2.0) == pytest.approx(pace.factor * 2.1, abs=2.0)  # made anew
+        assert ended_s(3600.0, age_s=2.0) == pytest.approx(pace.factor * 2.1, abs=2.0)  # an event's goes before it
 
     @pytest.mark.parametrize("there", [True, None])
     def test_the_next_round_comes_when_it_can_be_told(self, there):
@@ -860,6 +877,7 @@ anything = st.builds(
     nest=st.none() | NESTS,
     retry_after_s=st.none() | st.floats(-1e12, 1e12),
     room_there=st.none() | st.booleans(),
+    made_at=st.none() | st.integers(-(10**20), 10**20),
 )
 NOT_ASKED = said(Outcome.PROBE_ERROR, None, Failure.BUDGET)
 REFUSALS = (UNAUTHORISED, FORBIDDEN, limited(), limited(2.5))

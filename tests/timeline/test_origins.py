@@ -16,7 +16,7 @@ from nestobs.observation.duration import SECOND_NS
 from nestobs.observation.schema import Failure, Operation, Source
 from nestobs.timeline.delays import among, joinable
 from nestobs.timeline.intervals import timelines
-from nestobs.timeline.intervals.origins import EDITED_S, instant_told
+from nestobs.timeline.intervals.origins import EDITED_S, instant_told, room_made_at
 from nestobs.timeline.joins import joins
 from worlds.nest_rows import NEST, NOON_S, at, created, event, frame, guest, info, rooms, row
 
@@ -91,6 +91,23 @@ NOT_OLDER = [
     pytest.param([rooms("absent", 2, made=-HOUR_S)], id="a stamp of an absent row"),
     pytest.param([info(2, createdAt=ms(-HOUR_S), outcome="absent", status=404)], id="a 404 that says so"),
 ]
+
+
+TOLD_BY_ONE = [
+    pytest.param(info(2, createdAt=ms(-HOUR_S)), -HOUR_S, id="by /info"),
+    pytest.param(info(2, createdAt=ms(-40), remote_at=at(-38), received=2), 0, id="by an /info that is 40 s behind"),
+    pytest.param(rooms("visible", 2, made=-HOUR_S), -HOUR_S, id="by LiveKit's list"),
+]
+
+
+@pytest.mark.parametrize(("row", "made_s"), TOLD_BY_ONE)
+def test_one_row_tells_when_the_room_was_made(row: Any, made_s: float) -> None:
+    assert room_made_at(row) == at(made_s)
+
+
+@pytest.mark.parametrize("told", NOT_OLDER)
+def test_and_none_tells_an_age_that_it_has_not(told: list[Any]) -> None:
+    assert all((room_made_at(row) or at(0)) > at(-1.5) for row in told)
 
 
 @pytest.mark.parametrize("told", NOT_OLDER)

@@ -30,7 +30,7 @@ from nestobs.observation.columns import codes_of, equals, reals_of
 from nestobs.observation.detail import facts_of
 from nestobs.observation.duration import SECOND_NS
 from nestobs.observation.nest import says_over
-from nestobs.observation.schema import Operation, Outcome, Source
+from nestobs.observation.schema import Observation, Operation, Outcome, Source
 from nestobs.timeline.intervals.polls import Rows, stamps_of
 
 GRAIN_S: Final = 1.0
@@ -181,6 +181,17 @@ def _rooms(observations: pd.DataFrame, rows: Rows, heard: Ints) -> Ints:
     corrects = (told != NONE) & (np.abs(off) > _ns(_DATED_S)) & (np.abs(off) < _ns(_MOST_OFF_S))
     stamps[info] = np.where(corrects, told + off, told)
     return least_at(stamps[known], rows.unit[known], count_of(rows.unit))
+
+
+def room_made_at(row: Observation) -> int | None:
+    """When the room was made, ns, as one row tells, by /info or LiveKit's list; None where it does not. As `_rooms`."""
+    if row.source is Source.LIVEKIT and row.operation is Operation.ROOMS and row.outcome is Outcome.VISIBLE:
+        return row.remote_at if (row.remote_at or 0) >= _FIRST_S * SECOND_NS else None
+    if row.source is not Source.API or row.operation is not Operation.INFO or row.outcome is not Outcome.VISIBLE:
+        return None
+    told = _info_created_at(row.detail)
+    off = 0 if row.remote_at is None or row.received_at is None else row.received_at - row.remote_at
+    return None if told == NONE else told + off if _ns(_DATED_S) < abs(off) < _ns(_MOST_OFF_S) else told
 
 
 def _info_created_at(detail: str) -> int:
