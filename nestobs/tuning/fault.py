@@ -28,6 +28,7 @@ from nestobs.timeline.delays import created, joinable, nests_in
 from nestobs.timeline.nests import count_nests
 from nestobs.timeline.standing import lags, standing
 from nestobs.tuning.costs import Prices
+from nestobs.tuning.decisions import Terms
 from nestobs.tuning.simulation import course, courses, score
 
 MOST_FALSE: Final = 0.001
@@ -148,6 +149,19 @@ def faults(timelines: pd.DataFrame, *, signed_in: bool = True, ratio: float = FA
         others=others[None, :],
         ratio=ratio,
     )
+
+
+def worth_asking(seen: Faults | None, tuned: Policy, terms: Terms) -> tuple[Faults | None, list[str]]:
+    """What policies ask /info by: `seen` where that pays with the tuned one, None where it does not or no standing
+    fault was seen. And sentences on that."""
+    if seen is None:
+        return None, []
+    saved = seen.saved(tuned, terms.arrivals, terms.prices, signed_in=terms.signed_in, round_trip_s=terms.round_trip_s)
+    words = f"Asking /info from the second round on saves {saved:+.2f} s a joiner"
+    if saved <= 0:
+        return None, [*seen.said(), f"{words}, so it is not asked."]
+    counted = "what is predicted counts its requests, and not what it saves at nests of a standing fault"
+    return seen, [*seen.said(), f"{words}; {counted}."]
 
 
 def after(found: pd.DataFrame, share: float, ratios: list[float]) -> dict[float, float] | None:

@@ -17,7 +17,7 @@ import math
 from collections.abc import Callable, Sequence
 from concurrent.futures import Executor
 from dataclasses import dataclass, replace
-from typing import Final
+from typing import Any, Final
 
 import numpy as np
 import pandas as pd
@@ -36,7 +36,7 @@ from nestobs.timeline.failures import Failures
 from nestobs.timeline.omissions import held_up_words, omitted, standing, standing_words
 from nestobs.tuning.costs import Prices
 from nestobs.tuning.decisions import JITTER, Allowance, Decisions, Terms, never_share, whole
-from nestobs.tuning.fault import FAULT_RATIO, Faults, faults
+from nestobs.tuning.fault import FAULT_RATIO, Faults, faults, worth_asking
 from nestobs.tuning.herd import Crowd, crowd
 from nestobs.tuning.imputation import recorded
 from nestobs.tuning.recommendation import UNIDENTIFIED, Recommendation, Since, Stratum
@@ -126,11 +126,11 @@ def recommend(
             draws=draws,
             executor=executor,
             baselines=baselines,
+            seen=faults(_with_joins_at_fault(timelines), signed_in=signed_in, ratio=fault_ratio),
         )
         found = replace(tuner.run(progress), left_out=standing(timelines))
     assumed = () if arrivals is not None else ("Nobody said when people ask: evenly from 0 to 30 s was assumed.",)
-    found = _dated(replace(found, notes=assumed + found.notes + tuple(omitted(timelines))), delays)
-    return _watchful(found, faults(_with_joins_at_fault(timelines), signed_in=signed_in, ratio=fault_ratio))
+    return _dated(replace(found, notes=assumed + found.notes + tuple(omitted(timelines))), delays)
 
 
 def _dated(found: Recommendation, delays: pd.DataFrame) -> Recommendation:
@@ -144,28 +144,6 @@ def _with_joins_at_fault(timelines: pd.DataFrame) -> pd.DataFrame:
     if STANDING not in timelines:
         return timelines
     return timelines[timelines[STANDING].isin(["", Cause.API_JOIN_FAULT])].drop(columns=STANDING)
-
-
-def _watchful(found: Recommendation, seen: Faults | None) -> Recommendation:
-    """The recommendation, its policies asking /info where that pays; as it is where no standing fault was seen."""
-    if seen is None:
-        return found
-    terms, said = found.terms, seen.said()
-    saved = seen.saved(
-        found.tuned, terms.arrivals, terms.prices, signed_in=terms.signed_in, round_trip_s=terms.round_trip_s
-    )
-    words = f"Asking /info from the second round on saves {saved:+.2f} s a joiner"
-    if saved <= 0:
-        return replace(found, faults=seen, notes=(*found.notes, *said, f"{words}, so it is not asked."))
-    said.append(f"{words}; what is predicted does not count it.")
-    return replace(
-        found,
-        policy=found.policy if found.kept else seen.policy(found.policy),
-        tuned=seen.policy(found.tuned),
-        simple=seen.policy(found.simple),
-        faults=seen,
-        notes=(*found.notes, *said),
-    )
 
 
 def _of_whom(failures: Failures | None) -> None:
@@ -202,6 +180,7 @@ class Tuner:
     draws: int
     executor: Executor | None = None
     baselines: Sequence[Policy] = BASELINES
+    seen: Faults | None = None
 
     @property
     def watched_s(self) -> float:
@@ -224,12 +203,17 @@ class Tuner:
         message = thresholds[terms.cost_ratio]
         plan = terms.decide(smooth, message.value)
         plain, simple_price = terms.simplify(smooth, plan, message.value)
+        asking, of_faults = worth_asking(self.seen, plan.policy, self.terms)
+        if asking is not None:
+            plan, plain = replace(plan, policy=asking.policy(plan.policy)), asking.policy(plain)
         progress("replaying policies on nests they were not tuned on")
-        arena, replays = self._replays(smooth, plan, plain, labels)
+        arena, replays = self._replays(smooth, plan, plain, labels, asking)
         progress("looking for what is not identifiable")
         chosen, kept, why = self._choice(arena, replays, plan.policy, plain, message)
         apart = [one for one in groupings(law, self.delays) if one.p < STRATUM_P]
         strata = self._strata(law, smooth, plan, apart)
+        doubts: dict[str, Any] = {"strata": strata, "apart": apart, "block_kind": block_kind}
+        said = self._notes(law=law, plan=plan, message=message, base=replays[0], **doubts)
         return Recommendation(
             policy=chosen,
             kept=kept,
@@ -250,17 +234,8 @@ class Tuner:
             front=terms.front(smooth, plan),
             strata=strata,
             persons=arena.moved(self.today, (replays[-1] if chosen.name == plain.name else replays[-2]).scores),
-            notes=tuple(
-                self._notes(
-                    law=law,
-                    plan=plan,
-                    message=message,
-                    strata=strata,
-                    apart=apart,
-                    block_kind=block_kind,
-                    base=replays[0],
-                )
-            ),
+            faults=self.seen,
+            notes=(*said, *of_faults),
             law=law,
             smooth=smooth,
             resampled=resampled,
@@ -273,16 +248,19 @@ class Tuner:
     # What policies would have done
 
     def _replays(
-        self, smooth: DelayLaw, plan: Decisions, plain: Policy, labels: NDArray[np.int64]
+        self, smooth: DelayLaw, plan: Decisions, plain: Policy, labels: NDArray[np.int64], asking: Faults | None = None
     ) -> tuple[Arena, list[Replay]]:
         arena = Arena(recorded(self.delays, self.rng, law=smooth), self.terms, self.draws, self.rng)
         found = arena.compare([self.today, *(one for one in self.baselines if one.name != self.today.name)])
-        tuned, simpler = self.crossfit(arena, smooth, labels)
+        tuned, simpler = self.crossfit(arena, smooth, labels, asking)
         base = found[0].scores
         return arena, [*found, arena.judge(plan.policy, tuned, base), arena.judge(plain, simpler, base)]
 
-    def crossfit(self, arena: Arena, smooth: DelayLaw, labels: NDArray[np.int64]) -> tuple[Played, Played]:
-        """The tuned and the simple policy, each part of the nests under policies tuned on the others."""
+    def crossfit(
+        self, arena: Arena, smooth: DelayLaw, labels: NDArray[np.int64], asking: Faults | None = None
+    ) -> tuple[Played, Played]:
+        """The tuned and the simple policy, each part of the nests under policies tuned on the others; asking /info by
+        `asking`."""
         nests = arena.nests
         part = time_parts(labels, PARTS)
         both: list[list[tuple[NDArray[np.bool_], Played]]] = [[], []]
@@ -292,7 +270,8 @@ class Tuner:
             plan = self.terms.decide(law, TODAY_S)
             plain, _ = self.terms.simplify(law, plan, TODAY_S)
             for parts, policy in zip(both, (plan.policy, plain), strict=True):
-                parts.append((out, arena.play(policy, nests.take(out))))
+                played = policy if asking is None else asking.policy(policy)
+                parts.append((out, arena.play(played, nests.take(out))))
         return Played.joint(both[0]), Played.joint(both[1])
 
     def _choice(

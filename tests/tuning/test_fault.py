@@ -12,6 +12,7 @@ import pytest
 from scipy.special import ndtr
 
 from nestobs.join.policy import FAULT_AFTER_S, Policy, Schedule
+from nestobs.tuning import tuner
 from nestobs.tuning.costs import Prices
 from nestobs.tuning.fault import FAULT_RATIO, FAULT_RATIOS, LEAST_LAGS, Faults, after, faults
 from nestobs.tuning.policy_file import dumps, loads
@@ -144,6 +145,19 @@ class TestTuning:
         assert told.as_dict()["faults"]["standing"] == told.faults.standing
         assert any("standing fault" in note for note in told.notes)
         assert any("Asking /info from the second round on saves +" in note for note in told.notes)
+
+    def test_what_is_predicted_counts_the_requests_for_info(self, monkeypatch):
+        def asks(told):
+            return {one.policy.name: one.numbers["requests_per_join"].value for one in told.replays}
+
+        asking, now = found(), asks(found())
+        monkeypatch.setattr(tuner, "worth_asking", lambda *_: (None, []))
+        silent = asks(recommend(with_standing(200, 20, record=True), draws=40))
+        for policy in (asking.tuned, asking.simple):
+            assert policy.ask_info
+            more = now[policy.name] - silent[policy.name]
+            assert 0 < more < 0.5 * silent[policy.name]  # from the second round on, one beside two
+        assert now[asking.today.name] == silent[asking.today.name]
 
     def test_does_not_ask_where_a_request_is_too_dear(self):
         dear = recommend(with_standing(60, 3), draws=20, prices=Prices(20.0, 1.0, 60.0, 0.0))
