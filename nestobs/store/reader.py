@@ -21,6 +21,7 @@ from nestobs.errors import StoreError, UsageError
 from nestobs.observation.schema import COLUMNS, Observation, from_row
 from nestobs.store import parquet as sealed
 from nestobs.store import sql
+from nestobs.store.example import EXAMPLE, SHIPPED, folder
 from nestobs.store.ledger import Entry, entry_of
 from nestobs.store.parquet import AT, ID, NAMES
 from nestobs.store.sealing import FOLDER
@@ -46,10 +47,12 @@ class Store:
     def open(cls, directory: Path | str, *, create: bool = True) -> Store:
         """The store in `directory`, made when it is not there and `create` is true. Cheap; holds nothing open.
 
+        `example`, where there is no folder of that name, is the store that comes with nestobs, which is only read.
+
         Raises StoreError when there is none (`create=False`) or the folder cannot be used, ForeignStoreError when its
         journal is another program's or a newer nestobs'.
         """
-        store = cls(Path(directory).expanduser().absolute())
+        store = cls(folder(directory))
         if store.directory.exists() and not store.directory.is_dir():
             raise StoreError(f"{store.directory} is a file, not a folder: give --store a folder")
         if create and not (store.directory / sql.JOURNAL).exists():
@@ -60,7 +63,10 @@ class Store:
     # writing
 
     def writer(self) -> Writer:
-        """The one writer, its lock taken. Raises StoreError naming the process that holds the lock, if one does."""
+        """The one writer, its lock taken. Raises StoreError naming the process that holds the lock, if one does, and
+        for the example, which is nobody's to write."""
+        if self.directory == SHIPPED:
+            raise StoreError(f"{EXAMPLE} is the store that comes with nestobs, and only read: give --store a folder")
         self._writer = Writer(self.directory)
         return self._writer
 

@@ -154,7 +154,9 @@ def connect(directory: Path, *, write: bool) -> Connection:
     """A connection to the journal, checked to be ours. Raises StoreError, ForeignStoreError."""
     journal = directory / JOURNAL
     if not journal.exists():
-        raise StoreError(f"no store at {directory}: run nestobs canary first, or give --store")
+        raise StoreError(
+            f"no store at {directory}: run nestobs canary first, or give --store (`example` comes with nestobs)"
+        )
     mode = "mode=rw" if write else "mode=ro"
     if not write and not os.access(directory, os.W_OK) and not journal.with_name(f"{JOURNAL}-wal").exists():
         mode += "&immutable=1"  # an archive on a read-only disk: SQLite could not make its shared memory there
