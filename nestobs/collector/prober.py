@@ -74,6 +74,7 @@ class _Joiner:
     info: Answer | None = None
     visited: set[str] = field(default_factory=set)
     sessions: list[Session] = field(default_factory=list)
+    seat_taken: Session | None = None
     made: dict[str, int] = field(default_factory=dict)
 
     @property
@@ -192,6 +193,11 @@ class _Joiner:
         session, clock = self.sessions[-1], self.station.clock
         sent_at = clock.now()
         stayed = await session.stays(duration_s)
+        if stayed:  # a seat is kept until the better one is held: so nobody falls between them, nor leaves a room empty
+            self.seat_taken, before = session, self.seat_taken
+            self.sessions.remove(session)
+            if before is not None:
+                await before.close()
         found = Judgement(Outcome.VISIBLE) if stayed else session.lost
         began_at = self.entered_at or sent_at
         return _of(self.record(Operation.STAY, duration_s, sent_at=sent_at, began_at=began_at, **found._asdict()))
@@ -211,8 +217,15 @@ class _Joiner:
         )
 
     async def leave(self) -> None:
+        """Every connection but the seat that was taken."""
         while self.sessions:
             await self.sessions.pop().close()
+
+    async def go(self) -> None:
+        """Every connection."""
+        await self.leave()
+        if self.seat_taken is not None:
+            await self.seat_taken.close()
 
 
 def _other_room(claims: Mapping[str, Any], room: str) -> str | None:
@@ -326,7 +339,7 @@ async def join(
         verdict = _undoubted(verdict)
     finally:
         loading.cancel()
-        await asyncio.shield(joiner.leave())
+        await asyncio.shield(joiner.go())
     ended: dict[str, Any] = {"received_at": clock.now(), "status": verdict.last_status, **_outcome(verdict)._asdict()}
     facts = _facts(joiner, verdict, policy, arrived_at, first)
     vantage.record(trace, sent_at=arrived_at, **ended, **common, detail=facts)

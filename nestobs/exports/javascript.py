@@ -37,7 +37,7 @@ from nestobs.join.decision import (
     next_action,
     round_cost,
 )
-from nestobs.join.policy import Policy
+from nestobs.join.policy import SEATS, Policy
 from nestobs.tuning.policy_file import PolicyFile
 
 ABOUT: Final = (
@@ -118,6 +118,10 @@ def random_state(policy: Policy, rng: Random) -> dict[str, Any]:
         "host": rng.random() < 0.2,
         "timedOut": rng.random() < 0.5,
     }
+    if _chooses_seats(policy):
+        state["ageSeconds"] = rng.choice((state["ageSeconds"], *_around(policy.fallback_age_s)))
+        state["polls"] = rng.choice((state["polls"], policy.fallback_tries - 1, policy.fallback_tries))
+        state["upgrades"] = rng.choice((None, None, 0, max(0, policy.upgrades - 1), policy.upgrades))
     return {name: value for name, value in state.items() if rng.random() < 0.9}
 
 
@@ -144,6 +148,7 @@ def _edges(policy: Policy) -> Iterator[dict[str, Any]]:
         ):
             yield base | {"asked": asked, "status": 429, "retryAfterSeconds": after}
         yield from _fault_edges(policy, base)
+        yield from _seat_edges(policy, base) if _chooses_seats(policy) else ()
     yield from (
         {},
         {"ageSeconds": 1.0},
@@ -165,6 +170,24 @@ def _fault_edges(policy: Policy, base: dict[str, Any]) -> Iterator[dict[str, Any
             yield at | {"roomThereSeconds": math.nextafter(SURE_S, 0.0)}
     for polls in (policy.info_from - 1, policy.info_from):
         yield base | {"asked": None, "status": None, "polls": max(0, polls - 1)}
+
+
+def _chooses_seats(policy: Policy) -> bool:
+    """Whether it does otherwise than today about a guest's seat. The vectors of one that does not are as ever."""
+    return any(getattr(policy, name) != now for name, now in SEATS.items())
+
+
+def _seat_edges(policy: Policy, base: dict[str, Any]) -> Iterator[dict[str, Any]]:
+    """The states on either side of the fall-back, and of the last try for a seat of one's own."""
+    tries = (policy.fallback_tries - 1, policy.fallback_tries)
+    for age, polls in product((None, -1.0, 0.0, *_around(policy.fallback_age_s)), tries):
+        yield base | {"asked": "join", "ageSeconds": age, "polls": polls}
+        yield base | {"asked": "join", "ageSeconds": age, "polls": polls, "requests": policy.max_requests}
+    for made, asked, status in product(
+        (0, max(0, policy.upgrades - 1), policy.upgrades), ("info", "join", "guest", "connect"), _STATUSES
+    ):
+        yield base | {"upgrades": made, "asked": asked, "status": status}
+        yield base | {"upgrades": made, "asked": None, "status": None}
 
 
 def _dwells(policy: Policy) -> tuple[float, ...]:
@@ -205,6 +228,7 @@ def _situation(policy: Policy, state: State) -> Situation:
         made_s=given.get("roomMadeSeconds"),
         host=given.get("host", False),
         timed_out=given.get("timedOut", False),
+        upgrades=given.get("upgrades"),
     )
 
 

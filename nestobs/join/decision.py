@@ -91,6 +91,7 @@ WAITING: Final = {
     Kind.API_FAULT: THERE,
     Kind.RATE_LIMITED: "Too many requests from your network.",
     Kind.API_DOWN: "The nests server does not answer.",
+    Kind.GUEST_INSTEAD: "Joined as Guest.",
 }
 """What it shows while it waits, and TRYING after it."""
 
@@ -170,7 +171,8 @@ class Situation:
     None: it is not known to be. room_there: what a witness says (LiveKit's list, a seat that somebody has); None: there
     is none. there_s: since it is known to be there while /info was active. made_s: since the room was made, as /info or
     LiveKit's list says; None: neither did. host: the joiner is the nest's host. timed_out: what was asked last was not
-    answered in time.
+    answered in time. upgrades: the tries for a seat of one's own since a guest's was taken; None: none was. Right after
+    that, `asked` and `answer` are those of the guest join.
     """
 
     signed_in: bool
@@ -189,6 +191,7 @@ class Situation:
     made_s: float | None = None
     host: bool = False
     timed_out: bool = False
+    upgrades: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -209,7 +212,9 @@ class Action:
 
 def next_action(policy: Policy, now: Situation, rng: Uniform) -> Action:  # noqa: PLR0911 - one return per rule
     """The policy's next move. Draws from `rng` only for a wait after a 404: one number for full jitter, then one for
-    `jitter`, whether or not the wait then fits into the policy's bounds."""
+    `jitter`, whether or not the wait then fits into the policy's bounds; from a guest's seat, as after a 404."""
+    if now.upgrades is not None:
+        return _from_guest_seat(policy, now, rng)
     if not now.asked:
         if policy.load_cutoff_s is not None and now.age_s is None:
             return _tell("stop", Kind.NOT_LOADED, policy, now)
@@ -220,16 +225,33 @@ def next_action(policy: Policy, now: Situation, rng: Uniform) -> Action:  # noqa
     if now.answer is Answer.GRANTED:
         granted = Kind.AUTHENTICATED if now.asked == "join" else Kind.GUEST_INSTEAD if now.signed_in else Kind.GUEST
         return _tell("connect", granted, policy, now)
-    if now.answer is Answer.ABSENT and now.asked == "join" and 404 in policy.fallback:
+    guest_left = now.answer is Answer.ABSENT and now.asked == "join" and 404 in policy.fallback
+    if guest_left and _may_fall_back(policy, now):
         return Action("guest")
     if now.answer is Answer.ABSENT and now.asked != "connect" and now.info_active and _is_overdue(policy, now):
-        return _tell("stop", Kind.API_FAULT, policy, now)
+        return Action("guest") if guest_left else _tell("stop", Kind.API_FAULT, policy, now)
     young = (now.age_s or 0.0) < policy.message_threshold_s or (_is_active(policy, now) and now.room_there is not False)
     kind = _KINDS.get(now.answer, Kind.STARTING_UP if young else Kind.GONE)
     wait_s = _wait_s(policy, now, rng)
     if wait_s is None:
-        return _tell("stop", kind, policy, now)
+        return Action("guest") if guest_left else _tell("stop", kind, policy, now)
     return _tell("wait", kind, policy, now, wait_s)
+
+
+def _from_guest_seat(policy: Policy, now: Situation, rng: Uniform) -> Action:
+    """The next move of somebody signed in who has a guest's seat: the own one may still come."""
+    if not now.asked:
+        return Action("join")
+    if now.answer is Answer.GRANTED and now.asked == "join":
+        return _tell("connect", Kind.AUTHENTICATED, policy, now)
+    wait_s = _wait_s(policy, now, rng) if (now.upgrades or 0) < policy.upgrades else None
+    return _tell("stop" if wait_s is None else "wait", Kind.GUEST_INSTEAD, policy, now, wait_s or 0.0)
+
+
+def _may_fall_back(policy: Policy, now: Situation) -> bool:
+    """Whether a 404 to the authenticated join leads to the guest's in this very round."""
+    age_s = max(0.0, now.elapsed_s if now.age_s is None else now.age_s)
+    return age_s >= policy.fallback_age_s and max(1, now.polls) >= policy.fallback_tries
 
 
 def answer_to(asked: Asked, status: int | None) -> Answer:
@@ -285,7 +307,9 @@ def _due_s(policy: Policy, now: Situation) -> float | None:
 
 def _wait_s(policy: Policy, now: Situation, rng: Uniform) -> float | None:
     """Seconds until the next round; None: there is none."""
-    if now.answer is Answer.ABSENT:
+    if now.upgrades is not None and now.answer in (Answer.GRANTED, Answer.ABSENT):
+        wait_s = _scheduled_s(policy, now, rng)
+    elif now.answer is Answer.ABSENT:
         wait_s = _gap_s(policy, now, rng)
     elif now.answer in ERRORS and now.errors < policy.error_retries:
         wait_s = _error_gap_s(policy, now)

@@ -2,6 +2,7 @@
 
     load (released client only) -> info (optional) -> authenticated join if there is an identity
         -> guest join where the policy falls back (404) -> signal -> media -> stay -> verdict
+                         |  seated as a guest though signed in, where the policy asks on: wait, authenticated join
                          |  404 everywhere: wait as the schedule says, until the give-up age, and ask again
                          |  429: wait as Retry-After says; 5xx, timeout, reset: again, while retries last
                          '- 401, 403: the end, no fallback, no retry
@@ -192,6 +193,8 @@ class _Run:
     there_at: int = 0
     made_at: int | None = None
     stays: float = 1.0
+    upgrades: int | None = None
+    seat: Reply | None = None
 
     def age_s(self) -> float | None:
         return None if self.nest is None else self.nest.age_s(self.now)
@@ -217,6 +220,7 @@ class _Run:
             made_s=None if self.made_at is None else (self.now - self.made_at) / SECOND_NS,
             host=self.host,
             timed_out=self.last.failure is Failure.TIMEOUT,
+            upgrades=self.upgrades,
         )
 
     def ask(self, step: Step) -> Generator[Step, Reply, Reply]:
@@ -280,6 +284,9 @@ def join_flow(
     patience = rng.random() if policy.person is not None else 0.0
     while True:
         action = next_action(policy, run.situation(), rng)
+        if action.do == "stop" and run.seat is not None:
+            run.last = run.seat
+            return _verdict(run, action)
         if action.do == "stop":
             pressed_s = _pressed_s(run, action, patience, rng)
             if pressed_s is None:
@@ -291,13 +298,16 @@ def join_flow(
         elif action.do != "connect":
             yield from _request(run, action.do)
         elif (yield from _connect(run)):
-            return _verdict(run, action)
+            if action.kind is not Kind.GUEST_INSTEAD or not policy.upgrades:
+                return _verdict(run, action)
+            run.upgrades, run.seat = 0, run.last
 
 
 def _request(run: _Run, name: Literal["info", "join", "guest"]) -> Generator[Step, Reply, None]:
     if not run.asked:
         run.polls += 1
         run.info_active = False
+        run.upgrades = None if run.upgrades is None else run.upgrades + 1
     timeout_s = run.policy.request_timeout_s
     if name == "info":
         reply = yield from run.ask(Info(timeout_s))

@@ -214,6 +214,11 @@ class Policy:
     the web client. fault_listed_s: the same where a witness has seen the room, counted from when both were seen; None:
     not measured, and judged by the pace of /info (decision.py).
 
+    fallback_age_s, fallback_tries: a 404 to somebody signed in leads to the guest join from this age of the nest on (by
+    the client's reckoning) and from this authenticated try on; before that, to the next round, unless there is none.
+    upgrades: so many times at most, whoever was seated as a guest though signed in asks on for a seat of their own, at
+    the next polls.
+
     person: who presses Retry when the client has stopped, which begins the join anew (flow.py); None: nobody. It is no
     part of what a client does.
     """
@@ -239,6 +244,9 @@ class Policy:
     fault_after_s: float | None = None
     fault_listed_s: float | None = None
     person: Person | None = None
+    fallback_age_s: float = 0.0
+    fallback_tries: int = 1
+    upgrades: int = 0
 
     def __post_init__(self) -> None:
         check_name("name", self.name)
@@ -251,7 +259,7 @@ class Policy:
         _number("jitter", self.jitter)
         if not self.jitter < 1:
             raise PolicyError("jitter is a share of the gap: 0 <= jitter < 1")
-        for name, least in (("max_requests", 3), ("connect_attempts", 1), ("error_retries", 0), ("info_from", 1)):
+        for name, least in _COUNTS.items():
             count = getattr(self, name)
             if not isinstance(count, int) or isinstance(count, bool) or not least <= count <= MOST:
                 raise PolicyError(f"{name} is a whole number from {least} to {MOST}")
@@ -262,18 +270,45 @@ class Policy:
 
     @property
     def words(self) -> str:
-        """When it asks and when it stops, for people; ages of the nest."""
+        """When it asks, as whom, and when it stops, for people; ages of the nest."""
+        return "; ".join(filter(None, (self._polls_words, self.seat_words)))
+
+    @property
+    def seat_words(self) -> str:
+        """When somebody signed in takes a guest's seat, and what of that, for people; "" for today's rule."""
+        tries = f"from try {self.fallback_tries} on" if self.fallback_tries > 1 else ""
+        age = f"from {self.fallback_age_s:g} s on" if self.fallback_age_s else ""
+        said = [f"as a guest {' and '.join(filter(None, (age, tries)))}, or where it stops"] if age or tries else []
+        many = "once more" if self.upgrades == 1 else f"up to {self.upgrades} times more"
+        said += [f"seated as a guest it asks {many} for a seat of its own"] if self.upgrades else []
+        return "; ".join(said) if 404 in self.fallback else ""
+
+    @property
+    def _polls_words(self) -> str:
         each = f", each gap up to {self.jitter:.0%} shorter or longer" if self.jitter else ""
         if self.schedule.kind == "none":
             return self.schedule.words if self.person is None else f"at once; {self.person.words}"
         return f"{self.schedule.words}{each}; stops at {self.give_up_age_s:g} s"
 
     def as_dict(self) -> dict[str, Any]:
-        """Plain JSON data that `read_policy` turns back into an equal policy."""
-        return asdict(self)
+        """Plain JSON data that `read_policy` turns back into an equal policy. Of SEATS only what is not as today's: so
+        every nestobs reads a policy without them."""
+        return {name: value for name, value in asdict(self).items() if name not in SEATS or value != SEATS[name]}
 
 
 _OR_NONE: Final = ("load_cutoff_s", "fault_after_s", "fault_listed_s")
+_COUNTS: Final = {
+    "max_requests": 3,
+    "connect_attempts": 1,
+    "error_retries": 0,
+    "info_from": 1,
+    "fallback_tries": 1,
+    "upgrades": 0,
+}
+"""Whole numbers, and the least of each."""
+
+SEATS: Final[Mapping[str, float]] = {"fallback_age_s": 0.0, "fallback_tries": 1, "upgrades": 0}
+"""What decides between a guest's seat and one's own, and its values today: guest at once, and guest it stays."""
 
 
 def check_name(what: str, name: object, characters: int = NAME_CHARACTERS) -> None:

@@ -230,6 +230,27 @@ async def test_a_slow_authenticated_route_makes_a_guest_of_a_signed_in_joiner(on
     assert (verdict.kind, verdict.message) == (Kind.GUEST_INSTEAD, JOINED_AS_GUEST)
 
 
+LATE_RECORD = '[api]\njoin = {kind="constant", s=1.5}'
+
+
+async def test_who_waits_for_the_own_route_is_seated_as_oneself(on_stage, rows):
+    async with on_stage(LATE_RECORD) as stage:
+        verdict = await stage.join(replace(PATIENT, fallback_age_s=20.0))
+    assert verdict.kind is Kind.AUTHENTICATED
+    assert [row.operation for row in rows if row.operation is Operation.GUEST] == []
+
+
+async def test_a_guests_seat_is_kept_until_the_own_one_is_held(on_stage, rows):
+    async with on_stage(LATE_RECORD) as stage:
+        verdict = await stage.join(replace(PATIENT, upgrades=50))
+        await stage.empty()
+    assert verdict.kind is Kind.AUTHENTICATED
+    assert [row.outcome for row in rows.of(Operation.STAY)] == [Outcome.VISIBLE] * 2
+    listed = [json.loads(row.detail) for row in rows.of(Operation.ROOMS)]
+    assert any(one.get("participants") == 1 for one in listed)  # the guest, when the own seat was asked for
+    assert verdict_row(rows)[1]["verdict"] == "authenticated"
+
+
 @pytest.mark.parametrize(
     ("born_s", "kind", "message"), [(0, Kind.STARTING_UP, STARTING), (3600, Kind.GONE, GONE)], ids=["young", "old"]
 )

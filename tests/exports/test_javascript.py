@@ -25,7 +25,7 @@ from nestobs.nostr import Address
 from nestobs.observation.nest import Nest
 from nestobs.observation.schema import Failure, Operation, Outcome
 from nestobs.sources.api import judge
-from nestobs.tuning.policy_file import PolicyFile, Provenance
+from nestobs.tuning.policy_file import PolicyFile, Provenance, dumps
 
 pytestmark = pytest.mark.slow
 
@@ -50,7 +50,9 @@ PATIENT = replace(GUIDE, name="patient", error_retries=5_000, error_gap_s=0.0, m
 OF_A_PROBER = {Kind.REMOVED, Kind.NOT_VISITED, Kind.PROBE_ERROR}
 """What no status tells: a client that exports a policy meets it by other ways, or never."""
 
-STANDARD = {**standard_policies(), "tuned": TUNED, "patient": PATIENT}
+CHOOSY = replace(TUNED, name="choosy", fallback_age_s=12.3, fallback_tries=3, upgrades=7)
+ASKS_ON = replace(fixed(1.5), name="asks on", upgrades=3)
+STANDARD = {**standard_policies(), "tuned": TUNED, "patient": PATIENT, "choosy": CHOOSY, "asks on": ASKS_ON}
 
 
 def random_policy(rng):
@@ -80,6 +82,9 @@ def random_policy(rng):
         info_from=rng.choice([1, 1, 2, 3]),
         fault_after_s=rng.choice([None, rng.random() * 60, rng.random() * 5, 0.0]),
         fault_listed_s=rng.choice([None, rng.random() * 30]),
+        fallback_age_s=rng.choice([0.0, 0.0, rng.random() * 40]),
+        fallback_tries=rng.choice([1, 1, 2, 5]),
+        upgrades=rng.choice([0, 0, 1, 4, 30]),
     )
 
 
@@ -102,13 +107,14 @@ function episode(nextAction, policy, { signedIn, host, ageNs, statuses, retryAft
   const counts = { polls: 0, requests: 0, errorRetries: 0 };
   const fresh = { asked: null, status: null, retryAfterSeconds: null, infoActive: false };
   const at = { active: null, there: 0, seen: null };
+  let upgrades = null;
   let now = 0;
   let round = { ...fresh };
   for (;;) {
     const ageSeconds = ageNs === null ? null : (now + ageNs) / 1e9;
     const infoActiveSeconds = at.active === null ? null : (now - at.active) / 1e9;
     const roomThereSeconds = at.seen ? (now - Math.max(at.there, at.active ?? 0)) / 1e9 : 0;
-    const known = { infoActiveSeconds, roomThere: at.seen, roomThereSeconds };
+    const known = { infoActiveSeconds, roomThere: at.seen, roomThereSeconds, upgrades };
     const timedOut = round.status === 0 || (round.asked === "connect" && ![200, 404, 401, 403].includes(round.status));
     const state = { signedIn, host, timedOut, ageSeconds, elapsedSeconds: now / 1e9, ...counts, ...round, ...known };
     const next = nextAction(state, random);
@@ -123,7 +129,11 @@ function episode(nextAction, policy, { signedIn, host, ageNs, statuses, retryAft
       const status = answers.shift();
       const once = [200, 404, 401, 403].includes(status) || now > Math.round(policy.horizon_s * 1e9);
       for (let left = once ? 1 : policy.connect_attempts; left > 0; left--) log.push(["signal", status]);
-      if (status === 200) return { log, ...next };
+      if (status === 200) {
+        if (next.kind !== "guest_instead" || !policy.upgrades) return { log, ...next };
+        upgrades = 0;
+        continue;
+      }
       round = { ...round, asked: "connect", status, retryAfterSeconds: null };
     } else {
       const status = faulty ? (next.action === "info" ? 200 : 404) : answers.shift();
@@ -137,6 +147,7 @@ function episode(nextAction, policy, { signedIn, host, ageNs, statuses, retryAft
       if (next.action === "info" && status === 200) at.active ??= now;
       if (next.action === "info" && status === 404) at.active = null;
       if (round.asked === null) counts.polls += 1;
+      if (round.asked === null && upgrades !== null) upgrades += 1;
       counts.requests += 1;
       const infoActive = next.action === "info" ? status === 200 : round.infoActive;
       round = { asked: next.action, status, retryAfterSeconds: status === 429 ? retryAfter : null, infoActive };
@@ -242,6 +253,15 @@ class TestAgreement:
         assert odd[:2] == []
         ends = [client["kind"] for name in ALL for client in said[name]["played"]]
         assert ends.count(Kind.API_FAULT) > 50
+        own = [one["log"] for name in ALL for one in said[name]["played"] if one["kind"] == Kind.AUTHENTICATED]
+        assert sum(["guest", 200] in log for log in own) > 10  # seated as a guest, then as oneself
+
+    def test_a_policy_that_does_as_today_has_todays_vectors_and_file(self):
+        """Old readers refuse unknown fields, and clients have vectors that were written before there were any."""
+        for policy in (*standard_policies().values(), TUNED, PATIENT):
+            file = PolicyFile(policy=policy)
+            assert not re.search("fallback_|upgrades", vectors(file) + dumps(file))
+        assert re.search("fallback_age_s.*upgrades", vectors(PolicyFile(policy=CHOOSY)))
 
     def test_the_module_exports_the_policy_as_it_is(self, in_node):
         said = in_node({name: (policy, {}) for name, policy in STANDARD.items()})
@@ -251,9 +271,18 @@ class TestAgreement:
         assert [one["exported"] for one in said.values()] == [[]] * len(STANDARD)  # policy, nextAction and no more
 
 
+MOODS = [
+    [404],
+    [404, 200],
+    [404, 404, 404, 200],
+    [404, 404, 503, 429, 0],
+    [404, 200, 401, 403, 400, 500, 0, 429],
+]
+
+
 def random_episode(rng):
     """A nest and a world that answers in turn: mostly 404 for a while, then anything; or one that is faulty."""
-    mood = rng.choice([[404], [404, 404, 404, 200], [404, 404, 503, 429, 0], [404, 200, 401, 403, 400, 500, 0, 429]])
+    mood = rng.choice(MOODS)
     return {
         "signedIn": rng.random() < 0.5,
         "host": rng.random() < 0.2,

@@ -371,6 +371,109 @@ class TestConnection:
         assert verdict.kind is Kind.AUTHENTICATED  # a round under way is finished
 
 
+class TestWhichSeat:
+    """When somebody signed in takes a guest's, and what then."""
+
+    once = ("info", "join", "wait")
+    patient = replace(POLLING, fallback_age_s=8.0)  # the nest is 5 s old at arrival
+
+    def test_before_the_fallback_age_a_404_is_asked_again_signed_in(self):
+        verdict, steps = play(self.patient, *[YES, NOT_FOUND] * 2, YES, YES, *IN)
+        assert names(steps) == [*self.once, *self.once, "info", "join", "signal", "media", "stay"]
+        assert (verdict.kind, verdict.requests) == (Kind.AUTHENTICATED, 6)
+
+    def test_from_it_on_the_guest_is_asked(self):
+        verdict, steps = play(self.patient, *[YES, NOT_FOUND] * 3, YES, NOT_FOUND, YES, *IN)
+        assert names(steps) == [*self.once * 3, "info", "join", "guest", "signal", "media", "stay"]
+        assert (verdict.kind, verdict.message) == (Kind.GUEST_INSTEAD, JOINED_AS_GUEST)
+
+    @pytest.mark.parametrize("tries", [1, 2, 4])
+    def test_so_many_tries_signed_in_go_before_the_first_as_guest(self, tries):
+        answers = [YES, NOT_FOUND] * tries
+        _, steps = play(replace(POLLING, fallback_tries=tries), *answers, YES, *IN)
+        assert names(steps) == [*self.once * (tries - 1), "info", "join", "guest", "signal", "media", "stay"]
+
+    def test_without_an_event_the_age_is_what_went_by_since_arrival(self):
+        now = Situation(signed_in=True, age_s=None, asked="join", answer=Answer.ABSENT, polls=3)
+        rng = random.Random(1)
+        assert next_action(self.patient, replace(now, elapsed_s=7.9), rng).do == "wait"
+        assert next_action(self.patient, replace(now, elapsed_s=8.0), rng).do == "guest"
+        ahead = replace(now, age_s=-3.0)  # the host's clock is
+        assert next_action(POLLING, ahead, rng).do == "guest"
+
+    @pytest.mark.parametrize(
+        "policy",
+        [
+            replace(ONCE, fallback_age_s=60.0),
+            replace(GUIDE, fallback_tries=5),
+            replace(POLLING, fallback_age_s=60.0, give_up_age_s=5.0),
+            replace(POLLING, fallback_age_s=60.0, horizon_s=0.5),
+            replace(POLLING, fallback_age_s=60.0, max_requests=4),
+        ],
+        ids=["one round", "no schedule", "old", "horizon", "requests"],
+    )
+    def test_nobody_is_turned_away_without_having_asked_as_guest(self, policy):
+        verdict, steps = play(policy, YES, NOT_FOUND, YES, *IN)
+        assert (verdict.kind, names(steps)[:3]) == (Kind.GUEST_INSTEAD, ["info", "join", "guest"])
+
+    def test_a_fault_is_not_told_before_the_guest_was_asked(self):
+        faulty = replace(FAULTY, fallback_age_s=300.0, fault_after_s=3.0)
+        verdict, steps = play(faulty, *[YES, NOT_FOUND] * 4, NOT_FOUND)
+        assert names(steps) == [*self.once * 3, "info", "join", "guest"]
+        assert verdict.kind is Kind.API_FAULT
+
+    def test_refusals_and_errors_are_what_they_were(self):
+        assert play(self.patient, YES, FORBIDDEN)[0].kind is Kind.FORBIDDEN
+        assert names(play(self.patient, YES, BROKEN, YES, YES, *IN)[1])[:3] == [*self.once]
+
+    asking = replace(GUIDE, upgrades=3, schedule=Schedule("fixed", 2.0))
+    seated = (YES, NOT_FOUND, YES, *IN)
+
+    def test_seated_as_a_guest_it_asks_on_and_takes_the_better_seat(self):
+        verdict, steps = play(self.asking, *self.seated, NOT_FOUND, YES, *IN)
+        in_the_room = ["signal", "media", "stay"]
+        assert names(steps) == ["info", "join", "guest", *in_the_room, "wait", "join", "wait", "join", *in_the_room]
+        assert waits_s(steps) == pytest.approx([2.6, 4.7])
+        assert (verdict.kind, verdict.message, verdict.requests) == (Kind.AUTHENTICATED, "", 5)
+
+    def test_no_more_often_than_the_policy_says_and_the_seat_stays(self):
+        verdict, steps = play(self.asking, *self.seated, *[NOT_FOUND] * 3)
+        assert names(steps).count("join") == 4
+        assert (verdict.kind, verdict.message, verdict.joined) == (Kind.GUEST_INSTEAD, JOINED_AS_GUEST, True)
+        assert verdict.last_status == 200  # the seat's
+
+    @pytest.mark.parametrize(
+        ("answers", "kind"),
+        [
+            ([FORBIDDEN], Kind.GUEST_INSTEAD),
+            ([UNAUTHORISED], Kind.GUEST_INSTEAD),
+            ([BROKEN], Kind.GUEST_INSTEAD),
+            ([limited(2)], Kind.GUEST_INSTEAD),
+            ([YES, LOST], Kind.GUEST_INSTEAD),
+            ([YES, NOT_FOUND, YES, *IN], Kind.AUTHENTICATED),
+        ],
+        ids=["403", "401", "500", "429", "connection lost", "no such room yet"],
+    )
+    def test_what_goes_wrong_then_costs_no_seat(self, answers, kind):
+        verdict, _ = play(self.asking, *self.seated, *answers)
+        assert (verdict.kind, verdict.joined, verdict.retry_offered) == (kind, True, False)
+
+    def test_an_error_then_is_retried_where_errors_are(self):
+        verdict, _ = play(replace(self.asking, error_retries=1), *self.seated, BROKEN, YES, *IN)
+        assert verdict.kind is Kind.AUTHENTICATED
+
+    @pytest.mark.parametrize(
+        "changed", [{"give_up_age_s": 5.0}, {"horizon_s": 2.0}, {"max_requests": 4}, {"schedule": Schedule()}], ids=str
+    )
+    def test_within_the_bounds_of_any_wait(self, changed):
+        verdict, steps = play(replace(self.asking, **changed), *self.seated)
+        assert (verdict.kind, names(steps).count("wait")) == (Kind.GUEST_INSTEAD, 0)
+
+    def test_a_guest_by_choice_has_the_seat_it_wanted(self):
+        verdict, steps = play(self.asking, YES, YES, *IN, signed_in=False)
+        assert (verdict.kind, names(steps)[-1]) == (Kind.GUEST, "stay")
+
+
 class TestAPerson:
     """Who presses what the page shows, and leaves."""
 

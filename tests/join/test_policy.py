@@ -19,6 +19,7 @@ from nestobs.join.policy import (
     MANUAL_RETRY,
     MOST,
     RELEASED,
+    SEATS,
     WORDED,
     Person,
     Policy,
@@ -80,6 +81,34 @@ def test_a_person_is_written_and_read_back_and_told():
     for odd in ("me", [], {"age": 7}):
         with pytest.raises(PolicyError, match="person"):
             read_policy(GUIDE.as_dict() | {"person": odd})
+
+
+SEATED = {
+    "at once": ({}, ""),
+    "by age": ({"fallback_age_s": 7.5}, "as a guest from 7.5 s on, or where it stops"),
+    "by tries": ({"fallback_tries": 3}, "as a guest from try 3 on, or where it stops"),
+    "asks on": ({"upgrades": 1}, "seated as a guest it asks once more for a seat of its own"),
+    "all": (
+        {"fallback_age_s": 2.0, "fallback_tries": 2, "upgrades": 9},
+        "as a guest from 2 s on and from try 2 on, or where it stops; "
+        "seated as a guest it asks up to 9 times more for a seat of its own",
+    ),
+    "no guest": ({"fallback_age_s": 2.0, "fallback": ()}, ""),
+}
+
+
+@pytest.mark.parametrize(("fields", "words"), SEATED.values(), ids=SEATED)
+def test_when_it_takes_a_guests_seat_is_read_back_and_told_in_words(fields, words):
+    policy = replace(fixed(2), **fields)
+    assert read_policy(json.loads(json.dumps(policy.as_dict()))) == policy
+    assert policy.words == fixed(2).words + f"; {words}" * bool(words)
+
+
+def test_what_is_as_today_is_not_written():
+    """So that a nestobs that has no such fields reads the file, too."""
+    assert not SEATS.keys() & GUIDE.as_dict().keys()
+    assert {name: getattr(Policy(name="a"), name) for name in SEATS} == dict(SEATS)
+    assert replace(GUIDE, upgrades=2).as_dict() == GUIDE.as_dict() | {"upgrades": 2}
 
 
 @pytest.mark.parametrize("policy", [GUIDE, RELEASED, MANUAL_RETRY], ids=lambda policy: policy.name)
