@@ -17,6 +17,7 @@ time, its width chosen by the likelihood of rows left out.
 from __future__ import annotations
 
 import math
+from bisect import bisect_left
 from collections.abc import Callable
 from concurrent.futures import Executor
 from dataclasses import dataclass, field, replace
@@ -240,10 +241,12 @@ class DelayLaw:
         Either end may be infinite: so few rows say nothing there.
         """
         ends = np.unique(np.concatenate([[-_INF], self.rows.lower, self.rows.upper]))
-        _, high = self.bounds(np.nextafter(ends, _INF), level)  # a row is possibly visible just after its lower end
-        low, _ = self.bounds(ends, level)
-        first, last = np.flatnonzero(high >= p), np.flatnonzero((low >= p) & (ends < _INF))
-        return float(ends[first[0]]), float(ends[last[0]]) if len(last) else _INF
+        (_, possible), (sure, _) = self.certain(np.nextafter(ends, _INF)), self.certain(ends)
+        n, sided = self.rows.effective, _level(level)
+        # Both rise with age. A row is possibly visible just after its lower end.
+        first = bisect_left(possible, p, key=lambda part: float(exact(part, n, sided)[1]))
+        last = bisect_left(sure, p, key=lambda part: float(exact(part, n, sided)[0]))
+        return float(ends[first]), float(ends[last]) if last < len(ends) else _INF
 
     def bootstrap(
         self,

@@ -15,6 +15,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 from itertools import product
 from typing import Final
 
@@ -54,24 +55,20 @@ def drawn_sums(values: Floats, counts: Floats) -> Floats:
     return found
 
 
-def metrics(scores: Scores, counts: Floats | None = None) -> dict[str, Floats]:
-    """METRICS of each imputation, shape (m,); or, with counts of shape (draws, n), of each draw, shape (draws,).
+def metrics(scores: Scores) -> dict[str, Floats]:
+    """METRICS of each imputation, shape (m,)."""
+    return _metrics(scores.map(lambda values: values.sum(axis=1)), scores.joined.shape[1])
 
-    Draw d takes imputation d modulo m: so its spread holds the error of imputing, too.
-    """
 
-    def total(values: Floats) -> Floats:
-        return np.asarray(values.sum(axis=1)) if counts is None else drawn_sums(values, counts)
-
-    n = np.full(len(scores.joined), scores.joined.shape[1]) if counts is None else counts.sum(axis=1)
-    joined = total(scores.joined)
+def _metrics(sums: Scores, n: Floats | int) -> dict[str, Floats]:
+    """METRICS of sums over n rows."""
     with np.errstate(invalid="ignore", divide="ignore"):
-        delay = np.asarray(total(scores.delay) / joined, dtype=np.float64)
+        delay = np.asarray(sums.delay / sums.joined, dtype=np.float64)
     return {
-        "joined_share": joined / n,
-        "lost_share": total(scores.lost) / n,
+        "joined_share": sums.joined / n,
+        "lost_share": sums.lost / n,
         "mean_delay_s": delay,
-        "requests_per_join": total(scores.requests) / n,
+        "requests_per_join": sums.requests / n,
     }
 
 
@@ -300,6 +297,19 @@ class Arena:
         self.failures = failures if failures is not None and failures.seen else None
         self.shares = None if self.failures is None else drawn_shares(self.failures, rng, len(nests.times))
         self._ways: dict[Policy, list[list[Course]]] = {}
+        self._sums: dict[int, tuple[Scores, Scores]] = {}
+        self._sizes = self.counts.sum(axis=1)
+
+    def sums(self, scores: Scores) -> Scores:
+        """The sums of scores over each draw's rows, shape (draws,). Draw d takes imputation d modulo m: so their spread
+        holds the error of imputing, too. Summed once, since the counts are large and the sums are asked for often."""
+        if id(scores) not in self._sums:  # kept, so that its id stays its own
+            m, sums = len(scores.joined), np.empty((len(Scores.__slots__), len(self.counts)))
+            for row in range(m):
+                each = np.column_stack([getattr(scores, name)[row] for name in Scores.__slots__])
+                sums[:, row::m] = (self.counts[row::m] @ each).T
+            self._sums[id(scores)] = scores, Scores(**dict(zip(Scores.__slots__, sums, strict=True)))
+        return self._sums[id(scores)][1]
 
     def courses(self, policy: Policy) -> list[list[Course]]:
         """Driven with the same chances for each policy, once; where requests fail, one course an imputation."""
@@ -326,11 +336,14 @@ class Arena:
 
     def cost(self, scores: Scores) -> Number:
         """Per joiner, with the price of what was not seen."""
-        return self._mean(scores.cost(self.prices), self.prices.lost_value * self.unseen)
+        drawn = self.sums(scores).cost(self.prices) / self._sizes + self.prices.lost_value * self.unseen
+        return self._number(float(scores.cost(self.prices).mean()), drawn)
 
     def difference(self, scores: Scores, base: Scores) -> Number:
         """Of cost per joiner, on the same draws."""
-        return self._mean(scores.cost(self.prices) - base.cost(self.prices))
+        drawn = self.sums(scores).cost(self.prices) - self.sums(base).cost(self.prices)
+        apart = scores.cost(self.prices) - base.cost(self.prices)
+        return self._number(float(apart.mean()), drawn / self._sizes)
 
     def moved(self, today: Policy, scores: Scores) -> tuple[Moved, ...]:
         """A policy's scores against today's rule with other persons; none where it has no person."""
@@ -365,7 +378,7 @@ class Arena:
             bounds=played.bounds(),
             against=self.differences(scores, base) if base else {},
             cost=self.cost(scores),
-            regret=self._mean(scores.cost(self.prices) - self._clairvoyant()),
+            regret=self._regret(scores),
             ambiguous=played.ambiguous,
             n=self.nests.n,
             blocks=self.blocks,
@@ -375,7 +388,7 @@ class Arena:
 
     def numbers(self, scores: Scores, ways: Sequence[Sequence[Course]]) -> dict[str, Number]:
         """METRICS with their intervals, of a policy with these courses."""
-        drawn, now = metrics(scores, self.counts), metrics(scores)
+        drawn, now = _metrics(self.sums(scores), self._sizes), metrics(scores)
         spread, more = self._spread(scores), {"lost_share": 1.0} | _one_round_more(ways)
         drawn["joined_share"] = self._share(scores.joined)
         for name, size in more.items():
@@ -385,8 +398,7 @@ class Arena:
 
     def differences(self, scores: Scores, base: Scores) -> dict[str, Number]:
         """METRICS of one less METRICS of the other, on the same draws."""
-        drawn, now = metrics(scores, self.counts), metrics(scores)
-        other, then = metrics(base, self.counts), metrics(base)
+        (drawn, now), (other, then) = ((_metrics(self.sums(one), self._sizes), metrics(one)) for one in (scores, base))
         return {
             name: self._number(float(np.mean(now[name] - then[name])), drawn[name] - other[name]) for name in METRICS
         }
@@ -404,21 +416,27 @@ class Arena:
             some[:] = (weight @ np.bincount(block, values) + one) / (weight @ rows + none + one)
         return found
 
-    def _mean(self, each: Floats, unseen: Floats | float = 0.0) -> Number:
-        """The mean of a value per row, shape (m, n), with its interval, whose draws get `unseen` more."""
-        drawn = drawn_sums(each, self.counts) / self.counts.sum(axis=1)
-        return self._number(float(each.mean()), drawn + unseen)
+    def _regret(self, scores: Scores) -> Number:
+        """Of cost per joiner, to who asks once, when it will succeed: one request, no delay, nothing lost."""
+        value = scores.cost(self.prices).mean() - self._least.mean()
+        drawn = self.sums(scores).cost(self.prices) - self._least_sums
+        return self._number(float(value), drawn / self._sizes)
+
+    @cached_property
+    def _least(self) -> Floats:
+        """Cost of that, shape (m, n)."""
+        comes = np.isfinite(self.nests.times) & (self.nests.gone > self.nests.times)
+        return np.where(comes, self.prices.request_cost, 0.0)
+
+    @cached_property
+    def _least_sums(self) -> Floats:
+        return drawn_sums(self._least, self.counts)
 
     def _number(self, value: float, drawn: Floats, sd: float = math.nan) -> Number:
         kept = drawn[~np.isnan(drawn)]
         if not len(kept):
             return Number(value, math.nan, math.nan, sd)
         return Number.around(value, *percentile(kept, LEVEL, self.blocks), sd)
-
-    def _clairvoyant(self) -> Floats:
-        """Cost of asking once, when it will succeed: one request, no delay, nothing lost."""
-        comes = np.isfinite(self.nests.times) & (self.nests.gone > self.nests.times)
-        return np.where(comes, self.prices.request_cost, 0.0)
 
     def _spread(self, scores: Scores) -> dict[str, float]:
         """Standard deviation between joiners; of the delay, between those who joined."""

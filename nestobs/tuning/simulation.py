@@ -14,7 +14,7 @@ to LiveKit that its token pays for fails, too: that ends the join.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import Final
@@ -250,8 +250,12 @@ class Scores:
                 whole[:, rows] = getattr(part, name)
         return cls(**fields)
 
+    def map(self, change: Callable[[Floats], Floats]) -> Scores:
+        """Each field changed alike."""
+        return Scores(**{name: change(getattr(self, name)) for name in Scores.__slots__})
+
     def cost(self, prices: Prices) -> Floats:
-        """Per joiner."""
+        """Per joiner; of sums, the sum."""
         waited = prices.delay_cost * self.delay + prices.never_cost * self.vain
         return prices.request_cost * self.requests + waited + prices.lost_value * self.lost
 
