@@ -7,6 +7,8 @@ STAMP := $(VENV)/.made
 unexport PYTHONDONTWRITEBYTECODE  # else every process of the tests compiles all it imports anew
 CACHE := $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/nestobs
 LIVEKIT_VERSION := v1.11.0
+NAME ?= incident
+STORE ?= example
 LIVEKIT := $(CACHE)/bin/livekit-server-$(LIVEKIT_VERSION)
 
 define STATIC
@@ -89,11 +91,8 @@ browser:  ## install Chromium, which draws the reports in the tests, where apt i
 		|| { echo "make browser needs Debian's apt-get, and root or sudo: install Chromium or Google Chrome so that" \
 			"chromium or google-chrome is on PATH, or run the tests without it" >&2; exit 1; }
 
-notebook: $(STAMP)  ## JupyterLab on one nest of the demo: what happened to it, and what to ask next (LAB=--no-browser)
-	test -f runs/demo/summary.json || $(MAKE) demo
-	copy=runs/notebook/incident-$$(date -r runs/demo/summary.json +%Y%m%d-%H%M%S).ipynb \
-		&& $(BIN)/python -m nestobs.reports.publishing.notebook_copy incident --store runs/demo/store --out $$copy \
-		&& $(BIN)/jupyter lab $$([ "$$(id -u)" != 0 ] || echo --allow-root) $(LAB) $$copy
+notebook: $(STAMP)  ## JupyterLab on a notebook and a store (NAME=incident STORE=example LAB=--no-browser)
+	$(BIN)/nestobs notebook $(NAME) --store $(STORE) --to runs/notebook $(LAB)
 
 environment: $(STAMP)  ## write environment.yml from pyproject.toml
 	$(BIN)/pyproject2conda yaml --extra dev --name nestobs --python-include infer --no-header --output environment.yml

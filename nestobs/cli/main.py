@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from typing import Final
 
 from nestobs import __version__
-from nestobs.cli import data, live, observe, reports, tuning
+from nestobs.cli import data, live, notebooks, observe, reports, tuning
 from nestobs.cli.arguments import add_commands
 from nestobs.cli.terminal import HungUp, hung_up, mute, note
 from nestobs.errors import NestobsError
@@ -70,5 +70,5 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--version", action="version", version=f"nestobs {__version__}")
     looking = (data.timeline, data.diagnose, live.live, data.export, data.IMPORT, data.STORE)
-    add_commands(parser, (*observe.COMMANDS, *looking, *tuning.COMMANDS, reports.COMMAND))
+    add_commands(parser, (*observe.COMMANDS, *looking, *tuning.COMMANDS, notebooks.notebook, reports.COMMAND))
     return parser

@@ -8,6 +8,7 @@ dataset       the observations, timelines and joins of a window of a store
 coverage      when the collector was at work, for every report over wall time
 tables        a recommendation's numbers in words, each with its interval
 publishing/   how a notebook becomes a page, on a schedule
+workbench/    how a notebook is worked in, in JupyterLab
 """
 
 from nestobs.errors import NestobsError

@@ -21,7 +21,7 @@ pytestmark = pytest.mark.slow
 
 COMMANDS = (
     "demo", "lab", "doctor", "canary", "watch", "join", "ready", "timeline", "diagnose", "live", "export", "import",
-    "store", "tune", "replay", "prove", "policy", "report",
+    "store", "tune", "replay", "prove", "policy", "notebook", "report",
 )  # fmt: skip
 WRITERS = [("canary", "--count", "1"), ("watch", "--for", "1s"), ("join", "room"), ("ready", "room")]
 READERS = [

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import html
-import json
 import re
 import shlex
 import time
@@ -24,7 +23,6 @@ from nestobs.reports.display import RESULT
 from nestobs.reports.evidence import Incident
 from nestobs.reports.incident import load
 from nestobs.reports.publishing.execute import notebook, run
-from nestobs.reports.publishing.notebook_copy import main as open_notebook
 from nestobs.store.reader import Store
 from worlds.asked import NOON, SECOND_NS, join, made, polls, row, store_of
 from worlds.full_nests import all_rows, nest_rows
@@ -428,24 +426,6 @@ def test_the_notebook_of_one_nest(tmp_path):
     for heading in ("Where the time went", "What each join asked", "What to ask next", "the raw observations: "):
         assert heading in text
     assert "<pre><code>nestobs ready" in text
-
-
-def test_a_copy_to_work_in_is_parameterised_and_never_written_over(tmp_path, capsys):
-    store = store_of(tmp_path / "store", api_fault())
-    out = tmp_path / "deep" / "incident.ipynb"
-    assert open_notebook(["incident", "--store", store, "--out", str(out)]) == 0
-    made = nbformat.read(out, as_version=4)
-    nbformat.validate(made)
-    source = "\n".join(cell.source for cell in made.cells)
-    assert f'store = "{store}"' in source
-    assert f'nest = "30312:{"ab" * 32}:room"' in source
-    assert not any(cell.get("outputs") for cell in made.cells)
-    out.write_text(json.dumps({"mine": 1}))
-    assert open_notebook(["incident", "--store", store, "--out", str(out)]) == 0
-    assert json.loads(out.read_text()) == {"mine": 1}
-    assert "stays as it is" in capsys.readouterr().out
-    assert open_notebook(["incident", "--store", str(tmp_path / "none"), "--out", str(tmp_path / "x")]) == 5
-    assert open_notebook(["live", "--store", store, "--out", str(tmp_path / "live.ipynb")]) == 0
 
 
 def test_an_empty_store_has_a_page(tmp_path: Path):

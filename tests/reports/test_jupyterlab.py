@@ -20,7 +20,7 @@ import nbformat
 import pytest
 
 from nestobs.observation.schema import Operation, Outcome, Source
-from nestobs.reports.publishing.notebook_copy import open_copy
+from nestobs.reports.workbench.working_copy import working_copy
 from nestobs.store.reader import Store
 from worlds.asked import row
 from worlds.browser import Browser, Page, need_chromium
@@ -129,11 +129,11 @@ def test_a_nest_is_seen_to_start_and_then_to_be_ready(tmp_path):
     folder.mkdir()
     home.mkdir()
     store = Store.open(folder / "store")
-    open_copy("live", folder / "live.ipynb", {"store": str(folder / "store"), "watch_s": 600.0})
+    working_copy("live", folder, {"store": str(folder / "store"), "watch_s": 600.0})
     assert "watch_s = 600.0" in (folder / "live.ipynb").read_text()
     with jupyterlab(folder, home) as base, Browser() as browser, store.writer() as writer:
         page = browser.open(f"{base}/lab/tree/live.ipynb?token={TOKEN}&reset")
-        page.until("document.querySelectorAll('.jp-CodeCell').length >= 5", wait_s=LOOK_S)
+        page.until("document.querySelectorAll('.jp-CodeCell').length >= 4", wait_s=LOOK_S)
         page.until(READY, wait_s=LOOK_S)
         page.evaluate("void window.jupyterapp.commands.execute('notebook:run-all-cells')")
         until_told(page, "Following")

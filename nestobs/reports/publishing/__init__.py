@@ -10,5 +10,4 @@ archive         where scheduled reports lie, published in one step, whoever dies
 manifest        what such a report says of itself to programs, without secrets
 index           the overview of an archive: index.html and an Atom feed
 retention       which reports are old enough to go
-notebook_copy   a copy of a notebook to work in, parameters set
 """

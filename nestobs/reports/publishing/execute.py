@@ -11,9 +11,10 @@ import asyncio
 import re
 import shutil
 import tempfile
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from difflib import get_close_matches
 from pathlib import Path
 from typing import Any, Final
 
@@ -68,8 +69,19 @@ def notebook(name: str) -> Path:
     folders = [package.parent / "notebooks", package / "notebooks"]
     known = {path.stem: path for folder in folders for path in sorted(folder.glob("*.ipynb"))}
     if name not in known:
-        raise UsageError(f"there is no notebook {name!r}: there are {', '.join(known) or 'none beside this package'}")
+        near = _meant(name, list(known))
+        asked = f"did you mean {near}? There" if near else "there"
+        raise UsageError(
+            f"there is no notebook {name[:80]!r}: {asked} are {', '.join(known) or 'none beside this package'}"
+        )
     return known[name]
+
+
+def _meant(name: str, known: Sequence[str]) -> str:
+    """The one that was most likely meant: a path, another case, a beginning, a slip; "" for none."""
+    word = Path(name[:80]).name.removesuffix(".ipynb").lower().replace("-", "_").replace(" ", "_")
+    begun = [each for each in known if word and each.startswith(word)]
+    return next(iter([*begun, *get_close_matches(word, known, n=1)]), "")
 
 
 @contextmanager

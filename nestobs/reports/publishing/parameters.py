@@ -1,4 +1,5 @@
-"""A notebook's parameters: the plain values of its cell tagged `parameters`; words NAME=VALUE read as their types."""
+"""A notebook's parameters: the plain values of its cell tagged `parameters`; words NAME=VALUE read as their types, and
+values set in that cell."""
 
 from __future__ import annotations
 
@@ -6,6 +7,7 @@ import ast
 import json
 import sys
 from collections.abc import Iterable, Mapping
+from itertools import accumulate
 from pathlib import Path
 from typing import Any, Final
 
@@ -15,6 +17,7 @@ from nestobs.errors import UsageError
 from nestobs.observation.duration import read_duration
 from nestobs.store.files import text_in
 
+TAG: Final = "parameters"
 NOTEBOOK_BYTES: Final = 50_000_000
 _UNREADABLE: Final = (
     OSError,
@@ -37,8 +40,8 @@ def defaults(notebook: Path) -> dict[str, object]:
         raise UsageError(f"there is no notebook {notebook}")
     try:
         cells = nbformat.reads(text_in(notebook, NOTEBOOK_BYTES), as_version=4).cells
-        source = next((str(cell.source) for cell in cells if "parameters" in cell.metadata.get("tags", [])), "")
-        return dict(_assigned(ast.parse(source)))
+        source = next((str(cell.source) for cell in cells if TAG in cell.metadata.get("tags", [])), "")
+        return {name: _literal(value) for name, value in _assigned(source)}
     except (*_UNREADABLE, nbformat.ValidationError) as error:
         raise UsageError(f"{notebook} cannot be read as a notebook ({type(error).__name__})") from None
 
@@ -58,13 +61,13 @@ def _nbformat() -> Any:
     return nbformat
 
 
-def _assigned(tree: ast.Module) -> Iterable[tuple[str, object]]:
-    for statement in tree.body:
+def _assigned(source: str) -> Iterable[tuple[str, ast.expr]]:
+    for statement in ast.parse(source).body:
         if isinstance(statement, ast.Assign | ast.AnnAssign) and statement.value is not None:
             targets = statement.targets if isinstance(statement, ast.Assign) else [statement.target]
             for target in targets:
                 if isinstance(target, ast.Name):
-                    yield target.id, _literal(statement.value)
+                    yield target.id, statement.value
 
 
 def _literal(node: ast.expr) -> object:
@@ -73,6 +76,22 @@ def _literal(node: ast.expr) -> object:
     except (ValueError, TypeError, RecursionError, MemoryError):
         return None
     return value
+
+
+def filled(source: str, values: Mapping[str, object]) -> str:
+    """The source of a parameters cell with these values in place of its own, and its comments as they are."""
+    text = source.encode()
+    starts = [0, *accumulate(len(line) for line in text.splitlines(keepends=True))]
+    for name, node in reversed(list(_assigned(source))):
+        if name in values and node.end_lineno is not None and node.end_col_offset is not None:
+            start, end = starts[node.lineno - 1] + node.col_offset, starts[node.end_lineno - 1] + node.end_col_offset
+            text = text[:start] + _written(values[name]).encode() + text[end:]
+    return text.decode()
+
+
+def _written(value: object) -> str:
+    """A value as Python, texts in double quotes where that is a matter of taste."""
+    return json.dumps(value, ensure_ascii=False) if isinstance(value, str) and value.isprintable() else repr(value)
 
 
 def check(notebook: Path, names: Iterable[str]) -> dict[str, object]:

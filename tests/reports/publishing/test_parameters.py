@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from nestobs.errors import UsageError
-from nestobs.reports.publishing.parameters import defaults, read
+from nestobs.reports.publishing.parameters import defaults, filled, read
 from worlds import scheduled_reports as reports
 
 CELL = 'text = ""\nwhole = 3\nnumber = 0.5\nyes = False\nmany = [1.5]\nnames = []\nnone = None\nmade = 2 * 3\n'
@@ -57,3 +57,19 @@ def test_a_file_that_is_no_notebook_is_a_usage_error(tmp_path: Path, content: st
     (tmp_path / "one.ipynb").write_text(content)
     with pytest.raises(UsageError, match="cannot be read as a notebook"):
         defaults(tmp_path / "one.ipynb")
+
+
+VALUES = ["", "a'b\"c", "ä\u202e\x00\n'''", "\udc80", "C:\\new", True, -3, 2.5, None, ["x", "é"], [[1]]]
+
+
+@pytest.mark.parametrize("value", VALUES, ids=ascii)
+def test_a_value_set_in_the_cell_is_read_back_and_all_else_stays(tmp_path: Path, value: object) -> None:
+    cell = 'é = "ü"  # größe\ntext = ("a"\n        "b")  # two lines\none: int = 1; two = 2\nlast = 2 * 3  # ü'
+    made = filled(cell, {"text": value, "two": value, "last": value, "é": value, "unknown": 1})
+    found = defaults(reports.write(tmp_path / "one.ipynb", parameters=made))
+    assert found == {"é": value, "text": value, "one": 1, "two": value, "last": value}
+    assert [line.partition("  # ")[2] for line in made.splitlines() if "  # " in line][:2] == ["größe", "two lines"]
+
+
+def test_nothing_set_leaves_the_cell_as_it_is() -> None:
+    assert filled(CELL, {}) == CELL
