@@ -53,10 +53,11 @@ bench: $(STAMP)  ## speed, as ratios against a peer in the same run
 	PYTHONPATH=tests $(BIN)/python -m benchmarks.bench_tuning
 	PYTHONPATH=tests $(BIN)/python -m benchmarks.bench_reports
 
-coverage: $(STAMP)  ## do 95 % intervals cover 95 %? how good are tuned policies? (about 40 minutes)
+coverage: $(STAMP)  ## do 95 % intervals cover 95 %? how good are tuned policies, and the advice? (about two hours)
 	PYTHONPATH=tests $(BIN)/python -m benchmarks.simulate_coverage
 	PYTHONPATH=tests $(BIN)/python -m benchmarks.simulate_policy
 	PYTHONPATH=tests $(BIN)/python -m benchmarks.simulate_change
+	PYTHONPATH=tests $(BIN)/python -m benchmarks.simulate_advice
 
 calibrate: $(STAMP)  ## 1000 nests against the lab's truth (about 10 minutes)
 	PYTHONPATH=tests $(BIN)/python -m benchmarks.calibrate_lab --nests 1000 --out runs/calibrate
