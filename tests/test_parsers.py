@@ -31,7 +31,7 @@ DECODE = {
 }
 """Functions that make something of foreign bytes, by the last part of their names."""
 
-ROOMS = ("nostr", "config", "observation", "join", "timeline", "tuning", "sources", "store", "collector", "imports")
+ROOMS = ("nostr", "config", "observation", "join", "timeline", "tuning", "sources", "store", "collector")
 """Those that read what others wrote; the rest reads what these made of it, or what the table names."""
 
 ELSEWHERE = {

@@ -210,9 +210,9 @@ def _add_import(parser: argparse.ArgumentParser) -> None:
 def _import(args: argparse.Namespace) -> int:
     """Read what is there when it is too late to observe: logs of API, LiveKit and proxies, relay transcripts, consoles
     and HARs."""
-    from nestobs.imports.files import import_files
-    from nestobs.imports.said import Names
-    from nestobs.imports.words import as_data, words_of
+    from nestobs.collector.imports.files import import_files
+    from nestobs.collector.imports.said import Names
+    from nestobs.collector.imports.words import as_data, words_of
     from nestobs.store.reader import Store
 
     names = Names(args.api or "", args.relay or "", args.livekit or "", args.longest)

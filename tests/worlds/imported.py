@@ -8,10 +8,10 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from nestobs.imports.files import import_files, related
-from nestobs.imports.formats import FORMATS, read_text
-from nestobs.imports.rows import Part, observations
-from nestobs.imports.said import Names
+from nestobs.collector.imports.files import import_files, related
+from nestobs.collector.imports.formats import FORMATS, read_text
+from nestobs.collector.imports.rows import Part, observations
+from nestobs.collector.imports.said import Names
 from nestobs.nostr import Event, Keys
 from nestobs.observation.duration import SECOND_NS
 from nestobs.observation.schema import Observation

@@ -8,11 +8,11 @@ from pathlib import Path
 
 from livekit.protocol.rtc import SignalResponse
 
-from nestobs.imports.files import _bytes_of, _text, related
-from nestobs.imports.formats import FORMATS, read_text
-from nestobs.imports.lines import line_of, stamp_of
-from nestobs.imports.rows import Part, observations
-from nestobs.imports.said import Names
+from nestobs.collector.imports.files import _bytes_of, _text, related
+from nestobs.collector.imports.formats import FORMATS, read_text
+from nestobs.collector.imports.lines import line_of, stamp_of
+from nestobs.collector.imports.rows import Part, observations
+from nestobs.collector.imports.said import Names
 from worlds import imported as some
 from worlds.parser import OPERATOR, Parser, Read, on_text, parser, storable
 from worlds.parsers_of_files import in_file

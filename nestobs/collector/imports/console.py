@@ -17,10 +17,10 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any, Final
 
+from nestobs.collector.imports.lines import Line, Stamp, digest, stamp_of
+from nestobs.collector.imports.requests import PATH, role_of, route_of
+from nestobs.collector.imports.said import Names, Reading, Said
 from nestobs.errors import AddressError
-from nestobs.imports.lines import Line, Stamp, digest, stamp_of
-from nestobs.imports.requests import PATH, role_of, route_of
-from nestobs.imports.said import Names, Reading, Said
 from nestobs.join.decision import GONE, MESSAGES, STARTING, Kind
 from nestobs.nostr import json_object
 from nestobs.observation.duration import SECOND_NS

@@ -15,10 +15,10 @@ from collections.abc import Mapping
 from typing import Any, Final
 from urllib.parse import parse_qs, urlsplit
 
-from nestobs.imports.lines import Line, Stamp, stamp_of
-from nestobs.imports.requests import PATH, Request, Route, role_of, route_of, sighting_of
-from nestobs.imports.said import Names, Reading, Said
-from nestobs.imports.transcript import Talk
+from nestobs.collector.imports.lines import Line, Stamp, stamp_of
+from nestobs.collector.imports.requests import PATH, Request, Route, role_of, route_of, sighting_of
+from nestobs.collector.imports.said import Names, Reading, Said
+from nestobs.collector.imports.transcript import Talk
 from nestobs.join.fields import instant
 from nestobs.nostr import json_object
 from nestobs.observation.duration import SECOND_NS

@@ -12,11 +12,11 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any, Final
 
+from nestobs.collector.imports.api_log import ACCEPTED, VISIBLE, WITHIN
+from nestobs.collector.imports.clocks import MADE, TOLD
+from nestobs.collector.imports.lines import Line, Stamp, stamp_of
+from nestobs.collector.imports.said import Names, Reading, Said, Sighting
 from nestobs.errors import UsageError
-from nestobs.imports.api_log import ACCEPTED, VISIBLE, WITHIN
-from nestobs.imports.clocks import MADE, TOLD
-from nestobs.imports.lines import Line, Stamp, stamp_of
-from nestobs.imports.said import Names, Reading, Said, Sighting
 from nestobs.nostr import json_object
 from nestobs.observation.duration import SECOND_NS, read_duration
 from nestobs.observation.schema import LONGEST_ROOM, Failure, FailureLayer, Operation, Outcome, Role, Source

@@ -15,10 +15,19 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any, Final
 
-from nestobs.imports.clocks import MADE, TOLD
-from nestobs.imports.lines import Line, Stamp, stamp_of
-from nestobs.imports.requests import PATH, by_the_api, combined, role_of, route_of, said_of, sighting_of, structured
-from nestobs.imports.said import Names, Reading, Said, Sighting
+from nestobs.collector.imports.clocks import MADE, TOLD
+from nestobs.collector.imports.lines import Line, Stamp, stamp_of
+from nestobs.collector.imports.requests import (
+    PATH,
+    by_the_api,
+    combined,
+    role_of,
+    route_of,
+    said_of,
+    sighting_of,
+    structured,
+)
+from nestobs.collector.imports.said import Names, Reading, Said, Sighting
 from nestobs.nostr import ROOM_KIND, json_object
 from nestobs.observation.duration import SECOND_NS
 from nestobs.observation.schema import Failure, FailureLayer, Operation, Outcome, Role, Source

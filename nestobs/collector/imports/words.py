@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
-from nestobs.imports.clocks import Apart
-from nestobs.imports.files import Imported
-from nestobs.imports.formats import FORMATS
-from nestobs.imports.rows import Part
+from nestobs.collector.imports.clocks import Apart
+from nestobs.collector.imports.files import Imported
+from nestobs.collector.imports.formats import FORMATS
+from nestobs.collector.imports.rows import Part
 
 
 def words_of(found: Imported) -> list[str]:

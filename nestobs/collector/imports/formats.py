@@ -10,9 +10,9 @@ import re
 from collections.abc import Callable, Iterable, Sequence
 from typing import Final, NamedTuple
 
-from nestobs.imports import access_log, api_log, console, har, livekit_log, transcript
-from nestobs.imports.lines import Line
-from nestobs.imports.said import Names, Reading
+from nestobs.collector.imports import access_log, api_log, console, har, livekit_log, transcript
+from nestobs.collector.imports.lines import Line
+from nestobs.collector.imports.said import Names, Reading
 from nestobs.nostr import json_object
 
 
@@ -83,7 +83,7 @@ def read_text(texts: Sequence[str], names: Names, word: str = "") -> dict[str, R
 
     texts: its lines. Lines of no format count as those that the first was not understood in.
     """
-    from nestobs.imports.lines import lines_of
+    from nestobs.collector.imports.lines import lines_of
 
     whole = "\n".join(texts[:200])
     if word == "har" or (not word and is_har(whole)):

@@ -19,8 +19,8 @@ from dataclasses import dataclass, field
 from typing import Any, Final, NamedTuple
 from urllib.parse import unquote, urlsplit
 
-from nestobs.imports.lines import Line, Stamp, stamp_of
-from nestobs.imports.said import Said, Sighting
+from nestobs.collector.imports.lines import Line, Stamp, stamp_of
+from nestobs.collector.imports.said import Said, Sighting
 from nestobs.observation.duration import SECOND_NS
 from nestobs.observation.schema import LONGEST_ROOM, Failure, FailureLayer, Operation, Outcome, Role, Source
 from nestobs.sources.failures import Judgement, absent, answered, unproved

@@ -15,11 +15,11 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Final
 
+from nestobs.collector.imports.clocks import Apart, Seen, offsets
+from nestobs.collector.imports.formats import FORMATS, read_text
+from nestobs.collector.imports.rows import Part, observations
+from nestobs.collector.imports.said import Names
 from nestobs.errors import UsageError
-from nestobs.imports.clocks import Apart, Seen, offsets
-from nestobs.imports.formats import FORMATS, read_text
-from nestobs.imports.rows import Part, observations
-from nestobs.imports.said import Names
 from nestobs.observation.schema import Observation
 from nestobs.sources.clock import Clock, uuid7
 from nestobs.store.reader import Store

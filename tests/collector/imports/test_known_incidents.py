@@ -7,9 +7,9 @@ import math
 import pandas as pd
 import pytest
 
+from nestobs.collector.imports.files import import_files
 from nestobs.diagnosis.causes import Cause
 from nestobs.diagnosis.diagnose import diagnose
-from nestobs.imports.files import import_files
 from nestobs.store.reader import Store
 from nestobs.timeline.calibration import coverage
 from nestobs.timeline.intervals import timelines

@@ -16,8 +16,8 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import Final
 
-from nestobs.imports.clocks import Apart
-from nestobs.imports.said import Reading, Said
+from nestobs.collector.imports.clocks import Apart
+from nestobs.collector.imports.said import Reading, Said
 from nestobs.observation.detail import detail
 from nestobs.observation.schema import Observation
 from nestobs.observation.text import encodable

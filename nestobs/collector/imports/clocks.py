@@ -20,7 +20,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final, NamedTuple
 
-from nestobs.imports.said import Sighting
+from nestobs.collector.imports.said import Sighting
 from nestobs.observation.duration import SECOND_NS
 
 API: Final = "the clock of the API"

@@ -9,10 +9,19 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from nestobs.imports.lines import Line
-from nestobs.imports.requests import Request, Route, by_a_proxy, combined, own_words, route_of, said_of, sighting_of
-from nestobs.imports.requests import structured as in_json
-from nestobs.imports.said import Names, Reading
+from nestobs.collector.imports.lines import Line
+from nestobs.collector.imports.requests import (
+    Request,
+    Route,
+    by_a_proxy,
+    combined,
+    own_words,
+    route_of,
+    said_of,
+    sighting_of,
+)
+from nestobs.collector.imports.requests import structured as in_json
+from nestobs.collector.imports.said import Names, Reading
 from nestobs.nostr import json_object
 
 DEPTH = 1

@@ -9,11 +9,11 @@ import random
 import pytest
 
 from nestobs.cli.main import main
+from nestobs.collector.imports import files
+from nestobs.collector.imports.files import import_files
+from nestobs.collector.imports.said import Names
+from nestobs.collector.imports.words import words_of
 from nestobs.errors import UsageError
-from nestobs.imports import files
-from nestobs.imports.files import import_files
-from nestobs.imports.said import Names
-from nestobs.imports.words import words_of
 from nestobs.observation.detail import facts_of
 from nestobs.store.reader import Store
 from worlds.imported import HOST, NEST, ROOM, access, morgan, store_of, winston, zap

@@ -16,8 +16,8 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final
 
-from nestobs.imports.lines import Line, Stamp
-from nestobs.imports.said import Names, Reading, Said
+from nestobs.collector.imports.lines import Line, Stamp
+from nestobs.collector.imports.said import Names, Reading, Said
 from nestobs.nostr import (
     DELETION_KIND,
     ROOM_KIND,

@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from nestobs.imports.clocks import MADE, TOLD, Seen, offsets
-from nestobs.imports.said import Sighting
+from nestobs.collector.imports.clocks import MADE, TOLD, Seen, offsets
+from nestobs.collector.imports.said import Sighting
 from nestobs.observation.duration import SECOND_NS
 from worlds.imported import AT, ROOM, access, iso, morgan, read, winston, zap
 
