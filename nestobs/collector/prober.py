@@ -39,6 +39,7 @@ from nestobs.join.flow import (
 )
 from nestobs.join.policy import GUIDE, RELEASED, Policy, Uniform
 from nestobs.nostr import Address, Event, Keys
+from nestobs.observation import reasons
 from nestobs.observation.detail import detail
 from nestobs.observation.duration import SECOND_NS
 from nestobs.observation.nest import Nest, read_nest
@@ -426,13 +427,13 @@ _UNPROVED: Final = frozenset({Kind.API_DOWN, Kind.LIVEKIT_UNREACHABLE, Kind.UNAU
 
 _NO_LIVEKIT: Final = unproved(
     Failure.UNREACHABLE,
-    "no LiveKit is named by the operator, and no token goes where only an event points: give --livekit",
+    f"{reasons.NO_LIVEKIT} by the operator, and no token goes where only an event points: give --livekit",
     FailureLayer.SIGNAL,
 )._asdict()
 
 
 def _for_another_room(room: str) -> dict[str, Any]:
-    return unproved(Failure.BAD_TOKEN, f"the API's token is for another room, {room[:80]!r}: not used")._asdict()
+    return unproved(Failure.BAD_TOKEN, f"the API's token is {reasons.OTHER_TOKEN}, {room[:80]!r}: not used")._asdict()
 
 
 def _undoubted(verdict: Verdict) -> Verdict:

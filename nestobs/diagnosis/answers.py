@@ -11,6 +11,7 @@ from typing import Final
 
 from nestobs.diagnosis.rows import Row
 from nestobs.join.decision import JOINED, Kind
+from nestobs.observation import reasons
 from nestobs.observation.schema import Failure, FailureLayer, Operation, Outcome, Source
 
 
@@ -63,12 +64,12 @@ _REFUSED: Final = {
     Failure.FORBIDDEN: Answer.FORBIDDEN,
     Failure.RATE_LIMITED: Answer.LIMITED,
 }
-_SERVERS_PAUSE: Final = ("the server asked for a pause", "by the server's own count")
+_SERVERS_PAUSE: Final = (reasons.SERVER_PAUSES, reasons.SERVER_COUNTS)
 _REMOVALS: Final = (
-    ("same identity", Answer.REPLACED),
-    ("removed us", Answer.SENT_AWAY),
-    ("was deleted", Answer.ENDED_INSIDE),
-    ("was closed", Answer.ENDED_INSIDE),
+    (reasons.REPLACED, Answer.REPLACED),
+    (reasons.REMOVED, Answer.SENT_AWAY),
+    (reasons.ROOM_DELETED, Answer.ENDED_INSIDE),
+    (reasons.ROOM_CLOSED, Answer.ENDED_INSIDE),
 )
 _VERDICTS: Final = {
     Kind.STARTING_UP: Answer.ABSENT,
@@ -106,7 +107,7 @@ def token_answer(row: Row) -> Answer:  # noqa: PLR0911 - one return per way to b
         case Failure.WRONG_PATH | Failure.PROTOCOL | Failure.TLS:
             return Answer.FOREIGN
         case Failure.UNEXPECTED:
-            own = row.status == 408 or "with an error in it" in row.reason
+            own = row.status == 408 or reasons.ERROR_INSIDE in row.reason
             return Answer.UNANSWERED if own else Answer.FOREIGN
     return Answer.UNANSWERED if row.failure in _LOST else Answer.NOTHING
 
@@ -117,18 +118,18 @@ def seat_answer(row: Row) -> Answer:  # noqa: PLR0911 - one return per way to be
         return Answer.MEDIA if row.operation == Operation.MEDIA else Answer.ENTERED
     if row.absent:
         return Answer.NO_ROOM
-    if "not the room asked for" in row.reason or "for another room" in row.reason:
+    if reasons.OTHER_ROOM in row.reason or reasons.OTHER_TOKEN in row.reason:
         return Answer.WRONG_ROOM
     if row.failure == Failure.SKIPPED:
         return Answer.VALIDATED
-    if row.outcome == Outcome.PROBE_ERROR or row.held or row.reason.startswith("no LiveKit is named"):
+    if row.outcome == Outcome.PROBE_ERROR or row.held or row.reason.startswith(reasons.NO_LIVEKIT):
         return Answer.OURS
     if row.failure == Failure.REMOVED:
         return next((answer for words, answer in _REMOVALS if words in row.reason), Answer.SENT_AWAY)
     if row.failure == Failure.DROPPED:
         return Answer.DROPPED
     if row.outcome == Outcome.REFUSED and row.failure in (Failure.UNAUTHORISED, Failure.FORBIDDEN):
-        timed = any(words in row.reason for words in ("not valid yet", "expired", "(nbf)", "(exp)"))
+        timed = any(words in row.reason for words in reasons.TOKEN_TIMES)
         return Answer.TOKEN_TIME if timed else Answer.TOKEN_REFUSED
     if row.operation == Operation.MEDIA:
         return Answer.NO_ROOM if row.failure == Failure.NOT_FOUND else Answer.MEDIA_FAILED

@@ -33,6 +33,7 @@ from nestobs.join.rate_limits import (
     pause_s,
     read_limits,
 )
+from nestobs.observation import reasons
 from nestobs.observation.duration import SECOND_NS
 
 SHARE: Final = 0.8
@@ -163,9 +164,9 @@ class Limiter:
         form = "%H:%M:%S UTC" if until < now + 43_200 * SECOND_NS else "%Y-%m-%d %H:%M UTC"
         when = datetime.fromtimestamp(math.ceil(until / SECOND_NS), UTC).strftime(form)
         if until == self.closed_until:
-            return f"the server asked for a pause until {when}"
+            return f"{reasons.SERVER_PAUSES} until {when}"
         if any(each.spare < wanted and each.until == until for each in self._ceilings):
-            return f"the request budget of this address is spent, by the server's own count, until {when}"
+            return f"the request budget of this address is spent, {reasons.SERVER_COUNTS}, until {when}"
         spent = f"the request budget of this host ({self.allowed} in {self.window_s:g} s) is spent"
         return f"{spent} until {when}" if self.allowed >= wanted else spent
 

@@ -25,6 +25,7 @@ from typing import Any, Final
 from urllib.parse import urlsplit
 
 from nestobs.errors import UsageError
+from nestobs.observation import reasons
 from nestobs.observation.detail import detail, facts_of
 from nestobs.observation.duration import SECOND_NS
 from nestobs.observation.schema import Failure, FailureLayer, Observation, Operation, Outcome, Source
@@ -247,7 +248,7 @@ class LiveKit:
             found["software"] = f"livekit {entry.version}"[:80]
         if entry.room != trace.room:
             await entry.session.close()
-            other = f"LiveKit let us into {scrubbed(entry.room)[:80]!r}, which is not the room asked for"
+            other = f"LiveKit let us into {scrubbed(entry.room)[:80]!r}, which is {reasons.OTHER_ROOM}"
             return found | unproved(Failure.UNEXPECTED, other, FailureLayer.SIGNAL)._asdict(), None
         sids = self._sid_facts("room_sid", trace.room, entry.room_sid)
         found |= _made(entry.room_made_at)

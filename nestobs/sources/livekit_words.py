@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from typing import Any, Final
 from urllib.parse import urlsplit
 
+from nestobs.observation import reasons
 from nestobs.observation.schema import Failure, FailureLayer, Outcome
 from nestobs.observation.text import shortened
 from nestobs.sources.failures import Judgement, answered
@@ -21,8 +22,8 @@ NO_SUCH_ROOM: Final = "requested room does not exist"
 MOST_WORDS: Final = 240
 
 _CAUSES: Final = (
-    (("not valid yet", "(nbf)"), "the token is not valid yet{ahead}: the clock of who signed it is ahead of LiveKit's"),
-    (("is expired", "(exp)", "has expired"), "the token has expired{ago}"),
+    (("not valid yet", "(nbf)"), f"{reasons.NOT_YET_VALID}{{ahead}}: the clock of who signed it is ahead of LiveKit's"),
+    (("is expired", "(exp)", "has expired"), f"{reasons.EXPIRED}{{ago}}"),
     (("cryptographic primitive", "signature"), "the token is signed with another key than LiveKit's"),
     (("invalid api key",), "the token names an API key that LiveKit does not have"),
     (("permissions denied", "no permissions"), "the token does not allow this"),
@@ -111,10 +112,10 @@ def _unknown(failure: Failure, reason: str) -> Judgement:
 
 
 REMOVALS: Final = {
-    "ROOM_DELETED": "the room was deleted while we were inside",
-    "ROOM_CLOSED": "the room was closed while we were inside",
-    "PARTICIPANT_REMOVED": "somebody removed us from the room",
-    "DUPLICATE_IDENTITY": "somebody came in under the same identity and took our place",
+    "ROOM_DELETED": f"{reasons.ROOM_DELETED} while we were inside",
+    "ROOM_CLOSED": f"{reasons.ROOM_CLOSED} while we were inside",
+    "PARTICIPANT_REMOVED": f"somebody {reasons.REMOVED} from the room",
+    "DUPLICATE_IDENTITY": f"somebody came in {reasons.REPLACED} and took our place",
 }
 """LiveKit's reasons for sending one away who was inside. The server was reached, and meant it."""
 

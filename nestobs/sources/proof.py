@@ -20,6 +20,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final, NamedTuple
 
+from nestobs.observation import reasons
 from nestobs.observation.schema import Failure, FailureLayer, Operation, Outcome
 from nestobs.sources.caching import copied
 from nestobs.sources.failures import Judgement, absent, answered, unproved
@@ -183,7 +184,7 @@ def _judge_2xx(operation: Operation, heard: Heard) -> Finding:
         return Finding(_foreign(heard, "the answer is not a JSON object"))
     if heard.body.get("error"):
         said = heard.said or str(heard.body["error"])[:80]
-        return Finding(unproved(Failure.UNEXPECTED, f"HTTP {heard.status} with an error in it: {said}"))
+        return Finding(unproved(Failure.UNEXPECTED, f"HTTP {heard.status} {reasons.ERROR_INSIDE}: {said}"))
     match operation:
         case Operation.CREATE | Operation.RESTART:
             return _judge_made(heard.body)

@@ -25,6 +25,7 @@ from nestobs.collector.doctor.publication import published
 from nestobs.collector.doctor.room import Tried
 from nestobs.collector.doctor.steps import ASKED, NO_AWAIT, Log, Step, answer, failed
 from nestobs.diagnosis import Cause
+from nestobs.observation import reasons
 from nestobs.observation.detail import facts_of
 from nestobs.observation.duration import SECOND_NS
 from nestobs.observation.schema import Failure, Observation, Operation, Outcome
@@ -236,10 +237,10 @@ def _kept_out(whose: str, row: Observation, log: Log) -> Step:
     if row.outcome is Outcome.PROBE_ERROR:
         return Step(name="visit", state="unsaid", said=row.reason, cause=Cause.OBSERVER_FAULT)
     cause = Cause.LIVEKIT_UNREACHABLE
-    if "not the room asked for" in row.reason:
+    if reasons.OTHER_ROOM in row.reason:
         cause = Cause.WRONG_ROOM_TOKEN
     elif row.outcome is Outcome.REFUSED:
-        cause = Cause.AUTH_CLOCK_SKEW if "not valid yet" in row.reason else Cause.BAD_TOKEN
+        cause = Cause.AUTH_CLOCK_SKEW if reasons.NOT_YET_VALID in row.reason else Cause.BAD_TOKEN
     elif row.outcome is Outcome.ABSENT:
         cause = Cause.ROOM_EXPIRED
     return Step(
