@@ -9,6 +9,7 @@ from nestobs.diagnosis.answers import is_seat
 from nestobs.diagnosis.facts import Fact, Key
 from nestobs.diagnosis.rows import Row
 from nestobs.diagnosis.scene import Evidence, Scene
+from nestobs.diagnosis.windows import RESTART_S
 from nestobs.errors import AddressError
 from nestobs.nostr import read_naddr
 from nestobs.observation.duration import SECOND_NS
@@ -145,6 +146,10 @@ def _restarts(scene: Scene) -> Iterator[tuple[Key, Evidence]]:
     sids = [(row, sid) for row in scene.nest.rows if (sid := _sid(row))]
     deeds = [row for row in scene.nest.rows if row.operation == Operation.RESTART and row.outcome == Outcome.ACCEPTED]
     renewed = next((row for row, sid in sids if sid != sids[0][1]), None)
+    ended = None if renewed is None else _ended_before(scene, sids[0][1], renewed, deeds)
+    if ended is not None:
+        said = f"LiveKit did not have the room {scene.at(ended)}, before it was made anew"
+        yield Fact.GONE_BEFORE, scene.say(said, [ended, *deeds])
     if renewed is not None:
         yield Fact.RESTARTED, scene.say(f"another room under its name {scene.at(renewed)}", [*deeds, renewed])
     if not deeds:
@@ -159,6 +164,20 @@ def _restarts(scene: Scene) -> Iterator[tuple[Key, Evidence]]:
     if before and after and after[-1][1] == before[-1][1]:
         said = f"a restart was accepted {scene.at(deeds[0])}, and it is the same room {scene.at(after[-1][0])}"
         yield Fact.SAME_ROOM, scene.say(said, [*deeds, before[-1][0], after[-1][0]])
+
+
+def _ended_before(scene: Scene, sid: str, renewed: Row, deeds: list[Row]) -> Row | None:
+    """What says that the room had gone before a restart took it away: LiveKit's list, before the restart was asked for
+    or, where nobody saw that, for longer than a restart takes. None where nothing does."""
+    seen = (row.received for row in scene.nest.rows if _sid(row) == sid and row.received <= renewed.received)
+    last = max(seen, default=renewed.sent)
+    listed = [row for row in scene.nest.rows if row.operation == Operation.ROOMS and row.proof and row.absent]
+    missing = [row for row in listed if last <= row.sent < renewed.sent]
+    asked = min((row.sent for row in deeds if row.received > last), default=None)
+    if asked is not None:
+        return next((row for row in missing if row.received <= asked), None)
+    long = bool(missing) and missing[-1].sent - missing[0].received > RESTART_S * SECOND_NS
+    return missing[0] if long else None
 
 
 def _sid(row: Row) -> str:

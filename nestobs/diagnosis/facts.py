@@ -72,6 +72,7 @@ class Fact(StrEnum):
     PLANNED = "its event announces it for later"
     OTHER_ROOM = "event and API name different rooms"
     RESTARTED = "the room was made anew"
+    GONE_BEFORE = "LiveKit did not have the room before it was made anew"
     NO_ROOM_ANEW = "a restart after which there is no room"
     SAME_ROOM = "a restart that left the room as it was"
     # relays

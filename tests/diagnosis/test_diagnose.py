@@ -411,3 +411,21 @@ def test_a_late_record_is_not_sure_where_a_copy_of_a_404_was_given_out(copied):
     rows += [*shut(at=(0.5, 1.5, 2.5)), *(cached if copied else ()), *seated(4.0)]
     [late] = [each for each in told(rows).causes if each.cause is Cause.API_BEHIND_LIVEKIT]
     assert late.sure is not copied
+
+
+def listed(at: float, sid: str = "", outcome: Outcome = V) -> Observation:
+    return row(Source.LIVEKIT, ROOMS, outcome, at, detail=detail(sid=sid or None))
+
+
+@pytest.mark.parametrize("own", [True, False], ids=["the host's own restart", "somebody's"])
+@pytest.mark.parametrize("before", [False, True], ids=["by the restart", "before it"])
+def test_a_room_that_was_gone_before_it_was_made_anew_may_have_ended_by_itself(own, before):
+    """LiveKit lists it to 2 s, another from 30 s on, and none in between."""
+    at, missing = (25.0, (3.3, 10.0, 20.0)) if before else (3.0, (3.3, 4.0))
+    restart = [row(Source.API, Operation.RESTART, Outcome.ACCEPTED, at, role=Role.HOST)] if own else []
+    shut = [row(Source.API, operation, AB, at) for at in missing for operation in (JOIN, GUEST)]
+    rows = [listed(2.0, "RM_1"), *(listed(at, outcome=AB) for at in missing), listed(30.0, "RM_2")]
+    found = told([made(), *seated(1.0), *rows, *shut, *restart, *seated(31.0)])
+    named = {each.cause: each.confidence for each in found.causes}
+    assert (named[Cause.RESTART_WINDOW] >= SURE) != before
+    assert (named.get(Cause.ROOM_EXPIRED, 0.0) >= 0.4) == before
