@@ -9,8 +9,9 @@ nothing is better; a change is recommended in at most 5 %.
 
 Then sets of WORLDS, where something is the matter. Advice is `right` where the recommended policy costs no more than
 today's rule under the law of those nests that it is for, `withheld` where today's rule is kept, else `wrong`; `said`:
-a sentence names what is the matter; `held`: the interval of the message threshold holds that of the law of all these
-nests. Aim: wrong in at most 5 %, said in all but as many as a test at its level misses.
+a sentence names what is the matter; `held`, of nests of one law: the interval of the message threshold holds the true
+one (of two laws much of the slower lies beyond the watch, and there is no one threshold). Aim: wrong in at most 5 %,
+said in all but as many as a test at its level misses.
 
 Prints a line each, with the binomial error of its share.
 """
@@ -62,15 +63,9 @@ def truth_of(policy: Policy, which: int, slower: float = 1.0) -> dict[str, float
     return {"cost": float(found.cost(PRICES).mean())} | by_metric
 
 
-@cache
-def threshold_of(slower: float) -> float:
-    """The message threshold under the first law, or under an even mixture of it and one so many times slower."""
-    law = TRUTHS[0].cdf
-
-    def more(age: float) -> float:
-        return 1.0 - 0.5 * float(law(age) + law(age / slower)) - NEVER * (1.0 + COST_RATIO)
-
-    return float(brentq(more, 0.1, 1000.0))
+def threshold() -> float:
+    """The message threshold under the first law."""
+    return float(brentq(lambda age: 1.0 - TRUTHS[0].cdf(age) - NEVER * (1.0 + COST_RATIO), 0.1, 1000.0))
 
 
 def drawn(which: int, n: int, rng: np.random.Generator, slower: Floats | float = 1.0, **how: float) -> pd.DataFrame:
@@ -155,6 +150,8 @@ WORLDS: dict[str, tuple[World, str]] = {
 }
 """Name -> what is drawn, with how much slower half of it is, and what is to be said."""
 
+ONE_LAW = ("standing", "edits")
+
 
 def advised(task: tuple[str, int, int, int]) -> list[int]:
     """One set of a world: right, withheld, wrong, said, held."""
@@ -165,7 +162,7 @@ def advised(task: tuple[str, int, int, int]) -> list[int]:
     more = truth_of(found.policy, 0, slower)["cost"] - truth_of(found.today, 0, slower)["cost"]
     told = " ".join([*found.changed, *found.notes, *map(str, found.left_out)])
     said = words in told or (name == "standing" and bool(found.left_out))
-    changed, edge = not found.kept, threshold_of(slower)
+    changed, edge = not found.kept, threshold() if slower == 1.0 else math.nan
     held = found.message_threshold_s.lower <= edge <= found.message_threshold_s.upper
     return [int(changed and more <= 0), int(found.kept), int(changed and more > 0), int(said), int(held)]
 
@@ -202,6 +199,8 @@ def main() -> None:
                 tasks = [(name, 2 * args.nests, number, args.draws) for number in numbers]
                 found = np.array(list(pool.map(advised, tasks, chunksize=4)))
                 columns = dict(zip(("right", "withheld", "wrong", "said", "held"), found.T, strict=True))
+                if name not in ONE_LAW:
+                    del columns["held"]
                 print(f"{name}, {2 * args.nests} nests:", "; ".join(shares(columns)), flush=True)
 
 
