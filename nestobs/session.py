@@ -32,7 +32,7 @@ from nestobs.join.policy import Policy, exponential
 from nestobs.observation.schema import INSTANTS
 from nestobs.store.reader import Store
 from nestobs.timeline import intervals as timeline
-from nestobs.timeline.delays import among, round_trip_s
+from nestobs.timeline.delays import among, deployments, round_trip_s
 from nestobs.timeline.failures import failures
 from nestobs.timeline.nests import named, nests_of
 from nestobs.tuning.costs import Prices
@@ -133,11 +133,13 @@ def tune(
     """
     from nestobs.tuning.tuner import recommend
 
+    whose: tuple[str, ...] = ()
     round_trip, failed, window = 0.0, None, None if window is None else _instants(window)
     if isinstance(observed, Store | Path | str):
         rows = _opened(observed).frame(categories=True)
         table = with_standing(among(timeline.timelines(rows), window=window, host=host), rows)
-        round_trip, failed = round_trip_s(rows, host), failures(_sent_in(rows, window), host)
+        sent = _sent_in(rows, window)
+        round_trip, failed, whose = round_trip_s(rows, host), failures(sent, host), deployments(sent, host)
     else:
         table = among(observed, window=window, host=host)
     return recommend(
@@ -153,6 +155,7 @@ def tune(
         draws=draws,
         executor=executor,
         progress=progress,
+        deployments=whose,
     )
 
 

@@ -172,6 +172,7 @@ def test_tuning_takes_a_store_its_folder_or_its_timelines(stored, handed_on):
     assert [words["round_trip_s"] for _, words in handed_on] == [pytest.approx(0.02)] * 3 + [0.0]
     counted = failures(stored.frame())
     assert [words["failures"] for _, words in handed_on] == [counted] * 3 + [None]
+    assert [words["deployments"] for _, words in handed_on] == [("nests.example", "other.example:8443")] * 3 + [()]
     assert (counted.token.asked, counted.seen) == (len(stored.frame()) - 70, False)  # all but the nests' creations
 
 
@@ -179,7 +180,7 @@ def test_tuning_leaves_to_recommend_what_it_does_not_know(stored, handed_on):
     nestobs.tune(stored)
     usual = {name: each.default for name, each in inspect.signature(recommend).parameters.items()}
     for name, value in handed_on[0][1].items():
-        assert name in ("round_trip_s", "failures", "progress") or value == usual[name], name
+        assert name in ("round_trip_s", "failures", "progress", "deployments") or value == usual[name], name
     nestobs.tune(stored, arrivals=[1.0, 2.0], signed_in=False, cost_ratio=0.5, draws=7)
     words = handed_on[1][1]
     assert (words["arrivals"], words["signed_in"], words["cost_ratio"], words["draws"]) == ([1.0, 2.0], False, 0.5, 7)

@@ -45,10 +45,12 @@ def demo(args: argparse.Namespace) -> int:
 
     summary = interruptible(demo(args.out, nests=args.nests, seed=args.seed, progress=teller(args)))
     intervals, report = summary["intervals"], args.out / summary["report"]
+    proof = summary["proof"] or {"verdict": {"said": ""}, "elsewhere": ""}
     show(
         args,
         summary,
         [
+            *filter(None, (proof["verdict"]["said"], proof["elsewhere"])),
             f"{summary['observations']} observations of {summary['leaks']['made']} nests; "
             f"{intervals['contain_truth']} of {intervals['n']} intervals contain the truth",
             f"the observer was held up in {summary['held_up']:.1%} of its polls",

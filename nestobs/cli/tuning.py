@@ -205,7 +205,21 @@ def export(args: argparse.Namespace) -> int:
 def _add_prove(parser: argparse.ArgumentParser) -> None:
     option(parser, "--policy", "FILE", str, "the policy file that tune wrote", required=True)
     option(parser, "--scenario", "NAME", str, "a scenario of the lab (nestobs lab --list)", required=True)
-    option(parser, "--nests", "N", whole_between(1, 100_000), "nests, each joined once by each policy", required=True)
+    option(
+        parser,
+        "--nests",
+        "N",
+        whole_between(1, 100_000),
+        "nests, each joined once by each policy (as many as let the prediction fail, --within permitting)",
+    )
+    option(
+        parser,
+        "--within",
+        "DURATION",
+        duration_between(1.0, 1e6),
+        "how long it may take, where --nests does not say how many (5min)",
+        default=300.0,
+    )
     option(parser, "--out", "DIR", pathname, "default runs/proof", default="runs/proof")
     option(parser, "--seed", "N", whole_between(0, 2**63), "seed of delays and arrivals (default 2)", default=2)
 
@@ -216,7 +230,15 @@ def prove(args: argparse.Namespace) -> int:
     from nestobs.trial.prove import prove
 
     proof = interruptible(
-        prove(policy_of(args.policy), args.scenario, args.nests, args.out, seed=args.seed, progress=teller(args))
+        prove(
+            policy_of(args.policy),
+            args.scenario,
+            args.nests,
+            args.out,
+            within_s=args.within,
+            seed=args.seed,
+            progress=teller(args),
+        )
     )
     show(args, proof.as_dict(), [*proof.lines(), f"proof: {args.out / 'proof.json'}"])
     return check(proof.problem)

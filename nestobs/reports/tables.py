@@ -12,7 +12,7 @@ from nestobs.figures.decisions import decided
 from nestobs.observation.columns import records
 from nestobs.reports.display import Table, numbers
 from nestobs.tuning.decisions import never_share
-from nestobs.tuning.replay import METRICS
+from nestobs.tuning.replay import COST, METRICS
 from nestobs.tuning.threshold import Clock, Joiners, message_errors
 
 if TYPE_CHECKING:
@@ -21,6 +21,15 @@ if TYPE_CHECKING:
 
 SKEWS_S: Final = (0.0, 1.0, -1.0, 5.0, -5.0, 30.0, -30.0)
 _NAMES: Final = dict(zip(METRICS, ("joined", "lost", "mean delay, s", "requests per join"), strict=True))
+
+_PAIRS: Final = {
+    COST: ("cost in all, s of waiting", 1.0, 2),
+    "joined_share": ("joined, %", 100.0, 1),
+    "lost_share": ("lost, %", 100.0, 1),
+    "mean_delay_s": ("mean delay, s", 1.0, 2),
+    "requests_per_join": ("requests", 1.0, 2),
+}
+"""What differs -> in words, the unit's size, and digits after the point."""
 
 
 def policies(found: Recommendation) -> Table:
@@ -167,6 +176,29 @@ def proof(cells: pd.DataFrame) -> Table:
         }
         for cell in records(cells)
     )
+
+
+def pairs(found: pd.DataFrame) -> Table:
+    """How two joins of one nest differed, predicted and as it came. found: as prediction.paired gives it."""
+    return numbers(
+        {
+            "a join under the policy, less one under today's rule": _PAIRS[one.metric][0],
+            "predicted (95 % of so many pairs)": _apart(one.metric, one.value, one.lower, one.upper),
+            "came (95 %)": _apart(one.metric, one.realised, one.realised_lower, one.realised_upper),
+            "pairs": str(one.n),
+            "as predicted": "not judged" if pd.isna(one.inside) else "yes" if one.inside else "no",
+        }
+        for one in records(found)
+        if one.metric in _PAIRS
+    )
+
+
+def _apart(metric: str, value: float, low: float, high: float) -> str:
+    if math.isnan(value):
+        return "nothing"
+    _, unit, places = _PAIRS[metric]
+    told = f"{unit * value:+.{places}f}"
+    return f"{told} ({unit * low:+.{places}f} to {unit * high:+.{places}f})" if math.isfinite(high) else told
 
 
 def _predicted(cell: Any) -> str:

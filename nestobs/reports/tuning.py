@@ -33,7 +33,7 @@ from nestobs.store.reader import Store
 from nestobs.timeline.intervals import timelines
 from nestobs.tuning.decisions import Allowance
 from nestobs.tuning.policy_file import dumps
-from nestobs.tuning.prediction import CELLS
+from nestobs.tuning.prediction import CELLS, PAIRED
 from nestobs.tuning.replay import METRICS
 from nestobs.tuning.threshold import COST_RATIO
 from nestobs.tuning.tuner import TooLittleDataError
@@ -54,11 +54,15 @@ GUESSED_S: Final = (10.0, 15.0)
 
 @dataclass(frozen=True, slots=True)
 class Proved:
-    """What a proof.json says: cells as realised.cells gives them; when: its window; words: a sentence about it."""
+    """What a proof.json says: cells as prediction.cells gives them; when: its window; words: a sentence about it;
+    pairs: as prediction.paired; answer: whether the change helped, sentences. Both empty where an older nestobs wrote
+    it."""
 
     cells: pd.DataFrame
     when: str
     words: str
+    pairs: pd.DataFrame
+    answer: tuple[str, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -150,9 +154,16 @@ def read_proof(path: str) -> Proved:
         ]
         cells = pd.DataFrame(rows, columns=list(CELLS)).astype(CELLS)
         window = pd.Series(pd.to_datetime(list(told.get("window") or ()), utc=True))
-        return Proved(cells, "" if window.empty else canvas.window(window), _proof_words(told, cells))
+        pairs = pd.DataFrame(told.get("paired") or [], columns=list(PAIRED)).astype(PAIRED)
+        when = "" if window.empty else canvas.window(window)
+        return Proved(cells, when, _proof_words(told, cells), pairs, _answer(told))
     except (OSError, ValueError, TypeError, LookupError, AttributeError, OverflowError, RecursionError) as error:
         raise UsageError(f"{path} is no proof ({error}): give the proof.json of nestobs prove, or nothing") from error
+
+
+def _answer(told: dict[str, Any]) -> tuple[str, ...]:
+    said = (dict(told.get("verdict") or {}).get("said"), *(told.get(name) for name in ("elsewhere", "power")))
+    return tuple(str(one) for one in said if one)
 
 
 def _cell(predicted: dict[str, Any], realised: dict[str, Any]) -> tuple[Any, ...]:
@@ -323,8 +334,10 @@ def proved(tuned: Tuned) -> Section:
     if tuned.found is None or tuned.proof is None:
         return Section()
     drawn = policies.proof(tuned.proof.cells, when=tuned.proof.when)
+    answer = Text(tuned.proof.answer, heading="Did the change help?", level=3)
     words = Text([tuned.proof.words], heading="Did it come true?", level=3)
-    return Section((words, drawn, tables.proof(tuned.proof.cells)))
+    answered = (answer, *(() if tuned.proof.pairs.empty else (tables.pairs(tuned.proof.pairs),)))
+    return Section((*(answered if tuned.proof.answer else ()), words, drawn, tables.proof(tuned.proof.cells)))
 
 
 @_where_tuned

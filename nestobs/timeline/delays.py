@@ -28,6 +28,9 @@ STANDING: Final = "standing"
 """A column that timelines may have beside those of SCHEMA: the id of the cause that kept the nest shut for good, ""
 where there is none (diagnosis/diagnose.py knows)."""
 
+LAB: Final = "nestobs-lab/"
+"""How a lab's API calls itself, and then its scenario."""
+
 BlockKind = Literal["day and host", "hour and host", "nest"]
 LEAST_BLOCKS: Final = 20
 """Blocks are made finer until there are so many, or until each nest is one."""
@@ -189,6 +192,16 @@ def asked_at(observations: pd.DataFrame, host: str | Collection[str] = ()) -> Fl
         code, urls = codes_of(observations["target"])
         asked &= np.array([*(_host(url) in hosts for url in urls), False])[code]
     return np.asarray(asked, dtype=bool)
+
+
+def deployments(observations: pd.DataFrame, host: str | Collection[str] = ()) -> tuple[str, ...]:
+    """Whose nests joins asked for: the API hosts, sorted; of a lab, which says so, `lab:` and the scenario. host: only
+    of these API hosts; none named: all."""
+    asked = observations[asked_at(observations, host)][["target", "software"]].astype("str").drop_duplicates()
+    said = zip(map(_host, asked["target"]), asked["software"], strict=True)
+    labs = {host: f"lab:{name.removeprefix(LAB)}" for host, name in said if name.startswith(LAB)}
+    names = {labs.get(host, host) for host in map(_host, asked["target"])} - {""}
+    return tuple(sorted("".join(c for c in name if c.isprintable()) for name in names))
 
 
 def blocks(delays: pd.DataFrame) -> tuple[np.ndarray[tuple[int], np.dtype[np.int64]], BlockKind]:

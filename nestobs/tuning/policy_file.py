@@ -4,7 +4,8 @@
      "policy": {...},         Policy.as_dict()
      "intervals": {...},      tuned field -> [low, high], seconds; high null: no finite end
      "predicted": {...},      name -> field -> {"value", "lower", "upper", "sd", "n"}; null: not finite or not known
-     "provenance": {...},     window, n, store digest, nestobs version; arrivals, round trip and failures assumed
+     "differences": {...},    of the policy less another at the same nests: that one's name -> field -> the same
+     "provenance": {...},     window, n, whose nests, store digest, nestobs version; what was assumed
      "notes": [...]}          sentences for people
 
 The text is ASCII, so that nothing in it acts on a terminal or depends on an encoding, and strict JSON. Only `policy`
@@ -35,11 +36,16 @@ PREDICTED: Final = 50
 """The most names in `predicted`, and the most fields of one name."""
 
 ARRIVALS: Final = 1_000
+DEPLOYMENTS: Final = 50
+DEPLOYMENT_CHARACTERS: Final = 300
+"""A host's name has 253 at most, and a port."""
+
 COUNT: Final = 1_000_000_000
 DIGEST_CHARACTERS: Final = 200
 INTERVALS: Final = ("message_threshold_s", "give_up_age_s")
 FAILURES: Final = ("info", "token", "signal")
 TALLY: Final = ("asked", "timed_out", "limited", "broken")
+PRICES: Final = ("request_cost", "delay_cost", "lost_value", "never_cost")
 CELL: Final = ("value", "lower", "upper", "sd", "n")
 
 _DAY: Final = r"[0-9]{4}-(0[1-9]|1[0-2])-(0[1-9]|[12][0-9]|3[01])"
@@ -72,6 +78,8 @@ class Provenance:
     round_trip_s: float = 0.0
     failures: Mapping[str, Mapping[str, int]] = field(default_factory=dict)
     left_out: Mapping[str, int] = field(default_factory=dict)
+    prices: Mapping[str, float | None] = field(default_factory=dict)
+    deployments: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         for name in ("window_start", "window_end", "made_at"):
@@ -102,6 +110,17 @@ class Provenance:
         for cause, nests in self.left_out.items():
             check_name("a cause in left_out", cause)
             _check_count(f"left_out {cause}", nests)
+        _known("prices", self.prices, PRICES, needs=PRICES if self.prices else ())
+        if not all(name == "lost_value" if one is None else _is_price(one) for name, one in self.prices.items()):
+            raise PolicyError("prices are finite numbers from 0, and null for an infinite lost_value alone")
+        self._check_deployments()
+
+    def _check_deployments(self) -> None:
+        if not isinstance(self.deployments, tuple | list) or len(self.deployments) > DEPLOYMENTS:
+            raise PolicyError(f"deployments is a list of at most {DEPLOYMENTS} names")
+        for name in self.deployments:
+            check_name("a name in deployments", name, DEPLOYMENT_CHARACTERS)
+        object.__setattr__(self, "deployments", tuple(self.deployments))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -109,32 +128,30 @@ class PolicyFile:
     """What the file says. Raises PolicyError for what the file cannot hold.
 
     intervals: field of INTERVALS -> (low, high) in seconds, high None (or infinite, kept as None): no finite end.
-    predicted: name -> field -> Cell; a number that is not finite is kept as None.
+    predicted: name -> field -> Cell; a number that is not finite is kept as None. differences: name of another policy
+    -> field -> Cell of how this one differs from it, the same joiners under both; sd: between such pairs.
     """
 
     policy: Policy
     provenance: Provenance = field(default_factory=Provenance)
     intervals: Mapping[str, tuple[float, float | None]] = field(default_factory=dict)
     predicted: Mapping[str, Mapping[str, Cell]] = field(default_factory=dict)
+    differences: Mapping[str, Mapping[str, Cell]] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         _known("intervals", self.intervals, INTERVALS)
         _check_predicted(self.predicted)
+        _check_predicted(self.differences)
         if not isinstance(self.notes, tuple | list) or len(self.notes) > NOTES:
             raise PolicyError(f"notes is a list of at most {NOTES} texts")
         if not all(isinstance(note, str) and len(note) <= NOTE_CHARACTERS for note in self.notes):
             raise PolicyError(f"each of the notes is a text of at most {NOTE_CHARACTERS} characters")
         intervals = {name: _interval(name, self.intervals[name]) for name in INTERVALS if name in self.intervals}
-        predicted = {
-            name: {
-                part: {key: cell[key] if key == "n" else finite(cell[key]) for key in CELL}
-                for part, cell in parts.items()
-            }
-            for name, parts in self.predicted.items()
-        }
-        for name, value in (("intervals", intervals), ("predicted", predicted), ("notes", tuple(self.notes))):
-            object.__setattr__(self, name, value)
+        object.__setattr__(self, "intervals", intervals)
+        object.__setattr__(self, "predicted", _finite(self.predicted))
+        object.__setattr__(self, "differences", _finite(self.differences))
+        object.__setattr__(self, "notes", tuple(self.notes))
 
 
 def dumps(file: PolicyFile) -> str:
@@ -147,6 +164,7 @@ def dumps(file: PolicyFile) -> str:
         "policy": file.policy.as_dict(),
         "intervals": file.intervals,
         "predicted": file.predicted,
+        "differences": file.differences,
         "provenance": asdict(file.provenance),
         "notes": file.notes,
     }
@@ -239,6 +257,16 @@ def _check_predicted(predicted: object) -> None:
             raise PolicyError("what is predicted has numbers or null for value, lower, upper and sd")
 
 
+def _finite(predicted: Mapping[str, Mapping[str, Cell]]) -> dict[str, dict[str, dict[str, float | int | None]]]:
+    """As it is kept: what is not finite as None, a cell's parts in the order of CELL."""
+    return {
+        name: {
+            part: {key: cell[key] if key == "n" else finite(cell[key]) for key in CELL} for part, cell in parts.items()
+        }
+        for name, parts in predicted.items()
+    }
+
+
 def _interval(name: str, ends: object) -> tuple[float, float | None]:
     """The ends as they are kept, checked."""
     if isinstance(ends, tuple | list) and len(ends) == 2:
@@ -252,6 +280,10 @@ def _interval(name: str, ends: object) -> tuple[float, float | None]:
 
 def _is_number(value: object) -> TypeGuard[float]:
     return isinstance(value, int | float) and not isinstance(value, bool)
+
+
+def _is_price(value: object) -> bool:
+    return _is_number(value) and 0 <= value < math.inf
 
 
 def _is_seconds(value: object) -> bool:

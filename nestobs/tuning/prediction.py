@@ -16,24 +16,32 @@ A prediction is a value with its error and the spread between joiners (npmle.Num
 fall into the interval of `predictive`, in 95 of 100 cells. How fast requests are answered is no part of a policy:
 the delay is predicted for the requests as fast as they were answered this time, moved by what those that led to the
 token took beyond the round trip that was assumed.
+
+Two policies that joined the same nests at the same instants are compared by pairs (`paired`): what they share falls
+out. `helped` says in a sentence what came of it, and what so many pairs could not have shown.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from typing import Final
+from typing import Any, Final
 
 import numpy as np
 import pandas as pd
 from scipy import special
 
+from nestobs.estimate import pairs
 from nestobs.estimate.npmle import Number
 from nestobs.estimate.proportion import LEVEL
+from nestobs.observation.columns import records
 from nestobs.observation.duration import SECOND_NS
 from nestobs.observation.schema import Operation, Outcome, Role, Source
 from nestobs.timeline.delays import joinable
 from nestobs.timeline.joins import joins, verdicts
+from nestobs.tuning.costs import Prices
+from nestobs.tuning.replay import COST, METRICS, pair_differences
+from nestobs.tuning.simulation import Scores
 
 OUTCOMES: Final = {
     "unit": "str",
@@ -48,6 +56,7 @@ OUTCOMES: Final = {
     "requests": "int64",
     "path_s": "float64",
     "path": "int64",
+    "vain_s": "float64",
 }
 """Columns of `outcomes` and their dtypes."""
 
@@ -64,8 +73,27 @@ CELLS: Final = {
 }
 """Columns of `cells` and their dtypes."""
 
+PAIRED: Final = {
+    "metric": "str",
+    "value": "float64",
+    "lower": "float64",
+    "upper": "float64",
+    "realised": "float64",
+    "realised_lower": "float64",
+    "realised_upper": "float64",
+    "sd": "float64",
+    "n": "int64",
+    "inside": "boolean",
+    "fails": "float64",
+    "seen": "float64",
+}
+"""Columns of `paired` and their dtypes."""
+
 _EVER: Final = -1e12
 """Before anything, seconds: what stands for a lower end at -inf."""
+
+HELPED: Final = ("helped", "worse", "no_difference", "too_few")
+POWER_WORDS: Final = f"{100 * pairs.POWER:.0f} % power"
 
 _TOKENS: Final = (Operation.JOIN, Operation.GUEST)
 _ASKS: Final = (Operation.INFO, *_TOKENS)
@@ -77,8 +105,8 @@ def outcomes(observations: pd.DataFrame, timelines: pd.DataFrame, *, patience_s:
     `observations` as Store.frame gives them, `timelines` made of the same. asked_s: age at the join's first request.
     delay_s and error_s, half the range that the interval leaves: NaN when not joined. path: requests of the last round
     up to the one that gave the token, from the first that was answered; path_s: how much of the delay they took; 0 and
-    NaN when not joined. All on the clock of the vantage: meant for one vantage, the host's own. patience_s: as `joins`
-    takes it; beside what replay predicted, its simulation.PATIENCE_S.
+    NaN when not joined. vain_s: from arrival to verdict, 0 when joined. All on the clock of the vantage: meant for one
+    vantage, the host's own. patience_s: as `joins` takes it; beside what replay predicted, its simulation.PATIENCE_S.
     """
     made = joins(observations, timelines, patience_s=patience_s)
     found = made.merge(_requests(observations), on=["run_id", "attempt_group"], how="left")
@@ -146,6 +174,7 @@ def _scored(rows: pd.DataFrame) -> pd.DataFrame:
         "error_s": np.where(joined, (latest - earliest) / 2.0, math.nan),
         "path_s": np.where(joined, token - np.maximum(asked + rows["round_s"].to_numpy(np.float64), since), math.nan),
         "path": np.where(joined, rows["path"].to_numpy(np.float64), 0),
+        "vain_s": np.where(joined, 0.0, rows["elapsed_s"].to_numpy(np.float64)),
     }
     return rows.assign(**made)[list(OUTCOMES)].astype(OUTCOMES)
 
@@ -193,12 +222,100 @@ def cells(
         mine, told = joins[joins["policy"] == name], predicted.get(name, {})
         moved = {"mean_delay_s": slower_s(mine, round_trip_s)}
         for metric, (value, error, n) in realised(mine).items():
-            number, nests = _number(told.get(metric, {}), moved.get(metric, 0.0))
+            number, nests = number_of(told.get(metric, {}), moved.get(metric, 0.0))
             lower, upper = predictive(metric, number, n, nests)
             lower = max(lower, 0.0) if math.isfinite(lower) else lower
             inside = lower <= value <= upper if math.isfinite(upper) else None
             rows.append((name, metric, number.value, lower, upper, value, error, n, inside))
     return pd.DataFrame(rows, columns=list(CELLS)).astype(CELLS)
+
+
+def paired(
+    joins: pd.DataFrame,
+    predicted: Mapping[str, Mapping[str, float | int | None]],
+    names: tuple[str, str],
+    prices: Prices,
+    *,
+    round_trip_s: float = 0.0,
+) -> pd.DataFrame:
+    """How joins under names[1] differ from those under names[0] at the same nests, a row for COST and each of METRICS,
+    with the columns of PAIRED. Nests that only one of them joined do not count.
+
+    joins: `outcomes`. predicted: metric -> cell, as in policy_file.differences, where a request takes `round_trip_s`;
+    empty: nothing is. prices: with a finite lost_value. value: predicted, with the requests as fast as they were;
+    [lower, upper]: where the difference of n such pairs should fall, 95 %, (-inf, inf) where nothing says. realised,
+    its interval and sd: of the pairs, as pairs.mean. n: pairs; of COST and the lost share those of which it is known
+    whether either is lost. inside: whether it fell there; NA where nothing was predicted. fails: the chance that it had
+    not, if the two did not differ; seen: the least difference that so many pairs show with a chance of pairs.POWER.
+    """
+    today, mine = (joins[joins["policy"] == name].drop_duplicates(["unit", "vantage"]) for name in names)
+    both = mine.merge(today, on=["unit", "vantage"], suffixes=("", "_other"))
+    known = both[both["lost"].notna() & both["lost_other"].notna()]
+    every, sure = (pair_differences(_scores(rows), _scores(rows, "_other"), prices) for rows in (both, known))
+    slower = [(slower_s(rows, round_trip_s), float(rows["joined"].mean())) for rows in (mine, today)]
+    moved = {
+        "mean_delay_s": slower[0][0] - slower[1][0],
+        COST: prices.delay_cost * (slower[0][0] * slower[0][1] - slower[1][0] * slower[1][1]),
+    }
+    units = {"joined_share": 1.0, "lost_share": 1.0, COST: prices.lost_value}
+    rows = []
+    for metric in (COST, *METRICS):
+        unit, each = units.get(metric, 0.0), (sure if metric in (COST, "lost_share") else every)[metric]
+        each = each[np.isfinite(each)]
+        came, n = pairs.mean(each, unit), len(each)
+        number, of = number_of(predicted.get(metric, {}), moved.get(metric, 0.0))
+        lower, upper = pairs.expected(number, n, of, unit)
+        inside = lower <= came.value <= upper if math.isfinite(upper) else None
+        ends = (came.value, came.lower, came.upper, came.sd)
+        told = (pairs.fails(number, n, of, unit), pairs.seen(came.sd, n, unit))
+        rows.append((metric, number.value, lower, upper, *ends, n, inside, *told))
+    return pd.DataFrame(rows, columns=list(PAIRED)).astype(PAIRED)
+
+
+def _scores(rows: pd.DataFrame, suffix: str = "") -> Scores:
+    """Some rows of `outcomes` as replay has them, shape (n,); lost where it is known."""
+    joined, delay, requests, vain = (
+        rows[f"{name}{suffix}"].fillna(0.0).to_numpy(np.float64) for name in ("joined", "delay_s", "requests", "vain_s")
+    )
+    lost = np.asarray(rows[f"lost{suffix}"].fillna(False), dtype=np.float64)
+    squared = {"delay_squared": delay**2, "requests_squared": requests**2}
+    return Scores(joined=joined, lost=lost, delay=delay, requests=requests, vain=vain, **squared)
+
+
+def helped(found: pd.DataFrame, names: tuple[str, str], prices: Prices) -> tuple[str, str]:
+    """Did the change help? One of HELPED, and a sentence or two. found: `paired` of these names and prices."""
+    [cost] = records(found[found["metric"] == COST])
+    today, name = names
+    pair = f"{cost.n} {'nest' if cost.n == 1 else 'nests'} that both joined"
+    if not math.isfinite(cost.realised_upper):
+        return "too_few", f"n was too small to tell: {pair}, and a difference needs two at least."
+    came = f"{cost.realised:+.2f} s [{cost.realised_lower:+.2f}, {cost.realised_upper:+.2f}]"
+    said = f"a join under {name} cost {came} against {today}, {pair}{_foretold(cost)}"
+    if cost.realised_upper < 0:
+        return "helped", f"The change helped: {said}."
+    if cost.realised_lower > 0:
+        return "worse", f"It made it worse: {said}."
+    if not math.isfinite(cost.upper):
+        return (
+            "no_difference",
+            f"No difference is shown: {said}; one of {cost.seen:.2f} s would be seen with {POWER_WORDS}.",
+        )
+    wanted = pairs.to_see(cost.value, cost.sd, prices.lost_value)
+    if wanted is not None and wanted <= cost.n:
+        return "no_difference", f"No difference is shown: {said}; one as predicted would be seen with {POWER_WORDS}."
+    told = f"with n = {cost.n} one of {cost.seen:.2f} s would be seen with {POWER_WORDS}"
+    if wanted is not None:
+        told = f"with n = {wanted} a difference of {abs(cost.value):.2f} s would be seen with {POWER_WORDS}"
+    return "too_few", f"n was too small to tell: {said}; {told}."
+
+
+def _foretold(cost: Any) -> str:
+    """Whether it came as predicted, and what that is worth."""
+    if not math.isfinite(cost.upper):
+        return ""
+    held = "as predicted" if cost.inside else "not as predicted"
+    told = f"; {held}: {cost.value:+.2f} s, so many within [{cost.lower:+.2f}, {cost.upper:+.2f}]"
+    return f"{told}, which would fail in {cost.fails:.0%} of cases had the change done nothing"
 
 
 def predictive(name: str, number: Number, joins: int, nests: int = 0, *, level: float = LEVEL) -> tuple[float, float]:
@@ -227,8 +344,8 @@ def predictive(name: str, number: Number, joins: int, nests: int = 0, *, level: 
     return max(0.0, number.value - reach), number.value + reach
 
 
-def _number(cell: Mapping[str, float | int | None], moved: float) -> tuple[Number, int]:
-    """What a cell says, moved by so much, and of how many nests it is."""
+def number_of(cell: Mapping[str, float | int | None], moved: float = 0.0) -> tuple[Number, int]:
+    """What a cell of a policy file says, moved by so much, and of how many nests it is."""
     value, lower, upper, sd = (
         math.nan if (part := cell.get(name)) is None else float(part) for name in ("value", "lower", "upper", "sd")
     )

@@ -16,10 +16,18 @@ from nestobs.join.policy import Policy
 from nestobs.observation.detail import finite
 from nestobs.observation.text import shortened
 from nestobs.timeline.delays import BlockKind, nests_in
+from nestobs.tuning.costs import Prices
 from nestobs.tuning.decisions import Terms
 from nestobs.tuning.fault import Faults
 from nestobs.tuning.herd import Crowd
-from nestobs.tuning.policy_file import INTERVALS, NOTE_CHARACTERS, PolicyFile, Provenance
+from nestobs.tuning.policy_file import (
+    DEPLOYMENT_CHARACTERS,
+    DEPLOYMENTS,
+    INTERVALS,
+    NOTE_CHARACTERS,
+    PolicyFile,
+    Provenance,
+)
 from nestobs.tuning.replay import Moved, Replay, replay_lines
 
 STRATUM_REGRET: Final = 0.05
@@ -128,6 +136,8 @@ class Recommendation:
     front: pd.DataFrame
     strata: tuple[Stratum, ...] = ()
     persons: tuple[Moved, ...] = ()
+    paired: Mapping[str, Mapping[str, Number]] = field(default_factory=dict)
+    deployments: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
     left_out: Mapping[str, int] = field(default_factory=dict)
     changes: tuple[Change, ...] = ()
@@ -244,11 +254,18 @@ class Recommendation:
                 round_trip_s=self.terms.round_trip_s,
                 failures=self._failures or {},
                 left_out=dict(self.left_out),
+                prices={spec.name: finite(getattr(self.terms.prices, spec.name)) for spec in fields(Prices)},
+                deployments=tuple(shortened(one, DEPLOYMENT_CHARACTERS) for one in self.deployments[:DEPLOYMENTS]),
             ),
             intervals={name: _ends(getattr(self, name)) for name in INTERVALS},
             predicted={name: predicted(shown[name]) for name in wanted},
+            differences={self.today.name: self._apart(policy.name)} if policy.name in self.paired else {},
             notes=tuple(shortened(note, NOTE_CHARACTERS) for note in (self.why, *self.changed, *self.notes)),
         )
+
+    def _apart(self, name: str) -> dict[str, dict[str, float | int | None]]:
+        """What is predicted of pairs, as cells."""
+        return {metric: _cell(number, self.nests) for metric, number in self.paired[name].items()}
 
     def as_dict(self) -> dict[str, Any]:
         """JSON data for people and programs; infinite and unknown numbers are None."""
@@ -265,6 +282,8 @@ class Recommendation:
             "simple_price": finite(self.simple_price),
             "jitter_price": finite(self.jitter_price),
             "policies": {one.policy.name: predicted(one) for one in self.replays},
+            "paired": {name: self._apart(name) for name in self.paired},
+            "deployments": list(self.deployments),
             "peaks": {one.policy: one.peak_per_s for one in self.peaks},
             "front": [{name: _plain(value) for name, value in row.items()} for row in self.front.to_dict("records")],
             "strata": [
@@ -334,7 +353,11 @@ def _change(one: Change) -> dict[str, Any]:
 
 def predicted(one: Replay) -> dict[str, dict[str, float | int | None]]:
     """METRICS -> value, lower, upper, sd, n of a replay."""
-    return {name: {**plain(number), "sd": finite(number.sd), "n": one.n} for name, number in one.numbers.items()}
+    return {name: _cell(number, one.n) for name, number in one.numbers.items()}
+
+
+def _cell(number: Number, n: int) -> dict[str, float | int | None]:
+    return {**plain(number), "sd": finite(number.sd), "n": n}
 
 
 def plain(number: Number) -> dict[str, float | None]:

@@ -33,7 +33,7 @@ from nestobs.tuning.costs import Prices
 from nestobs.tuning.decisions import Terms
 from nestobs.tuning.imputation import Recorded, recorded
 from nestobs.tuning.network import drawn_shares
-from nestobs.tuning.simulation import Course, Scores, courses, score
+from nestobs.tuning.simulation import Course, Scores, courses, of_each, score
 from nestobs.tuning.threshold import TODAY_S
 
 DRAWS: Final = 500
@@ -45,6 +45,8 @@ PRICES: Final = Prices(request_cost=0.1, delay_cost=1.0, lost_value=60.0, never_
 second waited in vain counts a twentieth."""
 
 METRICS: Final = ("joined_share", "lost_share", "mean_delay_s", "requests_per_join")
+COST: Final = "cost_s"
+"""What a join costs in all, by its prices: seconds of waiting."""
 
 
 def drawn_sums(values: Floats, counts: Floats) -> Floats:
@@ -260,6 +262,9 @@ longer available" two and a half times as many leave."""
 MOVED_ROWS: Final = 5_000
 """Of more rows every so-many-th tells how a comparison moves."""
 
+SPREAD_ROWS: Final = 1_000
+"""Of more, every so-many-th tells how far joiners differ."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class Moved:
@@ -403,6 +408,16 @@ class Arena:
             name: self._number(float(np.mean(now[name] - then[name])), drawn[name] - other[name]) for name in METRICS
         }
 
+    def paired(self, policy: Policy, scores: Scores, today: Policy, base: Scores) -> dict[str, Number]:
+        """METRICS and COST of a policy with these scores less those of today's rule, the same nests and joiners under
+        both. sd: between pairs of joiners, each two who come to one nest at one instant."""
+        every = max(1, self.nests.n // SPREAD_ROWS)
+        nests = (self.nests.times[:, ::every], self.nests.gone[::every], self.nests.own[:, ::every])
+        one, other = (of_each(self.courses(each), *nests) for each in (policy, today))
+        found = self.differences(scores, base) | {COST: self.difference(scores, base)}
+        apart = pair_differences(one, other, self.prices)
+        return {name: replace(number, sd=float(apart[name].std())) for name, number in found.items()}
+
     def _share(self, each: Floats) -> Floats:
         """Draws of the mean of values from 0 to 1, shape (m, n), by blocks; draw d of imputation d modulo m."""
         rng = np.random.default_rng(self.seed)
@@ -449,6 +464,26 @@ class Arena:
             "requests_per_join": float(scores.requests_squared.mean()) - requests**2,
         }
         return {name: float(np.sqrt(np.maximum(0.0, value))) for name, value in variances.items()}
+
+
+def pair_differences(one: Scores, other: Scores, prices: Prices) -> dict[str, Floats]:
+    """METRICS and COST of each pair of joiners, one less other, that have the differences of the metrics as their
+    means. Of the delay, a mean over those who joined, it is how much the pair moves that (its linear part)."""
+    return {
+        "joined_share": one.joined - other.joined,
+        "lost_share": one.lost - other.lost,
+        "mean_delay_s": _moves(one) - _moves(other),
+        "requests_per_join": one.requests - other.requests,
+        COST: one.cost(prices) - other.cost(prices),
+    }
+
+
+def _moves(scores: Scores) -> Floats:
+    if not scores.joined.any():
+        return np.full(scores.joined.shape, math.nan)
+    share = float(scores.joined.mean())
+    usual = float(scores.delay.mean()) / share
+    return usual + (scores.delay - usual * scores.joined) / share
 
 
 def _one_round_more(ways: Sequence[Sequence[Course]]) -> dict[str, float]:

@@ -326,6 +326,16 @@ def score(found: Sequence[Sequence[Course]], times: Floats, gone: Floats, own: F
     return Scores(**dict(zip(Scores.__slots__, sums / len(found), strict=True)))
 
 
+def of_each(found: Sequence[Sequence[Course]], times: Floats, gone: Floats, own: Floats) -> Scores:
+    """As `score`, and of each joiner by itself: shape (m times arrivals, n)."""
+    every = [
+        _one(shapes[row % len(shapes)], at, by_own, gone)
+        for shapes in found
+        for row, (at, by_own) in enumerate(zip(times, own, strict=True))
+    ]
+    return Scores(**dict(zip(Scores.__slots__, np.stack(every, axis=1), strict=True)))
+
+
 def _one(way: Course, at: Floats, own: Floats, gone: Floats) -> Floats:
     """The fields of Scores, in order, for one course against times of shape (n,)."""
     at = at if way.falls_back else own

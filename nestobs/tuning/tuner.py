@@ -60,6 +60,8 @@ STRATUM_P: Final = 0.01
 BASELINES: Final = (GUIDE, RELEASED, fixed(1), fixed(2), fixed(5), exponential(), full_jitter())
 """What candidates are shown beside: today's clients, and the schedules that everybody knows."""
 
+_ASSUMED: Final = ("Nobody said when people ask: evenly from 0 to 30 s was assumed.",)
+
 
 class TooLittleDataError(NestobsError):
     """There are too few nests to tune on; the sentence says how many are needed."""
@@ -88,17 +90,17 @@ def recommend(
     executor: Executor | None = None,
     progress: Progress = lambda _: None,
     baselines: Sequence[Policy] = BASELINES,
+    deployments: tuple[str, ...] = (),
 ) -> Recommendation:
     """A policy from `timelines` (as nestobs.timelines gives them), with what it predicts and how sure that is.
 
     arrivals: ages at which people ask, seconds; None: evenly from 0 to 30 s. signed_in: of the joiners. prices: what
     things cost, in seconds of waiting; request_cost is the least price of an API request. cost_ratio: of a false
     "starting" over a false "gone". fault_ratio: of a false "fault" over a false "not yet" (fault.py). round_trip_s: of
-    an API request. failures: of requests, as measured; None: unknown, and what is predicted is for a network that
-    always answers. today: the rule a change is judged against; one named `tuned` or `simple`, as the last tuning's,
-    goes by the name `today`. rng: a numpy Generator; None: a fixed seed. draws: resamples. executor: where they are
-    fitted; None: here. progress: told each step in words. baselines: replayed beside the candidates, to be compared;
-    nothing is chosen by them.
+    an API request. failures: of requests, as measured; None: unknown, predicted is for a network that always answers.
+    today: the rule a change is judged against; named `tuned` or `simple`, as the last tuning is, it is `today`. rng:
+    None: of a fixed seed. draws: resamples. executor: where they are fitted; None: here. progress: told each step.
+    baselines: replayed beside the candidates; nothing is chosen by them. deployments: as delays.deployments tells.
 
     Raises TooLittleDataError that says how much is needed, HeldUpError where too many requests were held up by the
     observing machine itself (omissions.MOST_HELD_UP), LawError for prices that are none.
@@ -128,9 +130,9 @@ def recommend(
             baselines=baselines,
             seen=faults(_with_joins_at_fault(timelines), signed_in=signed_in, ratio=fault_ratio),
         )
-        found = replace(tuner.run(progress), left_out=standing(timelines))
-    assumed = () if arrivals is not None else ("Nobody said when people ask: evenly from 0 to 30 s was assumed.",)
-    return _dated(replace(found, notes=assumed + found.notes + tuple(omitted(timelines))), delays)
+        found = replace(tuner.run(progress), left_out=standing(timelines), deployments=deployments)
+    assumed = _ASSUMED if arrivals is None else ()
+    return _dated(replace(found, notes=(*assumed, *found.notes, *omitted(timelines))), delays)
 
 
 def _dated(found: Recommendation, delays: pd.DataFrame) -> Recommendation:
@@ -233,6 +235,10 @@ class Tuner:
             peaks=tuple(self._crowd(policy, smooth) for policy in (self.today, plan.policy, plain, full_jitter())),
             front=terms.front(smooth, plan),
             strata=strata,
+            paired={
+                one.policy.name: arena.paired(one.policy, one.scores, self.today, replays[0].scores)
+                for one in replays[-2:]
+            },
             persons=arena.moved(self.today, (replays[-1] if chosen.name == plain.name else replays[-2]).scores),
             faults=self.seen,
             notes=(*said, *of_faults),

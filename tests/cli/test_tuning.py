@@ -454,8 +454,12 @@ class TestProve:
         refused(run("prove", *(f"{name}={word}" for name, word in words.items())), flag, "is no whole number from")
 
     def test_needs_its_words(self, run):
-        for words in ((), ("--policy", "guide"), ("--policy", "guide", "--scenario", "calm")):
+        for words in ((), ("--policy", "guide"), ("--scenario", "calm")):
             assert run("prove", *words).code == 2
+
+    @pytest.mark.parametrize("within", ["0s", "-3s", "soon"])
+    def test_refuses_a_time_that_is_none(self, within, run):
+        assert run("prove", "--policy", "guide", "--scenario", "calm", f"--within={within}").code == 2
 
     def test_refuses_a_policy_that_is_none(self, run):
         said = run("prove", "--policy", "none.json", "--scenario", "calm", "--nests", "3")

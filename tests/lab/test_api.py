@@ -40,7 +40,9 @@ async def test_join_guest_and_info_of_a_nest_that_is_up(open_lab, scenario):
         room = await host.create()
         joined = await host.call("GET", f"/{room}")
         guest = await host.http.get(f"{host.base}/{room}/guest")
-        info = (await host.http.get(f"{host.base}/{room}/info")).json()
+        answer = await host.http.get(f"{host.base}/{room}/info")
+        assert answer.headers["Server"].startswith("nestobs-lab/"), "it does not pass for a deployment"
+        info = answer.json()
         assert claims(joined.json()["token"])["video"]["room"] == room
         video = claims(guest.json()["token"])["video"]
         assert (guest.status_code, video["canPublish"], video["roomJoin"]) == (200, False, True)

@@ -210,6 +210,37 @@ def test_a_proof_says_what_ran_and_what_came(tmp_path: Path) -> None:
     assert "2026-03-04 13:00:00 to 13:02:00 UTC" in " ".join(re.sub(r"<[^>]*>", " ", title).split())
 
 
+def paired(**more: Any) -> list[dict[str, Any]]:
+    one = {
+        "metric": "cost_s", "value": -4.0, "lower": -6.0, "upper": -2.0, "realised": -3.5, "realised_lower": -5.5,
+        "realised_upper": -1.5, "sd": 9.0, "n": 24, "inside": True, "fails": 0.97, "seen": 1.8,
+    }  # fmt: skip
+    unpredicted = {"value": None, "lower": None, "upper": None, "fails": None, "inside": None}
+    return [one, one | unpredicted | {"metric": "lost_share", "realised": -0.05} | more]
+
+
+def test_a_proof_answers_whether_the_change_helped(tmp_path: Path) -> None:
+    answered = {"verdict": {"kind": "helped", "said": "The change helped."}, "elsewhere": "Tuned on others."}
+    came = tuning.read_proof(proof(tmp_path, told(paired=paired(), **answered)))
+    words = said(tuning.proved(Tuned(usual(), proof=came)))
+    assert "Did the change help?" in words
+    assert "The change helped. Tuned on others." in words
+    assert "cost in all, s of waiting -4.00 (-6.00 to -2.00) -3.50 (-5.50 to -1.50) 24 yes" in words
+    assert "lost, % nothing -5.0 (-550.0 to -150.0) 24 not judged" in words
+
+
+@pytest.mark.parametrize("wrong", [{"n": None}, {"realised": "much"}, {"metric": None, "n": "x"}])
+def test_pairs_that_are_none_are_no_proof(tmp_path: Path, wrong: dict[str, Any]) -> None:
+    with pytest.raises(UsageError, match=r"give the proof\.json"):
+        tuning.read_proof(proof(tmp_path, told(paired=paired(**wrong))))
+
+
+def test_a_proof_of_an_older_nestobs_has_no_answer(tmp_path: Path) -> None:
+    assert "Did the change help" not in said(
+        tuning.proved(Tuned(usual(), proof=tuning.read_proof(proof(tmp_path, told()))))
+    )
+
+
 def test_without_a_proof_there_is_no_section() -> None:
     assert tuning.proved(Tuned(usual())).parts == ()
 

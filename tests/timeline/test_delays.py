@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from nestobs.estimate.npmle import npmle
 from nestobs.observation.schema import COLUMNS, Operation, Outcome, Source
-from nestobs.timeline.delays import LEAST_BLOCKS, among, blocks, closing, joinable, round_trip_s
+from nestobs.timeline.delays import LEAST_BLOCKS, among, blocks, closing, deployments, joinable, round_trip_s
 from nestobs.timeline.intervals import SCHEMA
 
 INF, NAN = math.inf, math.nan
@@ -355,3 +355,21 @@ def test_each_route_keeps_its_own_ends_beside_the_earlier_of_both():
     alone = joinable(frame(row("api:guest", 1.0, INF)))
     assert alone[ends[2:]].to_numpy().tolist() == [[1.0, INF]]
     assert alone[ends[:2]].isna().all(axis=None)
+
+
+@pytest.mark.parametrize(
+    ("rows", "host", "found"),
+    [
+        pytest.param([], (), (), id="nothing asked"),
+        pytest.param([{}, {"target": "https://b.example/x"}], (), ("b.example", "nests.example:8443"), id="hosts"),
+        pytest.param([{}, {"target": "https://b.example/x"}], "b.example", ("b.example",), id="one of them"),
+        pytest.param([{"software": "nginx/1.24.0"}], (), ("nests.example:8443",), id="a server's name is none"),
+        pytest.param([{"software": "nestobs-lab/slow-api"}, {"software": ""}], (), ("lab:slow-api",), id="a lab"),
+        pytest.param([{"operation": Operation.CREATE}, {"source": Source.RELAY}], (), (), id="what no join asks"),
+        pytest.param([{"target": "http://["}], (), (), id="no URL"),
+        pytest.param([{"software": "nestobs-lab/\x1b[2Jx"}], (), ("lab:[2Jx",), id="a stranger's text"),
+    ],
+)
+def test_whose_nests_they_were_is_their_hosts_or_the_scenario_of_a_lab(rows, host, found):
+    table = observed(*({"software": ""} | each for each in rows or [{}]))
+    assert deployments(table.iloc[: len(rows)], host) == found

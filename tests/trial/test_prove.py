@@ -5,20 +5,22 @@ from __future__ import annotations
 import asyncio
 import json
 import math
+import re
 from dataclasses import replace
 
 import pandas as pd
 import pytest
 
 from nestobs.errors import BudgetError, UsageError
+from nestobs.estimate.pairs import POWER, fails, needed
 from nestobs.join.policy import GUIDE, MANUAL_RETRY, Policy, Schedule, exponential, fixed, full_jitter
 from nestobs.observation.schema import Failure, Operation, Role, Source
 from nestobs.store.reader import Store
 from nestobs.trial.lab_process import LabFailedError
-from nestobs.trial.prove import ARRIVALS, Proof, beside, ends_s, prove
+from nestobs.trial.prove import ARRIVALS, VERDICTS, Proof, beside, compare, elsewhere, ends_s, enough, prove
 from nestobs.tuning.policy_file import PolicyFile, Provenance
-from nestobs.tuning.prediction import CELLS
-from nestobs.tuning.replay import METRICS, middles
+from nestobs.tuning.prediction import CELLS, PAIRED, number_of
+from nestobs.tuning.replay import COST, METRICS, middles
 
 pytestmark = pytest.mark.slow
 
@@ -58,6 +60,13 @@ async def test_a_proof_runs_both_policies_against_the_same_nests_and_sets_predic
     assert by.loc["quick"]["inside"].tolist() == [True, True, True, False]
     assert proof.share_inside == 0.75
     assert by["n"].eq(4).all()
+    assert proof.paired["n"].tolist() == [4] * 5
+    for metric, apart in proof.paired.set_index("metric")["realised"].drop([COST, "lost_share"]).items():
+        each = (by.loc[(name, metric), "realised"] for name in ("quick", "manual_retry"))
+        assert apart == pytest.approx(next(each) - next(each)), metric
+    assert proof.verdict[0] in VERDICTS
+    assert "4 nests that both joined" in proof.verdict[1]
+    assert "does not say whose nests" in proof.elsewhere
     assert 0 < by.loc[("quick", "mean_delay_s"), "realised"] < 2.0
     assert by.loc[("manual_retry", "requests_per_join"), "realised"] >= 2.0  # it asks /info first
     assert json.loads((tmp_path / "out" / "proof.json").read_text()) == proof.as_dict()
@@ -201,6 +210,97 @@ def test_its_lines_show_every_cell():
     assert lines[4].startswith("1 of 2 cells inside; 200 fresh nests of slow-api")
     assert "stand-in" in made(livekit="stand-in").lines()[-1]
     assert made(left=("a room: HTTP 503",)).lines()[-1] == "left behind: a room: HTTP 503"
+
+
+PAIRS = pd.DataFrame(
+    [
+        (COST, -4.0, -6.0, -2.0, -3.5, -5.5, -1.5, 9.0, 200, True, 0.97, 1.8),
+        ("lost_share", math.nan, -math.inf, math.inf, -0.05, -0.09, -0.01, 0.2, 200, pd.NA, math.nan, 0.04),
+    ],
+    columns=list(PAIRED),
+).astype(PAIRED)
+
+
+def test_its_first_line_is_whether_the_change_helped_and_then_come_the_pairs():
+    lines = replace(
+        made(), paired=PAIRS, verdict=("helped", "The change helped."), elsewhere="Tuned on others.", power="n = 200."
+    ).lines()
+    assert lines[:2] == ["The change helped.", "Tuned on others."]
+    assert lines[3].split() == [
+        COST, "-4.000", "-6.000", "to", "-2.000", "-3.500", "-5.500", "to", "-1.500", "200",
+    ]  # fmt: skip
+    assert lines[4].split() == ["lost_share", "-0.050", "-0.090", "to", "-0.010", "200"]
+    assert lines[-1] == "n = 200."
+
+
+def test_its_json_has_the_pairs_and_the_answer():
+    one = replace(made(), paired=PAIRS, verdict=("helped", "The change helped."))
+    data = json.loads(json.dumps(one.as_dict(), allow_nan=False))
+    assert data["verdict"] == {"kind": "helped", "said": "The change helped."}
+    assert data["paired"][0]["inside"] is True
+    assert data["paired"][1] == {
+        "metric": "lost_share", "value": None, "lower": None, "upper": None, "realised": -0.05, "realised_lower": -0.09,
+        "realised_upper": -0.01, "sd": 0.2, "n": 200, "inside": None, "fails": None, "seen": 0.04,
+    }  # fmt: skip
+
+
+# How many, and of whom
+
+
+def predicting(value, error, sd=10.0, *, deployments=(), lost=60.0):
+    apart = {"value": value, "lower": value - 1.96 * error, "upper": value + 1.96 * error, "sd": sd, "n": 400}
+    prices = {"request_cost": 0.1, "delay_cost": 1.0, "lost_value": lost, "never_cost": 0.05}
+    return PolicyFile(
+        policy=QUICK,
+        differences={"manual_retry": {COST: apart}},
+        provenance=Provenance(prices=prices, deployments=deployments),
+    )
+
+
+@pytest.mark.parametrize(
+    ("file", "time_s", "nests", "said"),
+    [
+        pytest.param(predicting(-5.0, 0.5), 200.0, "needed", r"would fail with 80 % power", id="as many as it needs"),
+        pytest.param(predicting(-50.0, 0.5), 200.0, 30, r"; 30 is the least\.$", id="not a handful"),
+        pytest.param(predicting(-2.0, 0.5), 20.0, 41, r"as many as the time allows; \d+ would be needed", id="no time"),
+        pytest.param(predicting(-5.0, 4.0), 20.0, 41, r"could not fail by any", id="too unsure to fail"),
+        pytest.param(PolicyFile(policy=QUICK), 20.0, 41, r"predicts no difference", id="of an older nestobs"),
+        pytest.param(predicting(-5.0, 0.5, lost=None), 20.0, 41, r"as many as the time allows", id="infinite price"),
+        pytest.param(predicting(-5.0, 0.5), -9.0, 1, r"as many as the time allows", id="no time at all"),
+    ],
+)
+def test_so_many_nests_are_joined_that_the_prediction_could_fail(file, time_s, nests, said):
+    many, why = enough(file, MANUAL_RETRY, time_s)
+    number, of = number_of(file.differences.get("manual_retry", {}).get(COST, {}))
+    assert many == (needed(number, of, 60.0) if nests == "needed" else nests)
+    assert f"n = {many}" in why
+    assert re.search(said, why), why
+    if nests == "needed":
+        assert fails(number, many, of, 60.0) >= POWER
+
+
+@pytest.mark.parametrize(
+    ("deployments", "said"),
+    [
+        pytest.param(("lab:calm",), "", id="the same"),
+        pytest.param((), "does not say whose nests", id="unknown"),
+        pytest.param(
+            ("lab:slow-api",), "tuned on nests of the lab's slow-api, and proven on others, the lab's calm", id="other"
+        ),
+        pytest.param(("lab:calm", "lab:never"), "the lab's calm, the lab's never", id="more than these"),
+        pytest.param(("nests.example",), "tuned on nests of nests.example", id="a deployment"),
+        pytest.param(tuple("abcdefg"), "of a, b, c, d and 3 more", id="many"),
+    ],
+)
+def test_a_policy_tuned_on_others_than_it_is_proven_on_is_said_to_be(deployments, said):
+    words = elsewhere(predicting(-5.0, 0.5, deployments=deployments), "calm")
+    assert (said in words) if said else words == ""
+
+
+def test_a_policy_alone_is_not_compared():
+    found, (kind, said) = compare(PolicyFile(policy=QUICK), MANUAL_RETRY, (QUICK,), pd.DataFrame())
+    assert (len(found), kind) == (0, "not_compared")
+    assert "nothing is to be compared" in said
 
 
 def test_where_the_file_predicts_nothing_it_says_so():

@@ -29,6 +29,8 @@ from nestobs.tuning.policy_file import (
     ARRIVALS,
     CELL,
     COUNT,
+    DEPLOYMENT_CHARACTERS,
+    DEPLOYMENTS,
     DIGEST_CHARACTERS,
     FAILURES,
     FILE_CHARACTERS,
@@ -36,6 +38,7 @@ from nestobs.tuning.policy_file import (
     NOTE_CHARACTERS,
     NOTES,
     PREDICTED,
+    PRICES,
     TALLY,
     PolicyFile,
     Provenance,
@@ -66,9 +69,12 @@ FULL = PolicyFile(
         arrivals_s=(0.5, 12.0, 30),
         round_trip_s=0.025,
         failures={"token": {"asked": 255, "timed_out": 1, "limited": 2, "broken": 25}},
+        prices={"request_cost": 0.1, "delay_cost": 1, "lost_value": None, "never_cost": 0.05},
+        deployments=("nests.example:8443", "lab:slow-api"),
     ),
     intervals={"message_threshold_s": (20.0, 31.5), "give_up_age_s": (30.0, None)},
     predicted={"tuned": {"wait_s": CELL_OF, "requests": CELL_OF}, "guide": {"wait_s": CELL_OF}},
+    differences={"guide": {"wait_s": CELL_OF}},
     notes=("Tuned on one month.", "Judged on the next: \x1b[31m</script>\u2028\ud800 é"),
 )
 SMALL = {"nestobs_policy": 1, "policy": {"name": "mine"}}
@@ -124,7 +130,9 @@ class TestText:
             raise AssertionError(token)
 
         data = json.loads(dumps(FULL), parse_constant=refused)
-        assert list(data) == ["nestobs_policy", "policy", "intervals", "predicted", "provenance", "notes"]
+        assert list(data) == [
+            "nestobs_policy", "policy", "intervals", "predicted", "differences", "provenance", "notes",
+        ]  # fmt: skip
         assert list(data["policy"]) == [spec.name for spec in fields(Policy) if spec.name not in SEATS]
         assert list(data["provenance"]) == [spec.name for spec in fields(Provenance)]
         swapped = replace(FULL, intervals=dict(reversed(FULL.intervals.items())))
@@ -194,9 +202,12 @@ policy_files = st.builds(
         arrivals_s=st.lists(seconds, max_size=4),
         round_trip_s=seconds,
         failures=st.dictionaries(st.sampled_from(FAILURES), tallies),
+        prices=st.just({}) | st.fixed_dictionaries(dict.fromkeys(PRICES, seconds)),
+        deployments=st.lists(names, max_size=3).map(tuple),
     ),
     intervals=st.dictionaries(st.sampled_from(INTERVALS), intervals),
     predicted=st.dictionaries(names, st.dictionaries(names, cells, max_size=3), max_size=3),
+    differences=st.dictionaries(names, st.dictionaries(names, cells, max_size=3), max_size=3),
     notes=st.lists(st.text(st.characters(), max_size=50), max_size=5).map(tuple),
 )
 
@@ -232,7 +243,11 @@ def table(rows):
 GOOD = {
     "full": DATA,
     "small": SMALL,
-    **{f"{name}_only": SMALL | {name: DATA[name]} for name in ("intervals", "predicted", "provenance", "notes")},
+    **{
+        f"{name}_only": SMALL | {name: DATA[name]}
+        for name in ("intervals", "predicted", "differences", "provenance", "notes")
+    },
+    "no_prices": changed("provenance.prices", ...),
     "no_failures": changed("provenance.failures", ...),
     "failures_empty": changed("provenance.failures", {}),
     "no_digest": changed("provenance.store_digest", ...),
@@ -333,6 +348,19 @@ BAD = {
     "failures_short": changed("provenance.failures.token", {"asked": 3}),
     "failures_negative": changed("provenance.failures.token.broken", -1),
     "failures_null": changed("provenance.failures.token", None),
+    "prices_list": changed("provenance.prices", [0.1]),
+    "prices_short": changed("provenance.prices", {"request_cost": 0.1}),
+    "prices_null": changed("provenance.prices.delay_cost", None),
+    "prices_negative": changed("provenance.prices.never_cost", -0.1),
+    "prices_text": changed("provenance.prices.lost_value", "60"),
+    "prices_true": changed("provenance.prices.lost_value", True),
+    "deployments_text": changed("provenance.deployments", "nests.example"),
+    "deployments_number": changed("provenance.deployments", [1]),
+    "deployments_lines": changed("provenance.deployments", ["a\nb"]),
+    "deployments_too_long": changed("provenance.deployments", ["d" * (DEPLOYMENT_CHARACTERS + 1)]),
+    "deployments_too_many": changed("provenance.deployments", ["d"] * (DEPLOYMENTS + 1)),
+    "differences_list": changed("differences", []),
+    "differences_cell_short": changed("differences.guide.wait_s", {"value": 1}),
     "round_trip_null": changed("provenance.round_trip_s", None),
     "n_negative": changed("provenance.n", -1),
     "n_true": SMALL | {"provenance": {"n": True}},

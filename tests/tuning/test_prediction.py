@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import re
 
 import numpy as np
 import pandas as pd
@@ -13,8 +14,22 @@ from nestobs.estimate.npmle import Number
 from nestobs.observation.duration import SECOND_NS
 from nestobs.observation.schema import COLUMNS, Failure, Observation, Operation, Outcome, Role, Source, as_row
 from nestobs.timeline.intervals import timelines
-from nestobs.tuning.prediction import CELLS, OUTCOMES, cells, outcomes, predictive, realised, slower_s, span
-from nestobs.tuning.replay import METRICS
+from nestobs.tuning.costs import Prices
+from nestobs.tuning.prediction import (
+    CELLS,
+    HELPED,
+    OUTCOMES,
+    PAIRED,
+    cells,
+    helped,
+    outcomes,
+    paired,
+    predictive,
+    realised,
+    slower_s,
+    span,
+)
+from nestobs.tuning.replay import COST, METRICS, PRICES
 
 NOON = 1_750_000_000 * SECOND_NS
 ABSENT, VISIBLE = Outcome.ABSENT, Outcome.VISIBLE
@@ -442,3 +457,130 @@ class TestWhatTheNextJoinsBring:
     )
     def test_is_anything_where_nothing_is_known(self, name, number, joins):
         assert predictive(name, number, joins) == (-math.inf, math.inf)
+
+
+# Pairs
+
+
+NAMES = ("today", "tuned")
+
+
+def pairs_of(*both, slow=False):
+    """`outcomes` of nests that both joined: (today's, tuned's), each (joined, lost, delay_s, requests, vain_s).
+    slow: all the delay is that of requests."""
+    rows = []
+    for number, each in enumerate(both):
+        for name, one in zip(NAMES, each, strict=True):
+            if one is None:
+                continue
+            joined, lost, delay, requests, vain = one
+            taken = delay if joined else math.nan
+            path = (delay if slow else 0.0, int(slow)) if joined else (math.nan, 0)
+            rows.append((f"nest-{number}", "here", name, True, 1.0, joined, lost, taken, 0.0, requests, *path, vain))
+    return pd.DataFrame(rows, columns=list(OUTCOMES)).astype(OUTCOMES)
+
+
+IN, OUT = (True, False, 2.0, 3, 0.0), (False, True, 0.0, 5, 10.0)
+
+
+def test_a_pair_differs_by_what_a_join_cost_more():
+    table = pairs_of((IN, IN), (OUT, IN), (OUT, (True, False, 4.0, 2, 0.0)), (IN, None))
+    found = paired(table, {}, NAMES, PRICES)
+    assert {name: str(kind) for name, kind in found.dtypes.items()} == PAIRED
+    by = found.set_index("metric")
+    assert list(by.index) == [COST, *METRICS]
+    costs = [0.0, (2.0 + 0.3) - (60.0 + 0.5 + 0.5), (4.0 + 0.2) - (60.0 + 0.5 + 0.5)]
+    assert by.loc[COST, "realised"] == pytest.approx(np.mean(costs))
+    assert by.loc[COST, "sd"] == pytest.approx(np.std(costs, ddof=1))
+    assert by["realised"].drop(COST).tolist() == pytest.approx([2 / 3, -2 / 3, 8 / 3 - 2.0, -5 / 3])
+    assert by["n"].tolist() == [3] * 5, "who alone joined a nest has nobody to be compared with"
+    assert by["inside"].isna().all()
+    assert by["value"].isna().all()
+    assert np.isinf(by["upper"]).all()
+
+
+def test_whether_somebody_is_lost_counts_where_it_is_known_of_both():
+    unsure = (False, None, 0.0, 5, 10.0)
+    by = paired(pairs_of((IN, IN), (unsure, IN), (IN, unsure), (OUT, IN)), {}, NAMES, PRICES).set_index("metric")
+    assert by["n"].to_dict() == {
+        COST: 2,
+        "lost_share": 2,
+        "joined_share": 4,
+        "mean_delay_s": 4,
+        "requests_per_join": 4,
+    }
+
+
+@pytest.mark.parametrize(
+    ("both", "lacking"),
+    [
+        pytest.param((), {COST, *METRICS}, id="no nest"),
+        pytest.param(((OUT, OUT), (OUT, OUT)), {"mean_delay_s"}, id="nobody joined"),
+    ],
+)
+def test_where_nothing_came_there_is_no_value(both, lacking):
+    by = paired(pairs_of(*both), {}, NAMES, PRICES).set_index("metric")
+    for metric in (COST, *METRICS):
+        assert math.isnan(by.loc[metric, "realised"]) == (metric in lacking)
+    if not both:
+        kind, sentence = helped(by.reset_index(), NAMES, PRICES)
+        assert (kind, "too small to tell" in sentence) == ("too_few", True)
+
+
+def test_a_lab_that_answers_slowly_moves_what_is_predicted_of_pairs_too():
+    slow, quick = (True, False, 3.0, 1, 0.0), (True, False, 1.0, 1, 0.0)
+    told = {name: {"value": 0.0, "lower": -0.1, "upper": 0.1, "sd": 0.5, "n": 50} for name in (COST, "mean_delay_s")}
+    by = paired(pairs_of(*[(quick, slow)] * 5, slow=True), told, NAMES, PRICES, round_trip_s=0.5).set_index("metric")
+    assert by.loc["mean_delay_s", "value"] == pytest.approx(2.0)
+    assert by.loc[COST, "value"] == pytest.approx(2.0)
+
+
+def differing(by_s, *, n=60, spread=4.0, seed=3):
+    """Pairs whose delay differs by so much, about."""
+    rng = np.random.default_rng(seed)
+    return pairs_of(
+        *(((True, False, 20.0, 1, 0.0), (True, False, 20.0 + by_s + spread * rng.normal(), 1, 0.0)) for _ in range(n))
+    )
+
+
+def told(value, spread=4.0, error=0.2):
+    return {COST: {"value": value, "lower": value - 2 * error, "upper": value + 2 * error, "sd": spread, "n": 400}}
+
+
+CHEAP = Prices(request_cost=0.1, delay_cost=1.0, lost_value=1.0)
+
+
+@pytest.mark.parametrize(
+    ("joins", "predicted", "kind", "said"),
+    [
+        pytest.param(differing(-5.0), told(-5.0), "helped", r"^The change helped: .*; as predicted", id="helped"),
+        pytest.param(differing(-5.0), {}, "helped", r"^The change helped: [^;]*\.$", id="helped, not predicted"),
+        pytest.param(differing(-9.0), told(-4.0), "helped", r"; not as predicted: -4", id="more than predicted"),
+        pytest.param(differing(5.0), told(-5.0), "worse", r"^It made it worse: .*; not as predicted", id="worse"),
+        pytest.param(
+            differing(0.0),
+            told(-5.0),
+            "no_difference",
+            r"^No difference is shown: .* one as predicted would",
+            id="none",
+        ),
+        pytest.param(
+            differing(0.0), {}, "no_difference", r"one of \d\.\d\d s would be seen with 80 % power", id="no prediction"
+        ),
+        pytest.param(
+            differing(0.1, n=8),
+            told(-1.0),
+            "too_few",
+            r"^n was too small to tell: .*; with n = \d+ a difference of 1\.00 s would be seen with 80 % power",
+            id="too few",
+        ),
+        pytest.param(differing(0.1, n=8), told(0.0), "too_few", r"with n = 8 one of", id="nothing is predicted"),
+    ],
+)
+def test_did_the_change_help_is_answered_in_a_sentence(joins, predicted, kind, said):
+    found = paired(joins, predicted, NAMES, CHEAP)
+    came, sentence = helped(found, NAMES, CHEAP)
+    assert came == kind
+    assert kind in HELPED
+    assert re.search(said, sentence), sentence
+    assert "nan" not in sentence

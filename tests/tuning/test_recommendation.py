@@ -21,7 +21,7 @@ from nestobs.timeline.failures import Failures, Tally
 from nestobs.tuning.decisions import Allowance
 from nestobs.tuning.policy_file import NOTE_CHARACTERS, dumps, loads
 from nestobs.tuning.recommendation import STRATUM_REGRET, plain, predicted
-from nestobs.tuning.replay import LEAVING, METRICS, REACTIONS_S
+from nestobs.tuning.replay import COST, LEAVING, METRICS, REACTIONS_S
 from nestobs.tuning.tuner import recommend
 from worlds.policy_schema import SCHEMA
 from worlds.recommended import nests, stratum
@@ -112,6 +112,11 @@ class TestAFile:
         for policy in (found().tuned, found().simple):
             file = found().file(policy)
             assert list(file.predicted) == [policy.name, "manual_retry"]
+            [(today, apart)] = file.differences.items()
+            assert (today, set(apart)) == ("manual_retry", {COST, *METRICS})
+            for metric, number in found().replayed(policy.name).against.items():
+                assert apart[metric]["value"] == number.value
+                assert apart[metric]["sd"] is not None
             for name, cells in file.predicted.items():
                 assert cells == predicted(found().replayed(name))
                 assert set(cells) == set(METRICS)
@@ -142,6 +147,7 @@ class TestAFile:
     def test_of_a_kept_rule_predicts_for_it_once(self):
         kept = replace(found(), policy=found().today, kept=True)
         assert list(kept.file(kept.policy).predicted) == ["manual_retry"]
+        assert kept.file(kept.policy).differences == {}
 
 
 class TestAsJson:

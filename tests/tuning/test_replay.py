@@ -21,8 +21,19 @@ from nestobs.tuning.decisions import Terms
 from nestobs.tuning.imputation import extremes, recorded
 from nestobs.tuning.network import Network
 from nestobs.tuning.prediction import predictive
-from nestobs.tuning.replay import ARRIVALS, METRICS, PRICES, Arena, Replays, metrics, middles, replay
-from nestobs.tuning.simulation import GRAIN_S
+from nestobs.tuning.replay import (
+    ARRIVALS,
+    COST,
+    METRICS,
+    PRICES,
+    Arena,
+    Replays,
+    metrics,
+    middles,
+    pair_differences,
+    replay,
+)
+from nestobs.tuning.simulation import GRAIN_S, of_each
 from worlds.played import play
 from worlds.simulated import TRUTHS, observe, timelines
 
@@ -165,6 +176,32 @@ class TestComparison:
         apart, alone = second.against["joined_share"], second.numbers["joined_share"]
         assert apart.upper - apart.lower < 0.5 * (alone.upper - alone.lower)
         assert apart.value == pytest.approx(alone.value - first.numbers["joined_share"].value)
+
+    def test_by_pairs_says_how_far_two_joins_of_one_nest_stray(self):
+        made = arena(seen(60))
+        scores, base = (made.play(policy).scores for policy in (TABLE, GUIDE))
+        found = made.paired(TABLE, scores, GUIDE, base)
+        assert set(found) == {COST, *METRICS}
+        assert found[COST] == replace(made.difference(scores, base), sd=found[COST].sd)
+        one, other = (
+            of_each(made.courses(policy), made.nests.times, made.nests.gone, made.nests.own)
+            for policy in (TABLE, GUIDE)
+        )
+        apart = one.cost(made.prices) - other.cost(made.prices)
+        assert found[COST].sd == pytest.approx(apart.std())
+        assert apart.mean() == pytest.approx(found[COST].value)
+        joined = one.joined - other.joined
+        assert found["joined_share"].sd == pytest.approx(joined.std())
+        assert set(np.unique(joined)) <= {-1.0, 0.0, 1.0}, "each joiner by itself"
+        delays = pair_differences(one, other, made.prices)["mean_delay_s"]
+        assert delays.mean() == pytest.approx(found["mean_delay_s"].value), "its linear part has the same mean"
+
+    @pytest.mark.parametrize("policy", [GUIDE, TABLE])
+    def test_by_pairs_of_a_policy_with_itself_is_nothing_without_a_spread(self, policy):
+        made = arena(seen(40))
+        scores = made.play(policy).scores
+        for number in made.paired(policy, scores, policy, scores).values():
+            assert (number.value, number.lower, number.upper, number.sd) == (0.0, 0.0, 0.0, 0.0)
 
     def test_is_the_same_again_for_the_same_seed_and_another_for_another(self):
         one, again, other = (

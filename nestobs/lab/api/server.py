@@ -153,6 +153,7 @@ class NestsApi:
         if "Retry-After" in dict(answer.headers):  # a limit of its own
             headers.clear()
         headers.update(answer.headers)
+        headers.setdefault("Server", f"nestobs-lab/{self.scenario.name}")
         if skew_s:
             headers["Date"] = formatdate(self._clock.wall_s(skew_s), usegmt=True)
         if answer.body is None:
