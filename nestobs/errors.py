@@ -23,6 +23,10 @@ class NestobsError(Exception):
 
     exit_code = 1
 
+    def _render_traceback_(self) -> list[str]:
+        """What IPython shows of it, in place of the frames: `%debug` still enters them."""
+        return ["".join(each if each.isprintable() or each == "\n" else "\ufffd" for each in str(self))]
+
 
 class UsageError(NestobsError):
     """The words of a call, a file or a flag are wrong."""

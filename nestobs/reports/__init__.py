@@ -11,6 +11,8 @@ publishing/   how a notebook becomes a page, on a schedule
 workbench/    how a notebook is worked in, in JupyterLab
 """
 
+import sys
+
 from nestobs.errors import NestobsError
 
 
@@ -20,3 +22,9 @@ class ReportError(NestobsError):
     def __init__(self, message: str, *, traceback: str = "") -> None:
         super().__init__(message)
         self.traceback = traceback
+
+
+if "ipykernel" in sys.modules:
+    from nestobs.reports.workbench.jupyterlab import set_up
+
+    set_up()

@@ -20,6 +20,7 @@ from nestobs.observation.schema import COLUMNS
 from nestobs.observation.window import Window
 from nestobs.reports import coverage
 from nestobs.reports.display import Facts, Result, Text, judged, nothing_there
+from nestobs.reports.workbench.jupyterlab import step
 from nestobs.store.reader import Store
 from nestobs.timeline.delays import made_at
 from nestobs.timeline.failures import failures
@@ -81,11 +82,14 @@ def read(store: str, window: str = "") -> Observed:
     opened = Store.open(store, create=False)
     names = [column.name for column in COLUMNS if column.name not in UNREAD]
     wanted = Window.parse(window) if window else None
+    step("reading the store")
     around = frame(opened, wanted and watched(wanted), columns=names)
+    step(f"working out when each layer showed each nest, from {len(around):,} observations")
     rows, lines = around, standing(opened, wanted and watched(wanted), timelines(around))
     if wanted is not None:
         rows = rows[rows["sent_at"].between(wanted.start, wanted.end, inclusive="left")].reset_index(drop=True)
         lines = _made_in(lines, around, wanted)
+    step("judging the joins")
     ours = joins(around, lines)
     if wanted is not None:
         known = pd.MultiIndex.from_frame(lines[_NEST])

@@ -24,6 +24,7 @@ from nestobs.reports.commands import Commands, commands_for, exporting
 from nestobs.reports.coverage import part_of
 from nestobs.reports.display import Folded, Result, Section, Table, Text, judged
 from nestobs.reports.evidence import Incident, one, worst
+from nestobs.reports.workbench.jupyterlab import step
 from nestobs.store.reader import Store
 from nestobs.timeline import incident, requests
 from nestobs.timeline import layers as answered
@@ -49,6 +50,7 @@ def load(store: str, nest: str = "", window: str = "", *, title: str = "") -> In
     opened = Store.open(store, create=False)
     wanted = Window.parse(window) if window.strip() else None
     part = None if wanted is None else part_of(opened, wanted)
+    step("reading the store")
     found = Incident(title or "What happened to this nest?", store, wanted, coverage=part)
     return one(opened, nest.strip(), found) if nest.strip() else worst(opened, found)
 

@@ -21,6 +21,7 @@ from nestobs.observation.duration import SECOND_NS, read_duration
 from nestobs.observation.text import encodable
 from nestobs.reports.causes import Looked, in_short
 from nestobs.reports.display import LEFT, Judged, Result
+from nestobs.reports.workbench.jupyterlab import rest
 from nestobs.sources.clock import Clock
 from nestobs.store.follow import Followed
 from nestobs.timeline.board import MOST_NESTS, Board, Lane, Row, State, View, by_kind, span
@@ -123,6 +124,7 @@ async def watch(found: Live, watch_s: float = 0.0) -> None:
     """
     from IPython.display import display
 
+    rest()
     end = found.clock.now() + round(watch_s * SECOND_NS)
     shown = display(_panel(found, going=watch_s > 0), display_id=True)  # type: ignore[no-untyped-call]  # it has no types
     with suppress(asyncio.CancelledError):

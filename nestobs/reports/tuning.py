@@ -26,6 +26,7 @@ from nestobs.observation.window import Window
 from nestobs.reports import tables
 from nestobs.reports.demo import lab_facts
 from nestobs.reports.display import Result, Section, Table, Text, many, numbers
+from nestobs.reports.workbench.jupyterlab import step
 from nestobs.session import tune
 from nestobs.sources.clock import Clock
 from nestobs.store.files import text_in, write
@@ -115,6 +116,7 @@ def load(
             allowance=Allowance(requests=requests),
             cost_ratio=cost_ratio,
             draws=draws,
+            progress=step,
         )
     except TooLittleDataError as error:
         return replace(tuned, why_not=str(error), lines=timelines(opened.frame()))

@@ -234,7 +234,7 @@ def _figure_html(figure: dict[str, Any], name: str) -> str:
     layout = dict(figure.get("layout", {}))
     meta = layout.pop("meta", None)
     meta = meta if isinstance(meta, dict) else {}  # of a stranger's figure it may be anything
-    caption = _caption(layout, meta)
+    said = caption(layout, meta)
     body = to_html(
         {"data": figure.get("data", []), "layout": layout},
         config={"responsive": True, "displayModeBar": False, "displaylogo": False, "typesetMath": False},
@@ -247,11 +247,13 @@ def _figure_html(figure: dict[str, Any], name: str) -> str:
     )
     alt = html.escape(html.unescape(plain(meta.get("alt", ""), 1_000)))
     drawn = f'<div role="img" aria-label="{alt}">{body}</div>'
-    return f'<figure class="nestobs-figure">{caption}{drawn}{_data_html(meta)}</figure>'
+    return f'<figure class="nestobs-figure">{said}{drawn}{_data_html(meta)}</figure>'
 
 
-def _caption(layout: dict[str, Any], meta: dict[str, Any]) -> str:
-    """A figure's question and note, taken out of its layout: there they are wrapped for the narrowest screen."""
+def caption(layout: dict[str, Any], meta: dict[str, Any]) -> str:
+    """A figure's question and note as HTML, taken out of its layout, where they are wrapped for the narrowest screen.
+
+    "" where it has none."""
     margin = layout.get("margin", {})
     if not {"question", "note"} <= meta.keys() or not {"t", "b"} <= margin.keys() or "height" not in layout:
         return ""

@@ -228,5 +228,5 @@ def test_it_runs_in_a_thread_as_well(tmp_path: Path) -> None:
 
 def test_the_projects_notebooks_are_found_by_name() -> None:
     assert notebook("demo").name == "demo.ipynb"
-    with pytest.raises(UsageError, match=r"there are .*demo"):
+    with pytest.raises(UsageError, match=r"did you mean propagation\? There are .*demo"):
         notebook("propagatoin")
