@@ -1,4 +1,4 @@
-"""The commands about scheduled reports: report run, catch-up, index, prune. Words in, one call, an exit code out."""
+"""The commands about reports: report run, catch-up, incident, index, prune. Words in, one call, an exit code out."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import argparse
 import contextlib
 import math
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from nestobs.cli.arguments import (
     Command,
@@ -32,6 +32,9 @@ if TYPE_CHECKING:
     from nestobs.reports.publishing.schedule import Made, Order, Stop
 
 OUT: Final = "runs/reports"
+INCIDENTS: Final = "runs/incidents"
+_LONGEST_NAME: Final = 40
+
 BUSY: Final = 75
 """Another process is making that report: sysexits' EX_TEMPFAIL, try again later."""
 
@@ -271,6 +274,47 @@ def _stopped_by_signals(stop: Stop) -> Iterator[list[signal.Signals]]:
             signal.signal(number, handler)
 
 
+# incident
+
+
+def _add_incident(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "nest", metavar="NEST", help="naddr, a page's link, 30312:pubkey:d or room id, or how it begins"
+    )
+    option(
+        parser, "--out", "FILE", pathname, f"the page, .html (default {INCIDENTS}/NEST.html); its notebook beside it"
+    )
+
+
+@command(_add_incident, with_store, with_json)
+def incident(args: argparse.Namespace) -> int:
+    """Make the page of one nest now: what happened to it, and what to ask next."""
+    import re
+    from pathlib import Path
+
+    import nbformat
+
+    from nestobs.reports.publishing.execute import notebook
+    from nestobs.reports.publishing.execute import run as make
+    from nestobs.reports.publishing.manifest import result
+    from nestobs.store.reader import Store
+
+    store = store_folder(args)
+    Store.open(store, create=False)  # where there is none, no kernel is started
+    name = re.sub(r"[^A-Za-z0-9]+", "-", args.nest).strip("-")[-_LONGEST_NAME:] or "nest"
+    out = args.out or Path(INCIDENTS, f"{name}.html")
+    if out.suffix != ".html":
+        raise UsageError(f"--out {out}: name the page, as {out.with_suffix('.html')}")
+    if not out.exists() and out.with_suffix(".ipynb").exists():  # somebody may have worked in it
+        raise UsageError(f"{out.with_suffix('.ipynb')} is there, and not of an earlier page: give --out another name")
+    page = make(notebook("incident"), out, {"store": str(store), "nest": args.nest})
+    made: Any = nbformat.read(page.with_suffix(".ipynb"), as_version=4)  # type: ignore[no-untyped-call]  # typed in part
+    found = result(made)
+    facts = {"page": str(page), "verdict": found["verdict"], "reasons": found["reasons"]}
+    show(args, facts, [": ".join([found["verdict"], *found["reasons"][:1]]), f"  {page}"])
+    return 4 if found["verdict"] == "too little data" else 0
+
+
 # index, prune
 
 
@@ -331,5 +375,7 @@ def _now() -> int:
 
 
 COMMAND: Final = Command(
-    "report", "Make reports on a schedule: each window once, published whole.", below=(run, catch_up, index, prune)
+    "report",
+    "Make reports on a schedule, each window once, published whole; or of one nest, now.",
+    below=(run, catch_up, incident, index, prune),
 )

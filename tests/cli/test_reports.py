@@ -25,6 +25,8 @@ import yaml
 import nestobs
 from benchmarks.kill_report import kill
 from nestobs.cli.main import _parser
+from nestobs.nostr import Address, write_naddr
+from nestobs.timeline.nests import address_of
 from worlds import scheduled_reports as reports
 from worlds.command_line import GOLDEN, WRITE_GOLDEN, clear_environment, here, is_one_sentence
 
@@ -294,10 +296,54 @@ def test_a_disk_that_is_full_leaves_what_was_published(run: Any, home: Path, siz
     assert reports.left(home / OUT) == list((home / "t").iterdir()) == []
 
 
+# incident
+
+
+def link_to(nest: str) -> str:
+    address = address_of(nest)
+    assert isinstance(address, Address)
+    return f"https://nests.example/room/{write_naddr(address)}?from=a#b"
+
+
+def test_a_pasted_link_becomes_the_page_of_its_nest(home: Path, run: Any) -> None:
+    faulty = next(each for each in nestobs.diagnose("example") if each.first.cause == "api_join_fault")
+    said = run("incident", link_to(faulty.nest), "--store", "example", "--json")
+    assert (said.code, said.err) == (0, "")
+    assert said.data["verdict"] == "breached"
+    page = home / said.data["page"]
+    assert page.parent == home / "runs" / "incidents"
+    assert faulty.room in page.read_text()
+    assert run("incident", link_to(faulty.nest), "--store", "example").code == 0  # made again, in its place
+    assert sorted(path.suffix for path in page.parent.iterdir()) == [".html", ".ipynb"]
+
+
+def test_of_a_nest_that_is_not_there_the_page_says_what_is(home: Path, run: Any) -> None:
+    said = run("incident", "<script>/../..", "--store", "example")
+    assert said.code == 4
+    assert "too little data" in said.out
+    assert [path.name for path in (home / "runs" / "incidents").glob("*.html")] == ["script.html"]
+
+
+@pytest.mark.parametrize(
+    ("words", "code", "said"),
+    [
+        (["room", "--store", "none"], 5, "`example` comes with nestobs"),
+        (["room", "--out", "page.pdf"], 2, "name the page, as page.html"),
+        (["room", "--out", "daily.html"], 2, "daily.ipynb is there, and not of an earlier page"),
+    ],
+    ids=["store", "page", "notebook"],
+)
+def test_a_mistake_about_an_incident_is_one_sentence(words: list[str], code: int, said: str, run: Any) -> None:
+    before = Path("daily.ipynb").read_bytes()
+    is_one_sentence(run("incident", *words), code, said)
+    assert Path("daily.ipynb").read_bytes() == before
+    assert not Path("runs").exists()
+
+
 # help, documents, examples
 
 
-@pytest.mark.parametrize("command", ["run", "catch-up", "index", "prune"])
+@pytest.mark.parametrize("command", ["run", "catch-up", "incident", "index", "prune"])
 def test_help_is_as_written_down(command: str, monkeypatch: pytest.MonkeyPatch, run: Any) -> None:
     """Regenerate with NESTOBS_WRITE_GOLDEN=1 and read the difference."""
     monkeypatch.setenv("COLUMNS", "100")
