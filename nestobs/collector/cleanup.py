@@ -23,12 +23,12 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Iterable, Mapping, Sequence
 from contextlib import AsyncExitStack
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from typing import Any, Final
 
 from nestobs.collector.keyring import OPERATOR, KeyFile, Keyring
-from nestobs.collector.removal import EMPTY_S, ENDS, Left, delete_room
+from nestobs.collector.removal import EMPTY_S, ENDS, Left, Whose, delete_room
 from nestobs.collector.station import Station
 from nestobs.collector.withdrawal import PATIENCE_S, Found, Withdrawal, is_over, sentence
 from nestobs.errors import StoreError
@@ -279,7 +279,8 @@ async def clean_strays(station: Station, writer: Writer, keyring: Keyring, files
 
 @dataclass(slots=True)
 class _Cleaner:
-    """What undoing takes. others: rooms that no unanswered PUT of ours has made. `stack` ends the relays it opens."""
+    """What undoing takes. others: rooms that no unanswered PUT of ours has made. `stack` ends the relays it opens.
+    more: what was found beside what was looked for."""
 
     station: Station
     writer: Writer
@@ -287,6 +288,8 @@ class _Cleaner:
     stack: AsyncExitStack
     traces: Mapping[str, Trace] = field(default_factory=dict)
     others: set[str] = field(default_factory=set)
+    whose: Whose = field(default_factory=Whose)
+    more: list[tuple[Entry, Left | str]] = field(default_factory=list)
     relays: dict[tuple[str, str], Relay] = field(default_factory=dict)
 
     async def undo(self, entries: Iterable[Entry], *, forgetting: bool = True) -> Cleaned:
@@ -304,6 +307,7 @@ class _Cleaner:
         else:  # few requests undo a few, one after the other, and not none of many
             ends = [await self.one(entry) for entry in rooms if entry.room]
         ends += [await self.one(entry) for entry in rooms if not entry.room]  # what is left in the list may be theirs
+        ends, self.more = ends + self.more, []
         ends += await asyncio.gather(*(in_turn(entry) for entry in mine if entry.kind != "room"))
         cleaned = Cleaned()
         for entry, found in ends:
@@ -355,10 +359,10 @@ class _Cleaner:
         return self.traces.get(room) or Trace(nest=nest, room=room)
 
     async def room(self, entry: Entry, keys: Keys) -> Left | str:
-        """Delete a room; how it went, as Left when it is not gone."""
-        rooms: list[str] = [entry.room]
-        unproved: list[str] = []
-        if not entry.room:
+        """Delete a room; how it went, as Left when it is not gone. What a PUT without an answer made is entered before:
+        LiveKit may have forgotten it at the next look, and the API not."""
+        room, unproved = entry.room, list[str]()
+        if not room:
             ends = f"{ENDS}, at the latest by {_clock(entry.opened_at + round(EMPTY_S * SECOND_NS))}"
             livekit = self.station.livekit
             if livekit is None or not livekit.lists_rooms:
@@ -371,13 +375,27 @@ class _Cleaner:
                 return Left(f"neither the PUT nor LiveKit's room list was answered{ends}", settled=False)
             near = (room for room, at in listed.items() if abs(at - entry.opened_at) <= SEARCH_S * SECOND_NS)
             rooms, unproved = await self.search(near, entry.key_ref, keys)
-        for room in rooms:
-            if left := await delete_room(self.station, self.trace(room, entry.nest), keys):
-                return left
-        if unproved and not rooms:
+            for number, room in enumerate(rooms):
+                if number:
+                    self.more.append(await self.one(await self.entered(entry, room)))
+            if rooms:
+                room = rooms[0]
+                await asyncio.to_thread(self.writer.update_entry, entry.entry_id, room=room)
+        if room:
+            return await delete_room(self.station, self.trace(room, entry.nest), keys) or DELETED
+        if unproved:
             whose = f"whose room {unproved[0]} is the API does not say yet"
             return Left(f"the PUT was not answered, and {whose}: start again later", settled=False)
-        return DELETED if rooms else "never made"
+        return "never made"
+
+    async def entered(self, like: Entry, room: str) -> Entry:
+        """One more entry of a key's, of a room that was found with another."""
+        found = replace(like, room=room, note="")
+        names = ("kind", "run_id", "vantage", "api", "room", "nest", "relays", "key_ref")
+        values: dict[str, Any] = {name: getattr(found, name) for name in names}
+        number = await asyncio.to_thread(self.writer.open_entry, at=like.opened_at, **values)
+        self.others.add(room)
+        return replace(found, entry_id=number)
 
     async def search(self, listed: Iterable[str], key_ref: str, keys: Keys) -> tuple[list[str], list[str]]:
         """Of rooms that LiveKit lists those that are ours, and those whose host the API did not prove.
@@ -387,28 +405,12 @@ class _Cleaner:
         found, unproved = [], []
         for room in listed:
             if room not in self.others:
-                ours = await self.ours(room, key_ref, keys)
+                ours = await self.whose.ours(self.station, room, keys, asks=key_ref != OPERATOR)
                 if ours is None:
                     unproved.append(room)
                 elif ours:
                     found.append(room)
-                else:
-                    self.others.add(room)
         return found, unproved
-
-    async def ours(self, room: str, key_ref: str, keys: Keys) -> bool | None:
-        """Whether we host a room; None where that is not proven.
-
-        Where /info does not say, the room is deleted by a key that has hosted nothing but ours, if it is such a one.
-        """
-        answer = await self.station.api.read_back(Trace(room=room), role=Role.HOST)
-        host = answer.body.get("host") if answer.body is not None else None
-        if host == keys.public or (answer.row.outcome is Outcome.VISIBLE and isinstance(host, str)):
-            return bool(host == keys.public)
-        if key_ref == OPERATOR:
-            return None
-        row = (await self.station.api.delete(Trace(room=room), keys, role=Role.HOST, timeout_s=5.0)).row
-        return True if row.outcome is Outcome.ACCEPTED else False if row.status == 403 else None
 
     async def stray(self, file: KeyFile) -> Cleaned:
         """Undo what a key made that no ledger names, and forget it when nothing of it is found."""

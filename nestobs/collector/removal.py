@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Final
 
 from nestobs.collector.station import Station
@@ -105,3 +105,32 @@ def _both(ended: Left | None, dropped: Left | None) -> Left | None:
     if ended is None or dropped is None:
         return ended or dropped
     return Left(f"{ended.why}; {dropped.why}", settled=ended.settled and dropped.settled)
+
+
+@dataclass(slots=True)
+class Whose:
+    """Whose rooms are. hosts: by the API's word; not_ours: rooms and keys that it did not let delete them."""
+
+    hosts: dict[str, str] = field(default_factory=dict)
+    not_ours: set[tuple[str, str]] = field(default_factory=set)
+
+    async def ours(self, station: Station, room: str, keys: Keys, *, asks: bool) -> bool | None:
+        """Whether this key hosts a room; None where that is not proven. Of each room it is asked once for all keys.
+
+        asks: where /info does not say, the room is deleted by the key, which has hosted nothing but ours.
+        """
+        if room in self.hosts:
+            return self.hosts[room] == keys.public
+        if (room, keys.public) in self.not_ours:
+            return False
+        answer = await station.api.read_back(Trace(room=room), role=Role.HOST)
+        host = answer.body.get("host") if answer.body is not None else None
+        if isinstance(host, str) and (host == keys.public or answer.row.outcome is Outcome.VISIBLE):
+            self.hosts[room] = host
+            return host == keys.public
+        if not asks:
+            return None
+        row = (await station.api.delete(Trace(room=room), keys, role=Role.HOST, timeout_s=TIMEOUT_S)).row
+        if row.status == 403:
+            self.not_ours.add((room, keys.public))
+        return True if row.outcome is Outcome.ACCEPTED else False if row.status == 403 else None

@@ -337,6 +337,42 @@ class TestUnansweredPut:
             assert await left.lab.rooms() == [stranger.body["roomId"]]
         assert (cleaned.rooms, left.left(), left.how()) == (1, [], ["deleted"])
 
+    async def test_of_several_runs_each_is_found_by_its_own_key(self, after_a_crash):
+        """Whose a room is not is no other key's answer."""
+        async with after_a_crash() as left:
+            for run in (f"{RUN[:-1]}{number}" for number in range(3)):
+                left.keys, left.key_ref = left.ring.host(run)
+                left.enter(run_id=run)
+                await left.nest()
+            cleaned = await left.clean()
+            assert await left.lab.rooms() == []
+        assert (cleaned.rooms, cleaned.left, left.left()) == (3, [], [])
+        assert left.how() == ["deleted"] * 3
+
+    async def test_that_made_several_rooms_leaves_none(self, after_a_crash):
+        """As one whose entry was closed before its room was listed."""
+        async with after_a_crash() as left:
+            left.enter()
+            rooms = [await left.nest() for _ in range(3)]
+            cleaned = await left.clean()
+            assert await left.lab.rooms() == []
+        assert (cleaned.rooms, left.left()) == (3, [])
+        assert {entry.room for entry in left.store.ledger(open_only=False)} == set(rooms)
+
+    async def test_is_entered_by_name_before_it_is_deleted(self, after_a_crash, monkeypatch):
+        """A process that dies then, beside a LiveKit that restarts, would else leave a record that nobody finds."""
+
+        async def dies(*_):
+            raise asyncio.CancelledError
+
+        monkeypatch.setattr(cleanup, "delete_room", dies)
+        async with after_a_crash() as left:
+            left.enter()
+            room = await left.nest()
+            with pytest.raises(asyncio.CancelledError):
+                await left.clean()
+        assert left.left() == [("room", room)]
+
     async def test_that_made_nothing_is_done_with(self, after_a_crash):
         async with after_a_crash() as left:
             left.enter()
