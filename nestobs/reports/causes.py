@@ -68,7 +68,7 @@ def of_one(found: Sequence[Diagnosis]) -> Section:
         for told in each.evidence or ()
         if told.said
     ]
-    parts: list[Table | Text] = [Text(lines, heading="What is the matter?", level=2)]
+    parts: list[Table | Text] = [Text(lines)]
     parts += [Table(pd.DataFrame(rows), style="nestobs-words") for rows in (advice, evidence) if rows]
     return Section(tuple(parts))
 

@@ -73,18 +73,17 @@ class Folded:
 
 @dataclass(frozen=True, slots=True, repr=False)
 class Text:
-    """Paragraphs under a heading of that level; each is escaped. A warning stands out."""
+    """Paragraphs under the page's title, if they have it; each is escaped. A warning stands out."""
 
     paragraphs: Sequence[str]
     heading: str = ""
     warning: str = ""
-    level: int = 1
 
     def __repr__(self) -> str:
         return f"<text of {len(self.paragraphs)} paragraphs>"
 
     def _repr_html_(self) -> str:
-        parts = [f"<h{self.level}>{plain(self.heading, 120)}</h{self.level}>"] if self.heading else []
+        parts = [f"<h1>{plain(self.heading, 120)}</h1>"] if self.heading else []
         parts += [f'<p class="nestobs-warning">{plain(self.warning, 600)}</p>'] if self.warning else []
         return "".join(parts + [f"<p>{plain(text, 600)}</p>" for text in self.paragraphs])
 

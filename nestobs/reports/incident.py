@@ -110,7 +110,7 @@ def nests(found: Incident) -> Section:
         " the last one, counted from the first observation. To see another nest, put what stands under nest into nest"
         f" in the first cell, and run again.{more}"
     )
-    return Section((Text([words], heading="Which nests went badly?", level=2), Table(frame, style="nestobs-nests")))
+    return Section((Text([words]), Table(frame, style="nestobs-nests")))
 
 
 def _called(ranked: pd.DataFrame) -> pd.Series:

@@ -268,7 +268,7 @@ def message(found: Recommendation) -> Section:
     )
     return Section(
         (
-            Text([words], heading="What to say of a 404", level=3),
+            Text([words]),
             decisions.posterior(found),
             tables.thresholds(found),
             Text([clocks]),
@@ -291,7 +291,7 @@ def delays(found: Recommendation) -> Section:
         f"How long to wait before sharing a nest? The guide guesses {GUESSED_S[0]:g} to {GUESSED_S[1]:g} s: by then"
         f" {' and '.join(said)} of the nests could be joined."
     )
-    parts: list[Any] = [Text([words], heading="When a nest can be joined", level=3), decisions.delay_law(found)]
+    parts: list[Any] = [Text([words]), decisions.delay_law(found)]
     parts += [Text([share]), tables.sharing(found)]
     if found.strata:
         parts += [Text(["Delays differ between these nests; would a policy of their own pay?"]), tables.strata(found)]
@@ -318,7 +318,7 @@ def asking(found: Recommendation) -> Section:
     herd = "Many joiners of one nest, who arrive within seconds of each other: what a server sees of them."
     return Section(
         (
-            Text([words], heading="When to ask again", level=3),
+            Text([words]),
             decisions.polls(found),
             policies.frontier(found),
             tables.policies(found),
@@ -336,8 +336,8 @@ def proved(tuned: Tuned) -> Section:
     if tuned.found is None or tuned.proof is None:
         return Section()
     drawn = policies.proof(tuned.proof.cells, when=tuned.proof.when)
-    answer = Text(tuned.proof.answer, heading="Did the change help?", level=3)
-    words = Text([tuned.proof.words], heading="Did it come true?", level=3)
+    answer = Text(tuned.proof.answer)
+    words = Text([tuned.proof.words])
     answered = (answer, *(() if tuned.proof.pairs.empty else (tables.pairs(tuned.proof.pairs),)))
     return Section((*(answered if tuned.proof.answer else ()), words, drawn, tables.proof(tuned.proof.cells)))
 
@@ -345,7 +345,7 @@ def proved(tuned: Tuned) -> Section:
 @_where_tuned
 def doubts(found: Recommendation) -> Section:
     """What is assumed, missing, or cannot be told."""
-    return Section((Text(found.notes, heading="What cannot be told", level=3),))
+    return Section((Text(found.notes),))
 
 
 # the notebook's own
@@ -408,7 +408,7 @@ def flips(found: Recommendation) -> Section:
     more = [note for note in found.notes if "more nests" in note]
     said.append(" ".join(more) or "More nests would narrow the intervals, but none that is asked for here is too wide.")
     words = "If a lost join were worth more or less waiting, the tuned policy would be another:"
-    return Section((Text(said, heading="What would change the answer", level=3), Text([words]), _lost_values(whatif)))
+    return Section((Text(said), Text([words]), _lost_values(whatif)))
 
 
 def _ratios(whatif: WhatIf) -> str:

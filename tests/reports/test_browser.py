@@ -18,7 +18,7 @@ from typing import Any
 import papermill
 import plotly.graph_objects as go
 import pytest
-from nbformat.v4 import new_code_cell, new_notebook, new_output
+from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_output
 
 import nestobs
 from nestobs.figures.canvas import blank
@@ -225,7 +225,9 @@ BROKEN: Mapping[str, tuple[Callable[[str], str], str]] = {
         "0 of 3",
     ),
     "one bar taken out": (
-        lambda text: text.replace("</body>", "<script>document.querySelector('.point').remove()</script></body>"),
+        lambda text: text.replace(
+            "</body>", "<script>onload = () => document.querySelector('.point').remove()</script></body>"
+        ),
         "2 of 3",
     ),
     "a figure that is too wide": (
@@ -316,6 +318,97 @@ def test_all_that_a_reader_gets_is_read(browser: Browser, tmp_path: Path) -> Non
 # the reports
 
 
+def folded(path: Path) -> Path:
+    """A page with a figure in its answer, and one in each of two sections."""
+    one, two, three = (new_output("display_data", {PLOTLY: bare()}) for _ in range(3))
+    words = [new_output("display_data", {"text/html": "<p id='deep'>deep</p>"})]
+    made = new_notebook(
+        cells=[
+            new_code_cell("", outputs=[one]),
+            new_markdown_cell("## First"),
+            new_code_cell("", outputs=[two]),
+            new_markdown_cell("## Second\n\n" + "Words.\n\n" * 40),
+            new_code_cell("", outputs=[three, *words]),
+        ]
+    )
+    path.write_text(page(made, title="figures"))
+    return path
+
+
+WIDTHS = "[...document.querySelectorAll('.main-svg:first-child')].map(svg => svg.getBoundingClientRect().width)"
+OPEN = "[...document.querySelectorAll('details.section[open]')].map(one => one.id)"
+
+
+def test_a_folded_figure_is_drawn_as_wide_as_the_page_when_it_is_unfolded(browser: Browser, tmp_path: Path) -> None:
+    shown = browser.open(folded(tmp_path / "page.html"), width=1280)
+    assert len(shown.evaluate(WIDTHS)) == 1
+    shown.look(width=800)
+    opened_wide(shown)
+    assert wrong_figures(shown, count=3, read=False) == []
+    widths = shown.evaluate(WIDTHS)
+    assert len(widths) == 3
+    assert len(set(widths)) == 1
+    assert 600 < widths[0] <= 800
+    assert shown.errors == []
+    shown.close()
+
+
+@pytest.mark.parametrize("anchor", ["second", "deep"])
+def test_a_link_unfolds_the_section_that_it_leads_to(browser: Browser, tmp_path: Path, anchor: str) -> None:
+    made = folded(tmp_path / "page.html")
+    shown = browser.open(f"{made.resolve().as_uri()}#{anchor}")
+    assert shown.evaluate(OPEN) == ["second"]
+    assert wrong_figures(shown, count=2, read=False) == []
+    shown.close()
+    shown = browser.open(made)
+    assert shown.evaluate(OPEN) == []
+    shown.evaluate(f"location.hash = '{anchor}'")
+    shown.until(f"{OPEN}.length === 1")
+    at = f"document.getElementById('{anchor}').getBoundingClientRect().top"
+    assert -5 <= shown.evaluate(at) < 900
+    shown.close()
+
+
+def test_the_contents_stay_in_view_and_unfold_all(browser: Browser, tmp_path: Path) -> None:
+    made = folded(tmp_path / "page.html")
+    for width in (1280, 380):
+        shown = browser.open(made, width=width)
+        shown.evaluate("document.querySelector('nav.contents button').click()")
+        assert shown.evaluate(OPEN) == ["first", "second"]
+        shown.evaluate("scrollTo(0, document.body.scrollHeight)")
+        shown.settle()
+        top, bottom = shown.evaluate(
+            "(({top, bottom}) => [top, bottom])(document.querySelector('nav.contents a').getBoundingClientRect())"
+        )
+        assert 0 <= top < bottom <= 900
+        shown.close()
+
+
+def test_paper_shows_what_is_folded_and_the_screen_folds_it_again(browser: Browser, tmp_path: Path) -> None:
+    shown = browser.open(folded(tmp_path / "page.html"))
+    shown.evaluate(f"addEventListener('beforeprint', () => {{ window.printed = [{WIDTHS}, {OPEN}] }})")
+    shown.call("Page.printToPDF")
+    assert shown.evaluate("window.printed") == [[680] * 3, ["first", "second"]]
+    shown.settle()
+    assert shown.evaluate(OPEN) == []
+    shown.close()
+
+
+def test_code_is_behind_one_switch(browser: Browser, tmp_path: Path) -> None:
+    path = tmp_path / "page.html"
+    path.write_text(page(new_notebook(cells=[new_code_cell("one"), new_code_cell("two")]), title="code"))
+    shown = browser.open(path)
+    seen = "[...document.querySelectorAll('.code')].map(one => one.checkVisibility())"
+    assert shown.evaluate(seen) == [False, False]
+    shown.evaluate("document.querySelector('details.switch summary').click()")
+    assert shown.evaluate(seen) == [True, True]
+    shown.close()
+
+
+TALLEST_PX = 5_000
+"""Of a report on a wide screen, before anything is unfolded."""
+
+
 def test_a_figure_is_as_high_as_its_legend_needs_and_no_strangers_is_touched(browser: Browser, tmp_path: Path) -> None:
     keys = [f"a key of some length, {number}" for number in range(6)]
     ours = blank("Who?", "n = 6", plot_px=200, keys=keys)
@@ -358,7 +451,9 @@ def test_a_report_is_drawn_whole_quiet_alone_and_readable(
     made = report(notebook, tmp_path / "report.html", store=usual)
     for view in VIEWS:
         shown = browser.open(made, **view)
-        assert (wrong_figures(shown), view) == ([], view)
+        if view["width"] == 1280:
+            assert shown.evaluate("document.documentElement.scrollHeight") < TALLEST_PX
+        assert (wrong_figures(shown, count=0), view) == ([], view)
         for dark in (False, True)[: 1 if view.get("media") else 2]:  # paper is white
             shown.look(**view, dark=dark)
             shown.settle()

@@ -75,7 +75,7 @@ def api_fault() -> list[Observation]:
 def test_an_api_fault_is_told_as_the_cause_that_it_is_and_not_said_twice(tmp_path):
     found = load(store_of(tmp_path, api_fault()), "room")
     said = shown(found)
-    assert "What is the matter? From Computer A: The API fails every join of a room that is there" in said
+    assert "From Computer A: The API fails every join of a room that is there" in said
     assert (
         "Evidence: 4 of 4 joins 404, at 5.0 s to 7.1 s, /info active at 4.0 s, LiveKit lists the room at 4.0 s." in said
     )

@@ -223,7 +223,6 @@ def test_a_proof_answers_whether_the_change_helped(tmp_path: Path) -> None:
     answered = {"verdict": {"kind": "helped", "said": "The change helped."}, "elsewhere": "Tuned on others."}
     came = tuning.read_proof(proof(tmp_path, told(paired=paired(), **answered)))
     words = said(tuning.proved(Tuned(usual(), proof=came)))
-    assert "Did the change help?" in words
     assert "The change helped. Tuned on others." in words
     assert "cost in all, s of waiting -4.00 (-6.00 to -2.00) -3.50 (-5.50 to -1.50) 24 yes" in words
     assert "lost, % nothing -5.0 (-550.0 to -150.0) 24 not judged" in words
@@ -236,9 +235,8 @@ def test_pairs_that_are_none_are_no_proof(tmp_path: Path, wrong: dict[str, Any])
 
 
 def test_a_proof_of_an_older_nestobs_has_no_answer(tmp_path: Path) -> None:
-    assert "Did the change help" not in said(
-        tuning.proved(Tuned(usual(), proof=tuning.read_proof(proof(tmp_path, told()))))
-    )
+    parts = tuning.proved(Tuned(usual(), proof=tuning.read_proof(proof(tmp_path, told())))).parts
+    assert said(parts[0]).startswith("24 fresh nests")
 
 
 def test_without_a_proof_there_is_no_section() -> None:

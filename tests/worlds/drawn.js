@@ -204,7 +204,7 @@
     figures: (count, read) => {
       const plots = [...document.querySelectorAll(".js-plotly-plot")];
       const named = plots.flatMap((gd) => wrongPlot(gd, read).map((wrong) => `${gd.id} ${wrong}`));
-      const asked = document.querySelectorAll(".plotly-graph-div").length;
+      const asked = [...document.querySelectorAll(".plotly-graph-div")].filter(seen).length; // not those that are folded
       const less = plots.length < Math.max(count, asked) ? [`${plots.length} of ${Math.max(count, asked)} figures`] : [];
       return [...less, ...named];
     },

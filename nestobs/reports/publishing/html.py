@@ -1,4 +1,4 @@
-"""An executed notebook as one HTML page for reading: no request leaves it, code is one click away.
+"""An executed notebook as one HTML page for reading: no request leaves it, sections are folded, code is one click away.
 
 nbconvert's lab template loads MathJax, require.js and Mermaid from other hosts, and plotly's own HTML renderer adds
 MathJax again. Here none of them is: figures are kept in the notebook as plotly's JSON and drawn by one copy of
@@ -9,15 +9,18 @@ from __future__ import annotations
 
 import copy
 import html
+import json
 import re
 import secrets
 import threading
 from functools import cache
+from importlib.resources import files
 from typing import Any, Final
 
 from nestobs.figures import plain
 from nestobs.reports.display import RESULT
 from nestobs.reports.publishing.renderer import PLOTLY
+from nestobs.reports.publishing.sections import contents, fold
 
 _TEMPLATE: Final = """
 {%- extends 'lab/index.html.j2' -%}
@@ -30,95 +33,14 @@ _TEMPLATE: Final = """
 <style>{{ resources.nestobs.style }}</style>
 {%- if resources.nestobs.shared %}<script src="{{ resources.nestobs.shared }}"></script>{% endif -%}
 {%- if resources.nestobs.plotly %}<script>{{ resources.nestobs.plotly }}</script>{% endif -%}
-{%- if resources.nestobs.fitting %}<script>{{ resources.nestobs.fitting }}</script>{% endif -%}
+<script>{{ resources.nestobs.script }}</script>
 {%- endblock -%}
-{%- block input_group -%}
-<details class="code"><summary>show code</summary>{{ super() }}</details>
-{%- endblock -%}
+{%- block body_loop -%}{{ resources.nestobs.contents }}{{ super() }}{%- endblock -%}
+{%- block any_cell scoped -%}{{ cell.metadata.before }}{{ super() }}{{ cell.metadata.after }}{%- endblock -%}
+{%- block input_group -%}<aside class="code">{{ super() }}</aside>{%- endblock -%}
 """
 
-_STYLE: Final = """
-body.jp-Notebook { background: #fff; color: #1f2328; margin: 0; padding: 0; overflow: visible; }
-main { max-width: 62rem; margin: 0 auto; padding: 1rem .75rem 4rem; font: 16px/1.55 system-ui, sans-serif; }
-main .jp-Cell { padding: 0; margin: 0; }
-main .jp-RenderedHTMLCommon { font: inherit; color: inherit; padding: 0; overflow: visible; }
-main .jp-RenderedMarkdown > :first-child { margin-top: 2.2rem; }
-main h1 { font-size: 1.7rem; line-height: 1.2; margin: .6rem 0; }
-main h2 { font-size: 1.25rem; line-height: 1.3; border-top: 1px solid #8a929a55; padding-top: 1.4rem; }
-main h3 { font-size: 1.1rem; line-height: 1.3; margin: 1.8rem 0 .4rem; }
-main :is(p, li) { max-width: 46rem; }
-main :is(h1, h2, h3, p, li) { overflow-wrap: anywhere; }
-main .jp-OutputArea-child .jp-OutputArea-output { display: block; padding: 0; margin: 0; overflow: visible;
-  background: none; }
-main :is(.jp-OutputArea-child, .jp-Cell-outputWrapper, .jp-Cell-inputWrapper) { display: block; }
-main .jp-InputArea { background: none; padding: 0; }
-main .jp-mod-noOutputs { display: inline-block; margin-right: 1rem; }
-main .jp-mod-noOutputs:has(details[open]) { display: block; }
-details:is(.code, .data) { font-size: 12px; color: #59636e; margin: .2rem 0; }
-details:is(.code, .data) > summary { cursor: pointer; }
-details.code :is(.jp-InputArea, .jp-InputArea-editor, .highlight) { display: block; background: #f5f5f5; border: 0; }
-details.code .jp-InputArea { padding: .4rem; box-sizing: border-box; }
-details.code pre { white-space: pre-wrap; overflow-wrap: anywhere; }
-.nestobs-figure { margin: .6rem 0 1.2rem; min-width: 0; }
-.nestobs-figure figcaption { font-size: 12px; line-height: 1.45; color: #6e7781; max-width: 46rem; margin-top: 1rem;
-  overflow-wrap: anywhere; }
-.nestobs-figure figcaption strong { display: block; font-size: 15px; }
-.nestobs-table { overflow-x: auto; margin: .6rem 0 1.2rem; }
-main .jp-RenderedHTMLCommon > .nestobs-table { margin-bottom: 1.2rem; }
-main .jp-RenderedHTMLCommon .nestobs-table table { border-collapse: collapse; font-size: 14px; margin: 0; width: auto;
-  table-layout: auto; color: inherit; }
-main .jp-RenderedHTMLCommon .nestobs-table :is(th, td) { text-align: left; vertical-align: top; border: 0;
-  border-bottom: 1px solid #8a929a55; padding: .3rem 1.1rem .3rem 0; max-width: min(32rem, 60vw); min-width: 3rem;
-  white-space: normal; background: none; color: inherit; font-variant-numeric: tabular-nums; }
-main .jp-RenderedHTMLCommon .nestobs-table td:first-child { white-space: nowrap; }
-main .jp-RenderedHTMLCommon .nestobs-table :is(th, td):first-child { min-width: 0; }
-main .jp-RenderedHTMLCommon .nestobs-nests td:nth-child(3) { white-space: nowrap; }
-main .jp-RenderedHTMLCommon .nestobs-table td { overflow-wrap: break-word; }
-main .jp-RenderedHTMLCommon .nestobs-words td:nth-child(2) { min-width: 11rem; }
-main .jp-RenderedHTMLCommon .nestobs-numbers td { white-space: nowrap; }
-main .jp-RenderedHTMLCommon .nestobs-table tr { background: none; }
-.nestobs-verdict { border-left: 6px solid #8a929a; padding: .1rem .8rem; background: #8a929a14; }
-.nestobs-verdict.good { border-color: #009E73; }
-.nestobs-verdict.breached { border-color: #D55E00; }
-.nestobs-warning { border-left: 4px solid #D55E00; padding: .2rem .8rem; background: #d55e0014; }
-@media screen and (prefers-color-scheme: dark) {
-  body.jp-Notebook { background: #0d1117; color: #d5dbe1; }
-  details:is(.code, .data) { color: #9198a1; }
-  main .jp-RenderedHTMLCommon :is(h1, h2, h3, p, li, td, th, strong) { color: inherit; }
-  main .jp-RenderedHTMLCommon code { color: inherit; background: #8a929a33; }
-}
-@media print {
-  details:is(.code, .data:not([open])) { display: none; }
-  .nestobs-figure, tr { break-inside: avoid; }
-  main :is(h1, h2, h3) { break-after: avoid; }
-}
-"""
-
-
-_FITTING: Final = """
-{ // A figure has room for its legend on the narrowest screen. Where the legend takes fewer lines, it gets less of it.
-  const parts = ".legend .bg, .xaxislayer-above, .g-xtitle, .infolayer .annotation";
-  const fit = (plot) => {
-    const { height, margin, sliders } = plot.layout;
-    if (sliders || !height || !margin || !plot.closest("figure").querySelector("figcaption")) return;
-    const bottoms = [...plot.querySelectorAll(parts)].map((part) => part.getBoundingClientRect().bottom);
-    const spare = Math.floor(height - 10 - Math.max(...bottoms) + plot.getBoundingClientRect().top);
-    if (!Number.isFinite(spare) || Math.abs(spare) < 4 || margin.b - spare < 10) return;
-    plot.parentElement.style.height = `${height - spare}px`;
-    Plotly.relayout(plot, { height: height - spare, "margin.b": margin.b - spare });
-  };
-  addEventListener("DOMContentLoaded", () => document.querySelectorAll(".js-plotly-plot").forEach((plot) => {
-    plot.on("plotly_afterplot", () => fit(plot));
-    fit(plot);
-  }));
-  // Paper is narrower than a screen, and no figure is told: all are drawn anew, as wide as A4 and Letter have room for.
-  const draw = (size) => document.querySelectorAll(".js-plotly-plot").forEach((plot) => Plotly.relayout(plot, size));
-  addEventListener("beforeprint", () => draw({ autosize: false, width: 680 }));
-  addEventListener("afterprint", () => draw({ autosize: true, width: null }));
-}
-"""
-
-
+_CONFIG: Final = {"responsive": True, "displayModeBar": False, "displaylogo": False, "typesetMath": False}
 _TOP_PX: Final = 28
 """Above a figure's plot, for what stands on its upper edge."""
 
@@ -132,10 +54,21 @@ def page(notebook: Any, *, title: str, shared_js: str = "") -> str:
     shown, figures = _drawn(notebook, parts)
     shown.metadata.pop("widgets", None)  # their state draws nothing here
     shown.metadata["title"] = html.unescape(plain(title, 120))  # the template escapes it
-    extra = {"style": _STYLE, "plotly": parts.script(plotly_js()) if figures and not shared_js else ""}
+    links = fold(shown)
+    for cell in shown.cells:
+        cell.metadata.update({place: parts.html(cell.metadata[place]) for place in ("before", "after")})
+    code = any(cell.cell_type == "code" for cell in shown.cells)
+    extra = {"style": _part("page.css"), "script": parts.script(_part("page.js"))}
+    extra["contents"] = parts.html(contents(links, code=code))
+    extra["plotly"] = parts.script(plotly_js()) if figures and not shared_js else ""
     extra["shared"] = shared_js if figures else ""
-    extra["fitting"] = _FITTING if figures else ""
     return parts.put_into(_frame(shown, extra))
+
+
+@cache
+def _part(name: str) -> str:
+    """A file that lies beside this one."""
+    return files("nestobs.reports.publishing").joinpath(name).read_text("utf-8")
 
 
 def get_ready() -> None:
@@ -225,26 +158,20 @@ def _drawn(notebook: Any, parts: _Parts) -> tuple[Any, int]:
 
 
 def _figure_html(figure: dict[str, Any], name: str) -> str:
-    """A div and the script that draws into it, as wide as the page, what it shows in words, and its data as a table.
-
-    plotly escapes the JSON for a script element.
-    """
-    from plotly.io import to_html
+    """A div and what page.js draws into it once it is seen, what it shows in words, and its data as a table."""
+    from plotly.io import to_json
 
     layout = dict(figure.get("layout", {}))
     meta = layout.pop("meta", None)
     meta = meta if isinstance(meta, dict) else {}  # of a stranger's figure it may be anything
     said = caption(layout, meta)
-    body = to_html(
-        {"data": figure.get("data", []), "layout": layout},
-        config={"responsive": True, "displayModeBar": False, "displaylogo": False, "typesetMath": False},
-        include_plotlyjs=False,
-        include_mathjax=False,
-        full_html=False,
-        div_id=name,
-        default_width="100%",
-        validate=False,
-    )
+    data = str(to_json({"data": figure.get("data", []), "layout": layout}, validate=False)).removesuffix("}")
+    for sign in "<>&\u2028\u2029":  # in strings alone, and no script's end is among them then
+        data = data.replace(sign, f"\\u{ord(sign):04x}")
+    script = f'(window.plotlyFigures ||= {{}})["{name}"] = {data},"config":{json.dumps(_CONFIG)}}};'
+    height = f"{float(layout['height']):g}px" if isinstance(layout.get("height"), int | float) else "100%"
+    body = f'<div><div id="{name}" class="plotly-graph-div" style="height:{height}; width:100%;"></div>'
+    body += f"<script>{script}</script></div>"
     alt = html.escape(html.unescape(plain(meta.get("alt", ""), 1_000)))
     drawn = f'<div role="img" aria-label="{alt}">{body}</div>'
     return f'<figure class="nestobs-figure">{said}{drawn}{_data_html(meta)}</figure>'

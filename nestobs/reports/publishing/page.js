@@ -1,0 +1,64 @@
+{ // Sections unfold by their links, and on paper; what plotly draws is drawn once it can be seen, as wide as it then is.
+  const all = (what, from = document) => [...from.querySelectorAll(what)];
+  const folded = "details:not([open])";
+
+  // A figure has room for its legend on the narrowest screen. Where the legend takes fewer lines, it gets less of it.
+  const parts = ".legend .bg, .xaxislayer-above, .g-xtitle, .infolayer .annotation";
+  const fit = (plot) => {
+    const { height, margin, sliders } = plot.layout;
+    if (plot.closest(folded) || sliders || !height || !margin) return;
+    if (!plot.closest("figure").querySelector("figcaption")) return;
+    const bottoms = all(parts, plot).map((part) => part.getBoundingClientRect().bottom);
+    const spare = Math.floor(height - 10 - Math.max(...bottoms) + plot.getBoundingClientRect().top);
+    if (!Number.isFinite(spare) || Math.abs(spare) < 4 || margin.b - spare < 10) return;
+    plot.style.height = plot.parentElement.style.height = `${height - spare}px`;
+    Plotly.relayout(plot, { height: height - spare, "margin.b": margin.b - spare });
+  };
+
+  const draw = (from) => all(".plotly-graph-div", from).forEach((plot) => {
+    if (plot.closest(folded) || !window.plotlyFigures?.[plot.id]) return;
+    if (plot.matches(".js-plotly-plot")) return Plotly.Plots.resize(plot);
+    const { data, layout, config } = plotlyFigures[plot.id];
+    Plotly.newPlot(plot, data, layout, config);
+    plot.on("plotly_afterplot", () => fit(plot));
+    fit(plot);
+  });
+
+  const unfold = () => {
+    let target = null;
+    try { target = document.getElementById(decodeURIComponent(location.hash.slice(1))); } catch { return; }
+    for (let one = target; one; one = one.parentElement) if (one.tagName === "DETAILS") one.open = true;
+    if (target) draw(target);
+    target?.scrollIntoView();
+  };
+
+  addEventListener("DOMContentLoaded", () => {
+    if (matchMedia("print").matches) all("details.section").forEach((one) => { one.open = true; });
+    draw(document);
+    unfold();
+    document.addEventListener("toggle", ({ target }) => target.open && draw(target), true);
+    document.addEventListener("click", ({ target }) => target.closest("a[href^='#']") && setTimeout(unfold));
+    const switched = document.querySelector("nav.contents button");
+    switched?.addEventListener("click", () => {
+      const sections = all("details.section"), open = sections.some((one) => !one.open);
+      sections.forEach((one) => { one.open = open; });
+      switched.textContent = open ? "fold all" : "unfold all";
+    });
+  });
+  addEventListener("hashchange", unfold);
+
+  // Paper shows all sections. It is narrower than a screen, and no figure is told: all are drawn anew, as wide as A4 and
+  // Letter have room for.
+  let opened = [];
+  const size = (as) => all(".js-plotly-plot").forEach((plot) => plot.closest(folded) || Plotly.relayout(plot, as));
+  addEventListener("beforeprint", () => {
+    opened = all("details.section:not([open])");
+    opened.forEach((one) => { one.open = true; });
+    draw(document);
+    size({ autosize: false, width: 680 });
+  });
+  addEventListener("afterprint", () => {
+    size({ autosize: true, width: null });
+    opened.forEach((one) => { one.open = false; });
+  });
+}
