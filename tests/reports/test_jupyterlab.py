@@ -1,7 +1,8 @@
-"""The live notebook in a real JupyterLab, in a real browser: a nest is seen to start, and then to be ready."""
+"""Notebooks in a real JupyterLab, in a real browser: a nest is seen to start, and then to be ready; captions."""
 
 from __future__ import annotations
 
+import json
 import os
 import secrets
 import select
@@ -42,8 +43,9 @@ TOKEN = secrets.token_hex(16)
 
 
 @contextmanager
-def jupyterlab(folder: Path, home: Path) -> Iterator[str]:
-    """JupyterLab on a free port of the loopback, with nothing of the user's; its base URL. It certainly ends.
+def jupyterlab(folder: Path, home: Path, *words: str) -> Iterator[str]:
+    """JupyterLab on a free port of the loopback, with nothing of the user's; its base URL. It certainly ends. words:
+    the command that starts it, in that folder.
 
     The kernels it starts are of its process group, or end with it; what is left of the group is killed.
     """
@@ -62,15 +64,19 @@ def jupyterlab(folder: Path, home: Path) -> Iterator[str]:
     environment = os.environ | {name: str(home / name.lower()) for name in names} | {"JUPYTER_TOKEN": TOKEN}
     for name in names:
         (home / name.lower()).mkdir()
-    command = [sys.executable, "-m", "jupyter", "lab", "--no-browser", "--allow-root", "--ip=127.0.0.1"]
-    command += [f"--port={port}", "--ServerApp.port_retries=0", f"--ServerApp.root_dir={folder}"]
-    command += [
-        "--LabApp.expose_app_in_browser=True",
-        "--LabApp.news_url=",
-        "--LabApp.check_for_updates_class=jupyterlab.NeverCheckForUpdate",
-    ]
+    settings = {
+        "ServerApp": {"ip": "127.0.0.1", "port": port, "port_retries": 0},
+        "LabApp": {
+            "expose_app_in_browser": True,
+            "news_url": "",
+            "check_for_updates_class": "jupyterlab.NeverCheckForUpdate",
+        },
+    }
+    (home / "jupyter_config_dir" / "jupyter_config.json").write_text(json.dumps(settings))
     with (home / "log").open("wb") as log:
-        running = subprocess.Popen(command, stdout=log, stderr=log, env=environment, start_new_session=True)
+        running = subprocess.Popen(
+            [sys.executable, "-m", *words], stdout=log, stderr=log, env=environment, cwd=folder, start_new_session=True
+        )
     try:
         base = f"http://127.0.0.1:{port}"
         _answers(base, running, home / "log")
@@ -131,7 +137,8 @@ def test_a_nest_is_seen_to_start_and_then_to_be_ready(tmp_path):
     store = Store.open(folder / "store")
     working_copy("live", folder, {"store": str(folder / "store"), "watch_s": 600.0})
     assert "watch_s = 600.0" in (folder / "live.ipynb").read_text()
-    with jupyterlab(folder, home) as base, Browser() as browser, store.writer() as writer:
+    command = ("jupyter", "lab", "--no-browser", "--allow-root", f"--ServerApp.root_dir={folder}")
+    with jupyterlab(folder, home, *command) as base, Browser() as browser, store.writer() as writer:
         page = browser.open(f"{base}/lab/tree/live.ipynb?token={TOKEN}&reset")
         page.until("document.querySelectorAll('.jp-CodeCell').length >= 4", wait_s=LOOK_S)
         page.until(READY, wait_s=LOOK_S)
@@ -149,6 +156,33 @@ def test_a_nest_is_seen_to_start_and_then_to_be_ready(tmp_path):
         page.evaluate("void window.jupyterapp.commands.execute('notebook:interrupt-kernel')")
         until_told(page, "Not following")
     assert nbformat.read(folder / "live.ipynb", as_version=4).cells
+
+
+WIDTHS = """
+    [...document.querySelectorAll(".jp-OutputArea-child")].flatMap((part, at, all) => {
+        const caption = part.querySelector("figcaption"), plot = all[at + 1]?.querySelector(".js-plotly-plot");
+        return caption && plot ? [[caption.getBoundingClientRect().width, plot.getBoundingClientRect().width]] : [];
+    })
+"""
+
+
+def test_in_an_empty_folder_the_example_opens_and_captions_are_as_wide_as_figures(tmp_path):
+    need_chromium()
+    folder, home = tmp_path / "work", tmp_path / "home"
+    folder.mkdir()
+    home.mkdir()
+    with jupyterlab(folder, home, "nestobs", "notebook", "incident", "--no-browser") as base, Browser() as browser:
+        page = browser.open(f"{base}/lab/tree/incident.ipynb?token={TOKEN}&reset")
+        page.until("document.querySelectorAll('.jp-CodeCell').length >= 4", wait_s=LOOK_S)
+        page.until(READY, wait_s=LOOK_S)
+        page.evaluate("void window.jupyterapp.commands.execute('notebook:run-all-cells')")
+        page.until(f"{WIDTHS}.length >= 1", wait_s=LOOK_S)
+        page.screenshot(tmp_path / "captions.png")
+        for caption, plot in page.evaluate(WIDTHS):
+            assert caption >= 0.95 * plot > 300
+        assert not page.evaluate(
+            "document.querySelectorAll('[data-mime-type=\"application/vnd.jupyter.error\"]').length"
+        )
 
 
 @pytest.fixture(autouse=True)
