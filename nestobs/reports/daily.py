@@ -28,6 +28,7 @@ from nestobs.observation.window import DAY_S, Window
 from nestobs.reports.causes import Failed, of_failed
 from nestobs.reports.dataset import frame, standing, watched
 from nestobs.reports.display import Result, Section, Table, Text, judged, many, numbers
+from nestobs.reports.workbench.given import given
 from nestobs.store.files import text_in
 from nestobs.store.reader import Store
 from nestobs.timeline import uptime
@@ -89,6 +90,7 @@ class Daily:
     allowed_window_s: float = 900.0
 
 
+@given
 def load(
     store: str,
     *,

@@ -22,6 +22,7 @@ from nestobs.figures import timelines as lanes
 from nestobs.observation.duration import SECOND_NS
 from nestobs.reports.display import Section, Table, Text, many, nothing_there, numbers
 from nestobs.reports.joins import ended, words_of
+from nestobs.reports.workbench.given import given
 from nestobs.store.files import text_in
 from nestobs.store.reader import Store
 from nestobs.timeline import calibration as calibrate
@@ -61,6 +62,7 @@ class Story:
     note: str
 
 
+@given
 def load(store: str, *, truth: str = "", lab: str = "", title: str = "", livekit_note: str = "") -> Story:
     """Read a store, and a lab's truth.jsonl and lab.json where there are any ("" for none).
 

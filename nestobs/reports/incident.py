@@ -24,6 +24,7 @@ from nestobs.reports.commands import Commands, commands_for, exporting
 from nestobs.reports.coverage import part_of
 from nestobs.reports.display import Folded, Result, Section, Table, Text, judged
 from nestobs.reports.evidence import Incident, one, worst
+from nestobs.reports.workbench.given import given
 from nestobs.reports.workbench.jupyterlab import step
 from nestobs.store.reader import Store
 from nestobs.timeline import incident, requests
@@ -40,6 +41,7 @@ MOST_NESTS: Final = 25
 _NO_NEST: Final = "There is no nest to show, so there is nothing to draw."
 
 
+@given
 def load(store: str, nest: str = "", window: str = "", *, title: str = "") -> Incident:
     """Everything a store knows of a nest, by any name or how one begins; "": of the worst nest of the window.
 

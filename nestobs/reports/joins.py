@@ -23,6 +23,7 @@ from nestobs.reports.causes import Failed, of_failed
 from nestobs.reports.coverage import steps
 from nestobs.reports.dataset import Observed, read
 from nestobs.reports.display import Result, Section, Table, Text, drawn, many, numbers
+from nestobs.reports.workbench.given import given
 from nestobs.store.reader import Store
 from nestobs.timeline import funnel as worth
 from nestobs.timeline.joins import KINDS, open_intents
@@ -66,6 +67,7 @@ class Found:
         return lost_share(self.journeys)
 
 
+@given
 def load(store: str, window: str = "", title: str = "") -> Found:
     """Read a store and compute all that is shown. window: START/END, a day, a window's name, "" for all there is.
 

@@ -21,6 +21,7 @@ from nestobs.observation.duration import SECOND_NS, read_duration
 from nestobs.observation.text import encodable
 from nestobs.reports.causes import Looked, in_short
 from nestobs.reports.display import LEFT, Judged, Result
+from nestobs.reports.workbench.given import given
 from nestobs.reports.workbench.jupyterlab import rest
 from nestobs.sources.clock import Clock
 from nestobs.store.follow import Followed
@@ -108,6 +109,7 @@ def _waiting(kind: str, lane: Lane) -> str:
     return f"{_SIGNS[lane.state]} {plain(kind, 24)} {lane.state.capitalize()}{why}"
 
 
+@given
 def load(store: str, *, last: str = "15m", most: int = MOST_NESTS, title: str = "") -> Live:
     """The nests of the last minutes before the newest row of a store; at most so many, the newest. A store that is not
     there yet is waited for. Raises StoreError for a folder that is none, UsageError for a duration that is none.

@@ -23,6 +23,7 @@ from nestobs.observation.detail import finite
 from nestobs.reports import coverage
 from nestobs.reports.dataset import Observed, read
 from nestobs.reports.display import Result, Section, Table, Text, drawn, many, numbers
+from nestobs.reports.workbench.given import given
 
 LEAST_NESTS: Final = 10
 """With fewer nests the report says "too little data": a 95 % interval of a share then spans a third or more."""
@@ -48,6 +49,7 @@ class Found:
         return self.observed.when
 
 
+@given
 def load(store: str, window: str = "", title: str = "") -> Found:
     """Read a store and compute all that is shown. window: START/END, a day, a window's name, "" for all there is.
 

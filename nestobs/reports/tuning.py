@@ -26,6 +26,7 @@ from nestobs.observation.window import Window
 from nestobs.reports import tables
 from nestobs.reports.demo import lab_facts
 from nestobs.reports.display import Result, Section, Table, Text, many, numbers
+from nestobs.reports.workbench.given import given
 from nestobs.reports.workbench.jupyterlab import step
 from nestobs.session import tune
 from nestobs.sources.clock import Clock
@@ -81,6 +82,7 @@ class Tuned:
     lines: pd.DataFrame | None = None
 
 
+@given
 def load(
     store: str,
     *,

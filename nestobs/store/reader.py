@@ -50,10 +50,16 @@ class Store:
         `example`, where there is no folder of that name, is the store that comes with nestobs, which is only read.
 
         Raises StoreError when there is none (`create=False`) or the folder cannot be used, ForeignStoreError when its
-        journal is another program's or a newer nestobs'.
+        journal is another program's or a newer nestobs', UsageError for what names no folder.
         """
-        store = cls(folder(directory))
-        if store.directory.exists() and not store.directory.is_dir():
+        try:
+            store = cls(folder(directory))
+            is_file = store.directory.exists() and not store.directory.is_dir()
+        except TypeError:
+            raise UsageError(f"{directory!r} names no store: write the name of its folder, in quotes") from None
+        except OSError as error:
+            raise sql.explained(error, Path(directory)) from None
+        if is_file:
             raise StoreError(f"{store.directory} is a file, not a folder: give --store a folder")
         if create and not (store.directory / sql.JOURNAL).exists():
             sql.make(store.directory)

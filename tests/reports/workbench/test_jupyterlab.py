@@ -70,6 +70,15 @@ MISTAKES = {
     "no nest": ('nestobs.diagnose("example", "https://")', "nest|address"),
     "nobody's policy": ('nestobs.named_policy("guied")', "guied"),
     "too little": ('nestobs.tune(nestobs.timelines("example").head(3))', "nest"),
+    "no text": ('incident.load("example", 5)', "nest = 5 is not text"),
+    "no name": ("incident.load(None)", "store = None is not text"),
+    "no path": ("nestobs.timelines(None)", "None names no store"),
+    "a long name": ('incident.load("x" * 300)', "name too long"),
+    "two instants": ('joins.load("example", window=("2026-01-01", "2026-01-02"))', "window = .* is not text"),
+    "a number in quotes": ('tuning.load("example", cost_ratio="0.2")', "cost_ratio = '0.2' is not a number"),
+    "a share of requests": ('tuning.load("example", requests=0.5)', "requests = 0.5 is not a whole number"),
+    "yes": ('daily.load("example", before=True)', "before = True is not a whole number"),
+    "a number of minutes": ('live.load("example", last=15)', "last = 15 is not text"),
     "a foreign mark": ('raise nestobs.NestobsError("a\\x1b[31m\\u202eb")', "a\ufffd\\[31m\ufffdb"),
 }
 
