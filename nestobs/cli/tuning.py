@@ -66,6 +66,8 @@ def _add_tune(parser: argparse.ArgumentParser) -> None:
         default=60.0,
     )
     option(parser, "--vain", "X", number_between(0.0, 1e6), "cost of a second waited in vain (0.05)", default=0.05)
+    told = "how much of a seat a listener lacks who signed in, 0 to 1 (0.25)"
+    option(parser, "--listener", "X", number_between(0.0, 1.0), told, default=0.25)
     option(parser, "--requests", "N", whole_between(1, 10**6), "requests the API allows a window (100)", default=100)
     option(
         parser,
@@ -103,7 +105,7 @@ def tune(args: argparse.Namespace) -> int:
             host=args.host,
             arrivals=None if args.arrivals is None else ages_in(args.arrivals),
             signed_in=not args.guest,
-            prices=Prices(request_cost=0.1, delay_cost=1.0, lost_value=args.lost, never_cost=args.vain),
+            prices=Prices(0.1, 1.0, args.lost, never_cost=args.vain, listener_share=args.listener),
             allowance=Allowance(requests=args.requests, window_s=args.request_window, joins=args.joins),
             cost_ratio=args.cost_ratio,
             rng=np.random.default_rng(args.seed),

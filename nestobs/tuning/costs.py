@@ -53,6 +53,10 @@ class Curve:
 class Prices:
     """What things cost, in one unit: a request, a second of delay, one lost, a second of one who never gets in.
 
+    listener_share: how much of a seat somebody lacks who is signed in and sits as a guest, and so only listens, from 0
+    to 1: of `lost_value` if they stay that though they could have had a seat of their own, and of `delay_cost` for each
+    second until they have it.
+
     Finite numbers from 0; `lost_value` may be inf. Raises LawError for others.
     """
 
@@ -60,10 +64,13 @@ class Prices:
     delay_cost: float
     lost_value: float
     never_cost: float = 0.0
+    listener_share: float = 0.0
 
     def __post_init__(self) -> None:
-        for name in ("request_cost", "delay_cost", "lost_value", "never_cost"):
+        for name in ("request_cost", "delay_cost", "lost_value", "never_cost", "listener_share"):
             check_number(name, getattr(self, name), infinite=name == "lost_value")
+        if self.listener_share > 1.0:
+            raise LawError(f"give listener_share as a share of a seat, from 0 to 1, not {self.listener_share:g}")
 
     def step(self, curve: Curve, start: Ints, end: Ints) -> Floats:
         """Cost of waiting from node `start` for a poll at node `end`."""

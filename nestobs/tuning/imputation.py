@@ -14,7 +14,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from nestobs.estimate.npmle import DelayLaw, Rows, fit, rows
-from nestobs.observation.arrays import Floats, Ints
+from nestobs.observation.arrays import Flags, Floats, Ints
 from nestobs.timeline.delays import blocks as blocks_of
 from nestobs.timeline.delays import nests_in
 
@@ -29,7 +29,9 @@ class Recorded:
     never. nests: how many different ones. blocks: shape (n,), labels. law: the smoothed law that ambiguous rows are
     drawn from. times: shape (m, n), imputed instants, inf for never. extremes: shape (3, n), as `extremes` gives them.
     own: shape (m, n), from when the authenticated join itself succeeds, not before `times`. own_ends: shape (3, n), the
-    same of `extremes`.
+    same of `extremes`. apart: shape (n,), of which nests it is proven that the guest's join succeeded before the
+    authenticated one: only of those is somebody a listener who could have spoken later. Of others `own` may be later
+    than `times` for want of a better clock.
     """
 
     rows: Rows
@@ -41,6 +43,7 @@ class Recorded:
     extremes: Floats = field(repr=False)
     own: Floats = field(repr=False)
     own_ends: Floats = field(repr=False)
+    apart: Flags = field(repr=False)
 
     @property
     def n(self) -> int:
@@ -49,7 +52,7 @@ class Recorded:
 
     def take(self, keeps: NDArray[np.bool_]) -> Recorded:
         """Some of the nests, as they were imputed."""
-        names = ("gone", "blocks", "times", "extremes", "own", "own_ends")
+        names = ("gone", "blocks", "times", "extremes", "own", "own_ends", "apart")
         some: dict[str, Any] = {name: getattr(self, name)[..., keeps] for name in names}
         return replace(self, rows=self.rows.take(keeps), **some)
 
@@ -73,6 +76,7 @@ def recorded(
         extremes=ends,
         own=by_own(delays, times, rng.spawn(1)[0]),
         own_ends=np.stack([*latest, ends[2]]),
+        apart=(delays["guest_upper_s"] <= delays["join_lower_s"]).to_numpy(bool),
     )
 
 

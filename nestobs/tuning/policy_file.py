@@ -46,6 +46,8 @@ INTERVALS: Final = ("message_threshold_s", "give_up_age_s")
 FAILURES: Final = ("info", "token", "signal")
 TALLY: Final = ("asked", "timed_out", "limited", "broken")
 PRICES: Final = ("request_cost", "delay_cost", "lost_value", "never_cost")
+LISTENER: Final = "listener_share"
+"""A price that may be left out: 0."""
 CELL: Final = ("value", "lower", "upper", "sd", "n")
 
 _DAY: Final = r"[0-9]{4}-(0[1-9]|1[0-2])-(0[1-9]|[12][0-9]|3[01])"
@@ -110,9 +112,10 @@ class Provenance:
         for cause, nests in self.left_out.items():
             check_name("a cause in left_out", cause)
             _check_count(f"left_out {cause}", nests)
-        _known("prices", self.prices, PRICES, needs=PRICES if self.prices else ())
-        if not all(name == "lost_value" if one is None else _is_price(one) for name, one in self.prices.items()):
-            raise PolicyError("prices are finite numbers from 0, and null for an infinite lost_value alone")
+        _known("prices", self.prices, (*PRICES, LISTENER), needs=PRICES if self.prices else ())
+        if not all(_is_price(name, one) for name, one in self.prices.items()):
+            none = "null for an infinite lost_value alone"
+            raise PolicyError(f"prices are finite numbers from 0, {LISTENER} to 1, and {none}")
         self._check_deployments()
 
     def _check_deployments(self) -> None:
@@ -282,8 +285,10 @@ def _is_number(value: object) -> TypeGuard[float]:
     return isinstance(value, int | float) and not isinstance(value, bool)
 
 
-def _is_price(value: object) -> bool:
-    return _is_number(value) and 0 <= value < math.inf
+def _is_price(name: str, value: object) -> bool:
+    if value is None:
+        return name == "lost_value"
+    return _is_number(value) and 0 <= value < math.inf and (name != LISTENER or value <= 1)
 
 
 def _is_seconds(value: object) -> bool:

@@ -34,6 +34,7 @@ from scipy import special
 from nestobs.estimate import pairs
 from nestobs.estimate.npmle import Number
 from nestobs.estimate.proportion import LEVEL
+from nestobs.join.decision import Kind
 from nestobs.observation.columns import records
 from nestobs.observation.duration import SECOND_NS
 from nestobs.observation.schema import Operation, Outcome, Role, Source
@@ -57,6 +58,8 @@ OUTCOMES: Final = {
     "path_s": "float64",
     "path": "int64",
     "vain_s": "float64",
+    "listener": "bool",
+    "listening_s": "float64",
 }
 """Columns of `outcomes` and their dtypes."""
 
@@ -95,6 +98,7 @@ _EVER: Final = -1e12
 HELPED: Final = ("helped", "worse", "no_difference", "too_few")
 POWER_WORDS: Final = f"{100 * pairs.POWER:.0f} % power"
 
+_LISTENING: Final = {"listener": "listener", "listening": "listening_s"}
 _TOKENS: Final = (Operation.JOIN, Operation.GUEST)
 _ASKS: Final = (Operation.INFO, *_TOKENS)
 
@@ -105,7 +109,9 @@ def outcomes(observations: pd.DataFrame, timelines: pd.DataFrame, *, patience_s:
     `observations` as Store.frame gives them, `timelines` made of the same. asked_s: age at the join's first request.
     delay_s and error_s, half the range that the interval leaves: NaN when not joined. path: requests of the last round
     up to the one that gave the token, from the first that was answered; path_s: how much of the delay they took; 0 and
-    NaN when not joined. vain_s: from arrival to verdict, 0 when joined. All on the clock of the vantage: meant for one
+    NaN when not joined. vain_s: from arrival to verdict, 0 when joined. listener: signed in, and a guest to the end
+    though the nest's authenticated route, proven to be the later one, came too; listening_s: from the guest's token to
+    the own one, of whoever had both. All on the clock of the vantage: meant for one
     vantage, the host's own. patience_s: as `joins` takes it; beside what replay predicted, its simulation.PATIENCE_S.
     """
     made = joins(observations, timelines, patience_s=patience_s)
@@ -117,7 +123,9 @@ def outcomes(observations: pd.DataFrame, timelines: pd.DataFrame, *, patience_s:
     )
     parts = []
     for way in (True, False):
-        delays = joinable(timelines, signed_in=way)[["unit", "vantage", "lower_s", "upper_s", "origin_at"]]
+        delays = joinable(timelines, signed_in=way)
+        late = (delays["guest_upper_s"] <= delays["join_lower_s"]) & np.isfinite(delays["join_upper_s"])
+        delays = delays[["unit", "vantage", "lower_s", "upper_s", "origin_at"]].assign(own_late=late)
         parts.append(found[found["signed_in"] == way].merge(delays, on=["unit", "vantage"]))
     scored = _scored(pd.concat(parts, ignore_index=True))
     return scored.sort_values(["unit", "vantage", "policy", "asked_s"], ignore_index=True)
@@ -132,8 +140,8 @@ def span(observations: pd.DataFrame) -> tuple[str, ...]:
 
 def _requests(observations: pd.DataFrame) -> pd.DataFrame:
     """Per run and attempt group: asked_at, when its first API request was sent; and, in seconds after that, NaN where
-    no token came: token_s, when the last one came, round_s, when the first answered request of its round was sent;
-    path: requests between."""
+    no token came: token_s, when the last one came (of one's own after a guest's: the guest's), round_s, when the first
+    answered request of its round was sent; path: requests between; listening_s: from a guest's token to the own one."""
     asked = observations["source"].isin([Source.API]) & observations["operation"].isin(_ASKS)
     asked &= observations["role"].isin([Role.JOINER, Role.GUEST]) & observations["received_at"].notna()
     rows = observations[asked]
@@ -142,20 +150,22 @@ def _requests(observations: pd.DataFrame) -> pd.DataFrame:
     groups = rows.sort_values("sent_at", kind="stable").groupby(["run_id", "attempt_group"], sort=False)
     found = [(*key, *_path(part)) for key, part in groups]
     kinds = {"run_id": "str", "attempt_group": "str", "asked_at": "Int64"}
-    kinds |= dict.fromkeys(("round_s", "token_s", "path"), "float64")
+    kinds |= dict.fromkeys(("round_s", "token_s", "path", "listening_s"), "float64")
     return pd.DataFrame(found, columns=list(kinds)).astype(kinds)
 
 
-def _path(part: pd.DataFrame) -> tuple[int, float, float, int]:
+def _path(part: pd.DataFrame) -> tuple[int, float, float, int, float]:
     sent, operation = part["sent_at"].to_numpy("int64"), part["operation"].to_numpy(str)
     given = np.flatnonzero(part["given"])
     if not len(given):
-        return int(sent[0]), math.nan, math.nan, 0
-    last = given[-1]
+        return int(sent[0]), math.nan, math.nan, 0, 0.0
+    guests = given[operation[given] == Operation.GUEST]
+    last = guests[-1] if len(guests) else given[-1]
     begin = np.flatnonzero(operation[: last + 1] == operation[0])[-1]  # each round begins with the same request
     begin += np.flatnonzero(part["proven"].iloc[begin : last + 1])[0]  # an info that failed took no round trip
-    token_s = (int(part["received_at"].iloc[last]) - sent[0]) / SECOND_NS
-    return int(sent[0]), float(sent[begin] - sent[0]) / SECOND_NS, float(token_s), int(last - begin + 1)
+    token_s, end_s = ((int(part["received_at"].iloc[at]) - sent[0]) / SECOND_NS for at in (last, given[-1]))
+    begun_s = float(sent[begin] - sent[0]) / SECOND_NS
+    return int(sent[0]), begun_s, float(token_s), int(last - begin + 1), float(end_s - token_s)
 
 
 def _scored(rows: pd.DataFrame) -> pd.DataFrame:
@@ -175,6 +185,8 @@ def _scored(rows: pd.DataFrame) -> pd.DataFrame:
         "path_s": np.where(joined, token - np.maximum(asked + rows["round_s"].to_numpy(np.float64), since), math.nan),
         "path": np.where(joined, rows["path"].to_numpy(np.float64), 0),
         "vain_s": np.where(joined, 0.0, rows["elapsed_s"].to_numpy(np.float64)),
+        "listener": (rows["verdict"] == Kind.GUEST_INSTEAD) & rows["own_late"],
+        "listening_s": np.where((rows["verdict"] == Kind.AUTHENTICATED) & rows["own_late"], rows["listening_s"], 0.0),
     }
     return rows.assign(**made)[list(OUTCOMES)].astype(OUTCOMES)
 
@@ -278,8 +290,9 @@ def _scores(rows: pd.DataFrame, suffix: str = "") -> Scores:
         rows[f"{name}{suffix}"].fillna(0.0).to_numpy(np.float64) for name in ("joined", "delay_s", "requests", "vain_s")
     )
     lost = np.asarray(rows[f"lost{suffix}"].fillna(False), dtype=np.float64)
+    listening = {name: rows[f"{column}{suffix}"].to_numpy(np.float64) for name, column in _LISTENING.items()}
     squared = {"delay_squared": delay**2, "requests_squared": requests**2}
-    return Scores(joined=joined, lost=lost, delay=delay, requests=requests, vain=vain, **squared)
+    return Scores(joined=joined, lost=lost, delay=delay, requests=requests, vain=vain, **squared, **listening)
 
 
 def helped(found: pd.DataFrame, names: tuple[str, str], prices: Prices) -> tuple[str, str]:

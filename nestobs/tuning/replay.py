@@ -40,9 +40,9 @@ DRAWS: Final = 500
 ARRIVALS: Final = 32
 """So many ages of arrival stand for all: the middles of as many equal parts of their distribution."""
 
-PRICES: Final = Prices(request_cost=0.1, delay_cost=1.0, lost_value=60.0, never_cost=0.05)
+PRICES: Final = Prices(request_cost=0.1, delay_cost=1.0, lost_value=60.0, never_cost=0.05, listener_share=0.25)
 """Judgements, in seconds of waiting: a join lost is as bad as a minute of it, a request as a tenth of a second, and a
-second waited in vain counts a twentieth."""
+second waited in vain counts a twentieth. A listener's seat is a quarter of none to somebody who signed in."""
 
 METRICS: Final = ("joined_share", "lost_share", "mean_delay_s", "requests_per_join")
 COST: Final = "cost_s"
@@ -335,9 +335,9 @@ class Arena:
         nests, ways = self.nests if nests is None else nests, self.courses(policy)
         most = max(len(shapes) for shapes in ways)
         each, own = (np.repeat(ends, most, axis=0) for ends in (nests.extremes, nests.own_ends))
-        imputed = score(ways, nests.times, nests.gone, nests.own)
+        imputed = score(ways, nests.times, nests.gone, nests.own, nests.apart)
         by_chance = self.failures is not None or policy.person is not None
-        return Played(imputed, score(ways, each, nests.gone, own), by_chance)
+        return Played(imputed, score(ways, each, nests.gone, own, nests.apart), by_chance)
 
     def cost(self, scores: Scores) -> Number:
         """Per joiner, with the price of what was not seen."""
@@ -356,7 +356,8 @@ class Arena:
             return ()
         every, found = max(1, self.nests.n // MOVED_ROWS), []
         own, counts = scores.cost(self.prices)[:, ::every], self.counts[:, ::every]
-        times = (self.nests.times[:, ::every], self.nests.gone[::every], self.nests.own[:, ::every])
+        few = (self.nests.gone[::every], self.nests.own[:, ::every], self.nests.apart[::every])
+        times = (self.nests.times[:, ::every], *few)
         for reaction_s, leaves in product(REACTIONS_S, LEAVING):
             person = replace(today.person, reaction_s=reaction_s, leaves=leaves, leaves_gone=min(1.0, 2.5 * leaves))
             other = score(self.courses(replace(today, person=person)), *times)
@@ -412,7 +413,8 @@ class Arena:
         """METRICS and COST of a policy with these scores less those of today's rule, the same nests and joiners under
         both. sd: between pairs of joiners, each two who come to one nest at one instant."""
         every = max(1, self.nests.n // SPREAD_ROWS)
-        nests = (self.nests.times[:, ::every], self.nests.gone[::every], self.nests.own[:, ::every])
+        few = (self.nests.gone[::every], self.nests.own[:, ::every], self.nests.apart[::every])
+        nests = (self.nests.times[:, ::every], *few)
         one, other = (of_each(self.courses(each), *nests) for each in (policy, today))
         found = self.differences(scores, base) | {COST: self.difference(scores, base)}
         apart = pair_differences(one, other, self.prices)

@@ -23,7 +23,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nestobs.join.flow import REQUESTS, Guest, Info, Join, Load, Reply, Signal, Step, Verdict, Wait, join_flow
-from nestobs.join.policy import Policy
+from nestobs.join.policy import SEATS, Policy
 from nestobs.nostr import ROOM_KIND, Address
 from nestobs.observation.arrays import Flags, Floats, Ints
 from nestobs.observation.duration import SECOND_NS
@@ -58,12 +58,16 @@ _ADDRESS: Final = Address(ROOM_KIND, "0" * 64, "replayed")
 class Course:
     """What a policy does from one arrival while it is answered 404. Ages in seconds since the nest was made.
 
-    asked: shape (k,), ascending: when requests for a token are sent, the authenticated and the guest's; of those at one
-    instant the first, which gets what there is. answered: shape (k,): when its answer comes. requests: shape (k,): API
-    requests made with it, should it succeed. total: those made when all fail. ended: the age at the verdict. own: shape
-    (k,): whether it is the authenticated one. falls_back: whether a guest's follows that. round_trip_s: of a request.
+    asked: shape (k,), ascending: when requests for a token are sent, the authenticated and the guest's; without `seats`
+    of those at one instant the first, which gets what there is. answered: shape (k,): when its answer comes. requests:
+    shape (k,): API requests made with it, should it succeed. total: those made when all fail. ended: the age at the
+    verdict. own: shape (k,): whether it is the authenticated one. falls_back: whether a guest's follows that.
+    round_trip_s: of a request.
 
-    seats: where requests fail. Those that did then have no place in `asked`; all others have.
+    seats: where requests fail, or the policy chooses between a guest's seat and the own one. Requests that failed then
+    have no place in `asked`; all others have. upgrades: so many of the next authenticated requests are made from a
+    guest's seat, too, at the ages at which they would be made without one (so where `max_requests` ends the rounds,
+    a few fewer than live, where such a round takes one request).
     """
 
     arrival_s: float
@@ -76,11 +80,13 @@ class Course:
     falls_back: bool
     round_trip_s: float
     seats: Seats | None = None
+    upgrades: int = 0
 
 
 @dataclass(frozen=True, slots=True)
 class Seats:
-    """What the tokens of a course would lead to, where connections to LiveKit and requests fail.
+    """What the tokens of a course would lead to, where connections to LiveKit and requests fail, or who is signed in
+    does not ask as a guest each time.
 
     taken: shape (k,): whether into the room. known: shape (k,): the age at which that is settled. own, guest: which of
     the k are authenticated and which a guest's, ascending, and then k.
@@ -133,6 +139,7 @@ def course(
     seats: list[tuple[bool, int]] = []
     now = arrived = _ORIGIN + round(arrival_s * SECOND_NS)
     late, requests = round(round_trip_s * SECOND_NS), 0
+    chooses = signed_in and any(getattr(policy, name) != now for name, now in SEATS.items())
     draws = rng if patience is None else _Led(patience, rng)
     flow = join_flow("replayed", signed_in, policy, arrived_at=arrived, rng=draws, nest=nest_at(_ORIGIN))
     try:
@@ -148,7 +155,9 @@ def course(
                 seat = None
                 if network is not None:
                     seat = _seat(policy, network, rng, signed_in=signed_in, arrived=arrived, granted=now)
-                    seats += [] if seat is None else [seat]
+                elif chooses:
+                    seat = True, now
+                seats += [] if seat is None else [seat]
                 if seat is not None or (network is None and (not asked or asked[-1][0] < sent)):
                     asked.append((sent, now, requests, isinstance(step, Join)))
             step = flow.send(failed or answer(step, now, there=active and isinstance(step, Info)))
@@ -165,7 +174,8 @@ def course(
         own=np.array(own, dtype=np.bool_),
         falls_back=404 in policy.fallback or not signed_in,
         round_trip_s=round_trip_s,
-        seats=None if network is None else _seats(seats, own),
+        seats=None if network is None and not chooses else _seats(seats, own),
+        upgrades=policy.upgrades if signed_in else 0,
     )
 
 
@@ -229,7 +239,9 @@ class Scores:
     joined; lost: as timeline/seats.py defines it, under a patience of `PATIENCE_S`. delay: seconds from when it could
     be joined (or the arrival, if later) to the token, 0 when not joined, so that delay / joined is the mean of those
     who joined. requests: API requests. vain: seconds waited by those who did not join. delay_squared, requests_squared:
-    the means of their squares, for the spread between joiners.
+    the means of their squares, for the spread between joiners. listener: signed in, and a guest to the end though they
+    could have had a seat of their own; listening: seconds as a guest of those who then had it. Both only of nests of
+    which it is proven that the guest's route was first.
     """
 
     joined: Floats
@@ -239,6 +251,8 @@ class Scores:
     vain: Floats
     delay_squared: Floats
     requests_squared: Floats
+    listener: Floats
+    listening: Floats
 
     @classmethod
     def joint(cls, parts: Sequence[tuple[NDArray[np.bool_], Scores]]) -> Scores:
@@ -256,8 +270,9 @@ class Scores:
 
     def cost(self, prices: Prices) -> Floats:
         """Per joiner; of sums, the sum."""
-        waited = prices.delay_cost * self.delay + prices.never_cost * self.vain
-        return prices.request_cost * self.requests + waited + prices.lost_value * self.lost
+        lacking = prices.listener_share
+        waited = prices.delay_cost * (self.delay + lacking * self.listening) + prices.never_cost * self.vain
+        return prices.request_cost * self.requests + waited + prices.lost_value * (self.lost + lacking * self.listener)
 
 
 def courses(
@@ -312,38 +327,46 @@ def stratified(arrivals: int, shapes: int, rng: np.random.Generator) -> Floats:
     return np.asarray(np.moveaxis((part + within) / arrivals, -1, 0))
 
 
-def score(found: Sequence[Sequence[Course]], times: Floats, gone: Floats, own: Floats | None = None) -> Scores:
+def score(
+    found: Sequence[Sequence[Course]],
+    times: Floats,
+    gone: Floats,
+    own: Floats | None = None,
+    apart: Flags | None = None,
+) -> Scores:
     """Each course's arrival against each row. times: shape (m, n). Imputation i takes the i-th course of an arrival.
 
     own: shape (m, n): from when the authenticated join itself succeeds; before that, from `times` on, only the guest's
-    that follows it does, for one request more. None: both from `times` on.
+    that follows it does, for one request more. None: both from `times` on. apart: shape (n,), where that is proven;
+    None: everywhere.
     """
     own = times if own is None else own
+    apart = np.ones(times.shape[1], dtype=np.bool_) if apart is None else apart
     sums = np.zeros((len(Scores.__slots__), *times.shape))
     for shapes in found:
         for row, (at, by_own) in enumerate(zip(times, own, strict=True)):
-            sums[:, row] += _one(shapes[row % len(shapes)], at, by_own, gone)
+            sums[:, row] += _one(shapes[row % len(shapes)], at, by_own, gone, apart)
     return Scores(**dict(zip(Scores.__slots__, sums / len(found), strict=True)))
 
 
-def of_each(found: Sequence[Sequence[Course]], times: Floats, gone: Floats, own: Floats) -> Scores:
+def of_each(found: Sequence[Sequence[Course]], times: Floats, gone: Floats, own: Floats, apart: Flags) -> Scores:
     """As `score`, and of each joiner by itself: shape (m times arrivals, n)."""
     every = [
-        _one(shapes[row % len(shapes)], at, by_own, gone)
+        _one(shapes[row % len(shapes)], at, by_own, gone, apart)
         for shapes in found
         for row, (at, by_own) in enumerate(zip(times, own, strict=True))
     ]
     return Scores(**dict(zip(Scores.__slots__, np.stack(every, axis=1), strict=True)))
 
 
-def _one(way: Course, at: Floats, own: Floats, gone: Floats) -> Floats:
+def _one(way: Course, at: Floats, own: Floats, gone: Floats, apart: Flags) -> Floats:
     """The fields of Scores, in order, for one course against times of shape (n,)."""
     at = at if way.falls_back else own
     attempts = len(way.asked)
     if not attempts:
         idle = np.zeros(len(at))
         lost, asked = _lost(idle > 0, way, at, gone), idle + way.total
-        return np.stack([idle, lost, idle, asked, idle + way.ended - way.arrival_s, idle, asked**2])
+        return np.stack([idle, lost, idle, asked, idle + way.ended - way.arrival_s, idle, asked**2, idle, idle])
     seats = way.seats
     index = np.searchsorted(way.asked, at) if seats is None else seats.first(way.asked, at, own)
     reached = index < attempts
@@ -357,7 +380,29 @@ def _one(way: Course, at: Floats, own: Floats, gone: Floats) -> Floats:
     requests = np.where(granted, way.requests[index] + as_guest, way.total)
     ended = way.ended if seats is None else np.where(granted, seats.known[index], way.ended)
     vain = np.where(joined, 0.0, ended - way.arrival_s)
-    return np.stack([joined, _lost(joined, way, at, gone), delay, requests, vain, delay**2, requests**2])
+    as_guest |= ~way.own[index] & bool(way.own.any())
+    seated, more, listening = _upgraded(way, index, own, gone)
+    requests = requests + np.where(joined & as_guest, more, 0)
+    could = joined & as_guest & apart & (own < gone)
+    listener, listening = could & ~seated, np.where(could & seated, listening, 0.0)
+    lost = _lost(joined, way, at, gone)
+    return np.stack([joined, lost, delay, requests, vain, delay**2, requests**2, listener, listening])
+
+
+def _upgraded(way: Course, index: Ints, own: Floats, gone: Floats) -> tuple[Flags, Ints, Floats]:
+    """Of those seated as a guest by request `index`: whether they come to a seat of their own, how many requests more
+    they make for it, and after how many seconds they have it (0 where they do not)."""
+    if not way.upgrades or way.seats is None or len(way.seats.own) < 2:  # the last one stands for none
+        none = np.zeros(len(index))
+        return none > 0, none.astype(np.int64), none
+    mine = way.seats.own[:-1]
+    begin = np.searchsorted(mine, index)
+    right = np.maximum(np.searchsorted(way.asked[mine], own), begin)
+    last = np.minimum(begin + way.upgrades, len(mine))
+    found = np.minimum(right, len(mine) - 1)
+    at = mine[found]
+    seated = (right < last) & (way.asked[at] < gone) & way.seats.taken[at]
+    return seated, np.minimum(right + 1, last) - begin, np.where(seated, way.answered[at] - way.answered[index], 0.0)
 
 
 def _lost(joined: Flags, way: Course, at: Floats, gone: Floats) -> Floats:

@@ -202,7 +202,8 @@ policy_files = st.builds(
         arrivals_s=st.lists(seconds, max_size=4),
         round_trip_s=seconds,
         failures=st.dictionaries(st.sampled_from(FAILURES), tallies),
-        prices=st.just({}) | st.fixed_dictionaries(dict.fromkeys(PRICES, seconds)),
+        prices=st.just({})
+        | st.fixed_dictionaries(dict.fromkeys(PRICES, seconds), optional={"listener_share": st.floats(0, 1)}),
         deployments=st.lists(names, max_size=3).map(tuple),
     ),
     intervals=st.dictionaries(st.sampled_from(INTERVALS), intervals),
@@ -352,6 +353,8 @@ BAD = {
     "prices_short": changed("provenance.prices", {"request_cost": 0.1}),
     "prices_null": changed("provenance.prices.delay_cost", None),
     "prices_negative": changed("provenance.prices.never_cost", -0.1),
+    "prices_listener_above_1": changed("provenance.prices.listener_share", 1.01),
+    "prices_listener_null": changed("provenance.prices.listener_share", None),
     "prices_text": changed("provenance.prices.lost_value", "60"),
     "prices_true": changed("provenance.prices.lost_value", True),
     "deployments_text": changed("provenance.deployments", "nests.example"),

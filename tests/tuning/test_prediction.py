@@ -476,7 +476,9 @@ def pairs_of(*both, slow=False):
             joined, lost, delay, requests, vain = one
             taken = delay if joined else math.nan
             path = (delay if slow else 0.0, int(slow)) if joined else (math.nan, 0)
-            rows.append((f"nest-{number}", "here", name, True, 1.0, joined, lost, taken, 0.0, requests, *path, vain))
+            rows.append(
+                (f"nest-{number}", "here", name, True, 1.0, joined, lost, taken, 0.0, requests, *path, vain, False, 0.0)
+            )
     return pd.DataFrame(rows, columns=list(OUTCOMES)).astype(OUTCOMES)
 
 

@@ -184,7 +184,7 @@ class TestComparison:
         assert set(found) == {COST, *METRICS}
         assert found[COST] == replace(made.difference(scores, base), sd=found[COST].sd)
         one, other = (
-            of_each(made.courses(policy), made.nests.times, made.nests.gone, made.nests.own)
+            of_each(made.courses(policy), made.nests.times, made.nests.gone, made.nests.own, made.nests.apart)
             for policy in (TABLE, GUIDE)
         )
         apart = one.cost(made.prices) - other.cost(made.prices)

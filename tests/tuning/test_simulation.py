@@ -79,6 +79,8 @@ def policies(draw):
         error_retries=draw(st.sampled_from([0, 5])),
         load_cutoff_s=draw(st.sampled_from([None, 1.5])),
         connect_attempts=draw(st.sampled_from([1, 3])),
+        fallback_age_s=draw(st.sampled_from([0.0, 0.0, 4.0, 25.0])),
+        fallback_tries=draw(st.sampled_from([1, 1, 2, 4])),
     )
 
 
@@ -220,6 +222,51 @@ class TestTheShortWayIsTheLongWay:
     def test_for_a_nest_that_is_gone_between_the_two_requests_of_a_round(self):
         assert not agree(replace(GUIDE, ask_info=False), 0.0, 1.0, own_s=9.0, gone_s=1.2, round_trip_s=0.5).joined
 
+
+class TestAListenersSeat:
+    """What comes of somebody signed in where the guest's route is first."""
+
+    @settings(deadline=None, max_examples=60)
+    @given(
+        policy=policies(),
+        upgrades=st.sampled_from([0, 1, 3, 50]),
+        guest_s=st.floats(0.0, 20.0),
+        own_after_s=st.one_of(st.just(INF), st.floats(0.0, 30.0)),
+        arrival_s=st.floats(0.0, 30.0),
+    )
+    def test_is_as_it_goes_step_by_step(self, policy, upgrades, guest_s, own_after_s, arrival_s):
+        policy = replace(policy, upgrades=upgrades, fallback=(404,), max_requests=1_000)
+        own_s = guest_s + own_after_s
+        scores = short(policy, guest_s, arrival_s, own_s=own_s)
+        verdict = by_hand(policy, guest_s, own_s, arrival_s)
+        assert (bool(scores.joined[0, 0]), scores.requests[0, 0]) == (verdict.joined, verdict.requests)
+        listens = verdict.kind is Kind.GUEST_INSTEAD and own_s < INF
+        seats = [one.at for one in verdict.attempts if one.step == "signal"]
+        assert scores.listener[0, 0] == listens
+        listening = (seats[-1] - seats[0]) / SECOND_NS if verdict.kind is Kind.AUTHENTICATED else 0.0
+        assert scores.listening[0, 0] == pytest.approx(listening, abs=1e-6)
+        first_s = (seats[0] - 1_000_000_000 * SECOND_NS) / SECOND_NS if seats else 0.0
+        delay = first_s - max(arrival_s, guest_s) if verdict.joined else 0.0
+        assert scores.delay[0, 0] == pytest.approx(delay, abs=1e-6)
+
+    def test_is_priced_as_a_share_of_none_and_of_each_second_until_the_own_one(self):
+        prices = Prices(request_cost=0.0, delay_cost=2.0, lost_value=60.0, listener_share=0.25)
+        once = replace(fixed(1), ask_info=False)
+        assert short(once, 0.0, 0.0, own_s=4.5).cost(prices) == pytest.approx(15.0)
+        assert short(replace(once, upgrades=9), 0.0, 0.0, own_s=4.5).cost(prices) == pytest.approx(0.25 * 2.0 * 5.0)
+        assert short(replace(once, upgrades=4), 0.0, 0.0, own_s=4.5).cost(prices) == pytest.approx(15.0)
+        assert short(replace(once, fallback_age_s=9.0), 0.0, 0.0, own_s=4.5).cost(prices) == pytest.approx(2.0 * 5.0)
+        assert short(once, 0.0, 0.0, own_s=INF).cost(prices) == 0.0  # nobody could speak
+
+    def test_is_no_matter_where_the_routes_are_not_proven_apart(self):
+        found = courses(replace(fixed(1), ask_info=False), np.array([0.0]), rng())
+        proven = np.array([True, False])
+        scores = score(found, np.zeros((1, 2)), np.full(2, INF), np.full((1, 2), 4.5), proven)
+        assert scores.listener.tolist() == [[1.0, 0.0]]
+
+    def test_is_what_a_guest_by_choice_wanted(self):
+        assert short(fixed(1), 0.0, 0.0, own_s=4.5, signed_in=False).listener.tolist() == [[0.0]]
+
     def test_for_a_nest_that_is_gone_before_the_round_after_its_coming(self):
         verdict = agree(PRESSED, 1.0, 0.0, gone_s=4.9)
         assert not verdict.joined
@@ -291,7 +338,9 @@ class TestACourse:
     @given(policy=policies(), arrival_s=st.floats(0.0, 60.0), round_trip_s=st.sampled_from([0.0, 0.3]))
     def test_ascends_within_the_bounds_of_its_policy(self, policy, arrival_s, round_trip_s):
         way = course(policy, arrival_s, rng(), round_trip_s=round_trip_s)
-        assert (np.diff(way.asked) > 0).all()
+        assert (np.diff(way.asked) >= 0).all()
+        assert (np.diff(way.asked[way.own]) > 0).all()
+        assert way.seats is not None or (np.diff(way.asked) > 0).all()
         assert (np.diff(way.requests) > 0).all()
         assert way.asked[0] >= arrival_s - 1e-9
         assert way.asked[-1] <= arrival_s + policy.horizon_s + 2 * round_trip_s + 1e-9
