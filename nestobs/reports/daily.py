@@ -49,6 +49,9 @@ DRAWS: Final = 60
 MOST_TUNED: Final = 400
 """Nests tuned on: of more, so many evenly spread in time. The tuning notebook takes all."""
 
+MOST_BUDGETS: Final = 4
+"""Vantages and hosts in the table of the request budget: those that came closest to its end."""
+
 NEEDED: Final = (
     "run_id", "trace_id", "vantage", "role", "nest", "room", "source", "target", "operation", "attempt_group",
     "planned_at", "sent_at", "received_at", "outcome", "status", "failure", "remote_at", "loop_lag_s", "clock_offset_s",
@@ -258,15 +261,25 @@ def result(daily: Daily) -> Result:
     if now is None:
         none = {"observations": 0, "nests": 0, "joins": 0}
         return Result("too little data", ["The store holds no observation."], None, none, {})
-    coverage, least = min(1.0, now.worked_s / now.window.seconds), rules.least_coverage
-    lacks = []
-    if coverage < least:
-        lacks.append(f"The collector was at work {percent(coverage)} of the time, less than {percent(least)}.")
-    if now.nests < rules.least_nests:
-        lacks.append(f"{many(now.nests, 'nest')} seen, fewer than {rules.least_nests}.")
+    lacks, coverage = _lacks(now, rules), _coverage(now)
     broken, kept = _ruled(now, rules)
     counts = {"observations": len(now.rows), "nests": now.nests, "joins": len(now.joins)}
     return Result(*judged(lacks, broken and [*broken, *kept], kept), coverage, counts, _facts(daily, now))
+
+
+def _coverage(now: Span) -> float:
+    return min(1.0, now.worked_s / now.window.seconds)
+
+
+def _lacks(now: Span, rules: Rules) -> list[str]:
+    """Why there is too little to judge the window, or to advise anything on it; none where there is enough."""
+    coverage, lacks = _coverage(now), []
+    if coverage < rules.least_coverage:
+        least = percent(rules.least_coverage)
+        lacks.append(f"The collector was at work {percent(coverage)} of the time, less than {least}.")
+    if now.nests < rules.least_nests:
+        lacks.append(f"{many(now.nests, 'nest')} seen, fewer than {rules.least_nests}.")
+    return lacks
 
 
 def _ruled(now: Span, rules: Rules) -> tuple[list[str], list[str]]:
@@ -377,7 +390,7 @@ def budget(daily: Daily) -> Section:
         return Section((Text(["No API request was made in this window."]),))
     earlier = {(row.vantage, row.host): row for row in records(before)}
     rows = []
-    for row in records(used):
+    for row in records(used.sort_values("peak", ascending=False, kind="stable").head(MOST_BUDGETS)):
         was = earlier.get((row.vantage, row.host))
         rows.append(
             {
@@ -394,16 +407,21 @@ def budget(daily: Daily) -> Section:
         f"An address may make {daily.allowed} requests in any {daily.allowed_window_s:g} s. Each vantage point is taken"
         " for one address: those behind the same one add up."
     )
-    return Section((Text([words]), numbers(rows)))
+    more = len(used) - MOST_BUDGETS
+    rest = (Text([f"{more} more, with a quieter busiest time, are not listed."]),) if more > 0 else ()
+    return Section((Text([words]), numbers(rows), *rest))
 
 
 def advice(daily: Daily) -> Text:
-    """The recommendation in short, and whether it differs from the policy in use."""
+    """The recommendation in short, and whether it differs from the policy in use; none where there is too little to
+    judge the window."""
     found, used = daily.tuned, daily.policy
     if daily.now is None:
         return Text([])
     if found is None:
         return Text([f"Nothing is tuned on these windows: {daily.why_not}."])
+    if lacks := _lacks(daily.now, daily.rules):
+        return Text([f"Nothing is advised: there is too little data. {' '.join(lacks)}"])
     differs = f"This is the policy in use ({used.name})."
     if not found.kept:
         differs = f"This differs from the policy in use ({used.name})."

@@ -3,6 +3,7 @@ escaped."""
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Any, Final, Literal
@@ -16,6 +17,8 @@ if TYPE_CHECKING:
 
 RESULT: Final = "application/vnd.nestobs.result+json"
 """The output of a notebook that a scheduler reads: a `Result` as JSON."""
+
+_CODE: Final = re.compile(r"`([^`<>]{1,80})`")
 
 Facts = Mapping[str, float | str | None]
 Judged = Literal["good", "breached", "too little data"]
@@ -84,8 +87,13 @@ class Text:
 
     def _repr_html_(self) -> str:
         parts = [f"<h1>{plain(self.heading, 120)}</h1>"] if self.heading else []
-        parts += [f'<p class="nestobs-warning">{plain(self.warning, 600)}</p>'] if self.warning else []
-        return "".join(parts + [f"<p>{plain(text, 600)}</p>" for text in self.paragraphs])
+        parts += [f'<p class="nestobs-warning">{prose(self.warning)}</p>'] if self.warning else []
+        return "".join(parts + [f"<p>{prose(text)}</p>" for text in self.paragraphs])
+
+
+def prose(text: str) -> str:
+    """A paragraph as HTML, cleaned, escaped and short; what stands between backticks is code."""
+    return _CODE.sub(r"<code>\1</code>", plain(text, 600))
 
 
 def many(count: int, what: str) -> str:
@@ -117,6 +125,11 @@ class Section:
             display(part)  # type: ignore[no-untyped-call]  # IPython does not type it
 
 
+def sign(verdict: Judged) -> str:
+    """A verdict with its shape."""
+    return _SIGNS[verdict]
+
+
 def judged(lacks: Sequence[str], broken: Sequence[str], kept: Sequence[str]) -> tuple[Judged, Sequence[str]]:
     """The verdict and its reasons: too little data where anything `lacks`, else breached where a rule is, else good."""
     verdict: Judged = "too little data" if lacks else "breached" if broken else "good"
@@ -142,7 +155,7 @@ class Result:
         return f"<result: {self.verdict}>"
 
     def _repr_mimebundle_(self, **_: Any) -> dict[str, Any]:
-        reasons = "".join(f"<p>{plain(text, 600)}</p>" for text in self.reasons)
+        reasons = "".join(f"<p>{prose(text)}</p>" for text in self.reasons)
         style = self.verdict.replace(" ", "-")
         banner = f'<div class="nestobs-verdict {style}"><p><strong>{_SIGNS[self.verdict]}</strong></p>{reasons}</div>'
         return {RESULT: asdict(self), "text/html": banner, "text/plain": repr(self)}

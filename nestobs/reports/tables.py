@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from typing import TYPE_CHECKING, Any, Final
 
 import pandas as pd
@@ -18,6 +19,8 @@ from nestobs.tuning.threshold import Clock, Joiners, message_errors
 if TYPE_CHECKING:
     from nestobs.estimate.npmle import DelayLaw, Number, Resampled
     from nestobs.tuning.recommendation import Recommendation
+
+_RELAY: Final = re.compile(r"\bwss?://([^\s/,;]+)[^\s,;]*")
 
 SKEWS_S: Final = (0.0, 1.0, -1.0, 5.0, -5.0, 30.0, -30.0)
 _NAMES: Final = dict(zip(METRICS, ("joined", "lost", "mean delay, s", "requests per join"), strict=True))
@@ -138,7 +141,7 @@ def strata(found: Recommendation) -> Table:
     """Nests that differ from the others, and what the common policy costs them."""
     return numbers(
         {
-            "same": f"{one.kind}: {one.name or 'none'}",
+            "same": f"{one.kind}: {without_schemes(one.name) or 'none'}",
             "intervals": str(one.n),
             "threshold, s": amount(one.threshold_s),
             "give up at, s": amount(one.give_up_age_s),
@@ -147,6 +150,11 @@ def strata(found: Recommendation) -> Table:
         }
         for one in found.strata
     )
+
+
+def without_schemes(text: str) -> str:
+    """A text in which each relay's URL is its host: a URL with its path is too long for a sentence of several."""
+    return _RELAY.sub(r"\1", text)
 
 
 def peaks(found: Recommendation) -> Table:

@@ -347,7 +347,7 @@ def proved(tuned: Tuned) -> Section:
 @_where_tuned
 def doubts(found: Recommendation) -> Section:
     """What is assumed, missing, or cannot be told."""
-    return Section((Text(found.notes),))
+    return Section((Text([tables.without_schemes(note) for note in found.notes]),))
 
 
 # the notebook's own
@@ -453,7 +453,9 @@ def _strata(found: Recommendation) -> list[str]:
         return [
             "No group of nests (relays, day, hour, host or vantage) was found for which a policy of its own would pay."
         ]
-    names = ", ".join(f"{one.kind} {one.name or 'none'} ({percent(one.regret)})" for one in apart)
+    names = ", ".join(
+        f"{one.kind} {tables.without_schemes(one.name) or 'none'} ({percent(one.regret)})" for one in apart
+    )
     return [f"A policy of their own would pay for: {names}; in brackets by how much the common one costs them more."]
 
 

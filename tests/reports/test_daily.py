@@ -12,6 +12,7 @@ from typing import Any
 
 import nbformat
 import numpy as np
+import pandas as pd
 import pytest
 
 from nestobs.errors import StoreError, UsageError
@@ -281,6 +282,25 @@ def test_the_recommendation_is_held_against_the_policy_in_use(usual: str, seen: 
     assert found.policy == fixed(2)
     assert "the policy in use (fixed(2))" in said(daily.advice(found))
     assert "the policy in use (manual_retry)" in said(daily.advice(seen))
+
+
+@pytest.mark.parametrize("lacking", [{"least_nests": 1_000}, {"least_coverage": 1.01}], ids=["nests", "coverage"])
+def test_nothing_is_advised_where_there_is_too_little_to_judge(seen: daily.Daily, lacking: dict[str, Any]) -> None:
+    assert seen.tuned is not None
+    found = replace(seen, rules=replace(seen.rules, **lacking))
+    (reason,) = daily.result(found).reasons
+    assert said(daily.advice(found)) == f"Nothing is advised: there is too little data. {reason}"
+
+
+def test_of_many_addresses_the_budget_lists_those_that_came_closest_to_its_end(seen: daily.Daily) -> None:
+    assert seen.now is not None
+    asked = seen.now.rows[seen.now.rows["source"] == "api"].head(91)
+    asked = asked.assign(sent_at=asked["sent_at"].iloc[0])
+    rows = pd.concat([asked.head(7 * n).assign(vantage=f"Place {n}") for n in range(1, 14)], ignore_index=True)
+    _, table, rest = daily.budget(replace(seen, now=replace(seen.now, rows=rows))).parts
+    assert len(table.frame) == daily.MOST_BUDGETS
+    assert table.frame["vantage point"].iloc[0] == "Place 13"
+    assert said(rest).startswith("9 more")
 
 
 def test_a_change_of_the_law_within_the_window_is_told_with_the_part_since(seen: daily.Daily) -> None:
