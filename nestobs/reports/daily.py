@@ -25,6 +25,7 @@ from nestobs.observation.columns import records
 from nestobs.observation.detail import finite
 from nestobs.observation.duration import SECOND_NS
 from nestobs.observation.window import DAY_S, Window
+from nestobs.reports.answer import Answer, tiles
 from nestobs.reports.causes import Failed, of_failed
 from nestobs.reports.dataset import frame, standing, watched
 from nestobs.reports.display import Result, Section, Table, Text, judged, many, numbers
@@ -197,6 +198,30 @@ def thinned(lines: pd.DataFrame, most: int) -> tuple[pd.DataFrame, int]:
 
 
 # what is shown
+
+
+def answer(daily: Daily) -> Answer:
+    """What the page opens with: what changed, or why nothing can be said, and tiles, beside those before."""
+    came, now, rules = result(daily), daily.now, daily.rules
+    if now is None:
+        words = "This store holds no observation, so there is nothing to report."
+        return Answer(daily.title, words, result=came)
+    shown = tiles(
+        now,
+        daily.earlier,
+        most_lost=rules.most_lost,
+        least_coverage=rules.least_coverage,
+        allowed=daily.allowed,
+        allowed_window_s=daily.allowed_window_s,
+    )
+    said = _found(daily) if came.verdict == "good" else came.reasons[0]
+    faults = " ".join(daily.failed.standing()) if daily.failed is not None else ""
+    return Answer(daily.title, said, shown, came, warning=faults and f"Standing faults. {faults}")
+
+
+def seen(daily: Daily) -> Text:
+    """What is compared, and how much there is of it: `heading` under a title of the page's own."""
+    return replace(heading(daily), heading="", warning="")
 
 
 def heading(daily: Daily) -> Text:

@@ -14,6 +14,7 @@ from typing import Any, Final
 import pandas as pd
 
 from nestobs.diagnosis.diagnose import suspects, with_standing
+from nestobs.estimate.comparison import Span
 from nestobs.figures.time_axis import Collector
 from nestobs.observation.duration import SECOND_NS
 from nestobs.observation.schema import COLUMNS
@@ -61,6 +62,13 @@ class Observed:
     def when(self) -> str:
         """The time a report is about, for the note under each figure; "" where nothing was observed."""
         return "" if self.rows.empty else f"{(self.window or coverage.whole_seconds(self.collector)).words}."
+
+    @property
+    def span(self) -> Span:
+        """The same for what is said of a span of time."""
+        window = self.window or coverage.whole_seconds(self.collector)
+        worked_s = coverage.share(self.collector) * window.seconds
+        return Span(window, worked_s, self.rows, self.timelines, self.joins)
 
     def heading(self, title: str, said: Sequence[str]) -> Text:
         """The head of a page: what was seen, as `said`, and when the collector was at work; or that nothing was."""

@@ -5,7 +5,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Final
 
 import pandas as pd
@@ -19,6 +19,7 @@ from nestobs.figures import messages as statements
 from nestobs.figures.proportions import share_lanes
 from nestobs.observation.detail import finite
 from nestobs.observation.schema import Role
+from nestobs.reports.answer import Answer, tiles
 from nestobs.reports.causes import Failed, of_failed
 from nestobs.reports.coverage import steps
 from nestobs.reports.dataset import Observed, read
@@ -83,6 +84,25 @@ def load(store: str, window: str = "", title: str = "") -> Found:
         cut_off=open_intents(observed.rows),
         failed=of_failed(Store.open(store, create=False), observed.joins, observed.window),
     )
+
+
+def answer(found: Found, most_lost: float = 1.0, least_joins: int = LEAST_JOINS) -> Answer:
+    """What the page opens with; most_lost, least_joins as in `result`."""
+    came = result(found, most_lost, least_joins)
+    table, one = found.journeys, found.lost
+    if found.observed.rows.empty:
+        return Answer(found.title, "This store holds no observation, so there is nothing to report.", result=came)
+    if table.empty:
+        return Answer(found.title, "Nobody joined.", tiles(found.observed.span, most_lost=most_lost), came)
+    inside = int(table["joined"].sum())
+    lost = f"{one.least:,} of the {one.n:,} of which it is known lost a seat that could be had" if one.n else ""
+    said = f"{inside:,} of {many(len(table), 'join')} got in; {lost or 'of none is it known whether it was lost'}."
+    return Answer(found.title, said, tiles(found.observed.span, most_lost=most_lost), came)
+
+
+def seen(found: Found) -> Text:
+    """What was measured: `heading` under a title of the page's own."""
+    return replace(heading(found), heading="")
 
 
 def heading(found: Found) -> Text:

@@ -1,0 +1,101 @@
+"""What a page opens with: tiles whose values are the data's, each judged, and nothing said that is not known."""
+
+from __future__ import annotations
+
+import json
+import re
+from typing import Any
+
+import pytest
+
+from nestobs.estimate.dependence import lost_share
+from nestobs.figures import percent
+from nestobs.reports import daily, joins
+from nestobs.reports.answer import Answer, Tile, tiles
+from nestobs.reports.display import RESULT, Result, Text
+from worlds import full_nests
+from worlds.full_nests import DAY
+
+
+@pytest.fixture(scope="module")
+def store(tmp_path_factory: pytest.TempPathFactory) -> str:
+    rows = full_nests.let_down(full_nests.rows_of_days(12, 2))
+    return full_nests.store_of(tmp_path_factory.mktemp("answer"), list(rows))
+
+
+@pytest.fixture(scope="module")
+def found(store: str) -> joins.Found:
+    return joins.load(store, window=DAY)
+
+
+def by_name(shown: tuple[Tile, ...]) -> dict[str, Tile]:
+    return {one.name: one for one in shown}
+
+
+def test_the_tiles_say_what_the_data_say(found: joins.Found) -> None:
+    shown, table = by_name(tiles(found.observed.span)), found.observed.joins
+    assert list(shown) == ["joined", "lost", "median wait", "requests", "observer held up", "coverage"]
+    assert shown["joined"].value == percent(float(table["joined"].mean()))
+    assert f"n = {len(table)} joins" in shown["joined"].detail
+    assert shown["lost"].value == percent(lost_share(table).value)
+    ordered = table.loc[table["joined"], "elapsed_s"].sort_values().tolist()
+    assert float(shown["median wait"].value.split()[0]) == pytest.approx(ordered[(len(ordered) - 1) // 2], abs=0.05)
+    api = found.observed.rows[found.observed.rows["source"] == "api"]
+    assert 0 < int(shown["requests"].value) <= len(api)
+    assert shown["observer held up"].value == "0 %"
+    assert all(one.before == "" for one in shown.values())
+
+
+def test_a_limit_is_kept_broken_or_open_by_the_whole_interval(found: joins.Found) -> None:
+    lower, upper = lost_share(found.observed.joins).score()
+    assert 0 < lower < upper < 1
+    signs = {
+        limit: by_name(tiles(found.observed.span, most_lost=limit))["lost"].sign
+        for limit in (lower / 2, (lower + upper) / 2, (1 + upper) / 2, 1.0)
+    }
+    assert list(signs.values()) == ["breached", "open", "good", "none"]
+
+
+def test_a_store_of_more_days_sets_them_beside(store: str) -> None:
+    found = daily.load(store, window=DAY, before=1)
+    assert found.now is not None
+    shown = by_name(tuple(daily.answer(found).tiles))
+    assert all(one.before.startswith("before: ") for one in shown.values())
+    assert "no difference shown" in shown["joined"].before
+    same = by_name(tiles(found.now, found.now))
+    assert "no difference shown" in same["joined"].before + same["lost"].before
+
+
+def test_what_is_not_known_is_said_to_be_not_known(found: joins.Found) -> None:
+    span = found.observed.span
+    shown = by_name(tiles(type(span)(span.window, 0.0, span.rows.head(0), span.timelines.head(0), span.joins.head(0))))
+    assert [one.value for one in shown.values()] == ["not known", "not known", "not known", "none", "not known", "0 %"]
+
+
+def test_an_answer_is_clean_and_carries_the_result_once() -> None:
+    hostile = "<script>window.pwned=1</script>"
+    result = Result("breached", [hostile, "And more."])
+    bundle: dict[str, Any] = Answer(hostile, hostile, [Tile(hostile, hostile, hostile)], result)._repr_mimebundle_()
+    assert "<script" not in bundle["text/html"]
+    assert bundle["text/html"].count("window.pwned") == 5  # title, sentence, tile of three lines; not the reason twice
+    assert "And more." in bundle["text/html"]
+    assert json.loads(json.dumps(bundle[RESULT]))["verdict"] == "breached"
+
+
+@pytest.mark.parametrize(
+    ("words", "shown"),
+    [
+        ("see `nestobs diagnose` for it", "see <code>nestobs diagnose</code> for it"),
+        ("`a` and `b`", "<code>a</code> and <code>b</code>"),
+        ("`<b>`", "<code>&lt;b&gt;</code>"),
+        ("a lone ` stays", "a lone ` stays"),
+    ],
+    ids=["command", "two", "markup", "lone"],
+)
+def test_what_stands_between_backticks_is_code(words: str, shown: str) -> None:
+    assert Text([words])._repr_html_() == f"<p>{shown}</p>"
+
+
+def test_no_page_of_a_day_shows_backticks(store: str) -> None:
+    found = daily.load(store, window=DAY, before=1)
+    assert not re.search("`", daily.seen(found)._repr_html_() + daily.advice(found)._repr_html_())
