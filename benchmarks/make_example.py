@@ -29,7 +29,7 @@ from nestobs.store.inventory import contents, verify
 from nestobs.store.reader import Store
 from nestobs.store.sealing import FOLDER
 from nestobs.store.sql import INT64, JOURNAL
-from nestobs.trial.held_up import held_up
+from nestobs.timeline.uptime import observer
 from nestobs.trial.lab_process import running_lab
 
 COUNTS = {"slow-api": 32, "calm": 2, "api-join-fault": 3, "expired-room": 2}
@@ -84,7 +84,7 @@ def compact(store: Store) -> None:
 
 def problem(store: Store) -> str:
     """Why it should not ship, in a sentence; "" where it should."""
-    share, size = held_up(store.frame()), contents(store).size
+    share, size = observer(store.frame()).share, contents(store).size
     if share > MOST_HELD_UP:
         return f"{share:.1%} of what was planned was held up by this machine: run it on an idle one"
     if wrong := [f"{found.file}: {found.said}" for found in verify(store) if found.wrong]:
@@ -102,7 +102,7 @@ def main() -> int:
         store = asyncio.run(observe(Path(folder), args.seed))
         compact(store)
         found = contents(store)
-        print(f"{found.rows:,} rows, {found.size:,} bytes, {held_up(store.frame()):.2%} held up")
+        print(f"{found.rows:,} rows, {found.size:,} bytes, {observer(store.frame()).share:.2%} held up")
         if said := problem(store):
             print(f"not shipped: {said}", file=sys.stderr)
             return 1

@@ -50,7 +50,7 @@ def demo(args: argparse.Namespace) -> int:
         args,
         summary,
         [
-            *filter(None, (proof["verdict"]["said"], proof["elsewhere"])),
+            *filter(None, (summary["observer"]["said"], proof["verdict"]["said"], proof["elsewhere"])),
             f"{summary['observations']} observations of {summary['leaks']['made']} nests; "
             f"{intervals['contain_truth']} of {intervals['n']} intervals contain the truth",
             f"the observer was held up in {summary['held_up']:.1%} of its polls",
@@ -193,6 +193,7 @@ def canary(args: argparse.Namespace) -> int:
     from nestobs.join.policy import named_policy
     from nestobs.sources.clock import Clock
     from nestobs.store.reader import Store
+    from nestobs.timeline.uptime import observer
 
     config, target = configured(args)
     store, began_at = Store.open(config.store(args.store)), Clock().now()
@@ -222,8 +223,9 @@ def canary(args: argparse.Namespace) -> int:
     lines += [f"restart of {each.row.room}: {each.words()}" for each in report.restarts]
     lines += [f"before that: {report.earlier.sentence()}"] if report.earlier.rooms or report.earlier.left else []
     lines += [f"left behind: {sentence}" for sentence in report.left]
-    found = causes(store, report, began_at)
-    show(args, report.as_dict() | {"causes": [each.as_dict() for each in found]}, [*lines, *nest_words(found)])
+    found, ours = causes(store, report, began_at), observer(store.frame(start=began_at))
+    told = {"causes": [each.as_dict() for each in found], "observer": ours.as_dict()}
+    show(args, report.as_dict() | told, [*filter(None, [ours.words]), *lines, *nest_words(found)])
     return check("; ".join(said for said in (report.problem(), report.shut_out(), fault_words(found)) if said))
 
 

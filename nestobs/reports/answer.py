@@ -21,7 +21,7 @@ from nestobs.figures import percent, plain
 from nestobs.figures.text import seconds
 from nestobs.reports.display import RESULT, Result, prose, sign
 from nestobs.timeline.failures import failures
-from nestobs.timeline.omissions import MOST_HELD_UP
+from nestobs.timeline.uptime import MOST_HELD_UP
 
 Sign = Literal["good", "breached", "open", "none"]
 _SIGNS: Final = {"good": "✓", "breached": "✗", "open": "?", "none": "○"}

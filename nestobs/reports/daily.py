@@ -236,7 +236,8 @@ def heading(daily: Daily) -> Text:
     counted = f"{_about(now, 'From')} {_about(past, f'Before it, in {len(daily.days) - 1} windows as long, from')}"
     faults = " ".join(daily.failed.standing()) if daily.failed is not None else ""
     said = [counted, *standing_words(now.timelines), _found(daily)]
-    return Text(said, heading=daily.title, warning=faults and f"Standing faults. {faults}")
+    first = [uptime.observer(now.rows).words, faults and f"Standing faults. {faults}"]
+    return Text(said, heading=daily.title, warning=" ".join(filter(None, first)))
 
 
 def causes(daily: Daily) -> Section:
@@ -298,7 +299,8 @@ def _coverage(now: Span) -> float:
 
 def _lacks(now: Span, rules: Rules) -> list[str]:
     """Why there is too little to judge the window, or to advise anything on it; none where there is enough."""
-    coverage, lacks = _coverage(now), []
+    coverage, ours = _coverage(now), uptime.observer(now.rows)
+    lacks = [ours.words] if ours.much else []
     if coverage < rules.least_coverage:
         least = percent(rules.least_coverage)
         lacks.append(f"The collector was at work {percent(coverage)} of the time, less than {least}.")

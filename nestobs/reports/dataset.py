@@ -29,6 +29,7 @@ from nestobs.timeline.intervals import timelines
 from nestobs.timeline.joins import joins
 from nestobs.timeline.nests import count_nests
 from nestobs.timeline.omissions import held_up_words, omitted
+from nestobs.timeline.uptime import observer
 
 LEAD_S: Final = 60
 FOLLOW_S: Final = 900
@@ -75,13 +76,15 @@ class Observed:
         if self.rows.empty:
             return nothing_there(title, f" in {self.window.words}" if self.window else "")
         left_out = [*omitted(self.timelines), *held_up_words(failures(self.rows))]
-        return Text([*said, *left_out, coverage.words(self.collector)], heading=title)
+        about = [*said, *left_out, coverage.words(self.collector)]
+        return Text(about, heading=title, warning=observer(self.rows).words)
 
     def result(self, lacks: Sequence[str], broken: Sequence[str], kept: Sequence[str], facts: Facts) -> Result:
         """How the page came out, as `judged`, with the coverage of a window and with counts."""
         part = None if self.window is None else coverage.share(self.collector)
         counts = {"observations": len(self.rows), "nests": self.nests, "joins": len(self.joins)}
-        return Result(*judged(lacks, broken, kept), part, counts, facts)
+        ours = observer(self.rows)
+        return Result(*judged([ours.words] if ours.much else lacks, broken, kept), part, counts, facts)
 
 
 def read(store: str, window: str = "") -> Observed:

@@ -29,6 +29,7 @@ from nestobs.timeline import calibration as calibrate
 from nestobs.timeline.intervals import timelines
 from nestobs.timeline.joins import joins, open_intents
 from nestobs.timeline.nests import count_nests, told_apart
+from nestobs.timeline.uptime import observer
 
 if TYPE_CHECKING:
     import plotly.graph_objects as go
@@ -47,8 +48,8 @@ _STAND_IN: Final = (
 class Story:
     """What the report is about. Frames have a column `scenario` beside their own; timelines name relays by the lab.
 
-    sent_at: of each observation. watched_s: by trace, the age at which watching ended. note: sentences about LiveKit to
-    be shown.
+    sent_at: of each observation. watched_s: by trace, the age at which watching ended. note: sentences
+    about the observer and LiveKit, to be shown first.
     """
 
     title: str
@@ -87,7 +88,7 @@ def load(store: str, *, truth: str = "", lab: str = "", title: str = "", livekit
         cut_off=open_intents(observed),
         watched_s=_watched(observed, lines),
         livekit=kind,
-        note=" ".join(part for part in (_STAND_IN if "stand-in" in kind else "", livekit_note) if part),
+        note=" ".join(filter(None, (observer(observed).words, _STAND_IN if "stand-in" in kind else "", livekit_note))),
     )
 
 

@@ -27,7 +27,7 @@ from nestobs.reports.evidence import Incident, one, worst
 from nestobs.reports.workbench.given import given
 from nestobs.reports.workbench.jupyterlab import step
 from nestobs.store.reader import Store
-from nestobs.timeline import incident, requests
+from nestobs.timeline import incident, requests, uptime
 from nestobs.timeline import layers as answered
 from nestobs.timeline.omissions import remarks
 
@@ -72,7 +72,8 @@ def heading(found: Incident) -> Text:
     if found.nests is not None and len(found.nests):
         where = f" from {found.window.words}" if found.window else ""
         said.insert(0, f"{len(found.nests):,} nests were observed{where}. The page below is of the worst of them.")
-    return Text(said, heading=found.title, warning=html.unescape(found.warning))
+    ours = uptime.observer(found.rows).words if len(found.rows) else ""
+    return Text(said, heading=found.title, warning=" ".join(filter(None, (ours, html.unescape(found.warning)))))
 
 
 def causes(found: Incident) -> Section:

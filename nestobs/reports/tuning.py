@@ -358,7 +358,8 @@ def heading(tuned: Tuned) -> Text:
     if not tuned.observations:
         words = "This store holds no observation, so there is nothing to tune on. Run a canary or a watch first."
         return Text([words], heading=tuned.title)
-    return Text([f"{many(tuned.observations, 'observation')} are in the store."], heading=tuned.title)
+    said = [f"{many(tuned.observations, 'observation')} are in the store."]
+    return Text(said, heading=tuned.title, warning="" if tuned.found is None else tuned.found.observer.words)
 
 
 def result(tuned: Tuned) -> Result:

@@ -23,6 +23,7 @@ from nestobs.observation.duration import SECOND_NS
 from nestobs.observation.schema import Failure, Operation, Outcome, Role, Source
 from nestobs.timeline.delays import asked_at
 from nestobs.timeline.intervals.polls import held_up
+from nestobs.timeline.uptime import Observer, observer
 
 LEAST_JOINS: Final = 30
 """With fewer attempts of a kind by joins, those of others are counted, too."""
@@ -71,7 +72,7 @@ class Failures:
     """What joins asked and how much of it failed: info requests, requests for a token, connections to LiveKit.
 
     held_up: of all `requests`, whoever made them, those that ran while we ourselves were held up. They are in no tally:
-    what becomes of them says nothing of whom they asked.
+    what becomes of them says nothing of whom they asked. observer: the state of who observed, over all its attempts.
     """
 
     info: Tally = field(default_factory=Tally)
@@ -79,6 +80,7 @@ class Failures:
     signal: Tally = field(default_factory=Tally)
     requests: int = 0
     held_up: int = 0
+    observer: Observer = field(default_factory=Observer, compare=False)
 
     @property
     def held_up_share(self) -> float:
@@ -122,6 +124,7 @@ def failures(observations: pd.DataFrame, host: str | Collection[str] = ()) -> Fa
         _tally(rows[signals]),
         requests=int(made.sum()),
         held_up=int((made & held).sum()),
+        observer=observer(observations),
     )
 
 

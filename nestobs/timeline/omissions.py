@@ -14,10 +14,7 @@ from nestobs.timeline.delays import STANDING, edited, kept_shut, made_at
 from nestobs.timeline.failures import Failures
 from nestobs.timeline.intervals.origins import EDIT
 from nestobs.timeline.nests import count_nests
-
-MOST_HELD_UP: Final = 0.1
-"""Of the requests: a tenth is what chance leaves open of any share with a hundred nests (the 95 % interval of a half is
-0.4 to 0.6). Where the machine's own share is more, more nests would not make it right."""
+from nestobs.timeline.uptime import MOST_HELD_UP
 
 _ABSENTS: Final = (
     ("after_end", "after its end"),
@@ -108,10 +105,10 @@ def remarks(row: Mapping[Any, Any]) -> list[str]:
 def held_up_words(failures: Failures) -> list[str]:
     """That so much was held up by the observing machine itself that no recommendation can be made of it; else none."""
     share = failures.held_up_share
-    if not share > MOST_HELD_UP:
-        return []
-    return [
-        f"{share:.0%} of the requests in this window were held up by the observing machine itself"
-        f" ({failures.held_up} of {failures.requests}; above {MOST_HELD_UP:.0%} is too much): no recommendation can be"
-        " made of it."
-    ]
+    if share > MOST_HELD_UP:
+        return [
+            f"{share:.0%} of the requests in this window were held up by the observing machine itself"
+            f" ({failures.held_up} of {failures.requests}; above {MOST_HELD_UP:.0%} is too much): no recommendation can"
+            " be made of it."
+        ]
+    return [failures.observer.words] if failures.observer.much else []

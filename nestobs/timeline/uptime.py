@@ -8,11 +8,15 @@ written before there were heartbeats read as off wherever nothing happened.
 
 Instants are the vantage's own, by its anchored clock: a stepped wall clock moves none of them, a machine that slept
 lacks the time it slept. Both are listed by `disturbances`, to be shown beside the spans.
+
+While it was at work it may have been held up: its loop stood still, it slept, its clock was stepped, a poll came too
+late to be made. `observer` says in which share of its attempts, and what of that has to be said before anything else.
 """
 
 from __future__ import annotations
 
 import math
+from dataclasses import asdict, dataclass
 from typing import Final
 
 import numpy as np
@@ -23,6 +27,7 @@ from nestobs.observation.columns import codes_of, equals, instants_of, paired
 from nestobs.observation.detail import facts_of
 from nestobs.observation.duration import SECOND_NS
 from nestobs.observation.schema import HEARTBEAT_S, Failure, Operation, Source
+from nestobs.timeline.intervals.polls import HELD_UP_S, held_up
 
 GAP_S: Final = 2.5 * HEARTBEAT_S
 """Instants further apart are a gap: one beat may be lost and the next come late."""
@@ -30,7 +35,100 @@ GAP_S: Final = 2.5 * HEARTBEAT_S
 NEEDED: Final = ("vantage", "run_id", "source", "operation", "sent_at", "received_at", "failure", "detail")
 """The columns of observations that are read here."""
 
+MOST_HELD_UP: Final = 0.1
+"""Of the attempts: a tenth is what chance leaves open of any share with a hundred nests (the 95 % interval of a half is
+0.4 to 0.6). Where the machine's own share is more, more nests would not make it right."""
+
+LEAST_SAID: Final = 0.01
+"""A smaller share held up is not worth a word."""
+
+_UNMADE: Final = (Failure.INTENT, Failure.BUDGET)
+_ASKED: Final = (Source.RELAY, Source.API, Source.LIVEKIT)
+
 _MARKS: Final = (str(Failure.CLOCK_STEP), str(Failure.SUSPENDED))
+
+
+@dataclass(frozen=True, slots=True)
+class Observer:
+    """The state of who observed. attempts: requests to relays, API and LiveKit, those of the plan where there is one;
+    held_up: of them, those that ran while the machine stood still, slept or had its clock stepped; skipped: those that
+    were planned and not made, for being too late; late: those that were sent HELD_UP_S after their time, which widens
+    intervals and makes none untrue. steps, sleeps: how often the clock was stepped, and the machine slept; stepped_s,
+    slept_s: by how much at most, 0.0 where that is not told.
+    """
+
+    attempts: int = 0
+    held_up: int = 0
+    skipped: int = 0
+    late: int = 0
+    steps: int = 0
+    stepped_s: float = 0.0
+    sleeps: int = 0
+    slept_s: float = 0.0
+
+    @property
+    def share(self) -> float:
+        """Of the attempts, those held up or skipped; 0.0 without any."""
+        return (self.held_up + self.skipped) / self.attempts if self.attempts else 0.0
+
+    @property
+    def much(self) -> bool:
+        """Whether that is too much for a verdict or a recommendation."""
+        return self.share > MOST_HELD_UP
+
+    @property
+    def words(self) -> str:
+        """What has to be said of it above everything; "" where it kept to its plan and to its clock."""
+        late = self.late / self.attempts if self.attempts else 0.0
+        if self.share < LEAST_SAID and late <= MOST_HELD_UP and not self.steps and not self.sleeps:
+            return ""
+        bad = self.held_up + self.skipped
+        said = [
+            f"The observing machine itself was held up in {self.share:.1%} of its attempts ({bad} of {self.attempts})"
+        ]
+        said += [f"{late:.0%} came {HELD_UP_S:g} s late or later"] if late > MOST_HELD_UP else []
+        said += [f"its clock was stepped {_times(self.steps)}{_most(self.stepped_s)}"] if self.steps else []
+        said += [f"it slept {_times(self.sleeps)}{_most(self.slept_s)}"] if self.sleeps else []
+        little = f"up to {MOST_HELD_UP:.0%} is borne"
+        much = f"above {MOST_HELD_UP:.0%} is too much: nothing is recommended or judged by it"
+        return f"{', '.join(said)}; {much if self.much else little}."
+
+    def as_dict(self) -> dict[str, float]:
+        """JSON data."""
+        return {"share": self.share, **asdict(self)}
+
+
+def observer(observations: pd.DataFrame) -> Observer:
+    """The state of who observed, by rows as Store.frame gives them."""
+    failure, source = observations["failure"], observations["source"]
+    asked = np.any([equals(source, one) for one in _ASKED], axis=0)
+    asked &= ~np.any([equals(failure, one) for one in _UNMADE], axis=0)
+    due, is_due = instants_of(observations["planned_at"])
+    sent, _ = instants_of(observations["sent_at"])
+    unmade = equals(failure, Failure.SKIPPED)
+    skipped = is_due & unmade & equals(source, Source.CLOCK)
+    made = asked & ~unmade & (is_due if (asked & is_due).any() else True)
+    late = made & is_due & (sent - due >= round(HELD_UP_S * SECOND_NS))
+    found = disturbances(observations)
+    steps, sleeps = (found.loc[found["kind"] == kind, "size_s"].abs().fillna(0.0) for kind in _MARKS)
+    return Observer(
+        attempts=int((made | skipped).sum()),
+        held_up=int((made & held_up(observations)).sum()),
+        late=int(late.sum()),
+        skipped=int(skipped.sum()),
+        steps=len(steps),
+        stepped_s=float(steps.max()) if len(steps) else 0.0,
+        sleeps=len(sleeps),
+        slept_s=float(sleeps.max()) if len(sleeps) else 0.0,
+    )
+
+
+def _times(count: int) -> str:
+    return "once" if count == 1 else f"{count} times"
+
+
+def _most(seconds: float) -> str:
+    return f" (by up to {seconds:.1f} s)" if seconds else ""
 
 
 def spans(observations: pd.DataFrame) -> pd.DataFrame:

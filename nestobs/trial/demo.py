@@ -29,7 +29,7 @@ from nestobs.sources.clock import Clock
 from nestobs.store.files import write
 from nestobs.store.reader import Store
 from nestobs.store.writer import Writer
-from nestobs.trial.held_up import held_up
+from nestobs.timeline.uptime import observer
 from nestobs.trial.lab_process import empty, listed, running_lab
 from nestobs.trial.prove import Proof, prove
 from nestobs.tuning.policy_file import dumps
@@ -191,7 +191,7 @@ def _told(found: Recommendation | None, proof: Proof | None) -> dict[str, Any]:
 
 def _proven(proof: Proof) -> dict[str, Any]:
     told = proof.as_dict()
-    shared = {name: told[name] for name in ("verdict", "paired", "power", "elsewhere", "held_up")}
+    shared = {name: told[name] for name in ("verdict", "paired", "power", "elsewhere", "held_up", "observer")}
     return {"scenario": TUNED, "nests": proof.nests, "inside": proof.share_inside} | shared
 
 
@@ -236,7 +236,7 @@ def _report(  # noqa: PLR0917 - called once, above
         out / "report.html",
         {name: str(out.resolve() / path) for name, path in parts.items()} | {"tune_on": TUNED},
     )
-    made = sum(report.made for report in reports.values())
+    made, ours = sum(report.made for report in reports.values()), observer(observations)
     return {
         "nestobs": __version__,
         "wall_s": None,
@@ -250,7 +250,8 @@ def _report(  # noqa: PLR0917 - called once, above
         "intervals": summary(judged),
         "truth_width_s": truth_width(judged),
         "leaks": {"made": made, "left": len(left), "which": list(left)},
-        "held_up": held_up(observations),
+        "held_up": ours.share,
+        "observer": ours.as_dict() | {"said": ours.words},
         "failed": [f"{len(untrue)} of {len(judged)} intervals contradict the truth: {first}"] if first else [],
         "report": "report.html",
     }

@@ -46,7 +46,7 @@ from nestobs.store.files import write
 from nestobs.store.reader import Store
 from nestobs.timeline.delays import round_trip_s
 from nestobs.timeline.intervals import timelines
-from nestobs.trial.held_up import MUCH, held_up
+from nestobs.timeline.uptime import MOST_HELD_UP, Observer, observer
 from nestobs.trial.lab_process import empty, listed, running_lab
 from nestobs.tuning.costs import Prices
 from nestobs.tuning.policy_file import PolicyFile
@@ -93,11 +93,11 @@ class Proof:
     """What was predicted and what came. nests: those made. livekit: kind and version. policies: today's rule first.
     verdicts: of all joins, by kind. round_trip_s: of the joins' API requests; a lab much slower than what was tuned on
     delays joins by as much. left: sentences about what was not deleted. problem: why it is not as it should be, in a
-    sentence. wall_s: how long it took. held_up: share of the polls in which the observer was; above MUCH no cell is
-    judged. cells: as prediction.cells. window: when the first join began and the last one ended, ISO 8601, UTC; empty:
-    none did. paired: as prediction.paired, empty where there was one policy only. verdict: did the change help? One of
-    VERDICTS, and a sentence. power: why so many nests, a sentence. elsewhere: that the policy was tuned on other nests
-    than these, a sentence; empty where it was not."""
+    sentence. wall_s: how long it took. held_up: share of the polls in which the observer was; above MOST_HELD_UP
+    nothing is judged. cells: as prediction.cells. window: when the first join began and the last one ended, ISO 8601,
+    UTC; empty: none did. paired: as prediction.paired, empty where there was one policy only. verdict: did the change
+    help? One of VERDICTS, and a sentence. power: why so many nests, a sentence. elsewhere: that the policy was tuned on
+    other nests than these, a sentence; empty where it was not. observer: the state of who observed."""
 
     scenario: str
     seed: int
@@ -116,6 +116,7 @@ class Proof:
     verdict: tuple[str, str] = ("", "")
     power: str = ""
     elsewhere: str = ""
+    observer: Observer = field(default_factory=Observer)
 
     @property
     def share_inside(self) -> float | None:
@@ -142,6 +143,7 @@ class Proof:
             "elsewhere": self.elsewhere,
             "leaks": {"left": len(self.left), "which": list(self.left)},
             "held_up": self.held_up,
+            "observer": self.observer.as_dict(),
             "wall_s": self.wall_s,
         }
 
@@ -149,16 +151,17 @@ class Proof:
         return dicts_of(self.cells[self.cells["policy"] == policy.name])
 
     def lines(self) -> list[str]:
-        """For a terminal: whether the change helped, the pairs and the cells as tables, how many cells are inside."""
+        """For a terminal: how the observer was, where that matters; whether the change helped; the pairs and the cells
+        as tables; how many cells are inside."""
         head = f"{'policy':<18}{'metric':<20}{'predicted':>10}{'95 % of so many':>19}{'realised':>10}{'n':>6}"
         judged = self.cells["inside"].dropna()
         said = f"{int(judged.sum())} of {len(judged)} cells inside" if len(judged) else "the file predicts nothing"
-        if self.held_up > MUCH:
+        if self.held_up > MOST_HELD_UP:
             said = f"not judged: {_HELD_UP.format(self.held_up)}"
         kind = "a stand-in for LiveKit" if self.livekit["kind"] == "stand-in" else f"LiveKit {self.livekit['version']}"
         joined = f"{self.nests} fresh nests of {self.scenario}, real joins without media, {kind}"
         left = [f"left behind: {sentence}" for sentence in self.left]
-        first = [*filter(None, (self.verdict[1], self.elsewhere)), *self._pairs()]
+        first = [*filter(None, (self.observer.words, self.verdict[1], self.elsewhere)), *self._pairs()]
         rest = [head, *(_line(row) for row in dicts_of(self.cells)), f"{said}; {joined}", *filter(None, [self.power])]
         return [*first, *rest, *left]
 
@@ -285,13 +288,15 @@ def _judged(
     joins = outcomes(observations, lines, patience_s=PATIENCE_S)
     compared = cells(joins, predicted, [one.name for one in policies], round_trip_s=file.provenance.round_trip_s)
     pairs, verdict = compare(file, today, policies, joins)
-    if (held := held_up(observations)) > MUCH:
+    ours = observer(observations)
+    if ours.much:
         compared, pairs = (each.assign(inside=None).astype({"inside": "boolean"}) for each in (compared, pairs))
-        verdict = "not_judged", f"Whether the change helped is not judged: {_HELD_UP.format(held)}."
+        verdict = "not_judged", f"Whether the change helped is not judged: {_HELD_UP.format(ours.share)}."
     return {
         "round_trip_s": round_trip_s(observations),
         "cells": compared,
-        "held_up": held,
+        "held_up": ours.share,
+        "observer": ours,
         "window": span(observations),
         "paired": pairs,
         "verdict": verdict,
@@ -336,9 +341,9 @@ def enough(file: PolicyFile, today: Policy, time_s: float) -> tuple[int, str]:
     if wanted is not None:
         why = f"{wanted} would be needed for the predicted difference of {number.value:+.2f} s a join to fail with"
         return most, f"n = {most}, as many as the time allows; {why} {POWER_WORDS} had the change done nothing."
-    why = (
-        "what is predicted could not fail by any" if math.isfinite(number.value) else "the file predicts no difference"
-    )
+    why = "the file predicts no difference"
+    if math.isfinite(number.value):
+        why = f"{number.value:+.2f} s a join is predicted too unsurely to fail with {POWER_WORDS} at any n"
     return most, f"n = {most}, as many as the time allows: {why}."
 
 

@@ -16,6 +16,7 @@ from nestobs.join.policy import Policy
 from nestobs.observation.detail import finite
 from nestobs.observation.text import shortened
 from nestobs.timeline.delays import BlockKind, nests_in
+from nestobs.timeline.uptime import Observer
 from nestobs.tuning.costs import Prices
 from nestobs.tuning.decisions import Terms
 from nestobs.tuning.fault import Faults
@@ -156,6 +157,11 @@ class Recommendation:
         return None if self.terms.failures is None else self.terms.failures.as_dict()
 
     @property
+    def observer(self) -> Observer:
+        """The state of who observed the nests; as if nothing had been where that is not known."""
+        return Observer() if self.terms.failures is None else self.terms.failures.observer
+
+    @property
     def changed(self) -> tuple[str, ...]:
         """That the law changed in mid-window, when, and what to do; nothing where it did not."""
         return (*map(change_words, self.changes), self.since.words) if self.since else ()
@@ -169,7 +175,9 @@ class Recommendation:
         return f"<pre>{escape(chr(10).join(shown))}</pre>"
 
     def lines(self) -> Iterator[str]:
-        """What to do, in words; what that changes; how sure it is; what each policy would have done; what is open."""
+        """How the observer was, where that matters; what to do, in words; what that changes; how sure it is; what each
+        policy would have done; what is open."""
+        yield from filter(None, [self.observer.words])
         yield self.why
         yield from self.changed
         yield ""
@@ -302,6 +310,7 @@ class Recommendation:
             "censored": self.law.censored,
             "window": list(self.window),
             "failures": self._failures,
+            "observer": self.observer.as_dict(),
             **({} if self.faults is None else {"faults": self.faults.as_dict()}),
             "left_out": dict(self.left_out),
         }

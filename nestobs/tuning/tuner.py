@@ -103,7 +103,7 @@ def recommend(
     baselines: replayed beside the candidates; nothing is chosen by them. deployments: as delays.deployments tells.
 
     Raises TooLittleDataError that says how much is needed, HeldUpError where too many requests were held up by the
-    observing machine itself (omissions.MOST_HELD_UP), LawError for prices that are none.
+    observing machine itself (uptime.MOST_HELD_UP), LawError for prices that are none.
     """
     if today.name in ("tuned", "simple"):
         today = replace(today, name="today")  # last time's: its name is wanted for this time's

@@ -239,7 +239,7 @@ def test_a_canary_tells_its_plan_and_result_in_words(lab, run):
     words = ("--count", "1", "--horizon", "1s", "--policy", "guide")
     said = run("canary", *lab.target("calm"), *words)
     assert said.code == 0
-    assert said.out.startswith("made 1 nests, 0 refused; joins: ")
+    assert "made 1 nests, 0 refused; joins: " in said.out  # after how the observer was, where it had too much to do
     assert "polls of each API layer" in said.err
     assert raw_controls(said.out + said.err) == []
 

@@ -18,7 +18,19 @@ from nestobs.observation.schema import HEARTBEAT_S, Observation, Operation, Outc
 from nestobs.sources import vantage as vantage_module
 from nestobs.sources.vantage import Vantage
 from nestobs.timeline.intervals import timelines
-from nestobs.timeline.uptime import GAP_S, covered, disturbances, gaps, spans, together, within
+from nestobs.timeline.uptime import (
+    GAP_S,
+    LEAST_SAID,
+    MOST_HELD_UP,
+    Observer,
+    covered,
+    disturbances,
+    gaps,
+    observer,
+    spans,
+    together,
+    within,
+)
 from worlds.asked import frame
 
 NOON = 1_772_625_600 * SECOND_NS
@@ -182,3 +194,81 @@ async def test_a_heartbeat_that_is_cut_short_still_says_so() -> None:
     assert made[0].received_at is not None
     assert made[0].received_at - made[0].sent_at >= 0.02 * SECOND_NS
     assert made[0].failure is None
+
+
+# The observer's own state
+
+
+def asked(sent: float = 1.0, *, planned: bool = True, **more: Any) -> dict[str, Any]:
+    """An attempt that took a second."""
+    at = NOON + round(sent * SECOND_NS)
+    return {
+        "vantage": "A", "run_id": "run", "source": "api", "operation": "join", "failure": None, "detail": "{}",
+        "planned_at": at if planned else None, "sent_at": at, "received_at": at + SECOND_NS, "loop_lag_s": 0.0,
+    } | more  # fmt: skip
+
+
+def befell(kind: str, at: float, size_s: float) -> dict[str, Any]:
+    """What a vantage notes of its own machine."""
+    ended = NOON + round(at * SECOND_NS)
+    sent = ended - (0 if kind == "clock_step" else round(size_s * SECOND_NS))
+    own = {"source": "clock", "operation": "step", "failure": kind, "detail": detail(size_s=size_s)}
+    return asked(planned=False, **own, sent_at=sent, received_at=ended)
+
+
+def seen(*made: dict[str, Any]) -> Observer:
+    kinds = {"planned_at": "Int64", "received_at": "Int64", "sent_at": "int64"}
+    columns = list(asked())
+    return observer(pd.DataFrame(list(made), columns=columns).astype(kinds))
+
+
+GOOD = [asked(10.0 + k) for k in range(9)]
+
+
+@pytest.mark.parametrize(
+    ("made", "share", "said"),
+    [
+        pytest.param([], 0.0, "", id="nothing"),
+        pytest.param(GOOD, 0.0, "", id="as planned"),
+        pytest.param([*GOOD, asked(loop_lag_s=0.7)], 0.1, "held up in 10.0% of its attempts (1 of 10)", id="a lag"),
+        pytest.param([*GOOD, asked(failure="skipped", source="clock")], 0.1, "(1 of 10)", id="a poll that was skipped"),
+        pytest.param([*GOOD, asked(3.0, planned_at=NOON)], 0.0, "", id="a poll that came late"),
+        pytest.param(
+            [*GOOD, *[asked(3.0, planned_at=NOON)] * 3], 0.0, "25% came 0.5 s late or later", id="polls that came late"
+        ),
+        pytest.param(
+            [*GOOD, asked(2.3, planned_at=NOON + 2 * SECOND_NS)], 0.0, "", id="a poll that came a little late"
+        ),
+        pytest.param([*GOOD, asked(failure="loop_blocked")], 0.1, "(1 of 10)", id="a timeout of our own"),
+        pytest.param(
+            [*GOOD, asked(5.0), befell("clock_step", 5.5, -40.0)], 0.1, "stepped once (by up to 40.0 s)", id="step"
+        ),
+        pytest.param(
+            [*GOOD, befell("clock_step", 50.0, 3.0), befell("clock_step", 60.0, 9.0)],
+            0.0,
+            "its clock was stepped 2 times (by up to 9.0 s)",
+            id="steps between attempts",
+        ),
+        pytest.param(
+            [*GOOD, asked(5.0), befell("suspended", 6.0, 600.0)], 0.1, "it slept once (by up to 600.0 s)", id="sleep"
+        ),
+        pytest.param([*GOOD, asked(planned=False, loop_lag_s=9.0)], 0.0, "", id="what is not of the plan"),
+        pytest.param([asked(planned=False, loop_lag_s=9.0)], 1.0, "100.0% of its attempts (1 of 1)", id="no plan"),
+        pytest.param([*GOOD, asked(failure="intent", loop_lag_s=9.0)], 0.0, "", id="an intent is no attempt"),
+        pytest.param([*GOOD, asked(failure="budget_spent", loop_lag_s=9.0)], 0.0, "", id="nor what was not afforded"),
+        pytest.param([*GOOD, asked(source="client", loop_lag_s=9.0)], 0.0, "", id="nor a client's words"),
+    ],
+)
+def test_how_the_observer_was_is_said_with_its_share(made: list[dict[str, Any]], share: float, said: str) -> None:
+    found = seen(*made)
+    assert found.share == pytest.approx(share)
+    assert (said in found.words) if said else found.words == ""
+
+
+@pytest.mark.parametrize(("bad", "much"), [(LEAST_SAID, False), (MOST_HELD_UP, False), (MOST_HELD_UP + 0.01, True)])
+def test_beyond_a_stated_share_it_says_that_nothing_is_recommended(bad: float, much: bool) -> None:
+    found = Observer(attempts=1_000, held_up=round(1_000 * bad))
+    assert found.much == much
+    assert ("nothing is recommended" in found.words) == much
+    assert ("10% is borne" in found.words) != much
+    assert found.as_dict()["share"] == found.share

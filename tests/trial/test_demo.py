@@ -51,7 +51,7 @@ async def test_its_summary_has_the_shape_it_promises_and_holds(short, tmp_path):
     assert summary == json.loads((tmp_path / "demo" / "summary.json").read_text())
     assert set(summary) == {
         "nestobs", "wall_s", "livekit", "relays", "observations", "scenarios", "intervals", "truth_width_s", "leaks",
-        "report", "message_threshold", "recommendation", "policies", "proof", "held_up", "failed",
+        "report", "message_threshold", "recommendation", "policies", "proof", "held_up", "observer", "failed",
     }  # fmt: skip
     assert summary["message_threshold"] == {"today_s": 30.0, "tuned_s": None, "interval_s": None}, "6 nests are too few"
     assert summary["policies"] == []

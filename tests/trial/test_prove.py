@@ -57,15 +57,19 @@ async def test_a_proof_runs_both_policies_against_the_same_nests_and_sets_predic
     by = proof.cells.set_index(["policy", "metric"])
     assert by.loc[("manual_retry", "joined_share"), "realised"] == by.loc[("quick", "joined_share"), "realised"] == 1.0
     assert by.loc["manual_retry"]["inside"].isna().all()
-    assert by.loc["quick"]["inside"].tolist() == [True, True, True, False]
-    assert proof.share_inside == 0.75
+    if proof.observer.much:  # on a machine that has too much else to do
+        assert proof.share_inside is None
+        assert proof.verdict[0] == "not_judged"
+    else:
+        assert by.loc["quick"]["inside"].tolist() == [True, True, True, False]
+        assert proof.share_inside == 0.75
+        assert "4 nests that both joined" in proof.verdict[1]
     assert by["n"].eq(4).all()
     assert proof.paired["n"].tolist() == [4] * 5
     for metric, apart in proof.paired.set_index("metric")["realised"].drop([COST, "lost_share"]).items():
         each = (by.loc[(name, metric), "realised"] for name in ("quick", "manual_retry"))
         assert apart == pytest.approx(next(each) - next(each)), metric
     assert proof.verdict[0] in VERDICTS
-    assert "4 nests that both joined" in proof.verdict[1]
     assert "does not say whose nests" in proof.elsewhere
     assert 0 < by.loc[("quick", "mean_delay_s"), "realised"] < 2.0
     assert by.loc[("manual_retry", "requests_per_join"), "realised"] >= 2.0  # it asks /info first
@@ -263,7 +267,13 @@ def predicting(value, error, sd=10.0, *, deployments=(), lost=60.0):
         pytest.param(predicting(-5.0, 0.5), 200.0, "needed", r"would fail with 80 % power", id="as many as it needs"),
         pytest.param(predicting(-50.0, 0.5), 200.0, 30, r"; 30 is the least\.$", id="not a handful"),
         pytest.param(predicting(-2.0, 0.5), 20.0, 41, r"as many as the time allows; \d+ would be needed", id="no time"),
-        pytest.param(predicting(-5.0, 4.0), 20.0, 41, r"could not fail by any", id="too unsure to fail"),
+        pytest.param(
+            predicting(-5.0, 4.0),
+            20.0,
+            41,
+            r"predicted too unsurely to fail with 80 % power",
+            id="too unsure to fail",
+        ),
         pytest.param(PolicyFile(policy=QUICK), 20.0, 41, r"predicts no difference", id="of an older nestobs"),
         pytest.param(predicting(-5.0, 0.5, lost=None), 20.0, 41, r"as many as the time allows", id="infinite price"),
         pytest.param(predicting(-5.0, 0.5), -9.0, 1, r"as many as the time allows", id="no time at all"),
