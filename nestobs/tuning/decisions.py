@@ -8,20 +8,22 @@ same budget. A law here is one that was smoothed: decisions would exploit the ra
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, field
-from typing import Final
+from dataclasses import dataclass, field, replace
+from itertools import product
+from typing import Any, Final
 
 import numpy as np
 import pandas as pd
 
 from nestobs.estimate.law import LawError, Survival, survival
 from nestobs.estimate.npmle import DelayLaw, Number, Resampled, percentile, smoothed
-from nestobs.join.policy import LONGEST_S, Policy, Schedule
+from nestobs.join.policy import LONGEST_S, SEATS, Policy, Schedule
 from nestobs.observation.arrays import Floats
 from nestobs.timeline.failures import Failures
 from nestobs.tuning.costs import Prices
+from nestobs.tuning.imputation import Recorded
 from nestobs.tuning.schedule import PollTable, optimal_polls, rows, simple, walked
-from nestobs.tuning.simulation import GRAIN_S
+from nestobs.tuning.simulation import GRAIN_S, courses, score
 from nestobs.tuning.threshold import COST_RATIO, message_threshold, threshold_interval
 
 GRID_S: Final = 0.25
@@ -39,6 +41,17 @@ MOST_FAILING: Final = 0.9
 """Of requests; a budget is planned for no more."""
 
 GIVE_UP_DRAWS: Final = 200
+
+FALLBACK_AGES_S: Final = (1.0, 2.0, 3.0, 4.0, 6.0, 8.0, 12.0, 16.0, 24.0)
+FALLBACK_TRIES: Final = (2, 3)
+UPGRADES: Final = 10
+"""What is tried about seats: in round numbers, for the optimum is flat, and clients have to be written."""
+
+LEAST_APART: Final = 10
+"""Of fewer rows with the guest's route proven to be first nothing is decided."""
+
+SEATED_ROWS: Final = 2_000
+"""Of more rows every so-many-th decides."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -240,6 +253,47 @@ class Terms:
             error_retries=ERROR_RETRIES,
             connect_attempts=3,
         )
+
+
+def seated(policy: Policy, nests: Recorded, terms: Terms) -> Policy:
+    """The policy with those of SEATS at which it costs least on these nests, within the request budget or what it
+    makes by itself: fall back from an age on, or from a try on, and ask on from a guest's seat or not."""
+    every = max(1, nests.n // SEATED_ROWS)
+    rows = (nests.times[:, ::every], nests.gone[::every], nests.own[:, ::every], nests.apart[::every])
+
+    def judged(tried: Policy) -> tuple[float, float]:
+        rng = np.random.default_rng(0)
+        ways = courses(tried, terms.arrivals[::2], rng, round_trip_s=terms.round_trip_s, shapes=2)
+        found = score(ways, *rows)
+        return float(found.cost(terms.prices).mean()), float(found.requests.mean())
+
+    best, (least, asked) = policy, judged(policy)
+    most = max(terms.allowance.per_join, asked)
+    ways: list[dict[str, Any]] = [{}]
+    ways += [*({"fallback_age_s": age} for age in FALLBACK_AGES_S), *({"fallback_tries": n} for n in FALLBACK_TRIES)]
+    for upgrades, way in product((0, UPGRADES), ways):
+        tried = replace(policy, **{**SEATS, **way, "upgrades": upgrades})
+        cost, requests = judged(tried)
+        if cost < least - 1e-9 and requests <= most:
+            best, least = tried, cost
+    return best
+
+
+def with_seats(policy: Policy, other: Policy) -> Policy:
+    """A policy that chooses between seats as another does."""
+    return replace(policy, **{name: getattr(other, name) for name in SEATS})
+
+
+def seats_said(tuned: Policy, nests: Recorded, gain: Number, listeners: tuple[float, float]) -> str:
+    """What is to be done about seats, in words. gain: the cost of choosing less that of guest at once; listeners: the
+    shares of joiners who only listen and could have spoken, at once and then."""
+    rows = f"At {int(nests.apart.sum())} of {nests.n} rows the guest's route was proven to come first"
+    told = f"{gain.value:+.2f} s a joiner, 95 % {gain.lower:+.2f} to {gain.upper:+.2f}"
+    if gain.upper >= 0:
+        return f"{rows}; falling back to it at once stays: nothing better is proven ({told})."
+    before, then = (f"{share:.1%}" for share in listeners)
+    only = f"{then} of joiners instead of {before} only listen who could have spoken"
+    return f"{rows}: {tuned.seat_words} ({told}, beside falling back at once, on nests it was not chosen on); {only}."
 
 
 def never_share(law: DelayLaw) -> float:

@@ -9,6 +9,8 @@ interval of the paired difference to today's rule excludes zero; among policies 
 
 Costs are judgements, so they are stated and varied. The request budget is not: the API allows so many requests in a
 window for all behind one address, and the price of a request is raised until the joins expected there fit.
+
+Long, because the steps of one tuning share what it is of.
 """
 
 from __future__ import annotations
@@ -35,7 +37,18 @@ from nestobs.timeline.delays import STANDING, BlockKind, blocks, closing, joinab
 from nestobs.timeline.failures import Failures
 from nestobs.timeline.omissions import held_up_words, omitted, standing, standing_words
 from nestobs.tuning.costs import Prices
-from nestobs.tuning.decisions import JITTER, Allowance, Decisions, Terms, never_share, whole
+from nestobs.tuning.decisions import (
+    JITTER,
+    LEAST_APART,
+    Allowance,
+    Decisions,
+    Terms,
+    never_share,
+    seated,
+    seats_said,
+    whole,
+    with_seats,
+)
 from nestobs.tuning.fault import FAULT_RATIO, Faults, faults, worth_asking
 from nestobs.tuning.herd import Crowd, crowd
 from nestobs.tuning.imputation import recorded
@@ -209,7 +222,9 @@ class Tuner:
         if asking is not None:
             plan, plain = replace(plan, policy=asking.policy(plan.policy)), asking.policy(plain)
         progress("replaying policies on nests they were not tuned on")
-        arena, replays = self._replays(smooth, plan, plain, labels, asking)
+        arena = Arena(recorded(self.delays, self.rng, law=smooth), terms, self.draws, self.rng)
+        tuned, plain, tries, of_seats = self._tries(arena, smooth, (plan.policy, plain), labels, asking)
+        plan, replays = replace(plan, policy=tuned), self._replays(arena, (tuned, plain), tries)
         progress("looking for what is not identifiable")
         chosen, kept, why = self._choice(arena, replays, plan.policy, plain, message)
         apart = [one for one in groupings(law, self.delays) if one.p < STRATUM_P]
@@ -241,7 +256,7 @@ class Tuner:
             },
             persons=arena.moved(self.today, (replays[-1] if chosen.name == plain.name else replays[-2]).scores),
             faults=self.seen,
-            notes=(*said, *of_faults),
+            notes=(*said, *of_faults, *of_seats),
             law=law,
             smooth=smooth,
             resampled=resampled,
@@ -253,20 +268,44 @@ class Tuner:
 
     # What policies would have done
 
-    def _replays(
-        self, smooth: DelayLaw, plan: Decisions, plain: Policy, labels: NDArray[np.int64], asking: Faults | None = None
-    ) -> tuple[Arena, list[Replay]]:
-        arena = Arena(recorded(self.delays, self.rng, law=smooth), self.terms, self.draws, self.rng)
+    def _replays(self, arena: Arena, candidates: tuple[Policy, Policy], tries: tuple[Played, Played]) -> list[Replay]:
         found = arena.compare([self.today, *(one for one in self.baselines if one.name != self.today.name)])
-        tuned, simpler = self.crossfit(arena, smooth, labels, asking)
         base = found[0].scores
-        return arena, [*found, arena.judge(plan.policy, tuned, base), arena.judge(plain, simpler, base)]
+        return [*found, *(arena.judge(one, played, base) for one, played in zip(candidates, tries, strict=True))]
+
+    def _tries(
+        self,
+        arena: Arena,
+        smooth: DelayLaw,
+        candidates: tuple[Policy, Policy],
+        labels: NDArray[np.int64],
+        asking: Faults | None,
+    ) -> tuple[Policy, Policy, tuple[Played, Played], list[str]]:
+        """The tuned and the simple policy, choosing between seats where that is proven to pay, how they did on nests
+        they were not tuned on, and what to say of seats."""
+        tries = self.crossfit(arena, smooth, labels, asking)
+        if not self.terms.signed_in or arena.nests.apart.sum() < LEAST_APART:
+            return *candidates, tries, []
+        choosing = self.crossfit(arena, smooth, labels, asking, seats=True)
+        gain = arena.difference(choosing[0].scores, tries[0].scores)
+        at_once, then = (float(one[0].scores.listener.mean()) for one in (tries, choosing))
+        best = seated(candidates[0], arena.nests, self.terms)
+        said = [seats_said(best, arena.nests, gain, (at_once, then))]
+        if gain.upper >= 0 or best == candidates[0]:
+            return *candidates, tries, said
+        return best, with_seats(candidates[1], best), choosing, said
 
     def crossfit(
-        self, arena: Arena, smooth: DelayLaw, labels: NDArray[np.int64], asking: Faults | None = None
+        self,
+        arena: Arena,
+        smooth: DelayLaw,
+        labels: NDArray[np.int64],
+        asking: Faults | None = None,
+        *,
+        seats: bool = False,
     ) -> tuple[Played, Played]:
         """The tuned and the simple policy, each part of the nests under policies tuned on the others; asking /info by
-        `asking`."""
+        `asking`. seats: they choose between a guest's and their own."""
         nests = arena.nests
         part = time_parts(labels, PARTS)
         both: list[list[tuple[NDArray[np.bool_], Played]]] = [[], []]
@@ -275,7 +314,8 @@ class Tuner:
             law = smoothed(fit(nests.rows.take(~out)), smooth.width)
             plan = self.terms.decide(law, TODAY_S)
             plain, _ = self.terms.simplify(law, plan, TODAY_S)
-            for parts, policy in zip(both, (plan.policy, plain), strict=True):
+            best = seated(plan.policy, nests.take(~out), self.terms) if seats else plan.policy
+            for parts, policy in zip(both, (best, with_seats(plain, best)), strict=True):
                 played = policy if asking is None else asking.policy(policy)
                 parts.append((out, arena.play(played, nests.take(out))))
         return Played.joint(both[0]), Played.joint(both[1])

@@ -193,7 +193,9 @@ class TestPolicies:
         table = seen(30)
         made = tuner(table, today=odd)
         plan = made.terms.decide(made_law(made), 30.0)
-        _, replays = made._replays(made_law(made), plan, plan.policy, np.arange(30))
+        judge = Arena(recorded(made.delays, rng(), law=made_law(made)), made.terms, made.draws, rng())
+        tries = made.crossfit(judge, made_law(made), np.arange(30))
+        replays = made._replays(judge, (plan.policy, plan.policy), tries)
         assert [one.policy for one in replays if one.policy.name == "fixed(5)"] == [odd]
 
     def test_along_the_front_ask_ever_less(self):
