@@ -116,6 +116,11 @@ def tiles(
     )
 
 
+def watch_tiles(now: Span) -> tuple[Tile, ...]:
+    """Observer and coverage of a span."""
+    return (_observer(now, None), _coverage(now, None, 0.0))
+
+
 def estimates(joins: pd.DataFrame) -> dict[str, Estimate]:
     """joined, lost: shares, as on every page (comparison.join_shares). wait: half of those who got in were in the room
     so many seconds after they arrived; without anybody, a share of none."""

@@ -215,8 +215,13 @@ def answer(daily: Daily) -> Answer:
         allowed_window_s=daily.allowed_window_s,
     )
     said = _found(daily) if came.verdict == "good" else came.reasons[0]
+    return Answer(daily.title, said, shown, came, _warning(daily, now))
+
+
+def _warning(daily: Daily, now: Span) -> str:
+    """What its reader has to know before: how the observer was, and what stands."""
     faults = " ".join(daily.failed.standing()) if daily.failed is not None else ""
-    return Answer(daily.title, said, shown, came, warning=faults and f"Standing faults. {faults}")
+    return " ".join(filter(None, (uptime.observer(now.rows).words, faults and f"Standing faults. {faults}")))
 
 
 def seen(daily: Daily) -> Text:
@@ -234,10 +239,8 @@ def heading(daily: Daily) -> Text:
         words = f"The store holds no observation of {now.window.words}."
         return Text([words, _about(past, "Before it, from")], heading=daily.title)
     counted = f"{_about(now, 'From')} {_about(past, f'Before it, in {len(daily.days) - 1} windows as long, from')}"
-    faults = " ".join(daily.failed.standing()) if daily.failed is not None else ""
     said = [counted, *standing_words(now.timelines), _found(daily)]
-    first = [uptime.observer(now.rows).words, faults and f"Standing faults. {faults}"]
-    return Text(said, heading=daily.title, warning=" ".join(filter(None, first)))
+    return Text(said, heading=daily.title, warning=_warning(daily, now))
 
 
 def causes(daily: Daily) -> Section:

@@ -8,11 +8,13 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Final
 
+import numpy as np
 import pandas as pd
+from numpy.typing import ArrayLike
 
-from nestobs.estimate.dependence import lost_share
+from nestobs.estimate.dependence import join_blocks, lost_share, share_of
 from nestobs.estimate.npmle import npmle
-from nestobs.estimate.proportion import Share, share
+from nestobs.estimate.proportion import Share
 from nestobs.figures import amount, host, percent, plain, span
 from nestobs.figures import funnel as joining
 from nestobs.figures import messages as statements
@@ -28,6 +30,7 @@ from nestobs.reports.workbench.given import given
 from nestobs.store.reader import Store
 from nestobs.timeline import funnel as worth
 from nestobs.timeline.joins import KINDS, open_intents
+from nestobs.timeline.uptime import observer
 
 if TYPE_CHECKING:
     import plotly.graph_objects as go
@@ -97,12 +100,13 @@ def answer(found: Found, most_lost: float = 1.0, least_joins: int = LEAST_JOINS)
     inside = int(table["joined"].sum())
     lost = f"{one.least:,} of the {one.n:,} of which it is known lost a seat that could be had" if one.n else ""
     said = f"{inside:,} of {many(len(table), 'join')} got in; {lost or 'of none is it known whether it was lost'}."
-    return Answer(found.title, said, tiles(found.observed.span, most_lost=most_lost), came)
+    warning = observer(found.observed.rows).words
+    return Answer(found.title, said, tiles(found.observed.span, most_lost=most_lost), came, warning)
 
 
 def seen(found: Found) -> Text:
     """What was measured: `heading` under a title of the page's own."""
-    return replace(heading(found), heading="")
+    return replace(heading(found), heading="", warning="")
 
 
 def heading(found: Found) -> Text:
@@ -177,10 +181,10 @@ def _funnel(found: Found, by: str) -> go.Figure | Text:
         mine = table[table[by] == name]
         end = f"<br>{plain(name, 14)}" if len(names) > 1 else ""
         for stage, word in (("token", "got a token"), ("signalled", "signalled"), ("joined", "in the room")):
-            lanes[f"{word}{end}"] = share(int(mine[stage].sum()), len(mine))
+            lanes[f"{word}{end}"] = _share(mine[stage], mine)
         tried = mine[mine["media_tried"].to_numpy(dtype=bool)]
         if len(tried):
-            lanes[f"media, of {len(tried)}{end}"] = share(int(tried["media"].sum()), len(tried))
+            lanes[f"media, of {len(tried)}{end}"] = _share(tried["media"], tried)
     more = table[by].nunique() - len(names)
     left_out = f" {more} more not shown." if more else ""
     note = f"n = {len(table)} joins that arrived.{left_out} Line: 95 %. {found.when}"
@@ -205,12 +209,12 @@ def saved(found: Found) -> Section:
     first = inside["first_round"].to_numpy(dtype=object)
     n = len(inside)
     lanes = {
-        "by either": share(int((fallback | retry).sum()), n),
-        "by fallback,<br>of signed in": share(int(fallback.sum()), int(signed_in.sum())),
-        "by retry": share(int(retry.sum()), n),
-        "after a 404": share(int((retry & (first == "404")).sum()), n),
-        "after an error": share(int((retry & (first == "error")).sum()), n),
-        "after LiveKit<br>refused": share(int((retry & (first == "LiveKit")).sum()), n),
+        "by either": _share(fallback | retry, inside),
+        "by fallback,<br>of signed in": _share(fallback[signed_in], inside[signed_in]),
+        "by retry": _share(retry, inside),
+        "after a 404": _share(retry & (first == "404"), inside),
+        "after an error": _share(retry & (first == "error"), inside),
+        "after LiveKit<br>refused": _share(retry & (first == "LiveKit"), inside),
     }
     lanes |= _by_vantage(inside)
     note = (
@@ -228,10 +232,7 @@ def _by_vantage(inside: pd.DataFrame) -> dict[str, Share]:
         return {}
     either = inside["by_fallback"].to_numpy(dtype=bool) | inside["by_retry"].to_numpy(dtype=bool)
     places = {name: inside["vantage"].eq(name).to_numpy(dtype=bool) for name in sorted(names)}
-    return {
-        f"by either,<br>{plain(name, 14)}": share(int((either & at).sum()), int(at.sum()))
-        for name, at in places.items()
-    }
+    return {f"by either,<br>{plain(name, 14)}": _share(either[at], inside[at]) for name, at in places.items()}
 
 
 def _saved_table(found: Found) -> Table | Text:
@@ -246,13 +247,18 @@ def _saved_table(found: Found) -> Table | Text:
                 "vantage": vantage,
                 "joins": f"{len(mine):,}",
                 "in the room": f"{joined:,}",
-                "by fallback": _cell(share(int(kept["by_fallback"].sum()), joined)),
-                "by retry": _cell(share(int(kept["by_retry"].sum()), joined)),
-                "lost": _cell(share(int(lost.sum()), len(lost))),
+                "by fallback": _cell(_share(kept["by_fallback"], kept)),
+                "by retry": _cell(_share(kept["by_retry"], kept)),
+                "lost": _cell(_share(lost, mine[mine["lost"].notna()])),
                 "of so many known": f"{len(lost):,}",
             }
         )
     return numbers(rows) if rows else Text(["Nobody joined."])
+
+
+def _share(hit: ArrayLike, joins: pd.DataFrame) -> Share:
+    """The share of these joins, those of one nest or hour as what they are: not independent."""
+    return share_of(np.asarray(hit, dtype=bool), join_blocks(joins))
 
 
 def _cell(one: Share) -> str:
@@ -321,7 +327,7 @@ def told(found: Found) -> Section:
     for baseline in ("guide", "released"):
         for words, mine in made.groupby(words_of(made, baseline)):
             judged = mine[f"{baseline}_true"].dropna().astype(bool)
-            false = share(int((~judged).sum()), len(judged))
+            false = _share(~judged, mine.loc[judged.index])
             rows.append(
                 {
                     "client": baseline,

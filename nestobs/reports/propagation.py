@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Final
 
 import numpy as np
@@ -21,15 +21,19 @@ from nestobs.figures import amount, layer_label, layer_order, percent, plain, pr
 from nestobs.figures.proportions import share_lanes
 from nestobs.observation.detail import finite
 from nestobs.reports import coverage
+from nestobs.reports.answer import Answer, Tile, watch_tiles
 from nestobs.reports.dataset import Observed, read
 from nestobs.reports.display import Result, Section, Table, Text, drawn, many, numbers
 from nestobs.reports.workbench.given import given
+from nestobs.timeline.uptime import observer
 
 LEAST_NESTS: Final = 10
 """With fewer nests the report says "too little data": a 95 % interval of a share then spans a third or more."""
 
 AGES: Final = 240
 MOST_ROWS: Final = 24
+MOST_PLACES: Final = 2
+"""Of so many vantages there are tiles."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -71,6 +75,45 @@ def load(store: str, window: str = "", title: str = "") -> Found:
         watched=rows,
         stretches=agreement.stretches(rows),
     )
+
+
+def answer(found: Found, most_median_s: float = 0.0, least_nests: int = LEAST_NESTS) -> Answer:
+    """What the page opens with; most_median_s, least_nests as in `result`."""
+    came, seen = result(found, most_median_s, least_nests), found.observed
+    if not seen.nests:
+        told = "This store holds no observation" if seen.rows.empty else "No nest was observed"
+        return Answer(found.title, f"{told}, so there is nothing to report.", result=came)
+    medians = _rows(found.groups["vantage"])[: propagation.MOST_VANTAGES]
+    half = "; ".join(f"{_quantile(row, 'q50')} from {plain(row['name'], 32)}" for row in medians)
+    said = f"Half of the nests could be joined after {half}." if half else "No nest is known to have been joinable."
+    shown = [
+        tile
+        for row in medians[:MOST_PLACES]
+        for tile in (_tile(row, "half", "q50", most_median_s), _tile(row, "90 %", "q90", 0.0))
+    ]
+    return Answer(found.title, said, (*shown, *watch_tiles(seen.span)), came, observer(seen.rows).words)
+
+
+def _tile(row: dict[str, Any], part: str, name: str, most_s: float) -> Tile:
+    """When this part of the nests could be joined from one vantage. most_s: a limit, 0 for none."""
+    value, low, high = (row[f"{name}{end}_s"] for end in ("", "_low", "_high"))
+    shown = Tile(
+        f"{part} joinable, {row['name']}",
+        f"{amount(value)} s" if math.isfinite(value) else "not within the watch",
+        f"95 %: {span(low, high, unit='s')}; n = {row['n']:,} nests",
+    )
+    if not most_s > 0.0:
+        return shown
+    if low > most_s:
+        return replace(shown, sign="breached", judged=f"above the limit of {most_s:g} s")
+    well = high <= most_s
+    words = f"within {most_s:g} s" if well else f"{most_s:g} s cannot be told apart"
+    return replace(shown, sign="good" if well else "open", judged=words)
+
+
+def seen(found: Found) -> Text:
+    """What was measured: `heading` under a title of the page's own."""
+    return replace(heading(found), heading="", warning="")
 
 
 def heading(found: Found) -> Text:

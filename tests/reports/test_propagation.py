@@ -18,6 +18,7 @@ from worlds.shown import HOUR_S, beats, figures, page, stepped, store, text, who
 pytestmark = pytest.mark.slow
 
 SECTIONS = (
+    propagation.answer,
     propagation.heading,
     propagation.collected,
     propagation.by_layer,
@@ -43,6 +44,22 @@ def test_many_nests_give_every_figure_and_its_description(tmp_path: Path) -> Non
     assert "All watched places said the same in" in said
     whole(found, SECTIONS, count=9)
     assert propagation.result(found).verdict == "good"
+
+
+def test_the_page_opens_with_each_places_half_judged_by_the_whole_interval(tmp_path: Path) -> None:
+    found = load(tmp_path, all_rows(40))
+    half = {row.name: row for row in found.groups["vantage"]}
+    for limit in (0.0, 0.5, 60.0):
+        opened = propagation.answer(found, most_median_s=limit)
+        shown = {tile.name: tile for tile in opened.tiles}
+        assert list(shown)[-2:] == ["observer held up", "coverage"]
+        signs = {shown[f"half joinable, {name}"].sign for name in half}
+        assert signs == {{0.0: "none", 0.5: "breached", 60.0: "good"}[limit]}
+        assert opened.result == propagation.result(found, most_median_s=limit)
+    for name in half:
+        tile = shown[f"half joinable, {name}"]
+        assert f"{tile.value} (" in opened.sentence
+        assert tile.detail.startswith("95 %: ")
 
 
 @pytest.mark.parametrize("window", ["", DAY])
