@@ -111,14 +111,14 @@ def tiles(
         ),
         Tile("median wait", _value(wait), _detail(wait, "who got in"), _before(wait, theirs.get("wait"))),
         _requests(now, before, allowed, allowed_window_s),
-        _observer(now, before),
+        observer_tile(now.rows, None if before is None else before.rows),
         _coverage(now, before, least_coverage),
     )
 
 
 def watch_tiles(now: Span) -> tuple[Tile, ...]:
     """Observer and coverage of a span."""
-    return (_observer(now, None), _coverage(now, None, 0.0))
+    return (observer_tile(now.rows), _coverage(now, None, 0.0))
 
 
 def estimates(joins: pd.DataFrame) -> dict[str, Estimate]:
@@ -193,8 +193,9 @@ def _peak(one: Span, window_s: float) -> int | None:
     return None if used.empty else int(used["peak"].max())
 
 
-def _observer(now: Span, before: Span | None) -> Tile:
-    found, past = failures(now.rows), None if before is None else failures(before.rows)
+def observer_tile(rows: pd.DataFrame, before: pd.DataFrame | None = None) -> Tile:
+    """What share of the requests of these observations were held up by the observing machine itself."""
+    found, past = failures(rows), None if before is None else failures(before)
     if not found.requests:
         return Tile("observer held up", "not known", "nothing was asked", sign="open", judged="too little data")
     held = found.held_up_share

@@ -7,18 +7,22 @@ that disagree are set side by side. What was not asked becomes a command to ask 
 from __future__ import annotations
 
 import html
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Final
 
 import pandas as pd
 
+from nestobs.diagnosis import Cause
 from nestobs.estimate.dependence import lost_share
 from nestobs.figures import canvas, plain
 from nestobs.figures.requests import request_lanes
+from nestobs.figures.text import seconds
 from nestobs.figures.timelines import swimlanes
 from nestobs.observation.columns import records
 from nestobs.observation.detail import finite
 from nestobs.observation.duration import SECOND_NS
 from nestobs.observation.window import Window
+from nestobs.reports.answer import Answer, Tile, observer_tile
 from nestobs.reports.causes import ids, of_one
 from nestobs.reports.commands import Commands, commands_for, exporting
 from nestobs.reports.coverage import part_of
@@ -60,6 +64,52 @@ def load(store: str, nest: str = "", window: str = "", *, title: str = "") -> In
 # sections
 
 
+def answer(found: Incident) -> Answer:
+    """What the page opens with: what was the matter, from the first vantage of those where something was."""
+    came = result(found)
+    if found.missing:
+        return Answer(found.title, found.missing[0], result=came, warning=_warning(found))
+    shut = [one for one in found.causes if one.first.cause is not Cause.JOINED] or list(found.causes)
+    where = f"From {shut[0].vantage}: " if len(found.causes) > 1 else ""
+    which = (
+        f"Of {len(found.nests):,} nests this one went worst. "
+        if found.nests is not None and len(found.nests) > 1
+        else ""
+    )
+    said = f"{which}{where}{shut[0].line()}" if shut else came.reasons[0]
+    return Answer(found.title, said, _tiles(found), came, _warning(found))
+
+
+def _tiles(found: Incident) -> tuple[Tile, ...]:
+    over = found.attempts[found.attempts["verdict"] != "cut off"] if len(found.attempts) else found.attempts
+    inside = int(over["joined"].astype(bool).sum()) if len(over) else 0
+    shown = int((found.layers["state"] == answered.SHOWN).sum())
+    places = found.layers["vantage"].nunique()
+    times = pd.to_datetime(found.rows["sent_at"], utc=True)
+    lasted_s = (times.max() - times.min()).total_seconds()
+    return (
+        Tile(
+            "joins in the room",
+            f"{inside} of {len(over)}" if len(over) else "nobody joined",
+            "of those that ended; counted",
+        ),
+        Tile("layers that showed it", f"{shown} of {len(found.layers)}", "each seen from each place; counted"),
+        Tile("observed for", seconds(lasted_s), f"{len(found.rows):,} observations from {places} vantage points"),
+        observer_tile(found.rows),
+    )
+
+
+def _warning(found: Incident) -> str:
+    """What its reader has to know before: how the observer was, and what the nest is not."""
+    ours = uptime.observer(found.rows).words if len(found.rows) else ""
+    return " ".join(filter(None, (ours, html.unescape(found.warning))))
+
+
+def seen(found: Incident) -> Text:
+    """What was observed: `heading` under a title of the page's own."""
+    return replace(heading(found), heading="", warning="")
+
+
 def heading(found: Incident) -> Text:
     """What the page is about, and what came out, in a few sentences."""
     said = list(found.missing)
@@ -72,8 +122,7 @@ def heading(found: Incident) -> Text:
     if found.nests is not None and len(found.nests):
         where = f" from {found.window.words}" if found.window else ""
         said.insert(0, f"{len(found.nests):,} nests were observed{where}. The page below is of the worst of them.")
-    ours = uptime.observer(found.rows).words if len(found.rows) else ""
-    return Text(said, heading=found.title, warning=" ".join(filter(None, (ours, html.unescape(found.warning)))))
+    return Text(said, heading=found.title, warning=_warning(found))
 
 
 def causes(found: Incident) -> Section:

@@ -32,8 +32,8 @@ pytestmark = pytest.mark.slow
 
 AGES = (0.1, 0.5, 1, 2, 4, 8, 16, 32, 45, 60)
 CELLS = (
-    "heading", "result", "causes", "nests", "panel", "lanes", "layers", "attempts", "attempt_table", "messages",
-    "facts", "asking", "raw",
+    "answer", "seen", "heading", "result", "causes", "nests", "panel", "lanes", "layers", "attempts", "attempt_table",
+    "messages", "facts", "asking", "raw",
 )  # fmt: skip  # a list of words
 J, G, S = Operation.JOIN, Operation.GUEST, Operation.SIGNAL
 YES, NO = Outcome.VISIBLE, Outcome.ABSENT
@@ -93,6 +93,16 @@ def test_an_api_fault_is_told_as_the_cause_that_it_is_and_not_said_twice(tmp_pat
         ("api:guest", "Computer B"): "not seen",
         ("livekit:room", "Computer A"): "shown",
     }
+
+
+def test_the_page_opens_with_the_cause_and_with_what_was_seen(tmp_path):
+    opened = incident.answer(load(store_of(tmp_path, api_fault()), "room"))
+    assert opened.sentence.startswith("From Computer A: The API fails every join of a room that is there")
+    assert opened.result is not None
+    assert opened.result.verdict == "breached"
+    shown = {tile.name: tile.value for tile in opened.tiles}
+    assert list(shown) == ["joins in the room", "layers that showed it", "observed for", "observer held up"]
+    assert (shown["joins in the room"], shown["layers that showed it"]) == ("0 of 2", "3 of 6")
 
 
 def test_each_request_of_a_join_is_told_with_its_round_its_wait_and_its_fallback(tmp_path):
