@@ -218,7 +218,7 @@ def _add_prove(parser: argparse.ArgumentParser) -> None:
         parser,
         "--within",
         "DURATION",
-        duration_between(1.0, 1e6),
+        duration_between(0.1, 1e6),
         "how long it may take, where --nests does not say how many (5min)",
         default=300.0,
     )

@@ -8,10 +8,12 @@ from dataclasses import asdict, dataclass, field, fields
 from html import escape
 from typing import Any, Final
 
+import numpy as np
 import pandas as pd
 
 from nestobs.estimate.change_point import Change
 from nestobs.estimate.npmle import DelayLaw, Number, Resampled
+from nestobs.estimate.strata import Grouping
 from nestobs.join.policy import Policy
 from nestobs.observation.detail import finite
 from nestobs.observation.text import shortened
@@ -31,6 +33,7 @@ from nestobs.tuning.policy_file import (
 )
 from nestobs.tuning.replay import Moved, Replay, replay_lines
 
+STRATUM_ROWS: Final = 20
 STRATUM_REGRET: Final = 0.05
 _GAINS: Final = {
     "joined_share": ("joined, %", 100.0, 1),
@@ -380,3 +383,18 @@ def _ends(number: Number) -> tuple[float, float | None]:
 
 def _plain(value: Any) -> Any:
     return finite(value) if isinstance(value, float) else value
+
+
+def apart_words(one: Grouping, strata: Sequence[Stratum]) -> str:
+    """That delays differ, by what, and between which."""
+    names, many = np.unique(one.label, return_counts=True)
+    alone = {each.name: each for each in strata if each.kind == one.kind}
+    told = [f"{name or 'none'} {alone[name].threshold_s:.0f} s" for name in names if name in alone]
+    told = [words.replace("inf s", "none") for words in told]
+    said = f"Delays differ by {one.kind} (p = {one.p:.1g}), and are pooled here"
+    own = f"; by themselves the message thresholds were: {', '.join(told)}" if told else ""
+    few = int((many < STRATUM_ROWS).sum())
+    short = (
+        f"; {few} of {len(names)} groups have fewer than {STRATUM_ROWS} rows, too few to tune on alone" if few else ""
+    )
+    return f"{said}{own}{short}."

@@ -215,3 +215,8 @@ def threshold_interval(found: Resampled, cost_ratio: float = COST_RATIO, level: 
     if not len(high):
         return float(lower), float(ages[0])
     return float(lower), float(ages[high[-1] + 1]) if high[-1] < len(ages) - 1 else math.inf
+
+
+def more_for_width(n: int, width: float, wanted: float) -> int:
+    """How many more than n rows bring an interval of `width` to `wanted`, as widths fall with the root of n."""
+    return max(0, math.ceil(n * (width / wanted) ** 2) - n)

@@ -52,10 +52,19 @@ from nestobs.tuning.decisions import (
 from nestobs.tuning.fault import FAULT_RATIO, Faults, faults, worth_asking
 from nestobs.tuning.herd import Crowd, crowd
 from nestobs.tuning.imputation import recorded
-from nestobs.tuning.recommendation import UNIDENTIFIED, Recommendation, Since, Stratum
+from nestobs.tuning.recommendation import STRATUM_ROWS, UNIDENTIFIED, Recommendation, Since, Stratum, apart_words
 from nestobs.tuning.replay import PRICES, Arena, Played, Replay, middles
 from nestobs.tuning.schedule import jittered
-from nestobs.tuning.threshold import COST_RATIO, COST_RATIOS, TODAY_S, Joiners, message_threshold, near_best, stop_age
+from nestobs.tuning.threshold import (
+    COST_RATIO,
+    COST_RATIOS,
+    TODAY_S,
+    Joiners,
+    message_threshold,
+    more_for_width,
+    near_best,
+    stop_age,
+)
 
 Progress = Callable[[str], None]
 
@@ -68,7 +77,6 @@ PARTS: Final = 5
 DRAWS: Final = 500
 CROWD: Final = 50
 CROWD_S: Final = 5.0
-STRATUM_ROWS: Final = 20
 STRATUM_P: Final = 0.01
 BASELINES: Final = (GUIDE, RELEASED, fixed(1), fixed(2), fixed(5), exponential(), full_jitter())
 """What candidates are shown beside: today's clients, and the schedules that everybody knows."""
@@ -230,7 +238,8 @@ class Tuner:
         apart = [one for one in groupings(law, self.delays) if one.p < STRATUM_P]
         strata = self._strata(law, smooth, plan, apart)
         doubts: dict[str, Any] = {"strata": strata, "apart": apart, "block_kind": block_kind}
-        said = self._notes(law=law, plan=plan, message=message, base=replays[0], **doubts)
+        base, last = replays[0], replays[-2:]
+        said = self._notes(law=law, plan=plan, message=message, base=base, **doubts)
         return Recommendation(
             policy=chosen,
             kept=kept,
@@ -250,11 +259,8 @@ class Tuner:
             peaks=tuple(self._crowd(policy, smooth) for policy in (self.today, plan.policy, plain, full_jitter())),
             front=terms.front(smooth, plan),
             strata=strata,
-            paired={
-                one.policy.name: arena.paired(one.policy, one.scores, self.today, replays[0].scores)
-                for one in replays[-2:]
-            },
-            persons=arena.moved(self.today, (replays[-1] if chosen.name == plain.name else replays[-2]).scores),
+            paired={one.policy.name: arena.paired(one.policy, one.scores, self.today, base.scores) for one in last},
+            persons=arena.moved(self.today, last[chosen.name == plain.name].scores),
             faults=self.seen,
             notes=(*said, *of_faults, *of_seats),
             law=law,
@@ -449,7 +455,7 @@ class Tuner:
         asks = base.numbers["requests_per_join"].value
         if asks > self.terms.allowance.per_join:
             notes.append(f"{self.today.name} itself makes {asks:.1f} requests a join, more than the budget allows.")
-        notes += [_apart_words(one, strata) for one in apart]
+        notes += [apart_words(one, strata) for one in apart]
         if any(one.differs for one in strata):
             names = ", ".join(f"{one.kind} {one.name}" for one in strata if one.differs)
             notes.append(f"A policy of their own would differ for: {names}.")
@@ -492,26 +498,6 @@ class Tuner:
             f"The message threshold is known to {width:.0f} s; "
             f"about {more_for_width(n, width, 10.0)} more nests would make that 10 s."
         ]
-
-
-def more_for_width(n: int, width: float, wanted: float) -> int:
-    """How many more than n rows bring an interval of `width` to `wanted`, as widths fall with the root of n."""
-    return max(0, math.ceil(n * (width / wanted) ** 2) - n)
-
-
-def _apart_words(one: Grouping, strata: Sequence[Stratum]) -> str:
-    """That delays differ, by what, and between which."""
-    names, many = np.unique(one.label, return_counts=True)
-    alone = {each.name: each for each in strata if each.kind == one.kind}
-    told = [f"{name or 'none'} {alone[name].threshold_s:.0f} s" for name in names if name in alone]
-    told = [words.replace("inf s", "none") for words in told]
-    said = f"Delays differ by {one.kind} (p = {one.p:.1g}), and are pooled here"
-    own = f"; by themselves the message thresholds were: {', '.join(told)}" if told else ""
-    few = int((many < STRATUM_ROWS).sum())
-    short = (
-        f"; {few} of {len(names)} groups have fewer than {STRATUM_ROWS} rows, too few to tune on alone" if few else ""
-    )
-    return f"{said}{own}{short}."
 
 
 def time_parts(labels: NDArray[np.int64], parts: int) -> NDArray[np.int64]:

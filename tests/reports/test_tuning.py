@@ -502,4 +502,4 @@ def test_a_policy_that_cannot_be_written_leaves_what_was_there(tmp_path: Path) -
     with pytest.raises(StoreError, match="another place"):
         tuning.written(tuned, str(tmp_path / "folder"))
     assert list((tmp_path / "folder").iterdir()) == []
-    assert "give `out`" in said(tuning.written(tuned, ""))
+    assert "give out to write one" in said(tuning.written(tuned, ""))

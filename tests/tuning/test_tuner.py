@@ -24,6 +24,7 @@ from nestobs.tuning.decisions import Allowance, Terms
 from nestobs.tuning.imputation import recorded
 from nestobs.tuning.replay import METRICS, PRICES, Arena
 from nestobs.tuning.simulation import course
+from nestobs.tuning.threshold import more_for_width
 from nestobs.tuning.tuner import (
     JITTER,
     LEAST_CAME,
@@ -32,7 +33,6 @@ from nestobs.tuning.tuner import (
     HeldUpError,
     TooLittleDataError,
     Tuner,
-    more_for_width,
     recommend,
     time_parts,
 )

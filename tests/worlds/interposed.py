@@ -23,8 +23,10 @@ def call_of(request: web.BaseRequest) -> str:
 
 @asynccontextmanager
 async def interposed(lab: Lab, instead: Mapping[str, Instead]) -> AsyncIterator[str]:
-    """The base URL of the first scenario's API, with some calls answered by `instead`, by what `call_of` names them."""
-    inside = next(iter(lab.info["scenarios"].values()))["vantages"][0]["api"].removesuffix(PREFIX)
+    """The base URL of the first scenario's API, with some calls answered by `instead`, by what `call_of` names them; as
+    the same server says it, unless that names another."""
+    scenario, world = next(iter(lab.info["scenarios"].items()))
+    inside = world["vantages"][0]["api"].removesuffix(PREFIX)
 
     async def handle(request: web.BaseRequest) -> web.Response:
         body = await request.read()
@@ -41,7 +43,9 @@ async def interposed(lab: Lab, instead: Mapping[str, Instead]) -> AsyncIterator[
                 return web.Response(status=answer.status, body=await answer.read(), headers=headers)
 
         answers = instead.get(call_of(request)) if request.path.startswith(PREFIX) else None
-        return await (answers(request, forward) if answers is not None else forward())
+        made = await (answers(request, forward) if answers is not None else forward())
+        made.headers.setdefault("Server", f"nestobs-lab/{scenario}")
+        return made
 
     runner = web.ServerRunner(web.Server(handle, access_log=None), shutdown_timeout=0.1)
     await runner.setup()
