@@ -13,6 +13,8 @@ from nestobs.reports.publishing.parameters import defaults
 from nestobs.store.reader import Store
 from worlds.command_line import is_one_sentence
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture
 def became(monkeypatch: pytest.MonkeyPatch) -> list[list[str]]:

@@ -11,6 +11,8 @@ from scipy import stats
 from nestobs.estimate.npmle import Number
 from nestobs.estimate.pairs import MOST, POWER, error, expected, fails, mean, needed, seen, to_see
 
+pytestmark = pytest.mark.slow
+
 SETS = 2_000
 LOST_S = 60.0
 

@@ -16,6 +16,8 @@ from nestobs.reports.display import RESULT, Result, Text
 from worlds import full_nests
 from worlds.full_nests import DAY
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(scope="module")
 def store(tmp_path_factory: pytest.TempPathFactory) -> str:

@@ -17,6 +17,8 @@ from nestobs.reports import daily, demo, incident, joins, propagation, tuning
 from nestobs.reports.display import Text
 from worlds.stored_nests import NOON, drawn, nest_rows, store_of
 
+pytestmark = pytest.mark.slow
+
 NESTS = 40
 
 

@@ -12,6 +12,8 @@ import pytest
 from nestobs.errors import UsageError
 from nestobs.reports.workbench.given import _KINDS, given
 
+pytestmark = pytest.mark.slow
+
 MODULES = ("incident", "joins", "daily", "propagation", "live", "tuning", "demo")
 
 
