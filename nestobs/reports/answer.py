@@ -20,8 +20,7 @@ from nestobs.estimate.proportion import Share
 from nestobs.figures import percent, plain
 from nestobs.figures.text import seconds
 from nestobs.reports.display import RESULT, Result, prose, sign
-from nestobs.timeline.failures import failures
-from nestobs.timeline.uptime import MOST_HELD_UP
+from nestobs.timeline.uptime import MOST_HELD_UP, observer
 
 Sign = Literal["good", "breached", "open", "none"]
 _SIGNS: Final = {"good": "✓", "breached": "✗", "open": "?", "none": "○"}
@@ -194,18 +193,16 @@ def _peak(one: Span, window_s: float) -> int | None:
 
 
 def observer_tile(rows: pd.DataFrame, before: pd.DataFrame | None = None) -> Tile:
-    """What share of the requests of these observations were held up by the observing machine itself."""
-    found, past = failures(rows), None if before is None else failures(before)
-    if not found.requests:
+    """In what share of its attempts the observing machine itself was held up: `uptime.observer`, as everywhere."""
+    found, past = observer(rows), None if before is None else observer(before)
+    if not found.attempts:
         return Tile("observer held up", "not known", "nothing was asked", sign="open", judged="too little data")
-    held = found.held_up_share
-    then = "" if past is None or not past.requests else f"before: {percent(past.held_up_share)}"
-    well = held <= MOST_HELD_UP
+    then = "" if past is None or not past.attempts else f"before: {percent(past.share)}"
     limit = percent(MOST_HELD_UP)
-    said = f"within {limit}" if well else f"above {limit}: advise nothing on it"
-    words = f"{found.held_up:,} of {found.requests:,} requests; counted"
-    shown = Tile("observer held up", percent(held), words, then)
-    return replace(shown, sign="good" if well else "breached", judged=said)
+    said = f"above {limit}: advise nothing on it" if found.much else f"within {limit}"
+    words = f"{found.held_up + found.skipped:,} of {found.attempts:,} attempts; counted"
+    shown = Tile("observer held up", percent(found.share), words, then)
+    return replace(shown, sign="breached" if found.much else "good", judged=said)
 
 
 def _coverage(now: Span, before: Span | None, least: float) -> Tile:

@@ -403,7 +403,8 @@ _RAW: Final = "vantage role source operation target outcome status failure reaso
 
 
 def result(found: Incident) -> Result:
-    """good: every join that ended got in; breached: some did not; too little data: none ended.
+    """good: every join that ended got in; breached: some did not; too little data: none ended, or the observer was held
+    up too often.
 
     Of the nest, with those lost of those of which it is known; or, with a window and no nest, of all nests of the
     window, of which only a few columns are read.
@@ -426,6 +427,8 @@ def result(found: Incident) -> Result:
     if ended and found.nests is None:
         lost = lost_share(found.joins)
         facts |= {"lost": lost.least, "lost_known": lost.n, "lost_share": finite(lost.value)}
+    if len(found.rows) and (ours := uptime.observer(found.rows)).much:
+        lacks = [ours.words]
     broken = [f"{failed} of {ended} joins did not get in.{cut_words}"] if failed else []
     kept = [f"Every join got in: {ended} of {ended}.{cut_words}"]
     return Result(*judged(lacks, broken, kept), found.coverage, counts, facts)

@@ -95,13 +95,13 @@ def answer(found: Found, most_lost: float = 1.0, least_joins: int = LEAST_JOINS)
     table, one = found.journeys, found.lost
     if found.observed.rows.empty:
         return Answer(found.title, "This store holds no observation, so there is nothing to report.", result=came)
+    shown, warning = tiles(found.observed.span, most_lost=most_lost), observer(found.observed.rows).words
     if table.empty:
-        return Answer(found.title, "Nobody joined.", tiles(found.observed.span, most_lost=most_lost), came)
+        return Answer(found.title, "Nobody joined.", shown, came, warning)
     inside = int(table["joined"].sum())
     lost = f"{one.least:,} of the {one.n:,} of which it is known lost a seat that could be had" if one.n else ""
     said = f"{inside:,} of {many(len(table), 'join')} got in; {lost or 'of none is it known whether it was lost'}."
-    warning = observer(found.observed.rows).words
-    return Answer(found.title, said, tiles(found.observed.span, most_lost=most_lost), came, warning)
+    return Answer(found.title, said, shown, came, warning)
 
 
 def seen(found: Found) -> Text:
