@@ -20,11 +20,12 @@ from typing import Any, Final
 import numpy as np
 import pandas as pd
 
+from nestobs.diagnosis.causes import Cause
 from nestobs.join.decision import LEAST_S
 from nestobs.join.policy import FAULT_AFTER_S, LONGEST_S, MOST, Policy
 from nestobs.observation.arrays import Floats
 from nestobs.observation.detail import finite
-from nestobs.timeline.delays import created, joinable, nests_in
+from nestobs.timeline.delays import STANDING, created, joinable, nests_in
 from nestobs.timeline.nests import count_nests
 from nestobs.timeline.standing import lags, standing
 from nestobs.tuning.costs import Prices
@@ -126,7 +127,10 @@ class Faults:
 
 
 def faults(timelines: pd.DataFrame, *, signed_in: bool = True, ratio: float = FAULT_RATIO) -> Faults | None:
-    """What `timelines` say of standing faults; None where no nest has one: then nothing is decided anew."""
+    """What `timelines` say of standing faults; None where no nest has one: then nothing is decided anew. Nests of other
+    standing faults than those of the API's joins are left out, where they are marked."""
+    if STANDING in timelines:  # and those of the joins as if they were not
+        timelines = timelines[timelines[STANDING].isin(["", Cause.API_JOIN_FAULT])].drop(columns=STANDING)
     stand = standing(timelines)
     stood = nests_in(stand)
     if not stood:

@@ -9,8 +9,6 @@ interval of the paired difference to today's rule excludes zero; among policies 
 
 Costs are judgements, so they are stated and varied. The request budget is not: the API allows so many requests in a
 window for all behind one address, and the price of a request is raised until the joins expected there fit.
-
-Long, because the steps of one tuning share what it is of.
 """
 
 from __future__ import annotations
@@ -26,14 +24,13 @@ import pandas as pd
 from numpy.typing import ArrayLike, NDArray
 from threadpoolctl import threadpool_limits
 
-from nestobs.diagnosis.causes import Cause
 from nestobs.errors import NestobsError
 from nestobs.estimate.change_point import changes
 from nestobs.estimate.law import survival
 from nestobs.estimate.npmle import DelayLaw, Number, fit, npmle, smoothed
 from nestobs.estimate.strata import Grouping, groupings
 from nestobs.join.policy import GUIDE, MANUAL_RETRY, RELEASED, Policy, exponential, fixed, full_jitter
-from nestobs.timeline.delays import STANDING, BlockKind, blocks, closing, joinable, nests_in
+from nestobs.timeline.delays import BlockKind, blocks, closing, joinable, nests_in
 from nestobs.timeline.failures import Failures
 from nestobs.timeline.omissions import held_up_words, omitted, standing, standing_words
 from nestobs.tuning.costs import Prices
@@ -51,7 +48,7 @@ from nestobs.tuning.decisions import (
 )
 from nestobs.tuning.fault import FAULT_RATIO, Faults, faults, worth_asking
 from nestobs.tuning.herd import Crowd, crowd
-from nestobs.tuning.imputation import recorded
+from nestobs.tuning.imputation import recorded, time_parts
 from nestobs.tuning.recommendation import STRATUM_ROWS, UNIDENTIFIED, Recommendation, Since, Stratum, apart_words
 from nestobs.tuning.replay import PRICES, Arena, Played, Replay, middles
 from nestobs.tuning.schedule import jittered
@@ -149,7 +146,7 @@ def recommend(
             draws=draws,
             executor=executor,
             baselines=baselines,
-            seen=faults(_with_joins_at_fault(timelines), signed_in=signed_in, ratio=fault_ratio),
+            seen=faults(timelines, signed_in=signed_in, ratio=fault_ratio),
         )
         found = replace(tuner.run(progress), left_out=standing(timelines), deployments=deployments)
     assumed = _ASSUMED if arrivals is None else ()
@@ -160,13 +157,6 @@ def _dated(found: Recommendation, delays: pd.DataFrame) -> Recommendation:
     """The recommendation with the changes of the law within its window, and the part since them."""
     changed = tuple(changes(delays))
     return replace(found, changes=changed, since=Since.of(delays, changed, LEAST_NESTS) if changed else None)
-
-
-def _with_joins_at_fault(timelines: pd.DataFrame) -> pd.DataFrame:
-    """The timelines less nests of other standing faults than those of the API's joins, and as if none were marked."""
-    if STANDING not in timelines:
-        return timelines
-    return timelines[timelines[STANDING].isin(["", Cause.API_JOIN_FAULT])].drop(columns=STANDING)
 
 
 def _of_whom(failures: Failures | None) -> None:
@@ -260,7 +250,7 @@ class Tuner:
             front=terms.front(smooth, plan),
             strata=strata,
             paired={one.policy.name: arena.paired(one.policy, one.scores, self.today, base.scores) for one in last},
-            persons=arena.moved(self.today, last[chosen.name == plain.name].scores),
+            persons=arena.moved(self.today, (last[-1] if chosen.name == plain.name else last[0]).scores),
             faults=self.seen,
             notes=(*said, *of_faults, *of_seats),
             law=law,
@@ -498,12 +488,6 @@ class Tuner:
             f"The message threshold is known to {width:.0f} s; "
             f"about {more_for_width(n, width, 10.0)} more nests would make that 10 s."
         ]
-
-
-def time_parts(labels: NDArray[np.int64], parts: int) -> NDArray[np.int64]:
-    """A part from 0 for each row, rows in order of time: whole blocks, successive ones together, parts about equal."""
-    place, names = pd.factorize(labels)
-    return np.asarray(place * min(parts, len(names)) // len(names), dtype=np.int64)
 
 
 def _window(delays: pd.DataFrame) -> tuple[str, str]:

@@ -21,7 +21,7 @@ from nestobs.timeline.delays import joinable
 from nestobs.timeline.failures import Failures, Tally
 from nestobs.tuning.costs import Prices
 from nestobs.tuning.decisions import Allowance, Terms
-from nestobs.tuning.imputation import recorded
+from nestobs.tuning.imputation import recorded, time_parts
 from nestobs.tuning.replay import METRICS, PRICES, Arena
 from nestobs.tuning.simulation import course
 from nestobs.tuning.threshold import more_for_width
@@ -34,7 +34,6 @@ from nestobs.tuning.tuner import (
     TooLittleDataError,
     Tuner,
     recommend,
-    time_parts,
 )
 from worlds.fresh_nests import EVENLY, LOSSY, fresh, rng, seen
 from worlds.simulated import TRUTHS, Truth, observe, timelines
