@@ -36,7 +36,7 @@ from nestobs.join.policy import MANUAL_RETRY, Policy
 from nestobs.observation.arrays import Floats
 from nestobs.timeline.delays import STANDING
 from nestobs.tuning.recommendation import Recommendation
-from nestobs.tuning.replay import METRICS, PRICES, metrics, middles
+from nestobs.tuning.replay import COST, METRICS, PRICES, metrics, middles
 from nestobs.tuning.simulation import Scores, courses, score
 from nestobs.tuning.threshold import COST_RATIO
 from nestobs.tuning.tuner import recommend
@@ -44,7 +44,7 @@ from worlds.simulated import NEVER, TRUTHS, observe, timelines
 
 LARGE = 20_000
 SLOWER = 6.0
-PAIRED = METRICS
+PAIRED = (COST, *METRICS)
 HOUR = pd.Timedelta(1, "h")
 
 
@@ -60,7 +60,7 @@ def truth_of(policy: Policy, which: int, slower: float = 1.0) -> dict[str, float
     times = true_times(TRUTHS[which], 1_000)
     found = came(policy, times if slower == 1.0 else np.concatenate([times, times * slower]))
     by_metric = {name: float(np.mean(values)) for name, values in metrics(found).items()}
-    return {"cost": float(found.cost(PRICES).mean())} | by_metric
+    return {COST: float(found.cost(PRICES).mean())} | by_metric
 
 
 def threshold() -> float:
@@ -81,12 +81,9 @@ def paired(task: tuple[int, int, int, int]) -> list[int]:
     """One set: where the truth of each of PAIRED lies."""
     which, n, _, draws = task
     found = tuned_on(drawn(which, n, np.random.default_rng([1, *task])), draws)
-    one = found.replayed("tuned")
+    apart = found.paired["tuned"]
     ours, theirs = truth_of(found.tuned, which), truth_of(found.today, which)
-    return [
-        below_inside_above(one.against[name].lower, one.against[name].upper, ours[name] - theirs[name])
-        for name in PAIRED
-    ]
+    return [below_inside_above(apart[name].lower, apart[name].upper, ours[name] - theirs[name]) for name in PAIRED]
 
 
 @cache
@@ -100,7 +97,7 @@ def null(task: tuple[int, int, int, int]) -> list[int]:
     """One set: whether a change is recommended from the best policy, and what it truly costs more, in ms."""
     which, n, _, draws = task
     found = tuned_on(drawn(which, n, np.random.default_rng([3, *task])), draws, best(which))
-    more = truth_of(found.policy, which)["cost"] - truth_of(found.today, which)["cost"]
+    more = truth_of(found.policy, which)[COST] - truth_of(found.today, which)[COST]
     return [int(not found.kept), round(1000 * more)]
 
 
@@ -159,7 +156,7 @@ def advised(task: tuple[str, int, int, int]) -> list[int]:
     make, words = WORLDS[name]
     table, slower = make(n, np.random.default_rng([4, *name.encode(), number]))
     found = tuned_on(table, draws)
-    more = truth_of(found.policy, 0, slower)["cost"] - truth_of(found.today, 0, slower)["cost"]
+    more = truth_of(found.policy, 0, slower)[COST] - truth_of(found.today, 0, slower)[COST]
     told = " ".join([*found.changed, *found.notes, *map(str, found.left_out)])
     said = words in told or (name == "standing" and bool(found.left_out))
     changed, edge = not found.kept, threshold() if slower == 1.0 else math.nan
