@@ -41,11 +41,11 @@ def test_without_any_store_it_is_on_the_example_and_says_so(run: Any, became: li
 
 def test_a_store_that_is_there_goes_before_the_example(run: Any, became: list[list[str]]) -> None:
     Store.open("nestobs-data")
-    run("notebook", "joins", "--to", "deep/work", "--no-browser")
-    assert store_in("deep/work/joins.ipynb") == str(Path("nestobs-data").absolute())
+    run("notebook", "joins", "--to", "deep/down", "--no-browser")
+    assert store_in("deep/down/joins.ipynb") == str(Path("nestobs-data").absolute())
     assert "--no-browser" in became[0]
-    run("notebook", "joins", "--to", "deep/work", "--store", "example")
-    assert store_in("deep/work/joins-2.ipynb") == "example"
+    run("notebook", "joins", "--to", "deep/down", "--store", "example")
+    assert store_in("deep/down/joins-2.ipynb") == "example"
 
 
 def test_a_store_of_the_configuration_counts(run: Any, became: list[list[str]]) -> None:
