@@ -83,15 +83,16 @@ class Observer:
         if self.share < LEAST_SAID and late <= MOST_HELD_UP and not self.steps and not self.sleeps:
             return ""
         bad = self.held_up + self.skipped
-        said = [
-            f"The observing machine itself was held up in {self.share:.1%} of its attempts ({bad} of {self.attempts})"
-        ]
-        said += [f"{late:.0%} came {HELD_UP_S:g} s late or later"] if late > MOST_HELD_UP else []
+        borne = f"up to {MOST_HELD_UP:.0%} is borne"
+        if self.much:
+            borne = f"above {MOST_HELD_UP:.0%} is too much: nothing is recommended or judged by it"
+        held = f"held up in {self.share:.1%} of its attempts ({bad} of {self.attempts}): {borne}"
+        said = [f"The observing machine itself was {held}"]
+        wider = "which widens intervals and makes none untrue"
+        said += [f"{late:.0%} came {HELD_UP_S:g} s late or later, {wider}"] if late > MOST_HELD_UP else []
         said += [f"its clock was stepped {_times(self.steps)}{_most(self.stepped_s)}"] if self.steps else []
         said += [f"it slept {_times(self.sleeps)}{_most(self.slept_s)}"] if self.sleeps else []
-        little = f"up to {MOST_HELD_UP:.0%} is borne"
-        much = f"above {MOST_HELD_UP:.0%} is too much: nothing is recommended or judged by it"
-        return f"{', '.join(said)}; {much if self.much else little}."
+        return f"{'; '.join(said)}."
 
     def as_dict(self) -> dict[str, float]:
         """JSON data."""
