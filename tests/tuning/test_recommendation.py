@@ -26,6 +26,8 @@ from nestobs.tuning.tuner import recommend
 from worlds.policy_schema import SCHEMA
 from worlds.recommended import nests, stratum
 
+pytestmark = pytest.mark.slow
+
 INF = math.inf
 PROVENANCE = {"store_digest": "ab" * 32, "made_at": "2026-03-05T00:00:00Z", "nestobs": "0.1.0"}
 

@@ -17,6 +17,8 @@ from nestobs.tuning.tuner import recommend
 from nestobs.tuning.whatif import BUDGETS, COST_RATIOS, WhatIf
 from worlds.recommended import DRAWS, nests, odd, usual
 
+pytestmark = pytest.mark.slow
+
 
 @cache
 def tight() -> Recommendation:
