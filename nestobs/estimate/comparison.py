@@ -25,6 +25,7 @@ from nestobs.observation.columns import codes_of, equals, unit_of, units_of
 from nestobs.observation.schema import Failure, Source
 from nestobs.observation.window import Window
 from nestobs.timeline.delays import created, joinable, made_at
+from nestobs.timeline.joins import judged
 from nestobs.timeline.nests import count_nests
 
 Group = Literal["count", "share", "median", "ninth"]
@@ -205,18 +206,20 @@ def _change(group: Group, name: str, one: Estimate, other: Estimate) -> Change:
 def join_shares(joins: pd.DataFrame) -> dict[str, tuple[Flags, Ints]]:
     """Some of SHARES -> of which joins it is: whether each is a hit, and its block.
 
-    joined: joins that got in. lost: joins lost, of those of which that is known. guest_instead: signed in, joined as a
-    guest. guide_untrue: what the guide's client would have said was untrue, among what can be judged.
+    Joins that a fault of our own ended are not among them. joined: joins that got in. lost: joins lost, of those of
+    which that is known. guest_instead: signed in, joined as a guest. guide_untrue: what the guide's client would have
+    said was untrue, among what can be judged.
     """
+    joins = judged(joins)
     block = join_blocks(joins)
-    judged = joins["guide_true"].notna().to_numpy(bool)
+    told = joins["guide_true"].notna().to_numpy(bool)
     untrue = ~joins["guide_true"].fillna(value=True).to_numpy(bool)
     guest = joins["verdict"].isin([Kind.GUEST_INSTEAD]).to_numpy(bool)
     return {
         "joined": (joins["joined"].to_numpy(bool), block),
         "lost": lost_joins(joins),
         "guest_instead": (guest, block),
-        "guide_untrue": (untrue[judged], block[judged]),
+        "guide_untrue": (untrue[told], block[told]),
     }
 
 

@@ -29,7 +29,7 @@ from nestobs.reports.display import Result, Section, Table, Text, drawn, many, n
 from nestobs.reports.workbench.given import given
 from nestobs.store.reader import Store
 from nestobs.timeline import funnel as worth
-from nestobs.timeline.joins import KINDS, open_intents
+from nestobs.timeline.joins import KINDS, judged, open_intents
 from nestobs.timeline.uptime import observer
 
 if TYPE_CHECKING:
@@ -62,8 +62,8 @@ class Found:
 
     @property
     def judged(self) -> pd.DataFrame:
-        """The joins that say something of the deployment: not those for which we had no request left ourselves."""
-        return self.journeys[~self.journeys["own_fault"].to_numpy(dtype=bool)]
+        """See timeline.joins.judged."""
+        return judged(self.journeys)
 
     @property
     def lost(self) -> Share:
@@ -98,9 +98,9 @@ def answer(found: Found, most_lost: float = 1.0, least_joins: int = LEAST_JOINS)
     shown, warning = tiles(found.observed.span, most_lost=most_lost), observer(found.observed.rows).words
     if table.empty:
         return Answer(found.title, "Nobody joined.", shown, came, warning)
-    inside = int(table["joined"].sum())
+    count, inside = len(found.judged), int(found.judged["joined"].sum())
     lost = f"{one.least:,} of the {one.n:,} of which it is known lost a seat that could be had" if one.n else ""
-    said = f"{inside:,} of {many(len(table), 'join')} got in; {lost or 'of none is it known whether it was lost'}."
+    said = f"{inside:,} of {many(count, 'join')} got in; {lost or 'of none is it known whether it was lost'}."
     return Answer(found.title, said, shown, came, warning)
 
 
@@ -137,7 +137,7 @@ def _lost_words(found: Found) -> str:
     own = int(found.journeys["own_fault"].sum())
     rest = f" {fates.get('not_had', 0)} more had no seat, and there was none to be had while they were there."
     if unclear := int(fates.get("unclear", 0)):
-        ours = f", {own} of them because our own request budget was spent" if own else ""
+        ours = f", {own} of them ended by a fault of our own (a spent budget, a visit not made)" if own else ""
         rest += f" Of {unclear} it cannot be known{ours}."
     one = found.lost
     if not one.n:

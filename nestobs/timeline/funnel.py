@@ -8,8 +8,7 @@ its number is the greatest `attempt_no` so far. A join that got in was
 
 Both may be true of one. Had it not been for them it would not have got in; whether it would have done so in another
 way, nobody knows. What becomes of a join is its fate: joined; lost (joins.py); not_had, where it is known not to be
-lost; unclear, where that cannot be known. Joins that ended because our own request budget was spent say nothing of the
-deployment: `own_fault`.
+lost; unclear, where that cannot be known.
 """
 
 from __future__ import annotations
@@ -24,10 +23,8 @@ from nestobs.observation.arrays import BELOW, Flags, Floats, greatest_at
 from nestobs.observation.columns import equals, instants_of, reals_of
 from nestobs.observation.duration import SECOND_NS
 from nestobs.observation.schema import Column, Failure, Operation, Outcome, Source
-from nestobs.timeline.joins import verdicts
 
 SCHEMA: Final[tuple[Column, ...]] = (
-    Column("own_fault", "bool", "", "it ended because our own request budget was spent", False),
     Column("rounds", "int", "count", "rounds begun; 0: nothing was asked", False),
     Column("token", "bool", "", "it was given a token", False),
     Column("signalled", "bool", "", "LiveKit's signalling let it in", False),
@@ -74,21 +71,20 @@ _WORDS: Final = {
 
 def journeys(observations: pd.DataFrame, made: pd.DataFrame) -> pd.DataFrame:
     """`made`, the joins as timeline.joins.joins gives them of these observations, with the columns of SCHEMA beside."""
-    table = made.assign(own_fault=_own_fault(observations, made))
-    steps = _steps(observations, table)
-    facts = {name: _any(steps, flags, len(table)) for name, flags in _reached(steps).items()}
-    rounds = np.zeros(len(table), dtype=np.int64)
+    steps = _steps(observations, made)
+    facts = {name: _any(steps, flags, len(made)) for name, flags in _reached(steps).items()}
+    rounds = np.zeros(len(made), dtype=np.int64)
     api = equals(steps["source"], Source.API)
     np.maximum.at(rounds, steps["join"].to_numpy(np.int64)[api], steps["attempt_no"].to_numpy(np.int64)[api])
-    joined = table["joined"].to_numpy(dtype=bool)
-    own_404 = _any(steps, _of(steps, Operation.JOIN) & _is(steps, "404"), len(table))
-    first = _first_round(steps, len(table))
-    table = table.assign(
+    joined = made["joined"].to_numpy(dtype=bool)
+    own_404 = _any(steps, _of(steps, Operation.JOIN) & _is(steps, "404"), len(made))
+    first = _first_round(steps, len(made))
+    table = made.assign(
         rounds=rounds,
         **facts,
-        by_fallback=joined & own_404 & (table["verdict"] == "guest_instead").to_numpy(dtype=bool),
+        by_fallback=joined & own_404 & (made["verdict"] == "guest_instead").to_numpy(dtype=bool),
         by_retry=joined & (rounds > 1) & (first != "granted"),
-        first_round=pd.Series(first, index=table.index, dtype="str"),
+        first_round=pd.Series(first, index=made.index, dtype="str"),
     )
     return table.assign(**_times(steps, table))
 
@@ -124,14 +120,6 @@ def fates(table: pd.DataFrame) -> NDArray[np.object_]:
     joined, lost = table["joined"].to_numpy(bool), table["lost"]
     kinds = [joined, lost.fillna(value=False).to_numpy(bool), lost.notna().to_numpy(bool)]
     return cast(NDArray[np.object_], np.select(kinds, ["joined", "lost", "not_had"], "unclear").astype(object))
-
-
-def _own_fault(observations: pd.DataFrame, made: pd.DataFrame) -> Flags:
-    """Which joins ended because our own request budget was spent, or short of a visit to a room of others."""
-    ours = equals(observations["failure"], Failure.BUDGET) | equals(observations["failure"], Failure.SKIPPED)
-    ends = observations[verdicts(observations) & ours]
-    spent = set(zip(ends["run_id"], ends["attempt_group"], strict=True))
-    return np.array([key in spent for key in zip(made["run_id"], made["attempt_group"], strict=True)], dtype=bool)
 
 
 def _steps(observations: pd.DataFrame, table: pd.DataFrame) -> pd.DataFrame:

@@ -18,7 +18,8 @@ A join is **lost** as seats.py defines it, from what its vantage saw of its nest
 its verdict; joins of one run, nest, vantage and role that arrive within `TOGETHER_S` of each other are one arrival
 under several policies, and all there until the last of them ended. NA where it cannot be known: nothing was proven of
 the nest, or its origin is unknown; it was never seen, and not proven absent as late as the joiner itself asked for the
-last time; or the join ended by a fault of our own (a spent budget).
+last time; or the join ended by a fault of our own: `own_fault`. Such a join says nothing of the deployment, and no
+share counts it.
 """
 
 from __future__ import annotations
@@ -70,6 +71,7 @@ SCHEMA: Final[tuple[Column, ...]] = (
     Column("guide_message", "text", "", "what its page would have shown; empty when joined", False),
     Column("released_verdict", "text", "", "what `released` would have concluded at arrival", False),
     Column("released_message", "text", "", "what its page would have shown; empty when joined", False),
+    Column("own_fault", "bool", "", "a fault of our own, a spent budget or a visit that was skipped ended it", False),
     Column("lost", "flag", "", "it could have had a seat, and had none (seats.py); NA when that cannot be known", True),
     Column("became_joinable", "flag", "", "a token was seen by the end of watching; NA when nothing was proven", True),
     Column("guide_true", "flag", "", "whether what `guide` would have said was true; NA when it cannot be told", True),
@@ -80,6 +82,8 @@ SCHEMA: Final[tuple[Column, ...]] = (
 _MOST: Final = 1e15
 _WAYS: Final = (Operation.JOIN, Operation.GUEST)
 """What gives a token; to a guest the last alone."""
+
+_OURS: Final = (Failure.BUDGET, Failure.SKIPPED)
 
 _LEAVE: Final = (GONE, RELEASED_FAILED, LOADING)
 
@@ -108,11 +112,19 @@ def joins(observations: pd.DataFrame, timelines: pd.DataFrame, *, patience_s: fl
         "joined": np.array([verdict in JOINED for verdict in made["verdict"]], dtype=bool),
         "became_joinable": [None if one < 0 else bool(one) for one in found.became.tolist()],
     }
-    made["lost"] = _lost(rows, timelines, found, made["joined"], patience_s)
+    failures = [equals(rows["failure"], one) for one in _OURS]
+    made["own_fault"] = np.logical_or.reduce([equals(rows["outcome"], Outcome.PROBE_ERROR), *failures])
+    lost = _lost(rows, timelines, found, made["joined"], patience_s)
+    made["lost"] = [None if ours else one for ours, one in zip(made["own_fault"], lost, strict=True)]
     for one in BASELINES:
         verdict, message = made[f"{one}_verdict"], made[f"{one}_message"]
         made[f"{one}_true"] = _true(verdict, message, arrived, found)
     return framed(SCHEMA, made).sort_values(["arrived_at", "trace_id"], ignore_index=True, kind="stable")
+
+
+def judged(joins: pd.DataFrame) -> pd.DataFrame:
+    """The joins that say something of the deployment: not those that a fault of our own ended."""
+    return joins[~joins["own_fault"].to_numpy(bool)]
 
 
 def open_intents(observations: pd.DataFrame) -> int:
@@ -198,7 +210,8 @@ def _evidence(observations: pd.DataFrame, timelines: pd.DataFrame, index: Ints) 
 def _lost(
     rows: pd.DataFrame, timelines: pd.DataFrame, found: _Evidence, joined: Flags, patience_s: float
 ) -> list[bool | None]:
-    """Whether the joins of these verdicts were lost, None where that cannot be known. The rule is the module's."""
+    """Whether the joins of these verdicts were lost, None where that cannot be known, faults of our own apart. The rule
+    is the module's."""
     arrived, ended = (instants_of(rows[name])[0] for name in ("sent_at", "received_at"))
     arrival = _arrivals(rows, arrived)
     asked = np.where(found.asked == BELOW, ended, found.asked)
@@ -206,8 +219,7 @@ def _lost(
     arrived_s, until_s, asked_s = map(found.age_s, (arrived, until, asked))
     lower, upper, gone = _intervals(rows, found.unit, timelines)
     lost = are_lost(joined, arrived_s, np.maximum(until_s, arrived_s + patience_s), lower, upper, gone)
-    own = equals(rows["outcome"], Outcome.PROBE_ERROR) | equals(rows["failure"], Failure.BUDGET)
-    known = are_known(joined, asked_s, lower, upper) & ~own
+    known = are_known(joined, asked_s, lower, upper)
     return [bool(one) if told else None for one, told in zip(lost.tolist(), known.tolist(), strict=True)]
 
 

@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from typing import Any
 
 import pandas as pd
 import pytest
 
+from nestobs.estimate.comparison import join_shares
 from nestobs.observation.duration import SECOND_NS
 from nestobs.observation.schema import Failure, Operation, Outcome, Role, Source
 from nestobs.timeline import funnel as worth
 from nestobs.timeline.intervals import timelines
-from nestobs.timeline.joins import joins
+from nestobs.timeline.joins import joins, judged
 from worlds.asked import frame
 from worlds.story import NOON, Story
 
@@ -153,18 +155,31 @@ def test_the_fate_of_a_join_is_what_is_known_of_its_seat() -> None:
     }  # fmt: skip
 
 
-def test_a_spent_budget_is_our_own_fault_and_no_lost_join() -> None:
+OWN_FAULTS = {
+    "a budget that was spent": (Outcome.PROBE_ERROR, Failure.BUDGET, "rate_limited"),
+    "a visit that was skipped": (Outcome.UNKNOWN, Failure.SKIPPED, "not_visited"),
+    "a worker that was lost": (Outcome.PROBE_ERROR, Failure.INTERNAL, "livekit_unreachable"),
+}
+
+
+@pytest.mark.parametrize(("outcome", "failure", "verdict"), OWN_FAULTS.values(), ids=OWN_FAULTS)
+def test_what_ended_by_our_own_fault_is_lost_to_nobody_and_counts_in_no_share(
+    outcome: Outcome, failure: Failure, verdict: str
+) -> None:
     made = Joins("room")
-    spent = {"failure": Failure.BUDGET, "reason": "spent", "outcome": Outcome.PROBE_ERROR}
-    made.asked("a", Operation.GUEST, 1, 5.0, **spent)
-    values = {"outcome": Outcome.PROBE_ERROR, "failure": Failure.BUDGET, "reason": "our own request budget is spent"}
-    made.ended("a", "rate_limited", 5.0, role=Role.GUEST)
-    made.rows[-1] = type(made.rows[-1])(**{f: getattr(made.rows[-1], f) for f in made.rows[-1].__slots__} | values)
+    own = {"outcome": outcome, "failure": failure, "reason": "our own doing"}
+    made.asked("a", Operation.GUEST, 1, 5.0, **own)
+    made.ended("a", verdict, 5.0, role=Role.GUEST)
+    made.rows[-1] = replace(made.rows[-1], **own)
     made.asked("", Operation.GUEST, 1, 20.0)
     found = table(made)
     assert found.loc["a", "own_fault"]
     assert found["lost"].isna().all()
     assert list(worth.fates(found)) == ["unclear"]
+    assert judged(found).empty
+    assert {name: len(hit) for name, (hit, _) in join_shares(found).items()} == dict.fromkeys(
+        ["joined", "lost", "guest_instead", "guide_untrue"], 0
+    )
 
 
 def test_answers_are_kept_apart_by_operation_target_and_vantage() -> None:
