@@ -220,10 +220,3 @@ def blocks(delays: pd.DataFrame) -> tuple[np.ndarray[tuple[int], np.dtype[np.int
         if label.nunique() >= LEAST_BLOCKS:
             return pd.factorize(label)[0].astype(np.int64), kind
     return pd.factorize(delays["unit"])[0].astype(np.int64), "nest"
-
-
-def closing(delays: pd.DataFrame) -> tuple[pd.Series, pd.Series]:
-    """(lower, upper] of the age at which nests that came went again; upper inf where they did not while watched."""
-    came = delays[np.isfinite(delays["upper_s"])]
-    went = came["gone_upper_s"].notna()
-    return came["gone_lower_s"].where(went, came["seen_until_s"]), came["gone_upper_s"].where(went, _INF)

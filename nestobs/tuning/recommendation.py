@@ -109,7 +109,7 @@ class Recommendation:
 
     policy: the recommended one: the tuned, the simple, or today's rule itself when nothing better is proven (kept).
     today, tuned, simple: the candidates. message_threshold_s: of rho = cost_ratio, with its interval; thresholds: of
-    each of COST_RATIOS; near_best_s: thresholds within 5 % of the least cost. give_up_age_s: of the tuned policy, with
+    each of COST_RATIOS; give_up_age_s: of the tuned policy, with
     interval. stop_age_s: when asking without pause stops being worth it. sharing_age_s: from which `share` of joiners
     succeed at once at every vantage, by share. replays: what each policy would have done, today's first; the tuned and
     the simple one judged on nests they were not tuned on. front: requests, delay and lost share per joiner along prices
@@ -130,7 +130,6 @@ class Recommendation:
     simple_price: float
     message_threshold_s: Number
     thresholds: Mapping[float, Number]
-    near_best_s: tuple[float, float]
     give_up_age_s: Number
     stop_age_s: float
     sharing_age_s: Mapping[float, Number]
@@ -286,7 +285,6 @@ class Recommendation:
             "policy": self.policy.as_dict(),
             "message_threshold_s": plain(self.message_threshold_s),
             "message_threshold_by_cost_ratio": {str(key): plain(value) for key, value in self.thresholds.items()},
-            "near_best_s": [finite(end) for end in self.near_best_s],
             "give_up_age_s": plain(self.give_up_age_s),
             "stop_age_s": finite(self.stop_age_s),
             "sharing_age_s": {str(share): plain(age) for share, age in self.sharing_age_s.items()},

@@ -29,7 +29,7 @@ from numpy.typing import ArrayLike
 from scipy import special
 
 from nestobs.estimate.law import SURELY, Law, LawError, survival
-from nestobs.estimate.npmle import DelayLaw, Resampled
+from nestobs.estimate.npmle import Resampled
 from nestobs.estimate.proportion import LEVEL
 from nestobs.observation.arrays import Floats
 
@@ -42,7 +42,6 @@ COST_RATIO: Final = 0.25
 COST_RATIOS: Final = (0.1, 0.25, 1.0)
 """Costs of a false "starting" over a false "gone": judgements, so always several."""
 
-NEAR_BEST: Final = 0.05
 LONGEST_S: Final = 1e7
 
 
@@ -106,23 +105,18 @@ def stop_age(law: Law, never: float | None, wait_cost: float, value: float) -> f
 
 @dataclass(frozen=True, slots=True)
 class Joiners:
-    """Ages at which people ask for a nest, seconds, shape (k,), and how often each, shape (k,).
-
-    closed: shape (k,), the share of nests that have closed by each age: they answer 404 too, and for good.
-    """
+    """Ages at which people ask for a nest, seconds, shape (k,), and how often each, shape (k,)."""
 
     ages: Floats
     weight: Floats
-    closed: Floats
 
     @classmethod
-    def of(cls, ages: ArrayLike, closed: DelayLaw | None = None) -> Joiners:
-        """As many joiners of each of these ages. closed: the law of the age at which nests close; those that stay are
-        its `never`."""
+    def of(cls, ages: ArrayLike) -> Joiners:
+        """As many joiners of each of these ages."""
         at = np.asarray(ages, dtype=np.float64)
         if at.ndim != 1 or not len(at) or not np.isfinite(at).all():
             raise LawError("ages of joiners are one column of seconds, at least one, none infinite")
-        return cls(at, np.full(len(at), 1.0 / len(at)), np.zeros(len(at)) if closed is None else closed.cdf(at))
+        return cls(at, np.full(len(at), 1.0 / len(at)))
 
 
 @dataclass(frozen=True, slots=True)
@@ -148,13 +142,12 @@ def message_errors(
     """
     held = survival(law, never)
     coming = held.coming(joiners.ages)
-    hopeless = held.never + (1.0 - held.never) * joiners.closed
     told = _told_starting(threshold_s, joiners.ages, skew_s, clock)
-    asked = float(joiners.weight @ (coming + hopeless))
+    asked = float(joiners.weight @ (coming + held.never))
     if asked <= 0:
         return MessageErrors(0.0, 0.0, 0.0)
     return MessageErrors(
-        float(joiners.weight @ (told * hopeless)) / asked,
+        held.never * float(joiners.weight @ told) / asked,
         float(joiners.weight @ ((1.0 - told) * coming)) / asked,
         asked,
     )
@@ -165,24 +158,6 @@ def _told_starting(threshold_s: float, ages: Floats, skew_s: float, clock: Clock
     in [0, 1) s. `Date` is cut off, too: the age told is the whole part of age + U."""
     reach = threshold_s - skew_s if clock == "joiner" else np.ceil(threshold_s)
     return np.asarray(np.clip(reach - ages, 0.0, 1.0))
-
-
-def near_best(
-    law: Law, never: float | None, joiners: Joiners, cost_ratio: float = COST_RATIO, *, share: float = NEAR_BEST
-) -> tuple[float, float]:
-    """The least and the greatest threshold, seconds, whose cost is within `share` of the least, for these joiners.
-
-    A wide range says that the cost hardly depends on the threshold there; inf: nobody asks later.
-    """
-    held = survival(law, never)
-    order = np.argsort(joiners.ages, kind="stable")
-    ages, weight = joiners.ages[order], joiners.weight[order]
-    coming = np.concatenate([[0.0], np.cumsum(weight * held.coming(ages))])
-    hopeless = held.never + (1.0 - held.never) * joiners.closed[order]
-    cost = cost_ratio * np.concatenate([[0.0], np.cumsum(weight * hopeless)]) + coming[-1] - coming
-    good = np.flatnonzero(cost <= cost.min() * (1.0 + share) + 1e-15)
-    edges = np.concatenate([[0.0], ages])
-    return float(edges[good[0]]), float(edges[good[-1] + 1]) if good[-1] + 1 < len(edges) else math.inf
 
 
 def posterior_band(found: Resampled, ages: ArrayLike, level: float = LEVEL) -> tuple[Floats, Floats]:

@@ -30,7 +30,7 @@ from nestobs.estimate.law import survival
 from nestobs.estimate.npmle import DelayLaw, Number, fit, npmle, smoothed
 from nestobs.estimate.strata import Grouping, groupings
 from nestobs.join.policy import GUIDE, MANUAL_RETRY, RELEASED, Policy, exponential, fixed, full_jitter
-from nestobs.timeline.delays import BlockKind, blocks, closing, joinable, nests_in
+from nestobs.timeline.delays import BlockKind, blocks, joinable, nests_in
 from nestobs.timeline.failures import Failures
 from nestobs.timeline.omissions import held_up_words, omitted, standing, standing_words
 from nestobs.tuning.costs import Prices
@@ -56,10 +56,8 @@ from nestobs.tuning.threshold import (
     COST_RATIO,
     COST_RATIOS,
     TODAY_S,
-    Joiners,
     message_threshold,
     more_for_width,
-    near_best,
     stop_age,
 )
 
@@ -240,7 +238,6 @@ class Tuner:
             simple_price=simple_price,
             message_threshold_s=message,
             thresholds=thresholds,
-            near_best_s=near_best(smooth, never_share(smooth), self._joiners(), terms.cost_ratio),
             give_up_age_s=terms.give_up(plan, resampled, smooth.width),
             stop_age_s=stop_age(smooth, None, terms.prices.never_cost, terms.prices.lost_value),
             sharing_age_s=self._sharing(),
@@ -375,11 +372,6 @@ class Tuner:
             ends = np.array([law.quantile_bounds(share) for law in laws]).max(axis=0)
             found[share] = Number(max(float(law.quantile(share)) for law in laws), float(ends[0]), float(ends[1]))
         return found
-
-    def _joiners(self) -> Joiners:
-        lower, upper = closing(self.delays)
-        went = bool(np.isfinite(upper.to_numpy(np.float64)).any())
-        return Joiners.of(self.terms.arrivals, closed=npmle(lower, upper) if went else None)
 
     # Doubts
 

@@ -11,9 +11,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from nestobs.estimate.npmle import npmle
 from nestobs.observation.schema import COLUMNS, Operation, Outcome, Source
-from nestobs.timeline.delays import LEAST_BLOCKS, among, blocks, closing, deployments, joinable, round_trip_s
+from nestobs.timeline.delays import LEAST_BLOCKS, among, blocks, deployments, joinable, round_trip_s
 from nestobs.timeline.intervals import SCHEMA
 
 INF, NAN = math.inf, math.nan
@@ -272,28 +271,6 @@ def test_all_vantages_of_a_nest_are_in_one_block(hours_apart):
 def test_no_delays_have_no_blocks():
     label, kind = blocks(joinable(frame()))
     assert (len(label), label.dtype, kind) == (0, np.dtype(np.int64), "nest")
-
-
-# Closing
-
-
-def test_a_nest_closes_between_its_last_visible_and_its_first_absent_for_good():
-    table = frame(JOIN | {"gone_lower_s": 30.0, "gone_upper_s": 31.0}, row("api:join", 60, INF, trace_id="never came"))
-    lower, upper = closing(joinable(table))
-    assert (lower.tolist(), upper.tolist()) == ([30], [31])
-
-
-def test_a_nest_that_did_not_close_is_right_censored():
-    """When it was seen last; not when it was seen first, or all would seem to close."""
-    lower, upper = closing(joinable(frame(JOIN | {"seen_until_s": 80.0})))
-    assert (lower.tolist(), upper.tolist()) == ([80], [INF])
-    assert npmle(lower, upper).never == 1
-
-
-def test_nothing_closes_where_nothing_came():
-    for table in (frame(), frame(row("api:join", 60, INF))):
-        lower, upper = closing(joinable(table))
-        assert (len(lower), len(upper)) == (0, 0)
 
 
 # Some of the nests

@@ -172,7 +172,6 @@ class TestAsJson:
         odd = replace(
             found(),
             message_threshold_s=Number(INF, 3.0, INF),
-            near_best_s=(2.0, INF),
             stop_age_s=INF,
             simple_price=math.nan,
             jitter_price=INF,
@@ -181,7 +180,6 @@ class TestAsJson:
         )
         data = strict(json.dumps(odd.as_dict(), allow_nan=False))
         assert data["message_threshold_s"] == {"value": None, "lower": 3.0, "upper": None}
-        assert data["near_best_s"] == [2.0, None]
         assert (data["stop_age_s"], data["simple_price"], data["jitter_price"]) == (None, None, None)
         assert data["front"] == [{"request_cost": 0.5, "mean_delay_s": None, "chosen": True}]
         assert data["strata"][0]["threshold_s"] is None

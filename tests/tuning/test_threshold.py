@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -18,7 +17,6 @@ from nestobs.tuning.threshold import (
     Joiners,
     message_errors,
     message_threshold,
-    near_best,
     posterior_band,
     posterior_starting,
     stop_age,
@@ -201,12 +199,11 @@ def simulated_errors(joiners, threshold_s, skew_s, clock, n, rng):
     which = rng.choice(len(joiners.ages), n, p=joiners.weight)
     age = joiners.ages[which]
     comes = np.where(rng.random(n) < NEVER, INF, LOGNORMAL.rvs(n, random_state=rng))
-    closed = np.isfinite(comes) & (rng.random(n) < joiners.closed[which])
     made = 1e6 + rng.random(n) * 100
     now = made + age + skew_s if clock == "joiner" else np.floor(made + age)
     told = now - np.floor(made)
-    missed = (comes > age) | closed
-    hopeless = ~np.isfinite(comes) | closed
+    missed = comes > age
+    hopeless = ~np.isfinite(comes)
     starting = told < threshold_s
     share = missed.sum()
     return (starting & missed & hopeless).sum() / share, (~starting & missed & ~hopeless).sum() / share, missed.mean()
@@ -230,23 +227,10 @@ def test_errors_are_those_of_simulated_joiners_and_clocks(threshold_s, skew_s, c
     rng = np.random.default_rng(3)
     ages = threshold_s - skew_s * (clock == "joiner") + np.linspace(-2.0, 2.0, 33) + 0.05
     ages = ages[ages > 0] if (ages > 0).any() else np.array([0.5, 3.0, 12.0])
-    joiners = Joiners(ages, np.full(len(ages), 1.0 / len(ages)), np.zeros(len(ages)))
+    joiners = Joiners(ages, np.full(len(ages), 1.0 / len(ages)))
     found = message_errors(LOGNORMAL, NEVER, threshold_s, joiners, skew_s=skew_s, clock=clock)
     known = simulated_errors(joiners, threshold_s, skew_s, clock, 1_000_000, rng)
     assert (found.false_starting, found.false_gone, found.answered_404) == pytest.approx(known, abs=0.005)
-
-
-def test_errors_count_rooms_that_have_closed_as_hopeless():
-    closing = npmle([0, 10, 60], [10, 20, INF])
-    joiners = replace(Joiners.of([5.0, 15.0, 40.0], closing), weight=np.array([0.25, 0.5, 0.25]))
-    assert joiners.closed == pytest.approx(closing.cdf([5, 15, 40]))
-    found = message_errors(LOGNORMAL, NEVER, 30.0, joiners)
-    hopeless = NEVER + (1 - NEVER) * joiners.closed
-    coming = (1 - NEVER) * LOGNORMAL.sf(joiners.ages)
-    asked = float(joiners.weight @ (hopeless + coming))
-    assert found.answered_404 == pytest.approx(asked)
-    assert found.false_starting == pytest.approx(float(joiners.weight[:2] @ hopeless[:2]) / asked)
-    assert found.false_gone == pytest.approx(float(joiners.weight[2] * coming[2]) / asked)
 
 
 def test_the_date_of_the_404_takes_the_skew_out():
@@ -271,47 +255,6 @@ def test_joiners_have_ages(ages):
 
 def test_joiners_of_some_ages_weigh_the_same():
     assert Joiners.of([5.0, 15.0, 40.0, 41.0]).weight.tolist() == [0.25] * 4
-
-
-# Thresholds nearly as good
-
-
-def test_the_nearly_best_thresholds_hold_the_message_threshold_of_even_joiners():
-    joiners = Joiners.of(np.arange(0.05, 120.0, 0.1))
-    for ratio in COST_RATIOS:
-        low, high = near_best(LOGNORMAL, NEVER, joiners, ratio)
-        assert low < message_threshold(LOGNORMAL, NEVER, ratio) < high
-
-
-@pytest.mark.parametrize("share", [0.0, 0.05, 0.5])
-def test_a_threshold_is_nearly_best_exactly_if_its_cost_is(share):
-    rng = np.random.default_rng(4)
-    joiners = Joiners.of(rng.exponential(15.0, 40).round(), npmle([0, 30, 99], [30, 60, INF]))
-    joiners = replace(joiners, weight=rng.dirichlet(np.ones(40)))
-    coming = (1 - NEVER) * LOGNORMAL.sf(joiners.ages)
-    hopeless = NEVER + (1 - NEVER) * joiners.closed
-
-    def cost(threshold):
-        told = joiners.ages < threshold
-        return float(joiners.weight @ np.where(told, 0.25 * hopeless, coming))
-
-    low, high = near_best(LOGNORMAL, NEVER, joiners, share=share)
-    grid = np.arange(0.0, joiners.ages.max() + 1.0, 0.25)
-    costs = np.array([cost(at) for at in grid])
-    good = grid[costs <= costs.min() * (1 + share) + 1e-12]
-    assert low <= good[0] <= low + 0.25  # a threshold above an age tells that joiner "starting"
-    assert high == (good[-1] if good[-1] <= joiners.ages.max() else INF)
-
-
-def test_a_threshold_above_all_who_ask_is_as_good_as_any_later_one():
-    assert near_best(LOGNORMAL, NEVER, Joiners.of([1.0, 2.0, 5.0]))[1] == INF
-    assert near_best(npmle([5], [INF]), None, Joiners.of([1.0, 2.0, 5.0])) == (0, 1)
-
-
-def test_a_flat_cost_leaves_a_wide_range():
-    joiners = Joiners.of(np.linspace(0.1, 60, 300))
-    narrow, wide = (near_best(LOGNORMAL, NEVER, joiners, share=share) for share in (0.01, 0.2))
-    assert wide[0] < narrow[0] < narrow[1] < wide[1]
 
 
 # The interval of the threshold

@@ -112,7 +112,7 @@ def odd() -> dict[str, Recommendation]:
         "mostly censored": recommend(nests(60, never=0.7, seed=3), draws=DRAWS),
         "exact": recommend(nests(exact=True), draws=DRAWS),
         "watched briefly": recommend(nests(never=0.4, soon=True), draws=DRAWS),
-        "open-ended": replace(found, message_threshold_s=endless, give_up_age_s=endless, near_best_s=(3.0, np.inf)),
+        "open-ended": replace(found, message_threshold_s=endless, give_up_age_s=endless),
         "all thresholds unknown": replace(
             found,
             message_threshold_s=unknown,
