@@ -18,7 +18,7 @@ define STATIC
 	$(BIN)/lint-imports
 endef
 
-.PHONY: help demo check test lint bench coverage calibrate causes fuzz chaos livekit browser notebook environment constraints clean
+.PHONY: help demo check test lint bench coverage calibrate causes fuzz chaos livekit browser site notebook environment constraints clean
 .DEFAULT_GOAL := help
 
 help:  ## what there is
@@ -91,6 +91,11 @@ browser:  ## install Chromium, which draws the reports in the tests, where apt i
 		&& $$sudo env DEBIAN_FRONTEND=noninteractive apt-get install -y --no-install-recommends chromium \
 		|| { echo "make browser needs Debian's apt-get, and root or sudo: install Chromium or Google Chrome so that" \
 			"chromium or google-chrome is on PATH, or run the tests without it" >&2; exit 1; }
+
+site: $(STAMP)  ## the documentation, offline, in runs/site/html: pages are run, warnings are errors
+	$(BIN)/uv pip install --quiet --python $(BIN)/python --constraint constraints.txt --editable '.[dev,docs]'
+	$(BIN)/sphinx-build -M html docs runs/site --quiet --fresh-env --fail-on-warning --keep-going --nitpicky --jobs auto
+	@echo "open runs/site/html/index.html"
 
 notebook: $(STAMP)  ## JupyterLab on a notebook and a store (NAME=incident STORE=example LAB=--no-browser)
 	$(BIN)/nestobs notebook $(NAME) --store $(STORE) --to runs/notebook $(LAB)

@@ -1,4 +1,4 @@
-"""The README is true: its commands parse, its targets exist, its Python runs, its table is the code's."""
+"""The README is true, and so are the pages of the site: commands parse, targets exist, tables are the code's."""
 
 from __future__ import annotations
 
@@ -7,32 +7,24 @@ import re
 import shlex
 import tomllib
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 import nestobs
 from nestobs import errors
 from nestobs.cli.main import EXIT_CODES, _parser
+from worlds.written_pages import DOCS, README, SITE
 
 ROOT = Path(nestobs.__file__).parent.parent
-README = (ROOT / "README.md").read_text("utf-8")
+PAGES = [README, *SITE]
+blocks, commands, inline = README.blocks, README.commands, README.inline
 
 
-def blocks(language: str) -> list[str]:
-    return re.findall(rf"^```{language}\n(.*?)^```$", README, re.M | re.S)
-
-
-def commands(first: str) -> list[str]:
-    """Lines of sh blocks that begin with this word, comments stripped."""
-    lines = [line for block in blocks("sh") for line in block.splitlines()]
-    return [line for line in lines if line.split()[:1] == [first]]
-
-
-def inline(first: str) -> list[str]:
-    """Commands in running text."""
-    return [
-        words for words in re.findall(r"`([^`\n]+)`", README) if words.split()[0] == first and len(words.split()) > 1
-    ]
+def lines(first: str) -> list[Any]:
+    """Commands that begin so, of the README and of the site's pages, in blocks and in running text."""
+    found = [(page, line) for page in PAGES for line in page.commands(first) + page.inline(first)]
+    return [pytest.param(line, id=f"{page}: {line}") for page, line in found]
 
 
 def test_there_are_blocks_to_read():
@@ -42,7 +34,7 @@ def test_there_are_blocks_to_read():
     assert len(blocks("toml")) == 1
 
 
-@pytest.mark.parametrize("line", commands("nestobs") + inline("nestobs"))
+@pytest.mark.parametrize("line", lines("nestobs"))
 def test_a_command_parses(line):
     words = shlex.split(line, comments=True)[1:]
     args = _parser().parse_args(words)
@@ -56,7 +48,7 @@ def test_every_command_is_mentioned():
     assert known <= named
 
 
-@pytest.mark.parametrize("line", commands("make") + inline("make"))
+@pytest.mark.parametrize("line", lines("make"))
 def test_a_make_target_exists(line):
     target = shlex.split(line, comments=True)[1]
     assert re.search(rf"^{target}:", (ROOT / "Makefile").read_text("utf-8"), re.M), target
@@ -86,7 +78,7 @@ def test_the_toml_block_is_a_configuration(monkeypatch, tmp_path):
 
 
 def test_names_of_python_in_the_text_exist():
-    dotted = [words for words in re.findall(r"`(?:await )?nestobs\.([\w.]+)", README) if words != "toml"]
+    dotted = [words for words in re.findall(r"`(?:await )?nestobs\.([\w.]+)", README.text) if words != "toml"]
     assert "timeline.SCHEMA" in dotted
     for words in dotted:
         assert pkgutil.resolve_name(f"nestobs.{words}") is not None
@@ -101,7 +93,7 @@ def test_exit_codes_are_the_errors_own():
     import nestobs.trial.demo
 
     assert nestobs.trial.demo
-    table = {int(code): meaning for code, meaning in re.findall(r"^\| (\d+) \| (.*) \|$", README, re.M)}
+    table = {int(code): meaning for code, meaning in re.findall(r"^\| (\d+) \| (.*) \|$", README.text, re.M)}
     assert set(table) == {0, 1, 2, 3, 4, 5, 75, 129, 130}
     assert {kind.exit_code for kind in tree(errors.NestobsError)} - {1} == {2, 3, 4, 5}
     words = {
@@ -116,7 +108,7 @@ def test_exit_codes_are_the_errors_own():
 
 
 def test_the_help_has_the_same_codes():
-    assert set(re.findall(r"^  (\d+)  ", EXIT_CODES, re.M)) == set(re.findall(r"^\| (\d+) \| ", README, re.M))
+    assert set(re.findall(r"^  (\d+)  ", EXIT_CODES, re.M)) == set(re.findall(r"^\| (\d+) \| ", README.text, re.M))
 
 
 def test_the_tree_in_the_words_of_errors_is_the_tree():
@@ -125,17 +117,18 @@ def test_the_tree_in_the_words_of_errors_is_the_tree():
     assert drawn == made
 
 
-LINKS = [link for link in re.findall(r"\]\(([^)]+)\)", README) if not link.startswith(("http://", "https://", "#"))]
-
-
-@pytest.mark.parametrize("link", LINKS)
-def test_a_file_that_the_text_links_to_exists(link):
-    remedy = ": take a picture of the demo's report, `make demo`" if link.endswith(".png") else ""
-    assert (ROOT / link).is_file(), f"README.md links to {link}, which is not there{remedy}"
+@pytest.mark.parametrize("page", PAGES, ids=str)
+def test_the_files_that_a_text_links_to_exist(page):
+    for link in page.links():
+        remedy = ": take a picture of the demo's report, `make demo`" if link.endswith(".png") else ""
+        folder = DOCS if link.startswith("/") else page.path.parent
+        assert (folder / link.strip("/")).is_file(), f"{page} links to {link}, which is not there{remedy}"
 
 
 def test_the_map_shows_the_rooms_there_are_from_top_to_bottom():
-    block = next(b for _, b in re.findall(r"^```(\w*)\n(.*?)^```$", README, re.M | re.S) if b.startswith("nestobs/"))
+    block = next(
+        b for _, b in re.findall(r"^```(\w*)\n(.*?)^```$", README.text, re.M | re.S) if b.startswith("nestobs/")
+    )
     tops = [line.split()[0] for line in block.splitlines() if not line.startswith(" ")]
     assert [top for top in tops if not (ROOT / top).is_dir()] == []
     drawn = re.findall(r"^(?:nestobs/| {8}) {4}(\w+/?) ", block, re.M)
@@ -156,5 +149,6 @@ def test_the_test_command_is_what_ci_runs():
     assert "make test" in said
     assert "make livekit" in said
     assert "make browser" in said
-    for what in ("LIVEKIT", "NODE", "BROWSER"):
+    assert "make site" in said
+    for what in ("LIVEKIT", "NODE", "BROWSER", "SITE"):
         assert f"NESTOBS_REQUIRE_{what}=1" in said

@@ -58,7 +58,7 @@ def page(notebook: Any, *, title: str, shared_js: str = "") -> str:
     for cell in shown.cells:
         cell.metadata.update({place: parts.html(cell.metadata[place]) for place in ("before", "after")})
     code = any(cell.cell_type == "code" for cell in shown.cells)
-    extra = {"style": _part("page.css"), "script": parts.script(_part("page.js"))}
+    extra = {"style": part("page.css"), "script": parts.script(part("page.js"))}
     extra["contents"] = parts.html(contents(links, code=code))
     extra["plotly"] = parts.script(plotly_js()) if figures and not shared_js else ""
     extra["shared"] = shared_js if figures else ""
@@ -66,7 +66,7 @@ def page(notebook: Any, *, title: str, shared_js: str = "") -> str:
 
 
 @cache
-def _part(name: str) -> str:
+def part(name: str) -> str:
     """A file that lies beside this one."""
     return files("nestobs.reports.publishing").joinpath(name).read_text("utf-8")
 
@@ -150,14 +150,14 @@ def _drawn(notebook: Any, parts: _Parts) -> tuple[Any, int]:
             data = output.get("data", {})
             if figure := data.get(PLOTLY):
                 count += 1
-                output["data"] = {"text/html": parts.html(_figure_html(figure, f"figure-{count}"))}
+                output["data"] = {"text/html": parts.html(figure_html(figure, f"figure-{count}"))}
             elif text := data.get("text/html"):
                 data["text/html"] = parts.html("".join(text))  # a text, or its lines
             output.get("data", {}).pop(RESULT, None)
     return shown, count
 
 
-def _figure_html(figure: dict[str, Any], name: str) -> str:
+def figure_html(figure: dict[str, Any], name: str) -> str:
     """A div and what page.js draws into it once it is seen, what it shows in words, and its data as a table."""
     from plotly.io import to_json
 

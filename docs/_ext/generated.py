@@ -1,0 +1,83 @@
+"""Parts of the site that are made of the code, as Markdown: the commands, the columns, the exit codes."""
+
+from __future__ import annotations
+
+import argparse
+import re
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import Any
+
+import nestobs
+from nestobs.cli.main import _parser
+from nestobs.observation import COLUMNS
+from nestobs.timeline import SCHEMA
+from nestobs.timeline.joins import SCHEMA as JOINS
+
+README = Path(nestobs.__file__).parents[1] / "README.md"
+
+
+def commands() -> str:
+    """Each command as its own parser tells it, those below it after it."""
+    return "\n".join(_told(name, parser) for name, parser in parsers())
+
+
+def parsers(parser: argparse.ArgumentParser | None = None) -> Iterator[tuple[str, argparse.ArgumentParser]]:
+    """Every command with its parser, in the order of the help."""
+    for action in (parser or _parser())._actions:
+        if isinstance(action, argparse._SubParsersAction):
+            for each in action.choices.values():
+                each.complete()
+                yield each.prog, each
+                yield from parsers(each)
+
+
+def _told(name: str, parser: argparse.ArgumentParser) -> str:
+    level = "#" * (1 + len(name.split()))
+    formatter = parser._get_formatter()
+    usage = parser.format_usage().removeprefix("usage: ").rstrip()
+    lines = [f"{level} `{name}`", "", _words(parser.description), "", "```text", usage, "```", ""]
+    for group in parser._action_groups:
+        for action in group._group_actions:
+            if (
+                isinstance(action, argparse._HelpAction | argparse._SubParsersAction)
+                or action.help == argparse.SUPPRESS
+            ):
+                continue
+            said = formatter._format_action_invocation(action)
+            lines += [f"`{said}`", f": {_words(formatter._expand_help(action) if action.help else '')}", ""]
+    return "\n".join(lines)
+
+
+def _words(text: str | None) -> str:
+    """A sentence of the help as Markdown, in which nothing is markup but code."""
+    return re.sub(r"([\\*_<>\[\]|#$])", r"\\\1", " ".join((text or "").split()))
+
+
+def exit_codes() -> str:
+    """What every command ends with: the README's table."""
+    rows = re.findall(r"^\| \d+ \| .* \|$", README.read_text("utf-8"), re.M)
+    return "\n".join(["| exit code | meaning |", "|---|---|", *rows])
+
+
+def observation_columns() -> str:
+    """Of raw rows."""
+    return _table(COLUMNS)
+
+
+def timeline_columns() -> str:
+    """Of `nestobs.timelines`."""
+    return _table(SCHEMA)
+
+
+def join_columns() -> str:
+    """Of joins."""
+    return _table(JOINS)
+
+
+def _table(columns: Iterable[Any]) -> str:
+    lines = ["| column | type | unit | what it is |", "|---|---|---|---|"]
+    for each in columns:
+        kind = f"{each.type}{' or null' if each.nullable else ''}"
+        lines.append(f"| `{each.name}` | {kind} | {each.unit or ''} | {_words(each.meaning)} |")
+    return "\n".join(lines)
