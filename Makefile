@@ -9,6 +9,7 @@ CACHE := $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/nestobs
 LIVEKIT_VERSION := v1.11.0
 NAME ?= incident
 STORE ?= example
+NODE_WANTED := tests/exports/client/package.json
 LIVEKIT := $(CACHE)/bin/livekit-server-$(LIVEKIT_VERSION)
 
 define STATIC
@@ -18,7 +19,7 @@ define STATIC
 	$(BIN)/lint-imports
 endef
 
-.PHONY: help demo check test lint bench coverage calibrate causes fuzz chaos livekit browser site notebook environment constraints clean
+.PHONY: help demo check test lint bench coverage calibrate causes fuzz chaos livekit browser node site notebook environment constraints clean
 .DEFAULT_GOAL := help
 
 help:  ## what there is
@@ -91,6 +92,13 @@ browser:  ## install Chromium, which draws the reports in the tests, where apt i
 		&& $$sudo env DEBIAN_FRONTEND=noninteractive apt-get install -y --no-install-recommends chromium \
 		|| { echo "make browser needs Debian's apt-get, and root or sudo: install Chromium or Google Chrome so that" \
 			"chromium or google-chrome is on PATH, or run the tests without it" >&2; exit 1; }
+
+node:  ## install what the tests of the client package need (TypeScript, React, esbuild), where npm is
+	@command -v npm >/dev/null || { echo "make node needs npm: install Node 18 or newer, or run the tests without it" >&2; exit 1; }
+	@cmp -s $(NODE_WANTED) $(CACHE)/node/package.json && exit; \
+		mkdir -p $(CACHE) && made=$$(mktemp -d $(CACHE)/node.XXXXXX) && cp $(NODE_WANTED) $$made/package.json \
+		&& npm install --prefix $$made --no-package-lock --ignore-scripts --no-audit --no-fund \
+		&& rm -rf $(CACHE)/node && mv $$made $(CACHE)/node
 
 site: $(STAMP)  ## the documentation, offline, in runs/site/html: pages are run, warnings are errors
 	$(BIN)/uv pip install --quiet --python $(BIN)/python --constraint constraints.txt --editable '.[dev,docs]'

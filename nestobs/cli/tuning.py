@@ -21,7 +21,7 @@ from nestobs.cli.arguments import (
     with_store,
 )
 from nestobs.cli.pool import processes
-from nestobs.cli.terminal import check, interruptible, show, teller
+from nestobs.cli.terminal import check, harmless, interruptible, show, teller
 from nestobs.errors import StoreError, UsageError
 from nestobs.observation.duration import SECOND_NS, duration_words, read_duration
 
@@ -182,23 +182,57 @@ def replay(args: argparse.Namespace) -> int:
 
 def _add_policy_export(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("policy", metavar="FILE|NAME", help="a policy file, or a name such as fixed(2)")
-    parser.add_argument("--format", choices=("js", "vectors", "json"), required=True, help="what to write")
+    parser.add_argument("--format", choices=("js", "vectors", "json", "npm"), required=True, help="what to write")
     option(parser, "--out", "FILE", pathname, "where to (default: standard output)")
+    option(parser, "--to", "DIR", pathname, "folder of the npm package: new, empty, or one of these already")
 
 
 @command(_add_policy_export)
 def export(args: argparse.Namespace) -> int:
-    """as a module for web clients, as conformance vectors, or as a policy file"""
+    """as a module or an npm package for web clients, as conformance vectors, or as a policy file"""
     from nestobs.exports import javascript
     from nestobs.tuning.policy_file import dumps
 
     file = policy_of(args.policy)
+    if args.format == "npm":
+        return _export_package(file, args)
+    if args.to is not None:
+        raise UsageError("--to is the folder of --format npm: name the file by --out")
     text = {"js": javascript.module, "vectors": javascript.vectors, "json": dumps}[args.format](file)
     if args.out is None:
         print(text, end="")
     else:
         write(args.out, text)
     return 0
+
+
+def _export_package(file: PolicyFile, args: argparse.Namespace) -> int:
+    from nestobs.exports.package import package
+
+    if args.to is None or args.out is not None:
+        raise UsageError("--format npm writes a folder: name it by --to DIR, without --out")
+    _check_package_folder(args.to)
+    for name, text in package(file).items():
+        write(args.to / name, text, "--to")
+    print(harmless(f"package: {args.to}"))
+    return 0
+
+
+def _check_package_folder(folder: Path) -> None:
+    """Raise UsageError for what is there and was not written here: a project of its own would be overwritten."""
+    import json
+
+    from nestobs.exports.package import MARK
+    from nestobs.store.files import text_in
+
+    try:
+        if not folder.exists() or (folder.is_dir() and not any(folder.iterdir())):
+            return
+        found = json.loads(text_in(folder / "package.json"))
+    except (OSError, ValueError, RecursionError):
+        found = None
+    if not isinstance(found, dict) or MARK not in found:
+        raise UsageError(f"{folder} holds something else: give --to a new or an empty folder")
 
 
 # prove
@@ -295,7 +329,7 @@ def ages_in(path: Path) -> list[float]:
     return ages
 
 
-def write(path: Path, text: str) -> None:
+def write(path: Path, text: str, option: str = "--out") -> None:
     """Put text in place at once, never half. Raises UsageError or StoreError in a sentence."""
     from nestobs.store import files
 
@@ -303,7 +337,7 @@ def write(path: Path, text: str) -> None:
     try:
         files.write(path, text)
     except OSError as error:
-        raise StoreError(f"{path} cannot be written ({error.strerror}): give --out another place") from None
+        raise StoreError(f"{path} cannot be written ({error.strerror}): give {option} another place") from None
 
 
 def _window(text: str | None) -> tuple[pd.Timestamp, pd.Timestamp] | None:

@@ -35,6 +35,17 @@ THERE = "The room is there, but the server lets nobody in yet."
 NO_ROOM = "The server still lists this nest, but its audio room is not there: it has ended, or it never opened."
 LOADING = "Loading nest..."
 JOINED_AS_GUEST = "Joined as Guest"
+TOAST: Final = {"title": JOINED_AS_GUEST, "description": "You were connected as a guest. Some features may be limited."}
+LABELS: Final = {
+    "join": "Join Audio",
+    "join_as_guest": "Join as Guest",
+    "retry": "Retry Connection",
+    "retrying": "Retrying...",
+    "restart": "Restart Nest",
+}
+"""Of the page's one button: before the first try, to whoever is not signed in; after one that failed, and during the
+next; to the host, where others are given `retry`."""
+
 SIGN_IN_HINT = " Sign in to join with your own account."
 TRYING = " Trying again by itself."
 
@@ -64,6 +75,9 @@ class Kind(StrEnum):
 
 
 JOINED = frozenset({Kind.AUTHENTICATED, Kind.GUEST, Kind.GUEST_INSTEAD})
+OF_A_PROBER: Final = frozenset({Kind.REMOVED, Kind.NOT_VISITED, Kind.PROBE_ERROR})
+"""What no status tells: `next_action` of a client that looks at nothing else never ends so."""
+
 
 MESSAGES: Final = {
     Kind.AUTHENTICATED: "",

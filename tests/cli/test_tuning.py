@@ -18,6 +18,7 @@ import pytest
 import nestobs
 from nestobs.cli import tuning as cli_tuning
 from nestobs.exports import javascript
+from nestobs.exports.package import package
 from nestobs.join.policy import Policy, fixed, read_policy, standard_policies
 from nestobs.observation.schema import Failure, Operation, Outcome, Role
 from nestobs.store.reader import Store
@@ -428,6 +429,51 @@ class TestPolicyExport:
     def test_refuses_a_folder_as_file(self, out, run):
         said = run("policy", "export", "guide", "--format", "js", "--out", out)
         is_one_sentence(said, 2, "name the file")
+
+    def test_writes_a_package_into_a_new_an_empty_or_its_own_folder(self, tuned, run):
+        wanted = package(loads(tuned[1].read_text("utf-8")))
+        Path("empty").mkdir()
+        for folder in ("new/below", "empty", "empty"):
+            said = run("policy", "export", str(tuned[1]), "--format", "npm", "--to", folder)
+            assert (said.code, said.out, said.err) == (0, f"package: {folder}\n", "")
+            assert {path.name: path.read_text("ascii") for path in Path(folder).iterdir()} == wanted
+        run("policy", "export", "guide", "--format", "npm", "--to", "empty")
+        assert "guide" in Path("empty/package.json").read_text()
+
+    @pytest.mark.parametrize(
+        ("name", "text"),
+        [
+            ("package.json", '{"name": "mine", "dependencies": {}}'),
+            ("package.json", "[" * 100_000),
+            ("package.json", '"nestobs"'),
+            ("package.json", "\x00"),
+            ("README.md", "# Mine"),
+        ],
+        ids=["project", "deep", "text", "zero", "other"],
+    )
+    def test_overwrites_nothing_but_its_own(self, name, text, run):
+        Path("web").mkdir()
+        Path("web", name).write_text(text)
+        said = run("policy", "export", "guide", "--format", "npm", "--to", "web")
+        is_one_sentence(said, 2, "web holds something else", "empty folder")
+        assert {path.name: path.read_text() for path in Path("web").iterdir()} == {name: text}
+
+    @pytest.mark.parametrize(
+        ("words", "told"),
+        [
+            (("--format", "npm"), "name it by --to DIR"),
+            (("--format", "npm", "--out", "x"), "name it by --to DIR"),
+            (("--format", "npm", "--to", "x", "--out", "y"), "without --out"),
+            (("--format", "js", "--to", "x"), "--format npm"),
+            (("--format", "npm", "--to", "file"), "file holds something else"),
+            (("--format", "npm", "--to", "file/below"), "--to"),
+        ],
+        ids=["nowhere", "out", "both", "js", "file", "below-file"],
+    )
+    def test_a_package_goes_into_a_folder_and_nothing_else_does(self, words, told, run):
+        Path("file").write_text("kept")
+        is_one_sentence(run("policy", "export", "guide", *words), 2 if told != "--to" else 5, told)
+        assert [path.name for path in Path().iterdir()] == ["file"]
 
     def test_needs_a_policy_and_a_known_form(self, run):
         for words in ((), ("export",), ("export", "guide"), ("export", "guide", "--format", "c++"), ("import",)):

@@ -18,7 +18,7 @@ from dataclasses import replace
 import pytest
 
 from nestobs.exports.javascript import expected, module, random_state, vectors
-from nestobs.join.decision import MESSAGES, Kind
+from nestobs.join.decision import MESSAGES, OF_A_PROBER, Kind
 from nestobs.join.flow import Guest, Info, Join, Load, Media, Reply, Signal, Stay, Wait, join_flow
 from nestobs.join.policy import GUIDE, RELEASED, Policy, Schedule, exponential, fixed, full_jitter, standard_policies
 from nestobs.nostr import Address
@@ -47,9 +47,6 @@ TUNED = Policy(
     fault_listed_s=7.7,
 )
 PATIENT = replace(GUIDE, name="patient", error_retries=5_000, error_gap_s=0.0, max_requests=10_000, horizon_s=1e6)
-OF_A_PROBER = {Kind.REMOVED, Kind.NOT_VISITED, Kind.PROBE_ERROR}
-"""What no status tells: a client that exports a policy meets it by other ways, or never."""
-
 CHOOSY = replace(TUNED, name="choosy", fallback_age_s=12.3, fallback_tries=3, upgrades=7)
 ASKS_ON = replace(fixed(1.5), name="asks on", upgrades=3)
 STANDARD = {**standard_policies(), "tuned": TUNED, "patient": PATIENT, "choosy": CHOOSY, "asks on": ASKS_ON}
