@@ -20,7 +20,7 @@ from nestobs.estimate.proportion import Share
 from nestobs.figures import percent, plain
 from nestobs.figures.text import seconds
 from nestobs.reports.display import RESULT, Result, prose, sign
-from nestobs.timeline.uptime import MOST_HELD_UP, observer
+from nestobs.timeline.uptime import MOST_HELD_UP, Observer, observer
 
 Sign = Literal["good", "breached", "open", "none"]
 _SIGNS: Final = {"good": "✓", "breached": "✗", "open": "?", "none": "○"}
@@ -41,8 +41,8 @@ STYLE: Final = """<style>
 
 @dataclass(frozen=True, slots=True)
 class Tile:
-    """A number in words. detail: its interval and on what it rests; before: the same of the spans before, "" where
-    there are none; sign and judged: what a limit says of it, "none" without one."""
+    """A number in words. detail: its interval and on what it rests, in lines; before: the same of the spans before, ""
+    where there are none; sign and judged: what a limit says of it, "none" without one."""
 
     name: str
     value: str
@@ -53,7 +53,8 @@ class Tile:
 
     def html(self) -> str:
         """As HTML, all text escaped."""
-        lines = [("name", self.name), ("value", self.value), ("detail", self.detail), ("before", self.before)]
+        lines = [("name", self.name), ("value", self.value), *(("detail", line) for line in self.detail.split("\n"))]
+        lines.append(("before", self.before))
         lines.append(("sign", f"{_SIGNS[self.sign]} {self.judged}" if self.judged else ""))
         shown = "".join(f'<p class="{kind}">{plain(text, 160)}</p>' for kind, text in lines if text)
         return f'<div class="nestobs-tile {self.sign}">{shown}</div>'
@@ -74,16 +75,21 @@ class Answer:
         return f"<answer: {self.sentence}>"
 
     def _repr_mimebundle_(self, **_: Any) -> dict[str, Any]:
+        told = {} if self.result is None else {RESULT: asdict(self.result)}
+        return told | {"text/html": self.html(), "text/plain": repr(self)}
+
+    def html(self) -> str:
+        """As HTML, all text escaped."""
         found = self.result
         verdict = "" if found is None else f"<strong>{sign(found.verdict)}.</strong> "
         others = () if found is None else (one for one in found.reasons if one != self.sentence)
         parts = [STYLE, f"<h1>{plain(self.title, 120)}</h1>"]
         parts += [f'<p class="nestobs-warning">{prose(self.warning)}</p>'] if self.warning else []
         parts.append(f'<p class="nestobs-answer">{verdict}{prose(self.sentence)}</p>')
-        parts.append(f'<div class="nestobs-tiles">{"".join(tile.html() for tile in self.tiles)}</div>')
+        shown = "".join(tile.html() for tile in self.tiles)
+        parts += [f'<div class="nestobs-tiles">{shown}</div>'] if shown else []
         parts += [f"<p>{prose(text)}</p>" for text in others]
-        told = {} if found is None else {RESULT: asdict(found)}
-        return told | {"text/html": "".join(parts), "text/plain": repr(self)}
+        return "".join(parts)
 
 
 def tiles(
@@ -110,14 +116,14 @@ def tiles(
         ),
         Tile("median wait", _value(wait), _detail(wait, "who got in"), _before(wait, theirs.get("wait"))),
         _requests(now, before, allowed, allowed_window_s),
-        observer_tile(now.rows, None if before is None else before.rows),
+        observer_tile(observer(now.rows), None if before is None else observer(before.rows)),
         _coverage(now, before, least_coverage),
     )
 
 
 def watch_tiles(now: Span) -> tuple[Tile, ...]:
     """Observer and coverage of a span."""
-    return (observer_tile(now.rows), _coverage(now, None, 0.0))
+    return (observer_tile(observer(now.rows)), _coverage(now, None, 0.0))
 
 
 def estimates(joins: pd.DataFrame) -> dict[str, Estimate]:
@@ -192,9 +198,8 @@ def _peak(one: Span, window_s: float) -> int | None:
     return None if used.empty else int(used["peak"].max())
 
 
-def observer_tile(rows: pd.DataFrame, before: pd.DataFrame | None = None) -> Tile:
+def observer_tile(found: Observer, past: Observer | None = None) -> Tile:
     """In what share of its attempts the observing machine itself was held up: `uptime.observer`, as everywhere."""
-    found, past = observer(rows), None if before is None else observer(before)
     if not found.attempts:
         return Tile("observer held up", "not known", "nothing was asked", sign="open", judged="too little data")
     then = "" if past is None or not past.attempts else f"before: {percent(past.share)}"

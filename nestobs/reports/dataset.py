@@ -67,9 +67,7 @@ class Observed:
     @property
     def span(self) -> Span:
         """The same for what is said of a span of time."""
-        window = self.window or coverage.whole_seconds(self.collector)
-        worked_s = coverage.share(self.collector) * window.seconds
-        return Span(window, worked_s, self.rows, self.timelines, self.joins)
+        return whole_span(self.collector, self.rows, self.timelines, self.joins, self.window)
 
     def heading(self, title: str, said: Sequence[str]) -> Text:
         """The head of a page: what was seen, as `said`, and when the collector was at work; or that nothing was."""
@@ -85,6 +83,14 @@ class Observed:
         counts = {"observations": len(self.rows), "nests": self.nests, "joins": len(self.joins)}
         ours = observer(self.rows)
         return Result(*judged([ours.words] if ours.much else lacks, broken, kept), part, counts, facts)
+
+
+def whole_span(
+    collector: Collector, rows: pd.DataFrame, lines: pd.DataFrame, made: pd.DataFrame, window: Window | None = None
+) -> Span:
+    """Observations, timelines and joins of a window, None for the time in which anything was observed, as a span."""
+    window = window or coverage.whole_seconds(collector)
+    return Span(window, coverage.share(collector) * window.seconds, rows, lines, made)
 
 
 def read(store: str, window: str = "") -> Observed:

@@ -6,24 +6,27 @@ the intervals, never to make them.
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 import pandas as pd
 
-from nestobs.errors import UsageError
-from nestobs.figures import canvas, host, layer_order, plain, proportions
+from nestobs.estimate.comparison import Span
+from nestobs.figures import canvas, host, layer_order, percent, plain, proportions
 from nestobs.figures import messages as statements
 from nestobs.figures import timelines as lanes
 from nestobs.observation.duration import SECOND_NS
+from nestobs.reports.answer import Answer, Tile, tiles
+from nestobs.reports.coverage import at_work
+from nestobs.reports.dataset import whole_span
 from nestobs.reports.display import Section, Table, Text, many, nothing_there, numbers
 from nestobs.reports.joins import ended, words_of
+from nestobs.reports.lab_files import description
+from nestobs.reports.lab_files.proof import Proved, read_proof
 from nestobs.reports.workbench.given import given
-from nestobs.store.files import text_in
 from nestobs.store.reader import Store
 from nestobs.timeline import calibration as calibrate
 from nestobs.timeline.intervals import timelines
@@ -35,9 +38,6 @@ if TYPE_CHECKING:
     import plotly.graph_objects as go
 
 MOST_SWIMLANES: Final = 8
-_TRUTH_BYTES: Final = 200_000_000
-"""A longer truth.jsonl is of no lab that anybody could wait for."""
-
 _STAND_IN: Final = (
     "LiveKit was a stand-in here: it lists rooms and speaks the signalling handshake, but carries no media. What is"
     " said of livekit:media in this report is not about a real LiveKit server."
@@ -49,7 +49,7 @@ class Story:
     """What the report is about. Frames have a column `scenario` beside their own; timelines name relays by the lab.
 
     sent_at: of each observation. watched_s: by trace, the age at which watching ended. note: sentences
-    about the observer and LiveKit, to be shown first.
+    about the observer and LiveKit, to be shown first. span: all of it. proof: None where none is given.
     """
 
     title: str
@@ -61,16 +61,21 @@ class Story:
     watched_s: Mapping[str, float]
     livekit: str
     note: str
+    span: Span
+    proof: Proved | None = None
 
 
 @given
-def load(store: str, *, truth: str = "", lab: str = "", title: str = "", livekit_note: str = "") -> Story:
-    """Read a store, and a lab's truth.jsonl and lab.json where there are any ("" for none).
+def load(
+    store: str, *, truth: str = "", lab: str = "", title: str = "", livekit_note: str = "", proof: str = ""
+) -> Story:
+    """Read a store, and a lab's truth.jsonl and lab.json and a proof.json where there are any ("" for none).
 
-    Raises StoreError when there is no store, UsageError when truth or lab cannot be read as what they should be.
+    Raises StoreError when there is no store, UsageError when one of these cannot be read as what it should be.
     """
-    observed = Store.open(store, create=False).frame()
-    rows, facts = _truth(truth), lab_facts(lab)
+    opened = Store.open(store, create=False)
+    observed = opened.frame()
+    rows, facts = description.truth(truth), description.lab_facts(lab)
     names = {url: name for scenario in facts["scenarios"] for url, name in scenario.items()}
     layers = {f"relay:{url}": f"relay:{name}" for url, name in names.items()}
     lines = timelines(observed)
@@ -88,36 +93,10 @@ def load(store: str, *, truth: str = "", lab: str = "", title: str = "", livekit
         cut_off=open_intents(observed),
         watched_s=_watched(observed, lines),
         livekit=kind,
+        span=whole_span(at_work(opened, None, observed), observed, lines, made),
+        proof=read_proof(proof) if proof else None,
         note=" ".join(filter(None, (observer(observed).words, _STAND_IN if "stand-in" in kind else "", livekit_note))),
     )
-
-
-def _truth(path: str) -> list[dict[str, Any]]:
-    try:
-        lines = text_in(path, _TRUTH_BYTES).split("\n") if path else []
-        rows = [json.loads(line) for line in lines if line.strip()]
-        needed = {"scenario", "room", "layer", "change", "not_yet_at", "now_at"}
-        if not all(isinstance(row, dict) and needed <= set(row) for row in rows):
-            raise ValueError("a row lacks a field of a truth row")
-    except (OSError, ValueError, RecursionError) as error:
-        raise UsageError(f"{path} is no truth of a lab ({error}): give its truth.jsonl, or nothing") from error
-    return rows
-
-
-def lab_facts(path: str) -> dict[str, Any]:
-    """What a lab.json says, nothing for "". livekit: its kind and version; scenarios: relay URL -> name, each in its
-    own order; hosts: scenario -> those of its APIs. Raises UsageError for a file that is none."""
-    try:
-        found = json.loads(text_in(path)) if path else {}
-        scenarios = dict(found.get("scenarios", {}))
-        hosts = {
-            name: [host(str(vantage["api"])) for vantage in scenario.get("vantages", [])]
-            for name, scenario in scenarios.items()
-        }
-        names = [dict(scenario["truth_names"]) for scenario in scenarios.values()]
-        return {"livekit": dict(found.get("livekit", {})), "scenarios": names, "hosts": hosts}
-    except (OSError, ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
-        raise UsageError(f"{path} does not describe a lab ({error}): give its lab.json, or nothing") from error
 
 
 def _hosts(observed: pd.DataFrame) -> dict[str, str]:
@@ -148,15 +127,46 @@ def _watched(observed: pd.DataFrame, lines: pd.DataFrame) -> dict[str, float]:
 # tables
 
 
+def answer(found: Story) -> Answer:
+    """What the page opens with: whether the change helped, where it was proven, else what was seen; and tiles."""
+    if found.sent_at.empty:
+        return Answer(found.title, "This store holds no observation, so there is nothing to report.")
+    said = found.proof.answer[0] if found.proof is not None and found.proof.answer else _seen(found)
+    *shown, covered = tiles(found.span)
+    judged = covered if found.coverage is None else _true(found.coverage)
+    return Answer(found.title, said, (*shown, judged), warning=found.note)
+
+
+def _true(coverage: pd.DataFrame) -> Tile:
+    """How many intervals contain what the lab knows."""
+    came, name = calibrate.summary(coverage), "intervals with the truth"
+    held, judged = int(came["contain_truth"]), int(came["n"])
+    if not judged:
+        return Tile(name, "not known", "none could be judged by the lab's truth", sign="open", judged="too little data")
+    shown = Tile(name, percent(held / judged), f"{held:,} of {judged:,} measured intervals; counted")
+    if held == judged:
+        return replace(shown, sign="good", judged="every one")
+    return replace(shown, sign="breached", judged=f"{judged - held:,} miss it: see the end of the page")
+
+
+def seen(found: Story) -> Text:
+    """What came out: `heading` under a title of the page's own."""
+    return replace(heading(found), heading="", warning="")
+
+
+def _seen(found: Story) -> str:
+    span, places = found.sent_at.max() - found.sent_at.min(), found.timelines["vantage"].nunique()
+    return (
+        f"{many(count_nests(found.timelines), 'nest')} watched from {many(places, 'vantage point')} for"
+        f" {span.total_seconds():.0f} s; {many(len(found.joins), 'join')} came to a verdict."
+    )
+
+
 def heading(found: Story) -> Text:
     """The title and what came out, in a few sentences."""
     if found.sent_at.empty:
         return nothing_there(found.title)
-    span, places = found.sent_at.max() - found.sent_at.min(), found.timelines["vantage"].nunique()
-    said = [
-        f"{many(count_nests(found.timelines), 'nest')} watched from {many(places, 'vantage point')} for"
-        f" {span.total_seconds():.0f} s; {many(len(found.joins), 'join')} came to a verdict."
-    ]
+    said = [_seen(found)]
     if len(found.joins):
         said.append(f"How the joins ended: {ended(found.joins['verdict'])}.")
     said += _untrue(found)

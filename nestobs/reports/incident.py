@@ -95,7 +95,7 @@ def _tiles(found: Incident) -> tuple[Tile, ...]:
         ),
         Tile("layers that showed it", f"{shown} of {len(found.layers)}", "each seen from each place; counted"),
         Tile("observed for", seconds(lasted_s), f"{len(found.rows):,} observations from {places} vantage points"),
-        observer_tile(found.rows),
+        observer_tile(uptime.observer(found.rows)),
     )
 
 

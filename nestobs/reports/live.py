@@ -9,6 +9,7 @@ place; what is kept in memory is the board (nestobs.timeline.board), bounded, an
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -19,6 +20,7 @@ import pandas as pd
 from nestobs.figures import board, plain
 from nestobs.observation.duration import SECOND_NS, read_duration
 from nestobs.observation.text import encodable
+from nestobs.reports.answer import Answer, Sign, Tile, observer_tile
 from nestobs.reports.causes import Looked, in_short
 from nestobs.reports.display import LEFT, Judged, Result
 from nestobs.reports.workbench.given import given
@@ -26,6 +28,8 @@ from nestobs.reports.workbench.jupyterlab import rest
 from nestobs.sources.clock import Clock
 from nestobs.store.follow import Followed
 from nestobs.timeline.board import MOST_NESTS, Board, Lane, Row, State, View, by_kind, span
+from nestobs.timeline.nests import told_apart
+from nestobs.timeline.uptime import NEEDED, Observer, observer
 
 if TYPE_CHECKING:
     import plotly.graph_objects as go
@@ -36,6 +40,23 @@ PERIOD_S: Final = 1.0
 
 _READ_S: Final = 0.2
 _LOOK_S: Final = 30.0
+_OBSERVED: Final = (*NEEDED, "planned_at", "loop_lag_s")
+OBSERVED_S: Final = 900.0
+"""Of so long before the newest row it is told how the observer was."""
+
+TITLE: Final = "Which rooms can be joined now, and which cannot?"
+_MEANING: Final = {
+    State.STARTING: "may still come",
+    State.READY: "seen everywhere that was asked",
+    State.FAILED: "late, gone, refused, or not joined",
+    State.UNKNOWN: "nothing proven",
+}
+_TILES: Final[Mapping[State, Sign]] = {
+    State.STARTING: "open",
+    State.READY: "good",
+    State.FAILED: "breached",
+    State.UNKNOWN: "open",
+}
 _SIGNS: Final = {State.READY: "●", State.STARTING: "◌", State.FAILED: "✗", State.UNKNOWN: "?"}
 
 
@@ -66,8 +87,9 @@ class Live:
 
 @dataclass(frozen=True, slots=True, repr=False)
 class Panel:
-    """How the nests stand at an instant, as a table that screen readers are told of."""
+    """How the nests stand at an instant: an answer above a table, which screen readers are told of."""
 
+    answer: Answer
     view: View
     said: str
     causes: Looked
@@ -76,24 +98,26 @@ class Panel:
         return f"<live view of {len(self.view.rows)} nests>"
 
     def _repr_html_(self) -> str:
-        counts = ", ".join(f"{state.capitalize()} {self.view.counts[state]}" for state in _SIGNS)
-        head = f"<p><strong>{counts}</strong></p><p>{plain(self.said, 300)}</p>"
-        rows = "".join(_row(row, in_short(self.causes.of(row))) for row in self.view.rows)
-        names = "".join(
+        head = f"{self.answer.html()}<p>{plain(self.said, 300)}</p>"
+        names = {row.room or row.nest for row in self.view.rows}
+        rows = "".join(_row(row, in_short(self.causes.of(row)), names) for row in self.view.rows)
+        heads = "".join(
             f"<th>{name}</th>" for name in ("nest", "age", "state", "not ready", "ready", "last message", "cause")
         )
-        table = f"<table><thead><tr>{names}</tr></thead><tbody>{rows}</tbody></table>" if rows else ""
-        shown = f'{LEFT}{head}<div class="nestobs-table">{table}</div>'
+        table = f"<table><thead><tr>{heads}</tr></thead><tbody>{rows}</tbody></table>" if rows else ""
+        shown = f'{LEFT}{head}<div class="nestobs-table nestobs-rows">{table}</div>'
         return f'<div class="nestobs-live" role="status" aria-live="polite">{shown}</div>'
 
 
-def _row(row: Row, cause: str) -> str:
-    lanes = by_kind(row)
+def _row(row: Row, cause: str, names: set[str]) -> str:
+    """names: of all rows, among which this one's is told apart."""
+    lanes, name = by_kind(row), row.room or row.nest
     waiting = [_waiting(kind, lane) for kind, lane in lanes.items() if lane.state is not State.READY]
     ready = [plain(kind, 24) for kind, lane in lanes.items() if lane.state is State.READY]
+    ready = ready if waiting else [f"all {len(ready)}"]
     message = f"{plain(row.message, 120)} (at {span(row.message_age_s)})" if row.message else ""
     cells = [
-        plain(row.room or row.nest or "no name yet", 400),
+        plain(told_apart(name, names, 11) if name else "no name yet"),
         span(row.age_s),
         f"{_SIGNS[row.state]} {row.state.capitalize()}",
         "<br>".join(waiting),
@@ -145,7 +169,28 @@ def _panel(found: Live, *, going: bool) -> Panel:
     found.causes.look(
         view.rows, found.clock.now() + round((_READ_S if going else _LOOK_S) * SECOND_NS), found.clock.now
     )
-    return Panel(view, _said(found, view, now, going=going), found.causes)
+    said = _said(found, view, now, going=going)
+    return Panel(_answer(found, view), view, said, found.causes)
+
+
+def _answer(found: Live, view: View) -> Answer:
+    many, ours = len(view.rows), _observer(found, view)
+    came = _judged(found, view, ours)
+    counted = [
+        Tile(str(state), f"{view.counts[state]:,}", f"of {many:,} nests", sign=_TILES[state], judged=words)
+        for state, words in _MEANING.items()
+        if state is not State.UNKNOWN or view.counts[state]
+    ]
+    shown = (*counted, observer_tile(ours)) if many else ()
+    return Answer(found.title or TITLE, came.reasons[0], shown, came, "" if ours.much else ours.words)
+
+
+def _observer(found: Live, view: View) -> Observer:
+    """The state of who observed in the last OBSERVED_S before the newest row."""
+    if found.followed.store is None or view.newest_at is None:
+        return Observer()
+    start = view.newest_at - round(OBSERVED_S * SECOND_NS)
+    return observer(found.followed.store.frame(start=start, columns=_OBSERVED, categories=True))
 
 
 def _said(found: Live, view: View, now: int, *, going: bool) -> str:
@@ -186,13 +231,20 @@ def _whole(value: object) -> object:
 
 
 def result(found: Live) -> Result:
-    """good: every nest is ready; breached: one failed; too little data: none, or none that is proven."""
+    """good: every nest is ready; breached: one failed; too little data: none, or none that is proven, or the observer
+    was held up too often."""
     view = found.board.view(found.now)
+    return _judged(found, view, _observer(found, view))
+
+
+def _judged(found: Live, view: View, ours: Observer) -> Result:
     many, counts = len(view.rows), view.counts
     failed, ready, waiting = counts[State.FAILED], counts[State.READY], counts[State.STARTING]
     verdict: Judged = "good"
     why = f"{ready} of {many} nests are ready, none has failed{f', {waiting} still starting' if waiting else ''}."
-    if failed:
+    if ours.much:
+        verdict, why = "too little data", ours.words
+    elif failed:
         verdict, why = "breached", f"{failed} of {many} nests have failed."
     elif not ready or counts[State.UNKNOWN]:
         verdict = "too little data"

@@ -40,8 +40,8 @@ def policies(found: Recommendation) -> Table:
     return numbers(
         {
             "policy": _role(found, one.policy.name),
-            **{_NAMES[name]: _number(name, number) for name, number in one.numbers.items()},
-            "cost, s of waiting": _plain(one.cost),
+            **{_NAMES[name]: of_metric(name, number) for name, number in one.numbers.items()},
+            "cost, s of waiting": with_ends(one.cost),
         }
         for one in found.replays
     )
@@ -61,7 +61,7 @@ def persons(found: Recommendation) -> Table:
             "leave after each failure": percent(one.leaves),
             f"joined, {found.today.name}": percent(one.joined),
             f"lost, {found.today.name}": percent(one.lost),
-            f"cost, s of waiting: {name} less {found.today.name}": _plain(one.apart),
+            f"cost, s of waiting: {name} less {found.today.name}": with_ends(one.apart),
         }
         for one in found.persons
     )
@@ -72,7 +72,7 @@ def differences(found: Recommendation) -> Table:
     return numbers(
         {
             "less today's": _role(found, one.policy.name),
-            **{_NAMES[name]: _signed(name, number) for name, number in one.against.items()},
+            **{_NAMES[name]: signed(name, number) for name, number in one.against.items()},
         }
         for one in found.replays
         if one.against
@@ -88,7 +88,7 @@ def thresholds(found: Recommendation) -> Table:
             {
                 "ρ": f"{ratio:g}{' (used)' if used else ''}",
                 "starting up while likelier than": percent(ratio / (1.0 + ratio)),
-                "threshold, s (95 %)": _plain(number),
+                "threshold, s (95 %)": with_ends(number),
             }
         )
     return numbers(rows)
@@ -132,7 +132,7 @@ def _wrong(found: Recommendation, resampled: Resampled, turn: float, skew_s: flo
 def sharing(found: Recommendation) -> Table:
     """From which age so many joiners succeed at once, at the slowest vantage."""
     return numbers(
-        {"joiners who succeed at once": percent(share), "if shared at age, s (95 %)": _plain(number)}
+        {"joiners who succeed at once": percent(share), "if shared at age, s (95 %)": with_ends(number)}
         for share, number in found.sharing_age_s.items()
     )
 
@@ -233,20 +233,22 @@ def percents(low: float, high: float) -> str:
     return f"{percent(float(low)).removesuffix(' %')} to {percent(float(high))}"
 
 
-def _plain(number: Number) -> str:
+def with_ends(number: Number) -> str:
+    """A number with its interval, where it has one."""
     value = amount(number.value) if math.isfinite(number.value) else "not within the watch"
     return value if math.isnan(number.lower) else f"{value} ({span(number.lower, number.upper)})"
 
 
-def _number(metric: str, number: Number) -> str:
+def of_metric(metric: str, number: Number) -> str:
+    """A metric with its interval, shares in percent."""
     if math.isnan(number.value):
         return "nobody joins"
     if metric.endswith("_share"):
         return f"{percent(number.value)} ({percents(number.lower, number.upper)})"
-    return _plain(number)
+    return with_ends(number)
 
 
-def _signed(metric: str, number: Number) -> str:
+def signed(metric: str, number: Number) -> str:
     """A difference, in points of percent for shares."""
     if math.isnan(number.value):
         return "nobody joins"

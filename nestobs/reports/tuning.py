@@ -2,12 +2,11 @@
 
 `load` reads and tunes; `advice`, `message`, `delays`, `asking`, `proved` and `doubts` lay out what came of it, in that
 order. Where there is too little to tune on, `advice` says so and the others show nothing. notebooks/tuning.ipynb also
-calls `heading`, `seen_so_far`, `cost_slider`, `budget_slider`, `flips`, `result` and, last, `written`.
+calls `answer`, `compared`, `seen_so_far`, `cost_slider`, `budget_slider`, `flips` and, last, `written`.
 """
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
@@ -19,13 +18,15 @@ import pandas as pd
 
 import nestobs
 from nestobs.errors import StoreError, UsageError
-from nestobs.figures import amount, canvas, decisions, percent, policies, sliders
+from nestobs.figures import amount, decisions, percent, policies, sliders
 from nestobs.figures.timelines import first_visible
 from nestobs.observation.detail import finite
 from nestobs.observation.window import Window
 from nestobs.reports import tables
-from nestobs.reports.demo import lab_facts
+from nestobs.reports.answer import Answer, Tile, observer_tile
 from nestobs.reports.display import Result, Section, Table, Text, many, numbers
+from nestobs.reports.lab_files.description import lab_facts
+from nestobs.reports.lab_files.proof import Proved, read_proof
 from nestobs.reports.workbench.given import given
 from nestobs.reports.workbench.jupyterlab import step
 from nestobs.session import tune
@@ -35,8 +36,8 @@ from nestobs.store.reader import Store
 from nestobs.timeline.intervals import timelines
 from nestobs.tuning.decisions import Allowance
 from nestobs.tuning.policy_file import dumps
-from nestobs.tuning.prediction import CELLS, PAIRED
-from nestobs.tuning.replay import METRICS
+from nestobs.tuning.recommendation import seconds_words
+from nestobs.tuning.replay import COST, METRICS
 from nestobs.tuning.threshold import COST_RATIO
 from nestobs.tuning.tuner import TooLittleDataError
 from nestobs.tuning.whatif import BUDGETS, COST_RATIOS, LOST_VALUES, WhatIf
@@ -44,27 +45,16 @@ from nestobs.tuning.whatif import BUDGETS, COST_RATIOS, LOST_VALUES, WhatIf
 if TYPE_CHECKING:
     import plotly.graph_objects as go
 
+    from nestobs.estimate.npmle import Number
     from nestobs.join.policy import Policy
     from nestobs.tuning.recommendation import Recommendation
+    from nestobs.tuning.replay import Replay
 
 DRAWS: Final = 300
 """Resamples of a report: its reader waits for it."""
 
 GUESSED_S: Final = (10.0, 15.0)
 """How long the web client's guide guesses that one should wait before sharing a nest."""
-
-
-@dataclass(frozen=True, slots=True)
-class Proved:
-    """What a proof.json says: cells as prediction.cells gives them; when: its window; words: a sentence about it;
-    pairs: as prediction.paired; answer: whether the change helped, sentences. Both empty where an older nestobs wrote
-    it."""
-
-    cells: pd.DataFrame
-    when: str
-    words: str
-    pairs: pd.DataFrame
-    answer: tuple[str, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -144,50 +134,6 @@ def hosts_of(tune_on: str | Sequence[str], lab: str = "") -> tuple[str, ...]:
     """The API hosts that these words name: a scenario's, as its lab.json says, or a host itself; none for none."""
     known = lab_facts(lab)["hosts"]
     return tuple(dict.fromkeys(host for word in _words(tune_on) for host in known.get(word, [word])))
-
-
-def read_proof(path: str) -> Proved:
-    """What `nestobs prove` wrote. Raises UsageError for a file that is none."""
-    try:
-        told = json.loads(text_in(path))
-        rows = [
-            (str(policy["name"]), metric, *_cell(policy["predicted"][metric], policy["realised"][metric]))
-            for policy in told["policies"]
-            for metric in METRICS
-            if metric in policy["realised"]
-        ]
-        cells = pd.DataFrame(rows, columns=list(CELLS)).astype(CELLS)
-        window = pd.Series(pd.to_datetime(list(told.get("window") or ()), utc=True))
-        pairs = pd.DataFrame(told.get("paired") or [], columns=list(PAIRED)).astype(PAIRED)
-        when = "" if window.empty else canvas.window(window)
-        return Proved(cells, when, _proof_words(told, cells), pairs, _answer(told))
-    except (OSError, ValueError, TypeError, LookupError, AttributeError, OverflowError, RecursionError) as error:
-        raise UsageError(f"{path} is no proof ({error}): give the proof.json of nestobs prove, or nothing") from error
-
-
-def _answer(told: dict[str, Any]) -> tuple[str, ...]:
-    said = (dict(told.get("verdict") or {}).get("said"), *(told.get(name) for name in ("elsewhere", "power")))
-    return tuple(str(one) for one in said if one)
-
-
-def _cell(predicted: dict[str, Any], realised: dict[str, Any]) -> tuple[Any, ...]:
-    """value, lower, upper, realised, error_s, n, inside; null stands for what was not finite."""
-    told = (predicted["value"], predicted["lower"], predicted["upper"], realised["value"], realised["error_s"])
-    others = (math.nan, -math.inf, math.inf, math.nan, math.nan)
-    read = (other if one is None else float(one) for one, other in zip(told, others, strict=True))
-    return *read, int(realised["n"]), realised["inside"]
-
-
-def _proof_words(told: dict[str, Any], cells: pd.DataFrame) -> str:
-    judged = cells["inside"].dropna().astype(bool)
-    names = " and ".join(dict.fromkeys(cells["policy"]))
-    kind = str(told.get("livekit", {}).get("kind", ""))
-    return (
-        f"{many(int(told['nests']), 'fresh nest')} of {told['scenario']} (seed {told['seed']}), each joined for real"
-        f" under {names}, strangers to each other, without media: {int(judged.sum())} of {len(judged)} numbers came"
-        f" inside the interval that was predicted for so many joins."
-        + (" LiveKit was a stand-in." if kind == "stand-in" else "")
-    )
 
 
 # sections
@@ -301,6 +247,12 @@ def delays(found: Recommendation) -> Section:
 
 
 @_where_tuned
+def compared(found: Recommendation) -> Section:
+    """All policies: how long each waits, how many joins it loses, how often it asks."""
+    return Section((policies.frontier(found),))
+
+
+@_where_tuned
 def asking(found: Recommendation) -> Section:
     """When to ask again, and what that costs."""
     words = (
@@ -322,7 +274,6 @@ def asking(found: Recommendation) -> Section:
         (
             Text([words]),
             decisions.polls(found),
-            policies.frontier(found),
             tables.policies(found),
             Text([apart]),
             tables.differences(found),
@@ -353,13 +304,50 @@ def doubts(found: Recommendation) -> Section:
 # the notebook's own
 
 
-def heading(tuned: Tuned) -> Text:
-    """The title, and whether there is anything."""
+def answer(tuned: Tuned) -> Answer:
+    """What the page opens with: the recommendation and its policies side by side; or what is missing."""
+    came, found = result(tuned), tuned.found
     if not tuned.observations:
         words = "This store holds no observation, so there is nothing to tune on. Run a canary or a watch first."
-        return Text([words], heading=tuned.title)
-    said = [f"{many(tuned.observations, 'observation')} are in the store."]
-    return Text(said, heading=tuned.title, warning="" if tuned.found is None else tuned.found.observer.words)
+        return Answer(tuned.title, words, result=came)
+    if found is None:
+        return Answer(tuned.title, came.reasons[0], result=came)
+    best = found.tuned.name if found.kept else found.policy.name
+    names = dict.fromkeys(("released", found.today.name, best))
+    beside = [_beside(found, one) for name in names for one in found.replays if one.policy.name == name]
+    ages = {"message threshold": found.message_threshold_s, "give-up age": found.give_up_age_s}
+    aged = [_aged(name, age, found.nests) for name, age in ages.items()]
+    shown = (*beside, *aged, observer_tile(found.observer))
+    return Answer(tuned.title, found.why, shown, came, found.observer.words)
+
+
+def _aged(name: str, age: Number, nests: int) -> Tile:
+    value, _, ends = seconds_words(age).partition(" (")
+    return Tile(name, value, f"{ends.removesuffix(')')}; n = {nests:,} nests")
+
+
+def _beside(found: Recommendation, one: Replay) -> Tile:
+    """What a policy would have done, and what the one that is advised, or best, would change."""
+    name = one.policy.name
+    joined, lost, delay, requests = (tables.of_metric(metric, one.numbers[metric]) for metric in METRICS)
+    value, _, ends = lost.partition(" (")
+    lines = [f"95 %: {ends.removesuffix(')')}", f"joined {joined}", f"mean delay, s: {delay}", f"requests: {requests}"]
+    shown = Tile(f"lost, {_who(found, name)}", value, "\n".join(lines))
+    apart = found.paired.get(name, {}).get(COST)
+    if apart is None:
+        return shown
+    proven = apart.upper < 0
+    less = f"costs {tables.signed(COST, apart)} s of waiting a join beside {found.today.name}"
+    words = "costs less" if proven else "no difference is shown"
+    return replace(shown, before=less, sign="good" if proven else "open", judged=words)
+
+
+def _who(found: Recommendation, name: str) -> str:
+    if name == found.today.name:
+        return f"today's rule ({name})"
+    if name == "released":
+        return "the client as released"
+    return f"{'tuned' if found.kept else 'advised'} ({name})"
 
 
 def result(tuned: Tuned) -> Result:

@@ -4,17 +4,22 @@ from __future__ import annotations
 
 import json
 import re
+from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
+import pandas as pd
 import pytest
 
 from nestobs.estimate.dependence import lost_share
+from nestobs.estimate.npmle import Number
 from nestobs.figures import percent
-from nestobs.reports import daily, joins
+from nestobs.reports import daily, demo, joins, tuning
 from nestobs.reports.answer import Answer, Tile, tiles
 from nestobs.reports.display import RESULT, Result, Text
 from worlds import full_nests
 from worlds.full_nests import DAY
+from worlds.recommended import usual
 
 pytestmark = pytest.mark.slow
 
@@ -101,3 +106,65 @@ def test_what_stands_between_backticks_is_code(words: str, shown: str) -> None:
 def test_no_page_of_a_day_shows_backticks(store: str) -> None:
     found = daily.load(store, window=DAY, before=1)
     assert not re.search("`", daily.seen(found)._repr_html_() + daily.advice(found)._repr_html_())
+
+
+def test_the_tuning_page_sets_released_today_and_the_advised_side_by_side() -> None:
+    found = usual()
+    shown = tuning.answer(tuning.Tuned(found, observations=9))
+    assert shown.sentence == found.why
+    assert not found.kept
+    tiles = {one.name: one for one in shown.tiles}
+    names = ["released", found.today.name, found.policy.name]
+    titles = ["lost, the client as released", f"lost, today's rule ({names[1]})", f"lost, advised ({names[2]})"]
+    assert list(tiles) == [*titles, "message threshold", "give-up age", "observer held up"]
+    for name, title in zip(names, titles, strict=True):
+        lost = found.replayed(name).numbers["lost_share"].value
+        assert tiles[title].value == percent(lost)
+    apart = found.paired[names[2]]["cost_s"]
+    assert f"{apart.value:+.2f} ({apart.lower:+.2f} to {apart.upper:+.2f})" in tiles[titles[2]].before
+    assert (apart.upper < 0, tiles[titles[2]].sign) == (True, "good")
+
+
+def test_where_todays_rule_is_kept_the_tuned_one_is_shown_and_not_called_better() -> None:
+    found = replace(usual(), kept=True)
+    near = {name: each | {"cost_s": Number(-1.0, -3.0, 1.0)} for name, each in found.paired.items()}
+    shown = tuning.answer(tuning.Tuned(replace(found, paired=near), observations=9)).tiles[2]
+    assert (shown.name, shown.sign, shown.judged) == ("lost, tuned (tuned)", "open", "no difference is shown")
+
+
+def test_a_tuning_page_without_a_recommendation_says_what_is_missing() -> None:
+    assert "no observation" in tuning.answer(tuning.Tuned()).sentence
+    missing = tuning.answer(tuning.Tuned(why_not="3 nests were observed", observations=9))
+    assert missing.sentence == "Nothing is tuned: 3 nests were observed."
+    assert missing.tiles == ()
+
+
+def test_the_demo_says_first_whether_the_change_helped_and_how_much_of_the_truth_is_covered(
+    store: str, tmp_path: Path
+) -> None:
+    helped = {
+        "policies": [],
+        "scenario": "x",
+        "seed": 1,
+        "nests": 3,
+        "verdict": {"said": "The change helped: so much."},
+    }
+    (tmp_path / "proof.json").write_text(json.dumps(helped))
+    found = demo.load(store, proof=str(tmp_path / "proof.json"))
+    shown = demo.answer(found)
+    assert shown.sentence == "The change helped: so much."
+    assert [one.name for one in shown.tiles] == [
+        "joined",
+        "lost",
+        "median wait",
+        "requests",
+        "observer held up",
+        "coverage",
+    ]
+    judged = pd.DataFrame(
+        {"contains": [True, True, False], "cause": "", "width_s": 1.0, "layer": "api:join", "spacing_s": 1.0}
+    )
+    for rows, value, sign in ((judged.head(2), "100 %", "good"), (judged, "67 %", "breached")):
+        last = demo.answer(replace(found, coverage=rows)).tiles[-1]
+        assert (last.name, last.value, last.sign) == ("intervals with the truth", value, sign)
+    assert "nests watched from" in demo.answer(replace(found, proof=None)).sentence

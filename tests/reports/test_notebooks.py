@@ -14,6 +14,7 @@ import nbformat
 import pytest
 
 import nestobs
+from nestobs.errors import UsageError
 from nestobs.join.decision import GONE, STARTING
 from nestobs.observation.duration import SECOND_NS
 from nestobs.observation.schema import Failure, Observation, Operation, Outcome, Role, Source
@@ -207,7 +208,7 @@ def test_a_store_that_is_none_fails_the_report_with_the_remedy(tmp_path: Path) -
 @pytest.mark.parametrize("content", ["not json", "[1]", '{"scenarios": 3}'])
 def test_a_truth_or_lab_that_is_none_is_a_usage_error(tmp_path: Path, what: str, content: str) -> None:
     (tmp_path / "file").write_text(content)
-    with pytest.raises(demo.UsageError, match=r"give its (truth\.jsonl|lab\.json)"):
+    with pytest.raises(UsageError, match=r"give its (truth\.jsonl|lab\.json)"):
         demo.load(store(tmp_path / "store", []), **{what: str(tmp_path / "file")})
 
 

@@ -408,7 +408,7 @@ def test_a_store_of_nothing_or_of_one_row_is_said_to_be_that(tmp_path: Path, cou
     with opened.writer() as writer:
         writer.append([*observations("one.example", 1)][:count])
     tuned = tuning.load(str(opened.directory))
-    assert ("holds no observation" in said(tuning.heading(tuned))) == (count == 0)
+    assert ("holds no observation" in tuning.answer(tuned).sentence) == (count == 0)
     assert tuning.result(tuned).verdict == "too little data"
     assert "nothing to draw" in tuning.seen_so_far(tuned).layout.title.text.replace("<br>", " ")
 

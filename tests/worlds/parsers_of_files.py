@@ -30,7 +30,8 @@ from nestobs.nostr import Keys, write_naddr
 from nestobs.observation.duration import SECOND_NS, read_duration
 from nestobs.observation.nest import read_address
 from nestobs.observation.window import Window
-from nestobs.reports import demo, tuning
+from nestobs.reports import tuning
+from nestobs.reports.lab_files import description, proof
 from nestobs.reports.publishing import index, parameters
 from nestobs.reports.publishing.archive import Archive
 from nestobs.reports.publishing.manifest import redacted
@@ -408,7 +409,7 @@ FILES: tuple[Parser, ...] = (
         json.dumps(PROOF),
         allowed=OPERATOR,
         words='"policies": "predicted": "realised": "window": "inside": "n": 9999-12-31 {} []',
-        opened=lambda: in_file("proof.json", lambda path: tuning.read_proof(str(path))),
+        opened=lambda: in_file("proof.json", lambda path: proof.read_proof(str(path))),
         slow=True,
     ),
     parser(
@@ -416,14 +417,14 @@ FILES: tuple[Parser, ...] = (
         bytes,
         json.dumps(LAB),
         allowed=OPERATOR,
-        opened=lambda: in_file("lab.json", lambda path: demo.lab_facts(str(path))),
+        opened=lambda: in_file("lab.json", lambda path: description.lab_facts(str(path))),
     ),
     parser(
         "truth.jsonl",
         bytes,
         f"{json.dumps(TRUTH)}\n{json.dumps(TRUTH)}\n",
         allowed=OPERATOR,
-        opened=lambda: in_file("truth.jsonl", lambda path: demo._truth(str(path))),
+        opened=lambda: in_file("truth.jsonl", lambda path: description.truth(str(path))),
     ),
     parser(
         "a text to publish",
