@@ -15,11 +15,11 @@ from typing import Any, Final
 import numpy as np
 import pandas as pd
 
-from nestobs.observation.columns import instants_of, reals_of
+from nestobs.observation.columns import codes_of, instants_of, paired, reals_of, units_of
 from nestobs.observation.detail import facts_of
 from nestobs.observation.duration import SECOND_NS
 from nestobs.observation.schema import Failure, Operation, Outcome, Source
-from nestobs.timeline.intervals import timelines
+from nestobs.timeline.intervals import clock_offsets, timelines
 from nestobs.timeline.intervals.polls import held_up
 from nestobs.timeline.nests import nests_of
 
@@ -204,15 +204,14 @@ def _text(values: pd.Series) -> list[str]:
 
 
 def _offsets(observations: pd.DataFrame) -> np.ndarray[Any, np.dtype[np.int64]]:
-    """Per row what its vantage's run knew its clock to be ahead by, by the surest comparison, ns; 0 where never."""
-    offset, error = reals_of(observations["clock_offset_s"]), reals_of(observations["clock_error_s"])
-    if np.isnan(offset).all():
-        return np.zeros(len(offset), dtype=np.int64)
-    clock = observations.groupby(["vantage", "run_id"], sort=False, observed=True).ngroup().to_numpy()
-    order = np.lexsort((np.where(np.isnan(offset), np.inf, np.nan_to_num(error, nan=1e9)), clock))
-    first = np.full(clock.max() + 1, 0.0)
-    first[clock[order[::-1]]] = np.nan_to_num(offset[order[::-1]])  # the last write stands: the surest
-    return np.asarray(np.round(first[clock] * SECOND_NS), dtype=np.int64)
+    """Per row what its run knew its clock to be ahead by (timeline's clock_offsets), ns; 0 where that is not needed."""
+    if observations["clock_offset_s"].isna().all():
+        return np.zeros(len(observations), dtype=np.int64)
+    unit, _ = units_of(observations)
+    run = paired(unit, codes_of(observations["run_id"])[0])
+    sent, _ = instants_of(observations["sent_at"])
+    offset, _ = clock_offsets(observations, sent, unit, run)
+    return np.asarray(np.round(np.nan_to_num(offset)[run] * SECOND_NS), dtype=np.int64)
 
 
 def _origins(observations: pd.DataFrame) -> dict[str, tuple[int | None, str, int | None, int | None]]:

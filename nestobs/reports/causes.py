@@ -35,7 +35,8 @@ MOST_TRACES: Final = 3
 READ: Final = (
     "observation_id", "run_id", "trace_id", "vantage", "role", "nest", "room", "source", "target", "operation",
     "attempt_group", "planned_at", "sent_at", "received_at", "outcome", "status", "failure", "failure_layer", "reason",
-    "remote_at", "remote_grain_s", "timeout_s", "loop_lag_s", "clock_offset_s", "clock_error_s", "cache", "detail",
+    "remote_at", "remote_grain_s", "timeout_s", "loop_lag_s", "clock_offset_s", "clock_error_s", "sync_age_s",
+    "cache", "detail",
 )  # fmt: skip  # a list of words
 """The columns of observations that a diagnosis reads."""
 

@@ -56,7 +56,7 @@ MOST_BUDGETS: Final = 4
 NEEDED: Final = (
     "run_id", "trace_id", "vantage", "role", "nest", "room", "source", "target", "operation", "attempt_group",
     "planned_at", "sent_at", "received_at", "outcome", "status", "failure", "remote_at", "loop_lag_s", "clock_offset_s",
-    "clock_error_s", "detail",
+    "clock_error_s", "sync_age_s", "detail",
 )  # fmt: skip  # a list of words
 """The columns of observations that are read: the others cost time."""
 

@@ -35,7 +35,7 @@ LEAD_S: Final = 60
 FOLLOW_S: Final = 900
 _NEST: Final = ["trace_id", "nest"]
 
-UNREAD: Final = frozenset({"reason", "software", "cache", "connection_reused", "sync_age_s", "failure_layer"})
+UNREAD: Final = frozenset({"reason", "software", "cache", "connection_reused", "failure_layer"})
 """Columns of observations that no report of many nests needs: reading them takes as long as all the others."""
 
 

@@ -192,8 +192,8 @@ def _evidence(observations: pd.DataFrame, timelines: pd.DataFrame, index: Ints) 
     for name, of_unit in begun.items():
         known = (line_unit >= 0) & timelines[name].notna().to_numpy(bool)
         of_unit[line_unit[known]] = timelines[name].astype("int64").to_numpy(np.int64)[known]
-    clock = paired(place, codes_of(observations["run_id"])[0])
-    offsets, _ = clock_offsets(observations, sent, clock)
+    run = paired(unit, codes_of(observations["run_id"])[0])
+    offsets, _ = clock_offsets(observations, sent, unit, run)
     return _Evidence(
         unit=np.append(units, "")[unit[index]],
         token_sent=last(sent, token),
@@ -202,7 +202,7 @@ def _evidence(observations: pd.DataFrame, timelines: pd.DataFrame, index: Ints) 
         became=np.maximum(_open(became, guest), -1),
         origin=begun["origin_at"][unit[index]],
         event=begun["event_at"][unit[index]],
-        offset_s=np.nan_to_num(offsets[clock[index]]),
+        offset_s=np.nan_to_num(offsets[run[index]]),
         asked=_last_asked(observations, index),
     )
 

@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 
 from nestobs.observation.detail import detail
 from nestobs.observation.duration import SECOND_NS
+from nestobs.observation.offset import DRIFT
 from nestobs.observation.schema import COLUMNS, Failure, Observation, Operation, Outcome, Role, Source, as_row
 from nestobs.timeline.intervals import MARKS, SCHEMA, STABLE_POLLS, timelines
 from nestobs.timeline.intervals.polls import LATE_S
@@ -682,7 +683,7 @@ def test_a_nest_of_our_own_needs_no_created_at() -> None:
 
 def test_offsets_put_two_vantages_on_the_reference_clock() -> None:
     host = created(10, vantage="host", clock_offset_s=10.0, clock_error_s=0.25)  # 0 s on the reference clock
-    there = {"vantage": "there", "clock_offset_s": -5.0, "clock_error_s": 0.5}
+    there = {"vantage": "there", "run_id": "there", "clock_offset_s": -5.0, "clock_error_s": 0.5}
     line = only([host, *table("absent -3 -2.9, visible -1 -0.5", **there)])  # 2 s and 4.5 s on the reference clock
     assert (line.origin_error_s, line.lower_s, line.upper_s) == (0.75, 1.25, 5.25)
     assert line.origin_at == pd.Timestamp(NOON, tz="UTC")
@@ -693,14 +694,47 @@ def test_the_hosts_own_rows_need_no_offset() -> None:
     clock: dict[str, Any] = {"clock_offset_s": 10.0, "clock_error_s": 0.25}
     line = only([created(10, **clock), *table("absent 12 12.1, visible 13 13.5", **clock)])
     assert (line.origin_error_s, line.lower_s, line.upper_s) == (0, 2, 3.5)
-    assert line.origin_at == pd.Timestamp(NOON, tz="UTC")
+    assert line.origin_at == pd.Timestamp(at(10), tz="UTC")  # its own clock: nothing else was there to be compared
+
+
+def test_vantages_of_one_run_share_its_clock() -> None:
+    """They were compared at different instants, and are not apart by what the comparisons left open."""
+    host = created(0, vantage="host", clock_offset_s=0.25, clock_error_s=0.5, sync_age_s=0.0)
+    beside = {"vantage": "beside", "clock_offset_s": -0.125, "clock_error_s": 0.25, "sync_age_s": 0.0}
+    alone = only([host, *table("absent 2 2.1, visible 3 3.5", **beside)])
+    assert (alone.origin_error_s, alone.lower_s, alone.upper_s) == (0, 2, 3.5)
+    known = {"clock_offset_s": 9.0, "clock_error_s": 0.25}
+    elsewhere = row("visible", 9, 9.5, vantage="there", run_id="there", layer="api:join", **known)
+    lines = timelines(frame([host, *table("absent 2 2.1, visible 3 3.5", **beside), elsewhere]))
+    line = lines.set_index("vantage").loc["beside"]
+    assert (line.origin_error_s, line.lower_s, line.upper_s) == (0, 2, 3.5)
+
+
+def test_a_comparison_is_the_less_sure_the_longer_ago_it_was() -> None:
+    host = created(0, vantage="host", clock_offset_s=0.0, clock_error_s=0.0)
+    there = {"vantage": "there", "run_id": "there"}
+    known = {"clock_offset_s": 5.0, "clock_error_s": 0.25, "sync_age_s": 0.0}
+    line = only([host, *table("absent 8 8.1", **there, **known), *table("visible 1008 1008.1", **there)])
+    assert (line.origin_error_s, line.lower_s) == pytest.approx((0.25 + 1000 * DRIFT, 3 - 0.25 - 1000 * DRIFT))
+
+
+def test_comparisons_that_contradict_each_other_leave_all_that_they_allow() -> None:
+    host = created(0, vantage="host", clock_offset_s=0.0, clock_error_s=0.0)
+    there = {"vantage": "there", "run_id": "there", "clock_error_s": 0.25, "sync_age_s": 0.0}
+    early = table("absent 8 8.1", **there, clock_offset_s=1.0)
+    late = table("visible 10 10.5", **there, clock_offset_s=4.0)
+    line = only([host, *early, *late])
+    assert line.origin_error_s == pytest.approx(1.75, abs=0.01)
+    assert (line.lower_s, line.upper_s) == pytest.approx((8 - 4.25, 10.5 - 0.75), abs=0.01)
 
 
 @pytest.mark.parametrize("missing", ["host", "there"])
 def test_without_both_offsets_all_is_read_as_one_clock(missing: str) -> None:
     known: dict[str, Any] = {"clock_offset_s": 10.0, "clock_error_s": 0.25}
     host = created(0, vantage="host", **({} if missing == "host" else known))
-    polled = table("absent 2 2.1, visible 3 3.5", vantage="there", **({} if missing == "there" else known))
+    polled = table(
+        "absent 2 2.1, visible 3 3.5", vantage="there", run_id="there", **({} if missing == "there" else known)
+    )
     line = only([host, *polled])
     assert (line.origin_error_s, line.lower_s, line.upper_s) == (0, 2, 3.5)
     assert line.origin_at == pd.Timestamp(NOON, tz="UTC")
@@ -708,9 +742,10 @@ def test_without_both_offsets_all_is_read_as_one_clock(missing: str) -> None:
 
 def test_the_best_comparison_of_a_run_serves_all_its_rows() -> None:
     host = created(0, vantage="host", clock_offset_s=0.0, clock_error_s=0.0)
-    rough = row("absent", 3, 3.1, vantage="there", clock_offset_s=3.0, clock_error_s=2.0)
-    none = row("absent", 4, 4.1, vantage="there")
-    fine = row("visible", 5, 5.5, vantage="there", clock_offset_s=1.0, clock_error_s=0.25)
+    there = {"vantage": "there", "run_id": "there"}
+    rough = row("absent", 3, 3.1, **there, clock_offset_s=3.0, clock_error_s=2.0)
+    none = row("absent", 4, 4.1, **there)
+    fine = row("visible", 5, 5.5, **there, clock_offset_s=1.0, clock_error_s=0.25)
     line = only([host, rough, none, fine])
     assert (line.origin_error_s, line.lower_s, line.upper_s) == (0.25, 2.75, 4.75)
 

@@ -82,7 +82,7 @@ def read(lines: str | Iterable[str], word: str = "", **names: Any) -> list[Obser
         Part("a.log", "00" * 32, name, FORMATS[name].vantage, found)
         for name, found in read_text(texts, Names(**names), word).items()
     ]
-    return list(observations(parts, related(parts), "run"))
+    return list(observations(parts, related(parts), {part.vantage: part.vantage for part in parts}))
 
 
 def brief(rows: Iterable[Observation]) -> list[tuple[str, str, str]]:

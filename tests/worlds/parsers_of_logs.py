@@ -26,7 +26,9 @@ def _as(word: str) -> Read:
     def read(data: bytes) -> object:
         found = read_text(_text(data).split("\n"), Names(changed_at=some.at(100)), word)
         parts = [Part("x.log", "00", name, FORMATS[name].vantage, one) for name, one in found.items()]
-        return [storable(row) for row in observations(parts, related(parts), "run")]
+        return [
+            storable(row) for row in observations(parts, related(parts), {part.vantage: part.vantage for part in parts})
+        ]
 
     return read
 

@@ -10,7 +10,7 @@ import gzip
 import hashlib
 import io
 import zlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Final
@@ -34,20 +34,21 @@ _BOMS: Final = ((codecs.BOM_UTF8, "utf-8"), (codecs.BOM_UTF16_LE, "utf-16-le"), 
 
 @dataclass(frozen=True, slots=True)
 class Imported:
-    """What an import did. new: rows written; known: rows that were there already. rows: all of them."""
+    """What an import did. new: rows written; known: rows that were there already. rows: all of them. run_ids: of each
+    vantage, since a run is one clock."""
 
     parts: tuple[Part, ...]
     offsets: dict[str, Apart]
     rows: tuple[Observation, ...] = ()
     new: int = 0
     known: int = 0
-    run_id: str = field(default="")
+    run_ids: Mapping[str, str] = field(default_factory=dict)
 
 
 def import_files(
     store: Store, paths: Sequence[Path], names: Names | None = None, *, word: str = "", vantage: str = ""
 ) -> Imported:
-    """Write what files say to a store, under one run, but for the rows that it has already.
+    """Write what files say to a store, a run for each vantage, but for the rows that it has already.
 
     word: the format of all of them; "": each line's own. vantage: the one place and clock that all of them come from;
     "": one for each kind. Raises UsageError for a file that cannot be read or is in no format, StoreError.
@@ -57,8 +58,9 @@ def import_files(
         if "@" in url.partition("?")[0] or "token=" in url:
             raise UsageError("a URL that is given holds a name, password or token, which would reach every row")
     parts = [part for path in paths for part in read_file(path, names, word=word, vantage=vantage)]
-    apart, run_id = related(parts), uuid7(Clock().now())
-    rows = list({row.observation_id: row for row in observations(parts, apart, run_id)}.values())
+    apart, now = related(parts), Clock().now()
+    run_ids = {vantage: uuid7(now) for vantage in dict.fromkeys(part.vantage for part in parts)}
+    rows = list({row.observation_id: row for row in observations(parts, apart, run_ids)}.values())
     there = _known(store, rows)
     fresh = [row for row in rows if row.observation_id not in there]
     if fresh:
@@ -66,7 +68,7 @@ def import_files(
             writer.append(fresh)
             writer.flush()
     counts = {"new": len(fresh), "known": len(rows) - len(fresh)}
-    return Imported(tuple(parts), apart, tuple(rows), run_id=run_id, **counts)
+    return Imported(tuple(parts), apart, tuple(rows), run_ids=run_ids, **counts)
 
 
 def related(parts: Sequence[Part]) -> dict[str, Apart]:

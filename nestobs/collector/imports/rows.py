@@ -42,8 +42,13 @@ class Part:
     reading: Reading
 
 
-def observations(parts: Iterable[Part], offsets: Mapping[str, Apart], run_id: str) -> Iterator[Observation]:
-    """The rows of all parts, in order. offsets: how far the clock of a vantage is ahead of the reference."""
+def observations(
+    parts: Iterable[Part], offsets: Mapping[str, Apart], run_ids: Mapping[str, str]
+) -> Iterator[Observation]:
+    """The rows of all parts, in order. offsets: how far the clock of a vantage is ahead of the reference.
+
+    run_ids: of each vantage one, since a run is one clock.
+    """
     parts = list(parts)
     nests = {encodable(room): encodable(nest) for part in parts for room, nest in part.reading.nests.items()}
     for part in parts:
@@ -59,7 +64,7 @@ def observations(parts: Iterable[Part], offsets: Mapping[str, Apart], run_id: st
             before[place] += 1
             if 0 < said.begun_at <= said.ended_at < _LAST:
                 room = encodable(said.room)
-                known = {"nest": nests.get(room, ""), "run_id": run_id}
+                known = {"nest": nests.get(room, ""), "run_id": run_ids[part.vantage]}
                 yield _row(part, replace(said, room=room), key, apart, **known)
 
 

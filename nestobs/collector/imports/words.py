@@ -62,7 +62,8 @@ def _nests(found: Imported) -> int:
 def as_data(found: Imported) -> dict[str, Any]:
     """The same as JSON data."""
     return {
-        "run_id": found.run_id,
+        "run_id": next(iter(found.run_ids.values()), ""),
+        "run_ids": dict(found.run_ids),
         "new": found.new,
         "known": found.known,
         "nests": _nests(found),

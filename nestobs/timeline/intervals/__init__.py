@@ -3,10 +3,12 @@
 bounds    the intervals themselves, their columns, and what they count from and are marked with
 origins   when a nest was made, and whether what looks new is an edit of an older room
 proofs    which absents bound the first showing: of what came and went, and of us held up, they do not
+clocks    how far the clock of each run was ahead of the reference
 polls     observations as arrays, and the timeline that each belongs to
 """
 
-from nestobs.timeline.intervals.bounds import MARKS, SCHEMA, STABLE_POLLS, clock_offsets, timelines
+from nestobs.timeline.intervals.bounds import MARKS, SCHEMA, STABLE_POLLS, timelines
+from nestobs.timeline.intervals.clocks import clock_offsets
 from nestobs.timeline.intervals.origins import EDIT, GRAIN_S
 
 __all__ = ["EDIT", "GRAIN_S", "MARKS", "SCHEMA", "STABLE_POLLS", "clock_offsets", "timelines"]

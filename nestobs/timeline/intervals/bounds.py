@@ -29,9 +29,10 @@ import numpy as np
 import pandas as pd
 
 from nestobs.observation.arrays import BELOW, NONE, Flags, Floats, Ints, Texts, count_of, greatest_at, least_at
-from nestobs.observation.columns import codes_of, equals, framed, reals_of
+from nestobs.observation.columns import codes_of, equals, framed
 from nestobs.observation.duration import SECOND_NS
 from nestobs.observation.schema import Column, Failure
+from nestobs.timeline.intervals.clocks import clock_offsets
 from nestobs.timeline.intervals.origins import EDIT, GRAIN_S, Origins, origins
 from nestobs.timeline.intervals.polls import LATE_S, Groups, Rows, grouped, read
 from nestobs.timeline.intervals.proofs import proven
@@ -107,10 +108,10 @@ def timelines(observations: pd.DataFrame) -> pd.DataFrame:
     by how long before it may have begun. With no origin `origin_kind` is empty, and delays are NaN. An `edit` is no
     creation: what counts from it is true, and says nothing of how long a new nest takes.
 
-    Clocks: within a trace, each run of a vantage is shifted by its best known `clock_offset_s` to the reference clock,
-    when all runs of the row and its origin have one; else all is read as one clock, as it is. `origin_error_s` is the
-    sum of both clock errors (0 when row and origin share a clock), for others' nests 1 s plus the observer's; bounds
-    that rest on an instant are widened by it on either side. Negative delays stay: they are evidence of skew.
+    Clocks: within a trace, each run is shifted by what is known of its clock to the reference clock (clocks.py), when
+    all runs of the row and its origin have been compared; else all is read as one clock, as it is. `origin_error_s` is
+    the sum of both clock errors (0 when row and origin share a clock), for others' nests 1 s plus the observer's;
+    bounds that rest on an instant are widened by it on either side. Negative delays stay: they are evidence of skew.
 
     Without an absent before it, `lower_s` is the age before which the layer cannot have shown the nest: 0 after
     "create"; for relays 0 after "publish" and -origin_error_s after "created_at" and "room", for the others -inf, since
@@ -128,8 +129,8 @@ def timelines(observations: pd.DataFrame) -> pd.DataFrame:
     groups = grouped(observations, rows)
     if not len(groups.unit):
         return framed(SCHEMA, {column.name: [] for column in SCHEMA})
-    offsets = clock_offsets(observations, rows.sent, rows.place)
-    heard = rows.received - np.round(np.nan_to_num(offsets[0]) * SECOND_NS).astype(np.int64)[rows.place]
+    offsets = clock_offsets(observations, rows.sent, rows.unit, rows.run)
+    heard = rows.received - np.round(np.nan_to_num(offsets[0]) * SECOND_NS).astype(np.int64)[rows.run]
     begun = origins(observations, rows, heard)
     rows = proven(observations, rows, groups, heard)
     shifts = _shifts(rows, groups, begun, *offsets)
@@ -170,16 +171,16 @@ def _shifts(rows: Rows, groups: Groups, begun: Origins, offset: Floats, error: F
     known = ~np.isnan(offset)
     made = begun.row[groups.unit]  # -1 is masked by `own` wherever it is used
     own = made >= 0
-    home = np.where(own, rows.place[made], -1)
+    home = np.where(own, rows.run[made], -1)
     member = groups.of >= 0
-    of, place = groups.of[member], rows.place[member]
-    compared = np.bincount(of[~known[place]], minlength=len(made)) == 0
-    together = np.bincount(of[place != home[of]], minlength=len(made)) == 0
+    of, run = groups.of[member], rows.run[member]
+    compared = np.bincount(of[~known[run]], minlength=len(made)) == 0
+    together = np.bincount(of[run != home[of]], minlength=len(made)) == 0
     compared &= ~own | known[home]
     worst = np.zeros(len(made))
-    np.maximum.at(worst, of, error[place])
+    np.maximum.at(worst, of, error[run])
     shift = np.round(np.where(known, offset, 0.0) * SECOND_NS).astype(np.int64)
-    row = np.where(member & np.append(compared, False)[groups.of], shift[rows.place], 0)
+    row = np.where(member & np.append(compared, False)[groups.of], shift[rows.run], 0)
     home_shift = np.where(compared & own, shift[home], 0)
     own_error = np.where(compared & ~together, error[home] + worst, 0.0) + begun.unsure_s[groups.unit]
     kind = begun.kind[groups.unit]
@@ -189,20 +190,6 @@ def _shifts(rows: Rows, groups: Groups, begun: Origins, offset: Floats, error: F
         origin=np.where(own, made_at - home_shift, begun.told[groups.unit]),
         error_s=np.select([own, kind != ""], [own_error, GRAIN_S + np.where(compared, worst, 0.0)], default=np.nan),
     )
-
-
-def clock_offsets(observations: pd.DataFrame, sent: Ints, place: Ints) -> tuple[Floats, Floats]:
-    """Per place (unit and clock: a code for each row, sent at `sent` ns) the clock offset with the least error, and
-    that error, in seconds; NaN and 0 when never compared."""
-    offsets = reals_of(observations["clock_offset_s"])
-    errors = reals_of(observations["clock_error_s"])
-    index = np.flatnonzero(~np.isnan(offsets))
-    keys = (offsets[index], sent[index], errors[index])  # NaN sorts last: a stated error is better than none
-    index = index[np.lexsort(keys)][::-1]
-    offset, error = np.full(count_of(place), np.nan), np.zeros(count_of(place))
-    offset[place[index]] = offsets[index]
-    error[place[index]] = np.nan_to_num(errors[index])
-    return offset, error
 
 
 def _bounds(rows: Rows, groups: Groups, shifts: _Shifts) -> _Bounds:

@@ -25,7 +25,8 @@ DISTURBED: Final = (Failure.CLOCK_STEP, Failure.SUSPENDED, Failure.LOOP_BLOCKED)
 
 @dataclass(frozen=True, slots=True)
 class Rows:
-    """All rows as arrays. unit: nest under observation, -1 for none; clock: (vantage, run); place: (unit, clock).
+    """All rows as arrays. unit: nest under observation, -1 for none; clock: (vantage, run); place: (unit, clock);
+    run: (unit, run_id).
 
     sent: of the silence before a push that of its ping, less what our own lag explains. held: made while we ourselves
     were held up. Absents that bound nothing are not `absent` any more (proofs.py): held; ended: they came after the
@@ -37,6 +38,7 @@ class Rows:
     clock: Ints
     place: Ints
     places: int
+    run: Ints
     sent: Ints
     received: Ints
     late: Flags
@@ -85,6 +87,7 @@ def read(observations: pd.DataFrame) -> Rows:
         clock=clock,
         place=place,
         places=count_of(place),
+        run=paired(unit, codes_of(observations["run_id"])[0]),
         sent=np.where(pushed & absent, sent - lag, sent),
         received=np.where(answered, received, sent),
         late=due & ~intent & (sent - planned > round(LATE_S * SECOND_NS)),

@@ -1,0 +1,65 @@
+"""How far the clock of each run was ahead of the reference while it watched a nest, by what its rows say.
+
+A run is one process, so its vantages share one clock; where a run has made the nest itself and nobody else watched it,
+no other clock is needed, and none is compared. The comparison with the least error serves all rows of the run about the
+nest, widened by what the clocks may drift until the last of them (observation/offset.py). Where comparisons contradict
+each other a clock was stepped, or servers disagree: then all that they allow counts.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+
+from nestobs.observation.arrays import Flags, Floats, Ints, count_of, greatest_at
+from nestobs.observation.columns import equals, reals_of
+from nestobs.observation.duration import SECOND_NS
+from nestobs.observation.offset import DRIFT
+from nestobs.observation.schema import Operation
+
+
+def clock_offsets(observations: pd.DataFrame, sent: Ints, unit: Ints, place: Ints) -> tuple[Floats, Floats]:
+    """Per place (unit and run: a code for each row, sent at `sent` ns) the clock's offset and the error of that, in
+    seconds; NaN and 0 where none is known or needed."""
+    offsets, errors = reals_of(observations["clock_offset_s"]), reals_of(observations["clock_error_s"])
+    index = np.flatnonzero(~np.isnan(offsets))
+    keys = (offsets[index], sent[index], errors[index])  # NaN sorts last: a stated error is better than none
+    index = index[np.lexsort(keys)][::-1]
+    size = count_of(place)
+    best = np.full(size, -1, dtype=np.int64)
+    best[place[index]] = index  # the last write stands: the least error
+    offset, error = np.where(best >= 0, offsets[best], np.nan), np.where(best >= 0, np.nan_to_num(errors[best]), 0.0)
+    since_s = np.where(best[place] >= 0, np.abs(sent - sent[best[place]]) / SECOND_NS, 0.0)
+    aged = ~np.isnan(reals_of(observations["sync_age_s"])[best])  # else it holds for the whole file that was compared
+    drift_s = np.where(aged[place], DRIFT * since_s, 0.0)
+    told = (offsets[index], np.nan_to_num(errors)[index], drift_s[index])
+    _hull(offset, error, told, place[index])
+    reach_s = np.zeros(size)
+    np.maximum.at(reach_s, place, drift_s)
+    error += np.where(np.isnan(offset), 0.0, reach_s)
+    offset[_alone(observations, unit, place)] = np.nan
+    error[np.isnan(offset)] = 0.0
+    return offset, error
+
+
+def _hull(offset: Floats, error: Floats, told: tuple[Floats, Floats, Floats], place: Ints) -> None:
+    """Where comparisons (`told`: offset, error and drift, of the place of each) contradict the best of their place, all
+    that they allow, in `offset` and `error`."""
+    offsets, errors, drift_s = told
+    apart = np.abs(offsets - offset[place]) - errors - error[place] - drift_s > 1e-6
+    torn = np.zeros(len(offset), dtype=bool)
+    torn[place[apart]] = True
+    low, high = np.full(len(offset), np.inf), np.full(len(offset), -np.inf)
+    np.minimum.at(low, place, offsets - errors)
+    np.maximum.at(high, place, offsets + errors)
+    offset[torn], error[torn] = (low[torn] + high[torn]) / 2, (high[torn] - low[torn]) / 2
+
+
+def _alone(observations: pd.DataFrame, unit: Ints, place: Ints) -> Flags:
+    """Places of units that one run alone made and watched."""
+    makes = equals(observations["operation"], Operation.CREATE) | equals(observations["operation"], Operation.PUBLISH)
+    made = np.zeros(count_of(unit) + 2, dtype=bool)
+    made[unit[makes]] = True
+    of = greatest_at(unit, place, count_of(place))
+    runs = np.bincount(of + 1, minlength=count_of(unit) + 2)
+    return np.asarray(made[of] & (runs[of + 1] == 1) & (of >= 0), dtype=bool)
