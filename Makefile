@@ -19,7 +19,7 @@ define STATIC
 	$(BIN)/lint-imports
 endef
 
-.PHONY: help demo check test lint bench coverage calibrate causes fuzz chaos livekit browser node site notebook environment constraints clean
+.PHONY: help demo check test lint bench coverage calibrate causes fuzz chaos livekit browser node site prometheus notebook environment constraints clean
 .DEFAULT_GOAL := help
 
 help:  ## what there is
@@ -104,6 +104,15 @@ site: $(STAMP)  ## the documentation, offline, in runs/site/html: pages are run,
 	$(BIN)/uv pip install --quiet --python $(BIN)/python --constraint constraints.txt --editable '.[dev,docs]'
 	$(BIN)/sphinx-build -M html docs runs/site --quiet --fresh-env --fail-on-warning --keep-going --nitpicky --jobs auto
 	@echo "open runs/site/html/index.html"
+
+prometheus:  ## unpack Debian's prometheus and promtool, which check metrics and rules, where apt is there
+	@command -v prometheus promtool && exit; test -x $(CACHE)/bin/promtool && exit; \
+		sudo=$$([ "$$(id -u)" = 0 ] || echo sudo); folder=$$(mktemp -d) && chmod 755 $$folder && cd $$folder; \
+		command -v apt-get dpkg-deb $$sudo >/dev/null && $$sudo apt-get update && apt-get download prometheus \
+		&& dpkg-deb -x prometheus_*.deb . && mkdir -p $(CACHE)/bin \
+		&& mv usr/bin/prometheus usr/bin/promtool $(CACHE)/bin && rm -rf $$folder && $(CACHE)/bin/promtool --version \
+		|| { echo "make prometheus needs Debian's apt-get, and root or sudo: install Prometheus so that prometheus and" \
+			"promtool are on PATH, or run the tests without it" >&2; exit 1; }
 
 notebook: $(STAMP)  ## JupyterLab on a notebook and a store (NAME=incident STORE=example LAB=--no-browser)
 	$(BIN)/nestobs notebook $(NAME) --store $(STORE) --to runs/notebook $(LAB)

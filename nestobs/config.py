@@ -132,7 +132,17 @@ class Config:
         """The request budget that all processes of this machine share, in the state folder."""
         from nestobs.collector.shared_budget import SharedBudget
 
-        return SharedBudget(self.environment.state_dir.expanduser() / "budgets")
+        return SharedBudget(self.budgets)
+
+    @property
+    def budgets(self) -> Path:
+        """Where that budget is kept, a file a host."""
+        return self.environment.state_dir.expanduser() / "budgets"
+
+    @property
+    def relays(self) -> list[str]:
+        """The relays of all targets in the file."""
+        return [relay for table in self.file.targets.values() for relay in table.relays]
 
     def keyring(self, name: str | None = None) -> Keyring:
         """Where run keys are kept, with the operator's own key from the environment or the target's file."""

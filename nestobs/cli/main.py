@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from typing import Final
 
 from nestobs import __version__
-from nestobs.cli import data, live, notebooks, observe, reports, tuning
+from nestobs.cli import data, exports, live, notebooks, observe, reports, tuning
 from nestobs.cli.arguments import add_commands
 from nestobs.cli.terminal import HungUp, hung_up, mute, note
 from nestobs.errors import NestobsError
@@ -69,6 +69,6 @@ def _parser() -> argparse.ArgumentParser:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("--version", action="version", version=f"nestobs {__version__}")
-    looking = (data.timeline, data.diagnose, live.live, data.export, data.IMPORT, data.STORE)
+    looking = (data.timeline, data.diagnose, live.live, data.export, exports.metrics, data.IMPORT, data.STORE)
     add_commands(parser, (*observe.COMMANDS, *looking, *tuning.COMMANDS, notebooks.notebook, reports.COMMAND))
     return parser

@@ -130,6 +130,23 @@ class SharedBudget(Budget):
         return self._by_host[address]
 
 
+def budgets_in(folder: Path, now: int, most: int = 20) -> dict[str, Limiter]:
+    """By `host:port` the limiters that the processes of this machine share, as their files stand: only looked at.
+
+    At most `most`, those written last; {} where there is no folder. What cannot be read is left out.
+    """
+    found: dict[str, Limiter] = {}
+    with suppress(OSError):
+        paths = sorted(folder.glob("*.json"), key=lambda path: -path.stat().st_mtime_ns)
+        for path in paths[:most]:
+            limiter = Limiter()
+            with suppress(OSError, *_NO_STATE):
+                state = json_object(path.read_bytes() if path.stat().st_size < _FILE_BYTES else b"") or {}
+                limiter.restore(state, now)
+                found[str(state["address"])] = limiter
+    return found
+
+
 def _remove_old(folder: Path) -> None:
     """Files of addresses that were not asked for days."""
     with suppress(OSError):

@@ -29,8 +29,8 @@ from nestobs.diagnosis.rules import RULES
 from nestobs.diagnosis.scene import Evidence, Scene, Window
 from nestobs.diagnosis.windows import of_layers, of_window
 from nestobs.observation.arrays import Flags
-from nestobs.observation.columns import codes_of, paired
-from nestobs.observation.schema import COLUMNS, Observation, Source, as_row
+from nestobs.observation.columns import codes_of, observations_of, paired
+from nestobs.observation.schema import Observation, Source
 from nestobs.timeline.delays import STANDING
 from nestobs.timeline.nests import nests_of
 from nestobs.timeline.standing import standing
@@ -151,10 +151,7 @@ def diagnose(observations: pd.DataFrame, *, priors: Priors = DEFAULT) -> list[Di
 
 def diagnose_rows(rows: Iterable[Observation]) -> list[Diagnosis]:
     """The same of rows that are not in a store yet."""
-    names = [column.name for column in COLUMNS]
-    kinds = {"int": "Int64", "real": "Float64", "bool": "boolean", "text": "str"}
-    table = pd.DataFrame([as_row(row) for row in rows], columns=names)
-    return diagnose(table.astype({column.name: kinds[column.type] for column in COLUMNS}))
+    return diagnose(observations_of(rows))
 
 
 def _causes(scene: Scene, priors: Priors) -> list[Found]:

@@ -12,7 +12,7 @@ import numpy as np
 import pandas as pd
 
 from nestobs.observation.arrays import BELOW, NONE, Flags, Floats, Ints, Texts, count_of
-from nestobs.observation.schema import Column
+from nestobs.observation.schema import COLUMNS, Column, Observation, as_row
 
 _DENSE: Final = 4
 """Codes up to so many times their number are counted, others hashed."""
@@ -125,6 +125,21 @@ def records(frame: pd.DataFrame) -> list[Any]:
 def dicts_of(frame: pd.DataFrame) -> list[dict[str, Any]]:
     """The rows in order, each by its columns' names."""
     return cast(list[dict[str, Any]], frame.to_dict("records"))
+
+
+_NULLABLE: Final = {"int": "Int64", "real": "Float64", "bool": "boolean", "text": "str"}
+
+
+def observations_of(rows: Iterable[Observation]) -> pd.DataFrame:
+    """Rows that are at hand as a frame like those of Store.frame, in their order. No row gives the columns alone."""
+    values = [as_row(row) for row in rows]
+    by_column = zip(*values, strict=True) if values else ([] for _ in COLUMNS)
+    return pd.DataFrame(
+        {
+            column.name: pd.array([*cells], dtype=cast(Any, _NULLABLE[column.type]))
+            for column, cells in zip(COLUMNS, by_column, strict=True)
+        }
+    )
 
 
 DTYPES: Final = {

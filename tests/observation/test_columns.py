@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from nestobs.estimate import comparison as changes
 from nestobs.estimate.dependence import design_effect
 from nestobs.observation.arrays import BELOW, NONE, count_of, greatest_at, least_at
-from nestobs.observation.columns import codes_of, equals, instants_of, paired, ranked, units_of
+from nestobs.observation.columns import codes_of, equals, instants_of, observations_of, paired, ranked, units_of
 from nestobs.observation.schema import COLUMNS
 from nestobs.observation.window import Window
 from nestobs.store.reader import Store
@@ -119,3 +119,10 @@ def test_categories_in_whatever_order_of_rows_change_nothing(store, seed):
         theirs, their_block = others[name]
         assert (hit.sum(), len(hit)) == (theirs.sum(), len(theirs))
         assert design_effect(hit, block) == pytest.approx(design_effect(theirs, their_block), nan_ok=True)
+
+
+def test_rows_at_hand_are_the_frame_of_a_store_that_holds_them(tmp_path):
+    store = Store.open(store_of(tmp_path, list(all_rows(2))))
+    pd.testing.assert_frame_equal(observations_of(store.observations()), store.frame(), check_dtype=False)
+    assert list(observations_of([]).columns) == [column.name for column in COLUMNS]
+    assert timelines(observations_of([])).empty
