@@ -135,6 +135,12 @@ def with_policy(parser: argparse.ArgumentParser) -> None:
     option(parser, "--policy", "NAME", str, text, default="exponential(1)")
 
 
+def with_period(parser: argparse.ArgumentParser) -> None:
+    """--period."""
+    text = "it is run so often by a schedule: once it has come to its end, it counts as observation until the next"
+    option(parser, "--period", "DURATION", duration_between(60.0, 86_400.0), text, default=0.0)
+
+
 def with_webhooks(parser: argparse.ArgumentParser) -> None:
     """--webhook-port."""
     option(parser, "--webhook-port", "PORT", port, "receive LiveKit's webhooks here (needs LiveKit's keys)")

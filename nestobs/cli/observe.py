@@ -19,6 +19,7 @@ from nestobs.cli.arguments import (
     with_investigation,
     with_json,
     with_manners,
+    with_period,
     with_policy,
     with_target,
     with_webhooks,
@@ -183,7 +184,7 @@ def _add_canary(parser: argparse.ArgumentParser) -> None:
     flag(parser, "--restart", "the host restarts each in the middle of its watch, and it is joined then")
 
 
-@command(with_target, _add_canary, with_webhooks, with_policy, with_investigation, with_json)
+@command(with_target, _add_canary, with_period, with_webhooks, with_policy, with_investigation, with_json)
 def canary(args: argparse.Namespace) -> int:
     """Make nests, watch every layer from the first instant, join them, clean up."""
     import random
@@ -206,6 +207,7 @@ def canary(args: argparse.Namespace) -> int:
         webhook_port=args.webhook_port,
         restart=args.restart,
         investigate=args.investigate,
+        period_s=args.period,
     )
     report = interruptible(
         run(
@@ -237,7 +239,7 @@ def _add_watch(parser: argparse.ArgumentParser) -> None:
     with_manners(parser)
 
 
-@command(with_target, _add_watch, with_webhooks, with_policy, with_json)
+@command(with_target, _add_watch, with_period, with_webhooks, with_policy, with_json)
 def watch(args: argparse.Namespace) -> int:
     """Observe the nests of others, gently, until stopped."""
     import random
@@ -259,6 +261,7 @@ def watch(args: argparse.Namespace) -> int:
             webhook_port=args.webhook_port,
             keys=config.keyring(target.name).operator,
             manners=manners_of(args),
+            period_s=args.period,
         )
     )
     show(args, watched.as_dict(), watched.sentences())

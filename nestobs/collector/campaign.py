@@ -32,7 +32,9 @@ class Campaign:
     each layer, budget allowing. room_polls: of LiveKit's room list; None: as many. webhook_port: where LiveKit's
     webhooks are received, None: nowhere. restart: the host restarts each nest in the middle of its watch, and some come
     as it is asked for, and as many when it is answered. investigate: before a nest is deleted, ask what decides between
-    the causes that fit, where somebody was not let in.
+    the causes that fit, where somebody was not let in. period_s: the run is one of a schedule, for planned_at (ns UTC,
+    None: for when it begins), and the next is so much later; 0.0: of none. stands: for the time until the next, since
+    nothing else observes.
     """
 
     count: int
@@ -50,6 +52,9 @@ class Campaign:
     webhook_port: int | None = None
     restart: bool = False
     investigate: bool = False
+    period_s: float = 0.0
+    planned_at: int | None = None
+    stands: bool = True
 
 
 @dataclass(slots=True)

@@ -28,6 +28,7 @@ from nestobs.collector.prober import join, load
 from nestobs.collector.restart import restart
 from nestobs.collector.station import Station, Target, at_work, greet, recording
 from nestobs.collector.withdrawal import is_over
+from nestobs.errors import UnreachableError
 from nestobs.join.budget import Budget
 from nestobs.join.policy import Policy, Uniform
 from nestobs.nostr import ROOM_KIND, Address, Event, Keys, room_filter
@@ -135,8 +136,13 @@ class _Crew:
     async def work(self, store: Store, keyring: Keyring) -> Report:
         """Greet, clean what was left before, plan, perform, and say what is left now."""
         report = self.report
-        for station in self.stations:
-            await greet(station)
+        began_at = self.stations[0].clock.now()
+        try:
+            for station in self.stations:
+                await greet(station)
+        except UnreachableError:  # that is an observation
+            self._ended(began_at)
+            raise
         if keyring.operator is not None:
             self._identify(keyring.operator)
         await self._clean(store, keyring)
@@ -150,7 +156,14 @@ class _Crew:
         self.keys, key_ref = keyring.host(report.run_id, **whose)
         with keyring.held(key_ref):
             await self._made_and_settled(store, keyring, key_ref)
+        self._ended(began_at)
         return report
+
+    def _ended(self, began_at: int) -> None:
+        """Say what the run stands for, where it is one of a schedule."""
+        planned_at, period_s, stands = self.campaign.planned_at, self.campaign.period_s, self.campaign.stands
+        for station in self.stations if period_s else ():
+            station.vantage.burst(began_at, began_at if planned_at is None else planned_at, period_s, stands=stands)
 
     async def _clean(self, store: Store, keyring: Keyring) -> None:
         """Undo what earlier runs left: by the ledger, and by keys that no ledger names."""

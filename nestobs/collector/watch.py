@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter, OrderedDict
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any, Final
@@ -27,6 +27,7 @@ from nestobs.collector.polling import Ask, Plan, poll
 from nestobs.collector.prober import join
 from nestobs.collector.station import Station, Target, at_work, greet, recording
 from nestobs.collector.strangers import follow_event
+from nestobs.errors import UnreachableError
 from nestobs.join.budget import Budget
 from nestobs.join.policy import Policy, Uniform
 from nestobs.nostr import Event, Keys, room_filter
@@ -38,6 +39,7 @@ from nestobs.sources.clock import Clock
 from nestobs.sources.relay.pushes import Seen
 from nestobs.sources.vantage import Trace
 from nestobs.store.reader import Store
+from nestobs.store.writer import Writer
 
 FOLLOW_S: Final = 180.0
 RELAY_POLLS: Final = 8
@@ -113,12 +115,18 @@ async def run(
     webhook_port: int | None = None,
     keys: Keys | None = None,
     manners: Manners = POLITE,
+    period_s: float = 0.0,
+    writer: Writer | None = None,
+    ours: Callable[[str], bool] | None = None,
+    patient: bool = False,
 ) -> Watched:
     """Watch until `for_s` seconds have passed, or until cancelled. Rows are safe when this returns.
 
-    keys: for relays that want to know who asks (NIP-42), and for nothing else.
+    keys: for relays that want to know who asks (NIP-42), and for nothing else. period_s: this watch is one of a
+    schedule, and the next begins so much later; 0.0: of none. writer: as of `recording`. ours: whether a room is one
+    that this process makes and observes itself, and so none to follow. patient: go on where the API does not answer.
     """
-    async with recording(store, [target], budget, keys=keys) as ([station], pen):
+    async with recording(store, [target], budget, keys=keys, writer=writer) as ([station], pen):
         watcher = _Watcher(
             station=station,
             store=store,
@@ -126,12 +134,14 @@ async def run(
             progress=progress,
             joins=joins,
             manners=manners,
+            ours=ours or _nobodys,
+            patient=patient,
             watched=Watched(station.vantage.run_id, len(station.relays)),
         )
         if webhook_port is not None:
             await station.hear_webhooks(watcher.trace_of_room, webhook_port)
         try:
-            await pen.during(at_work([station], watcher.work(for_s)))
+            await pen.during(at_work([station], watcher.work(for_s, period_s)))
         except asyncio.CancelledError:
             said = f"interrupted: saw {watcher.watched.nests} nests, wrote {pen.written} observations"
             progress("interrupted", {"said": said})
@@ -181,15 +191,24 @@ class _Watcher:
     progress: Progress
     joins: Policy | None
     manners: Manners
+    ours: Callable[[str], bool]
+    patient: bool
     watched: Watched
     known: OrderedDict[str, _Known] = field(default_factory=OrderedDict)
     arrived: asyncio.Queue[tuple[_Known, str]] = field(default_factory=asyncio.Queue)
     following: Counter[str] = field(default_factory=Counter)
     asking: bool = True
 
-    async def work(self, for_s: float | None) -> None:
+    async def work(self, for_s: float | None, period_s: float) -> None:
         clock = self.station.clock
-        await greet(self.station)
+        began_at = clock.now()
+        try:
+            await greet(self.station)
+        except UnreachableError as error:  # that is an observation
+            if not self.patient:
+                self._ended(began_at, period_s)
+                raise
+            self.progress("unreachable", {"said": f"{error}; watching all the same"})
         since = clock.now() // SECOND_NS - BACKLOG_S
         for relay in self.station.relays:
             withdrawn = partial(self._withdrawn, relay.url)
@@ -211,6 +230,11 @@ class _Watcher:
             for task in tasks:
                 task.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)
+        self._ended(began_at, period_s)
+
+    def _ended(self, began_at: int, period_s: float) -> None:
+        if period_s:
+            self.station.vantage.burst(began_at, began_at, period_s)
 
     def trace_of_room(self, room: str) -> Trace:
         """The trace of a known nest with this room name, else one with the name alone."""
@@ -221,6 +245,8 @@ class _Watcher:
         try:
             nest = read_nest(event)
         except ValueError:
+            return None
+        if self.ours(nest.room):
             return None
         address = str(nest.address)
         if (known := self.known.get(address)) is not None:
@@ -343,6 +369,10 @@ class _Watcher:
         verdict = await join(station, trace, polite, rng=self.rng, nest=nest, media=False, care=care)
         self.watched.verdicts[verdict.kind.value] = self.watched.verdicts.get(verdict.kind.value, 0) + 1
         self.progress("verdict", {"kind": verdict.kind.value, "room": trace.room})
+
+
+def _nobodys(_: str) -> bool:
+    return False
 
 
 def _left_s(clock: Clock, end: int | None) -> float | None:

@@ -49,13 +49,20 @@ _HOST: Final = re.compile(r"[a-z+]+://([^/?#]*)")
 class Span:
     """What was observed in a window. rows: observations sent in it (source, operation, vantage, target, sent_at,
     status, failure, trace_id, nest); timelines, joins: of nests made in it. worked_s: for so long the collector was at
-    work."""
+    work; covered_s: that, and what its bursts stand for, None where there were none (uptime.bursts)."""
 
     window: Window
     worked_s: float
     rows: pd.DataFrame
     timelines: pd.DataFrame
     joins: pd.DataFrame
+    covered_s: float | None = None
+
+    @property
+    def coverage(self) -> float:
+        """In which share of the window the collector was at work or had done what was planned, 0 to 1."""
+        covered_s = self.worked_s if self.covered_s is None else max(self.covered_s, self.worked_s)
+        return min(1.0, covered_s / self.window.seconds)
 
     @property
     def nests(self) -> int:
@@ -79,18 +86,22 @@ def spans(
     joins: pd.DataFrame,
     windows: Sequence[Window],
     worked_s: Sequence[float],
+    *,
+    covered_s: Sequence[float] = (),
 ) -> list[Span]:
     """A span for each window: `rows` as Store.frame gives them, also those around the windows, `timelines` and `joins`
-    made of them. A nest belongs to the window it was made in; without an origin, to that of its first observation."""
+    made of them. covered_s: none where there were no bursts. A nest belongs to the window it was made in; without an
+    origin, to that of its first observation."""
     lines = timelines.assign(made_at=_made_at(rows, timelines))
     key = ["trace_id", "nest"]
     nests = lines[[*key, "made_at"]].drop_duplicates(key)
     made = joins[key].merge(nests, on=key, how="left")["made_at"].fillna(-1).to_numpy(np.int64)
     sent = rows["sent_at"].to_numpy(np.int64)
     found = []
-    for window, worked in zip(windows, worked_s, strict=True):
+    every: Sequence[float | None] = covered_s or [None] * len(windows)
+    for window, worked, covered in zip(windows, worked_s, every, strict=True):
         asked, built, joined = ((at >= window.start) & (at < window.end) for at in (sent, lines["made_at"], made))
-        found.append(Span(window, worked, rows[asked], lines[built], joins[joined]))
+        found.append(Span(window, worked, rows[asked], lines[built], joins[joined], covered_s=covered))
     return found
 
 
@@ -332,16 +343,16 @@ DAYS: Final = {
 
 
 def daily(spans: Sequence[Span]) -> pd.DataFrame:
-    """A row a span: nests, joins, share of the window in which the collector worked, and 95 % intervals of the median
-    delay until a join succeeds and of the lost share; NaN where there is nothing. Columns DAYS."""
+    """A row a span: nests, joins, share of the window that is covered (`Span.coverage`), and 95 % intervals of the
+    median delay until a join succeeds and of the lost share; NaN where there is nothing. Columns DAYS."""
     made = []
     for span in spans:
-        start, covered = pd.Timestamp(span.window.start, unit="ns", tz="UTC"), span.worked_s / span.window.seconds
+        start = pd.Timestamp(span.window.start, unit="ns", tz="UTC")
         join = span.delays.get(JOINABLE)
         median = quantile_of(join, 0.5) if join is not None else Ends(*[math.nan] * 4)
         share = lost_share(span.joins)
         lost = share.score() if share.n else (math.nan, math.nan)
-        made.append((start, span.nests, len(span.joins), min(1.0, covered), median.low, median.high, *lost))
+        made.append((start, span.nests, len(span.joins), span.coverage, median.low, median.high, *lost))
     return pd.DataFrame(made, columns=list(DAYS)).astype(DAYS)
 
 

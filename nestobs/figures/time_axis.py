@@ -32,12 +32,14 @@ AT_WORK, OFF = "collector at work", "collector off"
 
 @dataclass(frozen=True, slots=True)
 class Collector:
-    """When the collector was at work: spans and disturbances as timeline.uptime gives them; [start, end) in ns UTC."""
+    """When the collector was at work: spans, disturbances and bursts as timeline.uptime gives them; [start, end) in ns
+    UTC. bursts: None where there were none."""
 
     spans: pd.DataFrame
     disturbances: pd.DataFrame
     start: int
     end: int
+    bursts: pd.DataFrame | None = None
 
     @property
     def lanes(self) -> pd.DataFrame:

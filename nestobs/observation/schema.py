@@ -40,6 +40,10 @@ HEARTBEAT_S = 60.0
 """A collector at work writes a row about nothing but itself at least so often (source clock, operation health), so that
 quiet can be told from not having looked. See `Vantage.heartbeat`."""
 
+PERIOD = "period_s"
+"""In the detail of such a row with a `planned_at`: it ends a run that was planned for then, and the next of its
+schedule is so many seconds later. See `Vantage.burst`."""
+
 
 class Source(StrEnum):
     """Who was asked."""

@@ -102,8 +102,8 @@ def tiles(
     allowed_window_s: float = 900.0,
 ) -> tuple[Tile, ...]:
     """Joined, lost, median wait, requests, observer, coverage of a span. before: what it is set beside. most_lost: a
-    limit of the share lost, 1 for none; least_coverage: of the time the collector was at work, 0 for none; allowed:
-    requests that one address may make in allowed_window_s, 0 where that is not known."""
+    limit of the share lost, 1 for none; least_coverage: of the time (Span.coverage), 0 for none; allowed: requests
+    that one address may make in allowed_window_s, 0 where that is not known."""
     mine, theirs = estimates(now.joins), {} if before is None else estimates(before.joins)
     joined, lost, wait = (mine[name] for name in ("joined", "lost", "wait"))
     lost_sign, lost_words = _limit(lost, most_lost)
@@ -211,9 +211,10 @@ def observer_tile(found: Observer, past: Observer | None = None) -> Tile:
 
 
 def _coverage(now: Span, before: Span | None, least: float) -> Tile:
-    part, past = (0.0 if one is None else min(1.0, one.worked_s / one.window.seconds) for one in (now, before))
+    part, past = (0.0 if one is None else one.coverage for one in (now, before))
     hours = now.window.seconds / 3_600
-    words = f"of {hours:.3g} h the collector was at work; counted"
+    planned = "" if now.covered_s is None or now.covered_s <= now.worked_s else " or had done what was planned"
+    words = f"of {hours:.3g} h the collector was at work{planned}; counted"
     then = "" if before is None else f"before: {percent(past)}"
     shown = Tile("coverage", percent(part), words, then)
     if not least > 0.0:

@@ -21,13 +21,27 @@ from nestobs.observation.duration import SECOND_NS
 from nestobs.observation.window import Window
 from nestobs.reports.display import Section, Table, Text
 from nestobs.store.reader import Store
-from nestobs.timeline.uptime import GAP_S, NEEDED, covered, disturbances, gaps, spans, together
+from nestobs.timeline.uptime import (
+    GAP_S,
+    MOST_PERIOD_S,
+    NEEDED,
+    bursts,
+    combined,
+    covered,
+    disturbances,
+    gaps,
+    spans,
+    together,
+    within,
+)
 
 MOST_GAPS: Final = 5
 LEAST_GAP_S: Final = 1.0
 MOST_STEPS: Final = 96
 _STEPS_S: Final = (1, 2, 5, 10, 30, 60, 120, 300, 600, 900, 1_800, 3_600, 7_200, 21_600, 86_400)
 _REACH: Final = round(GAP_S * SECOND_NS)
+_BEFORE: Final = round(MOST_PERIOD_S * SECOND_NS)
+
 _MARKS: Final = {"clock_step": "the wall clock was stepped", "suspended": "the machine slept"}
 
 
@@ -39,22 +53,46 @@ def at_work(store: Store, window: Window | None, rows: pd.DataFrame) -> Collecto
     if window is None:
         at = pd.concat([rows["sent_at"], rows["received_at"].dropna()]).astype("int64")
         start, end = (int(at.min()), int(at.max()) + 1) if len(at) else (0, 1)
-        return Collector(spans(rows), disturbances(rows), start, end)
+        return Collector(spans(rows), disturbances(rows), start, end, bursts(rows))
     edges = [(window.start - _REACH, window.start), (window.end, window.end + _REACH)]
     around = [store.frame(start=start, end=end, columns=NEEDED) for start, end in edges]
     every = pd.concat([part[list(NEEDED)] for part in (rows, *around)], ignore_index=True)
-    return Collector(spans(every), disturbances(rows), window.start, window.end)
+    return Collector(spans(every), disturbances(rows), window.start, window.end, _bursts(store, window))
+
+
+def _bursts(store: Store, window: Window) -> pd.DataFrame:
+    """What stands for some of the window, which a burst before it may do: their rows are of no nest."""
+    found = bursts(store.frame(start=window.start - _BEFORE, end=window.end, trace_id="", columns=NEEDED))
+    return found[found["end_at"] > pd.Timestamp(window.start, tz="UTC")].reset_index(drop=True)
+
+
+def worked(collector: Collector) -> float:
+    """In which share of the time any vantage was at work, 0 to 1."""
+    return covered(together(collector.spans), collector.start, collector.end).get("", 0.0)
 
 
 def share(collector: Collector) -> float:
-    """In which share of the time any vantage was at work, 0 to 1."""
-    return covered(together(collector.spans), collector.start, collector.end).get("", 0.0)
+    """In which share of the time any vantage was at work or had done what was planned (uptime.bursts), 0 to 1."""
+    return covered(together(_covering(collector)), collector.start, collector.end).get("", 0.0)
 
 
 def part_of(store: Store, window: Window) -> float:
     """`share`, read from a store for a window."""
     rows = store.frame(start=window.start - _REACH, end=window.end + _REACH, columns=NEEDED, categories=True)
-    return covered(together(spans(rows)), window.start, window.end).get("", 0.0)
+    every = together(combined(spans(rows), _bursts(store, window)))
+    return covered(every, window.start, window.end).get("", 0.0)
+
+
+def burst_words(count: int, part: float) -> str:
+    """How many bursts came to their end, and that they count; "" without any. part: `share`."""
+    if not count:
+        return ""
+    bursts = "1 burst that came to its end stands" if count == 1 else f"{count:,} bursts that came to their end stand"
+    return f"{bursts} for the time until the next of their schedule; with that, {percent(part)} of the time is covered"
+
+
+def _covering(collector: Collector) -> pd.DataFrame:
+    return collector.spans if collector.bursts is None else combined(collector.spans, collector.bursts)
 
 
 def steps(collector: Collector) -> NDArray[np.int64]:
@@ -82,13 +120,16 @@ def words(collector: Collector) -> str:
     parts = ", ".join(f"{percent(part)} ({plain(name, 24)})" for name, part in list(shares.items())[:6])
     each = parts if len(shares) > 1 else percent(next(iter(shares.values())))
     said = [f"The collector was at work in {each} of the time."]
+    begun = 0 if collector.bursts is None else len(within(collector.bursts, collector.start, collector.end))
+    said += [f"{told}." for told in [burst_words(begun, share(collector))] if told]
     if len(off):
         longest = off.iloc[0]
+        against = " against its plan" if begun else ""
         whose = f" of {plain(longest['vantage'], 24)}" if len(shares) > 1 else ""
+        start, end = (f"{longest[name]:%Y-%m-%d %H:%M:%S}" for name in ("start_at", "end_at"))
         said.append(
-            f"It was off {times(len(off))}; the longest gap{whose} took {_length(float(longest['gap_s']))}, from"
-            f" {longest['start_at']:%Y-%m-%d %H:%M:%S} to {longest['end_at']:%Y-%m-%d %H:%M:%S} UTC. What lies in a gap"
-            " was not looked at: it is no outage."
+            f"It was off{against} {times(len(off))}; the longest gap{whose} took {_length(float(longest['gap_s']))},"
+            f" from {start} to {end} UTC. What lies in a gap was not looked at: it is no outage."
         )
     for kind, text in _MARKS.items():
         if count := int((collector.disturbances["kind"] == kind).sum()):
@@ -103,8 +144,9 @@ def _length(seconds: float) -> str:
 
 
 def _gaps(collector: Collector) -> pd.DataFrame:
-    """Those worth a word: shorter ones are where runs follow each other, or the edges of the first and last row."""
-    found = gaps(collector.spans, collector.start, collector.end)
+    """Those worth a word: shorter ones are where runs follow each other, or the edges of the first and last row. What
+    lies between the bursts of a schedule is none."""
+    found = gaps(_covering(collector), collector.start, collector.end)
     return found[found["gap_s"] >= LEAST_GAP_S]
 
 

@@ -27,6 +27,7 @@ from nestobs.observation.duration import SECOND_NS
 from nestobs.observation.window import DAY_S, Window
 from nestobs.reports.answer import Answer, tiles
 from nestobs.reports.causes import Failed, of_failed
+from nestobs.reports.coverage import burst_words
 from nestobs.reports.dataset import frame, standing, watched
 from nestobs.reports.display import Result, Section, Table, Text, judged, many, numbers
 from nestobs.reports.workbench.given import given
@@ -163,10 +164,15 @@ def read_policy(path: str) -> Policy:
 
 
 def _spans(rows: pd.DataFrame, lines: pd.DataFrame, windows: Sequence[Window]) -> list[Span]:
-    """The span of each window, by the time in which any vantage was at work."""
-    worked = uptime.together(uptime.spans(rows))
-    seconds = [uptime.covered(worked, window.start, window.end).get("", 0.0) * window.seconds for window in windows]
-    return changes.spans(rows, lines, joins(rows, lines), windows, seconds)
+    """The span of each window, by the time in which any vantage was at work, and which bursts stand for."""
+    found = uptime.spans(rows)
+
+    def seconds(spans: pd.DataFrame) -> list[float]:
+        every = uptime.together(spans)
+        return [uptime.covered(every, window.start, window.end).get("", 0.0) * window.seconds for window in windows]
+
+    covered = seconds(uptime.combined(found, uptime.bursts(rows)))
+    return changes.spans(rows, lines, joins(rows, lines), windows, seconds(found), covered_s=covered)
 
 
 def _tuned(rows: pd.DataFrame, lines: pd.DataFrame, window: Window, today: Policy) -> dict[str, Any]:
@@ -249,10 +255,12 @@ def causes(daily: Daily) -> Section:
 
 
 def _about(one: Span, word: str) -> str:
-    covered = percent(min(1.0, one.worked_s / one.window.seconds))
+    worked = percent(min(1.0, one.worked_s / one.window.seconds))
+    begun = uptime.within(uptime.bursts(one.rows), one.window.start, one.window.end)
+    bursts = burst_words(len(begun), one.coverage)
     return (
         f"{word} {one.window.words}, {many(one.nests, 'nest')} and {many(len(one.joins), 'join')} were seen; the"
-        f" collector was at work {covered} of the time."
+        f" collector was at work {worked} of the time{bursts and f': {bursts}'}."
     )
 
 
@@ -290,23 +298,20 @@ def result(daily: Daily) -> Result:
     if now is None:
         none = {"observations": 0, "nests": 0, "joins": 0}
         return Result("too little data", ["The store holds no observation."], None, none, {})
-    lacks, coverage = _lacks(now, rules), _coverage(now)
+    lacks = _lacks(now, rules)
     broken, kept = _ruled(now, rules)
     counts = {"observations": len(now.rows), "nests": now.nests, "joins": len(now.joins)}
-    return Result(*judged(lacks, broken and [*broken, *kept], kept), coverage, counts, _facts(daily, now))
-
-
-def _coverage(now: Span) -> float:
-    return min(1.0, now.worked_s / now.window.seconds)
+    return Result(*judged(lacks, broken and [*broken, *kept], kept), now.coverage, counts, _facts(daily, now))
 
 
 def _lacks(now: Span, rules: Rules) -> list[str]:
     """Why there is too little to judge the window, or to advise anything on it; none where there is enough."""
-    coverage, ours = _coverage(now), uptime.observer(now.rows)
+    coverage, ours = now.coverage, uptime.observer(now.rows)
     lacks = [ours.words] if ours.much else []
     if coverage < rules.least_coverage:
         least = percent(rules.least_coverage)
-        lacks.append(f"The collector was at work {percent(coverage)} of the time, less than {least}.")
+        planned = " or had done what was planned" if len(uptime.bursts(now.rows)) else ""
+        lacks.append(f"The collector was at work{planned} {percent(coverage)} of the time, less than {least}.")
     if now.nests < rules.least_nests:
         lacks.append(f"{many(now.nests, 'nest')} seen, fewer than {rules.least_nests}.")
     return lacks

@@ -90,7 +90,15 @@ def whole_span(
 ) -> Span:
     """Observations, timelines and joins of a window, None for the time in which anything was observed, as a span."""
     window = window or coverage.whole_seconds(collector)
-    return Span(window, coverage.share(collector) * window.seconds, rows, lines, made)
+    worked, covered = coverage.worked(collector), coverage.share(collector)
+    return Span(
+        window=window,
+        worked_s=worked * window.seconds,
+        rows=rows,
+        timelines=lines,
+        joins=made,
+        covered_s=covered * window.seconds,
+    )
 
 
 def read(store: str, window: str = "") -> Observed:

@@ -14,7 +14,16 @@ from typing import Any
 
 from nestobs.observation.detail import detail
 from nestobs.observation.duration import SECOND_NS
-from nestobs.observation.schema import HEARTBEAT_S, Failure, FailureLayer, Observation, Operation, Outcome, Source
+from nestobs.observation.schema import (
+    HEARTBEAT_S,
+    PERIOD,
+    Failure,
+    FailureLayer,
+    Observation,
+    Operation,
+    Outcome,
+    Source,
+)
 from nestobs.sources.clock import Clock, Disturbance, LoopWatch, uuid7
 from nestobs.sources.failures import JUDGED, REQUEST_TIMEOUT, STALE_S, held_up
 
@@ -131,6 +140,13 @@ class Vantage:
             task.cancel()
             await asyncio.gather(task, return_exceptions=True)
 
+    def burst(self, since: int, planned_at: int, period_s: float, *, stands: bool = True) -> None:
+        """Say that a run that began at `since` has come to its end. It was planned for `planned_at`, and the next of
+        its schedule is `period_s` later: for so long it stands (timeline/uptime.py), unless there is a watch beside it.
+        """
+        facts = {PERIOD: period_s, "watched": None if stands else True}
+        self._health(since, planned_at=planned_at, detail=detail(**facts))
+
     async def _beats(self) -> None:
         since = self.clock.now()
         try:
@@ -141,6 +157,9 @@ class Vantage:
             self._beat(since)
 
     def _beat(self, since: int) -> int:
+        return self._health(since)
+
+    def _health(self, since: int, **more: Any) -> int:
         now = self.clock.now()
         self.record(
             NO_TRACE,
@@ -150,6 +169,7 @@ class Vantage:
             target="clock:",
             operation=Operation.HEALTH,
             outcome=Outcome.ACCEPTED,
+            **more,
         )
         return now
 

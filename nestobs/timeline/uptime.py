@@ -9,6 +9,13 @@ written before there were heartbeats read as off wherever nothing happened.
 Instants are the vantage's own, by its anchored clock: a stepped wall clock moves none of them, a machine that slept
 lacks the time it slept. Both are listed by `disturbances`, to be shown beside the spans.
 
+Who observes in bursts, every three hours say, is at work for a small part of a day and has all the same done what was
+planned: each burst is a sample of the time until the next. A run that is one of a schedule says so in a row
+(`Vantage.burst`), with the schedule's instant and period, and only once it has come to its end. `bursts` gives the time
+that such runs stand for. It is the time in which nothing that was planned is lacking, not time at work: rates are by
+`spans`, whether there is enough to judge by both (`combined`). A burst that was killed, skipped or never begun stands
+for nothing.
+
 While it was at work it may have been held up: its loop stood still, it slept, its clock was stepped, a poll came too
 late to be made. `observer` says in which share of its attempts, and what of that has to be said before anything else.
 """
@@ -26,13 +33,26 @@ from nestobs.observation.arrays import Flags, Ints, Texts, count_of
 from nestobs.observation.columns import codes_of, equals, instants_of, paired
 from nestobs.observation.detail import facts_of
 from nestobs.observation.duration import SECOND_NS
-from nestobs.observation.schema import HEARTBEAT_S, Failure, Operation, Source
+from nestobs.observation.schema import HEARTBEAT_S, PERIOD, Failure, Operation, Source
 from nestobs.timeline.intervals.polls import HELD_UP_S, held_up
 
 GAP_S: Final = 2.5 * HEARTBEAT_S
 """Instants further apart are a gap: one beat may be lost and the next come late."""
 
-NEEDED: Final = ("vantage", "run_id", "source", "operation", "sent_at", "received_at", "failure", "detail")
+MOST_PERIOD_S: Final = 86_400.0
+"""A burst stands for a day at most, however seldom there is one."""
+
+NEEDED: Final = (
+    "vantage",
+    "run_id",
+    "source",
+    "operation",
+    "planned_at",
+    "sent_at",
+    "received_at",
+    "failure",
+    "detail",
+)
 """The columns of observations that are read here."""
 
 MOST_HELD_UP: Final = 0.1
@@ -152,6 +172,28 @@ def spans(observations: pd.DataFrame) -> pd.DataFrame:
     return _merged(whose[of[first]], at[first], at[last], np.append(names, ""))
 
 
+def bursts(observations: pd.DataFrame) -> pd.DataFrame:
+    """A row for each burst that came to its end without a watch beside it, by vantage and time: columns as of `spans`,
+    [start, end) the time it stands for. That is from the instant for which it was planned to the next of its schedule;
+    MOST_PERIOD_S at most."""
+    due, planned = instants_of(observations["planned_at"])
+    beat = equals(observations["source"], Source.CLOCK) & equals(observations["operation"], Operation.HEALTH)
+    rows = np.flatnonzero(beat & planned)
+    facts = [facts_of(text) for text in observations["detail"].to_numpy(dtype=object)[rows]]
+    period_s = np.array([0.0 if one.get("watched") else _period_s(one.get(PERIOD)) for one in facts], dtype=np.float64)
+    rows, period_s = rows[period_s > 0.0], period_s[period_s > 0.0]
+    names = observations["vantage"].to_numpy(dtype=object)[rows]
+    found = _frame(names, due[rows], due[rows] + np.round(period_s * SECOND_NS).astype(np.int64))
+    return found.sort_values(["vantage", "start_at"], kind="stable", ignore_index=True)
+
+
+def combined(*found: pd.DataFrame) -> pd.DataFrame:
+    """Spans of several kinds as one set of disjoint ones for each vantage."""
+    every = pd.concat(found, ignore_index=True)
+    of, names = codes_of(every["vantage"])
+    return _merged(of, _ns(every["start_at"]), _ns(every["end_at"]), np.append(names, ""))
+
+
 def together(found: pd.DataFrame) -> pd.DataFrame:
     """The spans in which any vantage was at work; their vantage is empty."""
     zeros = np.zeros(len(found), dtype=np.int64)
@@ -219,6 +261,13 @@ def _runs(breaks: Flags, count: int) -> tuple[Ints, Ints]:
     """The first and the last of each part that these breaks make of so many things in a row."""
     ends = np.append(np.flatnonzero(breaks), count - 1)[:count]
     return np.append(0, ends[:-1] + 1)[: len(ends)], ends
+
+
+def _period_s(value: object) -> float:
+    """A schedule's period as a row tells it, seconds; 0.0 where it tells none."""
+    if isinstance(value, bool) or not isinstance(value, int | float) or not value > 0:
+        return 0.0
+    return min(float(min(value, 1e9)), MOST_PERIOD_S)
 
 
 def _part(seconds: float, whole: float) -> float:

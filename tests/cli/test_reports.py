@@ -2,17 +2,12 @@
 
 from __future__ import annotations
 
-import configparser
 import json
-import os
 import random
 import re
-import shlex
-import shutil
 import signal
 import subprocess
 import time
-from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from functools import partial
 from pathlib import Path
@@ -20,11 +15,9 @@ from typing import Any
 from xml.etree import ElementTree
 
 import pytest
-import yaml
 
 import nestobs
 from benchmarks.kill_report import kill
-from nestobs.cli.main import _parser
 from nestobs.nostr import Address, write_naddr
 from nestobs.timeline.nests import address_of
 from worlds import scheduled_reports as reports
@@ -32,8 +25,6 @@ from worlds.command_line import GOLDEN, WRITE_GOLDEN, clear_environment, here, i
 
 pytestmark = pytest.mark.slow
 
-ROOT = Path(nestobs.__file__).parent.parent
-DOCS = ROOT / "docs"
 FAILS = "if fail: raise ValueError('no luck')"
 
 
@@ -356,75 +347,3 @@ def test_help_is_as_written_down(command: str, monkeypatch: pytest.MonkeyPatch, 
     assert [
         code for code in ("0", "1", "2", "3", "4", "5", "75") if not re.search(rf"^  {code}  ", said.out, re.M)
     ] == []
-
-
-EXAMPLES = sorted((DOCS / "examples").iterdir())
-WRITTEN = [DOCS / "scheduling.md", *EXAMPLES]
-
-
-def commands(path: Path) -> Iterator[str]:
-    """Every call of nestobs in a file, its folder and what a shell or crontab adds cut off."""
-    for line in path.read_text("utf-8").splitlines():
-        for found in re.finditer(r"(?:^|[\s=/`])nestobs ((?:report|watch|merge) [^`#|>&;]*)", line):
-            yield found[1].strip()
-
-
-def test_there_are_examples_to_read() -> None:
-    assert {path.suffix for path in EXAMPLES} >= {".service", ".timer", ".crontab", ".yaml"}
-    assert sum(1 for path in WRITTEN for _ in commands(path)) > 8
-    for path in EXAMPLES:
-        assert path.name in (DOCS / "scheduling.md").read_text("utf-8")
-
-
-@pytest.mark.parametrize("line", [line for path in WRITTEN for line in commands(path)])
-def test_a_command_that_is_written_down_parses(line: str) -> None:
-    args = _parser().parse_args(shlex.split(line.replace("%%", "%")))
-    assert callable(args.command)
-
-
-UNITS = [path for path in EXAMPLES if path.suffix in (".service", ".timer")]
-
-
-def test_the_units_are_well_formed_and_make_up_for_what_was_missed() -> None:
-    for path in UNITS:
-        unit = configparser.RawConfigParser(strict=True)
-        unit.optionxform = str  # type: ignore[assignment,method-assign]  # names keep their case
-        unit.read_string(path.read_text("utf-8"))
-        assert unit.has_section("Unit")
-        if path.suffix == ".timer":
-            assert unit["Timer"]["Persistent"] == "true"
-            assert unit["Install"]["WantedBy"] == "timers.target"
-        else:
-            assert unit["Service"]["Type"] == "oneshot"
-
-
-@pytest.mark.skipif(shutil.which("systemd-analyze") is None, reason="there is no systemd-analyze here")
-def test_systemd_accepts_the_units(home: Path) -> None:
-    nestobs_command = shutil.which("nestobs", path=f"{ROOT / '.venv' / 'bin'}:{os.environ['PATH']}")
-    for path in UNITS:
-        text = path.read_text("utf-8").replace("/opt/nestobs/.venv/bin/nestobs", str(nestobs_command))
-        (home / path.name).write_text(text)
-    said = subprocess.run(
-        ["systemd-analyze", "verify", *(str(home / path.name) for path in UNITS)],
-        capture_output=True, text=True, timeout=60, check=False,
-    )  # fmt: skip
-    if "Failed to initialize manager" in said.stderr or "Permission denied" in said.stderr:
-        pytest.skip(f"systemd-analyze cannot work here: {said.stderr.strip()[:100]}")
-    assert (said.returncode, said.stderr) == (0, "")
-
-
-def test_the_crontab_line_has_five_fields_and_a_command() -> None:
-    lines = [line for line in (DOCS / "examples" / "nestobs-report.crontab").read_text("utf-8").splitlines()
-             if line and not line.startswith("#") and not re.match(r"[A-Z_]+ *=", line)]  # fmt: skip
-    assert lines
-    for line in lines:
-        assert re.fullmatch(r"([\d*/,-]+ +){5}\S.*", line)
-        assert "%" not in line.replace(r"\%", ""), "cron reads % as a new line"
-
-
-def test_the_workflow_is_yaml_that_runs_on_a_schedule() -> None:
-    found = yaml.safe_load((DOCS / "examples" / "nestobs-report.yaml").read_text("utf-8"))
-    triggers = found.get("on", found.get(True))  # YAML 1.1 reads `on` as true
-    assert re.fullmatch(r"([\d*/,-]+ ?){5}", triggers["schedule"][0]["cron"])
-    steps = [step for job in found["jobs"].values() for step in job["steps"]]
-    assert any("nestobs report catch-up" in step.get("run", "") for step in steps)

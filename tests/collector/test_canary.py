@@ -23,6 +23,7 @@ from nestobs.lab import GateFault, ProxyMode
 from nestobs.observation.schema import Failure, Operation, Outcome, Role, Source
 from nestobs.store.writer import Writer
 from nestobs.timeline.intervals import timelines
+from nestobs.timeline.uptime import bursts
 from worlds.hostile_relays import relay, storing
 
 pytestmark = pytest.mark.slow
@@ -178,6 +179,36 @@ async def test_the_plan_leaves_requests_for_every_policy(open_lab, canary, scena
     async with open_lab(scenario("[rate_limit]\nrequests = 40")) as lab:
         with pytest.raises(BudgetError):
             await canary.run(lab, 1, policies=policies, joins=2)
+
+
+# One of a schedule
+
+
+async def test_a_run_of_a_schedule_says_at_its_end_what_it_stands_for(open_lab, canary):
+    async with open_lab("calm", delay_scale=0.1, vantages=2) as lab:
+        planned_at = time.time_ns() - 1_000_000_000
+        await canary.run(lab, 1, joins=1, horizon_s=1.0, period_s=10_800.0, planned_at=planned_at)
+        await canary.run(lab, 0, period_s=10_800.0)  # it only cleans
+    found = bursts(canary.store.frame())
+    assert sorted(found["vantage"]) == ["Computer A", "Computer B"]
+    assert {at.value for at in found["start_at"]} == {planned_at}
+    assert {(end - start).total_seconds() for start, end in zip(found["start_at"], found["end_at"], strict=True)} == {
+        10_800.0
+    }
+
+
+@pytest.mark.parametrize(
+    ("ends", "error", "stands"),
+    [("unreachable", UnreachableError, 1), ("unaffordable", BudgetError, 0)],
+    ids=["that nobody answers is observed", "what cannot be paid is not made"],
+)
+async def test_what_a_burst_stands_for_that_came_to_nothing(open_lab, canary, scenario, ends, error, stands):
+    async with open_lab(scenario("[rate_limit]\nrequests = 20")) as lab:
+        if ends == "unreachable":
+            next(iter(lab.api_proxy.values())).mode = ProxyMode.REFUSE
+        with pytest.raises(error):
+            await canary.run(lab, 1, period_s=3_600.0)
+    assert len(bursts(canary.store.frame())) == stands
 
 
 # What cannot be

@@ -19,11 +19,14 @@ from nestobs.errors import StoreError, UsageError
 from nestobs.estimate import comparison as changes
 from nestobs.estimate.dependence import lost_share
 from nestobs.join.policy import fixed
+from nestobs.observation.detail import detail
 from nestobs.observation.duration import SECOND_NS
 from nestobs.observation.schema import Failure, Observation, Operation, Outcome, Role, Source
-from nestobs.reports import daily
+from nestobs.observation.window import Window
+from nestobs.reports import coverage, daily, dataset
 from nestobs.reports.display import RESULT, Result, Table, Text
 from nestobs.reports.publishing.execute import notebook, run
+from nestobs.store.reader import Store
 from nestobs.tuning import policy_file
 from nestobs.tuning.tuner import recommend
 from worlds import asked
@@ -161,6 +164,66 @@ def test_too_little_comes_before_any_rule(seen: daily.Daily, tmp_path: Path) -> 
     assert asleep.verdict == "too little data"
     assert "less than 50 %" in asleep.reasons[0]
     assert judged(daily.load(off, window=DAY), least_coverage=0.2).verdict == "good"
+
+
+def bursts(start: int, count: int, *, period_s: int = 10_800) -> Iterator[Observation]:
+    """Two nests at the beginning of each period, watched for a minute, by runs that say so at their end."""
+    polls = (0.2, 0.5, 1.0, 2.0, 4.0, 8.0, 16.0, 32.0)
+    for number in range(count):
+        at = start + number * period_s * SECOND_NS
+        for each in range(2):
+            yield from nest_rows(2 * number + each, at=at + (1 + each) * SECOND_NS, polls=polls)
+        for vantage in ("Computer A", "Computer B"):
+            yield Observation(
+                observation_id=f"burst-{vantage}-{at}",
+                run_id=f"run-{at}",
+                vantage=vantage,
+                source=Source.CLOCK,
+                target="clock:",
+                operation=Operation.HEALTH,
+                planned_at=at,
+                sent_at=at,
+                received_at=at + 60 * SECOND_NS,
+                outcome=Outcome.ACCEPTED,
+                detail=detail(period_s=period_s),
+            )
+
+
+def test_a_day_of_bursts_as_planned_is_judged_and_says_what_they_are(tmp_path: Path) -> None:
+    """The README's recipe for who cannot observe all day: a few nests every three hours."""
+    found = daily.load(store_of(tmp_path / "store", bursts(MIDNIGHT, 8)), window=DAY)
+    came = daily.result(found)
+    assert (came.verdict, came.coverage) == ("good", 1.0)
+    words = said(daily.heading(found))
+    assert "16 bursts that came to their end stand for the time until the next of their schedule" in words
+    assert "100 % of the time is covered" in words
+    at_work = re.search(r"at work ([\d.]+) % of the time", words)
+    assert at_work is not None
+    assert float(at_work[1]) < 5.0
+    assert changes.daily(found.days)["covered"].tolist()[-1] == 1.0
+
+
+@pytest.mark.parametrize(
+    ("first", "count"), [(0, 3), (5, 3), (2, 3)], ids=["down after nine hours", "down until the evening", "in between"]
+)
+def test_a_day_in_which_most_bursts_are_lacking_still_says_so(tmp_path: Path, first: int, count: int) -> None:
+    made = bursts(MIDNIGHT + first * 10_800 * SECOND_NS, count)
+    came = daily.result(daily.load(store_of(tmp_path / "store", made), window=DAY))
+    assert (came.verdict, came.coverage) == ("too little data", count / 8)
+    assert came.reasons[0].startswith("The collector was at work or had done what was planned 38 % of the time")
+
+
+def test_the_other_pages_count_bursts_as_the_daily_one_does(tmp_path: Path) -> None:
+    day_before = MIDNIGHT - 3_600 * SECOND_NS  # the first burst reaches two hours into the day
+    store = store_of(tmp_path / "store", bursts(day_before, 8))
+    seen = dataset.read(store, DAY)
+    assert seen.result([], [], [], {}).coverage == pytest.approx(23 / 24)
+    assert seen.span.worked_s < 3_600 < seen.span.coverage * 86_400
+    assert "stand for the time until the next" in coverage.words(seen.collector)
+    assert "It was off against its plan 2 times; the longest gap of Computer A took 60 min" in coverage.words(
+        seen.collector
+    )
+    assert coverage.part_of(Store.open(store), Window.parse(DAY)) == pytest.approx(23 / 24)
 
 
 # what changed

@@ -22,7 +22,10 @@ from nestobs.timeline.uptime import (
     GAP_S,
     LEAST_SAID,
     MOST_HELD_UP,
+    MOST_PERIOD_S,
     Observer,
+    bursts,
+    combined,
     covered,
     disturbances,
     gaps,
@@ -272,3 +275,90 @@ def test_beyond_a_stated_share_it_says_that_nothing_is_recommended(bad: float, m
     assert ("nothing is recommended" in found.words) == much
     assert ("10% is borne" in found.words) != much
     assert found.as_dict()["share"] == found.share
+
+
+# bursts
+
+
+def burst(start_s: float, *, period: Any = 10_800, planned_s: float | None = None, **more: Any) -> dict[str, Any]:
+    """The row by which a burst of a minute ends."""
+    at = NOON + round(start_s * SECOND_NS)
+    planned = at if planned_s is None else NOON + round(planned_s * SECOND_NS)
+    return asked(
+        source="clock", operation="health", planned_at=planned, sent_at=at, received_at=at + 60 * SECOND_NS,
+        detail=detail(period_s=period), **more,
+    )  # fmt: skip
+
+
+def table(*made: dict[str, Any]) -> pd.DataFrame:
+    kinds = {"planned_at": "Int64", "received_at": "Int64", "sent_at": "int64"}
+    return pd.DataFrame(list(made), columns=list(asked())).astype(kinds)
+
+
+def share(found: pd.DataFrame, hours: float = 24.0) -> float:
+    every = together(combined(spans(found), bursts(found)))
+    return covered(every, NOON, NOON + round(hours * HOUR)).get("", 0.0)
+
+
+EIGHT = [burst(10_800.0 * k + 40.0, planned_s=10_800.0 * k) for k in range(8)]
+"""A day of a minute every three hours, each begun 40 s late."""
+
+
+@pytest.mark.parametrize(
+    ("made", "expected"),
+    [
+        pytest.param(EIGHT, 1.0, id="a day as planned"),
+        pytest.param(EIGHT[:4], 0.5, id="down for the second half"),
+        pytest.param(EIGHT[4:], 0.5, id="down for the first half"),
+        pytest.param(EIGHT[::2], 0.5, id="every second one lacking"),
+        pytest.param(EIGHT[:1], 0.125, id="one of eight"),
+        pytest.param([burst(0.0, period=7 * 86_400)], 1.0, id="one a week stands for a day"),
+        pytest.param([burst(-3_600.0)], 2 / 24, id="one before it reaches into it"),
+        pytest.param([burst(0.0), burst(600.0)], (10_800.0 + 600.0) / 86_400, id="two that overlap count once"),
+        pytest.param([], 0.0, id="none"),
+    ],
+)
+def test_a_burst_that_ended_stands_for_the_time_until_the_next(made: list[dict[str, Any]], expected: float) -> None:
+    assert share(table(*made)) == pytest.approx(expected)
+
+
+@pytest.mark.parametrize("by", ["A", "B"])
+def test_bursts_are_of_a_vantage_and_leave_time_at_work_as_it_is(by: str) -> None:
+    found = table(*EIGHT, *(burst(60.0 * k, vantage=by) for k in range(2)))
+    assert set(bursts(found)["vantage"]) == {"A", by}
+    assert covered(together(spans(found)), NOON, NOON + 24 * HOUR).get("", 0.0) < 0.01
+
+
+@pytest.mark.parametrize(
+    "value",
+    [None, 0, -60, True, "3h", "NaN", float("nan"), float("-inf"), [10_800], {"s": 1}],
+    ids=["none", "zero", "negative", "a flag", "words", "nan in words", "nan", "minus infinity", "a list", "an object"],
+)
+def test_a_period_that_is_none_stands_for_nothing(value: Any) -> None:
+    assert bursts(table(burst(0.0, period=value))).empty
+
+
+@pytest.mark.parametrize("value", [10**300, 1e308, MOST_PERIOD_S + 1], ids=["a huge count", "a huge number", "more"])
+def test_a_period_of_any_length_stands_for_a_day_at_most(value: float) -> None:
+    (found,) = told(bursts(table(burst(0.0, period=value))))
+    assert found[1:] == (0.0, MOST_PERIOD_S)
+
+
+@pytest.mark.parametrize(
+    "other",
+    [{"operation": "step"}, {"source": "api"}, {"planned_at": None}],
+    ids=["a step", "an answer of the API", "unplanned"],
+)
+def test_only_what_ends_a_run_of_a_schedule_is_a_burst(other: dict[str, Any]) -> None:
+    assert bursts(table(burst(0.0) | other)).empty
+
+
+def test_what_a_vantage_writes_of_a_burst_is_one() -> None:
+    kept: list[Observation] = []
+    one = Vantage("A", "run", kept.append)
+    since = one.clock.now()
+    one.burst(since, since - 5 * SECOND_NS, 1_800.0)
+    found = bursts(frame(kept))
+    begin, end = found.loc[0, ["start_at", "end_at"]]
+    assert (begin.value, (end - begin).total_seconds()) == (since - 5 * SECOND_NS, 1_800.0)
+    assert spans(frame(kept)).shape[0] <= 1

@@ -1,0 +1,145 @@
+"""docs/examples are true: units, crontab and workflow are checked by their own tools, their commands parse, and the
+workflow's shell does what it says."""
+
+from __future__ import annotations
+
+import configparser
+import os
+import re
+import shlex
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import yaml
+
+import nestobs
+from nestobs.cli.main import _parser
+from worlds import scheduled_reports as reports
+from worlds.command_line import clear_environment
+
+pytestmark = pytest.mark.slow
+
+ROOT = Path(nestobs.__file__).parent.parent
+DOCS = ROOT / "docs"
+
+
+@pytest.fixture(autouse=True)
+def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A folder with a small store, ./nestobs-data, of long ago."""
+    clear_environment(monkeypatch, tmp_path)
+    reports.store(tmp_path / "nestobs-data")
+    return tmp_path
+
+
+EXAMPLES = sorted((DOCS / "examples").iterdir())
+WRITTEN = [DOCS / "scheduling.md", *EXAMPLES]
+
+
+def commands(path: Path) -> Iterator[str]:
+    """Every call of nestobs in a file, its folder and what a shell or crontab adds cut off."""
+    for line in path.read_text("utf-8").splitlines():
+        for found in re.finditer(r"(?:^|[\s=/`])nestobs ((?:report|watch|merge|canary) [^`#|>&;]*)", line):
+            yield found[1].strip()
+
+
+def test_there_are_examples_to_read() -> None:
+    assert {path.suffix for path in EXAMPLES} >= {".service", ".timer", ".crontab", ".yaml"}
+    assert sum(1 for path in WRITTEN for _ in commands(path)) > 8
+    for path in EXAMPLES:
+        assert path.name in (DOCS / "scheduling.md").read_text("utf-8")
+
+
+@pytest.mark.parametrize("line", [line for path in WRITTEN for line in commands(path)])
+def test_a_command_that_is_written_down_parses(line: str) -> None:
+    args = _parser().parse_args(shlex.split(line.replace("%%", "%")))
+    assert callable(args.command)
+
+
+UNITS = [path for path in EXAMPLES if path.suffix in (".service", ".timer")]
+
+
+def test_the_units_are_well_formed_and_make_up_for_what_was_missed() -> None:
+    for path in UNITS:
+        unit = configparser.RawConfigParser(strict=True)
+        unit.optionxform = str  # type: ignore[assignment,method-assign]  # names keep their case
+        unit.read_string(path.read_text("utf-8"))
+        assert unit.has_section("Unit")
+        if path.suffix == ".timer":
+            assert unit["Timer"]["Persistent"] == "true"
+            assert unit["Install"]["WantedBy"] == "timers.target"
+        else:
+            assert unit["Service"]["Type"] == "oneshot"
+
+
+@pytest.mark.skipif(shutil.which("systemd-analyze") is None, reason="there is no systemd-analyze here")
+def test_systemd_accepts_the_units(home: Path) -> None:
+    nestobs_command = shutil.which("nestobs", path=f"{ROOT / '.venv' / 'bin'}:{os.environ['PATH']}")
+    for path in UNITS:
+        text = path.read_text("utf-8").replace("/opt/nestobs/.venv/bin/nestobs", str(nestobs_command))
+        (home / path.name).write_text(text)
+    said = subprocess.run(
+        ["systemd-analyze", "verify", *(str(home / path.name) for path in UNITS)],
+        capture_output=True, text=True, timeout=60, check=False,
+    )  # fmt: skip
+    if "Failed to initialize manager" in said.stderr or "Permission denied" in said.stderr:
+        pytest.skip(f"systemd-analyze cannot work here: {said.stderr.strip()[:100]}")
+    assert (said.returncode, said.stderr) == (0, "")
+
+
+def test_the_crontab_line_has_five_fields_and_a_command() -> None:
+    lines = [line for line in (DOCS / "examples" / "nestobs-report.crontab").read_text("utf-8").splitlines()
+             if line and not line.startswith("#") and not re.match(r"[A-Z_]+ *=", line)]  # fmt: skip
+    assert lines
+    for line in lines:
+        assert re.fullmatch(r"([\d*/,-]+ +){5}\S.*", line)
+        assert "%" not in line.replace(r"\%", ""), "cron reads % as a new line"
+
+
+def test_the_workflow_is_yaml_that_runs_on_a_schedule() -> None:
+    found = yaml.safe_load((DOCS / "examples" / "nestobs-report.yaml").read_text("utf-8"))
+    triggers = found.get("on", found.get(True))  # YAML 1.1 reads `on` as true
+    assert re.fullmatch(r"([\d*/,-]+ ?){5}", triggers["schedule"][0]["cron"])
+    steps = [step for job in found["jobs"].values() for step in job["steps"]]
+    assert any("nestobs report catch-up" in step.get("run", "") for step in steps)
+
+
+# the workflow's shell
+
+
+def shell_of(step: str) -> str:
+    """What the step of that name has the shell do."""
+    found = yaml.safe_load((DOCS / "examples" / "nestobs-report.yaml").read_text("utf-8"))
+    return next(str(each["run"]) for job in found["jobs"].values() for each in job["steps"] if each.get("name") == step)
+
+
+def ran(home: Path, step: str, program: str) -> subprocess.CompletedProcess[str]:
+    """That, by the shell that runs it (bash -e), with `nestobs` being this program."""
+    (home / "nestobs").write_text(f"#!/bin/sh\n{program}\n")
+    (home / "nestobs").chmod(0o755)
+    path = {**os.environ, "PATH": f"{home}:{os.environ['PATH']}"}
+    words = ["bash", "-e", "-c", shell_of(step)]
+    return subprocess.run(words, env=path, capture_output=True, text=True, timeout=120, check=False)
+
+
+def test_the_workflow_passes_where_there_is_too_little_data(home: Path) -> None:
+    said = ran(home, "report", f'exec "{sys.executable}" -m nestobs "$@"')
+    assert (said.returncode, said.stdout.count("too little data")) == (0, 2), said.stderr  # of two days
+
+
+@pytest.mark.parametrize(
+    ("step", "code", "passes"),
+    [
+        pytest.param("report", 0, True, id="a report"),
+        pytest.param("report", 3, False, id="a report that is breached"),
+        pytest.param("report", 5, False, id="a report without a store"),
+        pytest.param("make three nests", 1, True, id="nobody got in"),
+        pytest.param("make three nests", 2, False, id="no such target"),
+        pytest.param("make three nests", 130, False, id="interrupted"),
+    ],
+)
+def test_any_other_exit_code_is_what_it_is(home: Path, step: str, code: int, passes: bool) -> None:
+    assert ran(home, step, f"exit {code}").returncode == (0 if passes else code)
