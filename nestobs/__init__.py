@@ -1,13 +1,14 @@
 """Observability for Nests: real joins, propagation intervals and tuned retries.
 
-The public names are imported when first used, so that `import nestobs` costs next to nothing.
+The public names are imported when first used, so that `import nestobs` costs next to nothing: not even `typing`.
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
-
+TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from typing import Any
+
     from nestobs.collector.station import Target as Target
     from nestobs.errors import NestobsError as NestobsError
     from nestobs.estimate.npmle import DelayLaw as DelayLaw

@@ -17,6 +17,8 @@ Failures of the world while observing it (a timeout, a 404, a refused event) are
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 
 class NestobsError(Exception):
     """An operator's mistake: one clear sentence with the remedy. `exit_code` is what the command line returns."""
@@ -83,3 +85,15 @@ def mistake_in(group: BaseExceptionGroup[BaseException]) -> NestobsError | None:
         if isinstance(found, NestobsError):
             return found
     return None
+
+
+def meant(word: str, known: Sequence[str]) -> str:
+    """That one of what is known was meant by a word that is not, in parentheses: another case, a beginning, a slip.
+    "" where none is near."""
+    from difflib import get_close_matches
+
+    asked = word[:80].lower().replace("_", "-")
+    spelt = {each.lower().replace("_", "-"): each for each in known}
+    begun = [each for each in spelt if asked.strip("-") and each.startswith(asked)]
+    near = begun if len(begun) == 1 else get_close_matches(asked, spelt, n=1)
+    return f" (did you mean {spelt[near[0]]}?)" if near else ""

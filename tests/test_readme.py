@@ -13,7 +13,8 @@ import pytest
 
 import nestobs
 from nestobs import errors
-from nestobs.cli.main import EXIT_CODES, _parser
+from nestobs.cli.help import EXIT_CODES
+from nestobs.cli.main import _parser
 from worlds.written_pages import DOCS, README, SITE
 
 ROOT = Path(nestobs.__file__).parent.parent
@@ -94,7 +95,7 @@ def test_exit_codes_are_the_errors_own():
 
     assert nestobs.trial.demo
     table = {int(code): meaning for code, meaning in re.findall(r"^\| (\d+) \| (.*) \|$", README.text, re.M)}
-    assert set(table) == {0, 1, 2, 3, 4, 5, 75, 129, 130}
+    assert set(table) == {0, 1, 2, 3, 4, 5, 6, 75, 129, 130}
     assert {kind.exit_code for kind in tree(errors.NestobsError)} - {1} == {2, 3, 4, 5}
     words = {
         errors.UsageError: "words are wrong",

@@ -7,10 +7,11 @@ from __future__ import annotations
 
 import argparse
 import contextlib
-from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Any, NamedTuple
+import itertools
+from collections.abc import Callable, Iterable, Sequence
+from typing import TYPE_CHECKING, Any, NamedTuple, NoReturn
 
-from nestobs.errors import UsageError
+from nestobs.errors import UsageError, meant
 from nestobs.observation.duration import duration_words, read_duration
 
 if TYPE_CHECKING:
@@ -24,55 +25,125 @@ if TYPE_CHECKING:
 
 class Command(NamedTuple):
     """A command: its word, what it does in a sentence, what adds its arguments, in the order of its help, and `run`,
-    which takes the parsed words and gives the exit code. Where there are commands `below`, one of them follows."""
+    which takes the parsed words and gives the exit code. Where there are commands `below`, one of them follows.
+
+    examples: lines as they are typed, `nestobs` left out. exits: the exit codes it can have, on one line, each with a
+    word or two: "0 joined, 1 not joined"; 2, and 130 with 129, are every command's and may be left out.
+    home: where in `cli` the command is written, for one of which only word and sentence are known.
+    """
 
     name: str
     text: str
     adds: Sequence[Callable[[argparse.ArgumentParser], None]] = ()
     run: Callable[[argparse.Namespace], int] | None = None
     below: Sequence[Command] = ()
+    examples: Sequence[str] = ()
+    exits: str = ""
+    home: str = ""
+
+    def whole(self) -> Command:
+        """With what is written at its home."""
+        if not self.home:
+            return self
+        from importlib import import_module
+
+        module, _, name = self.home.partition(".")
+        found: Command = getattr(import_module(f"nestobs.cli.{module}"), name)
+        return found
 
 
 def command(
-    *adds: Callable[[argparse.ArgumentParser], None],
+    *adds: Callable[[argparse.ArgumentParser], None], examples: Sequence[str], exits: str
 ) -> Callable[[Callable[[argparse.Namespace], int]], Command]:
     """Make a function a command: its name is the word, its docstring the sentence of the help."""
-    return lambda run: Command(run.__name__.replace("_", "-"), str(run.__doc__), adds, run)
+    return lambda run: Command(
+        run.__name__.strip("_").replace("_", "-"),
+        " ".join(str(run.__doc__).split()),
+        adds,
+        run,
+        examples=examples,
+        exits=exits,
+    )
 
 
 class CommandParser(argparse.ArgumentParser):
-    """Of one command. Its arguments are added when it is the one that is chosen: the help of all needs none."""
+    """Of one command. Its arguments are added when it is the one that is chosen: the help of all needs none.
+
+    variables: what of the environment its flags have it read.
+    """
 
     command: Command | None = None
+    variables: tuple[str, ...] = ()
+    _complete = False
 
     def complete(self) -> None:
         """Add its arguments, once."""
-        if (command := self.command) is not None:
-            self.command = None
-            for add in command.adds:
-                add(self)
-            if command.below:
-                add_commands(self, command.below)
+        if (command := self.command) is None or self._complete:
+            return
+        self._complete = True
+        self.command = command = command.whole()
+        self.set_defaults(command=command.run)
+        for add in (*command.adds, with_voice):
+            add(self)
+        if command.below:
+            add_commands(self, command.below)
 
     def parse_known_args(self, *words: Any, **more: Any) -> Any:
-        """As every parser, once it is complete."""
+        """As every parser, once it is complete; but a flag that there is not is an error here, where it can be
+        said what was likely meant."""
         self.complete()
-        return super().parse_known_args(*words, **more)
+        if self.command is not None and not self.command.below:
+            self._refuse(itertools.takewhile(lambda word: word != "--", words[0]))
+        found, left = super().parse_known_args(*words, **more)
+        if left:
+            self._refuse(left)
+            self.error(f"unrecognized arguments: {' '.join(left)}")
+        return found, left
+
+    def _refuse(self, words: Iterable[str]) -> None:
+        """End where one of these is a flag that there is not; before it is said what else is missing."""
+        known = [each for action in self._actions for each in action.option_strings if each.startswith("--")]
+        for word in words:
+            flag = word.partition("=")[0]
+            if flag.startswith("--") and " " not in flag and not any(each.startswith(flag) for each in known):
+                self.error(f"there is no flag {flag[:40]}{meant(flag, known)}")
+
+    def _check_value(self, action: argparse.Action, value: Any) -> None:
+        """As every parser, and says what was likely meant."""
+        try:
+            super()._check_value(action, value)
+        except argparse.ArgumentError as error:
+            error.message += meant(str(value), [str(each) for each in action.choices or ()])
+            raise
+
+    def error(self, message: str) -> NoReturn:
+        """End with exit code 2, its usage in short and what is wrong."""
+        from nestobs.cli.help import usage
+
+        self.exit(2, f"{usage(self)}\n{self.prog}: {message}\n")
+
+    def format_help(self) -> str:
+        """What fits a screen, and where the rest is."""
+        from nestobs.cli.help import screen
+
+        self.complete()
+        return screen(self)
 
 
 def add_commands(parser: argparse.ArgumentParser, commands: Sequence[Command]) -> None:
-    """Let one of these commands follow, each with the parser's own epilog; the chosen one's `run` becomes `command`."""
-    inner = parser.add_subparsers(title="commands", required=True, metavar="COMMAND", parser_class=CommandParser)
+    """Let one of these commands follow; the chosen one's `run` becomes `command`."""
+    inner = parser.add_subparsers(
+        title="commands", required=True, metavar="COMMAND", parser_class=CommandParser, prog=parser.prog
+    )
     for one in commands:
-        made = inner.add_parser(
-            one.name,
-            help=one.text,
-            description=one.text,
-            epilog=parser.epilog,
-            formatter_class=argparse.RawDescriptionHelpFormatter,
-        )
-        made.set_defaults(command=one.run)
+        made = inner.add_parser(one.name, help=one.text, description=one.text)
         made.command = one
+
+
+def reads(parser: argparse.ArgumentParser, *variables: str) -> None:
+    """Say that a command reads these variables of the environment."""
+    if isinstance(parser, CommandParser):
+        parser.variables = tuple(dict.fromkeys((*parser.variables, *variables)))
 
 
 # flags
@@ -99,6 +170,16 @@ def with_store(parser: argparse.ArgumentParser) -> None:
     """--store and --config."""
     option(parser, "--store", "DIR", str, "folder of observations (default ./nestobs-data)")
     option(parser, "--config", "FILE", pathname, "configuration (default ./nestobs.toml)")
+    reads(parser, "NESTOBS_CONFIG")
+
+
+def with_voice(parser: argparse.ArgumentParser, default: object = argparse.SUPPRESS) -> None:
+    """-v and -q, which every command has."""
+    voice = parser.add_mutually_exclusive_group()
+    text = "tell progress and detail on standard error"
+    voice.add_argument("-v", "--verbose", action="store_true", default=default, help=text)
+    text = "tell nothing but errors there; results stay as they are"
+    voice.add_argument("-q", "--quiet", action="store_true", default=default, help=text)
 
 
 def with_target(parser: argparse.ArgumentParser) -> None:
@@ -108,6 +189,8 @@ def with_target(parser: argparse.ArgumentParser) -> None:
     option(parser, "--api", "URL", str, "base of the Nests API, https://HOST/api/v1/nests")
     option(parser, "--relay", "URL", str, "a relay; the first is the selected one", action="append", default=[])
     option(parser, "--livekit", "URL", str, "LiveKit, wss://HOST: tokens go there, and nowhere that only a nest names")
+    reads(parser, "NESTOBS_NSEC", "NESTOBS_LIVEKIT_API_KEY", "NESTOBS_LIVEKIT_API_SECRET")
+    reads(parser, "NESTOBS_VANTAGE", "NESTOBS_STATE_DIR")
 
 
 def with_manners(parser: argparse.ArgumentParser) -> None:

@@ -37,7 +37,13 @@ def _with_nest(parser: argparse.ArgumentParser) -> None:
     )
 
 
-@command(_with_nest, with_store, with_json)
+@command(
+    _with_nest,
+    with_store,
+    with_json,
+    examples=("timeline", "timeline naddr1… --store example", "timeline --json > timelines.json"),
+    exits="0 done, 5 store",
+)
 def timeline(args: argparse.Namespace) -> int:
     """Show in which interval each layer showed each nest."""
     from nestobs.timeline.intervals import timelines
@@ -62,9 +68,16 @@ def _add_diagnose(parser: argparse.ArgumentParser) -> None:
     option(parser, "--vantage", "NAME", str, "as seen from there alone (default: from each)", default="")
 
 
-@command(_with_nest, _add_diagnose, with_store, with_json)
+@command(
+    _with_nest,
+    _add_diagnose,
+    with_store,
+    with_json,
+    examples=("diagnose --store example", "diagnose naddr1…"),
+    exits="0 done, 1 a standing fault, 3 cannot tell, 5 store",
+)
 def diagnose(args: argparse.Namespace) -> int:
-    """Say why nests could not be joined: the causes, each with its evidence."""
+    """Say why nests could not be joined: the causes, with their evidence."""
     import json
 
     from nestobs import session
@@ -109,7 +122,13 @@ def _add_export(parser: argparse.ArgumentParser) -> None:
     flag(parser, "--timelines", "timelines in place of observations")
 
 
-@command(_add_export, with_store, with_json)
+@command(
+    _add_export,
+    with_store,
+    with_json,
+    examples=("export --parquet observations.parquet", "export --timelines --csv timelines.csv"),
+    exits="0 done, 5 store",
+)
 def export(args: argparse.Namespace) -> int:
     """Write observations (or timelines) to a file."""
     from nestobs.exports.frames import write_csv, write_parquet
@@ -125,7 +144,7 @@ def export(args: argparse.Namespace) -> int:
     return 0
 
 
-@command(with_store, with_json)
+@command(with_store, with_json, examples=("store info", "store info --store example --json"), exits="0 done, 5 store")
 def info(args: argparse.Namespace) -> int:
     """Say what a store holds: rows, days, sealed or not, lost."""
     from dataclasses import asdict
@@ -152,7 +171,7 @@ def _add_seal(parser: argparse.ArgumentParser) -> None:
     flag(parser, "--all", "what there is of today, too, as before a large report")
 
 
-@command(_add_seal, with_store, with_json)
+@command(_add_seal, with_store, with_json, examples=("store seal", "store seal --all"), exits="0 done, 5 store")
 def seal(args: argparse.Namespace) -> int:
     """Move days that are over to Parquet; a writer does so by itself."""
     from nestobs.sources.clock import Clock
@@ -170,7 +189,13 @@ def _add_verify(parser: argparse.ArgumentParser) -> None:
     )
 
 
-@command(_add_verify, with_store, with_json)
+@command(
+    _add_verify,
+    with_store,
+    with_json,
+    examples=("store verify", "store verify --set-aside"),
+    exits="0 whole, 1 not whole, 5 store",
+)
 def verify(args: argparse.Namespace) -> int:
     """Read a whole store and name what is damaged, missing or twice."""
     from dataclasses import asdict
@@ -207,9 +232,15 @@ def _add_import(parser: argparse.ArgumentParser) -> None:
     option(parser, "--longest", "DURATION", duration_s, text, default="2s")
 
 
-def _import(args: argparse.Namespace) -> int:
-    """Read what is there when it is too late to observe: logs of API, LiveKit and proxies, relay transcripts, consoles
-    and HARs."""
+@command(
+    _add_import,
+    with_store,
+    with_json,
+    examples=("import api.log livekit.log access.log.1.gz --store incident", 'import b.har --vantage "Computer B"'),
+    exits="0 done, 5 store",
+)
+def import_(args: argparse.Namespace) -> int:
+    """Make observations of logs, transcripts, consoles and HARs."""
     from nestobs.collector.imports.files import import_files
     from nestobs.collector.imports.said import Names
     from nestobs.collector.imports.words import as_data, words_of
@@ -222,5 +253,10 @@ def _import(args: argparse.Namespace) -> int:
     return 0
 
 
-IMPORT: Final = Command("import", " ".join(str(_import.__doc__).split()), (_add_import, with_store, with_json), _import)
-STORE: Final = Command("store", "Look after a store.", below=(info, seal, verify))
+STORE: Final = Command(
+    "store",
+    "Look after a store.",
+    below=(info, seal, verify),
+    examples=("store info", "store verify"),
+    exits="0 done, 1 not whole, 5 store",
+)

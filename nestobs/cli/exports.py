@@ -6,8 +6,18 @@ import argparse
 import sys
 from typing import TYPE_CHECKING, Final
 
-from nestobs.cli.arguments import command, duration_s, flag, open_store, option, pathname, store_folder, with_store
-from nestobs.cli.terminal import interruptible, note
+from nestobs.cli.arguments import (
+    command,
+    duration_s,
+    flag,
+    open_store,
+    option,
+    pathname,
+    reads,
+    store_folder,
+    with_store,
+)
+from nestobs.cli.terminal import interruptible, remark
 
 if TYPE_CHECKING:
     from nestobs.exports.metrics import Metrics
@@ -33,9 +43,15 @@ def _add_metrics(parser: argparse.ArgumentParser) -> None:
     where.add_argument("--textfile", metavar="FILE", type=pathname, help=text)
     option(parser, "--every", "DURATION", duration_s, "between two writings of that file (15s)", default=15.0)
     flag(parser, "--once", "write that file once, and end")
+    reads(parser, "NESTOBS_STATE_DIR")
 
 
-@command(with_store, _add_metrics)
+@command(
+    with_store,
+    _add_metrics,
+    examples=("metrics --listen", "metrics --textfile nestobs.prom", "metrics --store example"),
+    exits="0 done, 5 store",
+)
 def metrics(args: argparse.Namespace) -> int:
     """Print metrics for Prometheus, serve them, or keep them in a file."""
     from nestobs.config import Config
@@ -69,7 +85,7 @@ async def _follow(args: argparse.Namespace, made: Metrics) -> None:
     server = made.listen(*args.listen) if args.listen else None
     if server is not None:
         host = f"[{args.listen[0]}]" if ":" in args.listen[0] else args.listen[0]
-        note(f"metrics at http://{host}:{server.server_port}/metrics")
+        remark(f"metrics at http://{host}:{server.server_port}/metrics")
     try:
         while True:
             due = clock.now() + round(args.every * SECOND_NS)

@@ -45,7 +45,12 @@ def _add_live(parser: argparse.ArgumentParser) -> None:
     flag(parser, "--json", "a line of JSON per change; with --once, per nest")
 
 
-@command(with_store, _add_live)
+@command(
+    with_store,
+    _add_live,
+    examples=("live", "live --once --store example", "live --json --for 1h"),
+    exits="0 ended, 5 store",
+)
 def live(args: argparse.Namespace) -> int:
     """Show how far each nest is, as another process observes them."""
     try:

@@ -1,38 +1,60 @@
-"""The command line: words in, one call, an exit code out. Imports happen inside commands, so that --help is quick."""
+"""The command line: words in, one call, an exit code out.
+
+`nestobs --help` takes about as long as a bare interpreter: this module knows the commands by name, and imports argparse
+and the one that is asked for when it is. So there is no `typing` here either.
+"""
 
 from __future__ import annotations
 
-import argparse
 import sys
-from collections.abc import Sequence
-from typing import Final
 
 from nestobs import __version__
-from nestobs.cli import data, exports, live, notebooks, observe, reports, tuning
-from nestobs.cli.arguments import add_commands
-from nestobs.cli.terminal import HungUp, hung_up, mute, note
-from nestobs.errors import NestobsError
 
-EXIT_CODES: Final = """\
-exit codes:
-  0  done; for `ready`: ready
-  1  the answer is no: not joined, nobody got into a canary's nests, something left, a check or report failed, too
-     little data; for `ready`: not yet, or a standing fault; for `diagnose` and `doctor`: a standing fault
-  2  the words are wrong: flags, nestobs.toml, an address, a key; for `ready` also: gone or closed
-  3  a target that must answer does not; for `ready`, `diagnose` and `doctor`: cannot tell; for `report --fail-on
-     breached`: it is
-  4  the request budget does not allow it; for `report`: there is too little data
-  5  the store cannot be used, or the disk is full (what was acknowledged is safe)
-  75  another process is making that report: try again later
-  129  the terminal was closed (SIGHUP); cleaned up as for 130
-  130  interrupted (Ctrl-C, SIGTERM); what was made has been cleaned up, or stays in the ledger for the next start
-"""
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    import argparse
+    from collections.abc import Sequence
+
+COMMANDS = (
+    ("demo", "observe.demo", "Run the lab, observe it from two vantages, and write a report."),
+    ("lab", "observe.lab", "Run relays, a Nests API and LiveKit on loopback until interrupted."),
+    ("doctor", "observe.doctor", "Check this machine, the configuration and a target, step by step."),
+    ("canary", "observe.canary", "Make nests, watch every layer from the start, join them, clean up."),
+    ("watch", "observe.watch", "Observe the nests of others, gently, until stopped."),
+    ("join", "observe.join", "Join one nest for real, with fallback and retry, and say how it went."),
+    ("ready", "observe.ready", "Say by the exit code, for scripts, whether a nest can be joined now."),
+    ("timeline", "data.timeline", "Show in which interval each layer showed each nest."),
+    ("diagnose", "data.diagnose", "Say why nests could not be joined: the causes, with their evidence."),
+    ("live", "live.live", "Show how far each nest is, as another process observes them."),
+    ("export", "data.export", "Write observations (or timelines) to a file."),
+    ("metrics", "exports.metrics", "Print metrics for Prometheus, serve them, or keep them in a file."),
+    ("import", "data.import_", "Make observations of logs, transcripts, consoles and HARs."),
+    ("store", "data.STORE", "Look after a store."),
+    ("tune", "tuning.tune", "A defended threshold and polling policy from what was seen."),
+    ("replay", "tuning.replay", "What policies would have done on the nests observed."),
+    ("prove", "tuning.prove", "A policy and today's rule in a fresh lab, predicted beside realised."),
+    ("policy", "tuning.POLICY", "Write a policy for web clients."),
+    ("notebook", "notebooks.notebook", "Open a copy of a notebook on a store, in JupyterLab."),
+    ("report", "reports.REPORT", "Make reports, each window once, published whole; or of one nest, now."),
+    ("help", "help.help_", "All about a command, the exit codes or the environment."),
+)
+"""Each command: its word, where in `cli` it is at home, and what it does, as its docstring says."""
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command; its exit code. An operator's mistake is one sentence on stderr, never a traceback."""
-    parser = _parser()
-    args = parser.parse_args(argv)
+    words = list(sys.argv[1:] if argv is None else argv)
+    if words and words[0] in ("-h", "--help"):
+        return _say(overview())
+    return _run(words)
+
+
+def _run(words: list[str]) -> int:
+    from nestobs.cli.terminal import HungUp, hung_up, note, speak
+    from nestobs.errors import NestobsError
+
+    args = _parser().parse_args(words)
+    speak(verbose=args.verbose, quiet=args.quiet)
     try:
         code: int = args.command(args)
         sys.stdout.flush()
@@ -58,17 +80,43 @@ def _let_go() -> None:
         try:
             stream.flush()
         except (OSError, ValueError):
+            from nestobs.cli.terminal import mute
+
             mute(stream)
 
 
+def _say(text: str) -> int:
+    """Print it; 1 where whoever reads us has gone."""
+    try:
+        print(text, end="", flush=True)
+        return 0
+    except OSError:
+        return 1
+    finally:
+        _let_go()
+
+
+def overview(lines: int | None = 24) -> str:
+    """What `nestobs --help` says: each command in a line, as many as fit; the others are named. None: all in lines."""
+    told = [f"  {name:<10}{text.rstrip('.')}" for name, _, text in COMMANDS]
+    room = len(COMMANDS) if lines is None or lines >= len(COMMANDS) + 3 else lines - 4
+    also = [f"  also {', '.join(name for name, _, _ in COMMANDS[room:])}: nestobs help"] if told[room:] else []
+    return "\n".join([*_HEAD, *told[:room], *also, _REST, ""])
+
+
+_HEAD = (
+    "usage: nestobs [--version] [-v | -q] COMMAND ...",
+    "Observe how audio rooms (nests) become visible, join them for real, say why not.",
+)
+_REST = "the rest: nestobs COMMAND --help, nestobs help COMMAND|exit-codes|environment"
+
+
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        prog="nestobs",
-        description="Observe how audio rooms (nests) become visible on relays, API and LiveKit; join them for real.",
-        epilog=EXIT_CODES,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
-    parser.add_argument("--version", action="version", version=f"nestobs {__version__}")
-    looking = (data.timeline, data.diagnose, live.live, data.export, exports.metrics, data.IMPORT, data.STORE)
-    add_commands(parser, (*observe.COMMANDS, *looking, *tuning.COMMANDS, notebooks.notebook, reports.COMMAND))
-    return parser
+    """Of all commands; the arguments of one are added when it is the one that is chosen."""
+    from nestobs.cli.arguments import Command, CommandParser, add_commands, with_voice
+
+    made = CommandParser(prog="nestobs")
+    made.add_argument("--version", action="version", version=f"nestobs {__version__}")
+    with_voice(made, default=False)
+    add_commands(made, [Command(name, text, home=home) for name, home, text in COMMANDS])
+    return made

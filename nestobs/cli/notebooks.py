@@ -7,8 +7,8 @@ import os
 import sys
 from typing import TYPE_CHECKING
 
-from nestobs.cli.arguments import command, flag, option, pathname, store_folder
-from nestobs.cli.terminal import harmless, note
+from nestobs.cli.arguments import command, flag, option, pathname, reads, store_folder
+from nestobs.cli.terminal import harmless, remark
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -19,6 +19,7 @@ def _add_notebook(parser: argparse.ArgumentParser) -> None:
     text = "folder of observations (default: nestobs.toml's or ./nestobs-data where it is there, else example)"
     option(parser, "--store", "DIR", str, text)
     option(parser, "--config", "FILE", pathname, "configuration (default ./nestobs.toml)")
+    reads(parser, "NESTOBS_CONFIG")
     option(
         parser,
         "--to",
@@ -31,7 +32,11 @@ def _add_notebook(parser: argparse.ArgumentParser) -> None:
     flag(parser, "--no-browser", "start JupyterLab without opening a browser: it prints its address")
 
 
-@command(_add_notebook)
+@command(
+    _add_notebook,
+    examples=("notebook incident", "notebook daily_report --store nestobs-data --no-browser"),
+    exits="0 ended, 5 store",
+)
 def notebook(args: argparse.Namespace) -> int:
     """Open a copy of a notebook on a store, in JupyterLab."""
     from nestobs.reports.publishing.execute import notebook
@@ -55,7 +60,7 @@ def _store(args: argparse.Namespace) -> str:
 
     named = store_folder(args)
     if not args.store and opened(named) is None:
-        note(f"there is no store at {named}, so the notebook is on the example")
+        remark(f"there is no store at {named}, so the notebook is on the example")
         return EXAMPLE
     folder = Store.open(named, create=False).directory
     return EXAMPLE if folder == SHIPPED else str(folder)

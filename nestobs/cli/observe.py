@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 import contextlib
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any
 
 from nestobs.cli.arguments import (
     command,
@@ -16,6 +16,7 @@ from nestobs.cli.arguments import (
     option,
     pathname,
     port,
+    reads,
     with_investigation,
     with_json,
     with_manners,
@@ -39,7 +40,12 @@ def _add_demo(parser: argparse.ArgumentParser) -> None:
     option(parser, "--seed", "N", count, "seed of delays and polls (default 1)", default=1)
 
 
-@command(_add_demo, with_json)
+@command(
+    _add_demo,
+    with_json,
+    examples=("demo", "demo --out runs/demo --nests 20 --json"),
+    exits="0 done, 1 a check failed, 5 disk",
+)
 def demo(args: argparse.Namespace) -> int:
     """Run the lab, observe it from two vantages, and write a report."""
     from nestobs.trial.demo import demo
@@ -80,9 +86,10 @@ def _add_lab(parser: argparse.ArgumentParser) -> None:
         choices=("json", "plain"), default="",
     )  # fmt: skip  # what it is, what it is for, what it takes
     flag(parser, "--list", "list the scenarios and end")
+    reads(parser, "NESTOBS_LIVEKIT_SERVER")
 
 
-@command(_add_lab, with_json)
+@command(_add_lab, with_json, examples=("lab --scenario slow-api --scenario never", "lab --list"), exits="0 ended")
 def lab(args: argparse.Namespace) -> int:
     """Run relays, a Nests API and LiveKit on loopback until interrupted."""
     from nestobs import lab
@@ -149,7 +156,13 @@ def _add_doctor(parser: argparse.ArgumentParser) -> None:
     )
 
 
-@command(with_target, _add_doctor, with_json)
+@command(
+    with_target,
+    _add_doctor,
+    with_json,
+    examples=("doctor --target production", "doctor --make --target production --json"),
+    exits="0 good, 1 a fault, 3 cannot tell, 5 store",
+)
 def doctor(args: argparse.Namespace) -> int:
     """Check this machine, the configuration and a target, step by step."""
     from nestobs.collector.doctor import examine
@@ -184,9 +197,19 @@ def _add_canary(parser: argparse.ArgumentParser) -> None:
     flag(parser, "--restart", "the host restarts each in the middle of its watch, and it is joined then")
 
 
-@command(with_target, _add_canary, with_period, with_webhooks, with_policy, with_investigation, with_json)
+@command(
+    with_target,
+    _add_canary,
+    with_period,
+    with_webhooks,
+    with_policy,
+    with_investigation,
+    with_json,
+    examples=("canary --count 1 --target production", "canary --count 0 --target production"),
+    exits="0 done, 1 no, 3 no answer, 4 budget, 5 store",
+)
 def canary(args: argparse.Namespace) -> int:
-    """Make nests, watch every layer from the first instant, join them, clean up."""
+    """Make nests, watch every layer from the start, join them, clean up."""
     import random
 
     from nestobs.collector.campaign import causes
@@ -239,7 +262,16 @@ def _add_watch(parser: argparse.ArgumentParser) -> None:
     with_manners(parser)
 
 
-@command(with_target, _add_watch, with_period, with_webhooks, with_policy, with_json)
+@command(
+    with_target,
+    _add_watch,
+    with_period,
+    with_webhooks,
+    with_policy,
+    with_json,
+    examples=("watch --for 1h --target production", "watch --for 1h --join guest --target production"),
+    exits="0 done, 3 no answer, 4 budget, 5 store",
+)
 def watch(args: argparse.Namespace) -> int:
     """Observe the nests of others, gently, until stopped."""
     import random
@@ -281,7 +313,16 @@ def _add_join(parser: argparse.ArgumentParser) -> None:
     flag(parser, "--as-yourself", "sign in though your own identity is, or may be, in the room: that throws it out")
 
 
-@command(_with_address, with_target, _add_join, with_policy, with_investigation, with_json)
+@command(
+    _with_address,
+    with_target,
+    _add_join,
+    with_policy,
+    with_investigation,
+    with_json,
+    examples=("join naddr1… --target production", "join naddr1… --guest --investigate --target production"),
+    exits="0 joined, 1 not, 3 no answer, 4 budget, 5 store",
+)
 def join(args: argparse.Namespace) -> int:
     """Join one nest for real, with fallback and retry, and say how it went."""
     from dataclasses import replace
@@ -355,9 +396,16 @@ def _join_words(found: Found, verdict: Verdict, data: dict[str, Any]) -> list[st
     return lines
 
 
-@command(_with_address, with_target, with_investigation, with_json)
+@command(
+    _with_address,
+    with_target,
+    with_investigation,
+    with_json,
+    examples=("ready naddr1… --target production", "ready naddr1… --target production > /dev/null && echo open"),
+    exits="0 ready, 1 not yet, 3 cannot tell, 5 store, 6 gone",
+)
 def ready(args: argparse.Namespace) -> int:
-    """For scripts: 0 ready, 1 not yet (or a fault that no waiting heals), 2 gone or closed, 3 cannot tell."""
+    """Say by the exit code, for scripts, whether a nest can be joined now."""
     from nestobs.collector.lookup import ready_once
     from nestobs.observation.nest import read_address
     from nestobs.store.reader import Store
@@ -370,6 +418,3 @@ def ready(args: argparse.Namespace) -> int:
     why = [] if found.diagnosis is None else cause_words(found.diagnosis, "guest")
     show(args, found.as_dict(), [f"{found.state}: {found.why}", *(why[1:] if found.fault else why)])
     return found.code
-
-
-COMMANDS: Final = (demo, lab, doctor, canary, watch, join, ready)

@@ -20,7 +20,7 @@ from nestobs.cli.arguments import (
     with_json,
     with_store,
 )
-from nestobs.cli.terminal import ends, harmless, interruption, note, show
+from nestobs.cli.terminal import Voice, ends, harmless, interruption, note, remark, show
 from nestobs.errors import UsageError
 from nestobs.observation.duration import SECOND_NS, duration_words, read_duration
 
@@ -100,13 +100,19 @@ def _add_prune(parser: argparse.ArgumentParser) -> None:
     flag(parser, "--yes", "do it; else only show what would go")
 
 
+_MADE: Final = "0 ok, 1 failed, 3 breach, 4 scant, 5 store, 75 busy"
 _MAKING: Final = (with_store, _with_out, _with_making, with_json)
 
 
 # run, catch-up
 
 
-@command(_add_run, *_MAKING)
+@command(
+    _add_run,
+    *_MAKING,
+    examples=("report run daily_report --yesterday", "report run daily_report --window 2026-01-01"),
+    exits=_MADE,
+)
 def run(args: argparse.Namespace) -> int:
     """Make the report of one window, unless it is made already."""
     order = _order(args, args.name)
@@ -114,7 +120,7 @@ def run(args: argparse.Namespace) -> int:
     return _made(args, [(order, window)], jobs=1)
 
 
-@command(_add_catch_up, *_MAKING)
+@command(_add_catch_up, *_MAKING, examples=("report catch-up daily_report joins --since 7d",), exits=_MADE)
 def catch_up(args: argparse.Namespace) -> int:
     """Make the reports of windows that are missing or failed, oldest first."""
     from nestobs.reports.publishing.archive import Archive
@@ -126,7 +132,7 @@ def catch_up(args: argparse.Namespace) -> int:
     windows = _since(args.since, args.every)
     wanted = due(Archive(args.out), orders, windows)
     if len(wanted) > args.most:
-        note(f"{len(wanted)} are missing or failed; making the oldest {args.most} (--most)")
+        remark(f"{len(wanted)} are missing or failed; making the oldest {args.most} (--most)")
     return _made(args, wanted[: args.most], jobs=args.jobs)
 
 
@@ -193,7 +199,7 @@ def _made(args: argparse.Namespace, wanted: Sequence[tuple[Order, Window]], *, j
     from nestobs.reports.publishing.archive import Archive, writing
     from nestobs.reports.publishing.schedule import Stop, catch_up, dumps
 
-    archive, stop, teller = Archive.open(args.out), Stop(), _Teller(quiet=args.json)
+    archive, stop, teller = Archive.open(args.out), Stop(), _Teller(quiet=args.json and not Voice.verbose)
     done: list[Made] = []
     with _stopped_by_signals(stop) as came:
         for made in catch_up(archive, wanted, jobs=jobs, stop=stop, tell=note, progress=teller.cells):
@@ -250,7 +256,7 @@ class _Teller:
             now = _now()
             if not self._quiet and now - told >= _PAUSE_S * SECOND_NS:
                 told = now
-                note(f"{order.name} {window.name}: cell {cell} of {cells}, {(now - began) / SECOND_NS:.0f} s")
+                remark(f"{order.name} {window.name}: cell {cell} of {cells}, {(now - began) / SECOND_NS:.0f} s")
 
         return tell
 
@@ -286,7 +292,13 @@ def _add_incident(parser: argparse.ArgumentParser) -> None:
     )
 
 
-@command(_add_incident, with_store, with_json)
+@command(
+    _add_incident,
+    with_store,
+    with_json,
+    examples=("report incident naddr1…", "report incident 5dc7d2a5 --store example"),
+    exits="0 made, 1 failed, 4 scant, 5 store",
+)
 def incident(args: argparse.Namespace) -> int:
     """Make the page of one nest now: what happened to it, and what to ask next."""
     import re
@@ -318,7 +330,7 @@ def incident(args: argparse.Namespace) -> int:
 # index, prune
 
 
-@command(_with_out, with_json)
+@command(_with_out, with_json, examples=("report index",), exits="0 done, 5 disk")
 def index(args: argparse.Namespace) -> int:
     """Write index.html and feed.xml anew from what is published."""
     from nestobs.reports.publishing import index
@@ -333,7 +345,13 @@ def index(args: argparse.Namespace) -> int:
     return 0
 
 
-@command(_add_prune, _with_out, with_json)
+@command(
+    _add_prune,
+    _with_out,
+    with_json,
+    examples=("report prune --keep 30d", "report prune --keep 30d --keep-failed 7d --yes"),
+    exits="0 done, 5 disk",
+)
 def prune(args: argparse.Namespace) -> int:
     """Remove old reports: shows which, and with --yes does it."""
     from nestobs.reports.publishing import retention as prune
@@ -374,8 +392,10 @@ def _now() -> int:
     return Clock().now()
 
 
-COMMAND: Final = Command(
+REPORT: Final = Command(
     "report",
-    "Make reports on a schedule, each window once, published whole; or of one nest, now.",
+    "Make reports, each window once, published whole; or of one nest, now.",
     below=(run, catch_up, incident, index, prune),
+    examples=("report run daily_report --yesterday", "report incident naddr1…"),
+    exits=_MADE,
 )

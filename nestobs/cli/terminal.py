@@ -61,9 +61,33 @@ def check(problem: str) -> int:
     return 0
 
 
+class Voice:
+    """How much is said on stderr beside errors: with -v also detail, with -q nothing."""
+
+    verbose = False
+    quiet = False
+
+
+def speak(*, verbose: bool, quiet: bool) -> None:
+    """Say from now on as much as -v and -q ask for."""
+    Voice.verbose, Voice.quiet = verbose, quiet
+
+
 def note(text: str) -> None:
-    """A sentence on stderr, at once; see `aside`."""
+    """An error, as a sentence on stderr, at once; see `aside`."""
     aside(f"nestobs: {harmless(text)}\n")
+
+
+def remark(text: str) -> None:
+    """As `note`, of what is no error: not with -q."""
+    if not Voice.quiet:
+        note(text)
+
+
+def detail(text: str) -> None:
+    """As `note`, of what only -v asks for."""
+    if Voice.verbose:
+        note(text)
 
 
 def aside(text: str) -> None:
@@ -145,8 +169,8 @@ def _is_news(record: logging.LogRecord) -> bool:
 
 
 def teller(args: argparse.Namespace) -> Callable[[str, dict[str, Any]], None]:
-    """Progress on stderr, so that standard output stays the result's."""
-    return Teller(quiet=args.json).tell
+    """Progress on stderr, so that standard output stays the result's: with --json only with -v."""
+    return Teller(quiet=Voice.quiet or (args.json and not Voice.verbose)).tell
 
 
 class Teller:

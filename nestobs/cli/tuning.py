@@ -84,7 +84,14 @@ def _add_tune(parser: argparse.ArgumentParser) -> None:
     option(parser, "--draws", "N", whole_between(100, 10_000), "resamples (500)", default=500)
 
 
-@command(with_store, _with_nests, with_json, _add_tune)
+@command(
+    with_store,
+    _with_nests,
+    with_json,
+    _add_tune,
+    examples=("tune --store example", "tune --window 2026-11-01/2026-11-08 --out policy.json"),
+    exits="0 done, 1 too little data, 5 store",
+)
 def tune(args: argparse.Namespace) -> int:
     """A defended threshold and polling policy from what was seen."""
     import numpy as np
@@ -134,7 +141,14 @@ def _add_replay(parser: argparse.ArgumentParser) -> None:
     option(parser, "--policy", "FILE|NAME", str, "policy files, or names such as fixed(2)", nargs="+", required=True)
 
 
-@command(_add_replay, with_store, _with_nests, with_json)
+@command(
+    _add_replay,
+    with_store,
+    _with_nests,
+    with_json,
+    examples=('replay --policy policy.json "fixed(2)" guide',),
+    exits="0 done, 1 too little data, 5 store",
+)
 def replay(args: argparse.Namespace) -> int:
     """What policies would have done on the nests observed."""
     import json
@@ -187,9 +201,13 @@ def _add_policy_export(parser: argparse.ArgumentParser) -> None:
     option(parser, "--to", "DIR", pathname, "folder of the npm package: new, empty, or one of these already")
 
 
-@command(_add_policy_export)
+@command(
+    _add_policy_export,
+    examples=("policy export policy.json --format js --out policy.js", "policy export guide --format npm --to client"),
+    exits="0 done, 5 disk",
+)
 def export(args: argparse.Namespace) -> int:
-    """as a module or an npm package for web clients, as conformance vectors, or as a policy file"""
+    """Write a policy as a module or an npm package for web clients, as conformance vectors, or as a file."""
     from nestobs.exports import javascript
     from nestobs.tuning.policy_file import dumps
 
@@ -260,7 +278,12 @@ def _add_prove(parser: argparse.ArgumentParser) -> None:
     option(parser, "--seed", "N", whole_between(0, 2**63), "seed of delays and arrivals (default 2)", default=2)
 
 
-@command(_add_prove, with_json)
+@command(
+    _add_prove,
+    with_json,
+    examples=("prove --policy policy.json --scenario slow-api",),
+    exits="0 done, 1 it failed, 5 disk",
+)
 def prove(args: argparse.Namespace) -> int:
     """A policy and today's rule in a fresh lab, predicted beside realised."""
     from nestobs.trial.prove import prove
@@ -357,4 +380,10 @@ def _now() -> str:
     return datetime.fromtimestamp(Clock().now() / SECOND_NS, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
-COMMANDS: Final = (tune, replay, prove, Command("policy", "Write a policy for web clients.", below=(export,)))
+POLICY: Final = Command(
+    "policy",
+    "Write a policy for web clients.",
+    below=(export,),
+    examples=("policy export policy.json --format js --out policy.js",),
+    exits="0 done, 5 disk",
+)

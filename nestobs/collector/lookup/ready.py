@@ -22,14 +22,15 @@ from nestobs.observation.schema import Observation, Operation, Outcome
 from nestobs.sources.vantage import Trace
 from nestobs.store.reader import Store
 
-READY, NOT_YET, GONE, CANNOT_TELL = 0, 1, 2, 3
+READY, NOT_YET, CANNOT_TELL, GONE = 0, 1, 3, 6
+"""Exit codes; 2 says that the words are wrong."""
 
-_WORDS: Final = ("ready", "not yet", "gone or closed", "cannot tell")
+_WORDS: Final = {READY: "ready", NOT_YET: "not yet", GONE: "gone or closed", CANNOT_TELL: "cannot tell"}
 
 
 @dataclass(frozen=True, slots=True)
 class Readiness:
-    """`code`: 0 ready, 1 not yet or a fault that no waiting heals, 2 gone or closed, 3 cannot tell. `why` in words.
+    """`code`: 0 ready, 1 not yet or a fault that no waiting heals, 3 cannot tell, 6 gone or closed. `why` in words.
     diagnosis: what the answers say of it, None where nothing is to be explained. fault: the standing fault's id."""
 
     code: int
