@@ -84,7 +84,7 @@ def truth(directory: Path, room: str) -> dict[str, str]:
 def text(page: Path) -> str:
     """What a reader sees, figures' titles and labels included."""
     shown = re.sub(r'<details class="data">.*?</details>', " ", page.read_text(), flags=re.DOTALL)
-    bare = re.sub(r"<(script|style|aside)\b.*?</\1>", " ", shown, flags=re.DOTALL)
+    bare = re.sub(r"<(script|style|aside)\b.*?</\1>", " ", re.sub(r"</?dfn[^>]*>", "", shown), flags=re.DOTALL)
     return " ".join(html.unescape(re.sub(r"<[^>]*>", " ", bare)).split())
 
 

@@ -19,6 +19,7 @@ from typing import Any, Final
 
 from nestobs.figures import plain
 from nestobs.reports.display import RESULT
+from nestobs.reports.publishing.glossary import ANCHOR, Explained
 from nestobs.reports.publishing.renderer import PLOTLY
 from nestobs.reports.publishing.sections import contents, fold
 
@@ -35,7 +36,7 @@ _TEMPLATE: Final = """
 {%- if resources.nestobs.plotly %}<script>{{ resources.nestobs.plotly }}</script>{% endif -%}
 <script>{{ resources.nestobs.script }}</script>
 {%- endblock -%}
-{%- block body_loop -%}{{ resources.nestobs.contents }}{{ super() }}{%- endblock -%}
+{%- block body_loop -%}{{ resources.nestobs.contents }}{{ super() }}{{ resources.nestobs.words }}{%- endblock -%}
 {%- block any_cell scoped -%}{{ cell.metadata.before }}{{ super() }}{{ cell.metadata.after }}{%- endblock -%}
 {%- block input_group -%}<aside class="code">{{ super() }}</aside>{%- endblock -%}
 """
@@ -59,10 +60,14 @@ def page(notebook: Any, *, title: str, shared_js: str = "") -> str:
         cell.metadata.update({place: parts.html(cell.metadata[place]) for place in ("before", "after")})
     code = any(cell.cell_type == "code" for cell in shown.cells)
     extra = {"style": part("page.css"), "script": parts.script(part("page.js"))}
-    extra["contents"] = parts.html(contents(links, code=code))
     extra["plotly"] = parts.script(plotly_js()) if figures and not shared_js else ""
     extra["shared"] = shared_js if figures else ""
-    return parts.put_into(_frame(shown, extra))
+    extra |= {place: parts.later(place) for place in ("contents", "words")}
+    explained = Explained()
+    made = parts.put_into(_frame(shown, extra), explained)
+    links += [(ANCHOR, "The words of this page")] if explained.list else []
+    made = made.replace(parts.later("contents"), contents(links, code=code), 1)
+    return made.replace(parts.later("words"), explained.list, 1)
 
 
 @cache
@@ -97,12 +102,18 @@ class _Parts:
         self._parts.append(text)
         return f"/*{self._name}-{len(self._parts) - 1}*/"
 
-    def put_into(self, text: str) -> str:
-        """The text with all pieces in their places."""
-        place = rf"{self._name}-(\d+)"
-        return re.sub(
-            rf'<i id="{place}"></i>|/\*{place}\*/', lambda found: self._parts[int(found[1] or found[2])], text
-        )
+    def later(self, place: str) -> str:
+        """What stands for HTML that is known only once all the others are in their places."""
+        return f'<i id="{self._name}-{place}"></i>'
+
+    def put_into(self, text: str, explained: Explained) -> str:
+        """The text with all pieces in their places, and the words of its HTML explained where they first stand."""
+        made, end = [], 0
+        for found in re.finditer(rf'<i id="{self._name}-(\d+)"></i>|/\*{self._name}-(\d+)\*/', text):
+            made.append(explained.html(text[end : found.start()]))
+            made.append(explained.html(self._parts[int(found[1])]) if found[1] else self._parts[int(found[2])])
+            end = found.end()
+        return "".join([*made, explained.html(text[end:])])
 
 
 _EXPORTING: Final = threading.Lock()
