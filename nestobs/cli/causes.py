@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final, Literal
 
+from nestobs.observation.text import percent
+
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
@@ -31,7 +33,7 @@ def cause_words(diagnosis: Diagnosis, who: Literal["host", "guest"]) -> list[str
         said += [_line("also", _named(each)) for each in others]
     else:
         said = ["It is not certain what is the matter; with their odds:"]
-        said += [_line(f"{each.confidence:.0%}", _named(each)) for each in (first, *others)]
+        said += [_line(percent(each.confidence), _named(each)) for each in (first, *others)]
         said += [_line("evidence", ", ".join(each.said for each in first.evidence))] if first.evidence else []
     advice = first.advice
     said += [_line("you", advice[who])] if who in advice else []
@@ -51,7 +53,7 @@ def nest_words(found: Sequence[Diagnosis]) -> list[str]:
     said = []
     for cause, ours in sorted(groups.items(), key=lambda group: -len(group[1])):
         one = max(ours, key=lambda each: each.first.confidence)
-        said.append(f"{cause}, {len(ours)} of {len(found)} views of a nest (up to {one.first.confidence:.0%}):")
+        said.append(f"{cause}, {len(ours)} of {len(found)} views of a nest (up to {percent(one.first.confidence)}):")
         said.append(f"  {one.line()} ({one.room} from {one.vantage})")
     return said
 

@@ -28,6 +28,7 @@ from nestobs.cli.arguments import (
 from nestobs.cli.causes import cause_words, fault_words, leads, nest_words
 from nestobs.cli.terminal import as_json, check, interruptible, show, teller
 from nestobs.errors import UnreachableError
+from nestobs.observation.text import percent
 
 if TYPE_CHECKING:
     from nestobs.collector.lookup import Found, Readiness
@@ -60,7 +61,7 @@ def demo(args: argparse.Namespace) -> int:
             *filter(None, (summary["observer"]["said"], proof["verdict"]["said"], proof["elsewhere"])),
             f"{summary['observations']} observations of {summary['leaks']['made']} nests; "
             f"{intervals['contain_truth']} of {intervals['n']} intervals contain the truth",
-            f"the observer was held up in {summary['held_up']:.1%} of its polls",
+            f"the observer was held up in {percent(summary['held_up'])} of its polls",
             f"report: {report}",
             f"summary: {args.out / 'summary.json'}",
         ],

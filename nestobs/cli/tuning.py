@@ -24,6 +24,7 @@ from nestobs.cli.pool import processes
 from nestobs.cli.terminal import check, harmless, interruptible, show, teller
 from nestobs.errors import StoreError, UsageError
 from nestobs.observation.duration import SECOND_NS, duration_words, read_duration
+from nestobs.observation.text import percent
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -184,7 +185,7 @@ def replay(args: argparse.Namespace) -> int:
         gain = one.against["mean_delay_s"], one.against["lost_share"], one.against["requests_per_join"]
         lines.append(
             f"{one.policy.name} less {found[0].policy.name}: delay {_apart(gain[0])} s, "
-            f"lost {_apart(gain[1], 100.0)} %, requests {_apart(gain[2])}; {one.ambiguous:.1%} of joins ambiguous"
+            f"lost {_apart(gain[1], 100.0)} %, requests {_apart(gain[2])}; {percent(one.ambiguous)} of joins ambiguous"
         )
     lines += standing_words(lines_of)
     show(args, {"replays": json.loads(found.frame().to_json(orient="records"))}, lines)

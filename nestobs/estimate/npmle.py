@@ -33,6 +33,7 @@ from nestobs.estimate.law import Law
 from nestobs.estimate.proportion import LEVEL, exact, jeffreys
 from nestobs.estimate.turnbull import GAP, Cells, cells, ends_order, maximise, order_among
 from nestobs.observation.arrays import Floats, Ints
+from nestobs.observation.text import percent
 
 _INF: Final = math.inf
 DRAWS: Final = 500
@@ -156,12 +157,16 @@ class DelayLaw:
     def __repr__(self) -> str:
         """Of how many rows, when half and nine in ten are there, and how many never came."""
         half, most = (f"{age:.3g} s" if np.isfinite(age) else "never" for age in self.quantile([0.5, 0.9]))
-        return f"<DelayLaw of {self.n} rows: half by {half}, 90 % by {most}, {self.never:.1%} not within the watch>"
+        return (
+            f"<DelayLaw of {self.n} rows: half by {half}, 90 % by {most}, {percent(self.never)} not within the watch>"
+        )
 
     def _repr_html_(self) -> str:
         shares = (0.5, 0.8, 0.9, 0.95, 0.99)
         ages = (f"{age:.3g}" if np.isfinite(age) else "never" for age in self.quantile(shares))
-        rows = "".join(f"<tr><td>{share:.0%}</td><td>{age}</td></tr>" for share, age in zip(shares, ages, strict=True))
+        rows = "".join(
+            f"<tr><td>{percent(share)}</td><td>{age}</td></tr>" for share, age in zip(shares, ages, strict=True)
+        )
         return f"<table><tr><th>share there</th><th>by, s</th></tr>{rows}</table>"
 
     @property

@@ -12,8 +12,9 @@ import plotly.graph_objects as go
 
 from nestobs.figures import canvas, marks
 from nestobs.figures.canvas import BLUE, CLEAR, GREEN, GREY, INK, ORANGE, SKY, VERMILLION, at
-from nestobs.figures.text import amount, layer_label, percent
+from nestobs.figures.text import amount, layer_label
 from nestobs.observation.columns import records
+from nestobs.observation.text import percent
 
 NAMES: Final = {
     "nests": "nests seen",

@@ -20,9 +20,10 @@ from nestobs.estimate.npmle import Number, Resampled, smoothed
 from nestobs.figures import canvas, marks
 from nestobs.figures.canvas import BLUE, CLEAR, GREEN, GREY, HEAD_PX, INK, ORANGE, PURPLE, SKY, VERMILLION, at
 from nestobs.figures.marks import legend_key
-from nestobs.figures.text import amount, percent, plain, seconds, span
+from nestobs.figures.text import amount, plain, seconds, span
 from nestobs.join.policy import MESSAGE_S
 from nestobs.observation.arrays import Floats
+from nestobs.observation.text import percent
 from nestobs.tuning.decisions import never_share
 from nestobs.tuning.simulation import course
 from nestobs.tuning.threshold import posterior_band, posterior_starting
@@ -316,7 +317,7 @@ def polls(rec: Recommendation) -> go.Figure:
         rec,
         f"Rounds of who arrives at once and is not let in: {counts}. Advised: {_advised(rec)}."
         + " Today's person is of middling speed, and stays to the end." * (rec.today.person is not None),
-        f"Gaps of the tuned vary by ±{rec.tuned.jitter:.0%}. Gives up at {_words(rec.give_up_age_s)}.",
+        f"Gaps of the tuned vary by ±{percent(rec.tuned.jitter)}. Gives up at {_words(rec.give_up_age_s)}.",
     )
     question, what = "When is it worth asking again?", "still answered 404, of all joiners"
     figure = _drawn(rec, question, note, traces, list(shown), what=what)

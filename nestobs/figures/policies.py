@@ -12,8 +12,9 @@ import plotly.graph_objects as go
 from nestobs.figures import canvas, marks
 from nestobs.figures.canvas import BLUE, GREEN, GREY, HEAD_PX, INK, ORANGE, PURPLE, SKY, VERMILLION, at
 from nestobs.figures.decisions import note_of
-from nestobs.figures.text import amount, percent, plain, seconds, span
+from nestobs.figures.text import amount, plain, seconds, span
 from nestobs.observation.columns import records
+from nestobs.observation.text import percent
 
 if TYPE_CHECKING:
     from nestobs.estimate.npmle import Number

@@ -13,8 +13,9 @@ from nestobs.figures import canvas, marks
 from nestobs.figures import time_axis as wall
 from nestobs.figures.canvas import BLUE, ORANGE, at
 from nestobs.figures.proportions import share_lanes
-from nestobs.figures.text import layer_label, layer_order, percent, plain, seconds
+from nestobs.figures.text import layer_label, layer_order, plain, seconds
 from nestobs.observation.columns import records
+from nestobs.observation.text import percent
 from nestobs.timeline.uptime import within
 
 if TYPE_CHECKING:

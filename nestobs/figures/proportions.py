@@ -13,7 +13,8 @@ import plotly.graph_objects as go
 
 from nestobs.figures import canvas, marks
 from nestobs.figures.canvas import BLUE, GREEN, GREY, INK, VERMILLION
-from nestobs.figures.text import layer_label, layer_order, percent, plain, seconds
+from nestobs.figures.text import layer_label, layer_order, plain, seconds
+from nestobs.observation.text import percent
 
 if TYPE_CHECKING:
     from nestobs.estimate.proportion import Share

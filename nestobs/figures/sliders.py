@@ -17,8 +17,9 @@ import plotly.graph_objects as go
 from nestobs.figures import canvas, marks
 from nestobs.figures.canvas import GREEN, INK, VERMILLION, at
 from nestobs.figures.decisions import curve, note_of, proven
-from nestobs.figures.text import amount, percent, span
+from nestobs.figures.text import amount, span
 from nestobs.join.policy import MESSAGE_S
+from nestobs.observation.text import percent
 from nestobs.tuning.decisions import never_share
 from nestobs.tuning.threshold import posterior_starting
 

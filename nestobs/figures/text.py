@@ -62,13 +62,6 @@ def amount(value: float) -> str:
     return f"{value:.2f}" if abs(value) < 0.995 else f"{value:.1f}" if abs(value) < 9.95 else f"{value:.0f}"
 
 
-def percent(share: float) -> str:
-    """A share in percent, finer towards its ends: 0 %, 0.04 %, 4.2 %, 42 %, 99.6 %, 100 %."""
-    edge = min(share, 1.0 - share)
-    digits = 0 if edge < 5e-5 else 2 if edge < 9.95e-4 else 1 if share < 0.0995 or share > 0.9905 else 0
-    return f"{100 * share:.{digits}f} %"
-
-
 def span(low: float, high: float, *, unit: str = "") -> str:
     """The ends of an interval in words, an open one named: "19 to 41 s", "19 s to no upper end"."""
     end = f" {unit}" if unit else ""

@@ -14,9 +14,10 @@ import plotly.graph_objects as go
 
 from nestobs.figures import canvas, marks
 from nestobs.figures.canvas import GREY, ORANGE, PURPLE
-from nestobs.figures.text import percent, plain
+from nestobs.figures.text import plain
 from nestobs.observation.columns import records
 from nestobs.observation.duration import SECOND_NS, duration_words
+from nestobs.observation.text import percent
 from nestobs.timeline.uptime import covered, gaps, together, within
 
 _MOST_TICKS: Final = 5

@@ -13,10 +13,11 @@ import plotly.graph_objects as go
 from nestobs.figures import canvas, marks
 from nestobs.figures.canvas import GREY, INK, at, reach
 from nestobs.figures.messages import SYMBOLS
-from nestobs.figures.text import layer_label, layer_order, percent, plain, seconds
+from nestobs.figures.text import layer_label, layer_order, plain, seconds
 from nestobs.join.policy import MESSAGE_S
 from nestobs.observation.arrays import Floats
 from nestobs.observation.columns import records
+from nestobs.observation.text import percent
 from nestobs.timeline.joins import KINDS
 from nestobs.timeline.nests import count_nests
 
@@ -281,7 +282,7 @@ def _band(rows: pd.DataFrame, place: int, end: float) -> go.Scatter:
     sure = _steps(rows["upper_s"].to_numpy(dtype=float), end)
     possible = _steps(rows["lower_s"].to_numpy(dtype=float), end, above=True)
     outline = sure + possible[::-1]
-    texts = [f"{plain(vantage)}: {y:.0%} by {seconds(x)}" for x, y in outline]
+    texts = [f"{plain(vantage)}: {percent(y)} by {seconds(x)}" for x, y in outline]
     x, y = [at(x) for x, _ in outline], [y for _, y in outline]
     look: dict[str, Any] = {"fillcolor": color, "size": 6, "solidity": 0.3, "width": 1.5}
     look |= {"dash": "solid" if place == 0 else "dash", "legendgroup": str(place), "name": plain(vantage, 18)}

@@ -24,6 +24,7 @@ from typing import Any, Final, Literal, Protocol
 
 from nestobs.errors import UsageError
 from nestobs.observation.duration import read_duration
+from nestobs.observation.text import percent
 
 ScheduleKind = Literal["none", "fixed", "exponential", "full_jitter", "table"]
 _KINDS: Final = ("none", "fixed", "exponential", "full_jitter", "table")
@@ -195,7 +196,7 @@ class Person:
         """Who that is, for people."""
         return (
             f"a person presses Retry where the page shows it, half of them within {self.reaction_s:g} s;"
-            f' {self.leaves:.0%} leave after each failure, {self.leaves_gone:.0%} after "no longer available"'
+            f' {percent(self.leaves)} leave after each failure, {percent(self.leaves_gone)} after "no longer available"'
         )
 
 
@@ -285,7 +286,7 @@ class Policy:
 
     @property
     def _polls_words(self) -> str:
-        each = f", each gap up to {self.jitter:.0%} shorter or longer" if self.jitter else ""
+        each = f", each gap up to {percent(self.jitter)} shorter or longer" if self.jitter else ""
         if self.schedule.kind == "none":
             return self.schedule.words if self.person is None else f"at once; {self.person.words}"
         return f"{self.schedule.words}{each}; stops at {self.give_up_age_s:g} s"

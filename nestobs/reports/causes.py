@@ -227,7 +227,7 @@ def in_short(found: Diagnosis | None) -> str:
     if found is None:
         return ""
     first = found.first
-    return f"{first.cause.value} ({first.confidence:.0%}): {first.said}"
+    return f"{first.cause.value} ({percent(first.confidence)}): {first.said}"
 
 
 _NONE: Final = Found(Cause.UNDETERMINED, 0.0, ())

@@ -10,6 +10,7 @@ from typing import Any, Final
 
 import pandas as pd
 
+from nestobs.observation.text import percent
 from nestobs.timeline.delays import STANDING, edited, kept_shut, made_at
 from nestobs.timeline.failures import Failures
 from nestobs.timeline.intervals.origins import EDIT
@@ -107,8 +108,8 @@ def held_up_words(failures: Failures) -> list[str]:
     share = failures.held_up_share
     if share > MOST_HELD_UP:
         return [
-            f"{share:.0%} of the requests in this window were held up by the observing machine itself"
-            f" ({failures.held_up} of {failures.requests}; above {MOST_HELD_UP:.0%} is too much): no recommendation can"
-            " be made of it."
+            f"{percent(share)} of the requests in this window were held up by the observing machine itself"
+            f" ({failures.held_up} of {failures.requests}; above {percent(MOST_HELD_UP)} is too much): no"
+            " recommendation can be made of it."
         ]
     return [failures.observer.words] if failures.observer.much else []

@@ -34,6 +34,7 @@ from nestobs.observation.columns import codes_of, equals, instants_of, paired
 from nestobs.observation.detail import facts_of
 from nestobs.observation.duration import SECOND_NS
 from nestobs.observation.schema import HEARTBEAT_S, PERIOD, Failure, Operation, Source
+from nestobs.observation.text import percent
 from nestobs.timeline.intervals.polls import HELD_UP_S, held_up
 
 GAP_S: Final = 2.5 * HEARTBEAT_S
@@ -103,13 +104,13 @@ class Observer:
         if self.share < LEAST_SAID and late <= MOST_HELD_UP and not self.steps and not self.sleeps:
             return ""
         bad = self.held_up + self.skipped
-        borne = f"up to {MOST_HELD_UP:.0%} is borne"
+        borne = f"up to {percent(MOST_HELD_UP)} is borne"
         if self.much:
-            borne = f"above {MOST_HELD_UP:.0%} is too much: nothing is recommended or judged by it"
-        held = f"held up in {self.share:.1%} of its attempts ({bad} of {self.attempts}): {borne}"
+            borne = f"above {percent(MOST_HELD_UP)} is too much: nothing is recommended or judged by it"
+        held = f"held up in {percent(self.share)} of its attempts ({bad} of {self.attempts}): {borne}"
         said = [f"The observing machine itself was {held}"]
         wider = "which widens intervals and makes none untrue"
-        said += [f"{late:.0%} came {HELD_UP_S:g} s late or later, {wider}"] if late > MOST_HELD_UP else []
+        said += [f"{percent(late)} came {HELD_UP_S:g} s late or later, {wider}"] if late > MOST_HELD_UP else []
         said += [f"its clock was stepped {_times(self.steps)}{_most(self.stepped_s)}"] if self.steps else []
         said += [f"it slept {_times(self.sleeps)}{_most(self.slept_s)}"] if self.sleeps else []
         return f"{'; '.join(said)}."

@@ -41,6 +41,7 @@ from nestobs.join.policy import MANUAL_RETRY, Policy
 from nestobs.observation.columns import dicts_of
 from nestobs.observation.detail import finite
 from nestobs.observation.duration import SECOND_NS
+from nestobs.observation.text import percent
 from nestobs.sources.clock import Clock
 from nestobs.store.files import write
 from nestobs.store.reader import Store
@@ -82,7 +83,7 @@ LONGEST_S: Final = 1800.0
 """The longest watch of a nest; a file may come from a stranger, and ask for days."""
 
 VERDICTS: Final = (*HELPED, "not_judged", "not_compared")
-_HELD_UP: Final = "the observer was held up in {:.0%} of its polls"
+_HELD_UP: Final = "the observer was held up in {} of its polls"
 
 MADE: Final = frozenset({"lab", "store", "proof.json"})
 """What a proof leaves in its folder."""
@@ -157,7 +158,7 @@ class Proof:
         judged = self.cells["inside"].dropna()
         said = f"{int(judged.sum())} of {len(judged)} cells inside" if len(judged) else "the file predicts nothing"
         if self.held_up > MOST_HELD_UP:
-            said = f"not judged: {_HELD_UP.format(self.held_up)}"
+            said = f"not judged: {_HELD_UP.format(percent(self.held_up))}"
         kind = "a stand-in for LiveKit" if self.livekit["kind"] == "stand-in" else f"LiveKit {self.livekit['version']}"
         joined = f"{self.nests} fresh nests of {self.scenario}, real joins without media, {kind}"
         left = [f"left behind: {sentence}" for sentence in self.left]
@@ -291,7 +292,7 @@ def _judged(
     ours = observer(observations)
     if ours.much:
         compared, pairs = (each.assign(inside=None).astype({"inside": "boolean"}) for each in (compared, pairs))
-        verdict = "not_judged", f"Whether the change helped is not judged: {_HELD_UP.format(ours.share)}."
+        verdict = "not_judged", f"Whether the change helped is not judged: {_HELD_UP.format(percent(ours.share))}."
     return {
         "round_trip_s": round_trip_s(observations),
         "cells": compared,

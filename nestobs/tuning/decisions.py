@@ -19,6 +19,7 @@ from nestobs.estimate.law import LawError, Survival, survival
 from nestobs.estimate.npmle import DelayLaw, Number, Resampled, percentile, smoothed
 from nestobs.join.policy import LONGEST_S, SEATS, Policy, Schedule
 from nestobs.observation.arrays import Floats
+from nestobs.observation.text import percent
 from nestobs.timeline.failures import Failures
 from nestobs.tuning.costs import Prices
 from nestobs.tuning.imputation import Recorded
@@ -291,7 +292,7 @@ def seats_said(tuned: Policy, nests: Recorded, gain: Number, listeners: tuple[fl
     told = f"{gain.value:+.2f} s a joiner, 95 % {gain.lower:+.2f} to {gain.upper:+.2f}"
     if gain.upper >= 0:
         return f"{rows}; falling back to it at once stays: nothing better is proven ({told})."
-    before, then = (f"{share:.1%}" for share in listeners)
+    before, then = (percent(share) for share in listeners)
     only = f"{then} of joiners instead of {before} only listen who could have spoken"
     return f"{rows}: {tuned.seat_words} ({told}, beside falling back at once, on nests it was not chosen on); {only}."
 

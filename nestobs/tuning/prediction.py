@@ -38,6 +38,7 @@ from nestobs.join.decision import Kind
 from nestobs.observation.columns import records
 from nestobs.observation.duration import SECOND_NS
 from nestobs.observation.schema import Operation, Outcome, Role, Source
+from nestobs.observation.text import percent
 from nestobs.timeline.delays import joinable
 from nestobs.timeline.joins import joins, verdicts
 from nestobs.tuning.costs import Prices
@@ -328,7 +329,7 @@ def _foretold(cost: Any) -> str:
         return ""
     held = "as predicted" if cost.inside else "not as predicted"
     told = f"; {held}: {cost.value:+.2f} s, so many within [{cost.lower:+.2f}, {cost.upper:+.2f}]"
-    return f"{told}, which would fail in {cost.fails:.0%} of cases had the change done nothing"
+    return f"{told}, which would fail in {percent(cost.fails)} of cases had the change done nothing"
 
 
 def predictive(name: str, number: Number, joins: int, nests: int = 0, *, level: float = LEVEL) -> tuple[float, float]:

@@ -16,7 +16,7 @@ from nestobs.estimate.npmle import DelayLaw, Number, Resampled
 from nestobs.estimate.strata import Grouping
 from nestobs.join.policy import Policy
 from nestobs.observation.detail import finite
-from nestobs.observation.text import shortened
+from nestobs.observation.text import percent, shortened
 from nestobs.timeline.delays import BlockKind, nests_in
 from nestobs.timeline.uptime import Observer
 from nestobs.tuning.costs import Prices
@@ -198,7 +198,7 @@ class Recommendation:
             yield f'  if a false "starting" costs {ratio:g} of a false "gone": {seconds_words(number)}'
         yield f"give-up age: {seconds_words(self.give_up_age_s)}"
         for share, number in self.sharing_age_s.items():
-            yield f"{share:.0%} of joiners succeed at once from: {seconds_words(number)}"
+            yield f"{percent(share)} of joiners succeed at once from: {seconds_words(number)}"
         yield ""
         yield from replay_lines(self.replays)
         yield ""
@@ -318,7 +318,7 @@ class Recommendation:
 
 
 def _leaving(share: float) -> str:
-    return f"{share:.0%} leave each time" if share else "nobody leaves"
+    return f"{percent(share)} leave each time" if share else "nobody leaves"
 
 
 def seconds_words(number: Number) -> str:

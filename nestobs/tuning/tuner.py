@@ -30,6 +30,7 @@ from nestobs.estimate.law import survival
 from nestobs.estimate.npmle import DelayLaw, Number, fit, npmle, smoothed
 from nestobs.estimate.strata import Grouping, groupings
 from nestobs.join.policy import GUIDE, MANUAL_RETRY, RELEASED, Policy, exponential, fixed, full_jitter
+from nestobs.observation.text import percent
 from nestobs.timeline.delays import BlockKind, blocks, joinable, nests_in
 from nestobs.timeline.failures import Failures
 from nestobs.timeline.omissions import held_up_words, omitted, standing, standing_words
@@ -417,7 +418,9 @@ class Tuner:
         notes = [f"Never means: not within the {missing.max():.0f} s that nests were watched."] if len(missing) else []
         straddle = float(law.ambiguous([TODAY_S])[0])
         if straddle > 0.02:
-            notes.append(f"{straddle:.0%} of the rows straddle {TODAY_S:g} s: polls more often around it would help.")
+            notes.append(
+                f"{percent(straddle)} of the rows straddle {TODAY_S:g} s: polls more often around it would help."
+            )
         if plan.table.stop_age > (watched := self.watched_s):
             notes.append(f"The give-up age lies beyond the {watched:.0f} s watched: what comes then is not known.")
         if law.never == 0:

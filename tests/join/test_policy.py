@@ -77,7 +77,7 @@ def test_a_person_is_within_bounds(name, value):
 
 def test_a_person_is_written_and_read_back_and_told():
     assert read_policy(MANUAL_RETRY.as_dict()) == MANUAL_RETRY
-    assert "half of them within 5 s; 20% leave after each failure" in MANUAL_RETRY.words
+    assert "half of them within 5 s; 20 % leave after each failure" in MANUAL_RETRY.words
     for odd in ("me", [], {"age": 7}):
         with pytest.raises(PolicyError, match="person"):
             read_policy(GUIDE.as_dict() | {"person": odd})
@@ -345,7 +345,7 @@ LONG = Schedule("table", table=tuple((float(age), 0.25 * (1 + age % 7)) for age 
         (fixed(2.0), "at once; then every 2 s; stops at 30 s"),
         (
             replace(fixed(2.0), jitter=0.1),
-            "at once; then every 2 s, each gap up to 10% shorter or longer; stops at 30 s",
+            "at once; then every 2 s, each gap up to 10 % shorter or longer; stops at 30 s",
         ),
         (exponential(0.5), "at once; then after 0.5 s, 2 times as long after each, 30 s at most; stops at 60 s"),
         (
@@ -354,7 +354,7 @@ LONG = Schedule("table", table=tuple((float(age), 0.25 * (1 + age % 7)) for age 
         ),
         (
             TABLE,
-            "at once; then every 0.5 s; from 10 s every 2 s; from 30.5 s every 9.25 s, each gap up to 10% shorter or"
+            "at once; then every 0.5 s; from 10 s every 2 s; from 30.5 s every 9.25 s, each gap up to 10 % shorter or"
             " longer; stops at 30 s",
         ),
     ],

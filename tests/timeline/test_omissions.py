@@ -80,6 +80,6 @@ def test_that_too_much_was_held_up_is_said_with_the_bound() -> None:
     assert held_up_words(Failures(requests=100, held_up=10)) == []
     (said,) = held_up_words(Failures(requests=100, held_up=42))
     assert said.startswith(
-        "42% of the requests in this window were held up by the observing machine itself (42 of 100;"
+        "42 % of the requests in this window were held up by the observing machine itself (42 of 100;"
     )
     assert "no recommendation can be made of it" in said

@@ -233,11 +233,11 @@ GOOD = [asked(10.0 + k) for k in range(9)]
     [
         pytest.param([], 0.0, "", id="nothing"),
         pytest.param(GOOD, 0.0, "", id="as planned"),
-        pytest.param([*GOOD, asked(loop_lag_s=0.7)], 0.1, "held up in 10.0% of its attempts (1 of 10)", id="a lag"),
+        pytest.param([*GOOD, asked(loop_lag_s=0.7)], 0.1, "held up in 10 % of its attempts (1 of 10)", id="a lag"),
         pytest.param([*GOOD, asked(failure="skipped", source="clock")], 0.1, "(1 of 10)", id="a poll that was skipped"),
         pytest.param([*GOOD, asked(3.0, planned_at=NOON)], 0.0, "", id="a poll that came late"),
         pytest.param(
-            [*GOOD, *[asked(3.0, planned_at=NOON)] * 3], 0.0, "25% came 0.5 s late or later", id="polls that came late"
+            [*GOOD, *[asked(3.0, planned_at=NOON)] * 3], 0.0, "25 % came 0.5 s late or later", id="polls that came late"
         ),
         pytest.param(
             [*GOOD, asked(2.3, planned_at=NOON + 2 * SECOND_NS)], 0.0, "", id="a poll that came a little late"
@@ -256,7 +256,7 @@ GOOD = [asked(10.0 + k) for k in range(9)]
             [*GOOD, asked(5.0), befell("suspended", 6.0, 600.0)], 0.1, "it slept once (by up to 600.0 s)", id="sleep"
         ),
         pytest.param([*GOOD, asked(planned=False, loop_lag_s=9.0)], 0.0, "", id="what is not of the plan"),
-        pytest.param([asked(planned=False, loop_lag_s=9.0)], 1.0, "100.0% of its attempts (1 of 1)", id="no plan"),
+        pytest.param([asked(planned=False, loop_lag_s=9.0)], 1.0, "100 % of its attempts (1 of 1)", id="no plan"),
         pytest.param([*GOOD, asked(failure="intent", loop_lag_s=9.0)], 0.0, "", id="an intent is no attempt"),
         pytest.param([*GOOD, asked(failure="budget_spent", loop_lag_s=9.0)], 0.0, "", id="nor what was not afforded"),
         pytest.param([*GOOD, asked(source="client", loop_lag_s=9.0)], 0.0, "", id="nor a client's words"),
@@ -273,7 +273,7 @@ def test_beyond_a_stated_share_it_says_that_nothing_is_recommended(bad: float, m
     found = Observer(attempts=1_000, held_up=round(1_000 * bad))
     assert found.much == much
     assert ("nothing is recommended" in found.words) == much
-    assert ("10% is borne" in found.words) != much
+    assert ("10 % is borne" in found.words) != much
     assert found.as_dict()["share"] == found.share
 
 

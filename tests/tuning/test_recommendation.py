@@ -231,9 +231,7 @@ def test_a_recommendation_and_what_it_rests_on_have_a_short_face():
 
 
 def test_a_law_of_which_nothing_came_says_so():
-    assert (
-        repr(npmle([5.0], [INF])) == "<DelayLaw of 1 rows: half by never, 90 % by never, 100.0% not within the watch>"
-    )
+    assert repr(npmle([5.0], [INF])) == "<DelayLaw of 1 rows: half by never, 90 % by never, 100 % not within the watch>"
 
 
 def test_how_it_moves_with_the_person_is_told():

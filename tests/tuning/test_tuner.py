@@ -109,7 +109,7 @@ class TestTooLittle:
             recommend(pd.concat([half, half.assign(vantage="B")], ignore_index=True))
 
     def test_is_refused_where_the_observing_machine_itself_was_held_up(self):
-        said = "^25% of the requests in this window were held up by the observing machine itself .*no recommendation"
+        said = "^25 % of the requests in this window were held up by the observing machine itself .*no recommendation"
         with pytest.raises(HeldUpError, match=said) as error:
             recommend(seen(100), failures=Failures(requests=400, held_up=100))
         assert error.value.exit_code == 1
