@@ -7,14 +7,17 @@ import shlex
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
+from urllib.parse import urlsplit
 
 import pandas as pd
 
 from nestobs.errors import AddressError
-from nestobs.figures import plain
 from nestobs.nostr import Address, write_naddr
 from nestobs.observation.schema import Operation, Source
+from nestobs.reports.display import prose
 from nestobs.reports.evidence import Incident
+from nestobs.sources.address import kind_of
+from nestobs.store.example import SHIPPED, folder
 from nestobs.timeline.nests import address_of
 
 _LONGEST_WORD: Final = 600
@@ -33,16 +36,53 @@ class Commands:
     def _repr_html_(self) -> str:
         parts = []
         for why, command in self.asked:
-            parts.append(f"<p>{plain(why, 600)}</p>")
+            parts.append(f"<p>{prose(why)}</p>")
             if command:
                 parts.append(f"<pre><code>{html.escape(command)}</code></pre>")
         return "".join(parts)
 
 
 def commands_for(asks: Sequence[str], found: Incident) -> list[str]:
-    """The command that asks each of `Gap.ask`; "" where there is none, or where the nest has no name to be typed."""
+    """The command that asks each of `Gap.ask`; "" where there is none, or where the nest has no name to be typed. Of a
+    deployment that is gone, the command in its general form."""
+    if ended(found.store):
+        return [_asking(ask, ["NEST"], ["--target", "TARGET"], "nestobs-data") for ask in asks]
     nest, targets = _typed(found), [] if found.missing else _targets(found.rows)
     return [_asking(ask, nest, targets, found.store) for ask in asks]
+
+
+def ended(store: str) -> bool:
+    """Whether that store's deployment is known to be gone: the example's was a lab."""
+    return folder(store) == SHIPPED
+
+
+def reachable(found: Incident) -> str:
+    """Whether the commands can be run at all, in a sentence; "" where nothing is known against it."""
+    if ended(found.store):
+        return (
+            "These nests were a lab's, which has ended: nobody can ask them anything any more. Of nests of your own"
+            " deployment, or of a lab that runs (`nestobs lab`), so is asked what nobody asked here:"
+        )
+    if not found.missing and _here(found.rows):
+        return (
+            "Its addresses are of the very machine from which it was observed, a lab's as a rule: where that has ended"
+            " these commands reach nobody."
+        )
+    return ""
+
+
+def _here(rows: pd.DataFrame) -> bool:
+    """Whether all that was asked is on the loopback of whoever asked."""
+    urls = {str(url) for url in rows.loc[rows["source"].isin(["api", "relay"]), "target"].unique()}
+    return bool(urls) and all(name == "localhost" or kind_of(name) == "loopback" for name in map(_name, urls))
+
+
+def _name(url: str) -> str:
+    """The host of a URL, "" where there is none."""
+    try:
+        return urlsplit(url).hostname or ""
+    except ValueError:  # others wrote it
+        return ""
 
 
 def exporting(found: Incident) -> Commands:

@@ -44,6 +44,7 @@ if TYPE_CHECKING:
 
     from nestobs.tuning.recommendation import Recommendation
 
+TITLE: Final = "Who can join, when, and why not: what changed?"
 BEFORE: Final = 7
 DRAWS: Final = 60
 """Resamples of the recommendation in short."""
@@ -121,7 +122,13 @@ def load(
     if before < 1 or allowed < 1 or not allowed_window_s > 0:
         raise UsageError("before, allowed and allowed_window_s are numbers above 0")
     in_use = read_policy(policy) if policy else MANUAL_RETRY
-    shared = Daily(title or "What changed?", rules, policy=in_use, allowed=allowed, allowed_window_s=allowed_window_s)
+    shared = Daily(
+        title or TITLE,
+        rules,
+        policy=in_use,
+        allowed=allowed,
+        allowed_window_s=allowed_window_s,
+    )
     opened = Store.open(store, create=False)
     wanted = Window.parse(window) if window else last_day(opened)
     if wanted is None:

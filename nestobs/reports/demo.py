@@ -83,7 +83,7 @@ def load(
     scenarios = {row["room"]: row["scenario"] for row in rows} or _hosts(observed)
     kind = _livekit(observed, facts["livekit"])
     return Story(
-        title=title or "The demo",
+        title=title or "When somebody opens an audio room, who can join it, when, and why not?",
         sent_at=pd.to_datetime(observed["sent_at"], utc=True),
         timelines=lines.assign(
             scenario=_scenario(lines, scenarios), layer=[layers.get(layer, layer) for layer in lines["layer"]]

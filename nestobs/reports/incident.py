@@ -24,7 +24,7 @@ from nestobs.observation.duration import SECOND_NS
 from nestobs.observation.window import Window
 from nestobs.reports.answer import Answer, Tile, observer_tile
 from nestobs.reports.causes import ids, of_one
-from nestobs.reports.commands import Commands, commands_for, exporting
+from nestobs.reports.commands import Commands, commands_for, exporting, reachable
 from nestobs.reports.coverage import part_of
 from nestobs.reports.display import Folded, Result, Section, Table, Text, judged
 from nestobs.reports.evidence import Incident, one, worst
@@ -57,7 +57,7 @@ def load(store: str, nest: str = "", window: str = "", *, title: str = "") -> In
     wanted = Window.parse(window) if window.strip() else None
     part = None if wanted is None else part_of(opened, wanted)
     step("reading the store")
-    found = Incident(title or "What happened to this nest?", store, wanted, coverage=part)
+    found = Incident(title or "Who could join this audio room, when, and why not?", store, wanted, coverage=part)
     return one(opened, nest.strip(), found) if nest.strip() else worst(opened, found)
 
 
@@ -76,8 +76,17 @@ def answer(found: Incident) -> Answer:
         if found.nests is not None and len(found.nests) > 1
         else ""
     )
-    said = f"{which}{where}{shut[0].line()}" if shut else came.reasons[0]
+    said = f"{where}{shut[0].line()}" if shut else came.reasons[0]
+    said = f"{which}{_not_judged(found, said)}"
     return Answer(found.title, said, _tiles(found), came, _warning(found))
+
+
+def _not_judged(found: Incident, said: str) -> str:
+    """What was the matter; where too much was held up, that it is not judged, and what it would have seemed to be."""
+    if not uptime.observer(found.rows).much:
+        return said
+    why = "too much of this was observed while the machine itself was held up"
+    return f"What was the matter is not judged: {why}. Seemingly: {said}"
 
 
 def _tiles(found: Incident) -> tuple[Tile, ...]:
@@ -127,7 +136,11 @@ def heading(found: Incident) -> Text:
 
 def causes(found: Incident) -> Section:
     """What was the matter, as each vantage point saw it: the causes, what to do, and the evidence."""
-    return of_one(found.causes)
+    shown = of_one(found.causes)
+    if not shown.parts or not (ours := uptime.observer(found.rows)).much:
+        return shown
+    words = f"{ours.words} So these causes are what it seemed to be, and none is sure."
+    return Section((Text([], warning=words), *shown.parts))
 
 
 def _utc(instants: pd.Series, form: str = "%m-%d %H:%M:%S") -> pd.Series:
@@ -376,7 +389,8 @@ def asking(found: Incident) -> Commands:
     together: dict[str, list[str]] = {}
     for gap, command in zip(gaps, commands_for([gap.ask for gap in gaps], found), strict=True):
         together.setdefault(command, []).append(gap.why)
-    return Commands([(" ".join(whys), command) for command, whys in together.items()])
+    first = [(said, "")] if (said := reachable(found)) else []
+    return Commands([*first, *((" ".join(whys), command) for command, whys in together.items())])
 
 
 def raw(found: Incident) -> Section:

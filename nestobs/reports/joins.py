@@ -80,7 +80,7 @@ def load(store: str, window: str = "", title: str = "") -> Found:
     observed = read(store, window)
     table = worth.journeys(observed.around, observed.joins)
     return Found(
-        title=title or "Who got in, how, and why not?",
+        title=title or "Who can join an audio room, how, and why not?",
         observed=observed,
         journeys=table,
         answers=worth.answers(observed.around, table),

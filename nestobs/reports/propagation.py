@@ -69,7 +69,7 @@ def load(store: str, window: str = "", title: str = "") -> Found:
     }
     rows = agreement.watched(lines)
     return Found(
-        title=title or "When does a nest become visible?",
+        title=title or "When can somebody join an audio room, and from where?",
         observed=observed,
         groups=groups,
         watched=rows,

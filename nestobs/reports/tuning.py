@@ -97,7 +97,7 @@ def load(
     """
     came = read_proof(proof) if proof else None
     opened = Store.open(store, create=False)
-    title = title or "What should a client do?"
+    title = title or "What should a client do until somebody can join?"
     tuned = Tuned(only=_words(tune_on), proof=came, title=title, store=store, observations=opened.count())
     try:
         found = tune(

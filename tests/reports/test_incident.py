@@ -6,6 +6,7 @@ import html
 import re
 import shlex
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -207,6 +208,44 @@ def test_what_was_not_asked_becomes_commands_that_the_command_line_reads(tmp_pat
         assert args.relay == ["wss://relay.example/"]
         if hasattr(args, "address"):
             assert args.address == write_naddr(Address(30312, key, "room"))
+
+
+def test_of_a_deployment_that_is_gone_the_commands_are_shown_and_not_said_to_reach_anybody():
+    found = load("example")
+    (said, none), *asked = incident.asking(found).asked
+    assert "has ended" in said
+    assert none == ""
+    assert asked
+    for command in filter(None, (command for _, command in asked)):
+        assert "127.0.0.1" not in command
+        assert parsed(command).target == "TARGET"
+    assert "<code>nestobs lab</code>" in incident.asking(found)._repr_html_()
+
+
+@pytest.mark.parametrize(
+    ("target", "here"),
+    [
+        ("http://127.0.0.1:7000/api", True), ("http://[::1]:7000", True), ("http://localhost:80/x", True),
+        ("https://nests.example/api", False), ("https://127.0.0.1.example", False), ("https://[::1", False),
+        ("", False),
+    ],
+    ids=["loopback", "six", "localhost", "public", "a name", "no url", "none"],
+)  # fmt: skip  # a list of words
+def test_addresses_of_the_observing_machine_are_said_to_reach_nobody_elsewhere(tmp_path, target, here):
+    found = load(store_of(tmp_path, [row(Source.API, Operation.INFO, NO, 1.0, target=target)]), "room")
+    first = incident.asking(found).asked[0][0]
+    assert ("the very machine from which it was observed" in first) == here
+
+
+def test_what_was_observed_while_the_machine_was_held_up_is_not_judged(tmp_path):
+    sound = load(store_of(tmp_path / "sound", api_fault()), "room")
+    held = load(store_of(tmp_path / "held", [replace(row, loop_lag_s=2.0) for row in api_fault()]), "room")
+    assert "not judged" not in incident.answer(sound).sentence
+    assert incident.answer(held).sentence.startswith("What was the matter is not judged")
+    assert result(held)["verdict"] == "too little data"
+    first = incident.causes(held).parts[0]._repr_html_()
+    assert "none is sure" in first
+    assert "none is sure" not in incident.causes(sound).parts[0]._repr_html_()
 
 
 @pytest.mark.parametrize("room", [*TEXTS, "--help", "-x", "a;touch x", "$(id)", "`id`", "a\nb", "x" * 5_000])
