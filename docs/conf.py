@@ -13,9 +13,11 @@ from pathlib import Path
 import nestobs
 
 HERE = Path(__file__).parent
-sys.path.insert(0, str(HERE / "_ext"))
-os.environ["PYTHONPATH"] = os.pathsep.join([str(HERE / "_ext"), os.environ.get("PYTHONPATH", "")]).strip(os.pathsep)
-os.environ |= {"COLUMNS": "80", "NO_COLOR": "1"}
+PATHS = [str(HERE / "_ext"), str(HERE.parent / "tests")]  # the method's rows by hand are those of the tests
+sys.path[:0] = PATHS
+os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, [*PATHS, os.environ.get("PYTHONPATH", "")]))
+os.environ["PATH"] = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
+os.environ |= {"COLUMNS": "100", "NO_COLOR": "1"}
 
 project = "nestobs"
 author = "the authors of nestobs"
@@ -29,7 +31,7 @@ html_title = f"nestobs {release}"
 myst_heading_anchors = 4
 myst_enable_extensions = ["colon_fence", "deflist", "dollarmath"]
 nb_execution_raise_on_error = True
-nb_execution_timeout = 120
+nb_execution_timeout = 600  # a busy machine needs minutes where a quick one needs seconds
 nb_ipywidgets_js: dict[str, dict[str, str]] = {}  # its default loads two scripts from other hosts
 nb_output_stderr = "remove-warn"
 nb_merge_streams = True

@@ -33,20 +33,26 @@ def parsers(parser: argparse.ArgumentParser | None = None) -> Iterator[tuple[str
 
 
 def _told(name: str, parser: argparse.ArgumentParser) -> str:
-    level = "#" * (1 + len(name.split()))
+    level = "#" * len(name.split())
     formatter = parser._get_formatter()
-    usage = parser.format_usage().removeprefix("usage: ").rstrip()
+    usage = parser.format_usage().removeprefix("usage: ").rstrip().replace(f"\n{' ' * len('usage: ')}", "\n")
     lines = [f"{level} `{name}`", "", _words(parser.description), "", "```text", usage, "```", ""]
     for group in parser._action_groups:
         for action in group._group_actions:
-            if (
-                isinstance(action, argparse._HelpAction | argparse._SubParsersAction)
-                or action.help == argparse.SUPPRESS
-            ):
+            told_once = {"--verbose", "--quiet"} & set(action.option_strings)
+            if told_once or isinstance(action, _UNTOLD) or action.help == argparse.SUPPRESS:
                 continue
             said = formatter._format_action_invocation(action)
             lines += [f"`{said}`", f": {_words(formatter._expand_help(action) if action.help else '')}", ""]
+    command = parser.command  # type: ignore[attr-defined]  # every parser below the first is a CommandParser
+    if command.examples:
+        lines += ["For example:", "", "```sh", *(f"nestobs {line}" for line in command.examples), "```", ""]
+    if command.exits:
+        lines += [f"Exit codes: {_words(command.exits)}.", ""]
     return "\n".join(lines)
+
+
+_UNTOLD = (argparse._HelpAction, argparse._SubParsersAction)
 
 
 def _words(text: str | None) -> str:

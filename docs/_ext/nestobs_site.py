@@ -14,8 +14,13 @@ from docutils.utils.math.latex2mathml import tex2mathml
 import nestobs
 from nestobs.reports.publishing.html import part, plotly_js, shared_name
 
-LINKS = {"README.md#where-things-are": "house.md", "CHANGELOG.md": "changelog.md", "README.md": "/index.md"}
-"""Where a link of a file at the top of the repository leads, once that file is part of a page in docs/project."""
+LINKS = {
+    "README.md#where-things-are": "/project/house.md",
+    "README.md": "/index.md",
+    "CHANGELOG.md": "/project/changelog.md",
+    "CONTRIBUTING.md": "/project/contributing.md",
+}
+"""Where a link of a file at the top of the repository leads, once that file is part of a page."""
 
 
 def setup(app: Any) -> dict[str, Any]:
@@ -36,18 +41,27 @@ def _inline_math(writer: Any, node: Any) -> None:
 
 
 def _block_math(writer: Any, node: Any) -> None:
-    writer.body.append(f'<div class="math">{tex2mathml(node.astext(), as_block=True)}</div>')
+    writer.body.append(f'<div class="formula">{tex2mathml(node.astext(), as_block=True)}</div>')
     raise nodes.SkipNode
 
 
 def _fill(app: Any, docname: str, source: list[str]) -> None:
-    """`<!-- generated: NAME -->` on a line of a page is replaced by what generated.NAME() says, Markdown."""
+    """`<!-- generated: NAME -->` on a line of a page is replaced by what generated.NAME() says, Markdown; below an sh
+    block under `<!-- run -->` (or `<!-- run: TAG -->`) stands what its commands print."""
     source[0] = re.sub(r"^<!-- generated: (\w+) -->$", lambda m: getattr(generated, m[1])(), source[0], flags=re.M)
+    source[0] = re.sub(r"^<!-- run(?:: (\w+))? -->\n(```sh\n(.*?)^```)$", _run, source[0], flags=re.M | re.S)
+
+
+def _run(found: re.Match[str]) -> str:
+    lines = "\n".join(f"!{line}" for line in found[3].splitlines())
+    tags = ", ".join(filter(None, ["remove-input", found[1]]))
+    return f"{found[2]}\n\n```{{code-cell}} ipython3\n:tags: [{tags}]\n{lines}\n```"
 
 
 def _link_within(app: Any, path: Path, docname: str, content: list[str]) -> None:
     for there, here in LINKS.items():
         content[0] = content[0].replace(f"]({there})", f"]({here})")
+    content[0] = content[0].replace("](docs/", "](/")
 
 
 def _public_name(app: Any, env: Any, node: Any, text: Any) -> Any:

@@ -56,6 +56,7 @@ def _run(words: list[str]) -> int:
     args = _parser().parse_args(words)
     speak(verbose=args.verbose, quiet=args.quiet)
     try:
+        _check_system(sys.platform)
         code: int = args.command(args)
         sys.stdout.flush()
         return code
@@ -72,6 +73,14 @@ def _run(words: list[str]) -> int:
         return 129
     finally:
         _let_go()
+
+
+def _check_system(platform: str) -> None:
+    """Raises UsageError where the locks and signals that every command relies on are not to be had."""
+    from nestobs.errors import UsageError
+
+    if platform == "win32":
+        raise UsageError("nestobs runs on Linux and macOS: on Windows, install and run it in WSL (`wsl --install`)")
 
 
 def _let_go() -> None:
