@@ -121,9 +121,10 @@ def tiles(
     )
 
 
-def watch_tiles(now: Span) -> tuple[Tile, ...]:
-    """Observer and coverage of a span."""
-    return (observer_tile(observer(now.rows)), _coverage(now, None, 0.0))
+def watch_tiles(now: Span, before: Span | None = None) -> tuple[Tile, ...]:
+    """Observer and coverage of a span. before: what it is set beside."""
+    past = None if before is None else observer(before.rows)
+    return (observer_tile(observer(now.rows), past), _coverage(now, before, 0.0))
 
 
 def estimates(joins: pd.DataFrame) -> dict[str, Estimate]:

@@ -31,6 +31,7 @@ MOST_NESTS: Final = 300
 
 MOST_ROWS: Final = 20
 MOST_TRACES: Final = 3
+WORST: Final = 3
 
 READ: Final = (
     "observation_id", "run_id", "trace_id", "vantage", "role", "nest", "room", "source", "target", "operation",
@@ -147,6 +148,12 @@ class Failed:
         more = len(ordered) - len(rows)
         rest = (Text([f"{many(more, 'nest')} more are not listed."]),) if more else ()
         return Section((Table(pd.DataFrame(rows), style="nestobs-words"), *rest))
+
+    def worst(self) -> list[str]:
+        """The nests of most failed joins, at most WORST, by their rooms; by the address where several have one room."""
+        pairs = self.joins.groupby(["room", "nest"]).size().sort_values(ascending=False, kind="stable").index[:WORST]
+        rooms = self.joins[["room", "nest"]].drop_duplicates()["room"].value_counts()
+        return [room if room and rooms[room] == 1 else nest for room, nest in pairs]
 
     def _groups(self) -> list[tuple[str, list[int]]]:
         """The causes and where their joins stand, the most frequent first."""

@@ -85,12 +85,21 @@ def _name(url: str) -> str:
         return ""
 
 
+def pages_of(names: Sequence[str], store: str) -> Commands:
+    """How to make the page of each of these nests, by a name that it goes by."""
+    lines = [_command("report", "incident", "--store", store, *_word(name)) for name in names if _word(name)]
+    return Commands([("A page of one of them, seen from every side:", "\n".join(lines))] if lines else [])
+
+
 def exporting(found: Incident) -> Commands:
-    """How to have all rows as a file, and the intervals of this nest in a terminal."""
+    """How to have all rows as a file, the intervals of this nest in a terminal, and the page of its day."""
     nest = _typed(found)
     lines = [_command("export", "--parquet", "observations.parquet", "--store", found.store)]
     lines += [_command("timeline", "--store", found.store, *nest)] if nest else []
-    why = "All rows, and those of other nests, as a file; and the intervals of this nest in a terminal:"
+    if len(found.rows):
+        day = f"{pd.Timestamp(int(found.rows['sent_at'].min()), tz='UTC'):%Y-%m-%d}"
+        lines += [_command("report", "run", "daily_report", "--window", day, "--store", found.store)]
+    why = "All rows, and those of other nests, as a file; its intervals in a terminal; the page of its day:"
     return Commands([(why, "\n".join(lines))])
 
 
@@ -147,6 +156,11 @@ def _typed(found: Incident) -> list[str]:
             typed = found.address
     if found.missing:
         typed = "NEST"
+    return _word(typed)
+
+
+def _word(typed: str) -> list[str]:
+    """A name as the last words of a command; none where it cannot be typed."""
     if not _typable(typed):
         return []
     return ["--", typed] if typed.startswith("-") else [typed]

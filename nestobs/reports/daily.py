@@ -27,6 +27,7 @@ from nestobs.observation.duration import SECOND_NS
 from nestobs.observation.window import DAY_S, Window
 from nestobs.reports.answer import Answer, tiles
 from nestobs.reports.causes import Failed, of_failed
+from nestobs.reports.commands import pages_of
 from nestobs.reports.coverage import burst_words
 from nestobs.reports.dataset import frame, standing, watched
 from nestobs.reports.display import Result, Section, Table, Text, judged, many, numbers
@@ -94,6 +95,7 @@ class Daily:
     policy: Policy = MANUAL_RETRY
     allowed: int = 100
     allowed_window_s: float = 900.0
+    store: str = ""
 
 
 @given
@@ -125,6 +127,7 @@ def load(
     shared = Daily(
         title or TITLE,
         rules,
+        store=store,
         policy=in_use,
         allowed=allowed,
         allowed_window_s=allowed_window_s,
@@ -258,7 +261,10 @@ def heading(daily: Daily) -> Text:
 
 def causes(daily: Daily) -> Section:
     """Why joins of the window failed: how often each cause, with an example."""
-    return Section() if daily.failed is None else daily.failed.table()
+    if daily.failed is None:
+        return Section()
+    pages = pages_of(daily.failed.worst(), daily.store) if len(daily.failed.joins) else None
+    return Section((*daily.failed.table().parts, *((pages,) if pages else ())))
 
 
 def _about(one: Span, word: str) -> str:

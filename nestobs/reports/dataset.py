@@ -14,6 +14,7 @@ from typing import Any, Final
 import pandas as pd
 
 from nestobs.diagnosis.diagnose import suspects, with_standing
+from nestobs.errors import UsageError
 from nestobs.estimate.comparison import Span
 from nestobs.figures.time_axis import Collector
 from nestobs.observation.duration import SECOND_NS
@@ -127,6 +128,17 @@ def read(store: str, window: str = "") -> Observed:
         around=around,
         collector=coverage.at_work(opened, wanted, rows),
     )
+
+
+def earlier(store: str, observed: Observed, before: int) -> Span | None:
+    """The `before` windows of the same length before what was observed; None for 0 of them, for all there is, and where
+    nothing was seen in them. Raises UsageError for a number below 0."""
+    if before < 0:
+        raise UsageError("before: a number of windows, 0 for none")
+    if observed.window is None or not before:
+        return None
+    found = read(store, observed.window.earlier(before).text)
+    return found.span if len(found.rows) else None
 
 
 def watched(window: Window) -> Window:

@@ -12,6 +12,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import ArrayLike
 
+from nestobs.estimate.comparison import Span
 from nestobs.estimate.dependence import join_blocks, lost_share, share_of
 from nestobs.estimate.npmle import npmle
 from nestobs.estimate.proportion import Share
@@ -23,8 +24,9 @@ from nestobs.observation.detail import finite
 from nestobs.observation.schema import Role
 from nestobs.reports.answer import Answer, tiles
 from nestobs.reports.causes import Failed, of_failed
+from nestobs.reports.commands import pages_of
 from nestobs.reports.coverage import steps
-from nestobs.reports.dataset import Observed, read
+from nestobs.reports.dataset import Observed, earlier, read
 from nestobs.reports.display import Result, Section, Table, Text, drawn, many, numbers
 from nestobs.reports.workbench.given import given
 from nestobs.store.reader import Store
@@ -46,7 +48,8 @@ MOST_GROUPS: Final = 4
 @dataclass(frozen=True, slots=True)
 class Found:
     """What the page is about. journeys: as timeline.funnel gives them; answers: what came of their requests; cut_off:
-    joins that were begun and came to no verdict; failed: those that ended outside the room, and why."""
+    joins that were begun and came to no verdict; failed: those that ended outside the room, and why; before: the time
+    before, None where there is none."""
 
     title: str
     observed: Observed
@@ -54,6 +57,8 @@ class Found:
     answers: pd.DataFrame
     cut_off: int
     failed: Failed
+    store: str
+    before: Span | None = None
 
     @property
     def when(self) -> str:
@@ -72,8 +77,9 @@ class Found:
 
 
 @given
-def load(store: str, window: str = "", title: str = "") -> Found:
+def load(store: str, window: str = "", title: str = "", before: int = 0) -> Found:
     """Read a store and compute all that is shown. window: START/END, a day, a window's name, "" for all there is.
+    before: so many windows of that length before it are set beside.
 
     Raises StoreError when there is no store, UsageError for a window that is none.
     """
@@ -86,6 +92,8 @@ def load(store: str, window: str = "", title: str = "") -> Found:
         answers=worth.answers(observed.around, table),
         cut_off=open_intents(observed.rows),
         failed=of_failed(Store.open(store, create=False), observed.joins, observed.window),
+        store=store,
+        before=earlier(store, observed, before),
     )
 
 
@@ -95,7 +103,7 @@ def answer(found: Found, most_lost: float = 1.0, least_joins: int = LEAST_JOINS)
     table, one = found.journeys, found.lost
     if found.observed.rows.empty:
         return Answer(found.title, "This store holds no observation, so there is nothing to report.", result=came)
-    shown, warning = tiles(found.observed.span, most_lost=most_lost), observer(found.observed.rows).words
+    shown, warning = tiles(found.observed.span, found.before, most_lost=most_lost), observer(found.observed.rows).words
     if table.empty:
         return Answer(found.title, "Nobody joined.", shown, came, warning)
     count, inside = len(found.judged), int(found.judged["joined"].sum())
@@ -198,7 +206,9 @@ def verdicts(found: Found) -> Section:
 
 def causes(found: Found) -> Section:
     """Why joins failed: how often each cause, and of which nests, from where."""
-    return Section((*found.failed.table().parts, *found.failed.by_nest().parts))
+    failed = found.failed
+    pages = (pages_of(failed.worst(), found.store),) if len(failed.joins) else ()
+    return Section((*failed.table().parts, *failed.by_nest().parts, *pages))
 
 
 def saved(found: Found) -> Section:

@@ -40,7 +40,7 @@ PERIOD_S: Final = 1.0
 
 _READ_S: Final = 0.2
 _LOOK_S: Final = 30.0
-_OBSERVED: Final = (*NEEDED, "planned_at", "loop_lag_s")
+_OBSERVED: Final = (*NEEDED, "loop_lag_s")
 OBSERVED_S: Final = 900.0
 """Of so long before the newest row it is told how the observer was."""
 

@@ -15,6 +15,7 @@ import pandas as pd
 
 from nestobs.estimate import agreement
 from nestobs.estimate import groups as grouped
+from nestobs.estimate.comparison import Span
 from nestobs.estimate.groups import Group
 from nestobs.estimate.proportion import share
 from nestobs.figures import amount, layer_label, layer_order, percent, plain, propagation, span
@@ -22,7 +23,7 @@ from nestobs.figures.proportions import share_lanes
 from nestobs.observation.detail import finite
 from nestobs.reports import coverage
 from nestobs.reports.answer import Answer, Tile, watch_tiles
-from nestobs.reports.dataset import Observed, read
+from nestobs.reports.dataset import Observed, earlier, read
 from nestobs.reports.display import Result, Section, Table, Text, drawn, many, numbers
 from nestobs.reports.workbench.given import given
 from nestobs.timeline.uptime import observer
@@ -39,13 +40,14 @@ MOST_PLACES: Final = 2
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Found:
     """What the page is about. groups: delay laws by what they have in common; watched, stretches: as estimate.agreement
-    gives them."""
+    gives them; before: the time before, None where there is none."""
 
     title: str
     observed: Observed
     groups: dict[str, list[Group]]
     watched: pd.DataFrame
     stretches: pd.DataFrame
+    before: Span | None = None
 
     @property
     def when(self) -> str:
@@ -54,8 +56,9 @@ class Found:
 
 
 @given
-def load(store: str, window: str = "", title: str = "") -> Found:
+def load(store: str, window: str = "", title: str = "", before: int = 0) -> Found:
     """Read a store and compute all that is shown. window: START/END, a day, a window's name, "" for all there is.
+    before: so many windows of that length before it are set beside.
 
     Raises StoreError when there is no store, UsageError for a window that is none.
     """
@@ -74,6 +77,7 @@ def load(store: str, window: str = "", title: str = "") -> Found:
         groups=groups,
         watched=rows,
         stretches=agreement.stretches(rows),
+        before=earlier(store, observed, before),
     )
 
 
@@ -86,12 +90,25 @@ def answer(found: Found, most_median_s: float = 0.0, least_nests: int = LEAST_NE
     medians = _rows(found.groups["vantage"])[: propagation.MOST_VANTAGES]
     half = "; ".join(f"{_quantile(row, 'q50')} from {plain(row['name'], 32)}" for row in medians)
     said = f"Half of the nests could be joined after {half}." if half else "No nest is known to have been joinable."
+    past = (
+        {} if found.before is None else {row["name"]: row for row in _rows(grouped.by_vantage(found.before.timelines))}
+    )
     shown = [
-        tile
+        replace(tile, before=_before(row, past[row["name"]], name) if row["name"] in past else "")
         for row in medians[:MOST_PLACES]
-        for tile in (_tile(row, "half", "q50", most_median_s), _tile(row, "90 %", "q90", 0.0))
+        for name, tile in (
+            ("q50", _tile(row, "half", "q50", most_median_s)),
+            ("q90", _tile(row, "90 %", "q90", 0.0)),
+        )
     ]
-    return Answer(found.title, said, (*shown, *watch_tiles(seen.span)), came, observer(seen.rows).words)
+    return Answer(found.title, said, (*shown, *watch_tiles(seen.span, found.before)), came, observer(seen.rows).words)
+
+
+def _before(row: dict[str, Any], past: dict[str, Any], name: str) -> str:
+    """The same before, and which way it went where the two intervals do not even meet."""
+    (low, high), (least, most) = ((one[f"{name}_low_s"], one[f"{name}_high_s"]) for one in (row, past))
+    way = "▲ more" if low > most else "▼ less" if high < least else "＝ no difference shown"
+    return f"before: {_quantile(past, name)}; {way}"
 
 
 def _tile(row: dict[str, Any], part: str, name: str, most_s: float) -> Tile:

@@ -73,6 +73,24 @@ def test_a_store_of_more_days_sets_them_beside(store: str) -> None:
     assert "no difference shown" in same["joined"].before + same["lost"].before
 
 
+def test_the_joins_page_sets_the_windows_before_beside_and_none_where_there_are_none(store: str) -> None:
+    beside = joins.answer(joins.load(store, window=DAY, before=1)).tiles
+    assert all(one.before.startswith("before: ") for one in beside)
+    same = daily.answer(daily.load(store, window=DAY, before=1)).tiles
+    assert [one.before for one in beside] == [one.before for one in same]
+    for found in (joins.load(store, window=DAY), joins.load(store, before=1)):
+        assert [one.before for one in joins.answer(found).tiles] == [""] * 6
+
+
+def test_the_nests_that_went_worst_have_the_command_of_their_page(store: str) -> None:
+    found = joins.load(store, window=DAY)
+    shown = joins.causes(found).parts[-1]._repr_html_()
+    worst = found.failed.worst()
+    assert 0 < len(worst) <= 3
+    assert [name for name in worst if f"nestobs report incident --store {store} {name}" not in shown] == []
+    assert shown in daily.causes(daily.load(store, window=DAY, before=1)).parts[-1]._repr_html_()
+
+
 def test_what_is_not_known_is_said_to_be_not_known(found: joins.Found) -> None:
     span = found.observed.span
     shown = by_name(tiles(type(span)(span.window, 0.0, span.rows.head(0), span.timelines.head(0), span.joins.head(0))))

@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
 import pytest
 
 from nestobs.errors import StoreError, UsageError
+from nestobs.estimate import groups
 from nestobs.observation.schema import Failure, Operation, Outcome, Source
 from nestobs.reports import propagation
 from nestobs.reports.publishing.execute import notebook, run
-from worlds.full_nests import DAY, NOON, all_rows, nest_rows
+from worlds.full_nests import DAY, NOON, all_rows, nest_rows, rows_of_days
 from worlds.shown import HOUR_S, beats, figures, page, stepped, store, text, whole
 
 pytestmark = pytest.mark.slow
@@ -60,6 +63,25 @@ def test_the_page_opens_with_each_places_half_judged_by_the_whole_interval(tmp_p
         tile = shown[f"half joinable, {name}"]
         assert f"{tile.value} (" in opened.sentence
         assert tile.detail.startswith("95 %: ")
+
+
+def test_the_time_before_stands_beside_each_half(tmp_path: Path) -> None:
+    where = store(tmp_path / "store", rows_of_days(12, 3))
+    alone, beside, none = (propagation.load(where, DAY, before=count) for count in (0, 2, 400))
+    assert [one.before for one in propagation.answer(alone).tiles] == [""] * len(propagation.answer(alone).tiles)
+    for found in (beside, none):
+        assert all(one.before.startswith("before: ") for one in propagation.answer(found).tiles)
+    assert "no difference shown" in propagation.answer(beside).tiles[0].before
+    slower = replace(beside, groups=beside.groups | {"vantage": groups.by_vantage(late(beside, 60.0))})
+    assert "▲ more" in propagation.answer(slower).tiles[0].before
+    with pytest.raises(UsageError, match="0 for none"):
+        propagation.load(where, DAY, before=-1)
+
+
+def late(found: propagation.Found, by_s: float) -> pd.DataFrame:
+    """Its timelines, all of them so much later."""
+    lines = found.observed.timelines
+    return lines.assign(lower_s=lines["lower_s"] + by_s, upper_s=lines["upper_s"] + by_s)
 
 
 @pytest.mark.parametrize("window", ["", DAY])

@@ -13,6 +13,7 @@ import json
 import re
 import secrets
 import threading
+from collections.abc import Sequence
 from functools import cache
 from importlib.resources import files
 from typing import Any, Final
@@ -46,10 +47,11 @@ _TOP_PX: Final = 28
 """Above a figure's plot, for what stands on its upper edge."""
 
 
-def page(notebook: Any, *, title: str, shared_js: str = "") -> str:
+def page(notebook: Any, *, title: str, shared_js: str = "", beside: Sequence[tuple[str, str]] = ()) -> str:
     """The executed notebook (an nbformat node) as HTML. plotly.js is in it once, if there is a figure at all.
 
     shared_js: in place of that, the relative URL of a copy that many pages share (`plotly_js` under `shared_name`).
+    beside: links to others, (relative URL, words), at the end of the contents.
     """
     parts = _Parts()
     shown, figures = _drawn(notebook, parts)
@@ -66,7 +68,7 @@ def page(notebook: Any, *, title: str, shared_js: str = "") -> str:
     explained = Explained()
     made = parts.put_into(_frame(shown, extra), explained)
     links += [(ANCHOR, "The words of this page")] if explained.list else []
-    made = made.replace(parts.later("contents"), contents(links, code=code), 1)
+    made = made.replace(parts.later("contents"), contents(links, code=code, beside=beside), 1)
     return made.replace(parts.later("words"), explained.list, 1)
 
 

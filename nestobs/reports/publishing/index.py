@@ -164,11 +164,17 @@ def _row(window: Window) -> str:
     return f"{begins:%Y-%m}" if window.seconds >= DAY_S else f"{begins:%Y-%m-%d}"
 
 
+def place(name: str, window: Window) -> str:
+    """What the mark of a report is called, for a link to it: one that leads to the overview where there is none."""
+    return f"{name}@{window.name}"
+
+
 def _mark(entry: Entry) -> str:
     sign, style = _SIGNS.get(entry.verdict, _SIGNS["unreadable"])
     coverage = _coverage(entry)
     share = "" if coverage is None else f' style="--share: {100 * coverage:.0f}%"'
-    mark = _linked_mark(_href(entry), f"{entry.window.words}: {_words(entry)}", sign, style, share)
+    mark = f'<span id="{place(entry.name, entry.window)}"></span>'
+    mark += _linked_mark(_href(entry), f"{entry.window.words}: {_words(entry)}", sign, style, share)
     if entry.failed is None:
         return mark
     later = f"{entry.window.words}: made again later, which failed"

@@ -233,8 +233,17 @@ def _write(archive: Archive, draft: Path, executed: Executed, about: Manifest, *
     relative = f"../../{_shared_js(archive)}" if shared else ""
     source = nbformat.writes(executed.notebook)  # type: ignore[no-untyped-call]  # nbformat is typed in part
     (draft / NOTEBOOK).write_text(source, "utf-8")
-    (draft / PAGE).write_text(page(shown, title=title, shared_js=relative), "utf-8")
+    text = page(shown, title=title, shared_js=relative, beside=_beside(archive, about))
+    (draft / PAGE).write_text(text, "utf-8")
     (draft / MANIFEST).write_text(dumps(about), "utf-8")
+
+
+def _beside(archive: Archive, about: Manifest) -> list[tuple[str, str]]:
+    """Links to the overview, at which it always is told what there is, and to what it has of the same window."""
+    name, window = about["report"], Window.parse("{start}/{end}".format(**about["window"]))
+    others = {entry.name for entry in archive.entries()} - {name}
+    same = [(f"../../{index.INDEX}#{index.place(each, window)}", f"{each}, same window") for each in sorted(others)]
+    return [*same, (f"../../{index.INDEX}#{index.place(name, window)}", "all reports")]
 
 
 def dumps(data: object) -> str:

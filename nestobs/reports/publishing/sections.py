@@ -6,8 +6,9 @@ which a cell failed stands open. All of it is marked at the cells, for the templ
 
 from __future__ import annotations
 
+import html
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any, Final
 
 from nestobs.figures import plain
@@ -68,9 +69,11 @@ def _anchor(title: str, taken: set[str]) -> str:
     return name
 
 
-def contents(links: list[tuple[str, str]], *, code: bool) -> str:
-    """The table of contents as HTML: a link each, and the switches; "" where there is neither section nor code."""
+def contents(links: list[tuple[str, str]], *, code: bool, beside: Sequence[tuple[str, str]] = ()) -> str:
+    """The table of contents as HTML: a link each, the switches, and links to pages beside this one, (URL, words); ""
+    where there is none of them."""
     parts = [f'<a href="#{anchor}">{title}</a>' for anchor, title in links]
     parts += ['<button type="button">unfold all</button>'] if links else []
     parts += ['<details class="switch"><summary>show code</summary></details>'] if code else []
+    parts += [f'<a href="{html.escape(url)}">{plain(words, 80)}</a>' for url, words in beside]
     return f'<nav class="contents" aria-label="Contents">{"".join(parts)}</nav>' if parts else ""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shlex
 import sys
 import threading
@@ -91,6 +92,20 @@ def test_a_report_is_made_once_and_again_only_by_force(make: Making, folder: Pat
     assert reports.left(folder / "out") == []
     assert (folder / "out" / "index.html").is_file()
     assert (folder / "out" / "feed.xml").is_file()
+
+
+def test_a_page_leads_to_what_else_there_is_of_its_window_and_nowhere_that_is_not(make: Making, folder: Path) -> None:
+    for name in ("incident", "daily", "incident"):
+        notebook = reports.write(folder / f"{name}.ipynb")
+        make(Order(notebook=notebook, store=Path("store"), force=True))
+    ends = {"daily": "daily@2026-01-01", "incident": "incident@2026-01-01"}
+    for name, other in (("daily", "incident"), ("incident", "daily")):
+        place = folder / "out" / name / reports.DAY
+        links = re.findall(r'<a href="([^#"]+)#([^"]+)">([^<]*)</a>', (place / "report.html").read_text())
+        said = [(at, words) for _, at, words in links]
+        assert said == [(ends[other], f"{other}, same window"), (ends[name], "all reports")]
+        for url, at, _ in links:
+            assert f'<span id="{at}"></span>' in Path(os.path.normpath(place / url)).read_text()
 
 
 def test_a_failed_run_says_what_went_wrong_and_stands_beside_a_good_one(make: Making, folder: Path) -> None:
