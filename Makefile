@@ -19,7 +19,7 @@ define STATIC
 	$(BIN)/lint-imports
 endef
 
-.PHONY: help demo check test lint bench coverage calibrate causes fuzz chaos livekit browser node site prometheus notebook environment constraints clean
+.PHONY: help demo check test lint bench coverage calibrate causes fuzz chaos livekit browser zsh node site prometheus notebook environment constraints clean
 .DEFAULT_GOAL := help
 
 help:  ## what there is
@@ -92,6 +92,12 @@ browser:  ## install Chromium, which draws the reports in the tests, where apt i
 		&& $$sudo env DEBIAN_FRONTEND=noninteractive apt-get install -y --no-install-recommends chromium \
 		|| { echo "make browser needs Debian's apt-get, and root or sudo: install Chromium or Google Chrome so that" \
 			"chromium or google-chrome is on PATH, or run the tests without it" >&2; exit 1; }
+
+zsh:  ## install zsh, which the tests of completion run, where apt is there
+	@command -v zsh && exit; sudo=$$([ "$$(id -u)" = 0 ] || echo sudo); \
+		command -v apt-get $$sudo >/dev/null && $$sudo apt-get update \
+		&& $$sudo env DEBIAN_FRONTEND=noninteractive apt-get install -y --no-install-recommends zsh \
+		|| { echo "make zsh needs Debian's apt-get, and root or sudo: install zsh, or run the tests without it" >&2; exit 1; }
 
 node:  ## install what the tests of the client package need (TypeScript, React, esbuild), where npm is
 	@command -v npm >/dev/null || { echo "make node needs npm: install Node 18 or newer, or run the tests without it" >&2; exit 1; }

@@ -150,6 +150,7 @@ def test_the_test_command_is_what_ci_runs():
     assert "make test" in said
     assert "make livekit" in said
     assert "make browser" in said
+    assert "make zsh" in said
     assert "make site" in said
-    for what in ("LIVEKIT", "NODE", "BROWSER", "SITE"):
+    for what in ("LIVEKIT", "NODE", "BROWSER", "ZSH", "SITE"):
         assert f"NESTOBS_REQUIRE_{what}=1" in said

@@ -185,7 +185,7 @@ def with_voice(parser: argparse.ArgumentParser, default: object = argparse.SUPPR
 def with_target(parser: argparse.ArgumentParser) -> None:
     """--store, --config, and what names a target."""
     with_store(parser)
-    option(parser, "--target", "NAME", str, "a target of nestobs.toml")
+    option(parser, "--target", "NAME", target_name, "a target of nestobs.toml")
     option(parser, "--api", "URL", str, "base of the Nests API, https://HOST/api/v1/nests")
     option(parser, "--relay", "URL", str, "a relay; the first is the selected one", action="append", default=[])
     option(parser, "--livekit", "URL", str, "LiveKit, wss://HOST: tokens go there, and nowhere that only a nest names")
@@ -215,7 +215,7 @@ def with_investigation(parser: argparse.ArgumentParser) -> None:
 def with_policy(parser: argparse.ArgumentParser) -> None:
     """--policy."""
     text = "guide, released, manual_retry, fixed(S), … (default exponential(1))"
-    option(parser, "--policy", "NAME", str, text, default="exponential(1)")
+    option(parser, "--policy", "NAME", policy_name, text, default="exponential(1)")
 
 
 def with_period(parser: argparse.ArgumentParser) -> None:
@@ -237,6 +237,26 @@ def pathname(text: str) -> Path:
     from pathlib import Path
 
     return Path(text)
+
+
+def target_name(text: str) -> str:
+    """A target of nestobs.toml; such types tell a shell what to offer (cli/completion.py)."""
+    return text
+
+
+def scenario_name(text: str) -> str:
+    """A scenario of the lab."""
+    return text
+
+
+def notebook_name(text: str) -> str:
+    """A notebook that comes with nestobs."""
+    return text
+
+
+def policy_name(text: str) -> str:
+    """A policy: `guide`, `fixed(2)`."""
+    return text
 
 
 def duration_s(text: str) -> float:

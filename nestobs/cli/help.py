@@ -165,7 +165,7 @@ def _environment() -> str:
     return "".join(f"{name}\n    {said}\n" for name, said in ENVIRONMENT.items())
 
 
-_TOPICS: Final = {"exit-codes": lambda: EXIT_CODES, "environment": _environment}
+TOPICS: Final = {"exit-codes": lambda: EXIT_CODES, "environment": _environment}
 
 
 def _add_topic(parser: argparse.ArgumentParser) -> None:
@@ -185,13 +185,13 @@ def about(topic: Sequence[str]) -> str:
 
     if not topic:
         return overview(lines=None)
-    if (told := _TOPICS.get(topic[0])) is not None:
+    if (told := TOPICS.get(topic[0])) is not None:
         return told()
     parser: argparse.ArgumentParser = _parser()
     for place, word in enumerate(topic):
         known = below(parser)
         if word not in known:
-            names = [*known, *([] if place else _TOPICS)]
+            names = [*known, *([] if place else TOPICS)]
             near = meant(word, names)
             raise UsageError(f"there is no help on {' '.join(topic)[:80]!r}{near}: nestobs --help lists the commands")
         parser = known[word]

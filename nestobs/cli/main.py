@@ -21,7 +21,7 @@ COMMANDS = (
     ("doctor", "observe.doctor", "Check this machine, the configuration and a target, step by step."),
     ("canary", "observe.canary", "Make nests, watch every layer from the start, join them, clean up."),
     ("watch", "observe.watch", "Observe the nests of others, gently, until stopped."),
-    ("join", "observe.join", "Join one nest for real, with fallback and retry, and say how it went."),
+    ("join", "observe.join", "Join a nest for real, with fallback and retry, and say how it went."),
     ("ready", "observe.ready", "Say by the exit code, for scripts, whether a nest can be joined now."),
     ("timeline", "data.timeline", "Show in which interval each layer showed each nest."),
     ("diagnose", "data.diagnose", "Say why nests could not be joined: the causes, with their evidence."),
@@ -35,7 +35,8 @@ COMMANDS = (
     ("prove", "tuning.prove", "A policy and today's rule in a fresh lab, predicted beside realised."),
     ("policy", "tuning.POLICY", "Write a policy for web clients."),
     ("notebook", "notebooks.notebook", "Open a copy of a notebook on a store, in JupyterLab."),
-    ("report", "reports.REPORT", "Make reports, each window once, published whole; or of one nest, now."),
+    ("report", "reports.REPORT", "Make reports, each window once, published whole; or of a nest, now."),
+    ("completion", "completion.completion", "Print what lets bash or zsh complete commands, flags and names."),
     ("help", "help.help_", "All about a command, the exit codes or the environment."),
 )
 """Each command: its word, where in `cli` it is at home, and what it does, as its docstring says."""
@@ -46,6 +47,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     words = list(sys.argv[1:] if argv is None else argv)
     if words and words[0] in ("-h", "--help"):
         return _say(overview())
+    if words[:2] == ["completion", "names"]:  # as a shell asks, while somebody waits
+        from nestobs.cli.names import offered
+
+        return _say(offered(words[2:]))
     return _run(words)
 
 
@@ -107,7 +112,7 @@ def _say(text: str) -> int:
 
 def overview(lines: int | None = 24) -> str:
     """What `nestobs --help` says: each command in a line, as many as fit; the others are named. None: all in lines."""
-    told = [f"  {name:<10}{text.rstrip('.')}" for name, _, text in COMMANDS]
+    told = [f"  {name:<10} {text.rstrip('.')}" for name, _, text in COMMANDS]
     room = len(COMMANDS) if lines is None or lines >= len(COMMANDS) + 3 else lines - 4
     also = [f"  also {', '.join(name for name, _, _ in COMMANDS[room:])}: nestobs help"] if told[room:] else []
     return "\n".join([*_HEAD, *told[:room], *also, _REST, ""])

@@ -7,7 +7,7 @@ import os
 import sys
 from typing import TYPE_CHECKING
 
-from nestobs.cli.arguments import command, flag, option, pathname, reads, store_folder
+from nestobs.cli.arguments import command, flag, notebook_name, option, pathname, reads, store_folder
 from nestobs.cli.terminal import harmless, remark
 
 if TYPE_CHECKING:
@@ -15,7 +15,8 @@ if TYPE_CHECKING:
 
 
 def _add_notebook(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("name", metavar="NAME", help="incident, joins, propagation, tuning, daily_report, live or demo")
+    text = "incident, joins, propagation, tuning, daily_report, live or demo"
+    parser.add_argument("name", metavar="NAME", type=notebook_name, help=text)
     text = "folder of observations (default: nestobs.toml's or ./nestobs-data where it is there, else example)"
     option(parser, "--store", "DIR", str, text)
     option(parser, "--config", "FILE", pathname, "configuration (default ./nestobs.toml)")

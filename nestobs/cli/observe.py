@@ -17,6 +17,8 @@ from nestobs.cli.arguments import (
     pathname,
     port,
     reads,
+    scenario_name,
+    target_name,
     with_investigation,
     with_json,
     with_manners,
@@ -70,9 +72,8 @@ def demo(args: argparse.Namespace) -> int:
 
 
 def _add_lab(parser: argparse.ArgumentParser) -> None:
-    option(
-        parser, "--scenario", "NAME|FILE", str, "scenario, may be repeated (default calm)", action="append", default=[]
-    )
+    text = "scenario, may be repeated (default calm)"
+    option(parser, "--scenario", "NAME|FILE", scenario_name, text, action="append", default=[])
     option(parser, "--dir", "DIR", pathname, "its files (default runs/lab)", default="runs/lab")
     option(parser, "--seed", "N", count, "seed of the delays (default 1)", default=1)
     option(parser, "--vantages", "N", int, "1, or 2 with a slow one", choices=(1, 2), default=1)
@@ -193,7 +194,7 @@ def _add_canary(parser: argparse.ArgumentParser) -> None:
     option(parser, "--count", "N", count, "nests to make; 0 only cleans up", required=True)
     option(parser, "--horizon", "DURATION", duration_s, "watch each so long (90s)", default=90.0)
     option(parser, "--every", "DURATION", duration_s, "time between two nests (1s)", default=1.0)
-    option(parser, "--also", "NAME", str, "a further target as second vantage", action="append", default=[])
+    option(parser, "--also", "NAME", target_name, "a further target as second vantage", action="append", default=[])
     option(parser, "--seed", "N", count, "seed of phases and arrivals (default: none)")
     flag(parser, "--restart", "the host restarts each in the middle of its watch, and it is joined then")
 
@@ -325,7 +326,7 @@ def _add_join(parser: argparse.ArgumentParser) -> None:
     exits="0 joined, 1 not, 3 no answer, 4 budget, 5 store",
 )
 def join(args: argparse.Namespace) -> int:
-    """Join one nest for real, with fallback and retry, and say how it went."""
+    """Join a nest for real, with fallback and retry, and say how it went."""
     from dataclasses import replace
 
     from nestobs.collector.prober import join_once

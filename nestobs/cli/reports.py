@@ -13,6 +13,7 @@ from nestobs.cli.arguments import (
     command,
     duration_s,
     flag,
+    notebook_name,
     option,
     pathname,
     store_folder,
@@ -51,7 +52,8 @@ _BREACHED: Final = "breached"
 
 
 def _add_run(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("name", metavar="NAME", help="a report (a notebook of nestobs), or the path of an .ipynb")
+    text = "a report (a notebook of nestobs), or the path of an .ipynb"
+    parser.add_argument("name", metavar="NAME", type=notebook_name, help=text)
     which = parser.add_mutually_exclusive_group(required=True)
     which.add_argument("--window", metavar="START/END", help="ISO 8601, UTC, half-open; or one day, as 2026-01-01")
     which.add_argument("--yesterday", action="store_true", help="the last whole UTC day")
@@ -65,7 +67,7 @@ def _add_run(parser: argparse.ArgumentParser) -> None:
 
 
 def _add_catch_up(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("name", metavar="NAME", nargs="+", help="reports, or paths of .ipynb files")
+    parser.add_argument("name", metavar="NAME", type=notebook_name, nargs="+", help="reports, or paths of .ipynb files")
     option(parser, "--since", "WHEN", str, "from an instant, or so long ago: 7d", required=True)
     option(parser, "--every", "DURATION", duration_s, "length of the windows (1d)", default="1d")
     option(parser, "--jobs", "N", whole_between(1, 64), "so many at a time (1)", default=1)
@@ -394,7 +396,7 @@ def _now() -> int:
 
 REPORT: Final = Command(
     "report",
-    "Make reports, each window once, published whole; or of one nest, now.",
+    "Make reports, each window once, published whole; or of a nest, now.",
     below=(run, catch_up, incident, index, prune),
     examples=("report run daily_report --yesterday", "report incident naddr1…"),
     exits=_MADE,

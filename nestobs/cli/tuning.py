@@ -16,6 +16,8 @@ from nestobs.cli.arguments import (
     open_store,
     option,
     pathname,
+    policy_name,
+    scenario_name,
     whole_between,
     with_json,
     with_store,
@@ -139,7 +141,8 @@ def _apart(number: Number, unit: float = 1.0) -> str:
 
 
 def _add_replay(parser: argparse.ArgumentParser) -> None:
-    option(parser, "--policy", "FILE|NAME", str, "policy files, or names such as fixed(2)", nargs="+", required=True)
+    text = "policy files, or names such as fixed(2)"
+    option(parser, "--policy", "FILE|NAME", policy_name, text, nargs="+", required=True)
 
 
 @command(
@@ -196,7 +199,8 @@ def replay(args: argparse.Namespace) -> int:
 
 
 def _add_policy_export(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("policy", metavar="FILE|NAME", help="a policy file, or a name such as fixed(2)")
+    text = "a policy file, or a name such as fixed(2)"
+    parser.add_argument("policy", metavar="FILE|NAME", type=policy_name, help=text)
     parser.add_argument("--format", choices=("js", "vectors", "json", "npm"), required=True, help="what to write")
     option(parser, "--out", "FILE", pathname, "where to (default: standard output)")
     option(parser, "--to", "DIR", pathname, "folder of the npm package: new, empty, or one of these already")
@@ -259,7 +263,7 @@ def _check_package_folder(folder: Path) -> None:
 
 def _add_prove(parser: argparse.ArgumentParser) -> None:
     option(parser, "--policy", "FILE", str, "the policy file that tune wrote", required=True)
-    option(parser, "--scenario", "NAME", str, "a scenario of the lab (nestobs lab --list)", required=True)
+    option(parser, "--scenario", "NAME", scenario_name, "a scenario of the lab (nestobs lab --list)", required=True)
     option(
         parser,
         "--nests",
