@@ -13,6 +13,7 @@ that knows which sources there are, and so the place where it is decided who get
 from __future__ import annotations
 
 import contextlib
+from collections import defaultdict
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
@@ -21,6 +22,7 @@ from typing import Any, TypeVar
 from nestobs.errors import UnreachableError, UsageError
 from nestobs.join.budget import Budget, Limiter
 from nestobs.nostr import Keys
+from nestobs.observation.offset import Relation
 from nestobs.observation.schema import Failure, Observation
 from nestobs.sources.api import Api
 from nestobs.sources.clock import Clock, uuid7
@@ -118,16 +120,18 @@ async def open_station(
     committed: Callable[[], Awaitable[bool]],
     limiter: Limiter,
     keys: Keys | None = None,
+    relation: Relation | None = None,
 ) -> AsyncIterator[Station]:
     """Open a target's sources and close them at the end. Connecting is theirs to do, row by row.
 
     limiter: of the API's host; stations of one process that look at one deployment share it, since the server counts
-    by address.
+    by address; and relation, since they share a clock.
     """
-    vantage = Vantage(target.vantage, run_id, sink, committed=committed)
+    relation = Relation() if relation is None else relation
+    vantage = Vantage(target.vantage, run_id, sink, committed=committed, relation=relation)
     async with AsyncExitStack() as stack:
         if target.control:
-            beside = Vantage(target.vantage, run_id, sink, vantage.clock)
+            beside = Vantage(target.vantage, run_id, sink, vantage.clock, relation=relation)
             beside.watch = vantage.watch
             control = Control(beside, target.control)
             vantage.sink = both(sink, control.consider)
@@ -168,7 +172,11 @@ async def recording(
         run_id = run_id or uuid7(Clock().now())
         sink = pen if heard is None else both(pen, heard)
         shared: dict[str, Any] = {"sink": sink, "committed": pen.committed, "limiter": budget.of(targets[0].api)}
-        opening = [open_station(target, run_id=run_id, keys=keys, **shared) for target in targets]
+        relations: defaultdict[str, Relation] = defaultdict(Relation)
+        opening = [
+            open_station(target, run_id=run_id, keys=keys, relation=relations[target.api], **shared)
+            for target in targets
+        ]
         yield [await stack.enter_async_context(each) for each in opening], pen
 
 

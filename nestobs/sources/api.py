@@ -121,7 +121,8 @@ class Api:
     """One Nests API seen from one vantage. `url` is its base, `https://HOST/api/v1/nests`. Use as a context manager.
 
     livekit_down: why LiveKit cannot be reached just now, "" where it can; unset where no LiveKit is known. ration: how
-    many requests may be asked, where that is bounded beyond the budget.
+    many requests may be asked, where that is bounded beyond the budget. own_time: sign by our own clock, as a client
+    here would, also where the API's is known to be apart from it.
     """
 
     def __init__(self, vantage: Vantage, url: str, limiter: Limiter, *, timeout_s: float = 10.0) -> None:
@@ -131,6 +132,7 @@ class Api:
         self.timeout_s = timeout_s
         self.livekit_down: Callable[[], Awaitable[str]] | None = None
         self.ration: Ration | None = None
+        self.own_time = False
         self._vantage = vantage
         self._form, self._clock = Form(), ServerClock()
         self._places = asyncio.Semaphore(IN_FLIGHT)
@@ -222,10 +224,14 @@ class Api:
                 if not await vantage.committed() and operation is not Operation.DELETE:
                     return self._not_asked(trace, common, "what it would make could not be noted", Failure.SKIPPED)
             headers = dict(_ASKING) if body is None else {**_ASKING, "content-type": "application/json"}
+            moved_s = 0
             if keys is not None:
-                created_at = vantage.clock.now() // SECOND_NS
+                now = vantage.clock.now()
+                moved_s = 0 if self.own_time else (vantage.theirs(now) - now) // SECOND_NS
+                created_at = now // SECOND_NS + moved_s
                 headers["authorization"] = http_auth(keys, url=url, method=method, created_at=created_at, body=body)
-            return await self._once(trace, operation, common, method=method, url=url, headers=headers, content=body)
+            asked: dict[str, Any] = {"method": method, "url": url, "headers": headers, "content": body}
+            return await self._once(trace, operation, common, moved_s, **asked)
 
     async def _kept_back(self, *, urgent: bool) -> str | None:
         """Count a request, waiting up to PATIENCE_S for its turn; why it is kept back, None where it may go."""
@@ -257,9 +263,16 @@ class Api:
         return Judgement(Outcome.UNKNOWN, Failure.UNREACHABLE, FailureLayer.SIGNAL, said)
 
     async def _once(
-        self, trace: Trace, operation: Operation, common: dict[str, Any], *, headers: dict[str, str], **request: Any
+        self,
+        trace: Trace,
+        operation: Operation,
+        common: dict[str, Any],
+        moved_s: int,
+        *,
+        headers: dict[str, str],
+        **request: Any,
     ) -> Answer:
-        """One request, whose row bears the id it goes out under."""
+        """One request, whose row bears the id it goes out under. moved_s: by how much its stamp is not our own time."""
         vantage, clock, timeout_s = self._vantage, self._vantage.clock, float(common["timeout_s"])
         request_id, phases = vantage.new_id(), _Phases(clock)
         headers["x-request-id"] = request_id
@@ -278,7 +291,8 @@ class Api:
             decoded = json_object(answer.content)
             wait_s = pause_s(answer.status, answer.headers, received_at)
             if answer.broken is None:
-                judgement = self._proved(operation, answer, decoded, (started_at, received_at))
+                sent_at = phases.at.get("send_request_headers.started", started_at)
+                judgement = self._proved(operation, answer, decoded, (sent_at, received_at))
                 judgement = await self._doubted(operation, judgement)
             else:
                 judgement = named(answer.broken, stage=FailureLayer.HTTP, timeout_s=timeout_s, awaited="whole answer")
@@ -290,7 +304,7 @@ class Api:
             began_at=started_at,
             sent_at=phases.at.get("send_request_headers.started", started_at),
             received_at=received_at,
-            detail=detail(phases=phases.spans_s(), **facts),
+            detail=detail(phases=phases.spans_s(), **facts, **({"stamp_moved_s": moved_s} if moved_s else {})),
             **judgement._asdict(),
             **columns,
             **common,
@@ -310,6 +324,9 @@ class Api:
             self._clock.learn(remote_at, received_at)
         if sure and not copied(answer.headers):
             self._form.learn(answer.headers, worded=worded)
+        own = sure or judgement.outcome is Outcome.ABSENT
+        if own and remote_at is not None and not late_s and not copied(answer.headers):
+            self._vantage.relation.learn(sent_at, received_at, remote_at)
         asked_s, wait_s = number(answer.headers.get("retry-after")), pause_s(answer.status, answer.headers, received_at)
         if asked_s is not None and wait_s is not None and asked_s > wait_s:
             bounded = f"its Retry-After of {asked_s:g} s is taken as {wait_s:g} s"

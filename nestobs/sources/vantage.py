@@ -10,10 +10,11 @@ import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Final
 
 from nestobs.observation.detail import detail
 from nestobs.observation.duration import SECOND_NS
+from nestobs.observation.offset import Relation
 from nestobs.observation.schema import (
     HEARTBEAT_S,
     PERIOD,
@@ -26,6 +27,9 @@ from nestobs.observation.schema import (
 )
 from nestobs.sources.clock import Clock, Disturbance, LoopWatch, uuid7
 from nestobs.sources.failures import JUDGED, REQUEST_TIMEOUT, STALE_S, held_up
+
+APART_S: Final = 2.0
+"""Clocks that are surely apart by more are related where a stamp or an age is to be the API's; less harms nobody."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,6 +52,8 @@ async def _nothing_to_commit() -> bool:
 class Vantage:
     """Name, run, clock and sink. `record` writes one row and returns it.
 
+    relation: what the API's stamps say of this clock, one for all vantages of a process that look at one API.
+
     `committed` waits until the rows recorded so far are safe: awaited between an intent and its deed. False where they
     never will be: then nothing may be made.
     """
@@ -57,10 +63,16 @@ class Vantage:
     sink: Callable[[Observation], None]
     clock: Clock = field(default_factory=Clock)
     committed: Callable[[], Awaitable[bool]] = _nothing_to_commit
+    relation: Relation = field(default_factory=Relation)
     watch: LoopWatch = field(init=False)
 
     def __post_init__(self) -> None:
         self.watch = LoopWatch(self.clock, self._disturbed)
+
+    def theirs(self, at: int) -> int:
+        """An instant of our clock (ns UTC) as the API's has it, where the two are surely apart; else as it is."""
+        offset = self.relation.at(at)
+        return at if offset is None or abs(offset.least_off_s) < APART_S else at - round(offset.offset_s * SECOND_NS)
 
     def new_id(self) -> str:
         """A fresh UUIDv7 of this instant."""
@@ -83,6 +95,9 @@ class Vantage:
         """
         since = sent_at if began_at is None else min(began_at, sent_at)
         fields |= self._own(since, **fields)
+        if (offset := self.relation.at(self.clock.now())) is not None:
+            known = {"clock_offset_s": offset.offset_s, "clock_error_s": offset.error_s, "sync_age_s": offset.age_s}
+            fields = {name: round(value, 6) for name, value in known.items()} | fields
         row = Observation(
             observation_id=observation_id or self.new_id(),
             run_id=self.run_id,

@@ -164,6 +164,15 @@ async def test_a_404_is_read_by_the_age(on, keys, say, age_s, code):
     assert "404" in state.why
 
 
+@pytest.mark.parametrize("skew_s", [-300, 300])
+@pytest.mark.parametrize(("age_s", "code"), [(0, NOT_YET), (25, NOT_YET), (45, GONE)])
+async def test_the_age_is_read_by_the_apis_clock_where_ours_is_off(on, keys, say, skew_s, age_s, code):
+    """Host and API agree, and we do not."""
+    async with on(f"[api]\ndate_skew_s = {skew_s}\n") as (_, station):
+        state = await readiness(station, await find(station, await say(station, keys, age_s=age_s - skew_s)))
+    assert (state.code, "404" in state.why) == (code, True), state.why
+
+
 async def test_a_closed_nest_is_gone_without_asking_the_api(on, keys, say, rows):
     async with on() as (_, station):
         state = await readiness(station, await find(station, await say(station, keys, status="closed")))

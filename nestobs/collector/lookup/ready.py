@@ -8,7 +8,7 @@ its age.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Final
 
 from nestobs.collector.lookup.inquiry import explained, standing_fault
@@ -60,7 +60,8 @@ async def readiness(
 ) -> Readiness:
     """Whether a guest could join now.
 
-    heard: the rows that the station writes, as they come. investigate: where several causes fit, ask what decides.
+    heard: the rows that the station writes, as they come. investigate: where several causes fit, ask what decides. Ages
+    are by the API's clock, where ours is surely apart from it.
     """
     if why := found.why_not_live():
         return Readiness(GONE if found.is_over() else NOT_YET, why)
@@ -71,7 +72,8 @@ async def readiness(
     diagnosis = await explained(station, found.trace, heard, investigate=investigate)
     if investigate and _given(heard, row):
         return Readiness(READY, "a guest is given a token, though not at once")
-    return _judged(found, row, there, diagnosis, message_threshold_s)
+    by_theirs = replace(found, at=station.vantage.theirs(row.received_at or row.sent_at))
+    return _judged(by_theirs, row, there, diagnosis, message_threshold_s)
 
 
 async def _is_there(station: Station, trace: Trace) -> bool:
@@ -94,19 +96,19 @@ def _judged(
         return Readiness(NOT_YET, diagnosis.line(), diagnosis, fault)
     if row.outcome is not Outcome.ABSENT:
         return Readiness(CANNOT_TELL, f"the API gave no proof: {row.reason}", diagnosis)
-    code, why = _absent(found, row.received_at or row.sent_at, message_threshold_s)
+    code, why = _absent(found, message_threshold_s)
     if there and code != NOT_YET:
         code, why = NOT_YET, "the API answers 404 to joins of a nest that is there"
     return Readiness(code, why, diagnosis)
 
 
-def _absent(found: Found, answered_at: int, message_threshold_s: float) -> tuple[int, str]:
-    """What a proven 404 makes of a nest, by its age at the answer; an age that is none tells nothing."""
+def _absent(found: Found, message_threshold_s: float) -> tuple[int, str]:
+    """What a proven 404 makes of a nest, by its age at the answer (`found.at`); an age that is none tells nothing."""
     if found.nest is None:
         return CANNOT_TELL, f"the API answers 404 and {found.nobody_has_it()}, so its age is unknown"
     if skew := found.skew():
         return CANNOT_TELL, f"the API answers 404, and {skew}, so its age is unknown"
-    age_s = max(0.0, found.nest.age_s(answered_at))
+    age_s = max(0.0, found.nest.age_s(found.at))
     if age_s < message_threshold_s:
         return NOT_YET, f"the API answers 404 at age {age_s:.0f} s: {Kind.STARTING_UP.value}"
     return GONE, f"the API answers 404 at age {age_s:.0f} s, above the threshold of {message_threshold_s:g} s"
