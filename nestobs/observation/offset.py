@@ -28,6 +28,9 @@ from nestobs.observation.duration import SECOND_NS
 DRIFT: Final = 200e-6
 """Seconds a second by which two free-running clocks part at most: 100 ppm each, twice what crystals are sold for."""
 
+APART_S: Final = 2.0
+"""Clocks that are surely apart by more are related where one stamp or age is told; less harms nobody."""
+
 UNSURE_S: Final = 120.0
 """For so long what answers said before a contradiction counts."""
 

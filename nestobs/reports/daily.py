@@ -36,7 +36,7 @@ from nestobs.store.files import text_in
 from nestobs.store.reader import Store
 from nestobs.timeline import uptime
 from nestobs.timeline.delays import made_at, round_trip_s
-from nestobs.timeline.intervals import timelines
+from nestobs.timeline.intervals import clock_words, timelines
 from nestobs.timeline.joins import joins
 from nestobs.timeline.omissions import standing_words
 
@@ -255,7 +255,7 @@ def heading(daily: Daily) -> Text:
         words = f"The store holds no observation of {now.window.words}."
         return Text([words, _about(past, "Before it, from")], heading=daily.title)
     counted = f"{_about(now, 'From')} {_about(past, f'Before it, in {len(daily.days) - 1} windows as long, from')}"
-    said = [counted, *standing_words(now.timelines), _found(daily)]
+    said = [counted, *standing_words(now.timelines), *clock_words(now.rows), _found(daily)]
     return Text(said, heading=daily.title, warning=_warning(daily, now))
 
 

@@ -26,7 +26,7 @@ from nestobs.reports.workbench.jupyterlab import step
 from nestobs.store.reader import Store
 from nestobs.timeline.delays import made_at
 from nestobs.timeline.failures import failures
-from nestobs.timeline.intervals import timelines
+from nestobs.timeline.intervals import clock_words, timelines
 from nestobs.timeline.joins import joins
 from nestobs.timeline.nests import count_nests
 from nestobs.timeline.omissions import held_up_words, omitted
@@ -74,7 +74,7 @@ class Observed:
         """The head of a page: what was seen, as `said`, and when the collector was at work; or that nothing was."""
         if self.rows.empty:
             return nothing_there(title, f" in {self.window.words}" if self.window else "")
-        left_out = [*omitted(self.timelines), *held_up_words(failures(self.rows))]
+        left_out = [*omitted(self.timelines), *held_up_words(failures(self.rows)), *clock_words(self.rows)]
         about = [*said, *left_out, coverage.words(self.collector)]
         return Text(about, heading=title, warning=observer(self.rows).words)
 

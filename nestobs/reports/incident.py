@@ -33,6 +33,7 @@ from nestobs.reports.workbench.jupyterlab import step
 from nestobs.store.reader import Store
 from nestobs.timeline import incident, requests, uptime
 from nestobs.timeline import layers as answered
+from nestobs.timeline.intervals import clock_words
 from nestobs.timeline.omissions import remarks
 
 if TYPE_CHECKING:
@@ -127,6 +128,7 @@ def heading(found: Incident) -> Text:
         said = [
             f"Room {found.room or 'unknown'}, address {found.address or 'unknown'}.",
             f"{len(found.rows):,} observations from {found.layers['vantage'].nunique()} vantage points, {when}.",
+            *clock_words(found.rows),
         ]
     if found.nests is not None and len(found.nests):
         where = f" from {found.window.words}" if found.window else ""

@@ -10,11 +10,11 @@ import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
-from typing import Any, Final
+from typing import Any
 
 from nestobs.observation.detail import detail
 from nestobs.observation.duration import SECOND_NS
-from nestobs.observation.offset import Relation
+from nestobs.observation.offset import APART_S, Relation
 from nestobs.observation.schema import (
     HEARTBEAT_S,
     PERIOD,
@@ -27,9 +27,6 @@ from nestobs.observation.schema import (
 )
 from nestobs.sources.clock import Clock, Disturbance, LoopWatch, uuid7
 from nestobs.sources.failures import JUDGED, REQUEST_TIMEOUT, STALE_S, held_up
-
-APART_S: Final = 2.0
-"""Clocks that are surely apart by more are related where a stamp or an age is to be the API's; less harms nobody."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -35,6 +35,7 @@ from typing import Any, Final
 from nestobs.join.policy import MESSAGE_S
 from nestobs.observation.detail import facts_of
 from nestobs.observation.duration import SECOND_NS
+from nestobs.observation.offset import APART_S, Offset
 from nestobs.observation.schema import Failure, Observation, Operation, Outcome, Source
 from nestobs.observation.text import shortened
 
@@ -382,8 +383,10 @@ def _short(text: str, limit: int = LONGEST_NAME) -> str:
 
 
 def _shared(row: Observation) -> int:
-    """The sending on the reference clock, as far as that is known."""
-    return row.sent_at - round((row.clock_offset_s or 0.0) * SECOND_NS)
+    """The sending on the reference clock, where the row's own clock is surely apart from that; else as it is: a board
+    tells whole seconds, and rows of one clock know its offset each a little better than the one before."""
+    offset = Offset(row.clock_offset_s or 0.0, row.clock_error_s or 0.0, 0.0)
+    return row.sent_at - round(offset.offset_s * SECOND_NS) if abs(offset.least_off_s) > APART_S else row.sent_at
 
 
 def _refused(row: Observation) -> str:

@@ -16,7 +16,7 @@ from nestobs.observation.detail import detail
 from nestobs.observation.duration import SECOND_NS
 from nestobs.observation.offset import DRIFT
 from nestobs.observation.schema import COLUMNS, Failure, Observation, Operation, Outcome, Role, Source, as_row
-from nestobs.timeline.intervals import MARKS, SCHEMA, STABLE_POLLS, timelines
+from nestobs.timeline.intervals import MARKS, SCHEMA, STABLE_POLLS, clock_words, timelines
 from nestobs.timeline.intervals.polls import LATE_S
 
 NOON = 1_750_000_000 * SECOND_NS
@@ -726,6 +726,21 @@ def test_comparisons_that_contradict_each_other_leave_all_that_they_allow() -> N
     line = only([host, *early, *late])
     assert line.origin_error_s == pytest.approx(1.75, abs=0.01)
     assert (line.lower_s, line.upper_s) == pytest.approx((8 - 4.25, 10.5 - 0.75), abs=0.01)
+
+
+def test_a_clock_that_is_surely_off_is_said_with_how_sure_that_is() -> None:
+    def seen(vantage: str, offset_s: float, error_s: float, run: str = "run") -> Observation:
+        clock = {"clock_offset_s": offset_s, "clock_error_s": error_s}
+        return row("visible", 1, 1.5, vantage=vantage, run_id=run, **clock)
+
+    right, unsure = seen("right", 0.4, 0.1), seen("unsure", 3.0, 1.5)
+    rough, fine = seen("ahead", 41.0, 1.5), seen("ahead", 40.0, 0.1)
+    [said] = clock_words(frame([right, unsure, rough, fine, row("visible", 2, 2.5)]))
+    assert said.startswith("The clock of ahead was 40.0 s ahead of the API's, give or take 0.1 s: ")
+    many = clock_words(frame([seen(f"v{number}", -9.0, 0.5, f"r{number}") for number in range(6)]))
+    assert [one.split(" was ")[0] for one in many[:3]] == [f"The clock of v{number}" for number in range(3)]
+    assert many[3:] == ["So it is with 3 more clocks."]
+    assert clock_words(frame([])) == clock_words(frame([row("visible", 1, 1.5)])) == []
 
 
 @pytest.mark.parametrize("missing", ["host", "there"])

@@ -8,14 +8,20 @@ each other a clock was stepped, or servers disagree: then all that they allow co
 
 from __future__ import annotations
 
+from typing import Final
+
 import numpy as np
 import pandas as pd
 
 from nestobs.observation.arrays import Flags, Floats, Ints, count_of, greatest_at
 from nestobs.observation.columns import equals, reals_of
 from nestobs.observation.duration import SECOND_NS
-from nestobs.observation.offset import DRIFT
+from nestobs.observation.offset import APART_S, DRIFT
 from nestobs.observation.schema import Operation
+from nestobs.observation.text import shortened
+
+MOST_TOLD: Final = 3
+_COMPARED: Final = ["clock_offset_s", "clock_error_s"]
 
 
 def clock_offsets(observations: pd.DataFrame, sent: Ints, unit: Ints, place: Ints) -> tuple[Floats, Floats]:
@@ -63,3 +69,21 @@ def _alone(observations: pd.DataFrame, unit: Ints, place: Ints) -> Flags:
     of = greatest_at(unit, place, count_of(place))
     runs = np.bincount(of + 1, minlength=count_of(unit) + 2)
     return np.asarray(made[of] & (runs[of + 1] == 1) & (of >= 0), dtype=bool)
+
+
+def clock_words(observations: pd.DataFrame) -> list[str]:
+    """A sentence for each vantage whose clock was surely more than APART_S from the API's in some run, by its surest
+    comparison; of more than MOST_TOLD the rest is counted. Columns run_id, vantage, clock_offset_s, clock_error_s."""
+    told = observations.loc[observations["clock_offset_s"].notna(), ["vantage", "run_id", *_COMPARED]]
+    told = told.astype({"vantage": "str", "run_id": "str"}).sort_values("clock_error_s", kind="stable")
+    surest = told.drop_duplicates(["vantage", "run_id"])
+    apart = surest["clock_offset_s"].abs() - surest["clock_error_s"].fillna(0.0)
+    off = surest[apart > APART_S].drop_duplicates("vantage").sort_values("vantage")
+    said = []
+    for vantage, offset, error in off[["vantage", *_COMPARED]].fillna(0.0).itertuples(index=False):
+        side = "ahead of" if offset > 0 else "behind"
+        how = f"{abs(offset):.1f} s {side} the API's, give or take {max(error, 0.05):.1f} s"
+        seen = "what it saw beside other computers, and of nests of others, is put on the API's clock"
+        said.append(f"The clock of {shortened(vantage, 32)} was {how}: {seen}.")
+    more = len(said) - MOST_TOLD
+    return [*said[:MOST_TOLD], *([f"So it is with {more} more clocks."] if more > 0 else [])]
