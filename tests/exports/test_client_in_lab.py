@@ -6,67 +6,28 @@ import json
 import re
 import subprocess
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from nestobs.join.decision import GONE, THERE, TRYING, WAITING, Kind
-from nestobs.join.policy import Policy, Schedule
-from nestobs.lab.scenario import read_scenario
-from nestobs.tuning.policy_file import PolicyFile, dumps
+from nestobs.join.policy import Policy
 from worlds.client_front import Front
-from worlds.client_package import Project, installed, need_node
-from worlds.command_line import LabBeside
+from worlds.client_labs import FRUGAL, PATIENT, world
+from worlds.client_package import Project, installed_policy, need_node
 
 pytestmark = pytest.mark.slow
 
 CLIENT = Path(__file__).parent / "client"
-POLICY = Policy(
-    name="client",
-    schedule=Schedule("fixed", interval_s=0.4),
-    give_up_age_s=25.0,
-    horizon_s=40.0,
-    error_retries=3,
-    max_requests=90,
-    fault_after_s=2.0,
-)
-FRUGAL = Policy(
-    name="frugal", schedule=Schedule("fixed", interval_s=0.1), message_threshold_s=0.0, horizon_s=40.0, max_requests=7
-)
-NEVER = "[api]\njoin = { kind = 'never' }\nguest = { kind = 'never' }\ninfo = { kind = 'never' }\n"
-LIMITED = "[api]\njoin = { kind = 'constant', s = 2.0 }\nguest = { kind = 'constant', s = 2.0 }\n[rate_limit]\n"
-SCENARIOS = {
-    "slow-api": "slow-api",
-    "api-join-fault": "api-join-fault",
-    "never": NEVER,
-    "limited": LIMITED + "requests = 4\nwindow_s = 4",
-    "limited-long": LIMITED + "requests = 4\nwindow_s = 900",
-}
-
-
-@contextmanager
-def world(scenario: str, folder: Path, **options: Any) -> Iterator[Front]:
-    """A lab of one scenario, the race's delays two fifths as long, and what stands before it."""
-    text = SCENARIOS[scenario]
-    made = text if text == scenario else read_scenario(text, name=scenario, where="a test")
-    with (
-        LabBeside([made], folder / "lab", livekit="stand-in", delay_scale=0.4 if made == "slow-api" else 1.0) as lab,
-        Front(lab, scenario, folder, **options) as front,
-    ):
-        yield front
 
 
 @pytest.fixture(scope="module")
 def projects(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Project]:
     folder = tmp_path_factory.mktemp("driven")
-    made = {}
-    for policy in (POLICY, FRUGAL):
-        (folder / f"{policy.name}.json").write_text(dumps(PolicyFile(policy=policy)), "utf-8")
-        made[policy.name] = installed(folder / policy.name, str(folder / f"{policy.name}.json"))
-        (made[policy.name].folder / "driven.mjs").write_text((CLIENT / "driven.mjs").read_text("utf-8"))
+    made = {policy.name: installed_policy(folder / policy.name, policy) for policy in (PATIENT, FRUGAL)}
+    for project in made.values():
+        (project.folder / "driven.mjs").write_text((CLIENT / "driven.mjs").read_text("utf-8"))
     return made
 
 
@@ -74,7 +35,7 @@ def projects(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Project]:
 def drive(projects):
     """join() in node on a nest: what it told and what came of it."""
 
-    def run(front: Front, *, signed: bool = True, stop_at: str = "", policy: Policy = POLICY, **more: Any):
+    def run(front: Front, *, signed: bool = True, stop_at: str = "", policy: Policy = PATIENT, **more: Any):
         words = {
             "api": front.api,
             "sign": f"{front.origin}/sign" if signed else None,

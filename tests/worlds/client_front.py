@@ -82,8 +82,8 @@ class Front:
             return web.Response(text=header)
         if request.path == "/open":
             return web.json_response(await self._open())
-        if request.path == "/held":
-            return web.Response(text=str(self.held))
+        if request.path in ("/held", "/left"):
+            return web.Response(text=str(self.held if request.path == "/held" else self.left))
         if request.path.startswith("/api/"):
             return await self._pass(request, cross=cross)
         path = self.folder / (request.path.lstrip("/") or "index.html")

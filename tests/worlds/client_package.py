@@ -13,6 +13,8 @@ from typing import Any, NoReturn
 import pytest
 
 from nestobs.cli.main import main
+from nestobs.join.policy import Policy
+from nestobs.tuning.policy_file import PolicyFile, dumps
 
 WANTED = Path(__file__).parents[1] / "exports" / "client" / "package.json"
 CACHE = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "nestobs" / "node"
@@ -84,3 +86,10 @@ def installed(folder: Path, policy: str) -> Project:
     (folder / "package.json").write_text('{"private": true, "type": "module"}', "utf-8")
     project.run("npm", "install", "--offline", "--no-audit", "--no-fund", "./nest-join")
     return project
+
+
+def installed_policy(folder: Path, policy: Policy) -> Project:
+    """The same of a policy that is in no file yet."""
+    file = folder.with_suffix(".json")
+    file.write_text(dumps(PolicyFile(policy=policy)), "utf-8")
+    return installed(folder, str(file))
