@@ -10,6 +10,7 @@
     nsec_file = "canary.nsec"             # optional
     vantage = "office"                    # optional: else this host's name
     control = "example.org:443"           # optional: tells our own network's failures from theirs
+    [run]                                 # optional: what `nestobs run` does; see docs/service.md
 
 Secrets go to what is named here and to nothing else (collector/station.py): the nsec to the relays and the API,
 LiveKit's key to `livekit`. Keys come by environment (NESTOBS_NSEC, NESTOBS_LIVEKIT_API_KEY, NESTOBS_LIVEKIT_API_SECRET)
@@ -19,20 +20,25 @@ or by such a file, never as an argument, where other users of the machine could 
 from __future__ import annotations
 
 import os
+import re
 import socket
 import tomllib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Final
+from typing import Annotated, Any, Final, Self
 
-from pydantic import BaseModel, ConfigDict, SecretStr, ValidationError
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, SecretStr, ValidationError, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from nestobs.collector.keyring import KEY_BYTES, Keyring
+from nestobs.collector.polling import HORIZON_S
+from nestobs.collector.service.settings import Canaries, Keep, Reports, Settings
 from nestobs.collector.station import Target
 from nestobs.errors import ConfigError, KeyFormatError, UsageError
 from nestobs.join.budget import Budget
+from nestobs.join.policy import Policy, exponential, named_policy
 from nestobs.nostr import Keys
+from nestobs.observation.duration import duration_words, read_duration
 from nestobs.store.files import text_in
 
 FILE: Final = "nestobs.toml"
@@ -69,11 +75,127 @@ class _TargetTable(BaseModel):
 _NO_TARGET: Final = _TargetTable(api="", relays=[])
 
 
+def _duration(least_s: float, most_s: float) -> BeforeValidator:
+    """Reads a duration in words, within these."""
+
+    def read(text: object) -> float:
+        found = read_duration(str(text), zero=least_s == 0)
+        if not least_s <= found <= most_s:
+            raise UsageError(f"{text!r:.40} is not from {duration_words(least_s)} to {duration_words(most_s)}")
+        return found
+
+    return BeforeValidator(_sentence(read))
+
+
+def _sentence(read: Callable[[object], Any]) -> Callable[[object], Any]:
+    """So that pydantic takes an operator's mistake as one."""
+
+    def validated(value: object) -> Any:
+        try:
+            return read(value)
+        except UsageError as error:
+            raise ValueError(str(error)) from None
+
+    return validated
+
+
+def _hour(text: object) -> int:
+    """A time of the day, UTC, in seconds after midnight."""
+    if not isinstance(text, str) or not re.fullmatch(r"([01]\d|2[0-3]):[0-5]\d", text):
+        raise UsageError(f"{text!r:.40} is no hour: write it as 00:20, in UTC")
+    return int(text[:2]) * 3_600 + int(text[3:]) * 60
+
+
+def _several(value: object) -> object:
+    """A list, also where only one is written."""
+    return [value] if isinstance(value, str) else value
+
+
+def _listen(text: object) -> tuple[str, int] | None:
+    if text == "":
+        return None
+    found = re.fullmatch(r"(\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9.-]+):(\d{1,5})", text) if isinstance(text, str) else None
+    if found is None or int(found[2]) > 65_535:
+        raise UsageError(f'{text!r:.60} is no address: write it as "127.0.0.1:9464", or "" for none')
+    return found[1].strip("[]"), int(found[2])
+
+
+def _policy(text: object) -> Policy:
+    return named_policy(str(text))
+
+
+_Hour = Annotated[int, BeforeValidator(_sentence(_hour))]
+_Nests = Annotated[int, Field(ge=1, le=100)]
+_DAY_S: Final = 86_400.0
+
+
+class _CanariesTable(BaseModel):
+    model_config = ConfigDict(extra="forbid", arbitrary_types_allowed=True)
+
+    every: Annotated[float, _duration(60.0, _DAY_S)] = 10_800.0
+    count: _Nests = 2
+    jitter: Annotated[float, _duration(0.0, _DAY_S / 2)] = 0.0
+    horizon: Annotated[float, _duration(1.0, 3_600.0)] = HORIZON_S
+    policy: Annotated[Policy, BeforeValidator(_sentence(_policy))] = Field(default_factory=exponential)
+
+    @model_validator(mode="after")
+    def _fits(self) -> Self:
+        if self.jitter > self.every / 2:
+            raise ValueError("jitter is more than half of every, so two bursts could meet")
+        if self.horizon > self.every / 2:
+            raise ValueError("horizon is more than half of every, so two bursts could meet")
+        return self
+
+    def settings(self) -> Canaries:
+        return Canaries(
+            every_s=self.every, count=self.count, jitter_s=self.jitter, horizon_s=self.horizon, policy=self.policy
+        )
+
+
+class _ReportsTable(BaseModel):
+    model_config = ConfigDict(extra="forbid")
+
+    names: Annotated[list[str], BeforeValidator(_several)] = Field(default=["daily_report"], min_length=1)
+    at: Annotated[list[_Hour], BeforeValidator(_several)] = Field(default=[1_200], min_length=1)
+    every: Annotated[float, _duration(60.0, 7 * _DAY_S)] = _DAY_S
+    since: Annotated[float, _duration(60.0, 3_660 * _DAY_S)] = 7 * _DAY_S
+    out: Path = Path("reports")
+
+    def settings(self, out: Path) -> Reports:
+        return Reports(
+            names=tuple(dict.fromkeys(self.names)),
+            at_s=tuple(self.at),
+            length_s=self.every,
+            since_s=self.since,
+            out=out,
+        )
+
+
+class _KeepTable(BaseModel):
+    model_config = ConfigDict(extra="forbid")
+
+    store: Annotated[float | None, _duration(_DAY_S, 36_600 * _DAY_S)] = None
+    reports: Annotated[float | None, _duration(_DAY_S, 36_600 * _DAY_S)] = None
+    failed: Annotated[float | None, _duration(_DAY_S, 36_600 * _DAY_S)] = None
+
+
+class _RunTable(BaseModel):
+    model_config = ConfigDict(extra="forbid")
+
+    target: str | None = None
+    watch: bool = True
+    listen: Annotated[tuple[str, int] | None, BeforeValidator(_sentence(_listen))] = ("127.0.0.1", 9464)
+    canaries: _CanariesTable | None = None
+    reports: _ReportsTable | None = None
+    keep: _KeepTable = Field(default_factory=_KeepTable)
+
+
 class _File(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
     store: Path | None = None
     targets: dict[str, _TargetTable] = {}
+    run: _RunTable | None = None
 
 
 class Config:
@@ -126,6 +248,22 @@ class Config:
             livekit_key=key,
             livekit_secret=secret,
             control=table.control,
+        )
+
+    def service(self) -> tuple[Target, Settings]:
+        """What `nestobs run` is to do, and on which target. Raises ConfigError where there is no [run]."""
+        run = self.file.run
+        if run is None:
+            raise ConfigError(f"there is no [run] in {self.path}: it says what a service does, see docs/service.md")
+        canaries, reports, keep = run.canaries, run.reports, run.keep
+        if not run.watch and canaries is None:
+            raise ConfigError(f"[run] in {self.path} observes nothing: let it watch, or give it [run.canaries]")
+        return self.target(run.target), Settings(
+            watch=run.watch,
+            listen=run.listen,
+            canaries=None if canaries is None else canaries.settings(),
+            reports=None if reports is None else reports.settings(self._beside(reports.out)),
+            keep=Keep(store_s=keep.store, reports_s=keep.reports, failed_s=keep.failed),
         )
 
     def budget(self) -> Budget:

@@ -277,3 +277,31 @@ def test_a_key_file_that_is_none_is_told(tmp_path, name, monkeypatch):
     path.write_text(f'[targets.one]\napi = "http://h"\nrelays = ["ws://h"]\nnsec_file = {json.dumps(name)}\n')
     with pytest.raises(ConfigError, match="key file"):
         Config(path).keyring("one")
+
+
+@pytest.mark.parametrize(
+    ("table", "words"),
+    [
+        pytest.param("wach = true", "run.wach is no known key", id="a spelling"),
+        pytest.param('[run.canaries]\nevery = "3 hours"', "is no duration", id="no duration"),
+        pytest.param('[run.canaries]\nevery = "10s"', "is not from", id="too often"),
+        pytest.param('[run.canaries]\nevery = "1w"', "is not from", id="too seldom"),
+        pytest.param('[run.canaries]\nevery = "1h"\njitter = "40m"', "two bursts could meet", id="jitter"),
+        pytest.param('[run.canaries]\nevery = "2m"\nhorizon = "90s"', "two bursts could meet", id="horizon"),
+        pytest.param("[run.canaries]\ncount = 0", "run.canaries.count: ", id="none"),
+        pytest.param('[run.canaries]\npolicy = "hope"', "policy 'hope' is unknown", id="policy"),
+        pytest.param('[run.reports]\nat = "24:00"', "is no hour: write it as 00:20", id="no hour"),
+        pytest.param("[run.reports]\nat = 20", "run.reports.at: ", id="a number for an hour"),
+        pytest.param("[run.reports]\nnames = []", "run.reports.names: ", id="no report"),
+        pytest.param('[run.keep]\nstore = "1h"', "is not from", id="to keep next to nothing"),
+        pytest.param('listen = "9464"', "is no address", id="a port alone"),
+        pytest.param('listen = "localhost:99999"', "is no address", id="no port"),
+        pytest.param("listen = 9464", "is no address", id="a number for an address"),
+    ],
+)
+def test_a_plan_that_cannot_be_is_one_sentence(tmp_path, table, words):
+    (tmp_path / "nestobs.toml").write_text(f"[run]\n{table}\n")
+    with pytest.raises(ConfigError) as error:
+        Config(tmp_path / "nestobs.toml")
+    assert words in str(error.value)
+    assert "\n" not in str(error.value)

@@ -11,6 +11,7 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -18,6 +19,8 @@ import yaml
 
 import nestobs
 from nestobs.cli.main import _parser
+from nestobs.collector.service.settings import Keep
+from nestobs.config import Config
 from worlds import scheduled_reports as reports
 from worlds.command_line import clear_environment
 
@@ -36,13 +39,13 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 EXAMPLES = sorted((DOCS / "examples").iterdir())
-WRITTEN = [DOCS / "scheduling.md", *EXAMPLES]
+WRITTEN = [DOCS / "scheduling.md", DOCS / "service.md", *EXAMPLES]
 
 
 def commands(path: Path) -> Iterator[str]:
     """Every call of nestobs in a file, its folder and what a shell or crontab adds cut off."""
     for line in path.read_text("utf-8").splitlines():
-        for found in re.finditer(r"(?:^|[\s=/`])nestobs ((?:report|watch|merge|canary) [^`#|>&;]*)", line):
+        for found in re.finditer(r"(?:^|[\s=/`])nestobs ((?:report|watch|merge|canary|run) [^`#|>&;]*)", line):
             yield found[1].strip()
 
 
@@ -50,13 +53,31 @@ def test_there_are_examples_to_read() -> None:
     assert {path.suffix for path in EXAMPLES} >= {".service", ".timer", ".crontab", ".yaml"}
     assert sum(1 for path in WRITTEN for _ in commands(path)) > 8
     for path in EXAMPLES:
-        assert path.name in (DOCS / "scheduling.md").read_text("utf-8")
+        assert any(path.name in page.read_text("utf-8") for page in WRITTEN[:2])
 
 
 @pytest.mark.parametrize("line", [line for path in WRITTEN for line in commands(path)])
 def test_a_command_that_is_written_down_parses(line: str) -> None:
     args = _parser().parse_args(shlex.split(line.replace("%%", "%")))
     assert callable(args.command)
+
+
+def test_the_table_that_is_written_down_is_read(home: Path) -> None:
+    (text,) = re.findall(r"^```toml\n(.*?)^```$", (DOCS / "service.md").read_text("utf-8"), re.M | re.S)
+    target = '[targets.production]\napi = "https://nests.example/api"\nrelays = ["wss://relay.example"]\n'
+    (home / "nestobs.toml").write_text(target + text)
+    found, settings = Config(home / "nestobs.toml").service()
+    assert (found.name, settings.watch, settings.listen) == ("production", True, ("127.0.0.1", 9464))
+    assert settings.canaries is not None
+    assert (settings.canaries.every_s, settings.canaries.count, settings.canaries.jitter_s) == (10_800.0, 2, 600.0)
+    assert settings.reports is not None
+    assert (settings.reports.names, settings.reports.at_s) == (("daily_report",), (1_200,))
+    assert settings.reports.out == home / "reports"
+    assert settings.keep == Keep(store_s=400 * 86_400.0, reports_s=90 * 86_400.0, failed_s=14 * 86_400.0)
+    (home / "nestobs.toml").write_text(target + "[run]\n[run.canaries]\n[run.reports]\n")
+    assert Config(home / "nestobs.toml").service()[1] == replace(
+        settings, keep=Keep(), canaries=replace(settings.canaries, jitter_s=0.0)
+    )
 
 
 UNITS = [path for path in EXAMPLES if path.suffix in (".service", ".timer")]
@@ -72,7 +93,9 @@ def test_the_units_are_well_formed_and_make_up_for_what_was_missed() -> None:
             assert unit["Timer"]["Persistent"] == "true"
             assert unit["Install"]["WantedBy"] == "timers.target"
         else:
-            assert unit["Service"]["Type"] == "oneshot"
+            once = "nestobs run" not in unit["Service"]["ExecStart"]
+            assert (unit["Service"].get("Type") == "oneshot") == once
+            assert once or unit["Service"]["SuccessExitStatus"] == "130"
 
 
 @pytest.mark.skipif(shutil.which("systemd-analyze") is None, reason="there is no systemd-analyze here")

@@ -23,6 +23,7 @@ COMMANDS = (
     ("watch", "observe.watch", "Observe the nests of others, gently, until stopped."),
     ("join", "observe.join", "Join a nest for real, with fallback and retry, and say how it went."),
     ("ready", "observe.ready", "Say by the exit code, for scripts, whether a nest can be joined now."),
+    ("run", "observe.run", "Observe by the [run] table of nestobs.toml until stopped."),
     ("timeline", "data.timeline", "Show in which interval each layer showed each nest."),
     ("diagnose", "data.diagnose", "Say why nests could not be joined: the causes, with their evidence."),
     ("live", "live.live", "Show how far each nest is, as another process observes them."),

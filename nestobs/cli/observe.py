@@ -1,4 +1,4 @@
-"""The commands that run a lab or look at a target: demo, lab, doctor, canary, watch, join, ready."""
+"""The commands that run a lab or look at a target: demo, lab, doctor, canary, watch, run, join, ready."""
 
 from __future__ import annotations
 
@@ -24,6 +24,7 @@ from nestobs.cli.arguments import (
     with_manners,
     with_period,
     with_policy,
+    with_store,
     with_target,
     with_webhooks,
 )
@@ -301,6 +302,37 @@ def watch(args: argparse.Namespace) -> int:
     show(args, watched.as_dict(), watched.sentences())
     if blind := watched.blind():
         raise UnreachableError(blind)
+    return 0
+
+
+@command(
+    with_store,
+    with_json,
+    examples=("run", "run --config /etc/nestobs/nestobs.toml --store nestobs-data"),
+    exits="0 done, 5 store",
+)
+def run(args: argparse.Namespace) -> int:
+    """Observe by the [run] table of nestobs.toml until stopped."""
+    from nestobs.collector.service.service import run as serve
+    from nestobs.config import Config, plain_environment
+    from nestobs.exports.metrics import Metrics
+    from nestobs.store.reader import Store
+
+    config = Config(args.config)
+    target, settings = config.service()
+    store = Store.open(config.store(args.store))
+    interruptible(
+        serve(
+            target,
+            settings,
+            store=store,
+            keyring=config.keyring(target.name),
+            budget=config.budget(),
+            environment=plain_environment(),
+            progress=teller(args),
+            metrics=Metrics(store.directory, relays=config.relays, budgets=config.budgets).scrape,
+        )
+    )
     return 0
 
 

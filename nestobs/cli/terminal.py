@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import errno
 import os
 import sys
 import unicodedata
@@ -20,6 +21,8 @@ if TYPE_CHECKING:
     import pandas as pd
 
 T = TypeVar("T")
+
+_FULL: Final = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 PATIENCE_S: Final = 10.0
 """How long cleaning up is left in peace, whatever else is sent: it is bounded by itself (see collector/canary.py)."""
@@ -91,11 +94,13 @@ def detail(text: str) -> None:
 
 
 def aside(text: str) -> None:
-    """Something on stderr, at once. Where nobody reads it any more it goes nowhere: what is under way goes on."""
+    """Something on stderr, at once. Where nobody reads it any more it goes nowhere: what is under way goes on. Where it
+    is a file on a disk that is full, it is said when there is room."""
     try:
         print(text, end="", file=sys.stderr, flush=True)
-    except OSError:
-        mute(sys.stderr)
+    except OSError as error:
+        if error.errno not in _FULL:
+            mute(sys.stderr)
 
 
 def mute(stream: IO[str]) -> None:

@@ -151,7 +151,7 @@ class Sealer:
         self._directory = directory
         self._perform = perform
         self._since = unsealed
-        self._newest: int | None = None
+        self.newest: int | None = None
         self._thread: threading.Thread | None = None
         self._process: subprocess.Popen[str] | None = None
         self._ending = threading.Event()
@@ -160,18 +160,21 @@ class Sealer:
     def committed(self, batch: Sequence[Observation]) -> None:
         """Take note of rows that are in the journal now, and begin to seal when enough has come or a day has ended."""
         newest = max(row.sent_at for row in batch)
-        before = newest if self._newest is None else self._newest
-        self._newest = max(newest, before)
+        before = newest if self.newest is None else self.newest
+        self.newest = max(newest, before)
         self._since += len(batch)
-        midnight = _settled(self._newest) // DAY > _settled(before) // DAY
+        midnight = _settled(self.newest) // DAY > _settled(before) // DAY
         if (midnight or self._since >= _LOOK_ROWS) and not (self._thread and self._thread.is_alive()):
-            self._thread = threading.Thread(target=self._work, args=(self._newest,), name="nestobs-sealer", daemon=True)
+            self._thread = threading.Thread(target=self._work, args=(self.newest,), name="nestobs-sealer", daemon=True)
             self._thread.start()
 
     def _work(self, newest: int) -> None:
         self._since = 0
         while self._try(_settled(newest), _settled(newest), self._by_process) and self._since >= _LOOK_ROWS:
-            self._since, newest = 0, self._newest or newest
+            self._since, newest = 0, self.newest or newest
+        self._dismiss()
+
+    def _dismiss(self) -> None:
         process, self._process = self._process, None
         if process is not None:
             with suppress(BrokenPipeError), process:  # its standard input is closed here, and it ends
@@ -211,6 +214,16 @@ class Sealer:
         with self._busy:
             return list(seal_due(self._directory, self._perform, settled=before, over=before, write=write_part))
 
+    def seal_beside(self, before: int) -> list[Path]:
+        """`seal`, with each part written by a process of its own."""
+        with self._busy:
+            try:
+                return list(
+                    seal_due(self._directory, self._perform, settled=before, over=before, write=self._by_process)
+                )
+            finally:
+                self._dismiss()
+
     def end(self) -> None:
         """Seal what this run has left behind: the days before its newest row, and of that row's day all whole parts."""
         self._ending.set()
@@ -218,8 +231,8 @@ class Sealer:
             process.kill()  # it has given way to others until now; this thread need not
         if self._thread is not None:
             self._thread.join()
-        if self._newest is not None:
-            self._try(self._newest + 1, self._newest, write_part)
+        if self.newest is not None:
+            self._try(self.newest + 1, self.newest, write_part)
 
 
 def main() -> None:

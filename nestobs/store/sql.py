@@ -456,6 +456,15 @@ def set_aside(connection: Connection, name: str, *, out: bool) -> None:
     connection.execute("UPDATE sealed SET set_aside = ? WHERE name = ?", [out, name])
 
 
+def forget(connection: Connection, before: int) -> list[str]:
+    """Strike out the sealed files whose last row was sent before `before`; their names."""
+    names = [
+        name for (name,) in connection.execute("SELECT name FROM sealed WHERE last_at < ? AND set_aside = 0", [before])
+    ]
+    connection.executemany("DELETE FROM sealed WHERE name = ?", [(name,) for name in names])
+    return names
+
+
 def sealed_past(connection: Connection, row: int) -> bool:
     """Whether rows of higher numbers have been sealed."""
     return connection.execute("SELECT 1 FROM sealed WHERE last_row > ? LIMIT 1", [row]).fetchone() is not None

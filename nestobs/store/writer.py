@@ -24,7 +24,7 @@ from typing import Any, Final, Self
 from nestobs.errors import NestobsError, StoreError
 from nestobs.observation.schema import Observation
 from nestobs.store import ledger, sql
-from nestobs.store.sealing import Sealer, tidy
+from nestobs.store.sealing import FOLDER, Sealer, tidy
 from nestobs.store.sql import explained
 
 BATCH_ROWS: Final = 1_000
@@ -53,7 +53,7 @@ class Writer:
 
     def __init__(self, directory: Path) -> None:
         self._directory = directory
-        self._lock = _take_lock(directory)
+        self._lock = take_lock(directory)
         try:
             self._connection = sql.connect(directory, write=True)
             self._journal = sql.identity(directory)
@@ -77,6 +77,11 @@ class Writer:
     def failed(self) -> StoreError | None:
         """What stopped the writer; None while it works."""
         return self._failed
+
+    @property
+    def newest(self) -> int | None:
+        """The latest instant of sending of a row that this writer has committed, ns UTC; None before any."""
+        return self._sealer.newest
 
     @property
     def alive(self) -> bool:
@@ -176,6 +181,20 @@ class Writer:
         """
         self.flush()
         return self._sealer.seal(before)
+
+    def seal_beside(self, before: int) -> list[Path]:
+        """`seal`, by a process of its own and from a thread of the caller's, so that who observes is not held up."""
+        self.flush()
+        return self._sealer.seal_beside(before)
+
+    def forget(self, before: int) -> list[Path]:
+        """Remove the sealed files of which every row was sent before `before`, ns UTC; those that went. What no file is
+        made of stays. Raises StoreError."""
+        gone: list[str] = self.perform(lambda connection: sql.forget(connection, before))
+        paths = [self._directory / FOLDER / name for name in gone]
+        for path in paths:
+            path.unlink(missing_ok=True)
+        return paths
 
     def close(self) -> None:
         """Commit what is queued, seal what is over, fold the WAL into the journal, let go of the lock.
@@ -302,12 +321,13 @@ class Writer:
                 ticket.future.set_exception(failed)
 
 
-def _take_lock(directory: Path) -> int:
-    """The descriptor that holds the writer's lock; closing it, or the death of the process, lets go."""
+def take_lock(directory: Path, name: str = _LOCK, doing: str = "is writing to the store in") -> int:
+    """The descriptor that holds a lock of the store's folder, the writer's unless named; closing it, or the death of
+    the process, lets go. Raises StoreError that names the process that holds it."""
     import fcntl  # not on Windows, where reading still works
 
     try:
-        handle = os.open(directory / _LOCK, os.O_RDWR | os.O_CREAT, 0o644)
+        handle = os.open(directory / name, os.O_RDWR | os.O_CREAT, 0o644)
     except OSError as error:
         raise explained(error, directory) from error
     try:
@@ -317,9 +337,7 @@ def _take_lock(directory: Path) -> int:
     except BlockingIOError as error:
         pid = os.pread(handle, 20, 0).decode("ascii", "replace").strip() or "unknown"
         os.close(handle)
-        raise StoreError(
-            f"process {pid} is writing to the store in {directory}: stop it, or give --store another folder"
-        ) from error
+        raise StoreError(f"process {pid} {doing} {directory}: stop it, or give --store another folder") from error
     except OSError as error:
         os.close(handle)
         raise explained(error, directory) from error
