@@ -26,6 +26,7 @@ import tomllib
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Final, Self
+from urllib.parse import SplitResult, urlsplit
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, SecretStr, ValidationError, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
@@ -282,6 +283,18 @@ class Config:
         """The relays of all targets in the file."""
         return [relay for table in self.file.targets.values() for relay in table.relays]
 
+    def receiver(self, given: str | None) -> str:
+        """The URL that traces are sent to: as given, or as OpenTelemetry's own variables name it.
+
+        Raises UsageError where nobody names any, or what is named is no URL.
+        """
+        whole = os.environ.get("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", "")
+        named = given or whole or os.environ.get("OTEL_EXPORTER_OTLP_ENDPOINT", "")
+        parts = _http_url(named)
+        if parts is None:
+            raise UsageError("no receiver: give --to http://HOST:4318, or set OTEL_EXPORTER_OTLP_ENDPOINT")
+        return named if parts.path.strip("/") and (given or whole) else f"{named.rstrip('/')}/v1/traces"
+
     def keyring(self, name: str | None = None) -> Keyring:
         """Where run keys are kept, with the operator's own key from the environment or the target's file."""
         nsec_file = self.file.targets.get(self._only(name) or "", _NO_TARGET).nsec_file
@@ -317,6 +330,15 @@ class Config:
     def _beside(self, path: Path) -> Path:
         path = path.expanduser()
         return path if path.is_absolute() else self.path.parent / path
+
+
+def _http_url(text: str) -> SplitResult | None:
+    """The parts of a URL of HTTP; None for anything else."""
+    try:
+        parts = urlsplit(text)
+        return parts if parts.scheme in ("http", "https") and parts.hostname and parts.port != 0 else None
+    except ValueError:
+        return None
 
 
 _PLAIN: Final = frozenset(

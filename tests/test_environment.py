@@ -21,7 +21,7 @@ PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["project"]
 LINES = [line for line in (ROOT / "constraints.txt").read_text("utf-8").splitlines() if not line.startswith("#")]
 EXTRAS = {name: [*map(Requirement, texts)] for name, texts in PROJECT["optional-dependencies"].items()}
 DIRECT = [*map(Requirement, PROJECT["dependencies"]), *(each for extra in EXTRAS.values() for each in extra)]
-INSTALLED = [*map(Requirement, PROJECT["dependencies"]), *EXTRAS["dev"]]
+INSTALLED = [*map(Requirement, PROJECT["dependencies"]), *EXTRAS["dev"], *EXTRAS["otel"]]
 """What the Makefile installs: the other extras are for who asks for them."""
 
 
@@ -91,7 +91,8 @@ def test_every_library_that_the_package_imports_is_declared_or_is_the_face_of_on
             modules = [n.name for n in node.names] if isinstance(node, ast.Import) else []
             modules += [node.module or ""] if isinstance(node, ast.ImportFrom) and not node.level else []
             names |= {module.partition(".")[0] for module in modules}
-    declared = {canonicalize_name(Requirement(text).name) for text in PROJECT["dependencies"]}
+    core = {canonicalize_name(Requirement(text).name) for text in PROJECT["dependencies"]}
+    declared = core | {canonicalize_name(each.name) for each in EXTRAS["otel"]}  # traces.py says how to install it
     owners = packages_distributions()
     undeclared = {
         name: owners[name]

@@ -1,4 +1,4 @@
-"""The commands that hand what was observed to other people's tools: metrics."""
+"""The commands that hand what was observed to other people's tools: metrics and traces."""
 
 from __future__ import annotations
 
@@ -15,14 +15,19 @@ from nestobs.cli.arguments import (
     pathname,
     reads,
     store_folder,
+    with_json,
     with_store,
 )
-from nestobs.cli.terminal import interruptible, remark
+from nestobs.cli.terminal import interruptible, remark, show
+from nestobs.observation.duration import SECOND_NS
 
 if TYPE_CHECKING:
     from nestobs.exports.metrics import Metrics
 
 LISTEN: Final = "127.0.0.1:9464"
+
+LATER_S: Final = 3_600
+"""What was observed of a window's nests so long after it, in seconds, is in their traces, too."""
 
 
 def _address(text: str) -> tuple[str, int]:
@@ -74,11 +79,39 @@ def metrics(args: argparse.Namespace) -> int:
     return 0
 
 
+def _add_traces(parser: argparse.ArgumentParser) -> None:
+    text = "nests made in it: ISO 8601, UTC; or one day, as 2026-01-01 (default: all)"
+    option(parser, "--window", "START/END", str, text)
+    option(parser, "--to", "URL", str, "OTLP/HTTP receiver: http://HOST:4318")
+    reads(parser, "OTEL_EXPORTER_OTLP_ENDPOINT")
+
+
+@command(
+    with_store,
+    _add_traces,
+    with_json,
+    examples=("traces --store example --to http://127.0.0.1:4318", "traces --window 2026-11-27"),
+    exits="0 done, 3 the receiver does not take them, 5 store",
+)
+def traces(args: argparse.Namespace) -> int:
+    """Send a trace of each nest to an OpenTelemetry receiver."""
+    from nestobs.config import Config
+    from nestobs.exports.traces import send, spans
+    from nestobs.observation.window import Window
+
+    to, store = Config(args.config).receiver(args.to), open_store(args)
+    window = None if args.window is None else Window.parse(args.window)
+    start, end = (None, None) if window is None else (window.start, window.end)
+    rows = store.frame(start=start, end=None if end is None else end + LATER_S * SECOND_NS, categories=True)
+    sent = send(spans(rows, None if start is None or end is None else (start, end)), to)
+    show(args, {"spans": sent}, [f"{sent} spans sent"])
+    return 0
+
+
 async def _follow(args: argparse.Namespace, made: Metrics) -> None:
     """Keep up with the store until told to stop."""
     import asyncio
 
-    from nestobs.observation.duration import SECOND_NS
     from nestobs.sources.clock import Clock
 
     clock = Clock()

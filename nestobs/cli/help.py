@@ -40,6 +40,7 @@ ENVIRONMENT: Final = {
     "NESTOBS_VANTAGE": "the name of this place and clock (default: this machine's)",
     "NESTOBS_STATE_DIR": "folder of run keys and of the request budget",
     "NESTOBS_LIVEKIT_SERVER": "the livekit-server of the lab (default: that on PATH, or of `make livekit`)",
+    "OTEL_EXPORTER_OTLP_ENDPOINT": "where traces go, without --to; OpenTelemetry's other variables count, too",
     "NO_COLOR": "where it is not empty: no colours; where no terminal reads, there are none anyhow",
     "COLUMNS": "how wide the terminal is, where it cannot be asked",
 }

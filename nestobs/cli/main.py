@@ -37,6 +37,7 @@ COMMANDS = (
     ("policy", "tuning.POLICY", "Write a policy for web clients."),
     ("notebook", "notebooks.notebook", "Open a copy of a notebook on a store, in JupyterLab."),
     ("report", "reports.REPORT", "Make reports, each window once, published whole; or of a nest, now."),
+    ("traces", "exports.traces", "Send a trace of each nest to an OpenTelemetry receiver."),
     ("completion", "completion.completion", "Print what lets bash or zsh complete commands, flags and names."),
     ("help", "help.help_", "All about a command, the exit codes or the environment."),
 )
