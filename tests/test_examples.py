@@ -4,6 +4,7 @@ workflow's shell does what it says."""
 from __future__ import annotations
 
 import configparser
+import json
 import os
 import re
 import shlex
@@ -23,6 +24,7 @@ from nestobs.collector.service.settings import Keep
 from nestobs.config import Config
 from worlds import scheduled_reports as reports
 from worlds.command_line import clear_environment
+from worlds.prometheus import promtool
 
 pytestmark = pytest.mark.slow
 
@@ -166,3 +168,68 @@ def test_the_workflow_passes_where_there_is_too_little_data(home: Path) -> None:
 )
 def test_any_other_exit_code_is_what_it_is(home: Path, step: str, code: int, passes: bool) -> None:
     assert ran(home, step, f"exit {code}").returncode == (0 if passes else code)
+
+
+# containers
+
+COMPOSE = DOCS / "examples" / "compose.yaml"
+CONTAINERFILE = DOCS / "examples" / "Containerfile"
+
+
+def ended(*words: str) -> int:
+    """How a program ends; 127 where there is none."""
+    try:
+        return subprocess.run(words, capture_output=True, timeout=600, check=False).returncode
+    except FileNotFoundError:
+        return 127
+
+
+def test_the_compose_file_names_what_is_there() -> None:
+    found = yaml.safe_load(COMPOSE.read_text("utf-8"))
+    service = found["services"]["nestobs"]
+    context = (COMPOSE.parent / service["build"]["context"]).resolve()
+    assert context == ROOT
+    assert context / service["build"]["dockerfile"] == CONTAINERFILE
+    used = {each.split(":")[0] for one in found["services"].values() for each in one["volumes"]}
+    assert {name for name in used if name[0] != "."} == set(found["volumes"])
+    assert {each["source"] for one in found["services"].values() for each in one.get("configs", ())} == set(
+        found["configs"]
+    )
+    ports = [port for one in found["services"].values() for port in one["ports"]]
+    assert all(port.startswith("127.0.0.1:") for port in ports), "it is for this machine alone"
+    scraped = yaml.safe_load(found["configs"]["prometheus"]["content"])["scrape_configs"][0]
+    assert scraped["static_configs"][0]["targets"] == ["nestobs:9464"]
+
+
+def test_prometheus_takes_the_configuration_in_the_compose_file(home: Path) -> None:
+    text = yaml.safe_load(COMPOSE.read_text("utf-8"))["configs"]["prometheus"]["content"]
+    (home / "prometheus.yml").write_text(text)
+    assert "SUCCESS" in promtool("check", "config", str(home / "prometheus.yml"))
+
+
+def test_docker_takes_the_compose_file() -> None:
+    if ended("docker", "compose", "version"):
+        pytest.skip("there is no docker compose here")
+    assert ended("docker", "compose", "--file", str(COMPOSE), "config", "--quiet") == 0
+
+
+def test_the_container_can_be_built() -> None:
+    if ended("docker", "info"):
+        pytest.skip("there is no builder here")
+    assert ended("docker", "build", "--tag", "nestobs-test", "--file", str(CONTAINERFILE), str(ROOT)) == 0
+
+
+def test_what_the_container_runs_is_a_command(home: Path) -> None:
+    """Its instructions, read as the builder does; the words that it runs parse, and its health check is Python."""
+    text = CONTAINERFILE.read_text("utf-8").replace("\\\n", " ")
+    lines = [line.split(maxsplit=1) for line in text.splitlines() if line and line[0] != "#"]
+    names = [name for name, _ in lines]
+    assert names[0] == "FROM"
+    assert set(names) <= {"FROM", "COPY", "RUN", "USER", "WORKDIR", "VOLUME", "ENV", "EXPOSE", "STOPSIGNAL",
+                          "HEALTHCHECK", "ENTRYPOINT", "CMD"}  # fmt: skip
+    said = dict(lines)
+    assert said["USER"] != "root"
+    words = json.loads(said["ENTRYPOINT"]) + json.loads(said["CMD"])
+    assert words[0] == "nestobs"
+    assert callable(_parser().parse_args(words[1:]).command)
+    compile(json.loads(said["HEALTHCHECK"].partition("CMD ")[2])[2], "health", "exec")
