@@ -36,6 +36,7 @@ nb_ipywidgets_js: dict[str, dict[str, str]] = {}  # its default loads two script
 nb_output_stderr = "remove-warn"
 nb_merge_streams = True
 
+smartquotes = False  # it would make a dash of the two before a flag
 default_role = "literal"  # docstrings write code between single backticks
 autodoc_member_order = "bysource"
 autodoc_preserve_defaults = True

@@ -14,6 +14,9 @@ from nestobs.observation import COLUMNS
 from nestobs.timeline import SCHEMA
 from nestobs.timeline.joins import SCHEMA as JOINS
 
+COLUMNS_WIDE = 70
+"""Of a usage line: what the page has room for."""
+
 README = Path(nestobs.__file__).parents[1] / "README.md"
 
 
@@ -34,8 +37,9 @@ def parsers(parser: argparse.ArgumentParser | None = None) -> Iterator[tuple[str
 
 def _told(name: str, parser: argparse.ArgumentParser) -> str:
     level = "#" * len(name.split())
-    formatter = parser._get_formatter()
-    usage = parser.format_usage().removeprefix("usage: ").rstrip().replace(f"\n{' ' * len('usage: ')}", "\n")
+    formatter = argparse.HelpFormatter(parser.prog, width=COLUMNS_WIDE)
+    formatter.add_usage(parser.usage, parser._actions, parser._mutually_exclusive_groups, prefix="")
+    usage = formatter.format_help().rstrip()
     lines = [f"{level} `{name}`", "", _words(parser.description), "", "```text", usage, "```", ""]
     for group in parser._action_groups:
         for action in group._group_actions:

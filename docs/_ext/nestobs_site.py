@@ -30,6 +30,7 @@ def setup(app: Any) -> dict[str, Any]:
     app.connect("include-read", _link_within)
     app.connect("missing-reference", _public_name)
     app.connect("autodoc-process-signature", _short)
+    app.connect("autodoc-process-docstring", _literal)
     app.connect("html-page-context", _load_plotly)
     app.connect("build-finished", _put_plotly)
     return {"parallel_read_safe": True, "parallel_write_safe": True}
@@ -79,6 +80,19 @@ def _short(app: Any, what: str, name: str, thing: Any, *rest: Any) -> Any:
     if name == "nestobs.Observation":
         return "(**columns)", None
     return ("", None) if isinstance(thing, type) and issubclass(thing, Enum) else None
+
+
+def _literal(app: Any, *told: Any) -> None:
+    """What a docstring indents is code, a formula or a tree: shown as it stands."""
+    lines: list[str] = told[-1]
+    found, block = [], False
+    for number, line in enumerate(lines):
+        indented = line.startswith("    ")
+        if indented and not block and number and not lines[number - 1].strip():
+            found += ["::", ""]
+        block = indented or (block and not line.strip())
+        found.append(line)
+    lines[:] = found
 
 
 def _load_plotly(app: Any, page: str, template: str, context: dict[str, Any], doctree: Any) -> None:
