@@ -273,8 +273,17 @@ def _about(one: Span, word: str) -> str:
     bursts = burst_words(len(begun), one.coverage)
     return (
         f"{word} {one.window.words}, {many(one.nests, 'nest')} and {many(len(one.joins), 'join')} were seen; the"
-        f" collector was at work {worked} of the time{bursts and f': {bursts}'}."
+        f" collector was at work {worked} of the time{bursts and f': {bursts}'}.{_turns(one)}"
     )
+
+
+def _turns(one: Span) -> str:
+    """What became of a schedule of canaries, where there was one."""
+    made, unpaid = uptime.turns(one.rows)
+    if not made + unpaid:
+        return ""
+    lacking = f"; {many(unpaid, 'turn')} could not be paid by the request budget" if unpaid else ""
+    return f" Its schedule had {many(made, 'turn')} of canaries made{lacking}."
 
 
 def _found(daily: Daily) -> str:

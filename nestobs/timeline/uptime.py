@@ -188,6 +188,18 @@ def bursts(observations: pd.DataFrame) -> pd.DataFrame:
     return found.sort_values(["vantage", "start_at"], kind="stable", ignore_index=True)
 
 
+def turns(observations: pd.DataFrame) -> tuple[int, int]:
+    """How many turns of a schedule came to their end, beside a watch or not, and how many were left out since the
+    request budget could not pay them. A turn counts once, of however many vantages."""
+    due, planned = instants_of(observations["planned_at"])
+    clock = equals(observations["source"], Source.CLOCK) & planned
+    ended = np.flatnonzero(clock & equals(observations["operation"], Operation.HEALTH))
+    details = observations["detail"].to_numpy(dtype=object)
+    ended = np.array([row for row in ended if _period_s(facts_of(details[row]).get(PERIOD))], dtype=np.int64)
+    unpaid = clock & equals(observations["operation"], Operation.STEP) & equals(observations["failure"], Failure.BUDGET)
+    return len(set(due[ended].tolist())), len(set(due[unpaid].tolist()))
+
+
 def combined(*found: pd.DataFrame) -> pd.DataFrame:
     """Spans of several kinds as one set of disjoint ones for each vantage."""
     every = pd.concat(found, ignore_index=True)

@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 from nestobs.observation.duration import SECOND_NS
 from nestobs.store import parquet as sealed
 from nestobs.store import sealing, sql
+from nestobs.store.inventory import verify
 from nestobs.store.reader import Store
 from nestobs.store.sql import DAY
 from worlds.stored_rows import NOON, child, ids, row, rows
@@ -44,6 +45,29 @@ def test_sealing_moves_whole_past_days_only_and_late_rows_next_time(store):
     assert store.frame()["sent_at"].tolist() == [NOON + 1, NOON + 2, NOON + 5, NOON + DAY, NOON + 2 * DAY]
     assert store.digest(end=NOON + 2 * DAY) != store.digest()
     assert store.count() == 5
+
+
+def test_who_observes_has_a_process_of_its_own_seal_the_days_that_are_over(store):
+    with store.writer() as writer:
+        writer.append(rows(1, 2) + rows(3, sent_at=NOON + DAY) + rows(4, sent_at=NOON + 2 * DAY))
+        over = (NOON + 2 * DAY) // DAY * DAY
+        assert [path.name[:10] for path in writer.seal_beside(over)] == ["2024-10-04", "2024-10-05"]
+        assert writer.seal_beside(over) == []
+        assert writer.newest == NOON + 2 * DAY
+    assert store.count() == 4
+
+
+def test_only_sealed_days_that_are_older_than_asked_are_forgotten(store):
+    with store.writer() as writer:
+        writer.append(rows(1, 2) + rows(3, sent_at=NOON + DAY) + rows(4, sent_at=NOON + 2 * DAY))
+        writer.seal((NOON + 2 * DAY) // DAY * DAY)
+        assert writer.forget(NOON) == []
+        (gone,) = writer.forget((NOON + DAY) // DAY * DAY)
+        assert gone.name.startswith("2024-10-04")
+        assert not gone.exists()
+        assert writer.forget(NOON + 3 * DAY)[0].name.startswith("2024-10-05")
+    assert store.frame()["sent_at"].tolist() == [NOON + 2 * DAY], "what is in the journal stays"
+    assert [found.name for found in verify(store)] == []
 
 
 def test_a_row_of_the_day_that_comes_while_it_is_sealed_stays_in_the_journal(store, monkeypatch):

@@ -32,6 +32,7 @@ from nestobs.timeline.uptime import (
     observer,
     spans,
     together,
+    turns,
     within,
 )
 from worlds.asked import frame
@@ -362,3 +363,18 @@ def test_what_a_vantage_writes_of_a_burst_is_one() -> None:
     begin, end = found.loc[0, ["start_at", "end_at"]]
     assert (begin.value, (end - begin).total_seconds()) == (since - 5 * SECOND_NS, 1_800.0)
     assert spans(frame(kept)).shape[0] <= 1
+
+
+def unpaid(start_s: float) -> dict[str, Any]:
+    """The row by which a turn is left out."""
+    at = NOON + round(start_s * SECOND_NS)
+    return asked(source="clock", operation="step", planned_at=at, sent_at=at, received_at=None, failure="budget_spent")
+
+
+def test_turns_of_a_schedule_are_counted_also_beside_a_watch() -> None:
+    watched = burst(0.0) | {"detail": detail(period_s=10_800, watched=True)}
+    found = table(watched, watched | {"vantage": "Computer B"}, burst(10_800.0), unpaid(21_600.0), unpaid(32_400.0))
+    assert turns(found) == (2, 2)
+    assert turns(table(asked())) == (0, 0)
+    assert len(bursts(found)) == 1, "beside a watch it is the watch that counts"
+    assert observer(found).skipped == 0, "what is not paid is not the machine's doing"
