@@ -16,7 +16,7 @@ from typing import Any, Final
 from nestobs.collector.lookup import Found, find
 from nestobs.collector.lookup.inquiry import explained
 from nestobs.collector.manners import CAREFUL, FRESH_S, POLITE, Care, Manners, Visitor, count_in, is_ours, objection
-from nestobs.collector.station import Station, Target, recording
+from nestobs.collector.station import Station, Target, expect_anybody, recording
 from nestobs.collector.strangers import follow_event
 from nestobs.diagnosis import Diagnosis
 from nestobs.join.budget import Budget
@@ -363,9 +363,8 @@ async def join_once(
     """What `nestobs join` does: look a nest up and join it; with `keys` authenticated first, else as a guest. And why
     it was not joined, None where it was.
 
-    relay_keys: for relays that want to know who asks (NIP-42); `keys` unless given. standing_key: the keys are
-    somebody's own, who may be in the room, and not made for this join. budget: this process's own unless given.
-    investigate: where several causes fit, ask what decides.
+    relay_keys: for relays that want to know who asks (NIP-42); `keys` unless given. standing_key: the keys are no
+    fresh ones, so somebody may be inside with them. budget: this process's own unless given. investigate: as ready.
     """
     heard: list[Observation] = []
     recorded = recording(store, [target], budget or Budget(), keys=relay_keys or keys, heard=heard.append)
@@ -373,6 +372,7 @@ async def join_once(
 
         async def work() -> tuple[Found, Verdict, Diagnosis | None]:
             found = await find(station, wanted)
+            await expect_anybody(station, found.answered)
             if found.nest is not None and manners.follow_events:
                 await follow_event(station, found.trace, found.nest)
             care = Care(ours=is_ours(store, found.trace.room), standing_key=standing_key, manners=manners)
