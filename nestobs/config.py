@@ -49,14 +49,16 @@ LINE_DOTS: Final = 500
 
 
 class Environment(BaseSettings):
-    """What is read from the environment, each variable with the prefix NESTOBS_."""
+    """What is read from the environment: each variable with the prefix NESTOBS_, and the folders of a desktop's."""
 
     model_config = SettingsConfigDict(env_prefix="NESTOBS_")
 
     nsec: SecretStr | None = None
     livekit_api_key: SecretStr | None = None
     livekit_api_secret: SecretStr | None = None
-    state_dir: Path = Path("~/.local/state/nestobs")
+    state_dir: Path | None = None
+    xdg_state_home: str = Field(default="", validation_alias="XDG_STATE_HOME")
+    xdg_config_home: str = Field(default="", validation_alias="XDG_CONFIG_HOME")
     config: Path | None = None
     vantage: str = ""
 
@@ -208,7 +210,8 @@ class Config:
         except ValidationError as error:
             raise ConfigError(f"the environment is not usable: {_first(error)}") from None
         named = path or self.environment.config
-        self.path = named or Path(FILE)
+        everywhere = _folder(self.environment.xdg_config_home, "~/.config") / FILE
+        self.path = named or (everywhere if everywhere.is_file() and not Path(FILE).exists() else Path(FILE))
         self.file = _read(self.path, needed=named is not None)
 
     def store(self, given: str | None) -> Path:
@@ -276,7 +279,19 @@ class Config:
     @property
     def budgets(self) -> Path:
         """Where that budget is kept, a file a host."""
-        return self.environment.state_dir.expanduser() / "budgets"
+        return self.state[0] / "budgets"
+
+    @property
+    def state(self) -> tuple[Path, ...]:
+        """The folder of keys and budgets, and others that may hold keys of earlier runs.
+
+        It is NESTOBS_STATE_DIR; else, so that no key is lost and all processes of a machine count together, that of
+        before XDG_STATE_HOME was heeded, where that is there; else nestobs in XDG_STATE_HOME.
+        """
+        if self.environment.state_dir is not None:
+            return (self.environment.state_dir.expanduser(),)
+        before, now = _folder("", "~/.local/state"), _folder(self.environment.xdg_state_home, "~/.local/state")
+        return (before, now) if before != now and before.is_dir() else (now,)
 
     @property
     def relays(self) -> list[str]:
@@ -307,7 +322,8 @@ class Config:
                 operator = Keys.from_secret(_secret_file(path))
             except KeyFormatError:
                 raise ConfigError(f"the key file {path} holds neither an nsec nor 64 hex digits") from None
-        return Keyring(self.environment.state_dir.expanduser() / "keys", operator)
+        folder, *others = [each / "keys" for each in self.state]
+        return Keyring(folder, operator, tuple(others))
 
     def _only(self, name: str | None) -> str | None:
         """The name, where none is given that of the only target; None where there are none or several."""
@@ -341,8 +357,14 @@ def _http_url(text: str) -> SplitResult | None:
         return None
 
 
+def _folder(named: str, default: str) -> Path:
+    """Ours, in a folder of the XDG base directories: one that is not absolute is to be passed over."""
+    return (Path(named) if Path(named).is_absolute() else Path(default).expanduser()) / "nestobs"
+
+
 _PLAIN: Final = frozenset(
     {"PATH", "HOME", "USER", "LOGNAME", "SHELL", "TERM", "LANG", "LANGUAGE", "TZ", "TMPDIR", "PYTHONPATH", "PYTHONHOME"}
+    | {"XDG_STATE_HOME", "XDG_CONFIG_HOME", "XDG_CACHE_HOME"}
     | {"VIRTUAL_ENV", "CONDA_PREFIX", "LD_LIBRARY_PATH", "OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS"}
 )
 

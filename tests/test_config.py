@@ -305,3 +305,83 @@ def test_a_plan_that_cannot_be_is_one_sentence(tmp_path, table, words):
         Config(tmp_path / "nestobs.toml")
     assert words in str(error.value)
     assert "\n" not in str(error.value)
+
+
+# the folders of a desktop
+
+
+@pytest.fixture
+def desktop(tmp_path, monkeypatch):
+    """A home without any state, and folders of its own for everything."""
+    monkeypatch.delenv("NESTOBS_STATE_DIR")
+    monkeypatch.setenv("HOME", str(tmp_path / "home"))
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
+    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "config"))
+    return tmp_path
+
+
+def test_state_is_where_the_desktop_keeps_it(desktop):
+    _, name = Config().keyring().host("0123456789abcdef")
+    assert (desktop / "state" / "nestobs" / "keys" / name).is_file()
+    assert Config().budgets == desktop / "state" / "nestobs" / "budgets"
+    assert not (desktop / "home").exists()
+
+
+@pytest.mark.parametrize("value", ["", "relative/state", "~/state"])
+def test_a_folder_that_is_not_absolute_is_passed_over(value, desktop, monkeypatch):
+    monkeypatch.setenv("XDG_STATE_HOME", value)
+    assert Config().budgets == desktop / "home" / ".local" / "state" / "nestobs" / "budgets"
+
+
+def test_keys_of_before_the_desktops_folder_was_heeded_are_found_and_their_place_stays_in_use(desktop, monkeypatch):
+    monkeypatch.delenv("XDG_STATE_HOME")
+    made, name = Config().keyring().host("0123456789abcdef", api="http://h", store="s")
+    monkeypatch.setenv("XDG_STATE_HOME", str(desktop / "state"))
+    keyring = Config().keyring()
+    assert keyring.find(name) == made
+    assert [file.name for file in keyring.files()] == [name]
+    with keyring.held(name) as held:
+        assert held
+    keyring.host("fedcba9876543210")
+    assert not (desktop / "state").exists()
+    assert Config().budgets.parent == desktop / "home" / ".local" / "state" / "nestobs"
+
+
+def test_where_both_places_hold_keys_all_are_found_and_can_be_forgotten(desktop, monkeypatch):
+    newer, one = Config().keyring().host("0123456789abcdef")
+    monkeypatch.delenv("XDG_STATE_HOME")  # as under cron
+    older, other = Config().keyring().host("fedcba9876543210")
+    monkeypatch.setenv("XDG_STATE_HOME", str(desktop / "state"))
+    keyring = Config().keyring()
+    assert (keyring.find(one), keyring.find(other)) == (newer, older)
+    assert {file.name for file in keyring.files()} == {one, other}
+    for name in (one, other):
+        with keyring.held(name) as held:
+            assert held
+        keyring.forget(name)
+        assert keyring.find(name) is None
+    assert keyring.files() == []
+
+
+def test_a_state_folder_that_is_named_goes_before_all(desktop, monkeypatch, tmp_path):
+    (desktop / "home" / ".local" / "state" / "nestobs").mkdir(parents=True)
+    monkeypatch.setenv("NESTOBS_STATE_DIR", str(tmp_path / "named"))
+    assert Config().state == (tmp_path / "named",)
+
+
+def test_the_desktops_configuration_is_read_where_there_is_none_here(desktop, monkeypatch):
+    folder = desktop / "config" / "nestobs"
+    folder.mkdir(parents=True)
+    (folder / "nestobs.toml").write_text('store = "rows"\n' + TWO)
+    assert Config().target("two").api == "https://two.example"
+    assert Config().store(None) == folder / "rows"
+    Path("nestobs.toml").write_text(TWO.replace("two", "three"))
+    assert list(Config().file.targets) == ["three"]
+    with pytest.raises(ConfigError, match="none\\.toml"):
+        Config(Path("none.toml"))
+
+
+def test_children_know_the_desktops_folders(desktop):
+    from nestobs.config import plain_environment
+
+    assert plain_environment()["XDG_STATE_HOME"] == str(desktop / "state")

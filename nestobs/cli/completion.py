@@ -35,6 +35,7 @@ _BY_TYPE: Final = {
 _SHARED: Final = """\
 _nestobs_names() {  # nestobs as it was typed, a kind, the words before the one at hand: the names that there are
     local typed="$1" kind="$2" config="${NESTOBS_CONFIG:-nestobs.toml}"
+    if [ ! -e "$config" ]; then config="${XDG_CONFIG_HOME:-$HOME/.config}/nestobs/nestobs.toml"; fi
     shift 2
     "$typed" completion names "$kind" --config "$config" "$@" 2>/dev/null
 }

@@ -38,9 +38,12 @@ ENVIRONMENT: Final = {
     "NESTOBS_LIVEKIT_API_KEY": "with NESTOBS_LIVEKIT_API_SECRET: the key for LiveKit's list of rooms",
     "NESTOBS_LIVEKIT_API_SECRET": "the secret of that key",
     "NESTOBS_VANTAGE": "the name of this place and clock (default: this machine's)",
-    "NESTOBS_STATE_DIR": "folder of run keys and of the request budget",
+    "NESTOBS_STATE_DIR": "folder of run keys and of the request budget (default: nestobs in XDG_STATE_HOME)",
     "NESTOBS_LIVEKIT_SERVER": "the livekit-server of the lab (default: that on PATH, or of `make livekit`)",
     "OTEL_EXPORTER_OTLP_ENDPOINT": "where traces go, without --to; OpenTelemetry's other variables count, too",
+    "XDG_STATE_HOME": "default ~/.local/state; where that holds a nestobs already, that one stays in use",
+    "XDG_CONFIG_HOME": "its nestobs/nestobs.toml is read where there is none here (default ~/.config)",
+    "XDG_CACHE_HOME": "what `make livekit` has built is in its nestobs/bin (default ~/.cache)",
     "NO_COLOR": "where it is not empty: no colours; where no terminal reads, there are none anyhow",
     "COLUMNS": "how wide the terminal is, where it cannot be asked",
 }
@@ -132,7 +135,7 @@ def _tail(parser: CommandParser, asked: Command, named: Sequence[str]) -> Iterat
     if parser.variables:
         yield from _folded("environment: ", ", ".join(parser.variables))
     yield exits_line(asked)
-    yield f"the rest: nestobs help {parser.prog.removeprefix('nestobs ')}"
+    yield f"the rest: nestobs help {parser.prog.removeprefix('nestobs ')}; nestobs help environment"
 
 
 def _folded(label: str, text: str, indent: str = "  ") -> list[str]:

@@ -44,10 +44,11 @@ class KeyFile:
 
 @dataclass(frozen=True, slots=True)
 class Keyring:
-    """A folder of key files, and the operator's own key if there is one."""
+    """A folder of key files, and the operator's own key if there is one. others: where earlier runs kept theirs."""
 
     folder: Path
     operator: Keys | None = None
+    others: tuple[Path, ...] = ()
 
     def host(self, run_id: str, *, api: str = "", store: str = "") -> tuple[Keys, str]:
         """The key of a run and the name under which `find` has it: the operator's, else a fresh one in a file.
@@ -76,7 +77,7 @@ class Keyring:
         if name == OPERATOR:
             return self.operator
         try:
-            secret = text_in(self.folder / name, KEY_BYTES).partition("\n")[0] if _NAME.fullmatch(name) else ""
+            secret = text_in(self._place(name), KEY_BYTES).partition("\n")[0] if _NAME.fullmatch(name) else ""
             return Keys.from_secret(secret) if secret else None
         except (OSError, ValueError, KeyFormatError):
             return None
@@ -84,17 +85,22 @@ class Keyring:
     def forget(self, name: str) -> None:
         """Remove a key file. The operator's key and unknown names are left alone."""
         if _NAME.fullmatch(name):
-            (self.folder / name).unlink(missing_ok=True)
+            self._place(name).unlink(missing_ok=True)
 
     def files(self) -> list[KeyFile]:
         """The key files that are here, oldest first; none where the folder cannot be read."""
         found = []
-        with suppress(OSError):
-            for path in [path for path in self.folder.iterdir() if _NAME.fullmatch(path.name)]:
-                with suppress(OSError):  # forgotten meanwhile
-                    made_at = path.stat().st_mtime
-                    found.append(KeyFile(path.name, *_whose(path), round(made_at * SECOND_NS)))
+        for folder in (self.folder, *self.others):
+            with suppress(OSError):
+                for path in [path for path in folder.iterdir() if _NAME.fullmatch(path.name)]:
+                    with suppress(OSError):  # forgotten meanwhile
+                        made_at = path.stat().st_mtime
+                        found.append(KeyFile(path.name, *_whose(path), round(made_at * SECOND_NS)))
         return sorted(found, key=lambda file: (file.made_at, file.name))
+
+    def _place(self, name: str) -> Path:
+        """Where the key file of that name is, or would be."""
+        return next((each / name for each in self.others if (each / name).exists()), self.folder / name)
 
     @contextmanager
     def held(self, name: str) -> Iterator[bool]:
@@ -106,7 +112,7 @@ class Keyring:
             yield True
             return
         try:
-            handle = os.open(self.folder / name, os.O_RDONLY)
+            handle = os.open(self._place(name), os.O_RDONLY)
         except OSError:
             yield False
             return

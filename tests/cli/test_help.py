@@ -124,7 +124,8 @@ def test_help_on_the_environment_has_every_variable_that_is_read(run):
     from nestobs.config import Environment
 
     said = run("help", "environment").out
-    assert {f"NESTOBS_{name.upper()}" for name in Environment.model_fields} <= set(ENVIRONMENT)
+    read = {field.validation_alias or f"NESTOBS_{name.upper()}" for name, field in Environment.model_fields.items()}
+    assert read <= set(ENVIRONMENT)
     assert [name for name in ENVIRONMENT if f"{name}\n" not in said] == []
 
 

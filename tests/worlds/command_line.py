@@ -218,6 +218,7 @@ def clear_environment(patch: pytest.MonkeyPatch, home: Path) -> None:
         if name.startswith("NESTOBS_") and name not in ("NESTOBS_LIVEKIT_SERVER", "NESTOBS_REQUIRE_LIVEKIT"):
             patch.delenv(name)
     patch.setenv("NESTOBS_STATE_DIR", str(home / "state"))
+    patch.setenv("XDG_CONFIG_HOME", str(home / "config"))
     patch.setenv("COLUMNS", "200")
     patch.setenv("NO_COLOR", "1")
     patch.chdir(home)
