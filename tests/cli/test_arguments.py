@@ -138,8 +138,10 @@ def test_there_are_durations_in_many_commands():
 
 @pytest.mark.parametrize("flag", DURATIONS)
 def test_every_duration_takes_the_same_words(flag):
-    read = DURATIONS[flag].type
-    assert [read(text) for text in SAMPLES] == [read_duration(text) for text in SAMPLES]
+    read, least_s = DURATIONS[flag].type, 60.0 if flag.endswith(" --period") else 0.0
+    within = [text for text in SAMPLES if least_s <= read_duration(text) <= (86_400.0 if least_s else 1e6)]
+    assert [read(text) for text in within] == [read_duration(text) for text in within]
+    assert len(within) > 5
 
 
 @pytest.mark.parametrize("flag", DURATIONS)
