@@ -35,7 +35,7 @@ from nestobs.collector.keyring import KEY_BYTES, Keyring
 from nestobs.collector.polling import HORIZON_S
 from nestobs.collector.service.settings import Canaries, Keep, Reports, Settings
 from nestobs.collector.station import Target
-from nestobs.errors import ConfigError, KeyFormatError, UsageError
+from nestobs.errors import ConfigError, KeyFormatError, UsageError, meant
 from nestobs.join.budget import Budget
 from nestobs.join.policy import Policy, exponential, named_policy
 from nestobs.nostr import Keys
@@ -229,8 +229,9 @@ class Config:
         """
         if name is not None and name not in self.file.targets:
             known = ", ".join(self.file.targets) or "none"
+            near = meant(name, list(self.file.targets))
             raise ConfigError(
-                f"target {name!r} is unknown in {self.path} (known: {known}): add it, or give --api and --relay"
+                f"target {name!r} is unknown in {self.path}{near} (known: {known}): add it, or give --api and --relay"
             )
         if api is None:
             name = self._only(name)

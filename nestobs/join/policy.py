@@ -22,7 +22,7 @@ from operator import itemgetter
 from statistics import NormalDist
 from typing import Any, Final, Literal, Protocol
 
-from nestobs.errors import UsageError
+from nestobs.errors import UsageError, meant
 from nestobs.observation.duration import read_duration
 from nestobs.observation.text import percent
 
@@ -414,4 +414,5 @@ def named_policy(text: str) -> Policy:
             return makers[name](read_duration(rest.removesuffix(")")) if rest else 1.0)
     except UsageError as error:
         raise PolicyError(f"policy {text[:40]!r}: {error}") from None
-    raise PolicyError(f"policy {text[:40]!r} is unknown: use one of {', '.join(known)}, or fixed(DURATION)")
+    near = meant(text, [*known, *makers])
+    raise PolicyError(f"policy {text[:40]!r} is unknown{near}: use one of {', '.join(known)}, or fixed(DURATION)")

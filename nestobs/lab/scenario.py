@@ -13,7 +13,7 @@ from typing import Annotated, Final, Literal, TypeAlias
 
 from pydantic import Field, FiniteFloat, PositiveInt, ValidationError
 
-from nestobs.errors import UsageError
+from nestobs.errors import UsageError, meant
 from nestobs.lab.delays import AT_ONCE, LONGEST_S, Distribution, NotNegative, Table
 from nestobs.lab.faults.draw import FaultEntry
 
@@ -145,7 +145,8 @@ def load_scenario(name: str | Path) -> Scenario:
     elif name in scenario_names():
         path = _SHIPPED / f"{name}.toml"
     else:
-        raise UsageError(f"there is no scenario {name!r}: choose among {', '.join(scenario_names())}")
+        known = scenario_names()
+        raise UsageError(f"there is no scenario {name!r}{meant(name, known)}: choose among {', '.join(known)}")
     try:
         if not path.is_file():
             raise UsageError(f"there is no scenario file {path}")

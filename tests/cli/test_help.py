@@ -12,6 +12,7 @@ import pytest
 from nestobs.cli.arguments import CommandParser
 from nestobs.cli.help import ENVIRONMENT, EXIT_CODES, LINES, WIDTH, below, whole
 from nestobs.cli.main import COMMANDS, _parser, overview
+from nestobs.errors import meant
 from worlds.command_line import GOLDEN, WRITE_GOLDEN, is_one_sentence
 
 
@@ -245,3 +246,49 @@ def test_a_value_that_looks_like_a_flag_after_two_dashes_is_none(run):
 
 def test_the_beginning_of_a_flag_will_still_do():
     assert _parser().parse_args(["canary", "--count", "1", "--hor", "3s"]).horizon == 3.0
+
+
+@pytest.mark.parametrize(
+    ("line", "near"),
+    [
+        ("ready room --target prodction", "production"),
+        ("doctor --target Production", "production"),
+        ("canary --count 1 --target production --also stag", "staging"),
+        ("lab --scenario slow_api", "slow-api"),
+        ("lab --scenario clam", "calm"),
+        ("join room --target production --policy manual-retry", "manual_retry"),
+        ("join room --target production --policy exponental(1)", "exponential(1)"),
+        ("policy export relased --format js", "released"),
+        ("notebook incidents", "incident"),
+        ("notebook incident --parameter stoer=x", "store"),
+    ],
+)
+def test_a_name_that_is_near_is_asked_for(line, near, home, run):
+    head = 'api = "http://127.0.0.1:9"\nrelays = ["ws://127.0.0.1:9"]\n'
+    (home / "nestobs.toml").write_text(f"[targets.production]\n{head}[targets.staging]\n{head}")
+    is_one_sentence(run(*line.split()), 2, f"did you mean {near}?")
+
+
+@pytest.mark.parametrize("line", ["doctor --target qqqq", "lab --scenario qqqq", "policy export qqqq --format js"])
+def test_a_name_that_is_near_to_none_is_only_refused(line, home, run):
+    (home / "nestobs.toml").write_text('[targets.production]\napi = "http://127.0.0.1:9"\nrelays = []\n')
+    said = run(*line.split())
+    is_one_sentence(said, 2)
+    assert "mean" not in said.err
+
+
+@pytest.mark.parametrize(
+    ("word", "known", "near"),
+    [
+        ("CALM", ["calm"], "calm"),
+        ("slow", ["slow-api", "slow-relay"], "slow-api"),
+        ("slow_a", ["slow-api", "slow-relay"], "slow-api"),
+        ("", ["a", "b"], ""),
+        ("--", ["--json"], ""),
+        ("x" * 10**6, ["xx"], ""),
+        ("calm", [], ""),
+    ],
+    ids=["case", "one of two that begin so", "one begins so", "nothing", "dashes", "very long", "none known"],
+)
+def test_what_is_meant_is_the_one_that_is_near(word, known, near):
+    assert meant(word, known) == (f" (did you mean {near}?)" if near else "")

@@ -13,7 +13,7 @@ from typing import Any, Final
 
 from pydantic import FiniteFloat, TypeAdapter
 
-from nestobs.errors import UsageError
+from nestobs.errors import UsageError, meant
 from nestobs.observation.duration import read_duration
 from nestobs.store.files import text_in
 
@@ -99,7 +99,8 @@ def check(notebook: Path, names: Iterable[str]) -> dict[str, object]:
     known = defaults(notebook)
     for name in names:
         if name not in known:
-            raise UsageError(f"{notebook.name} has no parameter {name!r}: it knows {', '.join(known) or 'none'}")
+            near = meant(name, list(known))
+            raise UsageError(f"{notebook.name} has no parameter {name!r}{near}: it knows {', '.join(known) or 'none'}")
     return known
 
 
