@@ -126,7 +126,11 @@ class TestInstalled:
         assert ", 0 of them" not in project.run("node", str(other / "vectors.js"), code=1)
 
 
-RESOLUTIONS = {"bundler": ("esnext", "bundler"), "nodenext": ("nodenext", "nodenext")}
+RESOLUTIONS = {
+    "bundler": ("esnext", "bundler"),
+    "nodenext": ("nodenext", "nodenext"),
+    "node10": ("esnext", "node10"),
+}
 WORLDS = {
     "page": {"lib": ["es2022", "dom", "dom.iterable"], "types": []},
     "server": {"lib": ["es2022"], "types": ["node"]},
@@ -141,6 +145,7 @@ class TestStrictTypeScript:
             ("typescript", "nodenext", "server"),
             ("typescript-5", "bundler", "server"),
             ("typescript-5", "nodenext", "page"),
+            ("typescript-5", "node10", "page"),  # of old projects, which read no `exports`
         ],
     )
     def test_accepts_a_client_of_all_of_it(self, compiler, resolution, world, project):

@@ -36,6 +36,7 @@ export interface NestJoin {
 
 /**
  * A join as the state of a component. It begins when the button is pressed, and ends with the component, or when `api`
- * or `room` become others; of the other options the latest are used.
+ * or `room` become others. Of the other options those count that the component had when it was pressed; of `onEvent` and
+ * `onRestart` always the latest.
  */
 export declare function useNestJoin(options: NestJoinOptions): NestJoin;

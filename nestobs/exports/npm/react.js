@@ -1,5 +1,7 @@
 // useNestJoin: a join as the state of a React component. It ends with the component, or with another room.
 
+"use client"; // where servers render components, too, this one is the page's
+
 import { useCallback, useEffect, useRef, useState } from "react";
 
 import { join } from "./join.js";
