@@ -24,6 +24,7 @@ from nestobs.observation.duration import SECOND_NS
 from nestobs.observation.schema import Failure, Observation, Operation, Outcome, Role, Source
 from nestobs.observation.window import Window
 from nestobs.reports import coverage, daily, dataset
+from nestobs.reports.commands import Commands
 from nestobs.reports.display import RESULT, Result, Table, Text
 from nestobs.reports.publishing.execute import notebook, run
 from nestobs.store.reader import Store
@@ -101,7 +102,7 @@ def judged(found: daily.Daily, **rules: Any) -> Result:
 
 def figures_of(found: daily.Daily) -> list[Any]:
     parts = [part for section in SECTIONS for part in section(found).parts] + [daily.days(found)]
-    return [part for part in parts if not isinstance(part, Table | Text)]
+    return [part for part in parts if not isinstance(part, Table | Text | Commands)]
 
 
 def everything(found: daily.Daily) -> str:

@@ -83,13 +83,13 @@ class Children:
 
     async def _caught_up(self, wanted: Reports) -> bool:
         """Whether all that was missing is made."""
-        length_s, since_s = (self.hours.real_s(each) for each in (wanted.length_s, wanted.since_s))
-        first = self.notebook.memory.first_at or self.hours.now()
-        began_s = self.hours.real(first) // SECOND_NS // max(1, round(length_s)) * round(length_s)
-        since = datetime.fromtimestamp(max(began_s, round(self.state.clock.now() / SECOND_NS - since_s)), UTC)
+        length_s, since_s = (round(self.hours.real_s(each)) for each in (wanted.length_s, wanted.since_s))
+        now, first = self.hours.now(), self.notebook.memory.first_at
+        over_s, first_s = (self.hours.real(at) // SECOND_NS // length_s * length_s for at in (now, first or now))
+        since = datetime.fromtimestamp(max(first_s, over_s - since_s), UTC)
         code, out, said = await self._run(
             *("report", "catch-up", *wanted.names, "--json", "--shared-js"),
-            *("--since", f"{since:%Y-%m-%dT%H:%M:%S}", "--every", f"{length_s:.0f}s"),
+            *("--since", f"{since:%Y-%m-%dT%H:%M:%S}", "--every", f"{length_s}s"),
             *("--store", str(self.store), "--out", str(wanted.out)),
         )
         for made in _manifests(out):
