@@ -4,9 +4,15 @@ from __future__ import annotations
 
 import os
 import shutil
+import socket
 import subprocess
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import Any
 
+import httpx
 import pytest
 
 CACHE = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "nestobs" / "bin"
@@ -35,3 +41,50 @@ def promtool(*words: str, given: bytes | None = None) -> str:
 def checked(scrape: bytes) -> None:
     """A scrape that promtool has nothing to say about."""
     assert promtool("check", "metrics", given=scrape) == ""
+
+
+class Server:
+    """A Prometheus on loopback. `ask`: the series that an expression gives now; raises for one that is none."""
+
+    def __init__(self, url: str) -> None:
+        self.url = url
+
+    def get(self, path: str, **params: str) -> Any:
+        said = httpx.get(f"{self.url}/api/v1/{path}", params=params, timeout=WAIT_S).json()
+        assert said["status"] == "success", said
+        return said["data"]
+
+    def ask(self, expression: str) -> list[dict[str, Any]]:
+        return list(self.get("query", query=expression)["result"])
+
+    def until(self, expression: str) -> list[dict[str, Any]]:
+        """Wait for it to give something."""
+        ends = time.monotonic() + WAIT_S
+        while not (found := self.ask(expression)):
+            assert time.monotonic() < ends, f"{expression} gives nothing"
+            time.sleep(0.2)
+        return found
+
+
+@contextmanager
+def prometheus(config: Path, data: Path) -> Iterator[Server]:
+    """A server on a free port of loopback with this configuration, killed at the end."""
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
+    words = [f"--config.file={config}", f"--storage.tsdb.path={data}", f"--web.listen-address=127.0.0.1:{port}"]
+    running = subprocess.Popen(
+        [program("prometheus"), *words, "--log.level=error"], stdout=subprocess.PIPE, stderr=subprocess.STDOUT
+    )
+    server, ends = Server(f"http://127.0.0.1:{port}"), time.monotonic() + WAIT_S
+    try:
+        while True:
+            with suppress(httpx.TransportError):
+                if httpx.get(f"{server.url}/-/ready").status_code == 200:
+                    break
+            assert running.poll() is None, "prometheus has ended"
+            assert time.monotonic() < ends, "prometheus does not start"
+            time.sleep(0.1)
+        yield server
+    finally:
+        running.kill()
+        running.communicate()
