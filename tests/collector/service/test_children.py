@@ -144,3 +144,19 @@ async def test_only_what_is_named_is_pruned(tmp_path: Path, wanted: Any) -> None
     words, _ = json.loads(asked.file.read_text())
     assert words == ["report", "prune", "--keep", "7776000s", "--keep-failed", "1209600s", "--yes", "--out",
                      str(tmp_path / "out")]  # fmt: skip
+
+
+async def test_a_report_that_is_being_made_ends_with_the_service(tmp_path: Path, wanted: Any) -> None:
+    asked = Asked(tmp_path, 1_300)
+    begun = tmp_path / "pid"
+    program = "import os, pathlib, sys, time; pathlib.Path(sys.argv[1]).write_text(str(os.getpid())); time.sleep(60)"
+    asked.children.words = (sys.executable, "-c", program, str(begun))
+    task = asyncio.create_task(asked.children.report(wanted()))
+    async with asyncio.timeout(20):
+        while not (begun.exists() and begun.read_text()):  # noqa: ASYNC110 - another process writes it
+            await asyncio.sleep(0.02)
+    task.cancel()
+    await asyncio.gather(task, return_exceptions=True)
+    with pytest.raises(ProcessLookupError):
+        os.kill(int(begun.read_text()), 0)
+    assert asked.notebook.memory.reports_at is None, "the next start makes it"
