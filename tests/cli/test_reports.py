@@ -21,7 +21,7 @@ from benchmarks.kill_report import kill
 from nestobs.nostr import Address, write_naddr
 from nestobs.timeline.nests import address_of
 from worlds import scheduled_reports as reports
-from worlds.command_line import GOLDEN, WRITE_GOLDEN, clear_environment, here, is_one_sentence
+from worlds.command_line import clear_environment, here, is_one_sentence
 
 pytestmark = pytest.mark.slow
 
@@ -329,21 +329,3 @@ def test_a_mistake_about_an_incident_is_one_sentence(words: list[str], code: int
     is_one_sentence(run("incident", *words), code, said)
     assert Path("daily.ipynb").read_bytes() == before
     assert not Path("runs").exists()
-
-
-# help, documents, examples
-
-
-@pytest.mark.parametrize("command", ["run", "catch-up", "incident", "index", "prune"])
-def test_help_is_as_written_down(command: str, monkeypatch: pytest.MonkeyPatch, run: Any) -> None:
-    """Regenerate with NESTOBS_WRITE_GOLDEN=1 and read the difference."""
-    monkeypatch.setenv("COLUMNS", "100")
-    said = run(command, "--help")
-    file = GOLDEN / f"help-report-{command}.txt"
-    if WRITE_GOLDEN:
-        file.write_text(said.out, "utf-8")
-    assert (said.code, said.err) == (0, "")
-    assert said.out == file.read_text("utf-8")
-    assert [
-        code for code in ("0", "1", "2", "3", "4", "5", "75") if not re.search(rf"^  {code}  ", said.out, re.M)
-    ] == []
