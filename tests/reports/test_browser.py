@@ -15,6 +15,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
 import papermill
 import plotly.graph_objects as go
 import pytest
@@ -22,6 +23,7 @@ from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_outp
 
 import nestobs
 from nestobs.figures.canvas import blank
+from nestobs.reports.display import Table
 from nestobs.reports.publishing.execute import run
 from nestobs.reports.publishing.html import PLOTLY, page
 from worlds import full_nests, hostile
@@ -405,6 +407,49 @@ def test_code_is_behind_one_switch(browser: Browser, tmp_path: Path) -> None:
     shown.close()
 
 
+CUT = """[...document.querySelectorAll('.nestobs-table')].filter((place) => place.checkVisibility()
+  && place.scrollWidth > place.clientWidth + 1).map((place) => place.textContent.slice(0, 60))"""
+"""The tables of which not all can be seen at once."""
+
+
+def test_a_table_too_wide_for_its_place_is_a_list_and_is_a_table_again_where_there_is_room(
+    browser: Browser, tmp_path: Path
+) -> None:
+    wide = Table(pd.DataFrame({f"column {number}": ["some words", ""] for number in range(6)}))
+    one, two = (new_output("display_data", {"text/html": wide._repr_html_()}) for _ in range(2))
+    cells = [new_code_cell("", outputs=[one]), new_markdown_cell("## Folded"), new_code_cell("", outputs=[two])]
+    path = tmp_path / "page.html"
+    path.write_text(page(new_notebook(cells=cells), title="tables"))
+    shown = browser.open(path, width=380)
+    listed = "document.querySelectorAll('.nestobs-table.listed').length"
+    for width, count in ((380, 1), (1280, 0), (380, 1)):
+        shown.look(width=width)
+        shown.until(f"{listed} === {count}")
+        assert shown.evaluate(CUT) == []
+    opened_wide(shown)
+    assert shown.evaluate(listed) == 2
+    label = "getComputedStyle(document.querySelector('.listed td:nth-child(2)'), '::before').content"
+    assert shown.evaluate(label) == '"column 1"'
+    assert shown.evaluate(CUT) == []
+    assert (shown.errors, wrong_words(shown)) == ([], [])
+    shown.close()
+
+
+def test_a_word_is_explained_where_it_is_focused(browser: Browser, tmp_path: Path) -> None:
+    words = [new_output("display_data", {"text/html": "<p>No join was lost.</p>"})]
+    path = tmp_path / "page.html"
+    path.write_text(page(new_notebook(cells=[new_code_cell("", outputs=words)]), title="words"))
+    shown = browser.open(path, width=380)
+    told = "getComputedStyle(document.querySelector('dfn'), '::after').content"
+    assert shown.evaluate(told) == "none"
+    shown.evaluate("document.querySelector('dfn').focus()")
+    assert "without a seat" in shown.evaluate(told)
+    opened_wide(shown)
+    assert shown.evaluate("document.querySelector('dl.words dt').checkVisibility()") is True
+    assert wrong_words(shown) == []
+    shown.close()
+
+
 TALLEST_PX = 5_000
 """Of a report on a wide screen, before anything is unfolded."""
 
@@ -461,6 +506,7 @@ def test_a_report_is_drawn_whole_quiet_alone_and_readable(
             opened_wide(shown)
             assert (wrong_words(shown), view, dark) == ([], view, dark)
             assert (wrong_figures(shown), view, dark) == ([], view, dark)
+            assert (shown.evaluate(CUT), view, dark) == ([], view, dark)
         assert shown.errors == []
         assert shown.outside() == []
         shown.close()

@@ -15,6 +15,18 @@
     Plotly.relayout(plot, { height: height - spare, "margin.b": margin.b - spare });
   };
 
+  // A table that is wider than its place becomes a list: a row below the other, each cell beside its column's name.
+  const lay = (from = document, width = "") => all(".nestobs-table", from).forEach((place) => {
+    if (place.closest(folded)) return;
+    place.classList.remove("listed");
+    place.style.maxWidth = width;
+    const wide = place.scrollWidth > place.clientWidth + 1, heads = all("thead th", place).map((one) => one.textContent);
+    place.style.maxWidth = "";
+    if (!wide || heads.length < 2) return;
+    all("tbody tr", place).forEach((row) => all("td", row).forEach((cell, at) => { cell.dataset.head = heads[at] ?? ""; }));
+    place.classList.add("listed");
+  });
+
   const draw = (from) => all(".plotly-graph-div", from).forEach((plot) => {
     if (plot.closest(folded) || !window.plotlyFigures?.[plot.id]) return;
     if (plot.matches(".js-plotly-plot")) return Plotly.Plots.resize(plot);
@@ -28,15 +40,17 @@
     let target = null;
     try { target = document.getElementById(decodeURIComponent(location.hash.slice(1))); } catch { return; }
     for (let one = target; one; one = one.parentElement) if (one.tagName === "DETAILS") one.open = true;
-    if (target) draw(target);
+    if (target) { draw(target); lay(); }
     target?.scrollIntoView();
   };
 
   addEventListener("DOMContentLoaded", () => {
     if (matchMedia("print").matches) all("details.section").forEach((one) => { one.open = true; });
     draw(document);
+    lay();
     unfold();
-    document.addEventListener("toggle", ({ target }) => target.open && draw(target), true);
+    document.addEventListener("toggle", ({ target }) => { if (target.open) { draw(target); lay(target); } }, true);
+    addEventListener("resize", () => lay());
     document.addEventListener("click", ({ target }) => target.closest("a[href^='#']") && setTimeout(unfold));
     const switched = document.querySelector("nav.contents button");
     switched?.addEventListener("click", () => {
@@ -55,10 +69,12 @@
     opened = all("details.section:not([open])");
     opened.forEach((one) => { one.open = true; });
     draw(document);
+    lay(document, "680px");
     size({ autosize: false, width: 680 });
   });
   addEventListener("afterprint", () => {
     size({ autosize: true, width: null });
     opened.forEach((one) => { one.open = false; });
+    lay();
   });
 }
