@@ -217,7 +217,7 @@ def days(frame: pd.DataFrame, *, note: str, least_coverage: float = 0.0) -> go.F
     delays = canvas.compressed(tick for tick in (0, 1, 10, 100, 1000) if tick <= highest)
     strips = (
         ("joins", {"range": [0, 1.1 * most], "tickvals": [0, most], "ticktext": ["0", f"{most:,}"]}),
-        ("share of the time covered: at work, or done as planned", canvas.share_axis(0, 1.08, parts=2)),
+        ("covered: at work, or done as planned", canvas.share_axis(0, 1.08, parts=2)),
         ("median delay until a join succeeds, s", {"range": [0, 1.08 * at(highest)]} | delays),
         ("joins lost, of those known", canvas.share_axis(0, 1.08, parts=2)),
     )

@@ -20,6 +20,8 @@ if TYPE_CHECKING:
     from nestobs.estimate.proportion import Share
 
 _LANE_PX: Final = 30
+_TALL_PX: Final = 38
+"""For lanes whose labels have two lines."""
 SURE, MAYBE, ENDS = "surely", "possibly", "95 %"
 
 
@@ -46,7 +48,7 @@ def share_lanes(question: str, note: str, lanes: Mapping[str, Share], *, of: str
         question,
         note,
         traces,
-        plot_px=_LANE_PX * len(names) + 10,
+        plot_px=(_TALL_PX if any("<br>" in name for name in names) else _LANE_PX) * len(names) + 10,
         labels=names,
         barmode="overlay",
         xaxis=canvas.share_axis(-0.01, 1.02) | canvas.titled(f"share of {of}"),

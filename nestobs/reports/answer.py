@@ -6,7 +6,7 @@ beside it stands the same of the spans before, where the store has them, and whe
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any, Final, Literal
 
@@ -19,10 +19,12 @@ from nestobs.estimate.difference import Estimate, Quantile, difference, ends
 from nestobs.estimate.proportion import Share
 from nestobs.figures import percent, plain
 from nestobs.figures.text import seconds
-from nestobs.reports.display import RESULT, Result, prose, sign
+from nestobs.observation.duration import about
+from nestobs.reports.display import RESULT, Judged, Result, prose, sign
 from nestobs.timeline.uptime import MOST_HELD_UP, Observer, observer
 
 Sign = Literal["good", "breached", "open", "none"]
+_COLOURS: Final[Mapping[Judged, Sign]] = {"good": "good", "breached": "breached", "too little data": "open"}
 _SIGNS: Final = {"good": "✓", "breached": "✗", "open": "?", "none": "○"}
 
 STYLE: Final = """<style>
@@ -56,14 +58,19 @@ class Tile:
         lines = [("name", self.name), ("value", self.value), *(("detail", line) for line in self.detail.split("\n"))]
         lines.append(("before", self.before))
         lines.append(("sign", f"{_SIGNS[self.sign]} {self.judged}" if self.judged else ""))
-        shown = "".join(f'<p class="{kind}">{plain(text, 160)}</p>' for kind, text in lines if text)
+        shown = "".join(f'<p class="{kind}">{_kept(plain(text, 160))}</p>' for kind, text in lines if text)
         return f'<div class="nestobs-tile {self.sign}">{shown}</div>'
+
+
+def _kept(text: str) -> str:
+    """The text, in which no line ends within "42 %" or "n = 9"."""
+    return text.replace(" %", "\u00a0%").replace("n = ", "n\u00a0=\u00a0")
 
 
 @dataclass(frozen=True, slots=True, repr=False)
 class Answer:
-    """A page's head: title, sentence, tiles, and the result for whoever scheduled it, if there is one. warning: what
-    its reader has to know before."""
+    """A page's head: title, sentence, tiles, and the result for whoever scheduled it, if there is one, with its reasons
+    where it is not good. warning: what its reader has to know before."""
 
     title: str
     sentence: str
@@ -81,8 +88,11 @@ class Answer:
     def html(self) -> str:
         """As HTML, all text escaped."""
         found = self.result
-        verdict = "" if found is None else f"<strong>{sign(found.verdict)}.</strong> "
-        others = () if found is None else (one for one in found.reasons if one != self.sentence)
+        verdict = ""
+        if found is not None:
+            verdict = f'<strong class="{_COLOURS[found.verdict]}">{sign(found.verdict)}.</strong> '
+        reasons = () if found is None or found.verdict == "good" else found.reasons
+        others = (one for one in reasons if one != self.sentence)
         parts = [STYLE, f"<h1>{plain(self.title, 120)}</h1>"]
         parts += [f'<p class="nestobs-warning">{prose(self.warning)}</p>'] if self.warning else []
         parts.append(f'<p class="nestobs-answer">{verdict}{prose(self.sentence)}</p>')
@@ -213,9 +223,8 @@ def observer_tile(found: Observer, past: Observer | None = None) -> Tile:
 
 def _coverage(now: Span, before: Span | None, least: float) -> Tile:
     part, past = (0.0 if one is None else one.coverage for one in (now, before))
-    hours = now.window.seconds / 3_600
     planned = "" if now.covered_s is None or now.covered_s <= now.worked_s else " or had done what was planned"
-    words = f"of {hours:.3g} h the collector was at work{planned}; counted"
+    words = f"of {about(now.window.seconds)} the collector was at work{planned}; counted"
     then = "" if before is None else f"before: {percent(past)}"
     shown = Tile("coverage", percent(part), words, then)
     if not least > 0.0:
