@@ -11,6 +11,7 @@ import itertools
 from collections.abc import Callable, Iterable, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple, NoReturn
 
+from nestobs.cli.terminal import detail
 from nestobs.errors import UsageError, meant
 from nestobs.observation.duration import duration_words, read_duration
 
@@ -329,7 +330,14 @@ def store_folder(args: argparse.Namespace) -> Path:
     """The folder that --store or --config name, whether there is a store or not."""
     from nestobs.config import Config
 
-    return Config(args.config).store(args.store)
+    config = Config(args.config)
+    folder = config.store(args.store)
+    detail(f"configuration: {_whether(config.path)}; store: {_whether(folder)}")
+    return folder
+
+
+def _whether(path: Path) -> str:
+    return f"{path}" if path.exists() else f"{path} (is not there)"
 
 
 def open_store(args: argparse.Namespace) -> Store:
@@ -344,7 +352,10 @@ def configured(args: argparse.Namespace) -> tuple[Config, Target]:
     from nestobs.config import Config
 
     config = Config(args.config)
-    return config, config.target(args.target, api=args.api, relays=args.relay, livekit=args.livekit)
+    target = config.target(args.target, api=args.api, relays=args.relay, livekit=args.livekit)
+    detail(f"configuration: {_whether(config.path)}; store: {_whether(config.store(args.store))}")
+    detail(f"target: {target.name} from {target.vantage}: {target.api}, {', '.join(target.relays)}, {target.livekit}")
+    return config, target
 
 
 def manners_of(args: argparse.Namespace) -> Manners:

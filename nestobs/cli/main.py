@@ -57,11 +57,23 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _run(words: list[str]) -> int:
-    from nestobs.cli.terminal import HungUp, hung_up, note, speak
-    from nestobs.errors import NestobsError
+    from nestobs.cli.terminal import detail, speak
 
     args = _parser().parse_args(words)
     speak(verbose=args.verbose, quiet=args.quiet)
+    try:
+        code = _ended(args)
+        detail(f"ended with exit code {code}")
+        return code
+    finally:
+        _let_go()
+
+
+def _ended(args: argparse.Namespace) -> int:
+    """The exit code of the command that was asked for, once it has come to its end."""
+    from nestobs.cli.terminal import HungUp, hung_up, note
+    from nestobs.errors import NestobsError
+
     try:
         _check_system(sys.platform)
         code: int = args.command(args)
@@ -78,8 +90,6 @@ def _run(words: list[str]) -> int:
         if not hung_up(sys.stdout):
             raise
         return 129
-    finally:
-        _let_go()
 
 
 def _check_system(platform: str) -> None:

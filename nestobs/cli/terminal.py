@@ -179,7 +179,7 @@ def teller(args: argparse.Namespace) -> Callable[[str, dict[str, Any]], None]:
 
 
 class Teller:
-    """Progress on stderr: one live line where it is a terminal, sparse plain lines elsewhere.
+    """Progress on stderr: one live line where it is a terminal, sparse plain lines elsewhere; with -v a line for each.
 
     Quiet, it says only that it was interrupted, and what of that was cleaned.
     """
@@ -196,6 +196,9 @@ class Teller:
             return
         if "said" in facts:
             self._print(harmless(str(facts["said"])))
+            return
+        if Voice.verbose:
+            self._print(harmless(f"{what}: {', '.join(f'{name} {fact}' for name, fact in facts.items())}"))
             return
         self._counts[what] = self._counts.get(what, 0) + 1
         if what == "verdict":
