@@ -6,6 +6,7 @@ instant. The budget is everybody's behind this address, and what is queued up wo
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable, Coroutine
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -61,7 +62,8 @@ class Bursts:
                 self._missed(every.slot(slot.number - 1), slot.number - done - 1)
             self.state.next_burst_at = self.hours.real(slot.due_at)
             await self.hours.until(slot.due_at)
-            self.notebook.note(burst=slot.number)  # before it begins: killed in the middle, it is not made again
+            # before it begins: killed in the middle, it is not made again
+            await asyncio.to_thread(self.notebook.note, burst=slot.number)
             self.state.burst = await self._made(store, writer, slot)
             self._tell(f"{self.state.burst.said}{self.state.burst.lacking}")
 

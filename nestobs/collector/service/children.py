@@ -58,7 +58,7 @@ class Children:
             last, following = daily(self.hours.now(), wanted.at_s)
             if (self.notebook.memory.reports_at or 0) < last:
                 self.state.next_reports_at = self.hours.real(last)
-                if not (await self._caught_up(wanted) and self._noted(last)):
+                if not (await self._caught_up(wanted) and await asyncio.to_thread(self._noted, last)):
                     now = self.hours.now()
                     following = min(following, (now // (RETRY_S * SECOND_NS) + 1) * RETRY_S * SECOND_NS)
             self.state.next_reports_at = self.hours.real(following)
