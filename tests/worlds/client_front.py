@@ -12,7 +12,8 @@ import mimetypes
 import time
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, field
-from email.utils import formatdate
+from datetime import timedelta
+from email.utils import format_datetime, parsedate_to_datetime
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -114,7 +115,8 @@ class Front:
         self.asked.append((request.method, request.path, answer.status_code))
         headers = {name: answer.headers[name] for name in PASSED if name in answer.headers}
         if self.dated and "retry-after" in headers:
-            headers["retry-after"] = formatdate(time.time() + int(headers["retry-after"]), usegmt=True)
+            until = parsedate_to_datetime(headers["date"]) + timedelta(seconds=int(headers["retry-after"]))
+            headers["retry-after"] = format_datetime(until, usegmt=True)
         return web.Response(status=answer.status_code, body=answer.content, headers=headers | allowed)
 
     async def _hold(self, request: web.BaseRequest) -> web.Response:

@@ -24,14 +24,14 @@ PATIENT = Policy(
 FRUGAL = Policy(
     name="frugal", schedule=Schedule("fixed", interval_s=0.1), message_threshold_s=0.0, horizon_s=40.0, max_requests=7
 )
-LIMITED = "[api]\njoin = { kind = 'constant', s = 2.0 }\nguest = { kind = 'constant', s = 2.0 }\n[rate_limit]\n"
+LIMITED = "[api]\njoin = { kind = 'constant', s = 3.0 }\nguest = { kind = 'constant', s = 3.0 }\n[rate_limit]\n"
 SCENARIOS = {
     "slow-api": "slow-api",
     "api-join-fault": "api-join-fault",
     "never": "[api]\njoin = { kind = 'never' }\nguest = { kind = 'never' }\ninfo = { kind = 'never' }\n",
     "guests-only": "[api]\njoin = { kind = 'never' }\n",
-    "limited": LIMITED + "requests = 4\nwindow_s = 4",
-    "limited-long": LIMITED + "requests = 4\nwindow_s = 900",
+    "limited": LIMITED + "requests = 3\nwindow_s = 4",
+    "limited-long": LIMITED + "requests = 3\nwindow_s = 900",
 }
 
 
