@@ -371,8 +371,8 @@ async def join_once(
     async with recorded as ([station], pen):
 
         async def work() -> tuple[Found, Verdict, Diagnosis | None]:
+            await expect_anybody(station)
             found = await find(station, wanted)
-            await expect_anybody(station, found.answered)
             if found.nest is not None and manners.follow_events:
                 await follow_event(station, found.trace, found.nest)
             care = Care(ours=is_ours(store, found.trace.room), standing_key=standing_key, manners=manners)

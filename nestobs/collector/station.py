@@ -12,17 +12,17 @@ that knows which sources there are, and so the place where it is decided who get
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 from collections import defaultdict
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
-from typing import Any, Final, TypeVar
+from typing import Any, TypeVar
 
 from nestobs.errors import UnreachableError, UsageError
 from nestobs.join.budget import Budget, Limiter
 from nestobs.nostr import Keys
-from nestobs.observation.duration import SECOND_NS
 from nestobs.observation.offset import Relation
 from nestobs.observation.schema import Failure, Observation
 from nestobs.sources.api import Api
@@ -198,25 +198,30 @@ async def greet(station: Station) -> None:
         )
 
 
-RESTART_S: Final = 2.0
-"""So much longer a deployment is given of which nothing answers: a container that restarts refuses for some seconds."""
+AT_ONCE_S, RESTART_S = 1.0, 4.0
+"""How long relays are given to connect; and how much longer all of a deployment of which nothing answers: a container
+that restarts refuses for some seconds."""
 
 
-async def expect_anybody(station: Station, answered: Sequence[str] = ()) -> None:
-    """Return once a relay has answered or is connected, or the API answers, whatever it says. Raises UnreachableError
-    where all of them cannot be reached, and RESTART_S later neither."""
-    if not answered and await _unreached(station):
-        await station.clock.until(station.clock.now() + round(RESTART_S * SECOND_NS))
-        if why := await _unreached(station):
-            raise UnreachableError(
-                f"neither the API at {station.api.url} nor any relay can be reached ({why}): are the addresses right, "
-                "is the deployment up?"
-            )
+async def expect_anybody(station: Station) -> None:
+    """Return once a relay is connected or the API answers, whatever it says. Raises UnreachableError where none of them
+    can be reached within AT_ONCE_S, nor RESTART_S later."""
+    if await _unreached(station, AT_ONCE_S) and (why := await _unreached(station, RESTART_S)):
+        raise UnreachableError(
+            f"neither the API at {station.api.url} nor any relay can be reached ({why}): are the addresses right, "
+            "is the deployment up?"
+        )
 
 
-async def _unreached(station: Station) -> str:
-    """Why the API does not answer, where no relay is connected either; else ""."""
-    if any([await relay.ready(0.0) for relay in station.relays]):
-        return ""
+async def _unreached(station: Station, patience_s: float) -> str:
+    """Why the API does not answer, where no relay is connected within that time either; else ""."""
+    waiting = [asyncio.ensure_future(relay.ready(patience_s)) for relay in station.relays]
+    try:
+        for first in asyncio.as_completed(waiting):
+            if await first:
+                return ""
+    finally:
+        for each in waiting:
+            each.cancel()
     row = (await station.api.health()).row
     return row.reason if row.status is None and row.failure is not Failure.BUDGET else ""

@@ -14,7 +14,7 @@ from nestobs.errors import UnreachableError
 from nestobs.join.budget import Limiter
 from nestobs.join.decision import Kind
 from nestobs.join.policy import fixed
-from nestobs.observation.schema import Outcome
+from nestobs.observation.schema import Outcome, Source
 from nestobs.store.reader import Store
 from worlds import hostile_relays as hostile
 
@@ -83,7 +83,7 @@ async def test_a_relay_that_is_connected_is_enough_and_the_api_is_not_asked(at, 
         await station.relays[1].ready(5.0)
         rows.clear()
         await expect_anybody(station)
-        assert len(rows) == 0
+        assert [row for row in rows if row.source is Source.API] == []
 
 
 async def test_a_join_of_what_cannot_be_reached_ends_with_that(tmp_path):
@@ -92,7 +92,7 @@ async def test_a_join_of_what_cannot_be_reached_ends_with_that(tmp_path):
     with pytest.raises(UnreachableError):
         await join_once(target, "room", Store.open(tmp_path / "store"), policy=fixed(1), keys=None)
     asked = [row for row in Store.open(tmp_path / "store").observations() if row.outcome is Outcome.UNKNOWN]
-    assert len(asked) >= 3  # what was asked is in the store all the same
+    assert len(asked) >= 2  # what was asked is in the store all the same
 
 
 async def test_a_join_whose_api_alone_refuses_goes_on_by_its_policy(tmp_path):
