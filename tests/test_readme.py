@@ -154,3 +154,10 @@ def test_the_test_command_is_what_ci_runs():
     assert "make site" in said
     for what in ("LIVEKIT", "NODE", "BROWSER", "ZSH", "SITE"):
         assert f"NESTOBS_REQUIRE_{what}=1" in said
+
+
+def test_the_reference_has_every_public_name():
+    page = (DOCS / "reference" / "python.md").read_text("utf-8")
+    named = set(re.findall(r"^\.\. auto(?:class|function):: (?:nestobs\.(?:\w+\.)*)?(\w+)$", page, re.M))
+    assert {*dir(nestobs)} - {"__version__"} - named <= {"NestobsError"}, "NestobsError is among nestobs.errors there"
+    assert ".. automodule:: nestobs.errors" in page
