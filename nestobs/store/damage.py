@@ -9,6 +9,7 @@ from itertools import islice
 from typing import Final
 
 from nestobs.observation.schema import from_row
+from nestobs.store.ledger import FIELDS
 from nestobs.store.parquet import NAMES
 
 MOST: Final = 5
@@ -33,6 +34,8 @@ def wrong_cells(connection: sqlite3.Connection) -> list[str]:
     connection.text_factory = _text
     try:
         return list(islice(_wrong_cells(connection), MOST))
+    except UnicodeDecodeError:  # SQLite's own words quote the schema
+        return ["its schema holds bytes that are no text"]
     finally:
         connection.text_factory = str
 
@@ -50,9 +53,15 @@ def _wrong_cells(connection: sqlite3.Connection) -> Iterator[str]:
         except ValueError as error:
             yield f"observations, row {row}: {error}"
     for table in ("sealed", "ledger"):
-        (_, key, *_), *columns = connection.execute(f"PRAGMA main.table_info({table})").fetchall()
+        found = connection.execute(f"PRAGMA main.table_info({table})").fetchall()
+        if not found or not all(isinstance(name, str) and name.isidentifier() for _, name, *_ in found):
+            yield f"{table}: its columns are not those of a journal"
+            continue
+        (_, key, *_), *columns = found
         names = [name for _, name, *_ in columns]
+        if table == "ledger" and {key, *names} != set(FIELDS):
+            yield "ledger: its columns are not those of a journal"
         for number, *values in connection.execute(f"SELECT {key}, {', '.join(names)} FROM main.{table}"):
             for value, (_, name, kind, needed, *_) in zip(values, columns, strict=True):
-                if not isinstance(value, _TYPES[kind]) and (needed or value is not None):
-                    yield f"{table}, {key} {number}: {name} holds {value!r:.40}, which is no {kind.lower()}"
+                if not isinstance(value, _TYPES.get(kind, ())) and (needed or value is not None):
+                    yield f"{table}, {key} {number}: {name} holds {value!r:.40}, which is no {str(kind).lower():.40}"

@@ -1,5 +1,6 @@
 """What a store holds and whether it is whole: torn, flipped, empty and missing files are named, the rest is read."""
 
+import contextlib
 import random
 import re
 import shutil
@@ -195,6 +196,34 @@ def test_a_damaged_journal_is_named_and_the_sealed_days_are_checked_all_the_same
     journal.write_bytes(content)
     file(store, SECOND).unlink()
     assert {one.file for one in verify(store) if one.wrong} == {"journal.sqlite", SECOND}
+
+
+SCHEMAS = {
+    "a name that is no text": (b"opened_at", b"open\xfcd_at"),
+    "a name of another sort": (b"opened_at", b"open'd_at"),
+    "another name": (b"opened_at", b"opened_if"),
+    "another type": (b"INTEGER", b"INTEGEQ"),
+    "another table": (b"ledger", b"ledgex"),
+    "no table": (b"CREATE TABLE sealed", b"CREATE TABLF sealed"),
+    "an observation's column": (b"sent_at", b"sen\xff_at"),
+}
+
+
+@pytest.mark.parametrize(("there", "instead"), SCHEMAS.values(), ids=SCHEMAS)
+def test_a_journal_whose_schema_is_damaged_is_said_to_be_so(store, there, instead):
+    journal = store.directory / "journal.sqlite"
+    with closing(sqlite3.connect(journal)) as connection:
+        connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+    content = journal.read_bytes()
+    assert there in content
+    journal.write_bytes(content.replace(there, instead))
+    with contextlib.suppress(StoreError):  # a sentence, and no traceback
+        named = [one for one in verify(store) if one.file == "journal.sqlite" and one.wrong]
+        try:
+            store.ledger()
+            assert len(store.frame()) == 602
+        except StoreError:
+            assert named
 
 
 WRONG = {
