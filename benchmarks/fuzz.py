@@ -21,6 +21,7 @@ import importlib.util
 import json
 import os
 import random
+import signal
 import subprocess
 import sys
 import tempfile
@@ -32,6 +33,7 @@ from pathlib import Path
 from typing import Any
 
 LONGEST_S = 5.0
+STUCK_S = 120.0
 SLOWNESS = 10
 SIZE = 32_768
 WORST_RATIO, LEAST_S = 4.0, 0.2
@@ -118,6 +120,7 @@ def _one(args: argparse.Namespace) -> int:
     with parser.opened() as read:
 
         def attempt(data: bytes) -> float:
+            signal.setitimer(signal.ITIMER_PROF, STUCK_S)  # ends the process: it would be at it for ever
             began = time.process_time()
             try:
                 read(data)
@@ -187,7 +190,7 @@ def _led(atheris: Any, parser: Any, count: Any, args: argparse.Namespace) -> Non
     spelled = ["".join(f"\\x{byte:02x}" for byte in word) for word in (*WORDS, *parser.words) if 0 < len(word) <= 64]
     words.write_text("".join(f'"{word}"\n' for word in spelled))
     longest = max(LONGEST_INPUT, *map(len, parser.seeds))
-    options = (f"-seed={args.seed}", f"-dict={words}", f"-max_len={longest}", "-timeout=120", "-rss_limit_mb=4096")
+    options = (f"-seed={args.seed}", f"-dict={words}", f"-max_len={longest}", "-timeout=86400", "-rss_limit_mb=4096")
     atheris.Setup([sys.argv[0], *options, "-verbosity=0", str(corpus)], count)
     atheris.Fuzz()
 
