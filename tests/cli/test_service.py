@@ -167,7 +167,7 @@ def test_killed_in_the_middle_of_a_burst_it_cleans_up_and_goes_on_with_the_next_
     running.process.kill()
     running.process.wait()
     burst = json.loads((home / "nestobs-data" / "service.json").read_text())["burst"]
-    made = len([row for row in rows() if row.operation is Operation.CREATE])
+    made, runs = len([row for row in rows() if row.operation is Operation.CREATE]), {row.run_id for row in rows()}
     again = service(every)
     again.until(lambda: Store.open("nestobs-data").ledger() == [] and set(lab.rooms()) == before)
     again.until(lambda: again.health()["canaries"]["next_at"])
@@ -176,6 +176,8 @@ def test_killed_in_the_middle_of_a_burst_it_cleans_up_and_goes_on_with_the_next_
     assert json.loads((home / "nestobs-data" / "service.json").read_text())["burst"] == burst
     assert again.stop() == 130
     assert len([row for row in rows() if row.operation is Operation.CREATE]) == made
+    polls = (Operation.INFO, Operation.GUEST, Operation.JOIN)
+    assert [row for row in rows() if row.run_id not in runs and row.operation in polls] == [], "watched as of others"
 
 
 def test_a_disk_without_room_is_told_waited_for_and_loses_nothing(

@@ -161,6 +161,8 @@ class _Service:
         if not await pen.committed() and pen.failed is not None:
             raise pen.failed
         self._begun()
+        for entry in await asyncio.to_thread(self.store.ledger):  # of one that was killed: they are still open
+            self._own(entry.room)
         self.state.writer = writer
         async with asyncio.TaskGroup() as group:
             group.create_task(self._keeping(writer), name="keeping")
@@ -204,10 +206,13 @@ class _Service:
     def _heard(self, what: str, facts: dict[str, Any]) -> None:
         """Progress of a part. A room is known to be ours before its event is published."""
         if what == "created":
-            self.rooms[str(facts["room"])] = None
-            while len(self.rooms) > _REMEMBERED:
-                self.rooms.popitem(last=False)
+            self._own(str(facts["room"]))
         self.progress(what, facts)
+
+    def _own(self, room: str) -> None:
+        self.rooms[room] = None
+        while len(self.rooms) > _REMEMBERED:
+            self.rooms.popitem(last=False)
 
     async def _keeping(self, writer: Writer) -> None:
         """Seal the days that are over, and remove those that are too old: at once, and after each midnight."""
