@@ -52,7 +52,7 @@ def nests() -> Iterator[Observation]:
 RUNS: dict[str, tuple[Callable[[], list[Iterator[Observation]]], str, bool]] = {
     "sound": (lambda: [nests()], "", False),
     "held up now and then": (lambda: [held(nests(), 30)], "held up in 3.", False),
-    "held up much": (lambda: [held(nests(), 4)], "held up in 25.", True),
+    "held up much": (lambda: [held(nests(), 4)], "held up in 25 %", True),
     "starved": (lambda: [late(nests(), 5)], "20 % came 0.5 s late or later", False),
     "stepped": (
         lambda: [nests(), noted(Failure.CLOCK_STEP, size_s=-40.0, times=3)],

@@ -134,7 +134,7 @@ def test_a_store_is_tuned_on_and_every_section_has_something(store: str, tmp_pat
     assert tuned.found.why in advice
     assert "Tuned on 50 intervals of 50 nests, 6 not seen by the end" in advice
     assert "a join may make 8 requests (100 in 900 s for 10 joins, 20 % kept back)" in advice
-    assert [len(figures(section(tuned))) for section in SECTIONS] == [1, 1, 2, 1, 0]
+    assert [len(figures(section(tuned))) for section in SECTIONS] == [1, 1, 1, 1, 0]
     assert "The guide guesses 10 to 15 s: by then " in said(tuning.delays(tuned))
     assert all(note in said(tuning.doubts(tuned)) for note in tuned.found.notes)
 

@@ -226,7 +226,7 @@ def test_a_recommendation_and_what_it_rests_on_have_a_short_face():
     shown = one._repr_html_()
     assert "a &lt;b&gt;stranger\n" in shown
     assert "<script>" not in shown
-    assert re.match(r"<DelayLaw of 80 rows: half by \S+ s, 90 % by .*, [\d.]+% not within the watch>", repr(one.law))
+    assert re.match(r"<DelayLaw of 80 rows: half by \S+ s, 90 % by .*, [\d.]+ % not within the watch>", repr(one.law))
     assert one.law._repr_html_().count("<tr>") == 6
 
 

@@ -88,7 +88,7 @@ def test_a_recommendation_says_what_seats_change_on_nests_it_was_not_chosen_on()
         assert policy.seat_words in policy.words
         assert policy.seat_words in note
     assert found.tuned.seat_words in "\n".join(found.lines())
-    then, at_once = (float(share) for share in re.findall(r"([\d.]+)%", note.split("chosen on)")[1]))
+    then, at_once = (float(share) for share in re.findall(r"([\d.]+) %", note.split("chosen on)")[1]))
     assert then < at_once
 
 

@@ -146,9 +146,10 @@ def _words(text: str) -> object:
 
 
 def _addresses(text: str) -> object:
-    vantage = Vantage("here", "run", lambda _: None)
+    vantage, config = Vantage("here", "run", lambda _: None), Config()
     found: list[object] = []
-    for read in (read_url, signal_url, host_and_port, partial(Control, vantage), read_duration, nostr.read_public_key):
+    reads = (read_url, signal_url, host_and_port, partial(Control, vantage), read_duration, nostr.read_public_key)
+    for read in (*reads, config.receiver):
         try:
             found.append(read(text))
         except NestobsError as error:

@@ -83,20 +83,20 @@ class State:
             "status": "degraded" if reasons else "ok",
             "reasons": reasons,
             "target": self.target,
-            "began_at": _words(self.began_at),
-            "last_row_at": _words(self.last_row_at),
+            "began_at": _utc(self.began_at),
+            "last_row_at": _utc(self.last_row_at),
             "watching": self.watching,
             "canaries": {
-                "last_due_at": None if burst is None else _words(burst.due_at),
+                "last_due_at": None if burst is None else _utc(burst.due_at),
                 "last": burst and (burst.lacking or burst.said),
-                "next_at": _words(self.next_burst_at),
+                "next_at": _utc(self.next_burst_at),
             },
             "reports": {
                 "last": {
-                    name: {"window": made.window, "at": _words(made.at), "verdict": made.verdict, "said": made.said}
+                    name: {"window": made.window, "at": _utc(made.at), "verdict": made.verdict, "said": made.said}
                     for name, made in self.reports.items()
                 },
-                "next_at": _words(self.next_reports_at),
+                "next_at": _utc(self.next_reports_at),
             },
             "budget": {"left": left, "allowed": self.limiter.allowed, "window_s": self.limiter.window_s},
             "loop_lag_s": round(lag_s, 3),
@@ -126,5 +126,5 @@ class State:
             return None
 
 
-def _words(at: int | None) -> str | None:
+def _utc(at: int | None) -> str | None:
     return None if at is None else f"{datetime.fromtimestamp(at // SECOND_NS, UTC):%Y-%m-%dT%H:%M:%SZ}"

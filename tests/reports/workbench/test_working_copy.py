@@ -85,7 +85,7 @@ def test_a_link_that_leads_nowhere_is_not_followed(tmp_path: Path) -> None:
         ("notebooks/Joins.ipynb", {}, "did you mean joins"),
         ("", {}, "there are daily_report"),
         ("\u0000" * 1_000, {}, "there are daily_report"),
-        ("incident", {"nset": "x"}, "no parameter 'nset': it knows store, nest"),
+        ("incident", {"nset": "x"}, r"no parameter 'nset' \(did you mean nest\?\): it knows store, nest"),
     ],
     ids=["slip", "beginning", "spelling", "path", "nothing", "no name", "parameter"],
 )
