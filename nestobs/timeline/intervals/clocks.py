@@ -3,7 +3,8 @@
 A run is one process, so its vantages share one clock; where a run has made the nest itself and nobody else watched it,
 no other clock is needed, and none is compared. The comparison with the least error serves all rows of the run about the
 nest, widened by what the clocks may drift until the last of them (observation/offset.py). Where comparisons contradict
-each other a clock was stepped, or servers disagree: then all that they allow counts.
+each other a clock was stepped, or servers disagree: then all that they allow counts. Clocks that may agree are taken to
+agree, and the error says by how much they may not: an instant is not moved by what is not known.
 """
 
 from __future__ import annotations
@@ -43,6 +44,8 @@ def clock_offsets(observations: pd.DataFrame, sent: Ints, unit: Ints, place: Int
     reach_s = np.zeros(size)
     np.maximum.at(reach_s, place, drift_s)
     error += np.where(np.isnan(offset), 0.0, reach_s)
+    agree = np.abs(offset) <= error  # NaN does not
+    offset, error = np.where(agree, 0.0, offset), np.where(agree, np.abs(offset) + error, error)
     offset[_alone(observations, unit, place)] = np.nan
     error[np.isnan(offset)] = 0.0
     return offset, error
