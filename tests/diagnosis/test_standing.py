@@ -24,6 +24,8 @@ from nestobs.tuning.prediction import outcomes
 from nestobs.tuning.tuner import TooLittleDataError
 from worlds.stored_nests import drawn, nest_rows, store_of
 
+pytestmark = pytest.mark.slow
+
 FAULTY = 60
 
 

@@ -11,6 +11,8 @@ from nestobs.store.follow import Followed, Whole
 from nestobs.store.reader import Store
 from worlds.stored_rows import NOON, row, rows
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.mark.slow
 def test_the_last_minutes_are_found_in_a_journal_of_any_length_and_in_sealed_days(tmp_path):

@@ -21,6 +21,8 @@ from nestobs.store.sql import DAY
 from worlds.format_1 import write_format_1
 from worlds.stored_rows import NOON, ids, row, rows
 
+pytestmark = pytest.mark.slow
+
 FIRST, SECOND = "2024-10-04-000000000300.parquet", "2024-10-05-000000000600.parquet"
 
 

@@ -18,6 +18,8 @@ from nestobs.timeline.joins import joins, judged
 from worlds.asked import frame
 from worlds.story import NOON, Story
 
+pytestmark = pytest.mark.slow
+
 
 class Joins(Story):
     """A story whose joins have steps, each 0.1 s long."""

@@ -31,6 +31,8 @@ from nestobs.tuning.prediction import (
 )
 from nestobs.tuning.replay import COST, METRICS, PRICES
 
+pytestmark = pytest.mark.slow
+
 NOON = 1_750_000_000 * SECOND_NS
 ABSENT, VISIBLE = Outcome.ABSENT, Outcome.VISIBLE
 TRIP = 0.02

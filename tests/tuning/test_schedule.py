@@ -25,6 +25,8 @@ from nestobs.tuning.schedule import (
     simple,
 )
 
+pytestmark = pytest.mark.slow
+
 LOGNORMAL = stats.lognorm(0.9, scale=4.0)
 COSTS = {"request_cost": 0.3, "delay_cost": 1.0, "lost_value": 100.0}
 
