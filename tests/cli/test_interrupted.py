@@ -208,7 +208,7 @@ def test_a_command_whose_terminal_is_closed_cleans_up(command, lab, home):
     come = {
         "canary": entered(home, 3),
         "doctor": entered(home, 1),
-        "watch": (home / "nestobs-data" / "journal.sqlite").exists,
+        "watch": (home / "nestobs-data" / "journal.sqlite-wal").exists,
     }
     terminal = Terminal(*COMMAND, command, *words[command])
     terminal.until(come.get(command, (home / "x" / "lab.json").exists))
