@@ -71,13 +71,14 @@ def _run(words: list[str]) -> int:
 
 def _ended(args: argparse.Namespace) -> int:
     """The exit code of the command that was asked for, once it has come to its end."""
-    from nestobs.cli.terminal import HungUp, hung_up, note
+    from nestobs.cli.terminal import HungUp, ended_as_by_ctrl_c, hung_up, note
     from nestobs.errors import NestobsError
 
     try:
         _check_system(sys.platform)
-        code: int = args.command(args)
-        sys.stdout.flush()
+        with ended_as_by_ctrl_c():
+            code: int = args.command(args)
+            sys.stdout.flush()
         return code
     except NestobsError as error:
         note(str(error))

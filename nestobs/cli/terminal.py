@@ -7,8 +7,8 @@ import errno
 import os
 import sys
 import unicodedata
-from collections.abc import Callable, Coroutine, Iterable, Sequence
-from contextlib import suppress
+from collections.abc import Callable, Coroutine, Iterable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from typing import IO, TYPE_CHECKING, Any, Final, TypeVar
 
 from nestobs.errors import FailedError
@@ -136,6 +136,26 @@ def interruption(came: Iterable[signal.Signals]) -> KeyboardInterrupt:
     return HungUp() if first == "SIGHUP" else KeyboardInterrupt()
 
 
+@contextmanager
+def ended_as_by_ctrl_c() -> Iterator[None]:
+    """SIGTERM and SIGHUP raise KeyboardInterrupt and HungUp, until a command has something better for them."""
+    import signal
+    import threading
+
+    def raised(number: int, _: object) -> None:
+        raise interruption([signal.Signals(number)])
+
+    ours = threading.current_thread() is threading.main_thread()
+    before = [each for each in ends() if ours and signal.getsignal(each) is signal.SIG_DFL]
+    for each in before:
+        signal.signal(each, raised)
+    try:
+        yield
+    finally:
+        for each in before:
+            signal.signal(each, signal.SIG_DFL)
+
+
 def interruptible(work: Coroutine[Any, Any, T]) -> T:
     """The result of a coroutine. Ctrl-C, SIGTERM and a terminal that closes (SIGHUP) cancel it, it cleans up, and
     KeyboardInterrupt is raised, HungUp after SIGHUP.
@@ -145,6 +165,7 @@ def interruptible(work: Coroutine[Any, Any, T]) -> T:
     """
     import asyncio
     import logging
+    import signal
 
     logging.getLogger("asyncio").addFilter(_is_news)
 
@@ -166,7 +187,12 @@ def interruptible(work: Coroutine[Any, Any, T]) -> T:
         except asyncio.CancelledError:
             raise interruption(number for number, _ in came) from None
 
-    return asyncio.run(supervised())
+    before = {number: signal.getsignal(number) for number in ends()}
+    try:
+        return asyncio.run(supervised())
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 def _is_news(record: logging.LogRecord) -> bool:

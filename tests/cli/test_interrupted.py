@@ -218,6 +218,17 @@ def test_a_command_whose_terminal_is_closed_cleans_up(command, lab, home):
         assert Store.open(home / "nestobs-data").ledger() == []
 
 
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 130), (signal.SIGHUP, 129)])
+@pytest.mark.parametrize("words", [("tune",), ("diagnose",), ("report", "incident", "5dc7d2a5")], ids=" ".join)
+def test_what_only_computes_ends_with_a_code_that_is_told_and_no_traceback(words, number, code, home):
+    running = Running("-v", *words, "--store", "example")
+    assert running.process.stderr is not None
+    assert "configuration: " in running.process.stderr.readline()  # from here on it is at work
+    said = running.stop(number)
+    assert said.code == code, said
+    assert "Traceback" not in said.err
+
+
 @pytest.mark.parametrize(
     ("how", "code"),
     [(("nohup",), 0), (("sh", "-c", 'trap "" HUP; exec "$@"', "sh"), 129)],
