@@ -15,11 +15,10 @@ from typing import Any, Final
 import numpy as np
 import pandas as pd
 
-from nestobs.observation.columns import codes_of, instants_of, paired, reals_of, units_of
+from nestobs.observation.columns import instants_of, reals_of
 from nestobs.observation.detail import facts_of
-from nestobs.observation.duration import SECOND_NS
 from nestobs.observation.schema import Failure, Operation, Outcome, Source
-from nestobs.timeline.intervals import clock_offsets, timelines
+from nestobs.timeline.intervals import shifts, timelines
 from nestobs.timeline.intervals.polls import held_up
 from nestobs.timeline.nests import nests_of
 
@@ -173,7 +172,7 @@ def _rows(observations: pd.DataFrame) -> list[Row]:
     remote, stamped = instants_of(pd.to_numeric(observations["remote_at"], errors="coerce").astype("Int64"))
     ends_only = observations["detail"].astype("str").str.contains('"begun_within_s"', regex=False).to_numpy(bool)
     sent = np.where(ends_only & answered, received, sent)  # an imported line: a request is short, its bound is not
-    offsets = _offsets(observations)
+    offsets = shifts(observations)
     status = observations["status"].astype("object").tolist()
     timeouts = reals_of(observations["timeout_s"]).tolist()
     columns: list[list[Any]] = [
@@ -201,17 +200,6 @@ def _facts(details: pd.Series) -> list[dict[str, Any]]:
 
 def _text(values: pd.Series) -> list[str]:
     return [str(value) for value in values.astype("object").where(values.notna(), "").tolist()]
-
-
-def _offsets(observations: pd.DataFrame) -> np.ndarray[Any, np.dtype[np.int64]]:
-    """Per row what its run knew its clock to be ahead by (timeline's clock_offsets), ns; 0 where that is not needed."""
-    if observations["clock_offset_s"].isna().all():
-        return np.zeros(len(observations), dtype=np.int64)
-    unit, _ = units_of(observations)
-    run = paired(unit, codes_of(observations["run_id"])[0])
-    sent, _ = instants_of(observations["sent_at"])
-    offset, _ = clock_offsets(observations, sent, unit, run)
-    return np.asarray(np.round(np.nan_to_num(offset)[run] * SECOND_NS), dtype=np.int64)
 
 
 def _origins(observations: pd.DataFrame) -> dict[str, tuple[int | None, str, int | None, int | None]]:

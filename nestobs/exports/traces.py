@@ -37,7 +37,7 @@ from nestobs.observation.detail import facts_of
 from nestobs.observation.duration import SECOND_NS
 from nestobs.observation.schema import Failure, Operation, Outcome, Role, Source
 from nestobs.observation.text import shortened
-from nestobs.timeline.intervals import timelines
+from nestobs.timeline.intervals import shifts, timelines
 from nestobs.timeline.joins import verdicts
 from nestobs.timeline.nests import nests_of
 
@@ -61,6 +61,9 @@ MOST_REQUESTS: Final = 200
 """Of a join with more requests the first are spans; `nestobs.requests` tells how many there were."""
 
 _LONGEST: Final = 400
+_SHIFT: Final = "shift"
+"""Column of what is to be subtracted from a row's instants."""
+
 _SCOPE: Final = InstrumentationScope("nestobs", version("nestobs"))
 _FAILED: Final = (Outcome.REFUSED, Outcome.UNKNOWN)
 _LOGGER: Final = "opentelemetry.exporter.otlp.proto.http.trace_exporter"
@@ -73,6 +76,7 @@ def spans(rows: pd.DataFrame, window: tuple[int, int] | None = None) -> Iterator
     [start, end), ns UTC. No nest: nothing.
     """
     about, lines = nests_of(rows), timelines(rows)
+    rows = rows.assign(**{_SHIFT: shifts(rows)})
     of_line = nests_of(lines)
     names = np.append(of_line.names, "")[of_line.unit]
     by_name = {str(name): lines[names == name] for name in of_line.names}
@@ -92,7 +96,7 @@ class _Nest:
         traces = sorted(set(rows["trace_id"].astype("str")) - {""})
         self.trace = _trace_id(traces[0] if traces else name)
         origins = [at for value in lines["origin_at"] if (at := instant_in(value)) is not None]
-        self.start = min(origins, default=int(self.rows["sent_at"].iloc[0]))
+        self.start = min(origins, default=int((self.rows["sent_at"] - self.rows[_SHIFT]).iloc[0]))
 
     def spans(self) -> Iterator[ReadableSpan]:
         """Its own, then the layers', then the joins'."""
@@ -231,8 +235,7 @@ def _finite(value: float) -> float | None:
 
 def _at(row: Mapping[str, Any], name: str) -> int:
     """An instant of a row on the reference clock, as far as that is known."""
-    offset_s = row["clock_offset_s"]
-    return int(row[name]) - (0 if pd.isna(offset_s) else round(offset_s * SECOND_NS))
+    return int(row[name]) - int(row[_SHIFT])
 
 
 def _end_of(row: Mapping[str, Any]) -> int:

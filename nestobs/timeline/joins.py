@@ -39,7 +39,7 @@ from nestobs.observation.duration import SECOND_NS
 from nestobs.observation.schema import Column, Failure, Operation, Outcome, Role, Source
 from nestobs.observation.text import encodable
 from nestobs.timeline.delays import seat_intervals
-from nestobs.timeline.intervals import clock_offsets
+from nestobs.timeline.intervals import shifts
 from nestobs.timeline.seats import are_known, are_lost
 
 BASELINES: Final = ("guide", "released")
@@ -192,8 +192,6 @@ def _evidence(observations: pd.DataFrame, timelines: pd.DataFrame, index: Ints) 
     for name, of_unit in begun.items():
         known = (line_unit >= 0) & timelines[name].notna().to_numpy(bool)
         of_unit[line_unit[known]] = timelines[name].astype("int64").to_numpy(np.int64)[known]
-    run = paired(unit, codes_of(observations["run_id"])[0])
-    offsets, _ = clock_offsets(observations, sent, unit, run)
     return _Evidence(
         unit=np.append(units, "")[unit[index]],
         token_sent=last(sent, token),
@@ -202,7 +200,7 @@ def _evidence(observations: pd.DataFrame, timelines: pd.DataFrame, index: Ints) 
         became=np.maximum(_open(became, guest), -1),
         origin=begun["origin_at"][unit[index]],
         event=begun["event_at"][unit[index]],
-        offset_s=np.nan_to_num(offsets[run[index]]),
+        offset_s=shifts(observations)[index] / SECOND_NS,
         asked=_last_asked(observations, index),
     )
 

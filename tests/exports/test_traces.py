@@ -118,6 +118,14 @@ def test_to_send_it_twice_gives_the_same_spans(few):
     assert first == again
 
 
+def test_rows_of_one_clock_keep_their_distances_however_often_it_was_compared(few):
+    """Each row knows the offset a little better than the one before."""
+    draw = np.random.default_rng(1)
+    known = few.assign(clock_offset_s=draw.normal(40.0, 0.1, len(few)), clock_error_s=0.5, sync_age_s=0.0)
+    took = [[(each.name, each.end_time - each.start_time) for each in spans(rows)] for rows in (few, known)]
+    assert took[0] == took[1]
+
+
 def test_batches_are_bounded_and_who_observed_is_the_resource(received):
     sizes = [
         sum(len(scope.spans) for each in request.resource_spans for scope in each.scope_spans)

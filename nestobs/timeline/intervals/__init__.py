@@ -8,7 +8,7 @@ polls     observations as arrays, and the timeline that each belongs to
 """
 
 from nestobs.timeline.intervals.bounds import MARKS, SCHEMA, STABLE_POLLS, timelines
-from nestobs.timeline.intervals.clocks import clock_offsets, clock_words
+from nestobs.timeline.intervals.clocks import clock_words, shifts
 from nestobs.timeline.intervals.origins import EDIT, GRAIN_S
 
-__all__ = ["EDIT", "GRAIN_S", "MARKS", "SCHEMA", "STABLE_POLLS", "clock_offsets", "clock_words", "timelines"]
+__all__ = ["EDIT", "GRAIN_S", "MARKS", "SCHEMA", "STABLE_POLLS", "clock_words", "shifts", "timelines"]

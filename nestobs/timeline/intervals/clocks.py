@@ -15,7 +15,7 @@ import numpy as np
 import pandas as pd
 
 from nestobs.observation.arrays import Flags, Floats, Ints, count_of, greatest_at
-from nestobs.observation.columns import equals, reals_of
+from nestobs.observation.columns import codes_of, equals, instants_of, paired, reals_of, units_of
 from nestobs.observation.duration import SECOND_NS
 from nestobs.observation.offset import APART_S, DRIFT
 from nestobs.observation.schema import Operation
@@ -49,6 +49,15 @@ def clock_offsets(observations: pd.DataFrame, sent: Ints, unit: Ints, place: Int
     offset[_alone(observations, unit, place)] = np.nan
     error[np.isnan(offset)] = 0.0
     return offset, error
+
+
+def shifts(observations: pd.DataFrame) -> Ints:
+    """Per row, ns to subtract from its instants: what its run's clock was ahead of the reference; 0 where that is not
+    known or not needed."""
+    unit, _ = units_of(observations)
+    run = paired(unit, codes_of(observations["run_id"])[0])
+    offset, _ = clock_offsets(observations, instants_of(observations["sent_at"])[0], unit, run)
+    return np.asarray(np.round(np.nan_to_num(offset)[run] * SECOND_NS), dtype=np.int64)
 
 
 def _hull(offset: Floats, error: Floats, told: tuple[Floats, Floats, Floats], place: Ints) -> None:
