@@ -37,7 +37,6 @@ DONE: Final = (0, 3, 4)
 
 LATER: Final = (5, 75)
 _MOST_SAID: Final = 1_000_000
-_NAMES: Final = ("report", "window", "verdict", "reasons")
 
 
 @dataclass(slots=True, kw_only=True)
