@@ -27,7 +27,7 @@ from nestobs.collector.shared_budget import budgets_in
 from nestobs.diagnosis.causes import Cause
 from nestobs.diagnosis.rules import RULES
 from nestobs.errors import StoreError, UsageError
-from nestobs.exports.tally import ATTEMPT, HORIZON_S, RESULTS, Histogram, Tally
+from nestobs.exports.tally import ATTEMPT, HORIZON_S, OWN_FAULT, RESULTS, Histogram, Tally
 from nestobs.observation.duration import SECOND_NS
 from nestobs.observation.schema import Role
 from nestobs.sources.clock import Clock
@@ -168,9 +168,11 @@ class Metrics(Collector):
         text = "Attempts by what came of them; failure is empty where there was none, layer where it speaks of none."
         yield _counter("observations", f"{text} {_STORE}", ATTEMPT, tally.attempts.items())
         every = [
-            (verdict, role.value) for verdict in (*KINDS, *_other(tally.joins)) for role in (Role.JOINER, Role.GUEST)
+            (verdict, role.value)
+            for verdict in (*KINDS, OWN_FAULT, *_other(tally.joins))
+            for role in (Role.JOINER, Role.GUEST)
         ]
-        text = "Joins by how they ended: in the room as authenticated, guest or guest_instead, or why not."
+        text = "Joins by how they ended: as authenticated, guest or guest_instead, or why not; own_fault: by our doing."
         yield _counter("joins", f"{text} {_STORE}", ("verdict", "role"), [(key, tally.joins[key]) for key in every])
         waits = {str(joined).lower(): held for joined, held in tally.waits.items()}
         text = "How long joins took from arrival to verdict, by whether they got into the room."
@@ -216,7 +218,7 @@ def _causes(tally: Tally) -> _Samples:
 
 def _other(joins: Iterable[tuple[str, str]]) -> set[str]:
     """Verdicts that no version of ours gives."""
-    return {verdict for verdict, _ in joins} - {*KINDS}
+    return {verdict for verdict, _ in joins} - {*KINDS, OWN_FAULT}
 
 
 def _gauge(name: str, text: str, labels: tuple[str, ...], samples: _Samples) -> Metric:

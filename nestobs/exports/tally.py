@@ -40,7 +40,7 @@ from nestobs.observation.text import shortened
 from nestobs.timeline.delays import created
 from nestobs.timeline.intervals import timelines
 from nestobs.timeline.intervals.polls import HELD_UP_S, layers_of
-from nestobs.timeline.joins import KINDS, verdicts
+from nestobs.timeline.joins import KINDS, own_faults, verdicts
 from nestobs.timeline.nests import nests_of
 from nestobs.timeline.uptime import observer
 
@@ -58,6 +58,9 @@ _SPARE_S: Final = 30.0
 RESULTS: Final = ("shown", "not_seen", "seen_at_once", "nothing_proven")
 
 OTHER: Final = "other"
+OWN_FAULT: Final = "own_fault"
+"""In place of the verdict of a join that a fault of our own ended: it says nothing of the deployment."""
+
 MOST_NAMES: Final = 20
 """So many relays beside the operator's own, and so many vantages, have labels of their own; all others share one."""
 
@@ -164,9 +167,9 @@ class Tally:
         self.attempts.update({tuple(map(str, cast(Any, key))): int(count) for key, count in found.items()})
 
     def _count_joins(self, rows: pd.DataFrame) -> None:
-        for role, detail in zip(rows["role"], rows["detail"], strict=True):
+        for role, detail, ours in zip(rows["role"], rows["detail"], own_faults(rows), strict=True):
             verdict = facts_of(detail).get("verdict")
-            self.joins[str(verdict) if verdict in KINDS else OTHER, str(role)] += 1
+            self.joins[OWN_FAULT if ours else str(verdict) if verdict in KINDS else OTHER, str(role)] += 1
         waited_s = np.maximum(0.0, (instants_of(rows["received_at"])[0] - instants_of(rows["sent_at"])[0]) / SECOND_NS)
         visible = equals(rows["outcome"], Outcome.VISIBLE)
         for joined in (True, False):

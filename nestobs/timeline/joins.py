@@ -112,14 +112,19 @@ def joins(observations: pd.DataFrame, timelines: pd.DataFrame, *, patience_s: fl
         "joined": np.array([verdict in JOINED for verdict in made["verdict"]], dtype=bool),
         "became_joinable": [None if one < 0 else bool(one) for one in found.became.tolist()],
     }
-    failures = [equals(rows["failure"], one) for one in _OURS]
-    made["own_fault"] = np.logical_or.reduce([equals(rows["outcome"], Outcome.PROBE_ERROR), *failures])
+    made["own_fault"] = own_faults(rows)
     lost = _lost(rows, timelines, found, made["joined"], patience_s)
     made["lost"] = [None if ours else one for ours, one in zip(made["own_fault"], lost, strict=True)]
     for one in BASELINES:
         verdict, message = made[f"{one}_verdict"], made[f"{one}_message"]
         made[f"{one}_true"] = _true(verdict, message, arrived, found)
     return framed(SCHEMA, made).sort_values(["arrived_at", "trace_id"], ignore_index=True, kind="stable")
+
+
+def own_faults(rows: pd.DataFrame) -> Flags:
+    """Which of these verdicts a fault of our own brought about: see the module."""
+    failures = [equals(rows["failure"], one) for one in _OURS]
+    return np.asarray(np.logical_or.reduce([equals(rows["outcome"], Outcome.PROBE_ERROR), *failures]), dtype=bool)
 
 
 def judged(joins: pd.DataFrame) -> pd.DataFrame:

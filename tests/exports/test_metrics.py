@@ -14,6 +14,7 @@ from nestobs.collector.shared_budget import SharedBudget
 from nestobs.diagnosis.causes import Cause
 from nestobs.errors import StoreError, UsageError
 from nestobs.exports.metrics import CONTENT_TYPE, Metrics
+from nestobs.exports.tally import OWN_FAULT
 from nestobs.join.decision import Kind
 from nestobs.observation.duration import SECOND_NS
 from nestobs.sources.clock import Clock
@@ -81,7 +82,9 @@ def test_every_process_counts_the_same(scrape):
 
 def test_what_can_happen_is_there_at_nought(scrape):
     found = families(scrape)
-    assert {f"verdict={kind.value}" for kind in Kind} == {label[1] for label in found["nestobs_joins_total"]}
+    assert {f"verdict={kind}" for kind in (*(each.value for each in Kind), OWN_FAULT)} == {
+        label[1] for label in found["nestobs_joins_total"]
+    }
     assert {label[0] for label in found["nestobs_causes_total"]} == {f"cause={cause.value}" for cause in Cause}
     assert found["nestobs_causes_total"]["cause=livekit_down", "standing_fault=false"] == 0
 

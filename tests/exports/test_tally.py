@@ -12,7 +12,7 @@ import pytest
 
 from nestobs.diagnosis.diagnose import diagnose
 from nestobs.exports import tally as module
-from nestobs.exports.tally import DELAY_EDGES_S, HORIZON_S, MOST_NAMES, OTHER, Tally, cleaned
+from nestobs.exports.tally import DELAY_EDGES_S, HORIZON_S, MOST_NAMES, OTHER, OWN_FAULT, Tally, cleaned
 from nestobs.observation.columns import observations_of
 from nestobs.observation.schema import Failure, Operation, Outcome, Source
 from nestobs.store.example import SHIPPED
@@ -65,7 +65,9 @@ def test_delays_are_the_upper_ends_of_the_timelines(example, whole, layer):
 
 def test_joins_and_causes_are_those_of_the_store(example, whole):
     table = joins(example, timelines(example))
-    assert whole.joins == Counter(zip(table["verdict"], table["role"], strict=True))
+    verdicts = table["verdict"].where(~table["own_fault"], OWN_FAULT)
+    assert whole.joins == Counter(zip(verdicts, table["role"], strict=True))
+    assert whole.joins[OWN_FAULT, "joiner"] + whole.joins[OWN_FAULT, "guest"] == int(table["own_fault"].sum())
     assert whole.causes == Counter((each.first.cause.value, each.first.standing_fault) for each in diagnose(example))
     assert whole.causes["api_join_fault", True] > 0
 
@@ -170,6 +172,16 @@ def test_words_of_no_vocabulary_are_one():
     tally = Tally()
     tally.fold(rows, END)
     assert tally.attempts == {("api", OTHER, "", "unknown", OTHER): 9}
+
+
+@pytest.mark.parametrize("failure", ["budget_spent", "skipped", "internal"])
+def test_a_join_that_a_fault_of_our_own_ended_has_no_verdict_of_the_deployments(failure):
+    story = Story("room")
+    story.join(1, "rate_limited", "up")
+    outcome = "unknown" if failure == "skipped" else "probe_error"
+    tally = Tally()
+    tally.fold(observations_of(story.rows).assign(failure=failure, outcome=outcome), END)
+    assert tally.joins == {(OWN_FAULT, "observer"): 1}
 
 
 def test_a_verdict_of_no_version_is_another():
