@@ -38,9 +38,10 @@ check: $(STAMP)  ## lint, types, walls and the quick tests, in under a minute
 	$(STATIC)
 	$(BIN)/python -m pytest -q -n auto -m "not slow"
 
-test: $(STAMP)  ## lint, types, walls and all tests
+test: $(STAMP)  ## lint, types, walls and all tests; what fails beside others is run once more, alone
 	$(STATIC)
-	$(BIN)/python -m pytest -n auto
+	$(BIN)/python -m pytest -n auto || { test $$? -eq 1 && echo "what failed, once more and alone:" \
+		&& $(BIN)/python -m pytest --last-failed --last-failed-no-failures none -rA; }
 
 lint: $(STAMP)  ## mend what ruff can mend
 	$(BIN)/ruff check --fix .
