@@ -28,7 +28,7 @@ help:  ## what there is
 $(STAMP): pyproject.toml constraints.txt
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check 'uv>=0.9'
-	$(BIN)/uv pip install --quiet --python $(BIN)/python --constraint constraints.txt --editable '.[dev,otel]'
+	$(BIN)/uv pip install --quiet --python $(BIN)/python --constraint constraints.txt --editable '.[dev,fleet,otel]'
 	touch $@
 
 demo: $(STAMP)  ## lab, nests, joins from two vantages, report in runs/demo
@@ -73,7 +73,7 @@ causes: $(STAMP)  ## is the cause named? 1000 nests with a fault, 500 with two, 
 	PYTHONPATH=tests $(BIN)/python -m benchmarks.causes_lab --nests 1000 --scenario races --out runs/causes-0
 
 fuzz: $(STAMP)  ## a million inputs to every parser of others' bytes (about 20 minutes)
-	$(BIN)/uv pip install --quiet --python $(BIN)/python --constraint constraints.txt --editable '.[dev,fuzz,otel]' \
+	$(BIN)/uv pip install --quiet --python $(BIN)/python --constraint constraints.txt --editable '.[dev,fleet,fuzz,otel]' \
 		|| echo "no atheris for this machine: the seeds are changed at random" >&2
 	PYTHONPATH=tests $(BIN)/python -m benchmarks.fuzz
 
@@ -108,7 +108,7 @@ node:  ## install what the tests of the client package need (TypeScript, React, 
 		&& rm -rf $(CACHE)/node && mv $$made $(CACHE)/node
 
 site: $(STAMP)  ## the documentation, offline, in runs/site/html: pages are run, warnings are errors
-	$(BIN)/uv pip install --quiet --python $(BIN)/python --constraint constraints.txt --editable '.[dev,docs,otel]'
+	$(BIN)/uv pip install --quiet --python $(BIN)/python --constraint constraints.txt --editable '.[dev,docs,fleet,otel]'
 	$(BIN)/sphinx-build -M html docs runs/site --quiet --fresh-env --fail-on-warning --keep-going --nitpicky --jobs auto
 	@echo "open runs/site/html/index.html"
 
@@ -125,7 +125,7 @@ notebook: $(STAMP)  ## JupyterLab on a notebook and a store (NAME=incident STORE
 	$(BIN)/nestobs notebook $(NAME) --store $(STORE) --to runs/notebook $(LAB)
 
 environment: $(STAMP)  ## write environment.yml from pyproject.toml
-	$(BIN)/pyproject2conda yaml --extra dev --extra otel --name nestobs --python-include infer --no-header --output environment.yml
+	$(BIN)/pyproject2conda yaml --extra dev --extra fleet --extra otel --name nestobs --python-include infer --no-header --output environment.yml
 
 constraints: ## pin what installs now
 	$(BIN)/uv pip compile --quiet --no-header --no-annotate --all-extras --python-version 3.11 pyproject.toml --output-file constraints.txt

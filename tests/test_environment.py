@@ -21,7 +21,7 @@ PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["project"]
 LINES = [line for line in (ROOT / "constraints.txt").read_text("utf-8").splitlines() if not line.startswith("#")]
 EXTRAS = {name: [*map(Requirement, texts)] for name, texts in PROJECT["optional-dependencies"].items()}
 DIRECT = [*map(Requirement, PROJECT["dependencies"]), *(each for extra in EXTRAS.values() for each in extra)]
-INSTALLED = [*map(Requirement, PROJECT["dependencies"]), *EXTRAS["dev"], *EXTRAS["otel"]]
+INSTALLED = [*map(Requirement, PROJECT["dependencies"]), *EXTRAS["dev"], *EXTRAS["fleet"], *EXTRAS["otel"]]
 """What the Makefile installs: the other extras are for who asks for them."""
 
 
