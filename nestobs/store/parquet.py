@@ -7,13 +7,14 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from io import BytesIO
 from itertools import chain, groupby, islice
 from pathlib import Path
 from types import NoneType
-from typing import TYPE_CHECKING, Any, BinaryIO, Final, TypeAlias
+from typing import IO, TYPE_CHECKING, Any, BinaryIO, Final, TypeAlias
 
 from nestobs.errors import StoreError
 from nestobs.observation.schema import COLUMNS, Column
@@ -21,6 +22,7 @@ from nestobs.observation.schema import COLUMNS, Column
 if TYPE_CHECKING:
     import numpy as np
     import numpy.typing as npt
+    import pandas as pd
     import pyarrow as pa
     import pyarrow.parquet as pq
 
@@ -84,6 +86,35 @@ def in_order(table: pa.Table, read_ids: Callable[[], pa.ChunkedArray]) -> pa.Tab
     if rising and pc.less_equal(ids[:-1], ids[1:]).to_numpy(zero_copy_only=False)[ties].all():
         return table
     return table.take(pc.sort_indices(pa.table({AT: at, ID: ids}), [(AT, "ascending"), (ID, "ascending")]))
+
+
+def put_aside(
+    place: IO[bytes], pages: Iterable[Sequence[tuple[Any, ...]]], schema: pa.Schema
+) -> Iterator[pa.RecordBatch]:
+    """Batches of pages of the journal's rows, written there to be read later, one at a time."""
+    import pyarrow as pa
+
+    # a stream's dictionaries may not change from batch to batch
+    kinds = [field.type.value_type if pa.types.is_dictionary(field.type) else field.type for field in schema]
+    plain = pa.schema([field.with_type(kind) for field, kind in zip(schema, kinds, strict=True)])
+    with pa.ipc.new_stream(place, plain) as sink:
+        for page in pages:
+            sink.write_batch(batch_of(page, plain))
+    place.seek(0)
+    return (batch.cast(schema) for batch in pa.ipc.open_stream(place))
+
+
+def frame_of(rows: pa.Table, names: Iterable[str], *, categories: bool) -> pd.DataFrame:
+    """Rows as `Store.frame` gives them, of the columns of those names; the text of the rows is dictionaries if
+    `categories`."""
+    import pandas as pd
+
+    kinds = {column.name: column for column in COLUMNS}
+    dtypes = {name: pandas_type(kinds[name], categories=categories) for name in names}
+    return pd.DataFrame(
+        {name: rows[name].to_pandas(types_mapper=lambda _, d=dtype: d) for name, dtype in dtypes.items()},
+        index=pd.RangeIndex(rows.num_rows),
+    )
 
 
 def digest_of(ids: pa.ChunkedArray) -> str:
@@ -195,20 +226,56 @@ def read(path: Path, schema: pa.Schema, file: SealedFile, *, threads: bool = Tru
     Raises DamageError when it is gone, or holds something else, as far as its size, its footer and the checksums of
     what is read tell; where an earlier format kept no marks, its footer's count of rows, first and last instant.
     """
+    some = schema.names if len(schema) < len(NAMES) else None  # to look up each takes as long as to read it
+    with _damage_told(path):
+        table = _opened(path, schema, file).read(some, use_threads=threads)  # pq.read_table takes twice as long
+        table = table if table.schema.names == schema.names else table.select(schema.names)
+        return table if table.schema == schema else table.cast(schema)
+
+
+SCANNED_ROWS: Final = 1_000_000
+"""Of a file with more rows than that so many at a time are held by who scans it."""
+
+
+def scan_lot(folder: Path, schema: pa.Schema, filters: Filters, lot: Sequence[SealedFile]) -> Iterator[pa.Table]:
+    """`read_lot` in pieces of at most SCANNED_ROWS rows, without threads. Raises DamageError as `read` does."""
     import pyarrow as pa
     import pyarrow.parquet as pq
 
+    if sum(file.rows for file in lot) <= SCANNED_ROWS:
+        yield read_lot(folder, schema, filters, lot, threads=False)
+        return
+    names = dict.fromkeys([*schema.names, *(name for name, *_ in filters)])
+    columns = schema_of(names, encoded=any(map(pa.types.is_dictionary, schema.types)))
+    for file in lot:
+        with _damage_told(folder / file.name):
+            for batch in _opened(folder / file.name, columns, file).iter_batches(SCANNED_ROWS, columns=columns.names):
+                table = pa.Table.from_batches([batch]).select(columns.names).cast(columns)
+                if filters:
+                    table = table.filter(pq.filters_to_expression(filters))
+                yield table.select(schema.names).cast(schema)
+
+
+def _opened(path: Path, schema: pa.Schema, file: SealedFile) -> pq.ParquetFile:
+    """A sealed file that is as it was entered, its text to be read as that schema has it."""
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    source = _as_entered(path, file)
+    if source is None:
+        raise DamageError(path, "it holds other rows than were sealed")
+    small = _small(file)  # and without dictionaries: to look through the schema takes a tenth of the time
+    encoded = [] if small else [field.name for field in schema if pa.types.is_dictionary(field.type)]
+    return pq.ParquetFile(source, read_dictionary=encoded, page_checksum_verification=True)
+
+
+@contextmanager
+def _damage_told(path: Path) -> Iterator[None]:
+    """What goes wrong within, as a DamageError."""
+    import pyarrow as pa
+
     try:
-        source = _as_entered(path, file)
-        if source is None:
-            raise DamageError(path, "it holds other rows than were sealed")
-        small = _small(file)  # and without dictionaries: to look through the schema takes a tenth of the time
-        encoded = [] if small else [field.name for field in schema if pa.types.is_dictionary(field.type)]
-        content = pq.ParquetFile(source, read_dictionary=encoded, page_checksum_verification=True)
-        some = schema.names if len(schema) < len(NAMES) else None  # to look up each takes as long as to read it
-        table = content.read(some, use_threads=threads)  # pq.read_table takes twice as long
-        table = table if table.schema.names == schema.names else table.select(schema.names)
-        return table if table.schema == schema else table.cast(schema)
+        yield
     except FileNotFoundError as error:
         raise DamageError(path, "it is missing") from error
     except (OSError, ValueError, KeyError, AttributeError, pa.ArrowException) as error:
@@ -246,11 +313,14 @@ class DamageError(StoreError):
     """A sealed file that is gone or does not hold what was sealed. `why` says which."""
 
     def __init__(self, path: Path, why: str) -> None:
-        self.why = why
+        self.path, self.why = path, why
         super().__init__(
             f"the sealed file {path} cannot be read ({why}): bring it back from a copy, or see with `nestobs store"
             " verify` what is lost, and go on without it by `nestobs store verify --set-aside`"
         )
+
+    def __reduce__(self) -> tuple[type[DamageError], tuple[Path, str]]:
+        return type(self), (self.path, self.why)  # a worker's error is told where the work was given out
 
 
 def pandas_type(column: Column, *, categories: bool = False) -> Any:

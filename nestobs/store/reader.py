@@ -12,13 +12,16 @@ It reads no clock. pandas and pyarrow are imported where they are used.
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from itertools import chain
 from pathlib import Path
-from typing import TYPE_CHECKING
+from tempfile import SpooledTemporaryFile
+from typing import TYPE_CHECKING, Final, TypeVar
 
 from nestobs.errors import StoreError, UsageError
-from nestobs.observation.schema import COLUMNS, Observation, from_row
+from nestobs.observation.schema import Observation, from_row
 from nestobs.store import parquet as sealed
 from nestobs.store import sql
 from nestobs.store.example import EXAMPLE, SHIPPED, folder
@@ -32,7 +35,12 @@ if TYPE_CHECKING:
     import pandas as pd
     import pyarrow as pa
 
-_MANY = 4
+T = TypeVar("T")
+
+AHEAD_BYTES: Final = 64 * 2**20
+"""So much of the journal is held in memory while a store is scanned; more is put aside on the disk."""
+
+_MANY: Final = 4
 """So many sealed files are read side by side, each by one thread; fewer, one column beside the other."""
 
 
@@ -65,6 +73,11 @@ class Store:
             sql.make(store.directory)
         with sql.reading(store.directory):
             return store
+
+    @property
+    def location(self) -> str:
+        """What opens it again, in another process, too."""
+        return str(self.directory.resolve())
 
     # writing
 
@@ -110,19 +123,9 @@ class Store:
         columns and types. Raises UsageError for a column there is none of, StoreError for a sealed file that is gone
         or damaged: rows are never left out in silence.
         """
-        import pandas as pd
-
-        unknown = set(columns or ()) - set(NAMES)
-        if unknown:
-            raise UsageError(f"observations have no column {sorted(unknown)[0]!r}: see nestobs.observation.COLUMNS")
-        wanted = [column for column in COLUMNS if columns is None or column.name in columns]
+        wanted = _known(columns)
         window = Window(start, end, _equal(trace_id, nest, room, run_id))
-        table = self._table(window, [c.name for c in wanted], encoded=categories)
-        dtypes = {c.name: sealed.pandas_type(c, categories=categories) for c in wanted}
-        return pd.DataFrame(
-            {name: table[name].to_pandas(types_mapper=lambda _, d=dtype: d) for name, dtype in dtypes.items()},
-            index=pd.RangeIndex(table.num_rows),
-        )
+        return sealed.frame_of(self._table(window, wanted, encoded=categories), wanted, categories=categories)
 
     def observations(
         self,
@@ -137,6 +140,35 @@ class Store:
         """The rows of `frame`, as values. All are read at the call, so a slow consumer holds no transaction open."""
         table = self._table(Window(start, end, _equal(trace_id, nest, room, run_id)), NAMES)
         return (from_row(row) for batch in table.to_batches(BATCH_ROWS) for row in batch.to_pylist())
+
+    def scan(
+        self, columns: Sequence[str] | None = None, start: int | None = None, end: int | None = None
+    ) -> Iterator[pa.RecordBatch]:
+        """The rows that `frame` gives, a batch at a time and in no order: days without any are not opened, columns not
+        asked for are not read, and in memory are a few sealed files and AHEAD_BYTES of the journal.
+
+        Text but ids is dictionaries, each batch's its own; columns stand in the order of `COLUMNS`. One snapshot, taken
+        at the first batch; a slow consumer holds no transaction open. No row: no batch. Raises UsageError at once,
+        StoreError where it finds the damage.
+        """
+        return self._batches(sealed.schema_of(_known(columns), encoded=True), Window(start, end))
+
+    def _batches(self, schema: pa.Schema, window: Window) -> Iterator[pa.RecordBatch]:
+        with SpooledTemporaryFile(AHEAD_BYTES) as aside, ThreadPoolExecutor(os.cpu_count()) as pool:
+            with sql.reading(self.directory) as connection:
+                files = sql.sealed_files(connection, window)
+                pages = sql.rows_in(connection, window, schema.names)
+                journal = sealed.put_aside(aside, pages, schema)
+
+            def some(lot: Sequence[SealedFile]) -> Iterator[pa.Table]:
+                filters = window.within(min(f.first_at for f in lot), max(f.last_at for f in lot)).conditions()
+                tables = sealed.scan_lot(self.directory / FOLDER, schema, filters, lot)
+                return chain([next(tables)], tables)  # the first is read by the pool's thread
+
+            for tables in _ahead(pool, some, sealed.lots(files)):
+                for table in tables:
+                    yield from (batch for batch in table.combine_chunks().to_batches() if batch.num_rows)
+            yield from journal
 
     def tail(self, after: int, limit: int) -> tuple[list[Observation], int]:
         """At most `limit` journal rows written after row number `after`, and the number to go on from.
@@ -207,6 +239,26 @@ class Store:
         if not ordered:
             return table
         return sealed.in_order(table, lambda: (table if ID in schema.names else read(sealed.schema_of([ID])))[ID])
+
+
+def _known(columns: Sequence[str] | None) -> list[str]:
+    """The names of these columns, in the order of COLUMNS; None: all. Raises UsageError for one there is none of."""
+    if unknown := set(columns or ()) - set(NAMES):
+        raise UsageError(f"observations have no column {sorted(unknown)[0]!r}: see nestobs.observation.COLUMNS")
+    return [name for name in NAMES if columns is None or name in columns]
+
+
+def _ahead(
+    pool: ThreadPoolExecutor, work: Callable[[Sequence[SealedFile]], T], lots: Sequence[Sequence[SealedFile]]
+) -> Iterator[T]:
+    """`work` of each lot in order, a few of them ahead of whom takes it."""
+    waiting: deque[Future[T]] = deque()
+    for lot in lots:
+        waiting.append(pool.submit(work, lot))
+        if len(waiting) > (os.cpu_count() or 1):
+            yield waiting.popleft().result()
+    while waiting:
+        yield waiting.popleft().result()
 
 
 def _equal(trace_id: str | None, nest: str | None, room: str | None, run_id: str | None) -> dict[str, str | None]:
