@@ -9,6 +9,7 @@ CACHE := $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/nestobs
 LIVEKIT_VERSION := v1.11.0
 NAME ?= incident
 STORE ?= example
+OTEL_CLI := github.com/tobert/otel-cli@v0.5.0
 NODE_WANTED := tests/exports/client/package.json
 LIVEKIT := $(CACHE)/bin/livekit-server-$(LIVEKIT_VERSION)
 
@@ -19,7 +20,7 @@ define STATIC
 	$(BIN)/lint-imports
 endef
 
-.PHONY: help demo check test lint bench coverage calibrate causes fuzz chaos livekit browser zsh node site prometheus notebook environment constraints clean
+.PHONY: help demo check test lint bench coverage calibrate causes fuzz chaos livekit browser zsh node site prometheus otlp notebook environment constraints clean
 .DEFAULT_GOAL := help
 
 help:  ## what there is
@@ -120,6 +121,13 @@ prometheus:  ## unpack Debian's prometheus and promtool, which check metrics and
 		&& mv usr/bin/prometheus usr/bin/promtool $(CACHE)/bin && rm -rf $$folder && $(CACHE)/bin/promtool --version \
 		|| { echo "make prometheus needs Debian's apt-get, and root or sudo: install Prometheus so that prometheus and" \
 			"promtool are on PATH, or run the tests without it" >&2; exit 1; }
+
+otlp:  ## build otel-cli, a receiver of OpenTelemetry's traces, with Go
+	@test -x $(CACHE)/bin/otel-cli && exit; \
+		command -v go >/dev/null || { echo "make otlp needs Go: install it, or run the tests without it" >&2; exit 1; }; \
+		mkdir -p $(CACHE)/bin && build=$$(mktemp -d) && cd $$build && go mod init receiver && go mod edit -require=$(OTEL_CLI) \
+		&& GOFLAGS=-mod=mod go build -o otel-cli $(firstword $(subst @, ,$(OTEL_CLI))) \
+		&& mv otel-cli $(CACHE)/bin && rm -rf $$build && $(CACHE)/bin/otel-cli version
 
 notebook: $(STAMP)  ## JupyterLab on a notebook and a store (NAME=incident STORE=example LAB=--no-browser)
 	$(BIN)/nestobs notebook $(NAME) --store $(STORE) --to runs/notebook $(LAB)

@@ -158,6 +158,7 @@ async def _prove(  # noqa: PLR0917 - called once, above
     except TooLittleDataError as error:
         progress("tune", {"said": f"not tuned: {error}"})
         return None, None
+    progress("tune", {"said": f"a first answer, to be proven now on fresh nests: {found.why}"})
     file = found.file(found.tuned if found.kept else found.policy, nestobs=__version__)
     write(out / "policy.json", dumps(file))
     proof = await prove(

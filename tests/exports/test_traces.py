@@ -23,6 +23,7 @@ from nestobs.timeline.intervals import timelines
 from nestobs.timeline.joins import joins
 from worlds.hostile import TEXTS
 from worlds.nest_rows import created, frame, guest, row
+from worlds.otel_cli import otel_cli, spans_in
 from worlds.otlp import PROTOBUF, Received, receiver
 from worlds.story import Story
 
@@ -269,3 +270,16 @@ def test_headers_and_compression_are_as_opentelemetrys_variables_say(monkeypatch
         send(spans(frame(created(), guest("visible", 1))), received.url)
     ((_, headers, _),) = received.requests
     assert (headers["authorization"], headers["content-encoding"]) == ("Basic abc", "gzip")
+
+
+# a receiver that nobody here wrote
+
+
+def test_a_real_receiver_takes_every_span_with_its_ids_and_instants(few, tmp_path):
+    made = sent(few).spans
+    with otel_cli(tmp_path) as url:
+        assert send(spans(few), f"{url}/v1/traces") == len(made)
+    names = ("trace", "id", "parent", "name", "start", "end")
+    assert sorted([span[name] for name in names] for span in spans_in(tmp_path)) == sorted(
+        [span[name] for name in names] for span in made
+    )
