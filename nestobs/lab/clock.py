@@ -19,6 +19,11 @@ class LabClock:
         self._started = time.monotonic_ns()
         self._offset = time.time_ns() - self._started
 
+    @property
+    def began_at(self) -> int:
+        """When the clock was made, ns UTC."""
+        return self._started + self._offset
+
     def now_at(self) -> int:
         """This instant, ns UTC."""
         return time.monotonic_ns() + self._offset

@@ -38,7 +38,8 @@ class Lab:
 
     `scenarios` are names of those that ship, paths of TOML files, or Scenario values. `directory` gets the files of
     `info["files"]` and livekit.log. The same `seed` gives the n-th nest of a scenario the same delays. `delay_scale`
-    multiplies all of them. `livekit`: "auto" takes the real server if there is one, "server" insists on it,
+    multiplies all of them, and when things happen to a fleet's vantages. `vantages`: of scenarios that do not say by
+    themselves which they have. `livekit`: "auto" takes the real server if there is one, "server" insists on it,
     "stand-in" never does. `webhooks`: URLs that LiveKit tells as well. `api_port`: fixed port of the first scenario's
     API for Computer A. `logs`: "json" or "plain": APIs and livekit-server write logs as deployed ones do, the APIs' in
     that form, livekit-server's in JSON. Raises UsageError for words it cannot use, UnreachableError when
@@ -193,6 +194,7 @@ class Lab:
             logs = (self.world.log_of(stage.scenario.name) for stage in stages)
             files |= {log.stem: log.name for log in logs if log is not None}
         return {
+            "began_at": self.clock.began_at,
             "livekit": {"kind": livekit.kind, "version": livekit.version},
             "relays": [{"name": f"relay-{number}"} for number in range(1, self._relays + 1)],
             "scenarios": {stage.scenario.name: stage.as_dict() for stage in stages},

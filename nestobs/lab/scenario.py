@@ -11,7 +11,7 @@ import tomllib
 from pathlib import Path
 from typing import Annotated, Final, Literal, TypeAlias
 
-from pydantic import Field, FiniteFloat, PositiveInt, ValidationError
+from pydantic import Field, FiniteFloat, PositiveInt, ValidationError, model_validator
 
 from nestobs.errors import UsageError, meant
 from nestobs.lab.delays import AT_ONCE, LONGEST_S, Distribution, NotNegative, Table
@@ -44,9 +44,12 @@ FILE_CHARACTERS: Final = 100_000
 LINE_DOTS: Final = 500
 """Of a key with n dots the TOML reader keeps n ** 2 parts."""
 
+MOST_VANTAGES: Final = 50
+
 _SHIPPED = Path(__file__).with_name("scenarios")
 
 _RelayNumber: TypeAlias = Annotated[PositiveInt, Field(strict=False)]
+_Seconds: TypeAlias = Annotated[FiniteFloat, Field(ge=-LONGEST_S, le=LONGEST_S)]
 _FaultName: TypeAlias = Annotated[GateFault, Field(strict=False)]
 
 
@@ -69,7 +72,7 @@ class ApiConditions(Table):
     token_fault: Literal["none", "object"] = "none"
     server_error_s: NotNegative = 0.0
     cache_404_s: NotNegative = 0.0
-    date_skew_s: Annotated[FiniteFloat, Field(ge=-LONGEST_S, le=LONGEST_S)] = 0.0
+    date_skew_s: _Seconds = 0.0
     require_payload: bool = False
     restart_deletes: bool = False
 
@@ -115,11 +118,55 @@ class NetworkConditions(Table):
     b_api_s: NotNegative = 0.015
 
 
+class ClockStep(Table):
+    """A wall clock is put forward by `by_s` (back where that is below 0) `at_s` after the first nest was made."""
+
+    at_s: NotNegative
+    by_s: _Seconds
+
+
+class Cut(Table):
+    """A network that carries nothing for `for_s`, from `from_s` after the first nest was made."""
+
+    from_s: NotNegative
+    for_s: NotNegative
+
+
+class VantageConditions(Table):
+    """One place and clock of a fleet: how its clock is wrong, when its network is cut, when it begins and is killed.
+
+    Its clock reads, `t` seconds after the lab began, `skew_s` + `drift_ppm` millionths of `t` + the steps so far ahead
+    of the lab's. What happens to it is told in seconds after the first nest was made: cuts and steps, when it begins,
+    when it is killed (kill -9); None: it is there from the beginning, and to the end. The lab cuts the network; clock,
+    start and end are for whoever plays the vantages (trial/fleet.py).
+    """
+
+    name: Annotated[str, Field(min_length=1, max_length=60)]
+    skew_s: _Seconds = 0.0
+    drift_ppm: Annotated[FiniteFloat, Field(ge=-1e5, le=1e5)] = 0.0
+    steps: list[ClockStep] = Field(default_factory=list)
+    cuts: list[Cut] = Field(default_factory=list)
+    starts_s: NotNegative | None = None
+    killed_s: NotNegative | None = None
+
+    def scaled(self, scale: float) -> VantageConditions:
+        """The same with all instants and lengths times `scale`; how wrong the clock is stays."""
+        return self.model_copy(
+            update={
+                "steps": [ClockStep(at_s=step.at_s * scale, by_s=step.by_s) for step in self.steps],
+                "cuts": [Cut(from_s=cut.from_s * scale, for_s=cut.for_s * scale) for cut in self.cuts],
+                "starts_s": None if self.starts_s is None else self.starts_s * scale,
+                "killed_s": None if self.killed_s is None else self.killed_s * scale,
+            }
+        )
+
+
 class Scenario(Table):
     """One set of conditions under which nests are created and joined.
 
     `faults`: what single nests suffer, drawn for each (lab/faults). `faults_a_nest`: exactly so many, on different
-    sides, their shares being weights; without it each is drawn by its own share.
+    sides, their shares being weights; without it each is drawn by its own share. `vantages`: of a fleet, each with a
+    way of its own to everything; without them the lab's one or two.
     """
 
     name: str
@@ -131,6 +178,14 @@ class Scenario(Table):
     network: NetworkConditions = NetworkConditions()
     faults: list[FaultEntry] = Field(default_factory=list)
     faults_a_nest: Annotated[int, Field(ge=0, le=5)] | None = None
+    vantages: Annotated[list[VantageConditions], Field(max_length=MOST_VANTAGES)] = Field(default_factory=list)
+
+    @model_validator(mode="after")
+    def _told_apart(self) -> Scenario:
+        names = [each.name for each in self.vantages]
+        if len(set(names)) < len(names):
+            raise ValueError("two vantages have one name")
+        return self
 
 
 def scenario_names() -> list[str]:

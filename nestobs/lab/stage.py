@@ -3,16 +3,21 @@
 Computer A reaches the gates directly and API and LiveKit through a fault proxy each. Computer B has proxies of its own
 in front of everything, with latency on top, and its list of relays begins with the last relay, the slow one of
 `slow-relay`: what B reads first is what hurts most.
+
+A scenario that says of which vantages it is has them instead: each with proxies of its own in front of everything,
+which carry nothing while its network is cut.
 """
 
 from __future__ import annotations
 
 from contextlib import AsyncExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from nestobs.errors import UsageError
 from nestobs.lab.api.server import PREFIX, NestsApi
+from nestobs.lab.background import Background
+from nestobs.lab.cuts import cut
 from nestobs.lab.fault_proxy import FaultProxy
 from nestobs.lab.faults.doors import Doors
 from nestobs.lab.gate import Gate
@@ -23,7 +28,8 @@ from nestobs.lab.world import World
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Way:
-    """How one vantage reaches one scenario. `relays`: the lab's name of each by the URL that leads there."""
+    """How one vantage reaches one scenario. `relays`: the lab's name of each by the URL that leads there. `plays`: of a
+    fleet's, what happens to it; empty for others."""
 
     target: str
     name: str
@@ -32,6 +38,7 @@ class Way:
     livekit: str
     api_proxy: FaultProxy
     livekit_proxy: FaultProxy
+    plays: dict[str, Any] = field(default_factory=dict)
 
     def as_dict(self) -> dict[str, Any]:
         """The part of lab.json about this vantage."""
@@ -49,6 +56,7 @@ class Stage:
             for index in range(len(world.relay_urls))
         ]
         self.ways: list[Way] = []
+        self._proxies: list[FaultProxy] = []
 
     async def start(self, stack: AsyncExitStack, *, vantages: int, api_port: int = 0) -> None:
         """Start API, gates and ways. `api_port`: fixed port of Computer A's API, 0 for a free one."""
@@ -57,11 +65,10 @@ class Stage:
             await gate.start(stack)
         for number, fault in self.scenario.relays.faults.items():
             self._numbered(number).fault = fault
-        name, relays = self.scenario.name, {gate.url: gate.name for gate in self.gates}
-        self.ways.append(await self._way(stack, name, "Computer A", relays, api_port=api_port))
-        if vantages > 1:
-            extra_s, relays = self.scenario.network.b_api_s, await self._relays_of_b(stack)
-            self.ways.append(await self._way(stack, f"{name}-b", "Computer B", relays, extra_s=extra_s))
+        if self.scenario.vantages:
+            await self._fleet(stack, api_port)
+        else:
+            await self._computers(stack, vantages, api_port)
         self.api.livekit_url = self.ways[0].livekit
         self.api.doors = doors = Doors(
             self.gates,
@@ -73,6 +80,28 @@ class Stage:
         )
         stack.callback(doors.close)
 
+    async def _computers(self, stack: AsyncExitStack, vantages: int, api_port: int) -> None:
+        """The ways of Computer A and, where there are two vantages, of Computer B."""
+        name, relays = self.scenario.name, {gate.url: gate.name for gate in self.gates}
+        self.ways.append(await self._way(stack, name, "Computer A", relays, api_port=api_port))
+        if vantages > 1:
+            gates, network = [self.gates[-1], *self.gates[:-1]], self.scenario.network
+            relays = await self._relays(stack, gates, network.b_relays_s)
+            self.ways.append(await self._way(stack, f"{name}-b", "Computer B", relays, extra_s=network.b_api_s))
+
+    async def _fleet(self, stack: AsyncExitStack, api_port: int) -> None:
+        """A way for each vantage of the scenario; the target of the first bears the scenario's name."""
+        cutting = Background()
+        stack.push_async_callback(cutting.close)
+        for number, given in enumerate(self.scenario.vantages):
+            where = given.scaled(self._planner.scale)
+            before = len(self._proxies)
+            relays = await self._relays(stack, self.gates)
+            target = f"{self.scenario.name}-{where.name}" if number else self.scenario.name
+            way = await self._way(stack, target, where.name, relays, api_port=0 if number else api_port)
+            self.ways.append(replace(way, plays={"target": target, **where.model_dump(exclude={"name"})}))
+            cutting.start(cut(self._proxies[before:], where.cuts, self.api.begun, self._world.clock))
+
     def _numbered(self, number: int) -> Gate:
         if not 1 <= number <= len(self.gates):
             raise UsageError(
@@ -83,12 +112,13 @@ class Stage:
     def as_dict(self) -> dict[str, Any]:
         """The part of lab.json about this scenario."""
         names = {url: name for way in self.ways for url, name in way.relays.items()}
-        return {"vantages": [way.as_dict() for way in self.ways], "truth_names": names}
+        ways = [way.as_dict() | way.plays for way in self.ways]
+        return {"vantages": ways, "truth_names": names}
 
-    async def _relays_of_b(self, stack: AsyncExitStack) -> dict[str, str]:
+    async def _relays(self, stack: AsyncExitStack, gates: list[Gate], extra_s: float = 0.0) -> dict[str, str]:
         urls = {}
-        for gate in [self.gates[-1], *self.gates[:-1]]:
-            proxy = await self._proxy(stack, gate.port, self.scenario.network.b_relays_s)
+        for gate in gates:
+            proxy = await self._proxy(stack, gate.port, extra_s)
             urls[f"ws://{HOST}:{proxy.port}/"] = gate.name
         return urls
 
@@ -132,4 +162,5 @@ class Stage:
         )
         stack.push_async_callback(proxy.close)
         await proxy.start(listen)
+        self._proxies.append(proxy)
         return proxy

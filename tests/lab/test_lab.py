@@ -12,6 +12,7 @@ import time
 import tomllib
 from pathlib import Path
 
+import httpx
 import pytest
 from websockets.asyncio.client import connect
 
@@ -55,6 +56,49 @@ async def test_the_second_vantage_is_further_away(open_lab, scenario):
             await ws.send(nostr.req("q", nostr.room_filter()))
             assert json.loads(await ws.recv()) == ["EOSE", "q"]
             assert time.monotonic() - began >= 0.080
+
+
+TWO_PLACES = """
+[[vantages]]
+name = "here"
+[[vantages]]
+name = "there"
+skew_s = -40.0
+steps = [{at_s = 20.0, by_s = 1.0}]
+cuts = [{from_s = 0.0, for_s = 1000.0}]
+killed_s = 80.0
+"""
+
+
+async def test_each_place_of_a_fleet_has_a_way_of_its_own_and_its_cuts_are_its_own(open_lab, scenario):
+    async with open_lab(scenario(TWO_PLACES), vantages=1, delay_scale=0.5) as (lab, host):
+        here, there = lab.info["scenarios"]["made"]["vantages"]
+        assert [here["target"], there["target"]] == ["made", "made-there"]
+        assert not {here["api"], here["livekit"], *here["relays"]} & {there["api"], there["livekit"], *there["relays"]}
+        assert there["steps"] == [{"at_s": 10.0, "by_s": 1.0}]
+        assert (there["skew_s"], there["killed_s"], there["starts_s"]) == (-40.0, 40.0, None)
+        assert lab.info["began_at"] == lab.clock.began_at
+        targets = tomllib.loads(Path(lab.info["files"]["config"]).read_text())["targets"]
+        assert {name: table["vantage"] for name, table in targets.items()} == {"made": "here", "made-there": "there"}
+        names = lab.info["scenarios"]["made"]["truth_names"]
+        assert [names[url] for url in here["relays"]] == [names[url] for url in there["relays"]]
+        assert (await host.http.get(there["api"] + "/x/info")).status_code == 404, "nothing was made yet"
+        await host.create()
+        assert (await host.http.get(here["api"] + "/x/info")).status_code == 404
+        with pytest.raises(httpx.ReadTimeout):
+            await host.http.get(there["api"] + "/x/info", timeout=0.3)
+        with pytest.raises(TimeoutError):
+            await connect(there["relays"][0], open_timeout=0.3)
+
+
+async def test_a_network_that_was_cut_carries_again(open_lab, scenario):
+    text = '[[vantages]]\nname = "here"\ncuts = [{from_s = 0.0, for_s = 1.0}]'
+    async with open_lab(scenario(text)) as (lab, host):
+        url = lab.info["scenarios"]["made"]["vantages"][0]["api"]
+        began_s = lab.clock.elapsed_s()
+        await host.create()
+        assert (await host.http.get(url + "/x/info", timeout=10)).status_code == 404
+        assert lab.clock.elapsed_s() >= began_s + 1.0
 
 
 async def test_every_shipped_scenario_starts_together_and_ends_clean(open_lab):

@@ -20,6 +20,7 @@ def test_the_scenarios_that_ship_all_load_and_say_what_they_are():
         "calm",
         "every-cause",
         "expired-room",
+        "fleet",
         "flapping-replicas",
         "lossy-network",
         "never",
@@ -66,6 +67,14 @@ def test_an_unknown_name_lists_the_known_ones():
         ("[network]\nloss = 2", r"network.loss: Input should be less than or equal to 1"),
         ("[relays]\nfaults = {one = 'drop'}", r"relays.faults.one"),
         ("[relays]\nfaults = {1 = 'dorp'}", r"relays.faults.1: Input should be 'pass', 'late_ok'"),
+        ("[[vantages]]\nskew_s = 1", r"vantages.0.name: Field required"),
+        ("[[vantages]]\nname = 'a'\n[[vantages]]\nname = 'a'", r"two vantages have one name"),
+        ("[[vantages]]\nname = 'a'\ncuts = [{from_s = 1}]", r"vantages.0.cuts.0.for_s: Field required"),
+        (
+            "[[vantages]]\nname = 'a'\nsteps = [{at_s = -1, by_s = 2}]",
+            r"vantages.0.steps.0.at_s: .* greater than or equal to 0",
+        ),
+        ("[[vantages]]\nname = 'a'\ndrift_ppm = 1e6", r"vantages.0.drift_ppm: .* less than or equal to 100000"),
         ("api = 1", r"made.toml: api: Input should be a valid dictionary"),
         ("[api", r"made.toml: not TOML"),
     ],
@@ -170,3 +179,14 @@ def test_no_draw_is_longer_than_anything_can_be(kind):
     distribution = DELAYS.validate_python({"kind": kind, **widest})
     drawn = [draw(distribution, np.random.default_rng(seed)) for seed in range(300)]
     assert 0 <= min(drawn) <= max(drawn) == LONGEST_S
+
+
+def test_a_scale_moves_when_things_happen_to_a_vantage_and_not_how_wrong_its_clock_is():
+    quito, lagos = (
+        next(one for one in load_scenario("fleet").vantages if one.name == name) for name in ("quito", "lagos")
+    )
+    half = quito.scaled(0.5)
+    assert (half.skew_s, half.drift_ppm, half.killed_s) == (quito.skew_s, quito.drift_ppm, None)
+    assert [(cut.from_s, cut.for_s) for cut in half.cuts] == [(cut.from_s / 2, cut.for_s / 2) for cut in quito.cuts]
+    (step,), (before,) = lagos.scaled(0.5).steps, lagos.steps
+    assert (step.at_s, step.by_s, lagos.scaled(0.5).killed_s) == (before.at_s / 2, before.by_s, lagos.killed_s / 2)

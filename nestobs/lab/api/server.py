@@ -68,6 +68,7 @@ class NestsApi:
         self.livekit_url = ""
         self.doors: Callable[[Fault, bool], None] = lambda fault, begins: None
         self.nests: dict[str, Nest] = {}
+        self.begun = asyncio.Event()
         self.port = 0
         self._limiter = RateLimiter(scenario.rate_limit)
         self._planner, self._world, self._clock = planner, world, world.clock
@@ -250,6 +251,7 @@ class NestsApi:
         if nest.plan.livekit_s == 0.0 and not await self._opened(nest):
             raise Refused(500, "Failed to create nest")
         self.nests[nest.room] = nest
+        self.begun.set()
         if nest.plan.livekit_s:
             self._background.start(self._open_room_after(nest, nest.plan.livekit_s))
         nest.course.start()
