@@ -22,23 +22,26 @@ from __future__ import annotations
 import os
 import re
 import socket
+import sys
 import tomllib
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Annotated, Any, Final, Self
+from typing import Annotated, Any, Final, Literal, Self, TypeVar
 from urllib.parse import SplitResult, urlsplit
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, SecretStr, ValidationError, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
+from nestobs.collector.fleet.settings import JOINERS, Fleet
+from nestobs.collector.fleet.vantages import Placed
 from nestobs.collector.keyring import KEY_BYTES, Keyring
 from nestobs.collector.polling import HORIZON_S
 from nestobs.collector.service.settings import Canaries, Keep, Reports, Settings
 from nestobs.collector.station import Target
 from nestobs.errors import ConfigError, KeyFormatError, UsageError, meant
-from nestobs.join.budget import Budget
+from nestobs.join.budget import Budget, host_and_port
 from nestobs.join.policy import Policy, exponential, named_policy
-from nestobs.nostr import Keys
+from nestobs.nostr import Keys, read_public_key
 from nestobs.observation.duration import duration_words, read_duration
 from nestobs.store.files import text_in
 
@@ -155,6 +158,22 @@ class _CanariesTable(BaseModel):
         )
 
 
+def _public_key(text: object) -> str:
+    return read_public_key(str(text))
+
+
+class _FleetTable(BaseModel):
+    model_config = ConfigDict(extra="forbid", arbitrary_types_allowed=True)
+
+    host: Annotated[str, BeforeValidator(_sentence(_public_key))]
+    join: Literal["both", "guest", "none"] = "both"
+    horizon: Annotated[float, _duration(1.0, 3_600.0)] = HORIZON_S
+    policy: Annotated[Policy, BeforeValidator(_sentence(_policy))] = Field(default_factory=exponential)
+
+    def settings(self) -> Fleet:
+        return Fleet(host=self.host, horizon_s=self.horizon, joiners=JOINERS[self.join])
+
+
 class _ReportsTable(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
@@ -188,9 +207,30 @@ class _RunTable(BaseModel):
     target: str | None = None
     watch: bool = True
     listen: Annotated[tuple[str, int] | None, BeforeValidator(_sentence(_listen))] = ("127.0.0.1", 9464)
+    fleet: _FleetTable | None = None
     canaries: _CanariesTable | None = None
     reports: _ReportsTable | None = None
     keep: _KeepTable = Field(default_factory=_KeepTable)
+
+
+_Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,59}$")]
+
+
+class _VantageTable(BaseModel):
+    model_config = ConfigDict(extra="forbid")
+
+    target: str | None = None
+    api: str | None = None
+    relays: list[str] = []
+    livekit: str | None = None
+    store: Path | None = None
+    start: Annotated[list[str], BeforeValidator(_several)] = [sys.executable, "-m", "nestobs"]
+
+
+class _VantagesFile(BaseModel):
+    model_config = ConfigDict(extra="forbid")
+
+    vantages: dict[_Name, _VantageTable] = Field(min_length=1, max_length=50)
 
 
 class _File(BaseModel):
@@ -212,7 +252,11 @@ class Config:
         named = path or self.environment.config
         everywhere = _folder(self.environment.xdg_config_home, "~/.config") / FILE
         self.path = named or (everywhere if everywhere.is_file() and not Path(FILE).exists() else Path(FILE))
-        self.file = _read(self.path, needed=named is not None)
+        self.file = (
+            _File()
+            if named is None and not self.path.exists()
+            else _read(self.path, _File, "--config or NESTOBS_CONFIG")
+        )
 
     def store(self, given: str | None) -> Path:
         """The store's folder: as given, else the file's, else ./nestobs-data."""
@@ -260,16 +304,39 @@ class Config:
         run = self.file.run
         if run is None:
             raise ConfigError(f"there is no [run] in {self.path}: it says what a service does, see docs/service.md")
-        canaries, reports, keep = run.canaries, run.reports, run.keep
+        canaries, reports, keep, fleet = run.canaries, run.reports, run.keep, run.fleet
+        if fleet is not None and not run.watch:
+            raise ConfigError(
+                f"[run.fleet] in {self.path} says whose nests to watch, and watch = false: remove one of them"
+            )
         if not run.watch and canaries is None:
             raise ConfigError(f"[run] in {self.path} observes nothing: let it watch, or give it [run.canaries]")
         return self.target(run.target), Settings(
             watch=run.watch,
+            fleet=None if fleet is None else fleet.settings(),
+            joins=None if fleet is None or fleet.join == "none" else fleet.policy,
             listen=run.listen,
             canaries=None if canaries is None else canaries.settings(),
             reports=None if reports is None else reports.settings(self._beside(reports.out)),
             keep=Keep(store_s=keep.store, reports_s=keep.reports, failed_s=keep.failed),
         )
+
+    def vantages(self, path: Path, *, store: Path, beside: Target) -> list[Placed]:
+        """The vantages of a file, each of the target that it names, else of `beside`'s URLs; with a store of its own
+        beside `store`, unless the file says where. Raises ConfigError."""
+        found = []
+        for name, table in _read(path, _VantagesFile, "--vantages").vantages.items():
+            target = beside
+            if table.target is not None or table.api is not None or table.relays:
+                target = self.target(table.target, api=table.api, relays=table.relays, livekit=table.livekit)
+            words = ["--api", target.api, *(word for relay in target.relays for word in ("--relay", relay))]
+            words += ["--livekit", target.livekit] if target.livekit else []
+            words += ["--target", target.name] if target.name in self.file.targets else []
+            words += ["--config", str(self.path)] if self.path.exists() else []
+            own = store.with_name(f"{store.name}-{name}") if table.store is None else _near(path, table.store)
+            shares = host_and_port(target.api) == host_and_port(beside.api)
+            found.append(Placed(name=name, words=tuple(words), store=own, start=tuple(table.start), shares=shares))
+        return found
 
     def budget(self) -> Budget:
         """The request budget that all processes of this machine share, in the state folder."""
@@ -345,8 +412,13 @@ class Config:
         return first.strip(), rest.strip()
 
     def _beside(self, path: Path) -> Path:
-        path = path.expanduser()
-        return path if path.is_absolute() else self.path.parent / path
+        return _near(self.path, path)
+
+
+def _near(file: Path, path: Path) -> Path:
+    """A path that stands in a file: relative ones begin where the file is."""
+    path = path.expanduser()
+    return path if path.is_absolute() else file.parent / path
 
 
 def _http_url(text: str) -> SplitResult | None:
@@ -384,13 +456,15 @@ def _secret_file(path: Path) -> str:
         ) from None
 
 
-def _read(path: Path, *, needed: bool) -> _File:
+Table = TypeVar("Table", bound=BaseModel)
+
+
+def _read(path: Path, kind: type[Table], named_by: str) -> Table:
+    """A file of that kind, whose name comes from there. Raises ConfigError."""
     try:
         text = text_in(path, FILE_BYTES)
     except FileNotFoundError:
-        if needed:
-            raise ConfigError(f"there is no {path}: check --config or NESTOBS_CONFIG") from None
-        return _File()
+        raise ConfigError(f"there is no {path}: check {named_by}") from None
     except OSError as error:
         raise ConfigError(f"{path} cannot be read ({type(error).__name__})") from None
     except ValueError as error:
@@ -398,7 +472,7 @@ def _read(path: Path, *, needed: bool) -> _File:
     if max(line.count(".") for line in text.split("\n")) > LINE_DOTS:
         raise ConfigError(f"{path} has a line with more than {LINE_DOTS} dots: write its lists in several lines")
     try:
-        return _File.model_validate(tomllib.loads(text))
+        return kind.model_validate(tomllib.loads(text))
     except ValidationError as error:
         raise ConfigError(f"{path}: {_first(error)}") from None
     except ValueError as error:  # TOMLDecodeError, and a number of five thousand digits

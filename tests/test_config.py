@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from nestobs.collector.fleet.settings import Fleet
 from nestobs.config import Config
 from nestobs.errors import ConfigError, NestobsError, UsageError
 from nestobs.nostr import Keys
@@ -290,6 +291,9 @@ def test_a_key_file_that_is_none_is_told(tmp_path, name, monkeypatch):
         pytest.param('[run.canaries]\nevery = "2m"\nhorizon = "90s"', "two bursts could meet", id="horizon"),
         pytest.param("[run.canaries]\ncount = 0", "run.canaries.count: ", id="none"),
         pytest.param('[run.canaries]\npolicy = "hope"', "policy 'hope' is unknown", id="policy"),
+        pytest.param('[run.fleet]\nhost = "npub1x"', "neither an npub nor 64 hex digits", id="no key"),
+        pytest.param('[run.fleet]\njoin = "both"', "run.fleet.host: Field required", id="no host"),
+        pytest.param(f'[run.fleet]\nhost = "{"ab" * 32}"\njoin = "all"', "run.fleet.join: ", id="no joiners"),
         pytest.param('[run.reports]\nat = "24:00"', "is no hour: write it as 00:20", id="no hour"),
         pytest.param("[run.reports]\nat = 20", "run.reports.at: ", id="a number for an hour"),
         pytest.param("[run.reports]\nnames = []", "run.reports.names: ", id="no report"),
@@ -305,6 +309,25 @@ def test_a_plan_that_cannot_be_is_one_sentence(tmp_path, table, words):
         Config(tmp_path / "nestobs.toml")
     assert words in str(error.value)
     assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize(("join", "joiners"), [("both", (True, False)), ("guest", (False,)), ("none", ())])
+def test_a_service_can_watch_for_a_fleet(tmp_path, join, joiners):
+    target = '[targets.one]\napi = "http://h/api"\nrelays = ["ws://h"]\n'
+    keys = Keys.generate().public
+    text = f'{target}[run.fleet]\nhost = "{keys}"\njoin = "{join}"\nhorizon = "20s"\n'
+    (tmp_path / "nestobs.toml").write_text(text)
+    settings = Config(tmp_path / "nestobs.toml").service()[1]
+    assert settings.fleet == Fleet(host=keys, horizon_s=20.0, joiners=joiners)
+    assert (settings.joins is None) == (join == "none")
+
+
+def test_a_service_that_watches_nothing_watches_for_no_fleet(tmp_path):
+    target = '[targets.one]\napi = "http://h/api"\nrelays = ["ws://h"]\n'
+    fleet = f'[run]\nwatch = false\n[run.canaries]\n[run.fleet]\nhost = "{Keys.generate().public}"\n'
+    (tmp_path / "nestobs.toml").write_text(target + fleet)
+    with pytest.raises(ConfigError, match=r"\[run.fleet\]"):
+        Config(tmp_path / "nestobs.toml").service()
 
 
 # the folders of a desktop

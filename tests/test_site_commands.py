@@ -93,6 +93,7 @@ FILES = {
     "console.txt": CONSOLE,
     "b.har": HAR,
     "policy.json": dumps(PolicyFile(policy=exponential())),
+    "vantages.toml": "[vantages.beside]\n",
 }
 
 
@@ -133,7 +134,9 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Path, dict
     with lab, taking_spans() as spans:
         config = Path(lab.config).read_text("utf-8")
         (folder / "nestobs.toml").write_text(config.replace("[targets.calm]", "[targets.production]"), "utf-8")
-        yield folder, SHORTER | {"naddr1…": str(Host(lab, "calm").open()), "http://127.0.0.1:4318": spans}
+        host = Host(lab, "calm")
+        named = {"naddr1…": str(host.open()), "npub1…": host.keys.public}
+        yield folder, SHORTER | named | {"http://127.0.0.1:4318": spans}
 
 
 def test_there_is_a_reason_for_what_is_not_run_and_it_is_no_large_part():

@@ -20,7 +20,7 @@ COMMANDS = (
     ("lab", "observe.lab", "Run relays, a Nests API and LiveKit on loopback until interrupted."),
     ("doctor", "observe.doctor", "Check this machine, the configuration and a target, step by step."),
     ("canary", "observe.canary", "Make nests, watch every layer from the start, join them, clean up."),
-    ("watch", "observe.watch", "Observe the nests of others, gently, until stopped."),
+    ("watch", "observe.watch", "Observe nests of others, gently, or a fleet's own, until stopped."),
     ("join", "observe.join", "Join a nest for real, with fallback and retry, and say how it went."),
     ("ready", "observe.ready", "Say by the exit code, for scripts, whether a nest can be joined now."),
     ("run", "observe.run", "Observe by the [run] table of nestobs.toml until stopped."),

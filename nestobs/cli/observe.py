@@ -19,6 +19,7 @@ from nestobs.cli.arguments import (
     reads,
     scenario_name,
     target_name,
+    whole_between,
     with_investigation,
     with_json,
     with_manners,
@@ -30,10 +31,11 @@ from nestobs.cli.arguments import (
 )
 from nestobs.cli.causes import cause_words, fault_words, leads, nest_words
 from nestobs.cli.terminal import as_json, check, interruptible, show, teller
-from nestobs.errors import UnreachableError
+from nestobs.errors import UnreachableError, UsageError
 from nestobs.observation.text import percent
 
 if TYPE_CHECKING:
+    from nestobs.collector.fleet.settings import Fleet
     from nestobs.collector.lookup import Found, Readiness
     from nestobs.join.flow import Verdict
 
@@ -197,6 +199,8 @@ def _add_canary(parser: argparse.ArgumentParser) -> None:
     option(parser, "--every", "DURATION", duration_s, "time between two nests (1s)", default=1.0)
     option(parser, "--also", "NAME", target_name, "a further target as second vantage", action="append", default=[])
     option(parser, "--seed", "N", count, "seed of phases and arrivals (default: none)")
+    text = "vantages beside this one, each a process with a store of its own (docs/fleet.md)"
+    option(parser, "--vantages", "FILE", pathname, text)
     flag(parser, "--restart", "the host restarts each in the middle of its watch, and it is joined then")
 
 
@@ -225,6 +229,7 @@ def canary(args: argparse.Namespace) -> int:
     config, target = configured(args)
     store, began_at = Store.open(config.store(args.store)), Clock().now()
     targets = [target, *(config.target(name) for name in args.also)]
+    placed = [] if args.vantages is None else config.vantages(args.vantages, store=store.directory, beside=target)
     campaign = Campaign(
         count=args.count,
         policies=(named_policy(args.policy),),
@@ -244,24 +249,25 @@ def canary(args: argparse.Namespace) -> int:
             keyring=config.keyring(target.name),
             rng=random.Random(args.seed),
             progress=teller(args),
+            beside=placed,
         )
     )
-    verdicts = ", ".join(f"{n} {kind}" for kind, n in sorted(report.verdicts.items())) or "none"
-    lines = [f"made {report.made} nests, {report.refused} refused; joins: {verdicts}"]
-    lines += [f"restart of {each.row.room}: {each.words()}" for each in report.restarts]
-    lines += [f"before that: {report.earlier.sentence()}"] if report.earlier.rooms or report.earlier.left else []
-    lines += [f"left behind: {sentence}" for sentence in report.left]
     found, ours = causes(store, report, began_at), observer(store.frame(start=began_at))
     told = {"causes": [each.as_dict() for each in found], "observer": ours.as_dict()}
-    show(args, report.as_dict() | told, [*filter(None, [ours.words]), *lines, *nest_words(found)])
+    show(args, report.as_dict() | told, [*filter(None, [ours.words]), *report.sentences(), *nest_words(found)])
     return check("; ".join(said for said in (report.problem(), report.shut_out(), fault_words(found)) if said))
 
 
 def _add_watch(parser: argparse.ArgumentParser) -> None:
     option(parser, "--for", "DURATION", duration_s, "stop after (default: Ctrl-C)", dest="for_s")
-    parser.add_argument(
-        "--join", choices=("guest",), help="also join each that somebody is in as a real guest, within the budget"
-    )
+    text = "also join each that somebody is in as a real guest, within the budget; both: also signed in (with --host)"
+    parser.add_argument("--join", choices=("guest", "both"), help=text)
+    text = "a fleet's host key (npub or hex): watch its nests alone, as that host does, and visit them"
+    option(parser, "--host", "KEY", str, text)
+    option(parser, "--horizon", "DURATION", duration_s, "with --host: watch each so long (90s)", default=90.0)
+    text = "with --host: of each API layer of a nest, at most (40)"
+    option(parser, "--polls", "N", whole_between(5, 1_000), text, default=40)
+    option(parser, "--vantage", "NAME", str, "what this place is called in each row", default="")
     with_manners(parser)
 
 
@@ -272,18 +278,20 @@ def _add_watch(parser: argparse.ArgumentParser) -> None:
     with_webhooks,
     with_policy,
     with_json,
-    examples=("watch --for 1h --target production", "watch --for 1h --join guest --target production"),
+    examples=("watch --for 1h --join guest --target production", "watch --host npub1… --join both --target production"),
     exits="0 done, 3 no answer, 4 budget, 5 store",
 )
 def watch(args: argparse.Namespace) -> int:
-    """Observe the nests of others, gently, until stopped."""
+    """Observe nests of others, gently, or a fleet's own, until stopped."""
     import random
+    from dataclasses import replace
 
     from nestobs.collector.watch import run
     from nestobs.join.policy import named_policy
     from nestobs.store.reader import Store
 
     config, target = configured(args)
+    target = replace(target, vantage=args.vantage or target.vantage)
     watched = interruptible(
         run(
             target,
@@ -297,12 +305,26 @@ def watch(args: argparse.Namespace) -> int:
             keys=config.keyring(target.name).operator,
             manners=manners_of(args),
             period_s=args.period,
+            fleet=_fleet(args),
         )
     )
     show(args, watched.as_dict(), watched.sentences())
     if blind := watched.blind():
         raise UnreachableError(blind)
     return 0
+
+
+def _fleet(args: argparse.Namespace) -> Fleet | None:
+    """Whose nests a watch is for, None where it is for those of anybody."""
+    from nestobs.collector.fleet.settings import JOINERS, Fleet
+    from nestobs.nostr import read_public_key
+
+    if args.host is None:
+        if args.join == "both":
+            raise UsageError("strangers' rooms are joined as a guest alone: give --join guest, or --host for your own")
+        return None
+    key, joiners = read_public_key(args.host), JOINERS[args.join or "none"]
+    return Fleet(host=key, horizon_s=args.horizon, polls=args.polls, joiners=joiners)
 
 
 @command(

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final
 
 from nestobs.collector.cleanup import Cleaned
+from nestobs.collector.fleet.vantages import Beside
 from nestobs.collector.polling import HORIZON_S, WANTED_POLLS
 from nestobs.collector.restart import Restart
 from nestobs.join.policy import Policy
@@ -60,7 +61,7 @@ class Campaign:
 @dataclass(slots=True)
 class Report:
     """What came of a run. `verdicts` by kind, over all vantages; `refusals`: why PUTs made no nest that we know of;
-    `left`: sentences about what could not be deleted."""
+    `left`: sentences about what could not be deleted; `vantages`: what became of those in other processes."""
 
     run_id: str
     plan: str = ""
@@ -74,6 +75,16 @@ class Report:
     restarts: list[Restart] = field(default_factory=list)
     earlier: Cleaned = field(default_factory=Cleaned)
     left: list[str] = field(default_factory=list)
+    vantages: list[Beside] = field(default_factory=list)
+
+    def sentences(self) -> list[str]:
+        """For people."""
+        verdicts = ", ".join(f"{n} {kind}" for kind, n in sorted(self.verdicts.items())) or "none"
+        said = [f"made {self.made} nests, {self.refused} refused; joins: {verdicts}"]
+        said += [each.words() for each in self.vantages]
+        said += [f"restart of {each.row.room}: {each.words()}" for each in self.restarts]
+        said += [f"before that: {self.earlier.sentence()}"] if self.earlier.rooms or self.earlier.left else []
+        return said + [f"left behind: {sentence}" for sentence in self.left]
 
     def problem(self) -> str:
         """Why the run is not as it should be, in a sentence; "" when it is."""
@@ -81,6 +92,12 @@ class Report:
         if self.refused and not self.made:
             said.append(f"none of {self.refused} nests was made: {self.refusals.most_common(1)[0][0]}")
         said += [f"restart: {each.words()}" for each in self.restarts if each.failed][:1]
+        lost = [each.name for each in self.vantages if each.lost]
+        said += (
+            [f"{len(lost)} of {len(self.vantages)} vantages did not observe to the end: {', '.join(lost)}"]
+            if lost
+            else []
+        )
         return "; ".join(said)
 
     def shut_out(self) -> str:
@@ -105,6 +122,7 @@ class Report:
             "restarts": [each.as_dict() for each in self.restarts],
             "cleaned_before": self.earlier.sentence(),
             "left": self.left,
+            "vantages": [each.as_dict() for each in self.vantages],
         }
 
 

@@ -5,13 +5,15 @@ every write relay at once; from then each vantage asks every layer at ages of a 
 while joiners arrive, authenticated and as guests. The host stays in the room by a signalling connection, as hosts do,
 because an empty room closes by itself. At the end, or when interrupted, everything made is deleted.
 
-Whatever an earlier run left is cleaned first.
+Whatever an earlier run left is cleaned first. Vantages in other processes (fleet/vantages.py) watch before the first
+nest is made.
 """
 
 from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Sequence
+from contextlib import AsyncExitStack
 from dataclasses import dataclass, field, replace
 from functools import partial
 from itertools import product
@@ -19,11 +21,13 @@ from typing import Any, Final
 
 from nestobs.collector import cleanup
 from nestobs.collector.campaign import Campaign, Report
+from nestobs.collector.fleet.vantages import Placed
+from nestobs.collector.fleet.vantages import beside as vantages
 from nestobs.collector.keyring import Keyring
 from nestobs.collector.lookup.inquiry import Heard, explained
 from nestobs.collector.manners import Care
 from nestobs.collector.pace import Pace
-from nestobs.collector.polling import Ask, Plan, fit, poll
+from nestobs.collector.polling import LEAST_POLLS, Ask, Plan, fit, poll
 from nestobs.collector.prober import join, load
 from nestobs.collector.restart import restart
 from nestobs.collector.station import Station, Target, at_work, greet, recording
@@ -50,6 +54,9 @@ CLEAN_S, INTERRUPTED_S = 15.0, 2.4
 """How long deleting one nest and looking whether it is gone may take, at the end and when interrupted; then it stays in
 the ledger."""
 
+ALONE_S: Final = 120.0
+"""How long vantages in other processes go on, at most, after all should have ended."""
+
 CLIENT_LOADS: Final = 8
 SIGNAL_POLLS, RESTART_JOINS = 24, 2
 FIRST_ARRIVAL_S, LAST_ARRIVAL_SHARE = 0.5, 0.5
@@ -74,11 +81,13 @@ async def run(
     run_id: str = "",
     writer: Writer | None = None,
     pace: Pace | None = None,
+    beside: Sequence[Placed] = (),
 ) -> Report:
     """Run a campaign; the first target is the host's, each target a vantage. Returns when all is deleted.
 
     A nest begins when it is due, or later where the machine cannot carry as many at a time. pace: one of its own unless
-    given; campaigns that run beside each other share one, and may share a writer.
+    given; campaigns that run beside each other share one, and may share a writer. beside: vantages in other
+    processes, which observe these nests as planned, and join them by the first policy.
 
     Rows are safe when this returns. Raises UnreachableError when the API does not answer at all, BudgetError when the
     budget is too small, StoreError when the store stops (what was made is deleted first).
@@ -94,17 +103,19 @@ async def run(
             report=Report(stations[0].vantage.run_id),
             pace=pace or Pace(),
             heard=heard,
+            beside=beside,
         )
         return await pen.during(at_work(stations, crew.work(store, keyring)))
 
 
-def _plan(stations: Sequence[Station], campaign: Campaign) -> Plan:
+def _plan(stations: Sequence[Station], campaign: Campaign, others: int) -> Plan:
+    """What each nest gets. others: vantages of other processes that spend the same budget."""
     left = stations[0].api.limiter.left(stations[0].clock.now(), bursts=False)
     at_restart = 2 * RESTART_JOINS if campaign.restart else 0
     return fit(
         left - campaign.count * campaign.restart,
         campaign.count,
-        vantages=len(stations),
+        vantages=len(stations) + others,
         joins=(campaign.joins + at_restart) * len(campaign.policies),
         horizon_s=campaign.horizon_s,
         wanted=campaign.wanted_polls,
@@ -123,6 +134,7 @@ class _Crew:
     report: Report
     pace: Pace
     heard: Heard | None
+    beside: Sequence[Placed]
     plan: Plan = field(init=False)
     keys: Keys = field(init=False)
     deeds: cleanup.Deeds = field(init=False)
@@ -149,7 +161,7 @@ class _Crew:
         if self.campaign.count < 1:
             report.left = report.earlier.left
             return report
-        self.plan = _plan(self.stations, self.campaign)
+        self.plan = _plan(self.stations, self.campaign, sum(each.shares for each in self.beside))
         report.plan = self.plan.resolution()
         self.progress("plan", {"said": report.plan})
         whose = {"api": self.stations[0].api.url, "store": str(store.directory)}
@@ -183,7 +195,11 @@ class _Crew:
         self.deeds = cleanup.Deeds(host, self.writer, key_ref)
         interrupted = False
         try:
-            await self.perform()
+            async with AsyncExitStack() as stack:
+                if self.beside:
+                    at_work = vantages(self.beside, self._words_beside(), self.progress)
+                    report.vantages = await stack.enter_async_context(at_work)
+                await self.perform()
             if count := len(cleanup.of_run(store, report.run_id)):
                 self.progress("settling", {"said": f"looking up {count} rooms and events that no answer settled"})
             report.left = await cleanup.settle(host, self.writer, keyring, store, report.run_id, traces=self.traces)
@@ -201,6 +217,14 @@ class _Crew:
                 left = f"{len(mine)} rooms and events {cleanup.STAYS}" if mine else "nothing left"
                 said = f"interrupted: made {report.made} nests, deleted {report.deleted}, {left}"
                 self.progress("interrupted", {"said": said})
+
+    def _words_beside(self) -> list[str]:
+        """What vantages in other processes are told. Where nobody ends them they end by themselves."""
+        campaign, plan = self.campaign, self.plan
+        most_s = 2 * (campaign.count * campaign.stagger_s + campaign.horizon_s) + ALONE_S
+        words = ["--host", self.keys.public, "--join", "both", "--policy", campaign.policies[0].name]
+        words += ["--polls", str(max(LEAST_POLLS, plan.polls)), "--horizon", f"{plan.horizon_s:g}s"]
+        return [*words, "--for", f"{most_s:g}s"]
 
     def _identify(self, keys: Keys) -> None:
         """Every relay that wants to know who asks (NIP-42) is told the host's key."""
@@ -298,7 +322,7 @@ class _Crew:
         """From the PUT's answer to the horizon: publish, watch, join. What is made goes into `made`."""
         body = answer.body or {}
         self.traces[trace.room] = trace
-        event, relays = self._event(answer, number), list(self.stations[0].relays)
+        event, relays = self._event(trace, answer, number), list(self.stations[0].relays)
         entry = await self.deeds.enter("event", trace)
         made.event, made.entry, made.relays = event, entry, relays
         livekits = [await station.livekit_of(answer.streaming) for station in self.stations]
@@ -342,7 +366,7 @@ class _Crew:
     def _write_relays(self) -> tuple[str, ...]:
         return tuple(relay.url for relay in self.stations[0].relays)[:10]
 
-    def _event(self, answer: Answer, number: int) -> Event:
+    def _event(self, trace: Trace, answer: Answer, number: int) -> Event:
         host = self.stations[0]
         tags = room_tags(
             room=answer.room,
@@ -351,6 +375,7 @@ class _Crew:
             service=self.campaign.service or host.target.api,
             streaming=answer.streaming,
             relays=self._write_relays(),
+            trace_id=trace.trace_id,
         )
         return self.keys.sign(ROOM_KIND, created_at=host.clock.now() // SECOND_NS, tags=tags)
 

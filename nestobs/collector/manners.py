@@ -4,7 +4,8 @@ A visit can end a room: the last one who leaves starts LiveKit's departure timeo
 300 s or more to go. So a room is visited only where somebody is inside, seen just now: by LiveKit's own list of
 participants, which takes the operator's key, else by the number that `/info` tells. And a second one who comes in under
 an identity throws the first out: where the joiner's own is inside, or may be, it is not visited. What cannot be known
-is taken for harm. Rooms that our own ledger names are ours to visit.
+is taken for harm. Rooms that our own ledger names are ours to visit; and to a fleet's vantages those whose event its
+host key has signed, whatever else the event says.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
+from nestobs.observation.nest import Nest
 from nestobs.store.reader import Store
 
 FRESH_S: Final = 5.0
@@ -94,6 +96,12 @@ def _short(visitor: Visitor) -> str:
 def is_ours(store: Store, room: str) -> bool:
     """Whether a run of ours made a room and has not deleted it yet: the ledger knows."""
     return any(entry.kind == "room" and entry.room == room for entry in store.ledger())
+
+
+def is_fleets(nest: Nest, host: str) -> bool:
+    """Whether the fleet's host key (64 hex digits) has signed a nest's event: then it is made to be visited. Whom the
+    event calls its host is anybody's word."""
+    return bool(host) and nest.address.pubkey == host
 
 
 def count_in(body: Mapping[str, Any] | None) -> object:

@@ -1,4 +1,4 @@
-"""The long-running observer: nests of others, found on relays, asked about gently until stopped.
+"""The long-running observer: nests of others, found on relays, asked about gently until stopped; or a fleet's own.
 
 A nest is followed for three minutes from its event: each relay a few times, and, where its `service` names our API
 or names none, info and guest as far as the shared budget goes, at most a quarter of what is left for any one nest. Only
@@ -6,7 +6,9 @@ what may be live costs budget: a nest that is over, planned for later, withdrawn
 clock is seen and counted, not asked about; what its relays hold besides the event that came is looked up first. Nor is
 what one relay brings beyond `MOST_FROM_ONE` at a time: a flood of events would be asked of all the others. What
 only its event names is not dialled, unless the operator insists (strangers.py). With `joins`, one real guest joins
-each, where somebody is inside (manners.py). What the relays push is recorded for all. Nothing is made, so nothing is
+each, where somebody is inside (manners.py). What the relays push is recorded for all. For a fleet, only the nests of
+its host key are followed, as that host itself follows them (fleet/nests.py). How old a nest is goes by the API's clock,
+where ours is known to be off. Nothing is made, so nothing is
 cleaned. While it runs it says so once a minute (`Vantage.heartbeat`): an hour without nests is not an hour without a
 watch.
 """
@@ -22,18 +24,21 @@ from typing import Any, Final
 from urllib.parse import urlsplit
 
 from nestobs.collector.canary import Progress
-from nestobs.collector.manners import POLITE, Care, Manners, is_ours
+from nestobs.collector.fleet import nests as own
+from nestobs.collector.fleet.settings import Fleet
+from nestobs.collector.manners import POLITE, Care, Manners, is_fleets, is_ours
 from nestobs.collector.polling import Ask, Plan, poll
 from nestobs.collector.prober import join
 from nestobs.collector.station import Station, Target, at_work, greet, recording
 from nestobs.collector.strangers import follow_event
-from nestobs.errors import UnreachableError
+from nestobs.errors import BudgetError, UnreachableError
 from nestobs.join.budget import Budget
+from nestobs.join.flow import Verdict
 from nestobs.join.policy import Policy, Uniform
 from nestobs.nostr import Event, Keys, room_filter
 from nestobs.observation.detail import detail
 from nestobs.observation.duration import SECOND_NS
-from nestobs.observation.nest import Nest, State, read_nest, withdrawn_at
+from nestobs.observation.nest import Nest, State, read_nest, trace_told, withdrawn_at
 from nestobs.observation.schema import Operation, Outcome, Source
 from nestobs.sources.clock import Clock
 from nestobs.sources.relay.pushes import Seen
@@ -119,12 +124,14 @@ async def run(
     writer: Writer | None = None,
     ours: Callable[[str], bool] | None = None,
     patient: bool = False,
+    fleet: Fleet | None = None,
 ) -> Watched:
     """Watch until `for_s` seconds have passed, or until cancelled. Rows are safe when this returns.
 
     keys: for relays that want to know who asks (NIP-42), and for nothing else. period_s: this watch is one of a
     schedule, and the next begins so much later; 0.0: of none. writer: as of `recording`. ours: whether a room is one
     that this process makes and observes itself, and so none to follow. patient: go on where the API does not answer.
+    fleet: follow the nests of its host key alone, as their host does; `joins` is then how its joiners go about it.
     """
     async with recording(store, [target], budget, keys=keys, writer=writer) as ([station], pen):
         watcher = _Watcher(
@@ -136,6 +143,7 @@ async def run(
             manners=manners,
             ours=ours or _nobodys,
             patient=patient,
+            fleet=fleet,
             watched=Watched(station.vantage.run_id, len(station.relays)),
         )
         if webhook_port is not None:
@@ -172,15 +180,16 @@ class _Known:
         """Whether its newest version is."""
         return self.gone_at >= self.nest.created_at or self.gone_id == self.nest.event_id
 
-    def why_not(self, at: int) -> str:
-        """Why it can hold nobody new at `at`, in a word; "" when it may be live."""
+    def why_not(self, at: int, most_s: float = FOLLOW_S) -> str:
+        """Why it can hold nobody new at `at`, in a word; "" when it may be live. most_s: the age above which it is too
+        old to follow."""
         if self.withdrawn:
             return "withdrawn"
         if (state := self.nest.state(at)) is not State.OPEN:
             return "over" if state is State.OVER else "not begun"
         if self.nest.ahead_s(at):
             return "dated ahead (clock skew)"
-        return f"older than {FOLLOW_S:g} s" if self.nest.age_s(at) > FOLLOW_S else ""
+        return f"older than {most_s:g} s" if self.nest.age_s(at) > most_s else ""
 
 
 @dataclass(slots=True)
@@ -193,6 +202,7 @@ class _Watcher:
     manners: Manners
     ours: Callable[[str], bool]
     patient: bool
+    fleet: Fleet | None
     watched: Watched
     known: OrderedDict[str, _Known] = field(default_factory=OrderedDict)
     arrived: asyncio.Queue[tuple[_Known, str]] = field(default_factory=asyncio.Queue)
@@ -209,10 +219,7 @@ class _Watcher:
                 self._ended(began_at, period_s)
                 raise
             self.progress("unreachable", {"said": f"{error}; watching all the same"})
-        since = clock.now() // SECOND_NS - BACKLOG_S
-        for relay in self.station.relays:
-            withdrawn = partial(self._withdrawn, relay.url)
-            relay.subscribe(room_filter(since=since), partial(self._trace_of, relay.url), self._seen, withdrawn)
+        self._subscribe()
         end = None if for_s is None else clock.now() + round(for_s * SECOND_NS)
         tasks: set[asyncio.Task[None]] = set()
         try:
@@ -232,6 +239,20 @@ class _Watcher:
             await asyncio.gather(*tasks, return_exceptions=True)
         self._ended(began_at, period_s)
 
+    def _subscribe(self) -> None:
+        fleet, now = self.fleet, self._theirs() // SECOND_NS
+        wanted = room_filter(since=now - BACKLOG_S)
+        if fleet is not None:
+            wanted = room_filter(authors=[fleet.host], since=now - own.BACKLOG_S)
+            self.progress("watching", {"said": f"{self.station.vantage.name} watches the nests of {fleet.host[:8]}…"})
+        for relay in self.station.relays:
+            withdrawn = partial(self._withdrawn, relay.url)
+            relay.subscribe(wanted, partial(self._trace_of, relay.url), self._seen, withdrawn)
+
+    def _theirs(self) -> int:
+        """This instant as the API's clock has it."""
+        return self.station.vantage.theirs(self.station.clock.now())
+
     def _ended(self, began_at: int, period_s: float) -> None:
         if period_s:
             self.station.vantage.burst(began_at, began_at, period_s)
@@ -246,13 +267,14 @@ class _Watcher:
             nest = read_nest(event)
         except ValueError:
             return None
-        if self.ours(nest.room):
+        if self.ours(nest.room) or (self.fleet is not None and not is_fleets(nest, self.fleet.host)):
             return None
         address = str(nest.address)
         if (known := self.known.get(address)) is not None:
             known.nest = known.nest.renewed(nest)
             return known.trace
-        known = _Known(Trace(self.station.vantage.new_id(), address, nest.room), nest)
+        told = "" if self.fleet is None else trace_told(event)
+        known = _Known(Trace(told or self.station.vantage.new_id(), address, nest.room), nest)
         self.known[address] = known
         while len(self.known) > REMEMBERED:
             self.known.popitem(last=False)
@@ -295,6 +317,8 @@ class _Watcher:
         try:
             if why := await self._why_not_live(known):
                 self.watched.not_live[why] += 1
+            elif self.fleet is not None:
+                await self._ask_own(known, self.fleet)
             else:
                 await self._ask(known)
         finally:
@@ -302,7 +326,7 @@ class _Watcher:
 
     async def _ask(self, known: _Known) -> None:
         station, trace, nest = self.station, known.trace, known.nest
-        origin, gentle = nest.created_at, Plan(RELAY_POLLS, FOLLOW_S, 3)
+        origin, gentle = station.vantage.ours(nest.created_at), Plan(RELAY_POLLS, FOLLOW_S, 3)
         asks: list[tuple[tuple[float, ...], Ask]] = [
             (gentle.ages_s(self.rng), partial(relay.query, trace, address=nest.address)) for relay in station.relays
         ]
@@ -316,17 +340,59 @@ class _Watcher:
                 asks.append((Plan(30, FOLLOW_S, 3).ages_s(self.rng), partial(station.livekit.rooms, trace)))
         async with asyncio.TaskGroup() as group:
             for ages_s, ask in asks:
-                later = [age for age in ages_s if origin + round(age * SECOND_NS) >= station.clock.now()]
-                group.create_task(poll(station, trace, origin, later, ask))
+                group.create_task(self._poll(known, origin, ages_s, ask))
             if self.manners.follow_events:
                 group.create_task(follow_event(station, trace, nest))
             if polls and self.joins is not None:
                 group.create_task(self._join(trace, nest, self.joins))
 
+    async def _ask_own(self, known: _Known, fleet: Fleet) -> None:
+        """Ask about a nest of the fleet's as its host does, and join it."""
+        station, trace = self.station, known.trace
+        origin, plan, joins = own.origin(station, known.nest), self._plan_own(fleet), self.joins
+        async with asyncio.TaskGroup() as group:
+            for ages_s, ask in own.asks(fleet, station, trace, known.nest, plan, rng=self.rng):
+                group.create_task(self._poll(known, origin, ages_s, partial(self._while_live, known, ask)))
+            if joins is None or not plan.polls:
+                return
+            for age_s, keys in own.arrivals(fleet, self.rng):
+                policy, at = own.fitted(joins, plan, age_s), origin + round(age_s * SECOND_NS)
+                group.create_task(self._join_own(known, policy, keys, at))
+
+    def _plan_own(self, fleet: Fleet) -> Plan:
+        """What a nest of the fleet's gets; no polls where the budget is spent."""
+        limiter, now = self.station.api.limiter, self.station.clock.now()
+        try:
+            plan = own.plan(fleet, limiter.left(now, bursts=False))
+        except BudgetError as error:
+            self.watched.unasked += 1
+            self._not_asked(str(error))
+            return Plan(0, fleet.horizon_s, 0)
+        self.asking, self.watched.followed = True, self.watched.followed + 1
+        return plan
+
+    async def _join_own(self, known: _Known, policy: Policy, keys: Keys | None, at: int) -> None:
+        await self.station.clock.until(at)
+        if known.withdrawn or known.nest.state(self._theirs()) is not State.OPEN:
+            return
+        care = Care(ours=True, manners=self.manners)
+        verdict = await join(
+            self.station, known.trace, policy, rng=self.rng, nest=known.nest, keys=keys, media=False, care=care
+        )
+        self._told(verdict, known.trace)
+
+    async def _poll(self, known: _Known, origin: int, ages_s: Sequence[float], ask: Ask) -> None:
+        """Poll at those of these ages that are still to come."""
+        now = self.station.clock.now()
+        later = [age for age in ages_s if origin + round(age * SECOND_NS) >= now]
+        await poll(self.station, known.trace, origin, later, ask)
+
     async def _why_not_live(self, known: _Known) -> str:
         """Why it is not asked about: by the event that came; else by all that the relays have of it."""
-        clock, nest = self.station.clock, known.nest
-        if why := known.why_not(clock.now()):
+        nest = known.nest
+        if self.fleet is not None:  # the host's clock is one of the fleet's, and may be off
+            return known.why_not(max(self._theirs(), nest.created_at), own.BACKLOG_S)
+        if why := known.why_not(self._theirs()):
             return why
         if not _names(nest.service, self.station.api.url):
             return ""
@@ -335,7 +401,7 @@ class _Watcher:
             for event in looked.events:
                 known.nest = known.nest.renewed(read_nest(event))
             known.hear(looked.deletions)
-        return known.why_not(clock.now())
+        return known.why_not(self._theirs())
 
     async def _while_live(self, known: _Known, ask: Ask, *, planned_at: int) -> None:
         """Ask, unless the nest was closed or withdrawn meanwhile."""
@@ -366,7 +432,9 @@ class _Watcher:
         await station.clock.until(station.clock.now() + round(self.rng.random() * 20 * SECOND_NS))
         polite = replace(policy, max_requests=min(policy.max_requests, 8))
         care = Care(ours=await asyncio.to_thread(is_ours, self.store, trace.room), manners=self.manners)
-        verdict = await join(station, trace, polite, rng=self.rng, nest=nest, media=False, care=care)
+        self._told(await join(station, trace, polite, rng=self.rng, nest=nest, media=False, care=care), trace)
+
+    def _told(self, verdict: Verdict, trace: Trace) -> None:
         self.watched.verdicts[verdict.kind.value] = self.watched.verdicts.get(verdict.kind.value, 0) + 1
         self.progress("verdict", {"kind": verdict.kind.value, "room": trace.room})
 

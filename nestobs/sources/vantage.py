@@ -68,8 +68,16 @@ class Vantage:
 
     def theirs(self, at: int) -> int:
         """An instant of our clock (ns UTC) as the API's has it, where the two are surely apart; else as it is."""
+        return at - self._apart(at)
+
+    def ours(self, at: int) -> int:
+        """An instant of the API's clock (ns UTC) as ours has it: the other way round."""
+        return at + self._apart(self.clock.now())
+
+    def _apart(self, at: int) -> int:
+        """What our clock is ahead of the API's, ns, where the two are surely apart; else 0."""
         offset = self.relation.at(at)
-        return at if offset is None or abs(offset.least_off_s) < APART_S else at - round(offset.offset_s * SECOND_NS)
+        return 0 if offset is None or abs(offset.least_off_s) < APART_S else round(offset.offset_s * SECOND_NS)
 
     def new_id(self) -> str:
         """A fresh UUIDv7 of this instant."""

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from nestobs.collector.manners import Manners, Visitor, is_ours, objection
+from nestobs.collector.manners import Manners, Visitor, is_fleets, is_ours, objection
+from nestobs.nostr import ROOM_KIND, Keys
+from nestobs.observation.nest import read_nest, room_tags
 from nestobs.store.reader import Store
 
 ME, OTHER = "ab" * 32, "cd" * 32
@@ -65,3 +67,13 @@ def test_the_ledger_knows_which_rooms_are_ours(tmp_path):
         assert not is_ours(store, "another")
         writer.close_entry(entry, at=2, how="deleted")
         assert not is_ours(store, "room")
+
+
+def test_a_fleets_own_are_those_its_host_key_has_signed_whoever_else_is_named():
+    fleet, other = Keys.generate(), Keys.generate()
+    tags = room_tags(room="r", name="n", host=fleet.public, service="", streaming="", relays=())
+    mine, theirs = (read_nest(keys.sign(ROOM_KIND, created_at=1, tags=tags)) for keys in (fleet, other))
+    assert is_fleets(mine, fleet.public)
+    assert theirs.host == fleet.public
+    assert not is_fleets(theirs, fleet.public)
+    assert not is_fleets(mine, "")

@@ -19,6 +19,7 @@ from nestobs.cli.terminal import harmless
 from nestobs.cli.tuning import ages_in, policy_of
 from nestobs.collector import strangers, watch
 from nestobs.collector.keyring import Keyring
+from nestobs.collector.station import Target
 from nestobs.config import Config
 from nestobs.errors import NestobsError
 from nestobs.figures import plain
@@ -119,6 +120,13 @@ def _config(path: Path) -> object:
         except NestobsError:
             pass
     return config.store(None)
+
+
+BESIDE = Target(name="one", vantage="here", api="https://h/api/v1/nests", relays=("wss://r",))
+
+
+def _vantages(path: Path) -> object:
+    return Config().vantages(path, store=path.parent / "store", beside=BESIDE)
 
 
 def _scenario(path: Path) -> object:
@@ -352,6 +360,15 @@ FILES: tuple[Parser, ...] = (
         allowed=OPERATOR,
         words="[targets. ]\n = [[ ]] {a= ''' \"\"\" \\u0000 0x 0o 0b inf nan 1979-05-27T07:32:00Z relays store",
         opened=lambda: in_file("nestobs.toml", _config),
+    ),
+    parser(
+        "vantages.toml",
+        bytes,
+        "[vantages.berlin]\napi = 'https://h/api/v1/nests'\nrelays = ['wss://r']\nlivekit = 'wss://l'\nstore = 'x'\n",
+        "[vantages.beside]\nstart = ['nice', 'nestobs']\n[vantages.b]\n",
+        allowed=OPERATOR,
+        words="[vantages. ] start = [[ ]] {a= target api relays store ../ '' \\u0000",
+        opened=lambda: in_file("vantages.toml", _vantages),
     ),
     parser(
         "a key file",

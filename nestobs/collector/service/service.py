@@ -187,6 +187,8 @@ class _Service:
             writer=writer,
             ours=self.rooms.__contains__,
             patient=True,
+            fleet=self.settings.fleet,
+            joins=self.settings.joins,
         )
 
     def _bursts(self, wanted: Any) -> Bursts:

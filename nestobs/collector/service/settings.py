@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from nestobs.collector.fleet.settings import Fleet
 from nestobs.join.policy import Policy
 
 
@@ -43,9 +44,12 @@ class Keep:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Settings:
-    """All of it. listen: host and port of /health, None for nowhere; port 0 takes a free one."""
+    """All of it. listen: host and port of /health, None for nowhere; port 0 takes a free one. fleet: whose nests the
+    watch is for, and `joins` how they are joined; None: for those of anybody."""
 
     watch: bool = True
+    fleet: Fleet | None = None
+    joins: Policy | None = None
     canaries: Canaries | None = None
     reports: Reports | None = None
     keep: Keep = field(default_factory=Keep)
