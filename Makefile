@@ -10,6 +10,7 @@ LIVEKIT_VERSION := v1.11.0
 NAME ?= incident
 STORE ?= example
 OTEL_CLI := github.com/tobert/otel-cli@v0.5.0
+COMPOSE_GO := github.com/compose-spec/compose-go/v2@v2.4.7
 NODE_WANTED := tests/exports/client/package.json
 LIVEKIT := $(CACHE)/bin/livekit-server-$(LIVEKIT_VERSION)
 
@@ -20,7 +21,16 @@ define STATIC
 	$(BIN)/lint-imports
 endef
 
-.PHONY: help demo check test lint bench coverage calibrate causes fuzz chaos livekit browser zsh node site prometheus otlp notebook environment constraints clean
+# name, module@version, package in it: built in a module of its own, since a proxy need not list a module's versions
+define built_by_go
+	test -x $(CACHE)/bin/$(1) && exit; \
+	command -v go >/dev/null || { echo "make $@ needs Go: install it, or run the tests without it" >&2; exit 1; }; \
+	mkdir -p $(CACHE)/bin && build=$$(mktemp -d) && cd $$build && go mod init built && go mod edit -require=$(2) \
+	&& GOFLAGS=-mod=mod go build -o $(1) $(firstword $(subst @, ,$(2)))$(3) \
+	&& mv $(1) $(CACHE)/bin && rm -rf $$build && ls $(CACHE)/bin/$(1)
+endef
+
+.PHONY: help demo check test lint bench coverage calibrate causes fuzz chaos livekit browser zsh node site prometheus otlp compose notebook environment constraints clean
 .DEFAULT_GOAL := help
 
 help:  ## what there is
@@ -123,11 +133,10 @@ prometheus:  ## unpack Debian's prometheus and promtool, which check metrics and
 			"promtool are on PATH, or run the tests without it" >&2; exit 1; }
 
 otlp:  ## build otel-cli, a receiver of OpenTelemetry's traces, with Go
-	@test -x $(CACHE)/bin/otel-cli && exit; \
-		command -v go >/dev/null || { echo "make otlp needs Go: install it, or run the tests without it" >&2; exit 1; }; \
-		mkdir -p $(CACHE)/bin && build=$$(mktemp -d) && cd $$build && go mod init receiver && go mod edit -require=$(OTEL_CLI) \
-		&& GOFLAGS=-mod=mod go build -o otel-cli $(firstword $(subst @, ,$(OTEL_CLI))) \
-		&& mv otel-cli $(CACHE)/bin && rm -rf $$build && $(CACHE)/bin/otel-cli version
+	@$(call built_by_go,otel-cli,$(OTEL_CLI),)
+
+compose:  ## build compose-go, which reads compose files for Docker, with Go
+	@$(call built_by_go,compose-go,$(COMPOSE_GO),/cmd)
 
 notebook: $(STAMP)  ## JupyterLab on a notebook and a store (NAME=incident STORE=example LAB=--no-browser)
 	$(BIN)/nestobs notebook $(NAME) --store $(STORE) --to runs/notebook $(LAB)

@@ -24,6 +24,7 @@ from nestobs.collector.service.settings import Keep
 from nestobs.config import Config
 from worlds import scheduled_reports as reports
 from worlds.command_line import clear_environment
+from worlds.programs import tool
 from worlds.prometheus import promtool
 
 pytestmark = pytest.mark.slow
@@ -207,10 +208,12 @@ def test_prometheus_takes_the_configuration_in_the_compose_file(home: Path) -> N
     assert "SUCCESS" in promtool("check", "config", str(home / "prometheus.yml"))
 
 
-def test_docker_takes_the_compose_file() -> None:
-    if ended("docker", "compose", "version"):
-        pytest.skip("there is no docker compose here")
-    assert ended("docker", "compose", "--file", str(COMPOSE), "config", "--quiet") == 0
+def test_what_reads_compose_files_for_docker_takes_ours_and_no_other(tmp_path: Path) -> None:
+    program = tool("compose-go", "compose")
+    assert ended(program, str(COMPOSE)) == 0
+    wrong = tmp_path / "compose.yaml"
+    wrong.write_text(COMPOSE.read_text("utf-8").replace("restart: on-failure", "restrat: on-failure"))
+    assert ended(program, str(wrong)) == 1
 
 
 def test_the_container_can_be_built() -> None:

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
-import shutil
 import socket
 import subprocess
 import time
@@ -16,19 +14,10 @@ from typing import Any
 
 import pytest
 
-CACHE = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "nestobs" / "bin"
+from worlds.programs import tool
+
 WAIT_S = 60.0
 """For the server to listen: a busy machine needs its time."""
-
-
-def program() -> str:
-    """Where otel-cli is; the test is skipped where it is not, unless it is required."""
-    found = shutil.which("otel-cli") or shutil.which("otel-cli", path=str(CACHE))
-    if found is None and os.environ.get("NESTOBS_REQUIRE_OTLP") == "1":
-        pytest.fail("NESTOBS_REQUIRE_OTLP is 1 and there is no otel-cli: run `make otlp`")
-    if found is None:
-        pytest.skip("there is no otel-cli here: `make otlp` builds it")
-    return found
 
 
 @contextmanager
@@ -38,7 +27,9 @@ def otel_cli(folder: Path) -> Iterator[str]:
         free.bind(("127.0.0.1", 0))
         url = f"http://127.0.0.1:{free.getsockname()[1]}"
     words = ["server", "json", "--protocol", "http/protobuf", "--endpoint", url, "--dir", folder, "--timeout", "0"]
-    with subprocess.Popen([program(), *words], stdout=subprocess.DEVNULL, stderr=subprocess.PIPE) as server:
+    with subprocess.Popen(
+        [tool("otel-cli", "otlp"), *words], stdout=subprocess.DEVNULL, stderr=subprocess.PIPE
+    ) as server:
         try:
             _until_listening(url, server)
             yield url

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import shutil
 import socket
 import subprocess
 import time
@@ -13,26 +11,18 @@ from pathlib import Path
 from typing import Any
 
 import httpx
-import pytest
 
-CACHE = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "nestobs" / "bin"
+from worlds.programs import tool
+
 WAIT_S = 60.0
 """For the server to be ready, or to have scraped: a busy machine needs its time."""
 
 
-def program(name: str) -> str:
-    """Where `prometheus` or `promtool` is; the test is skipped where it is not, unless it is required."""
-    found = shutil.which(name) or shutil.which(name, path=str(CACHE))
-    if found is None and os.environ.get("NESTOBS_REQUIRE_PROMETHEUS") == "1":
-        pytest.fail(f"NESTOBS_REQUIRE_PROMETHEUS is 1 and there is no {name}: run `make prometheus`")
-    if found is None:
-        pytest.skip(f"there is no {name} here: `make prometheus` installs it")
-    return found
-
-
 def promtool(*words: str, given: bytes | None = None) -> str:
     """What promtool says, who has nothing to object to."""
-    ended = subprocess.run([program("promtool"), *words], input=given, capture_output=True, timeout=60, check=False)
+    ended = subprocess.run(
+        [tool("promtool", "prometheus"), *words], input=given, capture_output=True, timeout=60, check=False
+    )
     said = (ended.stdout + ended.stderr).decode()
     assert ended.returncode == 0, said
     return said
@@ -73,7 +63,9 @@ def prometheus(config: Path, data: Path) -> Iterator[Server]:
         port = free.getsockname()[1]
     words = [f"--config.file={config}", f"--storage.tsdb.path={data}", f"--web.listen-address=127.0.0.1:{port}"]
     running = subprocess.Popen(
-        [program("prometheus"), *words, "--log.level=error"], stdout=subprocess.PIPE, stderr=subprocess.STDOUT
+        [tool("prometheus", "prometheus"), *words, "--log.level=error"],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
     )
     server, ends = Server(f"http://127.0.0.1:{port}"), time.monotonic() + WAIT_S
     try:
