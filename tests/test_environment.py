@@ -35,6 +35,7 @@ def pins() -> dict[str, Version]:
     return found
 
 
+@pytest.mark.slow
 def test_environment_yml_is_what_the_makefile_writes(tmp_path):
     makefile = (ROOT / "Makefile").read_text("utf-8")
     line = re.search(r"^\t\$\(BIN\)/(pyproject2conda .*) --output environment\.yml$", makefile, re.M)

@@ -475,6 +475,7 @@ def test_what_a_stranger_sends_is_a_json_object_or_none(text, found):
     assert nostr.json_object(text) == found
 
 
+@pytest.mark.slow
 @given(
     content=st.text(st.characters(exclude_categories=["Cs"])),
     cells=st.lists(st.lists(st.text(st.characters(exclude_categories=["Cs"]), max_size=20), min_size=1, max_size=3)),

@@ -47,6 +47,7 @@ def test_what_else_asyncio_has_to_say_is_said(caplog):
     assert [record.getMessage() for record in caplog.records] == ["something was lost"]
 
 
+@pytest.mark.slow
 def test_without_the_filter_it_would_be_said():
     """So that this file notices when asyncio changes its words."""
     code = "import asyncio, test_terminal as t; asyncio.run(t.write_to_a_connection_that_is_gone())"

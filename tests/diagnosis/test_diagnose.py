@@ -67,6 +67,7 @@ SEATED = seated(2.0)
 UNLISTED = polls(Source.LIVEKIT, ROOMS, 1e9, LATER)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("rows", "cause", "sure"),
     [

@@ -115,6 +115,7 @@ def test_of_nothing_nothing_is_said() -> None:
     assert last(watched(frame(SCHEMA))) == []
 
 
+@pytest.mark.slow
 @given(st.data())
 def test_the_truth_lies_between_the_bounds(data: st.DataObject) -> None:
     """Layers switch once, at known ages; whatever polls find of them, the bounds hold what was."""

@@ -15,6 +15,7 @@ def place(at, rows):
     return round((at - rows["origin_at"].min()).total_seconds() / 60.0)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("truth", TRUTHS, ids=lambda truth: truth.name)
 @pytest.mark.parametrize("at", [40, 120, 200])
 def test_a_change_is_found_and_dated_wherever_it_is(truth, at):
@@ -31,6 +32,7 @@ def test_a_change_is_found_and_dated_wherever_it_is(truth, at):
     assert found.before.lower <= before <= found.before.upper < found.after.lower <= after <= found.after.upper
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("truth", TRUTHS, ids=lambda truth: truth.name)
 def test_an_outage_is_two_changes(truth):
     rng = np.random.default_rng(5)
@@ -43,6 +45,7 @@ def test_an_outage_is_two_changes(truth):
     assert (begun.n_after, over.n_before) == (place(over.at, rows) - place(begun.at, rows),) * 2
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("seed", range(2))
 @pytest.mark.parametrize("truth", TRUTHS, ids=lambda truth: truth.name)
 def test_one_law_is_no_change(truth, seed):
@@ -57,6 +60,7 @@ def test_of_many_sets_of_one_law_at_most_one_in_twenty_changed(truth):
     assert sum(bool(changes(watched(truth.draw(240, rng), rng))) for _ in range(100)) <= 5
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("polls", [8, 15])
 def test_who_polls_more_seldom_changes_no_law(polls):
     rng = np.random.default_rng(polls)
@@ -75,6 +79,7 @@ def test_who_polls_more_seldom_changes_no_law(polls):
     assert changes(rows) == []
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("what", ["host", "vantage"])
 def test_other_nests_watched_later_are_no_change(what):
     rng = np.random.default_rng(3)
@@ -85,6 +90,7 @@ def test_other_nests_watched_later_are_no_change(what):
     assert changes(rows) == []
 
 
+@pytest.mark.slow
 def test_the_order_of_rows_and_the_unit_of_time_do_not_matter():
     rng = np.random.default_rng(1)
     delays = TRUTHS[0].draw(120, rng)

@@ -51,6 +51,7 @@ def test_every_nest_join_and_row_belongs_to_its_window(
     assert [len(span.rows) for span in halves(shuffled)] == [len(one.rows), len(other.rows)]
 
 
+@pytest.mark.slow
 def test_a_nest_without_an_origin_belongs_to_where_it_was_first_seen(
     frames: tuple[pd.DataFrame, pd.DataFrame, pd.DataFrame],
 ) -> None:

@@ -85,6 +85,7 @@ def test_the_age_of_a_share_of_a_law_in_cells():
     assert held.age_of(0.0) == 0.0
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("n", [3, 7, 10, 49, 1000])
 def test_all_have_come_by_the_last_end_whatever_rounding_makes_of_the_sum(n):
     upper = np.arange(1.0, n + 1)

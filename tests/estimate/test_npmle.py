@@ -278,6 +278,7 @@ def test_a_quantile_of_what_is_no_share_is_refused(p):
         npmle([1], [2]).quantile(p)
 
 
+@pytest.mark.slow
 def test_never_is_what_did_not_come_by_the_end_of_watching():
     law = law_of(4000)
     assert law.never == pytest.approx(0.08, abs=0.02)

@@ -134,6 +134,7 @@ def test_strangers_names_make_no_formula_and_no_row_of_their_own(infested, tmp_p
     assert sum(text.startswith("M" * 100) for text in shown) == 1, "a name of a megabyte, cut where it was observed"
 
 
+@pytest.mark.slow
 def test_strangers_names_come_back_from_parquet(infested, tmp_path):
     write_parquet(infested, tmp_path / "out.parquet")
     back = pd.read_parquet(tmp_path / "out.parquet")

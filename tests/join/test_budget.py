@@ -144,6 +144,7 @@ MOVES = st.lists(
 )
 
 
+@pytest.mark.slow
 @given(moves=MOVES, allowed=st.integers(0, 20), window_s=st.floats(0.001, 1_000))
 def test_what_is_left_is_never_negative_and_take_takes_only_what_is_left(moves, allowed, window_s):
     limiter, now = Limiter(allowed, window_s), NOW
@@ -191,6 +192,7 @@ def test_no_window_of_any_quota_ever_holds_more_than_its_share(gaps, policy):
         assert all(sum(at - w * S < other <= at for other in sent) <= limit * 0.8 for at in sent)
 
 
+@pytest.mark.slow
 @given(gaps=st.lists(st.integers(0, S // 10), min_size=300, max_size=600))
 def test_a_large_window_is_counted_in_grains_and_never_too_low(gaps):
     limiter, now, sent = Limiter(300, 10.0), NOW, []

@@ -1060,6 +1060,7 @@ def test_after_a_401_or_403_nothing_more_is_asked(flow, world):
         assert verdict.kind in (Kind.UNAUTHORISED, Kind.FORBIDDEN)
 
 
+@pytest.mark.slow
 @settings(max_examples=100, deadline=None)
 @given(flow=flows, world=worlds)
 def test_the_same_seed_and_replies_give_the_same_steps_and_verdict(flow, world):

@@ -94,6 +94,7 @@ def test_every_cause_is_in_the_scenario_of_every_cause(cause):
     assert cause in {each.cause for each in load_scenario("every-cause").faults}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", [name for name in scenario_names() if load_scenario(name).faults])
 def test_what_ships_draws_as_many_faults_as_it_says_and_all_of_them(name):
     made = load_scenario(name)

@@ -152,6 +152,7 @@ class TestDetail:
         assert len(text.encode("ascii")) <= DETAIL_BYTES
         assert isinstance(json.loads(text), dict)
 
+    @pytest.mark.slow
     @pytest.mark.parametrize(
         "facts",
         [

@@ -21,18 +21,21 @@ def store(tmp_path):
     return str(store_of(tmp_path / "store", nest_rows(*drawn(40))).directory)
 
 
+@pytest.mark.slow
 def test_all_without_a_window(store):
     found = read(store)
     assert (found.nests, found.window, found.rows.empty) == (40, None, False)
     assert found.result([], [], [], {}).rows == {"observations": len(found.rows), "nests": 40, "joins": 0}
 
 
+@pytest.mark.slow
 def test_nests_made_from_the_begin_to_before_the_end(store):
     found = read(store, Window(NOON + 5 * MINUTE, NOON + 8 * MINUTE).text)
     assert sorted(found.timelines["room"].unique()) == ["nest-5", "nest-6", "nest-7"]
     assert found.rows["sent_at"].between(NOON + 5 * MINUTE, NOON + 8 * MINUTE, inclusive="left").all()
 
 
+@pytest.mark.slow
 def test_windows_side_by_side_share_no_nest_and_lose_none(store):
     ends = [NOON + minutes * MINUTE for minutes in (0, 7, 11, 40)]
     parts = [read(store, Window(*pair).text) for pair in itertools.pairwise(ends)]

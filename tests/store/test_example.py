@@ -63,6 +63,7 @@ def test_it_can_be_read_where_nobody_may_write(tmp_path):
             path.chmod(0o755)
 
 
+@pytest.mark.slow
 def test_a_race_and_a_standing_fault_are_in_it_seen_from_two_places():
     frame = nestobs.timelines(EXAMPLE)
     assert (frame["nest"].nunique(), frame["vantage"].nunique()) == (39, 2)  # as README says

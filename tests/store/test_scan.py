@@ -19,6 +19,8 @@ from worlds.full_nests import NOON as NESTS_AT
 from worlds.full_nests import all_rows
 from worlds.stored_rows import NOON, rows
 
+pytestmark = pytest.mark.slow
+
 NEXT = NESTS_AT + DAY
 NAMES = [column.name for column in COLUMNS]
 

@@ -782,6 +782,7 @@ def disturbed(failure: Failure, begun: float, ended: float, **fields: Any) -> Ob
 BRACKETED = "absent 1 1.1, absent 4 4.1, visible 6 6.1, visible 9 9.1"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("answers", "marks", "expected"),
     [

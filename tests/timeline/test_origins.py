@@ -110,6 +110,7 @@ def test_and_none_tells_an_age_that_it_has_not(told: list[Any]) -> None:
     assert all((room_made_at(row) or at(0)) > at(-1.5) for row in told)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("told", NOT_OLDER)
 def test_a_new_nest_stays_one(told: list[Any]) -> None:
     table = lines(event(1), guest("visible", 1), *told)

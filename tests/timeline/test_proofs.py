@@ -66,6 +66,7 @@ TELL_NO_LIFE = ("its event says closed", "its event says ended", "a webhook with
 """A relay shows an event, and an API a record, whether the room is there or not."""
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("told", ENDS)
 def test_a_nest_that_had_ended_when_it_was_asked_for_is_not_never(told: list[Observation]) -> None:
     rows = [created(), *told, *LATE]
@@ -166,6 +167,7 @@ def lives(draw: st.DrawFn) -> tuple[int, int, int, list[tuple[int, int]]]:
     return born, died, draw(st.integers(born, died + 30)), polls
 
 
+@pytest.mark.slow
 @given(lives(), st.sampled_from(["list", "delete", "webhook", "sid"]), st.integers(0, 60), st.integers(0, 60))
 @settings(max_examples=2 * settings.default.max_examples, deadline=None)  # a loaded machine is no failure
 def test_however_it_ends_the_interval_holds_the_truth(
@@ -280,6 +282,7 @@ UNWATCHED = [
 ]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("asked", "lower", "held"), UNWATCHED)
 def test_what_could_come_and_go_while_we_were_late_is_not_never(
     asked: list[Observation], lower: float, held: int

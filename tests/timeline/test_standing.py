@@ -38,6 +38,7 @@ INFO, ROOM = layer("api:info"), layer("livekit:room")
 UNLISTED = layer("livekit:room", 90.0, INF)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("rows", "stands"),
     [

@@ -130,6 +130,7 @@ def test_a_sleep_and_a_step_are_listed_and_the_time_slept_is_not_claimed() -> No
     assert told(spans(slept)) == []
 
 
+@pytest.mark.slow
 @given(
     st.lists(st.tuples(st.sampled_from("AB"), st.sampled_from("xy"), st.integers(0, 4000), st.integers(0, 300)),
              max_size=30)

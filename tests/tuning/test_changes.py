@@ -26,6 +26,7 @@ def nests(at, factor, count=120):
     return timelines(*observe(delays, rng))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("at", "enough"), [(60, True), (100, False)])
 def test_the_part_since_is_offered_where_there_are_nests_enough(at, enough):
     table = nests(at, 8.0)

@@ -65,6 +65,7 @@ class TestTheLaw:
         assert all((fresh > age).mean() <= 0.001 for age in ages.values())
         assert ages[FAULT_RATIO] < FAULT_AFTER_S
 
+    @pytest.mark.slow
     @pytest.mark.parametrize("n", [30, 100, 300, 1000])
     @pytest.mark.parametrize("sigma", [0.3, 0.7, 1.2])
     def test_of_few_lags_as_of_many_hardly_ever_calls_more_than_one_race_in_a_thousand_a_fault(self, n, sigma):

@@ -152,6 +152,7 @@ class TestACrowd:
 
 
 class TestTheBusiestWindow:
+    @pytest.mark.slow
     @settings(max_examples=200, deadline=None)
     @given(
         st.lists(st.integers(0, 5 * SECOND_NS) | st.sampled_from([0, SECOND_NS, 2 * SECOND_NS]), max_size=40),

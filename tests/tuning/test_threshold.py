@@ -136,6 +136,7 @@ def test_the_stop_of_an_exponential_law_is_known():
     assert round(stop_age(EXPONENTIAL, 0.1, 0.02, 1.0), 3) == 18.558
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("wait_cost", [0.001, 0.02, 0.05, 0.1, 0.15, 0.18, 0.2, 1.0])
 def test_the_stop_of_a_law_whose_hazard_first_rises_is_the_best_of_all_ages(wait_cost):
     ages = np.linspace(0.0, 120.0, 1_200_001)
@@ -209,6 +210,7 @@ def simulated_errors(joiners, threshold_s, skew_s, clock, n, rng):
     return (starting & missed & hopeless).sum() / share, (~starting & missed & ~hopeless).sum() / share, missed.mean()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("threshold_s", "skew_s", "clock"),
     [

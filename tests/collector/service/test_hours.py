@@ -39,6 +39,7 @@ def test_which_turn_is_next(at_s: int, done: int | None, number: int, due_s: int
     assert (slot.number - FIRST, (slot.due_at - MIDNIGHT) // SECOND_NS) == (number, due_s)
 
 
+@pytest.mark.slow
 @given(
     now=st.integers(0, 2**61),
     period_s=st.integers(60, 86_400),

@@ -81,6 +81,7 @@ def test_every_word_stands_on_some_page_of_ours() -> None:
     assert [word for word in meanings() if word.lower() not in text] == []
 
 
+@pytest.mark.slow
 def test_a_page_explains_what_its_cells_show_and_lists_it_last() -> None:
     cells = [
         new_code_cell("lost", outputs=[new_output("display_data", {"text/html": "<p>No join was lost.</p>"})]),
