@@ -7,12 +7,14 @@ STAMP := $(VENV)/.made
 unexport PYTHONDONTWRITEBYTECODE  # else every process of the tests compiles all it imports anew
 CACHE := $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/nestobs
 LIVEKIT_VERSION := v1.11.0
+S3_VERSION := v1.8.0
 NAME ?= incident
 STORE ?= example
 OTEL_CLI := github.com/tobert/otel-cli@v0.5.0
 COMPOSE_GO := github.com/compose-spec/compose-go/v2@v2.4.7
 NODE_WANTED := tests/exports/client/package.json
 LIVEKIT := $(CACHE)/bin/livekit-server-$(LIVEKIT_VERSION)
+S3 := $(CACHE)/bin/versitygw-$(S3_VERSION)
 
 define STATIC
 	$(BIN)/ruff check .
@@ -30,11 +32,11 @@ define built_by_go
 	&& mv $(1) $(CACHE)/bin && rm -rf $$build && ls $(CACHE)/bin/$(1)
 endef
 
-.PHONY: help demo check test lint bench coverage calibrate causes fuzz chaos livekit browser zsh node site prometheus otlp compose notebook environment constraints clean
+.PHONY: help demo check test lint bench coverage calibrate causes fuzz chaos livekit s3 browser zsh node site prometheus otlp compose notebook environment constraints clean
 .DEFAULT_GOAL := help
 
 help:  ## what there is
-	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
+	@grep -hE '^[a-z0-9]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
 
 $(STAMP): pyproject.toml constraints.txt
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
@@ -95,6 +97,15 @@ $(LIVEKIT):
 	mkdir -p $(dir $@)
 	build=$$(mktemp -d) && GOBIN=$$build go install github.com/livekit/livekit-server/cmd/server@$(LIVEKIT_VERSION) \
 		&& mv $$build/server $@.part && mv $@.part $@ && rm -rf $$build
+	$@ --version
+
+s3: $(S3)  ## build versitygw once, with Go: the S3 that shipments are tested on
+
+$(S3):
+	@command -v go >/dev/null || { echo "make s3 needs Go 1.24 or newer: install it, or run the tests without it" >&2; exit 1; }
+	mkdir -p $(dir $@)
+	build=$$(mktemp -d) && GOBIN=$$build go install github.com/versity/versitygw/cmd/versitygw@$(S3_VERSION) \
+		&& mv $$build/versitygw $@.part && mv $@.part $@ && rm -rf $$build
 	$@ --version
 
 browser:  ## install Chromium, which draws the reports in the tests, where apt is there

@@ -15,6 +15,8 @@
 Secrets go to what is named here and to nothing else (collector/station.py): the nsec to the relays and the API,
 LiveKit's key to `livekit`. Keys come by environment (NESTOBS_NSEC, NESTOBS_LIVEKIT_API_KEY, NESTOBS_LIVEKIT_API_SECRET)
 or by such a file, never as an argument, where other users of the machine could read them.
+
+Long, because nobody else may read the environment or the file.
 """
 
 from __future__ import annotations
@@ -44,6 +46,7 @@ from nestobs.join.policy import Policy, exponential, named_policy
 from nestobs.nostr import Keys, read_public_key
 from nestobs.observation.duration import duration_words, read_duration
 from nestobs.store.files import text_in
+from nestobs.store.shipments.place import place_of
 
 FILE: Final = "nestobs.toml"
 FILE_BYTES: Final = 100_000
@@ -236,7 +239,7 @@ class _VantagesFile(BaseModel):
 class _File(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
-    store: Path | None = None
+    store: str | None = None
     targets: dict[str, _TargetTable] = {}
     run: _RunTable | None = None
 
@@ -258,11 +261,14 @@ class Config:
             else _read(self.path, _File, "--config or NESTOBS_CONFIG")
         )
 
-    def store(self, given: str | None) -> Path:
-        """The store's folder: as given, else the file's, else ./nestobs-data."""
+    def store(self, given: str | None) -> Path | str:
+        """The store's folder, or the URL that stores were shipped to: as given, else the file's, else ./nestobs-data.
+
+        Raises UsageError for a URL that holds a secret.
+        """
         if given:
-            return Path(given)
-        return self._beside(self.file.store) if self.file.store else Path("nestobs-data")
+            return place_of(given)
+        return self._place(self.file.store) if self.file.store else Path("nestobs-data")
 
     def target(
         self, name: str | None, *, api: str | None = None, relays: Sequence[str] = (), livekit: str | None = None
@@ -411,6 +417,11 @@ class Config:
             raise ConfigError(f"{path} does not hold one line `key: secret`")
         return first.strip(), rest.strip()
 
+    def _place(self, named: str) -> Path | str:
+        """A URL, or a path beside the file."""
+        place = place_of(named)
+        return self._beside(place) if isinstance(place, Path) else place
+
     def _beside(self, path: Path) -> Path:
         return _near(self.path, path)
 
@@ -441,10 +452,17 @@ _PLAIN: Final = frozenset(
     | {"VIRTUAL_ENV", "CONDA_PREFIX", "LD_LIBRARY_PATH", "OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS"}
 )
 
+_BUCKETS: Final = ("AWS_", "FSSPEC_", "GOOGLE_APPLICATION_", "AZURE_STORAGE_")
+
 
 def plain_environment() -> dict[str, str]:
     """What a process needs that is to know no secret: where programs are, language, time zone; none of ours."""
     return {name: value for name, value in os.environ.items() if name in _PLAIN or name.startswith("LC_")}
+
+
+def bucket_environment() -> dict[str, str]:
+    """What opens buckets: the credentials, endpoints and settings of their libraries. For who reads or writes there."""
+    return {name: value for name, value in os.environ.items() if name.startswith(_BUCKETS)}
 
 
 def _secret_file(path: Path) -> str:

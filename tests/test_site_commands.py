@@ -23,9 +23,11 @@ import pytest
 
 from nestobs.join.policy import exponential
 from nestobs.store.example import SHIPPED
+from nestobs.store.reader import Store
 from nestobs.tuning.policy_file import PolicyFile, dumps
 from worlds.command_line import Host, LabBeside
 from worlds.parsers_of_logs import ACCESS, API, CONSOLE, HAR, LIVEKIT, TRANSCRIPT
+from worlds.shipped_stores import shipped
 from worlds.written_pages import README, SITE
 
 pytestmark = pytest.mark.slow
@@ -55,6 +57,8 @@ SHORTER = {
     "30d": "1d",
     "2026-11-01/2026-11-08": "2026-11-27/2026-11-28",  # when the example was made
     "/var/lib/node_exporter/nestobs.prom": "nestobs.prom",
+    "s3://fleet/nests": "fleet",
+    "/mnt/fleet": "elsewhere",
     "curl --fail --json @- https://hooks.example/nests": "cat",
 }
 """Words, and what stands for them here."""
@@ -128,6 +132,7 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Path, dict
     folder = tmp_path_factory.mktemp("pages")
     for store in ("nestobs-data", "incident"):
         shutil.copytree(SHIPPED, folder / store)
+    shipped(Store.open(folder / "nestobs-data"), folder / "fleet")
     for name, content in FILES.items():
         (folder / name).write_bytes(content if isinstance(content, bytes) else content.encode())
     lab = LabBeside(["slow-api", "calm"], folder / "runs" / "lab", livekit="stand-in")

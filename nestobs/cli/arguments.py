@@ -169,7 +169,7 @@ def with_json(parser: argparse.ArgumentParser) -> None:
 
 def with_store(parser: argparse.ArgumentParser) -> None:
     """--store and --config."""
-    option(parser, "--store", "DIR", str, "folder of observations (default ./nestobs-data)")
+    option(parser, "--store", "DIR", str, "folder of observations, or URL of shipped ones (default ./nestobs-data)")
     option(parser, "--config", "FILE", pathname, "configuration (default ./nestobs.toml)")
     reads(parser, "NESTOBS_CONFIG")
 
@@ -326,8 +326,8 @@ def _whole(text: str) -> int | None:
 # what flags name
 
 
-def store_folder(args: argparse.Namespace) -> Path:
-    """The folder that --store or --config name, whether there is a store or not."""
+def store_folder(args: argparse.Namespace) -> Path | str:
+    """The folder or URL that --store or --config name, whether there is a store or not."""
     from nestobs.config import Config
 
     config = Config(args.config)
@@ -336,8 +336,8 @@ def store_folder(args: argparse.Namespace) -> Path:
     return folder
 
 
-def _whether(path: Path) -> str:
-    return f"{path}" if path.exists() else f"{path} (is not there)"
+def _whether(path: Path | str) -> str:
+    return f"{path}" if isinstance(path, str) or path.exists() else f"{path} (is not there)"
 
 
 def open_store(args: argparse.Namespace) -> Store:

@@ -1,4 +1,4 @@
-"""The commands about what was observed: timeline, diagnose, export, store; and import, of what others wrote down."""
+"""The commands about what was observed: timeline, diagnose, export, store, ship; and import, of what others wrote."""
 
 from __future__ import annotations
 
@@ -18,13 +18,14 @@ from nestobs.cli.arguments import (
     with_json,
     with_store,
 )
-from nestobs.cli.terminal import show, timeline_table
+from nestobs.cli.terminal import Paced, show, timeline_table
 from nestobs.observation.duration import SECOND_NS
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     from nestobs.diagnosis.diagnose import Diagnosis
+    from nestobs.store.shipments.shipping import Shipment
 
 
 def _with_nest(parser: argparse.ArgumentParser) -> None:
@@ -59,7 +60,7 @@ def timeline(args: argparse.Namespace) -> int:
         print(frame.to_json(orient="records", date_format="iso", indent=2))
     else:
         if frame.empty:
-            show(args, {}, [f"no timelines: nothing was observed of {args.address or 'any nest'} in {store.directory}"])
+            show(args, {}, [f"no timelines: nothing was observed of {args.address or 'any nest'} in {store.location}"])
         timeline_table(frame)
     return 0
 
@@ -89,7 +90,7 @@ def diagnose(args: argparse.Namespace) -> int:
     else:
         lines = [line for each in found for line in _told(each, whole=bool(args.address))]
         where = f" from {args.vantage}" if args.vantage else ""
-        none = f"nothing to diagnose: nothing was observed of {args.address or 'any nest'}{where} in {store.directory}"
+        none = f"nothing to diagnose: nothing was observed of {args.address or 'any nest'}{where} in {store.location}"
         show(args, {}, lines or [none])
     if any(each.first.standing_fault and each.first.sure for each in found):
         return 1
@@ -156,14 +157,14 @@ def info(args: argparse.Namespace) -> int:
     held = contents(store)
     ends = [datetime.fromtimestamp(at / SECOND_NS, UTC) for at in (held.first_at, held.last_at) if at is not None]
     lines = [
-        f"{store.directory}: {held.rows} observations, {held.size / 1e6:.1f} MB",
+        f"{store.location}: {held.rows} observations, {held.size / 1e6:.1f} MB",
         *([f"sent from {ends[0]:%Y-%m-%d %H:%M:%S} to {ends[1]:%Y-%m-%d %H:%M:%S} UTC"] if ends else []),
         f"sealed: {held.rows - held.unsealed} in {held.files} files; in the journal: {held.unsealed}",
         *([f"lost: {held.lost}, in files set aside (`nestobs store verify` names them)"] if held.lost else []),
         *([f"open in the ledger: {held.open_entries}"] if held.open_entries else []),
     ]
     first, last = (end.isoformat() for end in ends) if ends else (None, None)
-    show(args, asdict(held) | {"store": str(store.directory), "first_at": first, "last_at": last}, lines)
+    show(args, asdict(held) | {"store": store.location, "first_at": first, "last_at": last}, lines)
     return 0
 
 
@@ -214,7 +215,7 @@ def verify(args: argparse.Namespace) -> int:
     lines += [f"set aside: {name}" for name in aside] + [f"counts again: {name}" for name in back]
     last = "not whole: bring back what is damaged from a copy, or go on without it by --set-aside" if wrong else "whole"
     data = {"whole": not wrong, "findings": [asdict(one) for one in found], "set_aside": aside, "back": back}
-    show(args, data, [*lines, f"{store.directory} is {last}"])
+    show(args, data, [*lines, f"{store.location} is {last}"])
     return 1 if wrong else 0
 
 
@@ -249,8 +250,52 @@ def import_(args: argparse.Namespace) -> int:
     names = Names(args.api or "", args.relay or "", args.livekit or "", args.longest)
     store = Store.open(store_folder(args))
     found = import_files(store, args.files, names, word=args.format or "", vantage=args.vantage or "")
-    show(args, as_data(found) | {"store": str(store.directory)}, [*words_of(found), f"store: {store.directory}"])
+    show(args, as_data(found) | {"store": store.location}, [*words_of(found), f"store: {store.location}"])
     return 0
+
+
+def _add_ship(parser: argparse.ArgumentParser) -> None:
+    text = "folder or bucket: a path, s3://BUCKET/FOLDER, sftp://HOST/FOLDER"
+    option(parser, "--to", "URL", str, text, required=True)
+    flag(parser, "--all", "what there is of today, too, as at the end of a run")
+
+
+@command(
+    _add_ship,
+    with_store,
+    with_json,
+    examples=("ship --to s3://fleet/nests", "ship --to /mnt/fleet --all"),
+    exits="0 done, 1 not all, 5 store or bucket",
+)
+def ship(args: argparse.Namespace) -> int:
+    """Put sealed days into a folder or bucket, whole files, each once."""
+    from dataclasses import asdict
+
+    from nestobs.sources.clock import Clock
+    from nestobs.store.shipments import shipping
+
+    store, clock = open_store(args), Clock()
+    place = shipping.destination(store, args.to)
+    teller = Paced(clock, quiet=args.json)
+
+    def progress(there: int, files: int, size: int) -> None:
+        teller(f"{there} of {files} files are at {place.url}, {size / 1e6:.1f} MB of them put now")
+
+    made = shipping.ship(store, place, before=2**63 - 1 if args.all else clock.now(), progress=progress)
+    show(args, asdict(made), _shipped(made))
+    return 1 if made.damaged else 0
+
+
+def _shipped(made: Shipment) -> list[str]:
+    lines = [f"damaged, not shipped: {said}" for said in made.damaged]
+    if made.unsealed_why:
+        lines.append(f"what is due was not sealed here: {made.unsealed_why}")
+    if made.aside:
+        lines.append(f"{made.aside} files are set aside, and not shipped (`nestobs store verify` names them)")
+    if made.unsealed:
+        lines.append(f"{made.unsealed} rows are not sealed yet, and not shipped: --all seals and ships what it can")
+    put = f"{len(made.shipped)} files put, {made.rows} rows, {made.size / 1e6:.1f} MB"
+    return [*lines, f"{made.to}: {put}; {made.there} were there"]
 
 
 STORE: Final = Command(

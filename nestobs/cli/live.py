@@ -138,7 +138,7 @@ def as_dict(row: Row) -> dict[str, Any]:
 class _Lines:
     """A line a change, for pipes and files."""
 
-    def __init__(self, directory: Path, *, as_json: bool) -> None:
+    def __init__(self, directory: Path | str, *, as_json: bool) -> None:
         self._directory, self._json = directory, as_json
         self._said = ""
 
@@ -197,7 +197,7 @@ def line(change: Change) -> str:
 class _Screen:
     """The table redrawn in place."""
 
-    def __init__(self, directory: Path) -> None:
+    def __init__(self, directory: Path | str) -> None:
         from rich.console import Console
         from rich.live import Live
 

@@ -30,6 +30,7 @@ COMMANDS = (
     ("export", "data.export", "Write observations (or timelines) to a file."),
     ("import", "data.import_", "Make observations of logs, transcripts, consoles and HARs."),
     ("store", "data.STORE", "Look after a store."),
+    ("ship", "data.ship", "Put sealed days into a folder or bucket, whole files, each once."),
     ("tune", "tuning.tune", "A defended threshold and polling policy from what was seen."),
     ("replay", "tuning.replay", "What policies would have done on the nests observed."),
     ("prove", "tuning.prove", "A policy and today's rule in a fresh lab, predicted beside realised."),

@@ -63,8 +63,8 @@ def _store(args: argparse.Namespace) -> str:
     if not args.store and opened(named) is None:
         remark(f"there is no store at {named}, so the notebook is on the example")
         return EXAMPLE
-    folder = Store.open(named, create=False).directory
-    return EXAMPLE if folder == SHIPPED else str(folder)
+    found = Store.open(named, create=False).location
+    return EXAMPLE if found == str(SHIPPED.resolve()) else found
 
 
 def _lab(path: Path, *, browser: bool) -> list[str]:

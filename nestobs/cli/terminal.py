@@ -12,6 +12,7 @@ from contextlib import contextmanager, suppress
 from typing import IO, TYPE_CHECKING, Any, Final, TypeVar
 
 from nestobs.errors import FailedError
+from nestobs.observation.duration import SECOND_NS
 from nestobs.observation.text import shortened
 
 if TYPE_CHECKING:
@@ -19,6 +20,8 @@ if TYPE_CHECKING:
     import signal
 
     import pandas as pd
+
+    from nestobs.sources.clock import Clock
 
 T = TypeVar("T")
 
@@ -250,6 +253,22 @@ class Teller:
         counts = " ".join(f"{name} {n}" for name, n in self._counts.items() if name != "verdict")
         verdicts = ", ".join(f"{kind} {n}" for kind, n in sorted(self._verdicts.items()))
         return f"{counts}" + (f" · joins: {verdicts}" if verdicts else "")
+
+
+class Paced:
+    """What is under way, on stderr, every few seconds: for what takes long. quiet: only with -v."""
+
+    EVERY_S: Final = 2.0
+
+    def __init__(self, clock: Clock, *, quiet: bool) -> None:
+        self._clock, self._quiet, self._told = clock, quiet and not Voice.verbose, clock.now()
+
+    def __call__(self, text: str) -> None:
+        """Say it, unless something was said just now."""
+        now = self._clock.now()
+        if not self._quiet and now - self._told >= self.EVERY_S * SECOND_NS:
+            self._told = now
+            remark(text)
 
 
 def timeline_table(frame: pd.DataFrame) -> None:

@@ -64,7 +64,7 @@ class Metrics(Collector):
     of the request budgets that the processes of this machine share.
     """
 
-    def __init__(self, store: Path, *, relays: Iterable[str] = (), budgets: Path | None = None) -> None:
+    def __init__(self, store: Path | str, *, relays: Iterable[str] = (), budgets: Path | None = None) -> None:
         self.registry = CollectorRegistry()
         self._whole, self._tally, self._budgets = Whole(store), Tally(relays), budgets
         self._clock, self._lock, self._failed = Clock(), threading.Lock(), False

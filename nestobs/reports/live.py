@@ -12,7 +12,6 @@ import asyncio
 from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 import pandas as pd
@@ -138,7 +137,7 @@ def load(store: str, *, last: str = "15m", most: int = MOST_NESTS, title: str = 
     """The nests of the last minutes before the newest row of a store; at most so many, the newest. A store that is not
     there yet is waited for. Raises StoreError for a folder that is none, UsageError for a duration that is none.
     """
-    found = Live(Followed(Path(store), read_duration(last)), title, Board(most=most))
+    found = Live(Followed(store, read_duration(last)), title, Board(most=most))
     found.catch_up(3_600.0)
     return found
 

@@ -8,6 +8,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Final
 
+from nestobs.store.shipments.place import plain_path
+
 EXAMPLE: Final = "example"
 """What it is called wherever the folder of a store is named."""
 
@@ -16,5 +18,5 @@ SHIPPED: Final = Path(__file__).with_name("example_store")
 
 def folder(named: Path | str) -> Path:
     """The absolute folder of the store that is named so. A folder `example` that is there goes before the example."""
-    path = Path(named).expanduser()
+    path = (plain_path(named) or Path(named)).expanduser()
     return SHIPPED if path == Path(EXAMPLE) and not path.exists() else path.absolute()

@@ -23,6 +23,7 @@ from nestobs.observation.duration import SECOND_NS
 from nestobs.observation.schema import Observation
 from nestobs.store import sql
 from nestobs.store.reader import Store
+from nestobs.store.shipments.place import plain_path
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -45,13 +46,17 @@ _SLICES: Final = 30
 
 
 def opened(directory: Path | str) -> Store | None:
-    """The store, or None where there is none yet. Raises StoreError for a folder that will never be one."""
-    path = Path(directory).expanduser()
+    """The store, or None where there is none yet. Raises StoreError for a folder that will never be one, and for a URL
+    to which nothing was shipped."""
     try:
-        return Store.open(path, create=False)
+        return Store.open(directory, create=False)
     except ForeignStoreError:
         raise
     except StoreError:
+        path = plain_path(directory)
+        if path is None:
+            raise
+        path = path.expanduser()
         if not path.exists() or (path.is_dir() and not any(path.glob("[!.]*"))):
             return None
         raise
@@ -78,7 +83,7 @@ def _parts(store: Store, start: int, newest: int) -> Iterator[list[Observation]]
 class Followed:
     """A store that is read as it grows. store: None until there is one; waited: there was none at first."""
 
-    directory: Path
+    directory: Path | str
     last_s: float = LAST_S
     store: Store | None = None
     waited: bool = False
@@ -118,7 +123,7 @@ class Whole:
     `REMEMBERED` rows were written between two looks, and sealed by the second.
     """
 
-    directory: Path
+    directory: Path | str
     level: bool = False
     store: Store | None = None
     _after: int = 0

@@ -50,7 +50,15 @@ class Contents:
 
 
 def contents(store: Store) -> Contents:
-    """What a store holds, by its journal; no sealed file is read. Raises StoreError."""
+    """What a store holds, by its journal; no sealed file is read. Of what was shipped to a place, what is there.
+
+    Raises StoreError.
+    """
+    from nestobs.store.shipments import inventory as shipped
+    from nestobs.store.shipments.reader import Shipments
+
+    if isinstance(store, Shipments):
+        return shipped.contents(store)
     with sql.reading(store.directory) as connection:
         files, aside = sql.sealed_files(connection), sql.sealed_files(connection, set_aside=True)
         span = sql.unsealed_span(connection)
@@ -85,6 +93,11 @@ def verify(store: Store) -> list[Finding]:
 
     Raises StoreError when there is none, or its list of files cannot be read.
     """
+    from nestobs.store.shipments import inventory as shipped
+    from nestobs.store.shipments.reader import Shipments
+
+    if isinstance(store, Shipments):
+        return shipped.verify(store)
     with sql.reading(store.directory) as connection:
         files, aside = sql.sealed_files(connection), sql.sealed_files(connection, set_aside=True)
     found, ids = [], []

@@ -226,11 +226,21 @@ def read(path: Path, schema: pa.Schema, file: SealedFile, *, threads: bool = Tru
     Raises DamageError when it is gone, or holds something else, as far as its size, its footer and the checksums of
     what is read tell; where an earlier format kept no marks, its footer's count of rows, first and last instant.
     """
-    some = schema.names if len(schema) < len(NAMES) else None  # to look up each takes as long as to read it
     with _damage_told(path):
-        table = _opened(path, schema, file).read(some, use_threads=threads)  # pq.read_table takes twice as long
-        table = table if table.schema.names == schema.names else table.select(schema.names)
-        return table if table.schema == schema else table.cast(schema)
+        return _whole(_opened(path, schema, file), schema, threads=threads)
+
+
+def decoded(source: Any, schema: pa.Schema, *, small: bool) -> pa.Table:
+    """The rows of a file that is at hand, under that schema. small: of fewer than SMALL_ROWS. Raises what pyarrow
+    raises."""
+    return _whole(_file(source, schema, small=small), schema, threads=False)
+
+
+def _whole(content: pq.ParquetFile, schema: pa.Schema, *, threads: bool) -> pa.Table:
+    some = schema.names if len(schema) < len(NAMES) else None  # to look up each takes as long as to read it
+    table = content.read(some, use_threads=threads)  # pq.read_table takes twice as long
+    table = table if table.schema.names == schema.names else table.select(schema.names)
+    return table if table.schema == schema else table.cast(schema)
 
 
 SCANNED_ROWS: Final = 1_000_000
@@ -258,13 +268,17 @@ def scan_lot(folder: Path, schema: pa.Schema, filters: Filters, lot: Sequence[Se
 
 def _opened(path: Path, schema: pa.Schema, file: SealedFile) -> pq.ParquetFile:
     """A sealed file that is as it was entered, its text to be read as that schema has it."""
-    import pyarrow as pa
-    import pyarrow.parquet as pq
-
     source = _as_entered(path, file)
     if source is None:
         raise DamageError(path, "it holds other rows than were sealed")
-    small = _small(file)  # and without dictionaries: to look through the schema takes a tenth of the time
+    return _file(source, schema, small=_small(file))
+
+
+def _file(source: Any, schema: pa.Schema, *, small: bool) -> pq.ParquetFile:
+    """small: it has no dictionaries, and to look through the schema takes a tenth of the time."""
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
     encoded = [] if small else [field.name for field in schema if pa.types.is_dictionary(field.type)]
     return pq.ParquetFile(source, read_dictionary=encoded, page_checksum_verification=True)
 
@@ -293,7 +307,7 @@ def _as_entered(path: Path, file: SealedFile) -> Path | pa.BufferReader | None:
     import pyarrow.parquet as pq
 
     if not file.mark.footer:
-        return path if _held(pq.read_metadata(path)) == (file.rows, file.first_at, file.last_at) else None
+        return path if held(pq.read_metadata(path)) == (file.rows, file.first_at, file.last_at) else None
     entered = (file.mark.size, file.mark.footer)
     with path.open("rb", buffering=0) as content:
         if not _small(file):
@@ -302,8 +316,8 @@ def _as_entered(path: Path, file: SealedFile) -> Path | pa.BufferReader | None:
     return pa.BufferReader(whole) if _footer(BytesIO(whole)) == entered else None
 
 
-def _held(metadata: pq.FileMetaData) -> tuple[int, int, int]:
-    """How many rows, the first and the last instant, as the footer has them."""
+def held(metadata: pq.FileMetaData) -> tuple[int, int, int]:
+    """How many rows, the first and the last instant of sending, as the footer has them."""
     place = metadata.schema.to_arrow_schema().names.index(AT)
     spans = [metadata.row_group(group).column(place).statistics for group in range(metadata.num_row_groups)]
     return metadata.num_rows, min(span.min for span in spans), max(span.max for span in spans)

@@ -48,18 +48,26 @@ class Store:
     """A folder of observations and the ledger. Reading locks nobody; each call reads one snapshot and lets go of it."""
 
     def __init__(self, directory: Path) -> None:
-        self.directory = directory
+        self._directory = directory
         self._writer: Writer | None = None
+
+    @property
+    def directory(self) -> Path:
+        """Its folder, absolute."""
+        return self._directory
 
     @classmethod
     def open(cls, directory: Path | str, *, create: bool = True) -> Store:
         """The store in `directory`, made when it is not there and `create` is true. Cheap; holds nothing open.
 
-        `example`, where there is no folder of that name, is the store that comes with nestobs, which is only read.
+        `example`, where there is no folder of that name, is the store that comes with nestobs, which is only read. So
+        is what stores were shipped to: a URL (`s3://BUCKET/FOLDER`), or a folder.
 
         Raises StoreError when there is none (`create=False`) or the folder cannot be used, ForeignStoreError when its
         journal is another program's or a newer nestobs', UsageError for what names no folder.
         """
+        if (elsewhere := shipped(directory)) is not None:
+            return elsewhere
         try:
             store = cls(folder(directory))
             is_file = store.directory.exists() and not store.directory.is_dir()
@@ -76,7 +84,7 @@ class Store:
 
     @property
     def location(self) -> str:
-        """What opens it again, in another process, too."""
+        """What opens it again, in another process, too; and what it is called: its folder, or a URL."""
         return str(self.directory.resolve())
 
     # writing
@@ -239,6 +247,26 @@ class Store:
         if not ordered:
             return table
         return sealed.in_order(table, lambda: (table if ID in schema.names else read(sealed.schema_of([ID])))[ID])
+
+
+def shipped(named: Path | str) -> Store | None:
+    """What stores were shipped to, where that is what is named; None for the folder of a store. Raises as `open`."""
+    from nestobs.store.shipments.names import FOLDER as SHIPPED_TO
+    from nestobs.store.shipments.place import plain_path
+
+    if not isinstance(named, str | Path):
+        return None
+    path = plain_path(named)
+    if path is not None:
+        try:
+            here = path.expanduser()
+            if (here / sql.JOURNAL).exists() or not (here / SHIPPED_TO).is_dir():
+                return None
+        except OSError:  # opening it as a store says why
+            return None
+    from nestobs.store.shipments.reader import Shipments
+
+    return Shipments.at(named)
 
 
 def _known(columns: Sequence[str] | None) -> list[str]:

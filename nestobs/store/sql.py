@@ -243,7 +243,7 @@ def close(connection: Connection) -> None:
 
 
 _NO_ROOM: Final = frozenset({"SQLITE_FULL", "SQLITE_IOERR_WRITE", "SQLITE_IOERR_SHMSIZE", "SQLITE_IOERR_TRUNCATE"})
-_NO_ROOM_ERRNO: Final = frozenset({errno.ENOSPC, errno.EFBIG, errno.EDQUOT})
+NO_ROOM_ERRNO: Final = frozenset({errno.ENOSPC, errno.EFBIG, errno.EDQUOT})
 
 
 def explained(error: BaseException, directory: Path) -> StoreError:
@@ -251,7 +251,7 @@ def explained(error: BaseException, directory: Path) -> StoreError:
     if isinstance(error, StoreError):
         return error
     name = getattr(error, "sqlite_errorname", "")
-    if name in _NO_ROOM or getattr(error, "errno", None) in _NO_ROOM_ERRNO:
+    if name in _NO_ROOM or getattr(error, "errno", None) in NO_ROOM_ERRNO:
         return StoreFullError(
             f"no room to write in {directory} ({error}): everything acknowledged is safe and can be read;"
             " free space there, or raise the quota or file size limit, and start again"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import hashlib
 import json
 import tempfile
 from collections.abc import Callable, Iterator
@@ -42,6 +43,9 @@ from nestobs.sources.livekit import signal_url
 from nestobs.sources.vantage import Vantage
 from nestobs.store.inventory import verify
 from nestobs.store.reader import Store
+from nestobs.store.shipments import names
+from nestobs.store.shipments.place import is_url, place_of
+from nestobs.store.shipments.place import redacted as redacted_url
 from nestobs.store.sql import JOURNAL
 from nestobs.timeline import delays
 from nestobs.timeline.nests import address_of
@@ -230,6 +234,36 @@ def _in_store(name: str) -> Iterator[Read]:
             return found
 
         yield read
+
+
+@contextmanager
+def _shipped() -> Iterator[Read]:
+    """Reads bytes as a shipped file whose name tells their digest."""
+    with tempfile.TemporaryDirectory() as folder:
+
+        def read(data: bytes) -> object:
+            about = {"first_at": NOON, "last_at": NOON + 60 * SECOND_NS, "rows": 9, "keys": (0, names.MOST_KEY)}
+            digest = hashlib.sha256(data).hexdigest()
+            path = Path(folder, names.path_of(**about, digest=digest, vantages=["here"]))
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_bytes(data)
+            opened, found = Store.open(folder), list[object]()
+            for ask in (opened.frame, opened.count, lambda: verify(opened)):
+                try:
+                    found.append(ask())
+                except NestobsError as error:
+                    found.append(str(error))
+            path.unlink()
+            return found
+
+        yield read
+
+
+def _place(text: str) -> object:
+    named = names.listing({text: 1, f"{names.FOLDER}/{text}": 1})
+    words = names.path_of(first_at=0, last_at=0, rows=1, keys=names.key_of(text, text), digest="", vantages=[text])
+    assert ".." not in words.split("/")
+    return named, is_url(text), place_of(text), redacted_url(text)
 
 
 LEDGER = {
@@ -462,5 +496,16 @@ FILES: tuple[Parser, ...] = (
         allowed=(ValueError, TypeError, KeyError, IndexError, OverflowError),
     ),
     Parser("a journal", lambda: _in_store(JOURNAL), (stored()[JOURNAL],), slow=True),
+    Parser("a shipped file", _shipped, (stored()[_sealed()],), slow=True),
+    parser(
+        "where stores are shipped to",
+        on_text(_place),
+        "s3://bucket/folder",
+        "sftp://user@host:22/folder",
+        "file:///srv/fleet",
+        "shipped-1/here/2024-10-04/1_2_3_000000000000_ffffffffffff_" + "ab" * 32 + ".parquet",
+        allowed=OPERATOR,
+        words="s3:// :: @ : ? / _ - .parquet .tmp shipped-1/ .. file:// localhost",
+    ),
     Parser("a sealed file", lambda: _in_store(_sealed()), (stored()[_sealed()],), slow=True),
 )

@@ -42,7 +42,7 @@ class Check:
     cause: str = ""
 
 
-def of_the_machine(store: Path) -> list[Check]:
+def of_the_machine(store: Path | str) -> list[Check]:
     """Python, the RTC library, and whether there is or can be a store in this folder."""
     return [_python(), _rtc(), _store(store)]
 
@@ -59,8 +59,8 @@ def _rtc() -> Check:
     return Check("media", "good", "the LiveKit RTC library is here")
 
 
-def _store(path: Path) -> Check:
-    if not path.exists() or (path.is_dir() and not any(path.iterdir())):
+def _store(path: Path | str) -> Check:
+    if isinstance(path, Path) and (not path.exists() or (path.is_dir() and not any(path.iterdir()))):
         parent = next(p for p in [path.absolute(), *path.absolute().parents] if p.exists())
         writable = parent.is_dir() and os.access(parent, os.W_OK)
         return Check("store", "good" if writable else "bad", f"{path} can{'' if writable else 'not'} be made")

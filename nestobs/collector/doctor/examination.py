@@ -83,7 +83,7 @@ class Examination:
 
 async def examine(
     target: Target | None,
-    store: Path,
+    store: Path | str,
     *,
     keys: Keys | None = None,
     budget: Budget | None = None,

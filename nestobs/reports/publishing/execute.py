@@ -24,6 +24,7 @@ from nestobs.reports.publishing.html import page
 from nestobs.reports.publishing.kernel import LOG, Leash, kernel_class, leash, started
 from nestobs.reports.publishing.parameters import check
 from nestobs.store.files import write
+from nestobs.store.shipments.place import is_url
 
 CELL_TIMEOUT_S: Final = 600
 _LONGEST_SOCKET: Final = 80
@@ -121,7 +122,8 @@ def execute(
     UsageError for a missing notebook or an unknown parameter.
     """
     check(notebook, parameters)
-    process = started(folder, held)  # before the imports, which take as long as its own
+    bucket = is_url(str(parameters.get("store", "")))
+    process = started(folder, held, bucket=bucket)  # before the imports, which take as long as its own
 
     import nbformat
     import papermill

@@ -18,7 +18,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
-from nestobs.config import plain_environment
+from nestobs.config import bucket_environment, plain_environment
 
 if TYPE_CHECKING:
     from jupyter_client.manager import AsyncKernelManager
@@ -80,11 +80,11 @@ def leash() -> Iterator[Leash]:
         made.close()
 
 
-def started(folder: Path, leash: Leash) -> subprocess.Popen[bytes]:
+def started(folder: Path, leash: Leash, *, bucket: bool) -> subprocess.Popen[bytes]:
     """The process of a kernel on that leash, with its settings in `folder`.
 
     It imports what takes long and waits to be told where it is to talk, while its starter imports papermill: so half a
-    second of every report is not waited for.
+    second of every report is not waited for. bucket: the store is one, so what opens it is in the environment.
     """
     ours = {
         "PLOTLY_RENDERER": "plotly_mimetype",
@@ -95,7 +95,7 @@ def started(folder: Path, leash: Leash) -> subprocess.Popen[bytes]:
     with (folder / LOG).open("ab") as log:
         process = subprocess.Popen(
             [sys.executable, "-P", str(_LAUNCH), str(leash.pipe)],
-            env=plain_environment() | ours,
+            env=plain_environment() | (bucket_environment() if bucket else {}) | ours,
             pass_fds=(leash.pipe,),
             stdin=subprocess.PIPE,
             stdout=log,

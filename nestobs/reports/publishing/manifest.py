@@ -48,7 +48,7 @@ class Source:
     observations: str
 
     @classmethod
-    def of(cls, notebook: Path, store: Path, window: Window) -> Source:
+    def of(cls, notebook: Path, store: Path | str, window: Window) -> Source:
         """Of a notebook over a window of a store. Raises StoreError where there is no store."""
         import nbformat
 

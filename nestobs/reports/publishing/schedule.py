@@ -57,14 +57,14 @@ Tell = Callable[[str], None]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Order:
-    """What to make. store: as the notebook is to be given it. timeout_s: for a report in all.
+    """What to make. store: as the notebook is to be given it, a folder or a URL. timeout_s: for a report in all.
 
     shared_js: one copy of plotly.js for the archive, in place of one in each page. on_result: a command, as words, that
     gets each manifest made on its standard input.
     """
 
     notebook: Path
-    store: Path
+    store: Path | str
     parameters: Mapping[str, object] = field(default_factory=dict)
     cell_timeout_s: int = CELL_TIMEOUT_S
     timeout_s: float = TIMEOUT_S
@@ -80,7 +80,8 @@ class Order:
 
     def clean(self, text: str) -> str:
         """Without secrets, and without where the store and the notebook lie: nobody's business but the operator's."""
-        return redacted(text, self.store.absolute().parent, self.notebook.absolute().parent)
+        folders = [self.store.absolute().parent] if isinstance(self.store, Path) else []
+        return redacted(text, *folders, self.notebook.absolute().parent)
 
 
 @dataclass(frozen=True, slots=True)
