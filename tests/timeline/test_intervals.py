@@ -444,6 +444,25 @@ def test_a_subscription_and_queries_bound_one_another() -> None:
     assert (line.layer, line.lower_s, line.upper_s) == ("relay:wss://one", 4, 4.2)
 
 
+def test_a_push_that_a_network_held_back_does_not_say_that_the_event_was_there_when_it_came() -> None:
+    """The relay sent it at 3 s and dropped it at 6 s; a network that stood still delivered it at 9 s."""
+    asked = {"target": "wss://one", "source": Source.RELAY}
+    polls = table("visible 2 2.1, absent 9.5 9.6", operation=Operation.QUERY, **asked)
+    line = only([created(), *polls, *table("visible 9 9", operation=Operation.SUBSCRIBE, **asked)])
+    assert (line.seen_until_s, line.gone_lower_s, line.gone_upper_s) == (2, 2, 9.6)
+    pushed = only([created(), *polls[1:], *table("absent 1 1, visible 9 9", operation=Operation.SUBSCRIBE, **asked)])
+    assert (pushed.lower_s, pushed.gone_lower_s, pushed.gone_upper_s) == (1, 1, 9.6)
+    assert math.isnan(pushed.seen_until_s)
+
+
+def test_an_absent_before_a_later_push_is_a_flap() -> None:
+    asked = {"target": "wss://one", "source": Source.RELAY}
+    polls = table("visible 2 2.1, absent 4 4.1", operation=Operation.QUERY, **asked)
+    line = only([created(), *polls, *table("visible 9 9", operation=Operation.SUBSCRIBE, **asked)])
+    assert line.flaps == 1
+    assert math.isnan(line.gone_upper_s)
+
+
 def test_silence_before_the_push_of_an_edit_is_no_flap() -> None:
     pushes = "absent 2 2.1, visible 3 3, absent 60 60.1, visible 61 61, absent 90 90.1, visible 91 91, absent 95 95.1"
     line = only([created(), *table(pushes, layer="relay:wss://two")])

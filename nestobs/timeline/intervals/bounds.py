@@ -13,8 +13,10 @@ A layer may also flap (replicas that disagree) or go again (an expired room). An
 visible was received (s >= upper) cannot be about an instant before T: it never moves a bound, so the interval is never
 reversed. The same argument run backwards in time: such a late absent is read as after the last visible unless it was
 received by the time that one was sent. Late absents before the last visible are flaps; those after it bound the going,
-(greatest s of the visible rows, least r of those absents]. An absent sent before the first visible was received is read
-as one from before T: a layer that went while its first visible answer was still on the way is beyond this reading.
+(greatest s of the visible rows, least r of those absents]. A push has no s: when its relay sent it nobody knows, and a
+network that stood still delivers it long after; the order of what came is what it was. An absent sent before the first
+visible was received is read as one from before T: a layer that went while its first visible answer was still on the way
+is beyond this reading.
 
 Only proof moves a bound. Never seen is right-censored (upper = inf), seen at the first proof is left-censored.
 """
@@ -71,7 +73,7 @@ SCHEMA: Final[tuple[Column, ...]] = (
         "seen_until_s",
         "real",
         "s",
-        "still visible at this delay, when the last that was visible was sent; else NaN",
+        "still visible at this delay, when the last poll that found it so was sent; else NaN",
         True,
     ),
     Column("gone_lower_s", "real", "s", "it went for good after this delay; NaN when it did not go", True),
@@ -199,9 +201,10 @@ def _bounds(rows: Rows, groups: Groups, shifts: _Shifts) -> _Bounds:
     upper = least_at(received[visible], of[visible], size)
     early = absent & (sent < upper[of])
     lower = greatest_at(sent[early], of[early], size)
-    gone_lower = greatest_at(sent[visible], of[visible], size)
+    asked = visible & ~rows.pushed
+    gone_lower = greatest_at(sent[asked], of[asked], size)
     late = absent & ~early & ~rows.pushed  # an event is pushed once: silence after it proves nothing
-    after = late & (received > gone_lower[of])
+    after = late & (received > greatest_at(sent[visible], of[visible], size)[of])
     last_absent, first_visible = early & (sent == lower[of]), visible & (received == upper[of])
     from_sent = greatest_at(sent[first_visible], of[first_visible], size)
     gap = np.abs(_minus(from_sent, lower)) / SECOND_NS
@@ -258,7 +261,7 @@ def _delays(bounds: _Bounds, groups: Groups, begun: Origins, shifts: _Shifts) ->
         "width_s": np.where(shown, upper - np.where(shown, lower, 0.0), np.inf),
         "stable_s": _minus(bounds.stable, start) / SECOND_NS + error,
         "seen_until_s": seen_until,
-        "gone_lower_s": np.where(went, seen_until, np.nan),
+        "gone_lower_s": np.where(went, np.where(np.isnan(seen_until), lower, seen_until), np.nan),
         "gone_upper_s": _minus(bounds.gone_upper, start) / SECOND_NS + error,
         "spacing_s": bounds.spacing_s,
     }
