@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 
 def _add_notebook(parser: argparse.ArgumentParser) -> None:
-    text = "incident, joins, propagation, tuning, daily_report, live or demo"
+    text = "incident, vantages, joins, propagation, tuning, daily_report, live or demo"
     parser.add_argument("name", metavar="NAME", type=notebook_name, help=text)
     text = "folder of observations (default: nestobs.toml's or ./nestobs-data where it is there, else example)"
     option(parser, "--store", "DIR", str, text)

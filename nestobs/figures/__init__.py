@@ -19,7 +19,7 @@ timelines     one nest on its lanes, many nests as bands
 messages      what people were told, and how their joins ended
 decisions     what tuning made of the delays, on the age axis
 policies      policies side by side: what they would cost, and what was predicted of them beside what came
-propagation   delay laws side by side, which layer is last, whether all places agree
+propagation   delay laws side by side, which layer is last, whether all places agree, when one is in and another is not
 funnel        joins on their way: when they came, what answered them, where the time went
 proportions   shares of things counted, a lane each, with their intervals; how many intervals contain the truth
 time_axis     the axis of wall time, and the strip under it that shows when the collector was at work

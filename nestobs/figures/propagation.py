@@ -200,8 +200,6 @@ def agreement_by_age(curve: pd.DataFrame, *, nests: int, when: str) -> go.Figure
     known = curve[curve["n"] > 0]
     if known.empty:
         return canvas.nothing(question, "No nest was watched in two places, so there is nothing to draw.")
-    x = canvas.places(known["age_s"])
-    low, high = (canvas.heights(known[name]) for name in ("low", "high"))
     worst: Any = known.iloc[int(known["high"].to_numpy(dtype=float).argmin())]
     least = (
         f"at most {percent(float(worst['high']))} agree at age {seconds(float(worst['age_s']))}"
@@ -211,8 +209,45 @@ def agreement_by_age(curve: pd.DataFrame, *, nests: int, when: str) -> go.Figure
     note = (
         f"n = {nests} nests; {least}. The true share lies inside the band; nests count until their last proof. {when}"
     )
+    figure = _between_by_age(question, note, known, "agree", "nests of which all places say the same")
+    names = {"age_s": "age, s", "n": "nests watched", "sure": "surely agree", "possible": "possibly agree"}
+    return canvas.described(figure, f"{question} {least}; n = {nests} nests.", _thin(known[list(names)], names))
+
+
+def parted_by_age(curve: pd.DataFrame, *, nests: int, unsure: int, when: str) -> go.Figure:
+    """The share of nests that one vantage could join and another could not, at each age, between its two bounds.
+
+    curve: as nestobs.estimate.agreement.by_age gives it of what nestobs.estimate.vantages.stretches gives; unsure: of
+    so many of the nests the age is good to a second or so.
+    """
+    question = "At which ages could one join, and another not?"
+    known = curve[curve["n"] > 0]
+    if known.empty:
+        return canvas.nothing(question, "No nest was asked about by two vantages, so there is nothing to draw.")
+    known = known.assign(low=1.0 - known["high"], high=1.0 - known["low"])
+    known = known.assign(surely=known["n"] - known["possible"], possibly=known["n"] - known["sure"])
+    worst: Any = known.iloc[int(known["surely"].to_numpy(dtype=float).argmax())]
+    most = (
+        f"at age {seconds(float(worst['age_s']))} surely {percent(float(worst['low']))} of {int(worst['n'])}"
+        if worst["surely"] > 0
+        else "it is sure of none at any age"
+    )
+    coarse = f" Of {unsure} the age is good to a second." if unsure else ""
+    note = (
+        f"n = {nests} nests; {most}. The true share lies inside the band, clock errors included; a nest counts as"
+        f" long as two vantages asked, an age where half of the nests do.{coarse} {when}"
+    )
+    figure = _between_by_age(question, note, known, "differ", "nests that one could join and another could not")
+    names = {"age_s": "age, s", "n": "nests watched", "surely": "surely differ", "possibly": "possibly differ"}
+    return canvas.described(figure, f"{question} Of {nests} nests {most}.", _thin(known[list(names)], names))
+
+
+def _between_by_age(question: str, note: str, known: pd.DataFrame, verb: str, over: str) -> go.Figure:
+    """A band from `low` to `high`, shares by age. verb: what they do, in the hover text."""
+    x = canvas.places(known["age_s"])
+    low, high = (canvas.heights(known[name]) for name in ("low", "high"))
     texts = [
-        f"{percent(row.low)} to {percent(row.high)} agree<br>at {seconds(row.age_s)}, n = {row.n}"
+        f"{percent(row.low)} to {percent(row.high)} {verb}<br>at {seconds(row.age_s)}, n = {row.n}"
         for row in records(known)
     ]
     look: dict[str, Any] = {"size": 7, "solidity": 0.25, "width": 1.5, "name": "between the bounds"}
@@ -222,15 +257,18 @@ def agreement_by_age(curve: pd.DataFrame, *, nests: int, when: str) -> go.Figure
         note,
         [band],
         plot_px=220,
-        over="nests of which all places say the same",
+        over=over,
         xaxis=canvas.delay_axis(float(known["age_s"].min()), float(known["age_s"].max())),
         yaxis=canvas.share_axis(-0.02, 1.04),
         showlegend=True,
     )
     canvas.today_line(figure)
-    names = {"age_s": "age, s", "n": "nests watched", "sure": "surely agree", "possible": "possibly agree"}
-    table = known[list(names)][:: max(1, len(known) // 40)].rename(columns=names)
-    return canvas.described(figure, f"{question} {least}; n = {nests} nests.", table)
+    return figure
+
+
+def _thin(known: pd.DataFrame, names: dict[str, str]) -> pd.DataFrame:
+    """Some forty of its rows, to be read."""
+    return known[:: max(1, len(known) // 40)].rename(columns=names)
 
 
 def agreement_by_time(bins: pd.DataFrame, collector: wall.Collector, *, when: str) -> go.Figure:

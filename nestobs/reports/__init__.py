@@ -1,6 +1,7 @@
 """Reports: notebooks executed with parameters and published as one page that needs no network.
 
 incident, propagation, joins, tuning, daily, live, demo   what the notebook of that name calls
+vantages/     the same: which vantage saw a nest first, by how much, and how surely
 display       what a cell shows: tables, paragraphs, figures, sections, the result
 evidence      what a store knows of one nest, or of the worst of a window
 commands      what to ask next of a nest, as commands to copy

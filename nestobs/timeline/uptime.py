@@ -29,7 +29,7 @@ from typing import Final
 import numpy as np
 import pandas as pd
 
-from nestobs.observation.arrays import Flags, Ints, Texts, count_of
+from nestobs.observation.arrays import BELOW, NONE, Flags, Ints, Texts, count_of, greatest_at, least_at
 from nestobs.observation.columns import codes_of, equals, instants_of, paired
 from nestobs.observation.detail import facts_of
 from nestobs.observation.duration import SECOND_NS
@@ -198,6 +198,28 @@ def turns(observations: pd.DataFrame) -> tuple[int, int]:
     ended = np.array([row for row in ended if _period_s(facts_of(details[row]).get(PERIOD))], dtype=np.int64)
     unpaid = clock & equals(observations["operation"], Operation.STEP) & equals(observations["failure"], Failure.BUDGET)
     return len(set(due[ended].tolist())), len(set(due[unpaid].tolist()))
+
+
+def attended(observations: pd.DataFrame) -> pd.DataFrame:
+    """A row a vantage, by name. Columns: vantage, first_at, last_at (datetime64[ns, UTC]: its first and last row),
+    late_s, early_s (so much after the first of all, and before the last of all), held_up (`Observer.share` of its own
+    rows), much (bool: too much). What a vantage did not see before its first row and after its last is no evidence."""
+    vantage, names = codes_of(observations["vantage"])
+    sent, _ = instants_of(observations["sent_at"])
+    first = least_at(sent, vantage, len(names) + 1)[: len(names)]  # the last is of rows of none
+    last = greatest_at(sent, vantage, len(names) + 1)[: len(names)]
+    held = [observer(observations[vantage == number]) for number in range(len(names))]
+    return pd.DataFrame(
+        {
+            "vantage": pd.Series(names, dtype="str"),
+            "first_at": _utc(first),
+            "last_at": _utc(last),
+            "late_s": (first - first.min(initial=NONE)) / SECOND_NS,
+            "early_s": (last.max(initial=BELOW) - last) / SECOND_NS,
+            "held_up": np.array([one.share for one in held], dtype=np.float64),
+            "much": np.array([one.much for one in held], dtype=bool),
+        }
+    )
 
 
 def combined(*found: pd.DataFrame) -> pd.DataFrame:

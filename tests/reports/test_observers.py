@@ -13,7 +13,7 @@ import pytest
 from nestobs.observation.detail import detail
 from nestobs.observation.duration import SECOND_NS
 from nestobs.observation.schema import Failure, Observation, Operation, Outcome, Source
-from nestobs.reports import daily, demo, incident, joins, propagation, tuning
+from nestobs.reports import daily, demo, incident, joins, propagation, tuning, vantages
 from nestobs.reports.answer import Answer
 from nestobs.reports.display import Text
 from worlds.stored_nests import NOON, drawn, nest_rows, store_of
@@ -68,6 +68,7 @@ RUNS: dict[str, tuple[Callable[[], list[Iterator[Observation]]], str, bool]] = {
 
 PAGES: dict[str, Callable[[str], tuple[Text | Answer, Any]]] = {
     "propagation": lambda store: (propagation.heading(found := propagation.load(store)), propagation.result(found)),
+    "vantages": lambda store: (vantages.answer(found := vantages.load(store)), vantages.result(found)),
     "joins": lambda store: (joins.heading(found := joins.load(store)), joins.result(found)),
     "daily": lambda store: (daily.heading(found := daily.load(store)), daily.result(found)),
     "demo": lambda store: (demo.answer(demo.load(store)), None),

@@ -16,7 +16,7 @@ import nestobs
 from nestobs.errors import AddressError
 from nestobs.nostr import ROOM_KIND, Address, Keys, write_naddr
 from nestobs.observation.schema import Failure, Observation, Operation, Outcome
-from nestobs.reports import daily, demo, incident, joins, live, propagation, tuning
+from nestobs.reports import daily, demo, incident, joins, live, propagation, tuning, vantages
 from nestobs.timeline.nests import address_of, count_nests, named, nests_of, told_apart
 from worlds.stored_nests import drawn, nest_rows, store_of
 
@@ -71,6 +71,7 @@ class TestCounted:
         where = str(store.directory)
         day = "2026-01-01"
         counts = {
+            "vantages": vantages.result(vantages.load(where)).rows["nests"],
             "propagation": propagation.result(propagation.load(where)).rows["nests"],
             "joins": joins.result(joins.load(where)).rows["nests"],
             "daily": daily.result(daily.load(where, window=day)).rows["nests"],

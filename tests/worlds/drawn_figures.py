@@ -140,6 +140,9 @@ def of_places() -> dict[str, go.Figure]:
         "agreement_by_age": propagation.agreement_by_age(
             agreement.by_age(STRETCHES, np.linspace(0, 70, 90)), nests=30, when=WHEN
         ),
+        "parted_by_age": propagation.parted_by_age(
+            agreement.by_age(STRETCHES, [0.0, 1.0, 3.0, 10.0, 50.0]), nests=30, unsure=3, when=WHEN
+        ),
         "agreement_by_time": propagation.agreement_by_time(
             agreement.by_time(STRETCHES, [START, START + 900 * SECOND, END]), AT_WORK, when=WHEN
         ),
@@ -158,6 +161,7 @@ def no_places() -> dict[str, go.Figure]:
         "by_hour": propagation.by_hour(grouped.summary([]), when=WHEN),
         "last_layers": propagation.last_layers([], when=WHEN),
         "agreement_by_age": propagation.agreement_by_age(agreement.by_age(none, [0.0, 1.0]), nests=0, when=WHEN),
+        "parted_by_age": propagation.parted_by_age(agreement.by_age(none, [0.0]), nests=0, unsure=0, when=WHEN),
         "agreement_by_time": propagation.agreement_by_time(agreement.by_time(none, [START, END]), AT_WORK, when=WHEN),
         "over_time": joining.over_time(BINS.iloc[:0], AT_WORK, when=WHEN),
         "answers": joining.answers(ANSWERS.iloc[:0], when=WHEN),

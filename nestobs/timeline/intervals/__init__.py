@@ -5,6 +5,7 @@ origins   when a nest was made, and whether what looks new is an edit of an olde
 proofs    which absents bound the first showing: of what came and went, and of us held up, they do not
 clocks    how far the clock of each run was ahead of the reference
 polls     observations as arrays, and the timeline that each belongs to
+sightings what each vantage saw of a nest, on one clock, with the errors of clocks beside it
 """
 
 from nestobs.timeline.intervals.bounds import MARKS, SCHEMA, STABLE_POLLS, timelines

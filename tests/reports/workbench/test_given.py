@@ -14,7 +14,7 @@ from nestobs.reports.workbench.given import _KINDS, given
 
 pytestmark = pytest.mark.slow
 
-MODULES = ("incident", "joins", "daily", "propagation", "live", "tuning", "demo")
+MODULES = ("incident", "vantages", "joins", "daily", "propagation", "live", "tuning", "demo")
 
 
 @given
