@@ -9,7 +9,7 @@ needs them, then take no sorting.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -43,7 +43,7 @@ class Ends:
 
     def among(self, keeps: Flags) -> Ends:
         """Of some of the rows: the numbers stay."""
-        return Ends(self.lowers, self.uppers, self.low[keeps], self.high[keeps], self.ahead, self.exact[keeps])
+        return replace(self, low=self.low[keeps], high=self.high[keeps], exact=self.exact[keeps])
 
 
 def ends_of(lower: Floats, upper: Floats) -> Ends:
@@ -52,7 +52,8 @@ def ends_of(lower: Floats, upper: Floats) -> Ends:
     below = np.where(exact, np.nextafter(lower, -np.inf), lower) if exact.any() else lower
     lowers, low = np.unique(below, return_inverse=True)
     uppers, high = np.unique(upper, return_inverse=True)
-    return Ends(lowers, uppers, low, high, np.searchsorted(uppers, lowers, side="right"), exact)
+    ahead = np.searchsorted(uppers, lowers, side="right")
+    return Ends(lowers=lowers, uppers=uppers, low=low, high=high, ahead=ahead, exact=exact)
 
 
 def cells(found: Ends) -> Cells:

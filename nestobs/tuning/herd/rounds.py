@@ -12,7 +12,7 @@ One thing is simpler: whoever sits as a guest and asks once more for a seat of t
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from typing import Final
 
 import numpy as np
@@ -64,7 +64,7 @@ class Joiners:
         """The nest's, by the client's reckoning, now."""
         return (self.now + _GRAIN) / SECOND_NS
 
-    def take(self, keeps: Flags | Ints | slice) -> Joiners:
+    def take(self, keeps: Flags | Ints) -> Joiners:
         """Some of them."""
         return Joiners(*(getattr(self, spec.name)[keeps] for spec in fields(self)))
 
@@ -116,7 +116,17 @@ class Play:
         n = len(arrived)
         zero = np.zeros(n, dtype=np.int64)
         patience = self._rng.random(n) if self.policy.person is not None else np.zeros(n)
-        return Joiners(np.arange(n), there, arrived, arrived, zero, zero, zero, np.ones(n), patience)
+        return Joiners(
+            number=np.arange(n),
+            there=there,
+            arrived=arrived,
+            now=arrived,
+            polls=zero,
+            requests=zero,
+            errors=zero,
+            stays=np.ones(n),
+            patience=patience,
+        )
 
     def play(self, joiners: Joiners, ends: Ends) -> Rounds:
         """All their rounds, were nothing refused; how they end is written to `ends`."""
@@ -152,20 +162,9 @@ class Play:
             guest_at = asked + late
             age_s = (guest_at + _GRAIN) / SECOND_NS
             falls = (age_s >= policy.fallback_age_s) & (polls >= policy.fallback_tries) & self._falls
-        before = Joiners(
-            all_.number,
-            all_.there,
-            all_.arrived,
-            all_.now,
-            polls,
-            all_.requests,
-            all_.errors,
-            all_.stays,
-            all_.patience,
-        )
+        before = replace(all_, polls=polls)
         size = info + np.int64(1) + (falls & ~own if self.signed_in else np.int64(0))
-        after = before.take(slice(None))
-        after.now, after.requests = all_.now + size * late, all_.requests + size
+        after = replace(before, now=all_.now + size * late, requests=all_.requests + size)
         guest = falls & ~own & (guest_at >= all_.there)
         absent = ~own & ~guest
         wait = np.full(len(polls), -1, dtype=np.int64)
@@ -233,14 +232,14 @@ def _rounds(joiners: Joiners, size: Ints | int, *, seated: bool = False) -> Roun
     n = len(joiners.number)
     sizes = np.broadcast_to(np.asarray(size, dtype=np.int64), n)
     return Rounds(
-        joiners.number,
-        joiners.now,
-        sizes,
-        joiners.polls,
-        joiners.requests,
-        joiners.errors,
-        joiners.stays,
-        np.full(n, seated),
+        who=joiners.number,
+        begin=joiners.now,
+        size=sizes,
+        polls=joiners.polls,
+        requests=joiners.requests,
+        errors=joiners.errors,
+        stays=joiners.stays,
+        seated=np.full(n, seated),
     )
 
 

@@ -68,13 +68,23 @@ def answer(play: Play, joiners: Joiners, ends: Ends, limit: Limit, people: int) 
     rounds = play.play(joiners, ends)
     demand = np.bincount(rounds.who // people, weights=rounds.size, minlength=addresses).astype(np.int64)
     none = np.zeros(addresses, dtype=np.int64)
-    seen = Seen([], [], demand, none, demand.copy(), np.full(n, np.nan), int(demand.sum()))
+    seen = Seen(
+        answered=[],
+        refused=[],
+        asked=demand,
+        denied=none,
+        most=demand.copy(),
+        pause_s=np.full(n, np.nan),
+        played=int(demand.sum()),
+    )
     tight = demand > limit.requests
     free = ~tight[rounds.who // people]
     seen.answered.append(_expanded(rounds, np.flatnonzero(free), play.late).at)
     if tight.any():
         seen.asked[tight] = seen.most[tight] = 0
-        _Settling(play, joiners, ends, limit, people, seen, rounds).run(np.flatnonzero(~free))
+        _Settling(play=play, joiners=joiners, ends=ends, limit=limit, people=people, seen=seen, rounds=rounds).run(
+            np.flatnonzero(~free)
+        )
     return seen
 
 
@@ -152,15 +162,15 @@ class _Settling:
         self.ends.at[who] = np.where(seated, self.ends.at[who], now)
         asks = ~seated
         stand = Joiners(
-            who,
-            self.joiners.there[who],
-            self.joiners.arrived[who],
-            now,
-            rounds.polls[cut.row],
-            rounds.requests[cut.row] + cut.nth + 1,
-            rounds.errors[cut.row],
-            rounds.stays[cut.row],
-            self.joiners.patience[who],
+            number=who,
+            there=self.joiners.there[who],
+            arrived=self.joiners.arrived[who],
+            now=now,
+            polls=rounds.polls[cut.row],
+            requests=rounds.requests[cut.row] + cut.nth + 1,
+            errors=rounds.errors[cut.row],
+            stays=rounds.stays[cut.row],
+            patience=self.joiners.patience[who],
         ).take(asks)
         _, waits = self.play.refused(stand, None if pause_s is None else pause_s[asks])
         made = self.play.play(waits, self.ends)
