@@ -129,6 +129,13 @@ def _listen(text: object) -> tuple[str, int] | None:
     return found[1].strip("[]"), int(found[2])
 
 
+def _ship(text: object) -> str:
+    if not isinstance(text, str) or not text:
+        raise UsageError("write a folder, or a URL as s3://BUCKET/FOLDER")
+    place_of(text)
+    return text
+
+
 def _policy(text: object) -> Policy:
     return named_policy(str(text))
 
@@ -214,6 +221,7 @@ class _RunTable(BaseModel):
     canaries: _CanariesTable | None = None
     reports: _ReportsTable | None = None
     keep: _KeepTable = Field(default_factory=_KeepTable)
+    ship: Annotated[str | None, BeforeValidator(_sentence(_ship))] = None
 
 
 _Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,59}$")]
@@ -270,6 +278,15 @@ class Config:
             return place_of(given)
         return self._place(self.file.store) if self.file.store else Path("nestobs-data")
 
+    def ship_to(self, given: str | None) -> Path | str:
+        """Where sealed files are shipped to: as given, else as [run] says. Raises UsageError where neither names it."""
+        run = self.file.run
+        if given:
+            return place_of(given)
+        if run is None or run.ship is None:
+            raise UsageError('nobody says where to: give --to URL, or write ship = "URL" into [run] of nestobs.toml')
+        return self._place(run.ship)
+
     def target(
         self, name: str | None, *, api: str | None = None, relays: Sequence[str] = (), livekit: str | None = None
     ) -> Target:
@@ -324,6 +341,7 @@ class Config:
             listen=run.listen,
             canaries=None if canaries is None else canaries.settings(),
             reports=None if reports is None else reports.settings(self._beside(reports.out)),
+            ship="" if run.ship is None else str(self._place(run.ship)),
             keep=Keep(store_s=keep.store, reports_s=keep.reports, failed_s=keep.failed),
         )
 

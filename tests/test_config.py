@@ -298,6 +298,8 @@ def test_a_key_file_that_is_none_is_told(tmp_path, name, monkeypatch):
         pytest.param("[run.reports]\nat = 20", "run.reports.at: ", id="a number for an hour"),
         pytest.param("[run.reports]\nnames = []", "run.reports.names: ", id="no report"),
         pytest.param('[run.keep]\nstore = "1h"', "is not from", id="to keep next to nothing"),
+        pytest.param('ship = "s3://me:horse@b/x"', "holds a password", id="a secret in a URL"),
+        pytest.param("ship = 5", "write a folder, or a URL", id="no place"),
         pytest.param('listen = "9464"', "is no address", id="a port alone"),
         pytest.param('listen = "localhost:99999"', "is no address", id="no port"),
         pytest.param("listen = 9464", "is no address", id="a number for an address"),

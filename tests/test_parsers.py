@@ -37,7 +37,7 @@ ROOMS = ("nostr", "config", "observation", "join", "timeline", "tuning", "source
 ELSEWHERE = {
     "kinds_at": "asks the name service",
     "hear": "lines of our own process",
-    "_manifests": "what our own command prints",
+    **dict.fromkeys(("_manifests", "_shipped", "_damaged"), "what our own command prints"),
     **dict.fromkeys(("_clock", "_at", "_utc", "_caught_up"), "our own instants"),
 }
 """Not driven here, and why."""

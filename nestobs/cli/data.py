@@ -255,8 +255,8 @@ def import_(args: argparse.Namespace) -> int:
 
 
 def _add_ship(parser: argparse.ArgumentParser) -> None:
-    text = "folder or bucket: a path, s3://BUCKET/FOLDER, sftp://HOST/FOLDER"
-    option(parser, "--to", "URL", str, text, required=True)
+    text = "folder or bucket: a path, s3://BUCKET/FOLDER, sftp://HOST/FOLDER (default: that of [run])"
+    option(parser, "--to", "URL", str, text)
     flag(parser, "--all", "what there is of today, too, as at the end of a run")
 
 
@@ -271,11 +271,12 @@ def ship(args: argparse.Namespace) -> int:
     """Put sealed days into a folder or bucket, whole files, each once."""
     from dataclasses import asdict
 
+    from nestobs.config import Config
     from nestobs.sources.clock import Clock
     from nestobs.store.shipments import shipping
 
     store, clock = open_store(args), Clock()
-    place = shipping.destination(store, args.to)
+    place = shipping.destination(store, Config(args.config).ship_to(args.to))
     teller = Paced(clock, quiet=args.json)
 
     def progress(there: int, files: int, size: int) -> None:

@@ -336,7 +336,7 @@ def _fleet(args: argparse.Namespace) -> Fleet | None:
 def run(args: argparse.Namespace) -> int:
     """Observe by the [run] table of nestobs.toml until stopped."""
     from nestobs.collector.service.service import run as serve
-    from nestobs.config import Config, plain_environment
+    from nestobs.config import Config, bucket_environment, plain_environment
     from nestobs.exports.metrics import Metrics
     from nestobs.store.reader import Store
 
@@ -351,6 +351,7 @@ def run(args: argparse.Namespace) -> int:
             keyring=config.keyring(target.name),
             budget=config.budget(),
             environment=plain_environment(),
+            buckets=bucket_environment(),
             progress=teller(args),
             metrics=Metrics(store.directory, relays=config.relays, budgets=config.budgets).scrape,
         )

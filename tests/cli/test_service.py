@@ -246,3 +246,25 @@ def test_a_port_that_is_taken_is_one_sentence(home: Path, lab: LabBeside) -> Non
     taken = lab.way("calm")["api"].split("/")[2]
     (home / "nestobs.toml").write_text(f'{Path(lab.config).read_text()}\n[run]\nlisten = "{taken}"\n')
     is_one_sentence(process("run", env=dict(os.environ)), 2, "/health cannot be answered at")
+
+
+def test_what_is_sealed_is_shipped_and_until_then_kept(home: Path, service: Callable[..., Service]) -> None:
+    from nestobs.store.sealing import FOLDER
+
+    store, written = Store.open("nestobs-data"), list(nest_rows(*drawn(3)))
+    with store.writer() as writer:
+        writer.append(written)
+    (home / "fleet").write_text("no folder")
+    sealed = home / "nestobs-data" / FOLDER
+    begun = service('watch = true\n[run.keep]\nstore = "1d"\n', text='ship = "fleet"\n')
+    begun.until(lambda: "sealed files were not shipped" in begun.said)
+    assert any("sealed files were not shipped" in reason for reason in begun.health()["reasons"])
+    assert list(sealed.glob("*.parquet"))
+    begun.stop()
+    (home / "fleet").unlink()
+    begun = service('watch = true\n[run.keep]\nstore = "1d"\n', text='ship = "fleet"\n')
+    begun.until(lambda: "older than they are to be kept" in begun.said)
+    assert begun.stop() == 130
+    written.sort(key=lambda row: (row.sent_at, row.observation_id))
+    assert list(Store.open(home / "fleet").observations(end=NOON + DAY)) == written
+    assert not list(store.observations(end=NOON + DAY))

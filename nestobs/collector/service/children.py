@@ -1,4 +1,4 @@
-"""Reports and their pruning as processes of their own: a kernel that computes does not hold up who observes.
+"""Reports, their pruning and shipping as processes of their own: a kernel that computes does not hold up who observes.
 
 They are told what to do by the words of the command line, and know no secret. Who made which report when is the
 archive's to know: `report catch-up` makes what is missing, so one that was killed, failed for want of room or missed
@@ -80,6 +80,17 @@ class Children:
         if code:
             self._tell(f"old reports were not removed: {said}")
 
+    async def ship(self, to: str) -> bool:
+        """Ship what is sealed; whether all of it is there. What is lacking is told, and by /health."""
+        code, out, said = await self._run("ship", "--to", to, "--json", "--store", str(self.store))
+        lacking = _damaged(out) if code == 1 else said if code else ""
+        self.state.shipping_lacking = f"sealed files were not shipped: {lacking}" if code else ""
+        if code:
+            self._tell(f"{self.state.shipping_lacking}; it is tried again")
+        elif put := _shipped(out):
+            self._tell(f"{put} sealed files were shipped to {to}")
+        return code == 0
+
     async def _caught_up(self, wanted: Reports) -> bool:
         """Whether all that was missing is made."""
         length_s, since_s = (round(self.hours.real_s(each)) for each in (wanted.length_s, wanted.since_s))
@@ -145,6 +156,22 @@ def _manifests(out: bytes) -> list[tuple[str, str, str, list[str]]]:
         ]
     except (ValueError, TypeError, KeyError, RecursionError):
         return []
+
+
+def _shipped(out: bytes) -> int:
+    """How many files were put, as `ship --json` prints it."""
+    try:
+        return len(json.loads(out)["shipped"])
+    except (ValueError, TypeError, KeyError, RecursionError):
+        return 0
+
+
+def _damaged(out: bytes) -> str:
+    """Why not all was, as `ship --json` prints it."""
+    try:
+        return str(json.loads(out)["damaged"][0])
+    except (ValueError, TypeError, LookupError, RecursionError):
+        return "not all"
 
 
 def midnight_after(now: int) -> int:

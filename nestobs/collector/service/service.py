@@ -27,7 +27,7 @@ from nestobs.collector import watch
 from nestobs.collector.canary import Progress
 from nestobs.collector.keyring import Keyring
 from nestobs.collector.service.bursts import Bursts
-from nestobs.collector.service.children import Children, days_ago, midnight_after
+from nestobs.collector.service.children import RETRY_S, Children, days_ago, midnight_after
 from nestobs.collector.service.health import Metrics, answering
 from nestobs.collector.service.hours import Hours
 from nestobs.collector.service.memory import Notebook
@@ -62,11 +62,13 @@ async def run(
     keyring: Keyring,
     budget: Budget,
     environment: Mapping[str, str],
+    buckets: Mapping[str, str],
     progress: Progress,
     metrics: Metrics | None = None,
     hours: Hours | None = None,
 ) -> None:
-    """Observe and report by these settings until cancelled. environment: of reports, so without secrets.
+    """Observe and report by these settings until cancelled. environment: of reports, so without secrets; buckets: what
+    shipping needs besides.
 
     Raises StoreError where another service has this store, or it cannot be used for another reason than want of room;
     UsageError where `settings.listen` cannot be had.
@@ -96,6 +98,7 @@ async def run(
                 keyring=keyring,
                 budget=budget,
                 environment=environment,
+                buckets=buckets,
                 progress=progress,
                 state=state,
                 hours=hours or Hours(clock),
@@ -116,6 +119,7 @@ class _Service:
     keyring: Keyring
     budget: Budget
     environment: Mapping[str, str]
+    buckets: Mapping[str, str]
     progress: Progress
     state: State
     hours: Hours
@@ -217,12 +221,14 @@ class _Service:
             self.rooms.popitem(last=False)
 
     async def _keeping(self, writer: Writer) -> None:
-        """Seal the days that are over, and remove those that are too old: at once, and after each midnight."""
+        """Seal the days that are over, ship what is sealed, and remove what is too old: at once, and after each
+        midnight. While not all is shipped nothing is removed, and shipping is tried again."""
         while True:
-            now = self.state.clock.now()
+            now, shipped = self.state.clock.now(), False
             try:
                 await asyncio.to_thread(writer.seal_beside, days_ago(now, 600.0))
-                if (kept_s := self.settings.keep.store_s) is not None:
+                shipped = not self.settings.ship or await self._children(self.buckets).ship(self.settings.ship)
+                if (kept_s := self.settings.keep.store_s) is not None and shipped:
                     gone = await asyncio.to_thread(writer.forget, days_ago(now, kept_s))
                     if gone:
                         self._tell(f"{len(gone)} sealed files went, older than they are to be kept")
@@ -232,7 +238,9 @@ class _Service:
             except StoreError as error:  # the rows stay in the journal
                 self.state.sealing_lacking = f"days that are over are not sealed: {error}"
                 self._tell(self.state.sealing_lacking)
-            await self.hours.until(midnight_after(self.hours.now()))
+            again = self.hours.now() + RETRY_S * SECOND_NS
+            following = midnight_after(self.hours.now())
+            await self.hours.until(following if shipped else min(following, again))
 
     def _full(self, error: BaseException | None) -> None:
         """Say once that there is no room."""
@@ -255,18 +263,22 @@ class _Service:
         wanted, keep = self.settings.reports, self.settings.keep
         if wanted is None:
             return
-        children = Children(
+        children = self._children({})
+        async with asyncio.TaskGroup() as group:
+            group.create_task(children.report(wanted), name="reports")
+            if keep.reports_s is not None:
+                group.create_task(self._pruning(children), name="pruning")
+
+    def _children(self, more: Mapping[str, str]) -> Children:
+        """Processes with the environment of reports, and more of it."""
+        return Children(
             store=self.store.directory,
-            environment=self.environment,
+            environment={**self.environment, **more},
             hours=self.hours,
             notebook=self.notebook,
             state=self.state,
             progress=self.progress,
         )
-        async with asyncio.TaskGroup() as group:
-            group.create_task(children.report(wanted), name="reports")
-            if keep.reports_s is not None:
-                group.create_task(self._pruning(children), name="pruning")
 
     async def _pruning(self, children: Children) -> None:
         assert self.settings.reports is not None

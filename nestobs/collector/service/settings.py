@@ -45,7 +45,8 @@ class Keep:
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Settings:
     """All of it. listen: host and port of /health, None for nowhere; port 0 takes a free one. fleet: whose nests the
-    watch is for, and `joins` how they are joined; None: for those of anybody."""
+    watch is for, and `joins` how they are joined; None: for those of anybody. ship: where sealed files are shipped to,
+    "" for nowhere."""
 
     watch: bool = True
     fleet: Fleet | None = None
@@ -53,4 +54,5 @@ class Settings:
     canaries: Canaries | None = None
     reports: Reports | None = None
     keep: Keep = field(default_factory=Keep)
+    ship: str = ""
     listen: tuple[str, int] | None = None

@@ -69,6 +69,7 @@ class State:
     next_reports_at: int | None = None
     reports_lacking: str = ""
     sealing_lacking: str = ""
+    shipping_lacking: str = ""
 
     def as_dict(self) -> dict[str, Any]:
         """JSON data: status is "ok" or "degraded", with the reasons."""
@@ -104,7 +105,7 @@ class State:
         }
 
     def _reasons(self, now: int, lag_s: float, left: int, free: int | None) -> list[str]:
-        said = [self.full, self.sealing_lacking, self.reports_lacking]
+        said = [self.full, self.sealing_lacking, self.shipping_lacking, self.reports_lacking]
         if not self.full and free is not None and free < LEAST_FREE:
             said.append(f"only {free:,} bytes are free on the store's disk")
         since = max(self.began_at, self.last_row_at or 0)

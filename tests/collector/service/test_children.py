@@ -160,3 +160,28 @@ async def test_a_report_that_is_being_made_ends_with_the_service(tmp_path: Path,
     with pytest.raises(ProcessLookupError):
         os.kill(int(begun.read_text()), 0)
     assert asked.notebook.memory.reports_at is None, "the next start makes it"
+
+
+@pytest.mark.parametrize(
+    ("code", "out", "all_there", "told"),
+    [
+        (0, '{"shipped": ["a", "b"], "damaged": []}', True, "2 sealed files were shipped to s3://b/x"),
+        (0, '{"shipped": [], "damaged": []}', True, None),
+        (
+            1,
+            '{"shipped": ["a"], "damaged": ["file f is damaged"]}',
+            False,
+            "not shipped: file f is damaged; it is tried",
+        ),
+        (1, "no JSON", False, "not shipped: not all; it is tried again"),
+        (5, "", False, "sealed files were not shipped: no luck; it is tried again"),
+    ],
+)
+async def test_what_came_of_shipping_is_told(tmp_path: Path, code: int, out: str, all_there: bool, told: str) -> None:
+    asked = Asked(tmp_path, 0, code=code, out=out)
+    assert await asked.children.ship("s3://b/x") is all_there
+    words, _ = json.loads(asked.file.read_text())
+    assert words == ["ship", "--to", "s3://b/x", "--json", "--store", str(tmp_path)]
+    assert bool(asked.state.shipping_lacking) is not all_there
+    assert (asked.state.shipping_lacking in asked.state.as_dict()["reasons"]) is not all_there
+    assert [told in each for each in asked.told] == ([True] if told else [])
