@@ -69,6 +69,7 @@ bench: $(STAMP)  ## speed, as ratios against a peer in the same run
 	PYTHONPATH=tests $(BIN)/python -m benchmarks.bench_reports
 
 coverage: $(STAMP)  ## do 95 % intervals cover 95 %? how good are tuned policies, and the advice? (about two hours)
+	PYTHONPATH=tests $(BIN)/python -m benchmarks.simulate_clocks
 	PYTHONPATH=tests $(BIN)/python -m benchmarks.simulate_coverage
 	PYTHONPATH=tests $(BIN)/python -m benchmarks.simulate_policy
 	PYTHONPATH=tests $(BIN)/python -m benchmarks.simulate_change

@@ -38,11 +38,11 @@ from typing import Any
 
 from benchmarks.causes_host import HORIZON_S, Case, Host, OwnNetwork
 from benchmarks.causes_score import Outcome, score
-from nestobs.collector.lookup import find
+from nestobs.collector.lookup import find, load
 from nestobs.collector.manners import Care
 from nestobs.collector.pace import Pace
 from nestobs.collector.polling import Plan, poll
-from nestobs.collector.prober import join, load
+from nestobs.collector.prober import join
 from nestobs.collector.station import Station, Target, recording
 from nestobs.config import Config
 from nestobs.diagnosis.diagnose import diagnose

@@ -21,7 +21,6 @@ PUBLIC = (
     "__version__",
     "canary",
     "diagnose",
-    "herd",
     "message_threshold",
     "named_policy",
     "npmle",

@@ -18,7 +18,7 @@ from nestobs.cli.arguments import (
     with_json,
     with_store,
 )
-from nestobs.cli.terminal import Paced, show, timeline_table
+from nestobs.cli.terminal import Paced, sentences, show, timeline_table
 from nestobs.observation.duration import SECOND_NS
 
 if TYPE_CHECKING:
@@ -47,11 +47,12 @@ def _with_nest(parser: argparse.ArgumentParser) -> None:
 )
 def timeline(args: argparse.Namespace) -> int:
     """Show in which interval each layer showed each nest."""
-    from nestobs.timeline.intervals import timelines
+    from nestobs.timeline.intervals import clock_words, timelines
     from nestobs.timeline.nests import named
 
     store = open_store(args)
-    frame = timelines(store.frame())
+    rows = store.frame()
+    frame = timelines(rows)
     if args.address:
         wanted = named(args.address, frame)
         same = frame["room"] == wanted if isinstance(wanted, str) else frame["nest"] == str(wanted)
@@ -62,6 +63,7 @@ def timeline(args: argparse.Namespace) -> int:
         if frame.empty:
             show(args, {}, [f"no timelines: nothing was observed of {args.address or 'any nest'} in {store.location}"])
         timeline_table(frame)
+        sentences(clock_words(rows[rows["vantage"].isin(frame["vantage"])], frame))
     return 0
 
 

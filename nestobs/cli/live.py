@@ -109,9 +109,10 @@ def _once(args: argparse.Namespace, reader: Reader, clock: Clock) -> int:
     view = reader.board.view(clock.now())
     reader.causes.look(view.rows, clock.now() + round(LOOK_S * SECOND_NS), clock.now)
     if args.json:
+        told = {"clock": view.clock} if view.clock else {}
         for row in view.rows:
             found = reader.causes.of(row)
-            print(as_json(as_dict(row) | {"causes": [] if found is None else found.as_dict()["causes"]}))
+            print(as_json(as_dict(row) | told | {"causes": [] if found is None else found.as_dict()["causes"]}))
         return 0
     from rich.console import Console
 
@@ -176,8 +177,10 @@ def _waiting(reader: Reader) -> str:
 
 
 def _following(reader: Reader, now: int) -> str:
-    known = len(reader.board.view(now).rows)
-    return f"following {reader.followed.directory}: {known} nests of the last minutes known; changes come below"
+    view = reader.board.view(now)
+    clock = f"; {view.clock}" if view.clock else ""
+    known = f"{len(view.rows)} nests of the last minutes known"
+    return f"following {reader.followed.directory}: {known}; changes come below{clock}"
 
 
 def line(change: Change) -> str:
@@ -242,7 +245,7 @@ def drawn(view: View, now: int, console: Console, causes: Looked | None = None) 
     table.add_column("layers; what a joiner was last shown", overflow="fold")
     cells = [(row, _cell(row, signs, "" if causes is None else in_short(causes.of(row)))) for row in view.rows]
     if sys.stdout.isatty():
-        cells = list(_fitting(cells, console.height - 6, told))
+        cells = list(_fitting(cells, console.height - 6 - bool(view.clock), told))
     names = {_name(row) for row in view.rows}
     for row, cell in cells:
         word = signs[row.state] if narrow else f"{signs[row.state]} {row.state}"
@@ -304,4 +307,5 @@ def _summary(view: View, now: int, shown: int) -> str:
     more = len(view.rows) - shown
     left = f"  {more} more do not fit" if more > 0 else ""
     gone = f"  {view.let_go} older let go" if view.let_go else ""
-    return f"{counts}  {newest}  {view.folded:,} rows read{left}{gone}"
+    clock = f"\n{view.clock}" if view.clock else ""
+    return f"{counts}  {newest}  {view.folded:,} rows read{left}{gone}{clock}"

@@ -418,6 +418,7 @@ def join(args: argparse.Namespace) -> int:
         "event": found.why_not_live() or found.skew(),
         "created_at": verdict.created_at,
         "age_s": None if found.skew() else verdict.age_s,
+        "clock": found.by,
         "relays": list(verdict.relays),
         "silent_relays": {each.url: each.why for each in found.silent},
         "requests": verdict.requests,
@@ -445,6 +446,7 @@ def _join_words(found: Found, verdict: Verdict, data: dict[str, Any]) -> list[st
     lines += [f"  found      {verdict.reason}"] if verdict.reason else []
     shown = {name: "unknown" if data[name] is None else data[name] for name in data}
     lines += [f"  {name:<10} {shown[name]}" for name in ("room", "status", "age_s", "requests", "elapsed_s")]
+    lines += [f"  clock      ages are {found.by}"] if found.by else []
     lines += [f"  relays     {', '.join(verdict.relays) or found.nobody_has_it()}"]
     lines += [f"  no answer  {each.url}: {each.why}" for each in found.silent if verdict.relays]
     lines += [

@@ -271,6 +271,16 @@ class Paced:
             remark(text)
 
 
+def sentences(lines: Sequence[str]) -> None:
+    """Print sentences, each set to the width of the terminal."""
+    import shutil
+    import textwrap
+
+    width = shutil.get_terminal_size((160, 24)).columns
+    for line in lines:
+        print(textwrap.fill(harmless(line), width))
+
+
 def timeline_table(frame: pd.DataFrame) -> None:
     """Print timelines: a block a nest, a line a layer and vantage, the interval in seconds since the origin."""
     import shutil

@@ -24,11 +24,12 @@ from nestobs.collector.campaign import Campaign, Report
 from nestobs.collector.fleet.vantages import Placed
 from nestobs.collector.fleet.vantages import beside as vantages
 from nestobs.collector.keyring import Keyring
+from nestobs.collector.lookup import load
 from nestobs.collector.lookup.inquiry import Heard, explained
 from nestobs.collector.manners import Care
 from nestobs.collector.pace import Pace
 from nestobs.collector.polling import LEAST_POLLS, Ask, Plan, fit, poll
-from nestobs.collector.prober import join, load
+from nestobs.collector.prober import join
 from nestobs.collector.restart import restart
 from nestobs.collector.station import Station, Target, at_work, greet, recording
 from nestobs.collector.withdrawal import is_over
@@ -446,6 +447,7 @@ class _Crew:
             livekit=livekit,
             care=Care(ours=True),
             seat=lambda: trace.room in self.seats and not self.seats[trace.room].dropped.is_set(),
+            own_clock=True,  # as the event is dated
         )
         self.report.verdicts[verdict.kind.value] += 1
         self.report.joined += verdict.joined

@@ -19,7 +19,9 @@ from nestobs.collector.station import Station
 from nestobs.errors import BudgetError
 from nestobs.join.policy import Uniform
 from nestobs.observation.duration import SECOND_NS
+from nestobs.observation.offset import Offset
 from nestobs.observation.schema import Failure, FailureLayer, Operation, Outcome, Source
+from nestobs.sources.api import Answer
 from nestobs.sources.vantage import Trace
 
 EXPONENT: Final = 1.6
@@ -103,19 +105,62 @@ Ask = Callable[..., Coroutine[Any, Any, object]]
 async def poll(station: Station, trace: Trace, origin: int, ages_s: Sequence[float], ask: Ask) -> None:
     """Ask at origin + each age, on absolute deadlines; attempts may overlap, at most `IN_FLIGHT` of them.
 
-    A poll that would be one too many is not asked and leaves a row that says so.
+    A poll that would be one too many is not asked and leaves a row that says so. Once the API has shown the nest the
+    phase of what is asked of it is no evidence any more: such a poll is put off or brought forward, by less than a
+    second and not past its neighbours, to where it tells most of the API's clock, while that is not known well enough
+    (`Relation.best_near`). It is planned anew then: `planned_at` is that instant.
     """
     async with asyncio.TaskGroup() as group:
         under_way: set[asyncio.Task[object]] = set()
-        for age_s in ages_s:
-            due = origin + round(age_s * SECOND_NS)
-            await station.clock.until(due)
+        free = False
+
+        def answered(task: asyncio.Task[object]) -> None:
+            nonlocal free
+            under_way.discard(task)
+            if not task.cancelled() and task.exception() is None and isinstance(found := task.result(), Answer):
+                free = found.row.outcome is Outcome.VISIBLE or (free and found.row.outcome is not Outcome.ABSENT)
+
+        dues = [origin + round(age_s * SECOND_NS) for age_s in ages_s]
+        for due, after in zip(dues, [*dues[1:], None], strict=True):
+            at = _planned(station, due, after) if free else due
+            await station.clock.until(at)
             if len(under_way) >= IN_FLIGHT:
-                _skip(station, trace, due)
+                _skip(station, trace, at)
                 continue
-            task = group.create_task(ask(planned_at=due))
+            task = group.create_task(ask(planned_at=at))
             under_way.add(task)
-            task.add_done_callback(under_way.discard)
+            task.add_done_callback(answered)
+
+
+def _planned(station: Station, due: int, after: int | None) -> int:
+    """When a poll is asked whose instant is free; the next one is due at `after`, None: it is the last."""
+    now = station.clock.now()
+    latest = due + SECOND_NS if after is None else after
+    return station.vantage.relation.best_near(due, earliest=now, latest=latest)
+
+
+CLOCK_REQUESTS: Final = 5
+"""So many questions at instants that are chosen for it tell the API's clock to some hundredths of a second."""
+
+_SPARE: Final = 8 * CLOCK_REQUESTS
+
+
+async def compare_clocks(station: Station) -> Offset | None:
+    """Ask the API a few times when its second turns, where the budget has requests to spare and it is not known well
+    enough; how far our clock is ahead then, None where no answer tells. A few seconds at most."""
+    relation, clock = station.vantage.relation, station.clock
+    for _ in range(CLOCK_REQUESTS):
+        now = clock.now()
+        if relation.settled(now) or station.api.limiter.left(now, bursts=False) < _SPARE:
+            break
+        soon = now + SECOND_NS // 2 if relation.known else now
+        due = relation.best_near(soon, earliest=now, latest=now + 2 * SECOND_NS)
+        await clock.until(due)
+        await station.api.time(planned_at=due)
+        told = relation.at(now)
+        if told is None or told.age_s > 0.0:  # that answer told nothing, so another will not either
+            break
+    return relation.at(clock.now())
 
 
 def _skip(station: Station, trace: Trace, due: int) -> None:

@@ -13,7 +13,7 @@ from collections.abc import Callable, Generator, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any, Final
 
-from nestobs.collector.lookup import Found, find
+from nestobs.collector.lookup import Found, find, load, on_time
 from nestobs.collector.lookup.inquiry import explained
 from nestobs.collector.manners import CAREFUL, FRESH_S, POLITE, Care, Manners, Visitor, count_in, is_ours, objection
 from nestobs.collector.station import Station, Target, expect_anybody, recording
@@ -38,11 +38,11 @@ from nestobs.join.flow import (
     rehearse,
 )
 from nestobs.join.policy import GUIDE, RELEASED, Policy, Uniform
-from nestobs.nostr import Address, Event, Keys
+from nestobs.nostr import Address, Keys
 from nestobs.observation import reasons
 from nestobs.observation.detail import detail
 from nestobs.observation.duration import SECOND_NS
-from nestobs.observation.nest import Nest, read_nest
+from nestobs.observation.nest import Nest
 from nestobs.observation.schema import Failure, FailureLayer, Observation, Operation, Outcome, Role, Source
 from nestobs.sources.api import Answer
 from nestobs.sources.failures import HELD, Judgement, intended, unproved
@@ -52,8 +52,6 @@ from nestobs.sources.vantage import Trace
 from nestobs.sources.visit import Session
 from nestobs.store.reader import Store
 from nestobs.timeline.intervals.origins import room_made_at
-
-CLIENT_CUTOFF_S = 1.5
 
 
 @dataclass(slots=True)
@@ -70,6 +68,7 @@ class _Joiner:
     care: Care
     seat: Callable[[], bool]
     uses_info: bool
+    own_clock: bool
     token: str = field(default="", repr=False)
     entered_at: int = 0
     info: Answer | None = None
@@ -114,6 +113,12 @@ class _Joiner:
                 return await self.stay(duration_s)
         raise AssertionError(f"the flow asked for {step} without an identity")
 
+    def dated(self, reply: Reply) -> Reply:
+        """A reply with how far our clock is ahead of the one that ages are read by: the API's, where ours is surely
+        apart from it."""
+        apart = None if self.own_clock else self.station.vantage.relation.apart(reply.at)
+        return reply if apart is None else replace(reply, ahead_s=apart.offset_s)
+
     async def witness(self) -> dict[str, Any]:
         """A reply's room_there and made_at, by somebody's seat or LiveKit's list; nothing where neither tells, or where
         nothing depends on it: the policy does not use /info, or that did not say active when it was last asked."""
@@ -125,7 +130,8 @@ class _Joiner:
             return {}
         row = await self.livekit.rooms(self.trace)
         there = {Outcome.VISIBLE: True, Outcome.ABSENT: False}.get(row.outcome)
-        return {"room_there": there, "made_at": room_made_at(row)}
+        made_at = room_made_at(row)
+        return {"room_there": there, "made_at": made_at and self.station.vantage.ours(made_at)}
 
     def common(self, step: str, timeout_s: float) -> dict[str, Any]:
         number = self.number(step)
@@ -255,39 +261,6 @@ def _reply(answer: Answer) -> Reply:
     )
 
 
-async def load(
-    station: Station,
-    trace: Trace,
-    address: Address | None,
-    timeout_s: float = CLIENT_CUTOFF_S,
-    *,
-    planned_at: int | None = None,
-) -> Reply:
-    """What the released web client would hold: the selected relay asked once, cut off, never asked again.
-
-    A cut-off proves nothing of the relay and is `unknown`; the client shows "Loading nest..." all the same.
-    """
-    if address is None or not station.relays:
-        return Reply(station.clock.now(), Outcome.UNKNOWN, failure=Failure.UNREACHABLE)
-    row, event = await station.relays[0].query(
-        trace,
-        address=address,
-        timeout_s=timeout_s,
-        source=Source.CLIENT,
-        operation=Operation.LOAD,
-        planned_at=planned_at,
-        newest=True,
-    )
-    return Reply(row.received_at or row.sent_at, row.outcome, row.status, row.failure, nest=_nest_of(event))
-
-
-def _nest_of(event: Event | None) -> Nest | None:
-    try:
-        return None if event is None else read_nest(event)
-    except ValueError:
-        return None
-
-
 async def join(
     station: Station,
     trace: Trace,
@@ -302,10 +275,12 @@ async def join(
     livekit: LiveKit | None = None,
     care: Care = CAREFUL,
     seat: Callable[[], bool] = lambda: False,
+    own_clock: bool = False,
 ) -> Verdict:
     """One join from arrival to verdict, then leave. Two rows beside the steps': the intent and the verdict.
 
     livekit: of this nest, where it is not the operator's own. seat: whether somebody is known to be in the room now.
+    own_clock: the event was dated by our own clock, so that ages are by it whatever the API's says.
     """
     clock, vantage = station.clock, station.vantage
     joiner = _Joiner(
@@ -319,6 +294,7 @@ async def join(
         care=care,
         seat=seat,
         uses_info=policy.fault_after_s is not None,
+        own_clock=own_clock,
     )
     await joiner.expect_media()
     arrived_at = clock.now()
@@ -372,7 +348,7 @@ async def join_once(
 
         async def work() -> tuple[Found, Verdict, Diagnosis | None]:
             await expect_anybody(station)
-            found = await find(station, wanted)
+            found = await on_time(station, await find(station, wanted))
             if found.nest is not None and manners.follow_events:
                 await follow_event(station, found.trace, found.nest)
             care = Care(ours=is_ours(store, found.trace.room), standing_key=standing_key, manners=manners)
@@ -388,6 +364,7 @@ async def join_once(
                 relays=found.relays,
                 care=care,
             )
+            found = replace(found, by=found.timed(station, station.clock.now()).by)
             if verdict.joined:
                 return found, verdict, None
             return found, verdict, await explained(station, found.trace, heard, investigate=investigate)
@@ -400,8 +377,8 @@ async def _drive(joiner: _Joiner, flow: Generator[Step, Reply, Verdict], first: 
         step = next(flow)
         while True:
             reply = await joiner.perform(step)
-            first.setdefault(type(step).__name__.lower(), reply)
-            step = flow.send(reply)
+            first.setdefault(type(step).__name__.lower(), reply)  # a page goes by its computer's clock
+            step = flow.send(joiner.dated(reply))
     except StopIteration as ended:
         verdict: Verdict = ended.value
         return verdict
@@ -479,6 +456,7 @@ def _facts(joiner: _Joiner, verdict: Verdict, policy: Policy, arrived_at: int, f
         guest_requests=rounds,
         elapsed_s=verdict.elapsed_s,
         age_s=verdict.age_s,
+        ages_moved_s=round(-verdict.ahead_s, 3) if verdict.ahead_s else None,
         status=verdict.status,
         relays=list(verdict.relays),
         said={baseline.name: _said(joiner, baseline, arrived_at, first) for baseline in (GUIDE, RELEASED)},

@@ -23,7 +23,8 @@ from typing import Any, TypeVar
 from nestobs.errors import UnreachableError, UsageError
 from nestobs.join.budget import Budget, Limiter
 from nestobs.nostr import Keys
-from nestobs.observation.offset import Relation
+from nestobs.observation.duration import SECOND_NS
+from nestobs.observation.offset import APART_S, Relation
 from nestobs.observation.schema import Failure, Observation
 from nestobs.sources.api import Api
 from nestobs.sources.clock import Clock, uuid7
@@ -190,12 +191,16 @@ async def at_work(stations: Sequence[Station], work: Awaitable[Result]) -> Resul
 
 
 async def greet(station: Station) -> None:
-    """Learn the server's limit, and that it is there at all. Raises UnreachableError when nothing answers."""
-    answer = await station.api.health()
-    if answer.row.status is None and answer.row.failure is not Failure.BUDGET:
+    """Learn the server's limit, and that it is there at all; where its clock seems to be another, also that, since the
+    first signature would be refused. Raises UnreachableError when nothing answers."""
+    row = (await station.api.health()).row
+    if row.status is None and row.failure is not Failure.BUDGET:
         raise UnreachableError(
-            f"the API at {station.api.url} does not answer ({answer.row.reason}): is the address right, the server up?"
+            f"the API at {station.api.url} does not answer ({row.reason}): is the address right, the server up?"
         )
+    apart_s = 0.0 if row.remote_at is None else abs(row.sent_at - row.remote_at) / SECOND_NS
+    if apart_s > APART_S and not station.vantage.relation.known:
+        await station.api.time()
 
 
 AT_ONCE_S, RESTART_S = 1.0, 4.0

@@ -27,7 +27,7 @@ from nestobs.collector.canary import Progress
 from nestobs.collector.fleet import nests as own
 from nestobs.collector.fleet.settings import Fleet
 from nestobs.collector.manners import POLITE, Care, Manners, is_fleets, is_ours
-from nestobs.collector.polling import Ask, Plan, poll
+from nestobs.collector.polling import Ask, Plan, compare_clocks, poll
 from nestobs.collector.prober import join
 from nestobs.collector.station import Station, Target, at_work, greet, recording
 from nestobs.collector.strangers import follow_event
@@ -219,6 +219,10 @@ class _Watcher:
                 self._ended(began_at, period_s)
                 raise
             self.progress("unreachable", {"said": f"{error}; watching all the same"})
+        else:
+            offset = await compare_clocks(self.station)
+            untold = "how far this clock is off the API's is not known yet"
+            self.progress("clock", {"said": untold if offset is None else f"this clock is {offset.words}"})
         self._subscribe()
         end = None if for_s is None else clock.now() + round(for_s * SECOND_NS)
         tasks: set[asyncio.Task[None]] = set()
@@ -403,10 +407,11 @@ class _Watcher:
             known.hear(looked.deletions)
         return known.why_not(self._theirs())
 
-    async def _while_live(self, known: _Known, ask: Ask, *, planned_at: int) -> None:
-        """Ask, unless the nest was closed or withdrawn meanwhile."""
-        if not known.withdrawn and known.nest.state(planned_at) is State.OPEN:
-            await ask(planned_at=planned_at)
+    async def _while_live(self, known: _Known, ask: Ask, *, planned_at: int) -> object:
+        """Ask, unless the nest was closed or withdrawn meanwhile; what came of it."""
+        if known.withdrawn or known.nest.state(self.station.vantage.theirs(planned_at)) is not State.OPEN:
+            return None
+        return await ask(planned_at=planned_at)
 
     def _polls(self, nest: Nest) -> int:
         """Polls of info and of guest this nest gets: a quarter of what is left, none for another API's nests."""

@@ -14,7 +14,8 @@ All of it is one function, `next_action`: from a Situation (ages, counts, what w
 Action. It keeps no state, so that a client in another language can have the same one (exports/javascript.py);
 flow.py keeps the counts. The words are those of the web client.
 
-Two ages: the message and the give-up rule use the age since `created_at` on the joiner's clock, as the web client does.
+Two ages: the message and the give-up rule use the age since `created_at`, on the joiner's clock as the web client does,
+or on the API's where the joiner knows that its own is off (flow.Reply.ahead_s).
 Without an event the client counts age 0 for its message; waiting then counts from arrival, and whether a race may still
 go on from when the room was made, where /info or LiveKit's list says it.
 """

@@ -21,6 +21,8 @@ FIELD_CHARACTERS: Final = 2_000
 """A longer list says nothing."""
 
 _NUMBER: Final = re.compile(r"[0-9]{1,18}(\.[0-9]{0,9})?", re.ASCII)
+_FRACTION: Final = re.compile(r"[0-9]{4}-?[0-9]{2}-?[0-9]{2}[T ][0-9]{2}:?[0-9]{2}:?[0-9]{2}[.,]([0-9]+)", re.ASCII)
+_DIGITS: Final = 6
 _LAST: Final = 9_223_372_036  # seconds: an instant in ns is a signed 64-bit integer (year 2262)
 
 
@@ -51,6 +53,17 @@ def instant(text: str | None) -> int | None:
     except (ValueError, TypeError, OverflowError, IndexError):
         return None
     return seconds * SECOND_NS if seconds is not None and 0 <= seconds < _LAST else None
+
+
+def fine_instant(text: str) -> tuple[int, float] | None:
+    """The instant of a date that ISO 8601 writes with a fraction of a second: ns UTC, and to how many seconds it is cut
+    off. None for one without a fraction, and for what `instant` takes for none."""
+    fraction = _FRACTION.match(text[:60].strip(" \t"))
+    if fraction is None or instant(text) is None:
+        return None
+    digits = min(len(fraction[1]), _DIGITS)
+    whole = datetime.fromisoformat(text[:60].strip(" \t")).replace(microsecond=0)
+    return int(whole.timestamp()) * SECOND_NS + int(fraction[1][:digits].ljust(9, "0")), 10.0**-digits
 
 
 def members(text: str | None) -> tuple[Member, ...]:

@@ -107,7 +107,7 @@ class Reply:
     token: as it came, any JSON value. nest: for Load. body: decoded JSON of /info. retry_after_s: seconds.
     room_there: what a witness said of LiveKit's room at about this instant (its list, a seat that somebody has); None:
     there is no witness, or it did not say. made_at: when the room was made (ns UTC), as /info or that list says; None:
-    it does not.
+    it does not. ahead_s: by how much the joiner's clock is ahead of that by which ages are to be read; None: as before.
     """
 
     at: int
@@ -121,6 +121,7 @@ class Reply:
     reason: str = ""
     room_there: bool | None = None
     made_at: int | None = None
+    ahead_s: float | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -142,7 +143,7 @@ class Verdict:
     message is empty when joined and nothing need be said. retry_offered: whether the page shows a Retry button.
     age_s: seconds since created_at at the end, None without an event. created_at: ns UTC or None. requests: API
     requests made. elapsed_s: since arrival. relays: those known to have the event. reason: what was found, where that
-    says more than the kind.
+    says more than the kind. ahead_s: by how much ages are read otherwise than by the joiner's clock.
     """
 
     kind: Kind
@@ -158,6 +159,7 @@ class Verdict:
     elapsed_s: float
     last_status: int | None
     reason: str = ""
+    ahead_s: float = 0.0
 
     @property
     def joined(self) -> bool:
@@ -195,9 +197,10 @@ class _Run:
     stays: float = 1.0
     upgrades: int | None = None
     seat: Reply | None = None
+    ahead_s: float = 0.0
 
     def age_s(self) -> float | None:
-        return None if self.nest is None else self.nest.age_s(self.now)
+        return None if self.nest is None else self.nest.age_s(self.now) - self.ahead_s
 
     def elapsed_s(self) -> float:
         return (self.now - self.arrived_at) / SECOND_NS
@@ -228,6 +231,7 @@ class _Run:
             self.requests += 1
         reply = yield step
         self.now = max(self.now, reply.at)
+        self.ahead_s = self.ahead_s if reply.ahead_s is None else reply.ahead_s
         if reply.room_there is not None:
             self.there_at = self.there_at if self.room_there else self.now
             self.room_there = reply.room_there
@@ -448,6 +452,7 @@ def _verdict(run: _Run, action: Action) -> Verdict:
         elapsed_s=run.elapsed_s(),
         last_status=run.last.status,
         reason=run.last.reason,
+        ahead_s=run.ahead_s,
     )
 
 

@@ -255,7 +255,7 @@ def heading(daily: Daily) -> Text:
         words = f"The store holds no observation of {now.window.words}."
         return Text([words, _about(past, "Before it, from")], heading=daily.title)
     counted = f"{_about(now, 'From')} {_about(past, f'Before it, in {len(daily.days) - 1} windows as long, from')}"
-    said = [counted, *standing_words(now.timelines), *clock_words(now.rows), _found(daily)]
+    said = [counted, *standing_words(now.timelines), *clock_words(now.rows, now.timelines), _found(daily)]
     return Text(said, heading=daily.title, warning=_warning(daily, now))
 
 

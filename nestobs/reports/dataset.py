@@ -70,11 +70,16 @@ class Observed:
         """The same for what is said of a span of time."""
         return whole_span(self.collector, self.rows, self.timelines, self.joins, self.window)
 
+    @property
+    def clocks(self) -> list[str]:
+        """By how much clocks were off, how sure that is, and what it does to intervals, in sentences."""
+        return clock_words(self.rows, self.timelines)
+
     def heading(self, title: str, said: Sequence[str]) -> Text:
         """The head of a page: what was seen, as `said`, and when the collector was at work; or that nothing was."""
         if self.rows.empty:
             return nothing_there(title, f" in {self.window.words}" if self.window else "")
-        left_out = [*omitted(self.timelines), *held_up_words(failures(self.rows)), *clock_words(self.rows)]
+        left_out = [*omitted(self.timelines), *held_up_words(failures(self.rows)), *self.clocks]
         about = [*said, *left_out, coverage.words(self.collector)]
         return Text(about, heading=title, warning=observer(self.rows).words)
 

@@ -10,6 +10,7 @@ import html
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Final
 
+import numpy as np
 import pandas as pd
 
 from nestobs.diagnosis import Cause
@@ -33,7 +34,7 @@ from nestobs.reports.workbench.jupyterlab import step
 from nestobs.store.reader import Store
 from nestobs.timeline import incident, requests, uptime
 from nestobs.timeline import layers as answered
-from nestobs.timeline.intervals import clock_words
+from nestobs.timeline.intervals import clock_words, shifts
 from nestobs.timeline.omissions import remarks
 
 if TYPE_CHECKING:
@@ -128,7 +129,7 @@ def heading(found: Incident) -> Text:
         said = [
             f"Room {found.room or 'unknown'}, address {found.address or 'unknown'}.",
             f"{len(found.rows):,} observations from {found.layers['vantage'].nunique()} vantage points, {when}.",
-            *clock_words(found.rows),
+            *clock_words(found.rows, found.timelines),
         ]
     if found.nests is not None and len(found.nests):
         where = f" from {found.window.words}" if found.window else ""
@@ -216,7 +217,8 @@ def _stamps(created: object, found: Incident) -> tuple[str, str]:
     if type(created) is not int or not 0 <= created < 2**33:
         return "nothing: the client counts age 0", "0 s"
     at = pd.Timestamp(created, unit="s", tz="UTC")
-    age_s = (int(found.rows["sent_at"].max()) - at.value) / SECOND_NS
+    watched = found.rows["sent_at"].to_numpy(np.int64) - shifts(found.rows)
+    age_s = (int(watched.max()) - at.value) / SECOND_NS
     return f"{at:%Y-%m-%d %H:%M:%S} UTC", f"{age_s:.0f} s when it was last watched"
 
 

@@ -199,8 +199,11 @@ def _said(found: Live, view: View, now: int, *, going: bool) -> str:
         return "Following. No observation is in this store yet." if going else "This store holds no observation."
     at = f"{pd.Timestamp(view.newest_at, tz='UTC'):%Y-%m-%d %H:%M:%S} UTC"
     gone = f" {view.let_go} older nests are not shown." if view.let_go else ""
+    clock = f" {view.clock[0].upper()}{view.clock[1:]}." if view.clock else ""
     since = f", {span((now - view.newest_at) / SECOND_NS)} ago" if going else "; the ages are those at that instant"
-    return f"{'Following' if going else 'Not following'}. Newest row {at}{since}. {view.folded:,} rows read.{gone}"
+    return (
+        f"{'Following' if going else 'Not following'}. Newest row {at}{since}. {view.folded:,} rows read.{gone}{clock}"
+    )
 
 
 def states(found: Live) -> go.Figure:

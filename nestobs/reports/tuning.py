@@ -33,7 +33,7 @@ from nestobs.session import tune
 from nestobs.sources.clock import Clock
 from nestobs.store.files import text_in, write
 from nestobs.store.reader import Store
-from nestobs.timeline.intervals import timelines
+from nestobs.timeline.intervals import clock_words, timelines
 from nestobs.tuning.decisions import Allowance
 from nestobs.tuning.policy_file import dumps
 from nestobs.tuning.recommendation import seconds_words
@@ -53,6 +53,8 @@ if TYPE_CHECKING:
 DRAWS: Final = 300
 """Resamples of a report: its reader waits for it."""
 
+_OF_CLOCKS: Final = ("run_id", "vantage", "clock_offset_s", "clock_error_s")
+
 GUESSED_S: Final = (10.0, 15.0)
 """How long the web client's guide guesses that one should wait before sharing a nest."""
 
@@ -60,7 +62,8 @@ GUESSED_S: Final = (10.0, 15.0)
 @dataclass(frozen=True, slots=True)
 class Tuned:
     """What the page is about. found: None where there is too little data, and why_not says what is missing; lines: the
-    timelines there are, then. only: the scenarios or hosts whose nests count, none for all."""
+    timelines there are, then. only: the scenarios or hosts whose nests count, none for all. clocks: how far those of
+    the store were off, in sentences."""
 
     found: Recommendation | None = None
     why_not: str = ""
@@ -70,6 +73,7 @@ class Tuned:
     store: str = ""
     observations: int = 0
     lines: pd.DataFrame | None = None
+    clocks: tuple[str, ...] = ()
 
 
 @given
@@ -98,7 +102,14 @@ def load(
     came = read_proof(proof) if proof else None
     opened = Store.open(store, create=False)
     title = title or "What should a client do until somebody can join?"
-    tuned = Tuned(only=_words(tune_on), proof=came, title=title, store=store, observations=opened.count())
+    tuned = Tuned(
+        only=_words(tune_on),
+        proof=came,
+        title=title,
+        store=store,
+        observations=opened.count(),
+        clocks=tuple(clock_words(opened.frame(columns=_OF_CLOCKS, categories=True))),
+    )
     try:
         found = tune(
             opened,
@@ -154,8 +165,9 @@ def advice(tuned: Tuned) -> Text:
     where = f"Only nests of {', '.join(tuned.only)} count. " if tuned.only else ""
     found = tuned.found
     if found is None:
-        return Text([f"{where}Nothing is tuned: {tuned.why_not}."])
-    return Text([found.why, *found.changed, _described(found.policy), f"{where}{_basis(found)}", _simplicity(found)])
+        return Text([f"{where}Nothing is tuned: {tuned.why_not}.", *tuned.clocks])
+    rests = [f"{where}{_basis(found)}", *tuned.clocks]
+    return Text([found.why, *found.changed, _described(found.policy), *rests, _simplicity(found)])
 
 
 def _described(policy: Policy) -> str:

@@ -32,7 +32,7 @@ from nestobs.sources.caching import GRAIN_S, ServerClock, cache_fields, copied
 from nestobs.sources.clock import Clock
 from nestobs.sources.failures import Judgement, intended, named
 from nestobs.sources.http_answer import PLAIN, HttpAnswer, receive
-from nestobs.sources.proof import Form, Heard, find, judge, told_by_info
+from nestobs.sources.proof import Form, Heard, find, judge, told_by_health, told_by_info
 from nestobs.sources.vantage import NO_TRACE, Trace, Vantage
 
 __all__ = ["Answer", "Api", "judge"]
@@ -45,6 +45,9 @@ PATIENCE_S: Final = BURST_S
 
 OFF_S: Final = 5.0
 """A clock further from the server's is said to be off; the doctor calls it bad."""
+
+NOBODYS: Final = "nestobs-what-time-is-it"
+"""A room that nobody makes."""
 
 _FACT_CHARACTERS: Final = 200
 _ASKING: Final = {"user-agent": "nestobs/0.1", "accept": "application/json", **PLAIN}
@@ -121,8 +124,8 @@ class Api:
     """One Nests API seen from one vantage. `url` is its base, `https://HOST/api/v1/nests`. Use as a context manager.
 
     livekit_down: why LiveKit cannot be reached just now, "" where it can; unset where no LiveKit is known. ration: how
-    many requests may be asked, where that is bounded beyond the budget. own_time: sign by our own clock, as a client
-    here would, also where the API's is known to be apart from it.
+    many requests may be asked, where that is bounded beyond the budget. Signatures bear the API's time where ours is
+    surely apart from it.
     """
 
     def __init__(self, vantage: Vantage, url: str, limiter: Limiter, *, timeout_s: float = 10.0) -> None:
@@ -132,9 +135,9 @@ class Api:
         self.timeout_s = timeout_s
         self.livekit_down: Callable[[], Awaitable[str]] | None = None
         self.ration: Ration | None = None
-        self.own_time = False
         self._vantage = vantage
         self._form, self._clock = Form(), ServerClock()
+        self._told: tuple[int, int, int, float] | None = None
         self._places = asyncio.Semaphore(IN_FLIGHT)
         self._transport = httpx.AsyncHTTPTransport(
             retries=0,
@@ -155,6 +158,12 @@ class Api:
         prefix = origin.path.split("/api/")[0] if "/api/" in origin.path else ""
         return await self._ask(
             Operation.HEALTH, "GET", f"{origin.scheme}://{origin.netloc}{prefix}/health", NO_TRACE, **options
+        )
+
+    async def time(self, **options: Any) -> Answer:
+        """GET /{room}/info of a room that nobody has: what counts is when it is answered. Not a layer."""
+        return await self._ask(
+            Operation.INFO, "GET", self._of(NOBODYS, "/info"), NO_TRACE, recorded=Operation.HEALTH, **options
         )
 
     async def info(self, trace: Trace, **options: Any) -> Answer:
@@ -227,7 +236,7 @@ class Api:
             moved_s = 0
             if keys is not None:
                 now = vantage.clock.now()
-                moved_s = 0 if self.own_time else (vantage.theirs(now) - now) // SECOND_NS
+                moved_s = (vantage.theirs(now) - now) // SECOND_NS
                 created_at = now // SECOND_NS + moved_s
                 headers["authorization"] = http_auth(keys, url=url, method=method, created_at=created_at, body=body)
             asked: dict[str, Any] = {"method": method, "url": url, "headers": headers, "content": body}
@@ -324,9 +333,8 @@ class Api:
             self._clock.learn(remote_at, received_at)
         if sure and not copied(answer.headers):
             self._form.learn(answer.headers, worded=worded)
-        own = sure or judgement.outcome is Outcome.ABSENT
-        if own and remote_at is not None and not late_s and not copied(answer.headers):
-            self._vantage.relation.learn(sent_at, received_at, remote_at)
+        if judgement.outcome is Outcome.ABSENT or sure or operation is Operation.HEALTH:
+            self._dated(operation, judgement, heard, span, None if late_s else remote_at)
         asked_s, wait_s = number(answer.headers.get("retry-after")), pause_s(answer.status, answer.headers, received_at)
         if asked_s is not None and wait_s is not None and asked_s > wait_s:
             bounded = f"its Retry-After of {asked_s:g} s is taken as {wait_s:g} s"
@@ -334,6 +342,25 @@ class Api:
         if answer.status == 401 and remote_at is not None and (off := _off(sent_at, received_at, remote_at)):
             return judgement._replace(reason=f"{judgement.reason}; {off}")
         return judgement
+
+    def _dated(
+        self, operation: Operation, judgement: Judgement, heard: Heard, span: tuple[int, int], date: int | None
+    ) -> None:
+        """Relate our clock to the API's by an answer of its own; and by the time that its /health tells, which counts
+        where it agrees with those, since anything may answer there. A copy tells nothing."""
+        if copied(heard.headers):
+            return
+        if operation is not Operation.HEALTH:
+            if date is not None:
+                self._vantage.relation.learn(*span, date)
+        elif judgement.outcome is Outcome.ACCEPTED and (told := told_by_health(heard.body)) is not None:
+            self._told = (*span, *told)
+        relation = self._vantage.relation
+        alone = date is None and self._form.marks is not None and not self._form.contradicts(heard.headers)
+        if self._told is not None and (relation.known or alone):
+            sent_at, received_at, stamp, grain_s = self._told
+            relation.learn(sent_at, received_at, stamp, grain_s=grain_s, late_s=0.0, sure=not relation.known)
+            self._told = None
 
 
 def _off(sent_at: int, received_at: int, remote_at: int) -> str:

@@ -18,9 +18,12 @@ import jwt
 from google.protobuf.message import Message
 from livekit.protocol import room as protocol
 
+from nestobs.join.fields import instant
 from nestobs.nostr import json_object
 from nestobs.observation.duration import SECOND_NS
+from nestobs.observation.offset import Relation
 from nestobs.observation.schema import Failure, FailureLayer, Outcome
+from nestobs.sources.caching import copied
 from nestobs.sources.clock import Clock
 from nestobs.sources.failures import REFUSALS, Judgement, answered, named
 from nestobs.sources.http_answer import PLAIN, HttpAnswer, receive
@@ -81,6 +84,7 @@ class LiveKitHttp:
 
     def __init__(self, base: str, access: Access, tls: ssl.SSLContext | None, clock: Clock) -> None:
         self._base, self._access, self._clock = base, access, clock
+        self._relation = Relation()
         self._transport = httpx.AsyncHTTPTransport(retries=0, verify=True if tls is None else tls)
 
     async def close(self) -> None:
@@ -88,8 +92,11 @@ class LiveKitHttp:
         await self._transport.aclose()
 
     def _now_s(self) -> int:
-        """The wall clock's time, steps included: that is what LiveKit compares with its own."""
-        return int(self._clock.now() / SECOND_NS + self._clock.wall_departure_s())
+        """LiveKit's time, as the Date of its answers has it, where ours is surely apart from that: it compares with it
+        what we sign. Else the wall clock's, steps included."""
+        now = self._clock.now()
+        apart = self._relation.apart(now)
+        return int(now / SECOND_NS + (self._clock.wall_departure_s() if apart is None else -apart.offset_s))
 
     async def rooms(self, names: list[str], timeout_s: float) -> list[Any]:
         """The rooms of these names that exist, as livekit's Room; all where no name is given."""
@@ -181,6 +188,7 @@ class LiveKitHttp:
         headers = {"user-agent": "nestobs/0.1", "content-type": _PROTOBUF, **PLAIN}
         if token is not None and token.isprintable() and token.isascii():  # what no header can hold is no token
             headers["authorization"] = f"Bearer {token}"
+        asked_at = self._clock.now()
         try:
             request = httpx.Request(method, self._base + path, content=content, headers=headers)
             found = await receive(self._transport, request, timeout_s=timeout_s, body_bytes=most)
@@ -188,6 +196,8 @@ class LiveKitHttp:
             raise NotSaid(plain_text(named(error, stage=FailureLayer.HTTP, timeout_s=timeout_s))) from None
         if found.broken is not None:
             raise NotSaid(named(found.broken, stage=FailureLayer.HTTP, timeout_s=timeout_s), found.status)
+        if (date := instant(found.headers.get("date"))) is not None and not copied(found.headers):
+            self._relation.learn(asked_at, self._clock.now(), date)
         if 300 <= found.status < 400:
             raise NotSaid(redirected(found.status, found.headers.get("location", "")), found.status)
         return found

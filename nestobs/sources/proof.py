@@ -20,6 +20,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final, NamedTuple
 
+from nestobs.join.fields import fine_instant
 from nestobs.observation import reasons
 from nestobs.observation.schema import Failure, FailureLayer, Operation, Outcome
 from nestobs.sources.caching import copied
@@ -221,6 +222,13 @@ def told_by_info(body: Mapping[str, Any]) -> dict[str, str | int | float | bool]
     """What may be kept of an answer to /info."""
     keep = ("host", "status", "createdAt", "participantCount", "recording", "link")
     return {name: body[name] for name in keep if isinstance(body.get(name), str | int | float | bool)}
+
+
+def told_by_health(body: Mapping[str, Any] | None) -> tuple[int, float] | None:
+    """The time that the API's own health tells, finer than a Date: ns UTC, and to how many seconds it is cut off; None
+    where it tells none."""
+    said = None if body is None else body.get("timestamp")
+    return fine_instant(said) if isinstance(said, str) else None
 
 
 def is_jwt(value: object) -> bool:

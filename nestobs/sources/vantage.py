@@ -14,7 +14,7 @@ from typing import Any
 
 from nestobs.observation.detail import detail
 from nestobs.observation.duration import SECOND_NS
-from nestobs.observation.offset import APART_S, Relation
+from nestobs.observation.offset import Relation
 from nestobs.observation.schema import (
     HEARTBEAT_S,
     PERIOD,
@@ -76,8 +76,8 @@ class Vantage:
 
     def _apart(self, at: int) -> int:
         """What our clock is ahead of the API's, ns, where the two are surely apart; else 0."""
-        offset = self.relation.at(at)
-        return 0 if offset is None or abs(offset.least_off_s) < APART_S else round(offset.offset_s * SECOND_NS)
+        apart = self.relation.apart(at)
+        return 0 if apart is None else round(apart.offset_s * SECOND_NS)
 
     def new_id(self) -> str:
         """A fresh UUIDv7 of this instant."""

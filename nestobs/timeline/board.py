@@ -16,8 +16,9 @@ A nest is failed if any cell is, else starting if any is, else unknown if any is
 `QUIET_S`, a starting cell is told as unknown: whoever stopped asking does not know.
 
 Ages count from the creation that was accepted, else from the publishing, else from the event's created_at, else from
-the first row of the nest; by each vantage's offset to the reference clock where it is known. That is good enough for a
-glance; the timelines have the intervals and their errors.
+the first row of the nest; by the API's clock, where that of who wrote a row is surely apart from it, and so does the
+present: whoever looks is taken to have the clock of the newest row that was compared. That is good enough for a glance;
+the timelines have the intervals and their errors.
 
 Memory is bounded whatever is watched: the newest `most` nests are kept, each with at most `MOST_CELLS` cells and short
 names; a nest that was let go does not come back. No clock is read: `now` is given.
@@ -28,7 +29,7 @@ from __future__ import annotations
 import hashlib
 from collections import OrderedDict
 from collections.abc import Iterable, Iterator
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from enum import StrEnum
 from typing import Any, Final
 
@@ -113,13 +114,15 @@ class Row:
 @dataclass(frozen=True, slots=True)
 class View:
     """The board at an instant. rows: newest nest first. let_go: nests no longer kept. newest_at: the newest row's
-    sending, ns UTC, None while there is none."""
+    sending, ns UTC, None while there is none. clock: by how much ages are not by the clock of who looks, in words; ""
+    where they are."""
 
     rows: tuple[Row, ...]
     counts: dict[State, int]
     folded: int
     let_go: int
     newest_at: int | None
+    clock: str = ""
 
 
 @dataclass(slots=True)
@@ -166,6 +169,7 @@ class Board:
         self._let_go = 0
         self._folded = 0
         self._newest: int | None = None
+        self._compared: tuple[int, Offset] | None = None
 
     # folding
 
@@ -175,6 +179,8 @@ class Board:
         for row in rows:
             self._folded += 1
             self._newest = row.sent_at if self._newest is None else max(self._newest, row.sent_at)
+            if row.clock_offset_s is not None and (self._compared is None or row.sent_at >= self._compared[0]):
+                self._compared = row.sent_at, _offset(row)
             nest = self._nest_of(row)
             if nest is not None:
                 changes += self._taken(nest, row)
@@ -315,13 +321,17 @@ class Board:
     # telling
 
     def view(self, now: int) -> View:
-        """How it stands at `now`, ns UTC."""
-        rows = [self._row(nest, now) for nest in self._nests.values() if nest.known]
+        """How it stands at `now`, ns UTC, by the clock of who looks."""
+        apart = None if self._compared is None or not _surely_apart(self._compared[1]) else self._compared[1]
+        shared = now if apart is None else now - round(apart.offset_s * SECOND_NS)
+        rows = [self._row(nest, now, shared) for nest in self._nests.values() if nest.known]
         rows.sort(key=lambda row: (row.age_s, row.nest, row.room))
         counts = {state: sum(row.state is state for row in rows) for state in State}
-        return View(tuple(rows), counts, self._folded, self._let_go, self._newest)
+        clock = "" if apart is None else f"ages are by the API's clock: this one is {apart.words}"
+        view = View(tuple(rows), counts, self._folded, self._let_go, self._newest)
+        return replace(view, clock=clock)
 
-    def _row(self, nest: _Nest, now: int) -> Row:
+    def _row(self, nest: _Nest, now: int, shared: int) -> Row:
         lanes: dict[str, list[Lane]] = {}
         for (layer, _), cell in nest.cells.items():
             quiet = cell.state is State.STARTING and now - cell.asked_at > QUIET_S * SECOND_NS
@@ -333,8 +343,8 @@ class Board:
             nest=nest.nest,
             room=nest.room,
             state=state,
-            age_s=(now - nest.origin) / SECOND_NS,
-            asked_s=(now - nest.asked_at) / SECOND_NS,
+            age_s=(shared - nest.origin) / SECOND_NS,
+            asked_s=(shared - nest.asked_at) / SECOND_NS,
             lanes=made,
             message=nest.message,
             message_age_s=(nest.message_at - nest.origin) / SECOND_NS,
@@ -385,8 +395,16 @@ def _short(text: str, limit: int = LONGEST_NAME) -> str:
 def _shared(row: Observation) -> int:
     """The sending on the reference clock, where the row's own clock is surely apart from that; else as it is: a board
     tells whole seconds, and rows of one clock know its offset each a little better than the one before."""
-    offset = Offset(row.clock_offset_s or 0.0, row.clock_error_s or 0.0, 0.0)
-    return row.sent_at - round(offset.offset_s * SECOND_NS) if abs(offset.least_off_s) > APART_S else row.sent_at
+    offset = _offset(row)
+    return row.sent_at - round(offset.offset_s * SECOND_NS) if _surely_apart(offset) else row.sent_at
+
+
+def _offset(row: Observation) -> Offset:
+    return Offset(row.clock_offset_s or 0.0, row.clock_error_s or 0.0, row.sync_age_s or 0.0)
+
+
+def _surely_apart(offset: Offset) -> bool:
+    return abs(offset.least_off_s) > APART_S
 
 
 def _refused(row: Observation) -> str:

@@ -28,6 +28,7 @@ from nestobs.observation.schema import Failure, Operation, Outcome, Role, Source
 from nestobs.observation.text import shortened
 from nestobs.timeline.intervals import MARKS
 from nestobs.timeline.intervals.origins import EDIT
+from nestobs.timeline.intervals.stamps import stamp_words
 from nestobs.timeline.layers import EXPECTED, NOT_SEEN, SHOWN, UNPROVEN, WENT
 from nestobs.timeline.requests import CUT_OFF
 
@@ -69,6 +70,7 @@ def facts(
         *_shown(layers),
         *(sign.said for sign in signs if not sign.causes.intersection(told)),
         *_older(layers),
+        *stamp_words(observations),
         *_remade(observations),
         *_unbounding(layers),
         *_joined(attempts),

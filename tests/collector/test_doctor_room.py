@@ -191,7 +191,7 @@ async def test_a_fault_of_the_lab_is_named(open_lab, target_of, scenario, doctor
     assert found.requests == doctor.asked <= MOST_REQUESTS
     told = [step for step in found.steps if step.cause == cause] or [check for check in found.checks if check.cause]
     assert told
-    if cause not in ("api_down",):
+    if cause not in ("api_down", "auth_clock_skew"):  # of which a door tells, in a line
         assert told[0].evidence, "a bug report has evidence"
         assert told[0].asked
         assert told[0].answered

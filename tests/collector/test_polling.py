@@ -4,13 +4,18 @@ from __future__ import annotations
 
 import itertools
 import random
+from functools import partial
 
 import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from nestobs.collector.polling import API_LAYERS, LEAST_JOIN_REQUESTS, LEAST_POLLS, WANTED_POLLS, Plan, fit
+from nestobs.collector.polling import API_LAYERS, LEAST_JOIN_REQUESTS, LEAST_POLLS, WANTED_POLLS, Plan, fit, poll
 from nestobs.errors import BudgetError
+from nestobs.nostr import Keys
+from nestobs.observation.duration import SECOND_NS
+from nestobs.observation.schema import Operation, Outcome
+from nestobs.sources.vantage import Trace
 
 SHAPES = st.fixed_dictionaries(
     {
@@ -124,3 +129,45 @@ def test_the_resolution_is_a_sentence():
 def test_a_short_horizon_has_a_resolution_too():
     said = Plan(8, 1.5, 3).resolution()
     assert not said.rstrip().endswith("every")
+
+
+# asking as the API's second turns
+
+
+@pytest.fixture
+async def polled(open_lab, open_station_on, scenario, rows):
+    """`await polled(toml, first_s)`: info of a nest asked eight times, .9 s apart; the ages, their origin, the rows."""
+
+    async def poll_it(station, first_s):
+        made = await station.api.create(Trace(), Keys.generate(), ("wss://relay.example",))
+        trace = Trace(station.vantage.new_id(), room=made.room)
+        ages = [first_s + 0.9 * number for number in range(8)]
+        await poll(station, trace, made.row.sent_at, ages, partial(station.api.info, trace))
+        return ages, made.row.sent_at, [row for row in rows if row.operation is Operation.INFO]
+
+    async def opened(text, first_s):
+        async with open_lab(scenario(text), relays=1) as lab, open_station_on(lab) as station:
+            return await poll_it(station, first_s)
+
+    return opened
+
+
+def moved_s(ages, origin, asked):
+    return [(row.planned_at - origin) / SECOND_NS - age for row, age in zip(asked, ages, strict=True)]
+
+
+async def test_polls_of_a_nest_that_is_shown_are_moved_to_where_they_tell_most_of_the_clock(polled):
+    ages, origin, asked = await polled("", 0.3)
+    moved = moved_s(ages, origin, asked)
+    assert {row.outcome for row in asked} == {Outcome.VISIBLE}
+    assert moved[0] == pytest.approx(0)
+    assert any(abs(one) > 0.001 for one in moved[1:])
+    assert all(abs(one) < 1 for one in moved)
+    assert [row.planned_at for row in asked] == sorted(row.planned_at for row in asked)
+    assert asked[-1].clock_error_s < 0.1 < asked[0].clock_error_s
+
+
+async def test_polls_of_a_nest_that_is_not_shown_keep_their_phase(polled):
+    ages, origin, asked = await polled("[api]\nrecord = { kind = 'constant', s = 60.0 }\n", 0.3)
+    assert {row.outcome for row in asked} == {Outcome.ABSENT}
+    assert moved_s(ages, origin, asked) == pytest.approx([0.0] * len(ages), abs=1e-6)

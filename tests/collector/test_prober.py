@@ -13,8 +13,9 @@ from dataclasses import replace
 import jwt
 import pytest
 
+from nestobs.collector.lookup import load
 from nestobs.collector.manners import CAREFUL, Care, Manners
-from nestobs.collector.prober import join, load
+from nestobs.collector.prober import join
 from nestobs.join.decision import GONE, JOINED_AS_GUEST, LOADING, NO_ROOM, RELEASED_FAILED, STARTING, THERE, Kind
 from nestobs.join.policy import GUIDE, RELEASED, fixed
 from nestobs.lab import ProxyMode

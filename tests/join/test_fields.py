@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from nestobs.join.fields import FIELD_CHARACTERS, instant, members, number
+from nestobs.join.fields import FIELD_CHARACTERS, fine_instant, instant, members, number
 
 S = 1_000_000_000
 
@@ -93,3 +93,26 @@ def test_any_text_is_read(text):
 @given(st.datetimes(timezones=st.timezones()).map(str) | st.from_regex(r"\w{3}, \d+ \w+ \d+ \d+:\d+:\d+ \S+"))
 def test_any_date_is_read(text):
     assert instant(text) is None or 0 <= instant(text) < 2**63
+
+
+FINE = {
+    "2026-11-27T12:00:00.123Z": (1_795_780_800_123_000_000, 1e-3),
+    "2026-11-27T12:00:00.1+00:00": (1_795_780_800_100_000_000, 1e-1),
+    "2026-11-27T13:00:00.1234567+01:00": (1_795_780_800_123_456_000, 1e-6),
+    "2026-11-27T12:00:00Z": None,
+    "Fri, 27 Nov 2026 12:00:00 GMT": None,
+    "2026-11-27T12:00:00.123": None,
+    "2026-11-27T12:00:00+00:00:00.5": None,
+    "": None,
+}
+
+
+@pytest.mark.parametrize("text", FINE)
+def test_a_date_with_a_fraction_is_an_instant_with_its_grain(text):
+    assert fine_instant(text) == (FINE[text] and pytest.approx(FINE[text], rel=0))
+
+
+@given(st.text(max_size=70))
+def test_any_text_is_a_fine_instant_or_none(text):
+    found = fine_instant(text)
+    assert found is None or (0 <= found[0] < 2**63 and 0 < found[1] <= 0.1)

@@ -7,6 +7,7 @@ import random
 import time
 
 import pytest
+from aiohttp import web
 
 from nestobs.join.budget import Limiter
 from nestobs.nostr import Keys
@@ -60,17 +61,51 @@ async def test_each_row_says_how_far_its_clock_is_off_and_how_sure_that_is(on_la
 
 
 @pytest.mark.parametrize("off_s", [-120.0, 120.0])
-@pytest.mark.parametrize("own_time", [False, True])
-async def test_a_signature_bears_the_apis_time_where_ours_is_known_to_be_off(on_lab, rows, off_s, own_time):
+async def test_a_signature_bears_the_apis_time_where_ours_is_known_to_be_off(on_lab, rows, off_s):
     async with on_lab() as (_, url), Api(computer(rows, off_s), url, Limiter(1000)) as api:
-        api.own_time = own_time
+        before = (await api.create(Trace(), Keys.generate(), RELAYS)).row
         await api.guest(Trace(room="nowhere"))
         row = (await api.create(Trace(), Keys.generate(), RELAYS)).row
-    if own_time:
-        assert (row.outcome, row.failure) == (Outcome.REFUSED, Failure.UNAUTHORISED)
-    else:
-        assert row.outcome is Outcome.ACCEPTED
-        assert facts_of(row.detail)["stamp_moved_s"] == pytest.approx(-off_s, abs=2)
+    assert (before.outcome, before.failure) == (Outcome.REFUSED, Failure.UNAUTHORISED)
+    assert row.outcome is Outcome.ACCEPTED
+    assert facts_of(row.detail)["stamp_moved_s"] == pytest.approx(-off_s, abs=2)
+
+
+@off_by
+async def test_the_time_that_health_tells_is_known_to_the_way_of_its_answer(on_lab, rows, off_s):
+    """Once an answer that is surely the API's own agrees with it, before it or after."""
+    async with on_lab() as (_, url):
+        for asks in (("health", "time"), ("time", "health")):
+            vantage = computer(rows, off_s)
+            async with Api(vantage, url, Limiter(1000)) as api:
+                for ask in asks:
+                    await getattr(api, ask)()
+                found = vantage.relation.at(vantage.clock.now())
+            assert abs(found.offset_s - off_s) <= found.error_s
+            assert found.error_s < 0.5
+            took_s = max((row.received_at - row.sent_at) / S for row in rows)
+            assert found.error_s <= took_s + 0.01
+
+
+async def test_a_health_of_another_clock_than_the_apis_tells_nothing(serving, rows):
+    """What answers at /health may be anything: here a gateway, ten seconds ahead of the API behind it."""
+
+    async def answer(request):
+        if request.path == "/health":
+            told = time.time() + 10.0
+            said = time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(told))
+            body = {"status": "ok", "timestamp": f"{said}.000Z"}
+            return web.json_response(body)
+        return web.json_response({"error": "Nest not found"}, status=404)
+
+    vantage = computer(rows, 0.0)
+    async with serving(answer) as port, Api(vantage, f"http://127.0.0.1:{port}/api/v1/nests", Limiter(1000)) as api:
+        for _ in range(2):
+            await api.health()
+            await api.time()
+        found = vantage.relation.at(vantage.clock.now())
+    assert abs(found.offset_s) <= found.error_s
+    assert 0.2 < found.error_s < 1.0
 
 
 async def test_a_clock_that_may_be_right_is_not_corrected(on_lab, rows):

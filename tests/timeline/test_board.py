@@ -136,6 +136,23 @@ def test_ages_count_from_the_best_origin_there_is():
     assert by_kind(told(skewed))["guest"].state is State.STARTING
 
 
+@pytest.mark.parametrize("off_s", [120.0, -120.0])
+def test_ages_are_by_the_apis_clock_where_that_of_who_wrote_and_looks_is_surely_apart(off_s):
+    """A nest of others, dated 20 s before by a clock that is right; the last row came before any comparison."""
+    known = {"clock_offset_s": off_s, "clock_error_s": 0.5}
+    event = row(
+        Source.RELAY, Operation.QUERY, YES, 5 + off_s, detail=detail(created_at=NOON // SECOND_NS - 20), **known
+    )
+    board = Board()
+    board.fold([event, row(Source.RELAY, Operation.QUERY, YES, 6 + off_s)])
+    view = board.view(at(10 + off_s))
+    assert view.rows[0].age_s == pytest.approx(30)
+    assert view.clock.startswith("ages are by the API's clock: this one is 120.0 s ")
+    unsure = Board()
+    unsure.fold([row(Source.RELAY, Operation.QUERY, YES, 5, clock_offset_s=1.0, clock_error_s=0.5)])
+    assert unsure.view(at(10)).clock == ""
+
+
 def test_a_creation_is_joined_to_its_nest_by_the_trace_and_a_webhook_by_the_room():
     rows = [made(), asked(NO, 1), row(Source.API, Operation.INFO, YES, 2, trace_id="", nest="")]
     rows.append(row(Source.API, Operation.JOIN, NO, 3, trace_id="another", room=""))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from dataclasses import dataclass
 from typing import Any
 
@@ -754,41 +755,40 @@ def test_a_clock_that_is_surely_off_is_said_with_how_sure_that_is() -> None:
 
     right, unsure = seen("right", 0.4, 0.1), seen("unsure", 3.0, 1.5)
     rough, fine = seen("ahead", 41.0, 1.5), seen("ahead", 40.0, 0.1)
-    [said] = clock_words(frame([right, unsure, rough, fine, row("visible", 2, 2.5)]))
-    assert said.startswith("The clock of ahead was 40.0 s ahead of the API's, give or take 0.1 s: ")
+    far, near = clock_words(frame([right, unsure, rough, fine, row("visible", 2, 2.5)]))
+    assert far.startswith("The clock of ahead was 40.0 s ahead of the API's, give or take 0.2 s: ")
+    assert near == (
+        "The clock of right was 0.40 s ahead of the API's, give or take 0.11 s;"
+        " that of unsure was 3.00 s ahead of the API's, give or take 1.51 s."
+    )
     many = clock_words(frame([seen(f"v{number}", -9.0, 0.5, f"r{number}") for number in range(6)]))
     assert [one.split(" was ")[0] for one in many[:3]] == [f"The clock of v{number}" for number in range(3)]
     assert many[3:] == ["So it is with 3 more clocks."]
     assert clock_words(frame([])) == clock_words(frame([row("visible", 1, 1.5)])) == []
 
 
-def elsewhere(sent: float, **clock: Any) -> Observation:
-    """A comparison of the run `there` while it watched another nest."""
-    other = {"trace_id": "other", "nest": NEST.replace(":room", ":other"), "room": "other", "sync_age_s": 0.0}
-    return row("visible", sent, sent + 0.1, vantage="there", run_id="there", **other, **clock)
+def test_of_many_clocks_that_agree_the_rest_is_counted_by_the_worst_of_it() -> None:
+    rows = [
+        row("visible", 1, 1.5, vantage=f"v{number}", run_id=f"r{number}", clock_offset_s=0.0, clock_error_s=number / 10)
+        for number in range(1, 6)
+    ]
+    [said] = clock_words(frame(rows))
+    assert said.startswith("The clock of v1 was the API's to within 0.11 s; that of v2 was ")
+    assert said.endswith("; 2 more were the API's to within 0.51 s.")
 
 
-def test_a_run_that_was_cut_off_from_its_api_is_as_it_was_compared_before_and_after() -> None:
-    host = created(0, vantage="host", clock_offset_s=0.0, clock_error_s=0.0)
-    cut_off = table("absent 105 105.1, visible 106 106.5", vantage="there", run_id="there")
-    before, after = (
-        elsewhere(at_s, clock_offset_s=100.0 + off, clock_error_s=0.25) for at_s, off in ((90, 0), (120, 0.5))
-    )
-    far = elsewhere(10, clock_offset_s=-500.0, clock_error_s=0.25)
-    lines = timelines(frame([host, *cut_off, before, after, far])).set_index("room")
-    line = lines.loc["room"]
-    assert line.origin_error_s == pytest.approx(0.5, abs=0.02)
-    assert (line.lower_s, line.upper_s) == pytest.approx((105 - 100.75, 106.5 - 99.75), abs=0.02)
-    alone = timelines(frame([host, *cut_off, before])).set_index("room").loc["room"]
-    assert (alone.lower_s, alone.upper_s) == pytest.approx((4.75, 6.75), abs=0.02)
-
-
-def test_what_another_run_of_the_vantage_was_compared_with_says_nothing_of_this_one() -> None:
-    host = created(0, vantage="host", clock_offset_s=0.0, clock_error_s=0.0)
-    polled = table("absent 2 2.1, visible 3 3.5", vantage="there", run_id="restarted")
-    lines = timelines(frame([host, *polled, elsewhere(1, clock_offset_s=100.0, clock_error_s=0.25)]))
-    line = lines.set_index("room").loc["room"]
-    assert (line.lower_s, line.upper_s) == (2, 3.5)
+def test_what_clocks_do_to_intervals_is_said_and_which_were_never_compared() -> None:
+    compared = {"clock_offset_s": 5.0, "clock_error_s": 0.25}
+    rows = frame([foreign(3, **compared)])
+    words = clock_words(rows, timelines(rows))
+    assert words[1:] == [
+        "1 of 1 intervals are wider for what is not known of clocks: by 0.25 s in the middle, 0.25 s at most."
+    ]
+    rows = frame([foreign(3)])
+    [said] = clock_words(rows, timelines(rows))
+    assert re.match(r"The clock of \S+ was never compared with the API's: ", said)
+    own = frame([created(0), row("visible", 1, 1.5)])
+    assert clock_words(own, timelines(own)) == []
 
 
 @pytest.mark.parametrize("missing", ["host", "there"])

@@ -17,6 +17,7 @@ from nestobs.diagnosis import Cause
 from nestobs.errors import NestobsError
 from nestobs.nostr import room_filter
 from nestobs.observation.duration import SECOND_NS
+from nestobs.observation.offset import Offset
 from nestobs.observation.schema import Failure, FailureLayer, Observation, Outcome
 from nestobs.sources.api import OFF_S
 from nestobs.sources.media import has_library
@@ -26,6 +27,9 @@ from nestobs.sources.vantage import Trace
 from nestobs.store.reader import Store
 
 State: TypeAlias = Literal["good", "bad", "note"]
+
+NIP98_S: Final = 60.0
+"""The narrowest window known within which a signature's time must lie."""
 
 PATIENCE_S: Final = 5.0
 """For a connection, and for an answer."""
@@ -82,17 +86,32 @@ async def of_the_api(station: Station) -> list[Check]:
     checks.append(
         Check("budget", "good" if left else "bad", f"the server {said}; {left} in {limit.window_s:g} s are ours")
     )
-    if row.remote_at is not None and row.received_at is not None:
-        low, high = (row.sent_at - row.remote_at) / SECOND_NS - 1.0, (row.received_at - row.remote_at) / SECOND_NS
-        good = low < OFF_S and high > -OFF_S
-        words = f"this clock minus the API's Date: between {low:+.1f} and {high:+.1f} s"
-        checks.append(Check("clock", "good" if good else "bad", words if good else words + ": set the clock (NTP)"))
     probe = (await station.api.guest(Trace(room="nestobs-doctor-no-such-room"), timeout_s=PATIENCE_S)).row
+    checks.append(_clock(station, row if row.remote_at is not None else probe))
     clean = probe.outcome is Outcome.ABSENT
     said = "a room that is not there is the API's own 404" if clean else probe.reason
     untold = probe.reason.endswith(UNTOLD) or probe.failure_layer is FailureLayer.SIGNAL  # LiveKit's door says the rest
     state: State = "good" if clean else "note" if untold else "bad"
     return [*checks, Check("api path", state, said, _down(probe) if state == "bad" else "")]
+
+
+def _clock(station: Station, row: Observation) -> Check:
+    """How far our clock is off the API's: by all that it answered so far; where nothing of that is surely its own, by
+    the Date of this row. What we sign bears the API's time then; what a client here signs does not."""
+    offset = station.vantage.relation.at(station.clock.now())
+    if offset is None and row.remote_at is not None and row.received_at is not None:
+        low, high = (row.sent_at - row.remote_at) / SECOND_NS - 1.0, (row.received_at - row.remote_at) / SECOND_NS
+        offset = Offset((low + high) / 2, (high - low) / 2, 0.0)
+    if offset is None:
+        return Check("clock", "note", "not compared: no answer of the API's says what time it is (Date)")
+    off_s, said = abs(offset.least_off_s), f"this clock is {offset.words}"
+    if off_s < OFF_S:
+        return Check("clock", "good", said)
+    refused = off_s > NIP98_S
+    harm = (
+        "the API refuses what a client here signs" if refused else "ages and signatures of a client here are off by it"
+    )
+    return Check("clock", "bad", f"{said}: set the clock (NTP); {harm}", Cause.AUTH_CLOCK_SKEW if refused else "")
 
 
 def _down(row: Observation) -> str:

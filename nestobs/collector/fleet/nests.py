@@ -18,8 +18,8 @@ from functools import partial
 from typing import Final
 
 from nestobs.collector.fleet.settings import Fleet
+from nestobs.collector.lookup import load
 from nestobs.collector.polling import DEEDS, LEAST_POLLS, Ask, Plan, fit
-from nestobs.collector.prober import load
 from nestobs.collector.station import Station
 from nestobs.join.policy import Policy, Uniform
 from nestobs.nostr import Keys

@@ -8,11 +8,11 @@ its age.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any, Final
 
 from nestobs.collector.lookup.inquiry import explained, standing_fault
-from nestobs.collector.lookup.relays import Found, find
+from nestobs.collector.lookup.relays import Found, find, on_time
 from nestobs.collector.station import Station, Target, recording
 from nestobs.diagnosis import Cause, Diagnosis
 from nestobs.join.budget import Budget
@@ -63,6 +63,7 @@ async def readiness(
     heard: the rows that the station writes, as they come. investigate: where several causes fit, ask what decides. Ages
     are by the API's clock, where ours is surely apart from it.
     """
+    found = await on_time(station, found)
     if why := found.why_not_live():
         return Readiness(GONE if found.is_over() else NOT_YET, why)
     row = (await station.api.guest(found.trace)).row
@@ -72,8 +73,8 @@ async def readiness(
     diagnosis = await explained(station, found.trace, heard, investigate=investigate)
     if investigate and _given(heard, row):
         return Readiness(READY, "a guest is given a token, though not at once")
-    by_theirs = replace(found, at=station.vantage.theirs(row.received_at or row.sent_at))
-    return _judged(by_theirs, row, there, diagnosis, message_threshold_s)
+    then = found.timed(station, row.received_at or row.sent_at)
+    return _judged(then, row, there, diagnosis, message_threshold_s)
 
 
 async def _is_there(station: Station, trace: Trace) -> bool:
@@ -109,9 +110,10 @@ def _absent(found: Found, message_threshold_s: float) -> tuple[int, str]:
     if skew := found.skew():
         return CANNOT_TELL, f"the API answers 404, and {skew}, so its age is unknown"
     age_s = max(0.0, found.nest.age_s(found.at))
+    said = f"the API answers 404 at age {age_s:.0f} s" + (f" ({found.by})" if found.by else "")
     if age_s < message_threshold_s:
-        return NOT_YET, f"the API answers 404 at age {age_s:.0f} s: {Kind.STARTING_UP.value}"
-    return GONE, f"the API answers 404 at age {age_s:.0f} s, above the threshold of {message_threshold_s:g} s"
+        return NOT_YET, f"{said}: {Kind.STARTING_UP.value}"
+    return GONE, f"{said}, above the threshold of {message_threshold_s:g} s"
 
 
 async def ready_once(

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Final
 
 from nestobs.collector.station import Station
+from nestobs.join.flow import Reply
 from nestobs.nostr import ROOM_KIND, Address, Event, room_filter
-from nestobs.observation.duration import about
+from nestobs.observation.duration import SECOND_NS, about
 from nestobs.observation.nest import Nest, State, read_nest, withdrawn_at
-from nestobs.observation.schema import Failure, Observation, Outcome
+from nestobs.observation.schema import Failure, Observation, Operation, Outcome, Source
 from nestobs.sources.relay import Looked, Relay
 from nestobs.sources.vantage import Trace
 
@@ -30,7 +31,8 @@ class Silent:
 @dataclass(frozen=True, slots=True)
 class Found:
     """What the relays know. `nest` is None when none has the event; `relays` have it; `silent` gave no proof, each with
-    why. `at`: when they were asked, ns UTC. `withdrawn_at`: when its author withdrew it, on the author's clock.
+    why. `at`: when they were asked, ns UTC; `by`: on another clock than ours, in words, "" where it is ours.
+    `withdrawn_at`: when its author withdrew it, on the author's clock.
     """
 
     trace: Trace
@@ -40,6 +42,7 @@ class Found:
     silent: tuple[Silent, ...]
     answered: tuple[str, ...] = ()
     withdrawn_at: int | None = None
+    by: str = ""
 
     def nobody_has_it(self) -> str:
         """Why there is no event: that no relay has it is said only where relays answered."""
@@ -59,12 +62,22 @@ class Found:
         return "" if self.nest is None else self.nest.why_not_live(self.at)
 
     def skew(self) -> str:
-        """What a `created_at` ahead of our clock is, in words; "" when it is not."""
-        ahead_s = 0.0 if self.nest is None else self.nest.ahead_s(self.at)
-        return f"its event is dated {about(ahead_s)} ahead of this clock: clock skew" if ahead_s else ""
+        """What a `created_at` ahead of the clock is, in words; "" when it is not."""
+        ahead_s, clock = 0.0 if self.nest is None else self.nest.ahead_s(self.at), "the API's" if self.by else "this"
+        return f"its event is dated {about(ahead_s)} ahead of {clock} clock: clock skew" if ahead_s else ""
+
+    def timed(self, station: Station, at: int) -> Found:
+        """The same at another instant of our clock; on the API's, where ours is surely apart from it."""
+        apart = station.vantage.relation.apart(at)
+        by = "" if apart is None else f"by the API's clock, since this one is {apart.words}"
+        return replace(self, at=station.vantage.theirs(at), by=by)
 
 
 _SAID: Final = 3
+
+SOON_S: Final = 3_600.0
+CLIENT_CUTOFF_S: Final = 1.5
+"""After which the released web client gives up reading the nest."""
 
 
 async def find(station: Station, wanted: Address | str, *, timeout_s: float = 5.0) -> Found:
@@ -101,6 +114,16 @@ async def find(station: Station, wanted: Address | str, *, timeout_s: float = 5.
     )
 
 
+async def on_time(station: Station, found: Found) -> Found:
+    """`found` as `timed` gives it. Where an instant decides what it is (it is dated ahead, or begins within SOON_S) and
+    nothing is known of the API's clock yet, that is learnt by one request, `/info`."""
+    nest = found.nest
+    soon = nest is not None and 0 < nest.starts_at - found.at < SOON_S * SECOND_NS
+    if (soon or found.skew()) and not station.vantage.relation.known:
+        await station.api.info(found.trace)
+    return found.timed(station, found.at)
+
+
 async def _ask_all(station: Station, trace: Trace, timeout_s: float, **wanted: Any) -> list[Looked]:
     async def ask(relay: Relay) -> Looked:
         await relay.ready(timeout_s)
@@ -119,6 +142,39 @@ def _answered(looked: Sequence[Looked]) -> tuple[str, ...]:
 
 def _silent(looked: Sequence[Looked]) -> tuple[Silent, ...]:
     return tuple(Silent(one.row.target, why_silent(one.row)) for one in looked if one.row.outcome not in _PROOF)
+
+
+async def load(
+    station: Station,
+    trace: Trace,
+    address: Address | None,
+    timeout_s: float = CLIENT_CUTOFF_S,
+    *,
+    planned_at: int | None = None,
+) -> Reply:
+    """What the released web client would hold: the selected relay asked once, cut off, never asked again.
+
+    A cut-off proves nothing of the relay and is `unknown`; the client shows "Loading nest..." all the same.
+    """
+    if address is None or not station.relays:
+        return Reply(station.clock.now(), Outcome.UNKNOWN, failure=Failure.UNREACHABLE)
+    row, event = await station.relays[0].query(
+        trace,
+        address=address,
+        timeout_s=timeout_s,
+        source=Source.CLIENT,
+        operation=Operation.LOAD,
+        planned_at=planned_at,
+        newest=True,
+    )
+    return Reply(row.received_at or row.sent_at, row.outcome, row.status, row.failure, nest=_nest_of(event))
+
+
+def _nest_of(event: Event | None) -> Nest | None:
+    try:
+        return None if event is None else read_nest(event)
+    except ValueError:
+        return None
 
 
 _PROOF: Final = (Outcome.VISIBLE, Outcome.ABSENT)

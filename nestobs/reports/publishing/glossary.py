@@ -9,7 +9,6 @@ from __future__ import annotations
 import html
 import re
 import tomllib
-from collections.abc import Iterable
 from functools import cache
 from importlib.resources import files
 from typing import Final
@@ -40,13 +39,12 @@ def _forms() -> tuple[re.Pattern[str], dict[str, str]]:
 
 
 class Explained:
-    """The HTML of one page, in order, and the words met so far. known: words that need no explanation any more; shown:
-    these, and those that were explained."""
+    """The HTML of one page, in order, and the words met so far."""
 
-    def __init__(self, known: Iterable[str] = ()) -> None:
+    def __init__(self) -> None:
         self._inside: list[str] = []
         self._met: set[str] = set()
-        self.shown: set[str] = set(known)
+        self._shown: set[str] = set()
 
     def html(self, text: str) -> str:
         """The next piece of it, with the words that are new explained."""
@@ -72,9 +70,9 @@ class Explained:
             form = re.sub(r"\s+", " ", html.unescape(found[0])).replace("’", "'").lower()
             word = word_of[form]
             self._met.add(word)
-            if self._inside or word in self.shown:
+            if self._inside or word in self._shown:
                 return found[0]
-            self.shown.add(word)
+            self._shown.add(word)
             meaning = html.escape(meanings()[word][0])
             return f'<dfn tabindex="0" title="{meaning}">{found[0]}</dfn>'
 

@@ -4,6 +4,7 @@ bounds    the intervals themselves, their columns, and what they count from and 
 origins   when a nest was made, and whether what looks new is an edit of an older room
 proofs    which absents bound the first showing: of what came and went, and of us held up, they do not
 clocks    how far the clock of each run was ahead of the reference
+stamps    what the clocks of host and LiveKit show of themselves in what they stamp
 polls     observations as arrays, and the timeline that each belongs to
 sightings what each vantage saw of a nest, on one clock, with the errors of clocks beside it
 """

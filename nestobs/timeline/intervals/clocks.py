@@ -3,10 +3,8 @@
 A run is one process, so its vantages share one clock; where a run has made the nest itself and nobody else watched it,
 no other clock is needed, and none is compared. The comparison with the least error serves all rows of the run about the
 nest, widened by what the clocks may drift until the last of them (observation/offset.py). Where comparisons contradict
-each other a clock was stepped, or servers disagree: then all that they allow counts. A run that was compared only while
-it watched other nests (its API was cut off meanwhile) has of those the last before and the first after, and all that
-both allow. Clocks that may agree are taken to agree, and the error says by how much they may not: an instant is not
-moved by what is not known.
+each other a clock was stepped, or servers disagree: then all that they allow counts. Clocks that may agree are taken to
+agree, and the error says by how much they may not: an instant is not moved by what is not known.
 """
 
 from __future__ import annotations
@@ -16,15 +14,15 @@ from typing import Final
 import numpy as np
 import pandas as pd
 
-from nestobs.observation.arrays import Flags, Floats, Ints, count_of, greatest_at, least_at
-from nestobs.observation.columns import codes_of, equals, instants_of, paired, reals_of, units_of
+from nestobs.observation.arrays import Flags, Floats, Ints, count_of, greatest_at
+from nestobs.observation.columns import codes_of, equals, instants_of, paired, reals_of, records, units_of
 from nestobs.observation.duration import SECOND_NS
-from nestobs.observation.offset import APART_S, DRIFT
+from nestobs.observation.offset import APART_S, DRIFT, apart_words
 from nestobs.observation.schema import Operation
 from nestobs.observation.text import shortened
+from nestobs.timeline.intervals.origins import EDIT, GRAIN_S
 
 MOST_TOLD: Final = 3
-_COMPARED: Final = ["clock_offset_s", "clock_error_s"]
 
 
 def clock_offsets(observations: pd.DataFrame, sent: Ints, unit: Ints, place: Ints) -> tuple[Floats, Floats]:
@@ -46,40 +44,11 @@ def clock_offsets(observations: pd.DataFrame, sent: Ints, unit: Ints, place: Int
     reach_s = np.zeros(size)
     np.maximum.at(reach_s, place, drift_s)
     error += np.where(np.isnan(offset), 0.0, reach_s)
-    _of_other_nests(offset, error, observations, sent, place)
     agree = np.abs(offset) <= error  # NaN does not
     offset, error = np.where(agree, 0.0, offset), np.where(agree, np.abs(offset) + error, error)
     offset[_alone(observations, unit, place)] = np.nan
     error[np.isnan(offset)] = 0.0
     return offset, error
-
-
-def _of_other_nests(offset: Floats, error: Floats, observations: pd.DataFrame, sent: Ints, place: Ints) -> None:
-    """For places without a comparison what the nearest of the same run allow, before and after, in `offset` and
-    `error`."""
-    run, _ = codes_of(observations["run_id"])
-    offsets, errors = reals_of(observations["clock_offset_s"]), np.nan_to_num(reals_of(observations["clock_error_s"]))
-    drift = np.where(np.isnan(reals_of(observations["sync_age_s"])), 0.0, DRIFT / SECOND_NS)
-    size = len(offset)
-    first, last = least_at(sent, place, size), greatest_at(sent, place, size)
-    of = greatest_at(run, place, size)
-    known = np.flatnonzero(~np.isnan(offsets) & (run >= 0))
-    known = known[np.lexsort((sent[known], run[known]))]
-    lacking = np.flatnonzero(np.isnan(offset) & np.isin(of, run[known]))
-    for one in np.unique(of[lacking]):
-        mine = known[np.searchsorted(run[known], one, "left") : np.searchsorted(run[known], one, "right")]
-        here = lacking[of[lacking] == one]
-        low, high = np.full(len(here), np.inf), np.full(len(here), -np.inf)
-        before = np.searchsorted(sent[mine], last[here], "right") - 1
-        after = np.searchsorted(sent[mine], first[here], "left")
-        for side in (before, after):  # of which there is one at least
-            there = (side >= 0) & (side < len(mine))
-            row = mine[np.clip(side, 0, len(mine) - 1)]
-            far = np.maximum(np.abs(first[here] - sent[row]), np.abs(last[here] - sent[row]))
-            within = errors[row] + drift[row] * far
-            low = np.where(there, np.minimum(low, offsets[row] - within), low)
-            high = np.where(there, np.maximum(high, offsets[row] + within), high)
-        offset[here], error[here] = (low + high) / 2, (high - low) / 2
 
 
 def shifts(observations: pd.DataFrame) -> Ints:
@@ -114,19 +83,75 @@ def _alone(observations: pd.DataFrame, unit: Ints, place: Ints) -> Flags:
     return np.asarray(made[of] & (runs[of + 1] == 1) & (of >= 0), dtype=bool)
 
 
-def clock_words(observations: pd.DataFrame) -> list[str]:
-    """A sentence for each vantage whose clock was surely more than APART_S from the API's in some run, by its surest
-    comparison; of more than MOST_TOLD the rest is counted. Columns run_id, vantage, clock_offset_s, clock_error_s."""
-    told = observations.loc[observations["clock_offset_s"].notna(), ["vantage", "run_id", *_COMPARED]]
-    told = told.astype({"vantage": "str", "run_id": "str"}).sort_values("clock_error_s", kind="stable")
-    surest = told.drop_duplicates(["vantage", "run_id"])
-    apart = surest["clock_offset_s"].abs() - surest["clock_error_s"].fillna(0.0)
-    off = surest[apart > APART_S].drop_duplicates("vantage").sort_values("vantage")
+def clock_words(observations: pd.DataFrame, lines: pd.DataFrame | None = None) -> list[str]:
+    """By how much the clock of each vantage was off the API's in its runs, and how sure that is, by the surest
+    comparison of each: a sentence for each that was surely more than APART_S off, one for all others, of more than
+    MOST_TOLD the rest is counted. lines: the timelines made of them, for which it is said how much wider they are, and
+    which clocks were never compared though they tell of nests of others. Columns run_id, vantage, clock_offset_s,
+    clock_error_s; none of them compared: nothing is said of them."""
+    surest = _surest(observations)
+    far = np.abs(surest["offset"]) - surest["error"] > APART_S
+    off, others = surest[far].drop_duplicates("vantage"), surest[~far]
+    seen = "what it saw beside other computers, and of nests of others, is put on the API's clock"
+    said = [
+        f"The clock of {shortened(row.vantage, 32)} was {apart_words(row.offset, row.error)}: {seen}."
+        for row in records(off.head(MOST_TOLD))
+    ]
+    if (more := len(off) - MOST_TOLD) > 0:
+        said.append(f"So it is with {more} more clocks.")
+    others = others[~others["vantage"].isin(off["vantage"])]
+    return [*said, *_near(others), *([] if lines is None else _applied(observations, lines))]
+
+
+def _surest(observations: pd.DataFrame) -> pd.DataFrame:
+    """Of each vantage and run the comparison of the least error: columns vantage, offset, error; by vantage."""
+    index = np.flatnonzero(observations["clock_offset_s"].notna())
+    rows = observations.iloc[index]
+    vantage, names = codes_of(rows["vantage"])
+    offset, error = reals_of(rows["clock_offset_s"]), np.nan_to_num(reals_of(rows["clock_error_s"]), nan=np.inf)
+    place = paired(vantage, codes_of(rows["run_id"])[0])
+    least = np.full(count_of(place), np.inf)
+    np.minimum.at(least, place, error)
+    best = np.flatnonzero(error == least[place])
+    _, first = np.unique(place[best], return_index=True)
+    best = best[first]
+    stated = np.where(np.isinf(error[best]), 0.0, error[best])
+    return pd.DataFrame({"vantage": np.append(names, "")[vantage[best]], "offset": offset[best], "error": stated})
+
+
+def _near(surest: pd.DataFrame) -> list[str]:
+    """One sentence of clocks that are not far off, each as it was in its worst run."""
+    worst = surest.assign(most=surest["offset"].abs() + surest["error"]).sort_values("most", kind="stable")
+    worst = worst.drop_duplicates("vantage", keep="last").sort_values("vantage", kind="stable")
+    if worst.empty:
+        return []
+    told = [f"of {shortened(row.vantage, 32)} was {apart_words(row.offset, row.error)}" for row in records(worst)]
+    parts = "; that ".join(told[:MOST_TOLD])
+    rest = worst["most"].iloc[MOST_TOLD:]
+    more = f"; {len(rest)} more were the API's to within {rest.max() + 0.005:.2f} s" if len(rest) else ""
+    return [f"The clock {parts}{more}."]
+
+
+def _applied(observations: pd.DataFrame, lines: pd.DataFrame) -> list[str]:
+    """By how much intervals are wider for what is not known of clocks; and which clocks nothing is known of."""
+    foreign = lines["origin_kind"].isin([*_FOREIGN]).to_numpy(bool)
+    wider = lines["origin_error_s"].to_numpy(np.float64) - np.where(foreign, GRAIN_S, 0.0)
+    wider = wider[wider > _TOLD_S]
     said = []
-    for vantage, offset, error in off[["vantage", *_COMPARED]].fillna(0.0).itertuples(index=False):
-        side = "ahead of" if offset > 0 else "behind"
-        how = f"{abs(offset):.1f} s {side} the API's, give or take {max(error, 0.05):.1f} s"
-        seen = "what it saw beside other computers, and of nests of others, is put on the API's clock"
-        said.append(f"The clock of {shortened(vantage, 32)} was {how}: {seen}.")
-    more = len(said) - MOST_TOLD
-    return [*said[:MOST_TOLD], *([f"So it is with {more} more clocks."] if more > 0 else [])]
+    if len(wider):
+        ends = f"by {np.median(wider):.2f} s in the middle, {wider.max():.2f} s at most"
+        said.append(f"{len(wider):,} of {len(lines):,} intervals are wider for what is not known of clocks: {ends}.")
+    known = set(observations.loc[observations["clock_offset_s"].notna(), "vantage"].unique())
+    never = sorted({*lines.loc[foreign, "vantage"]} - known)
+    if never:
+        names = ", ".join(shortened(name, 32) for name in never[:MOST_TOLD])
+        more = f" and of {len(never) - MOST_TOLD} more" if len(never) > MOST_TOLD else ""
+        why = "no answer that is surely the API's said what time it is, so times are taken as they are"
+        said.append(f"The clock of {names}{more} was never compared with the API's: {why}.")
+    return said
+
+
+_FOREIGN: Final = ("created_at", "room", EDIT)
+"""What the origin of a nest of others is."""
+
+_TOLD_S: Final = 0.005
