@@ -122,7 +122,7 @@ def test_clocks_that_are_off_are_told_with_what_they_leave_open(tmp_path: Path) 
     a, b = elsewhere("Computer A", 0.0, 0.02), elsewhere("Computer B", 40.0, 2.0)
     found = load(tmp_path, everything([a, b], later_s=1.5))
     shown = tiles(found)["clocks apart by"]
-    assert shown.value == "±2.0 s"
+    assert shown.value == "±2.1 s"
     assert shown.sign == "open"
     assert "not told for that" in shown.judged
     assert "for their clocks alone" in vantages.answer(found).sentence
