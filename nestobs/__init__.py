@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from nestobs.observation.schema import Observation as Observation
     from nestobs.session import canary as canary
     from nestobs.session import diagnose as diagnose
+    from nestobs.session import herd as herd
     from nestobs.session import observations as observations
     from nestobs.session import open as open
     from nestobs.session import timelines as timelines
@@ -44,6 +45,7 @@ _HOMES = {
     "Target": "collector.station",
     "canary": "session",
     "diagnose": "session",
+    "herd": "session",
     "message_threshold": "tuning.threshold",
     "named_policy": "join.policy",
     "npmle": "estimate.npmle",

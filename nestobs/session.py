@@ -28,11 +28,12 @@ from nestobs.diagnosis.diagnose import Diagnosis, with_standing
 from nestobs.diagnosis.diagnose import diagnose as _diagnose
 from nestobs.diagnosis.priors import measured
 from nestobs.errors import UsageError
-from nestobs.join.policy import Policy, exponential
+from nestobs.join.policy import Policy, exponential, named_policy
 from nestobs.observation.schema import INSTANTS
 from nestobs.store.reader import Store
 from nestobs.timeline import intervals as timeline
 from nestobs.timeline.delays import among, deployments, round_trip_s
+from nestobs.timeline.delays import joinable as delays_that_count
 from nestobs.timeline.failures import failures
 from nestobs.timeline.nests import named, nests_of
 from nestobs.tuning.costs import Prices
@@ -43,6 +44,8 @@ from nestobs.tuning.threshold import COST_RATIO
 
 if TYPE_CHECKING:
     import pandas as pd
+
+    from nestobs.tuning.herd import Herd, Joinable
 
 
 def open(store: Path | str = "nestobs-data") -> Store:
@@ -157,6 +160,65 @@ def tune(
         progress=progress,
         deployments=whose,
     )
+
+
+def herd(
+    policy: Policy | str,
+    joiners: int,
+    *,
+    arrivals: str | Sequence[float] = "uniform(30s)",
+    joinable: str | Path | Store = "5s",
+    behind: str = "1",
+    requests: int = 100,
+    window_s: float = 900.0,
+    retry_after: bool = True,
+    signed_in: bool = True,
+    round_trip_s: float = 0.02,
+    seed: int = 0,
+    most: int | None = None,
+    executor: Executor | None = None,
+    progress: Callable[[str], None] = lambda _: None,
+) -> Herd:
+    """What an API that counts by address sees of `joiners` people under a policy, and what becomes of them.
+
+    policy: a Policy, or a name such as "fixed(2)". arrivals: a law such as "decay(60s)", or ages in seconds, of which
+    each is as likely. joinable: an age or a law, in words; or a store or its folder, whose delays are the law. behind:
+    people per address, "20" or a mix such as "1:60%,20:40%". For these words see `nestobs.tuning.herd.laws`. requests,
+    window_s, retry_after: what the API allows an address, and whether its 429 says when to ask again. The rest is as
+    for `nestobs.tuning.herd.herd`. Raises UsageError for what is no law or out of bounds.
+    """
+    from nestobs.tuning import herd as _herd
+
+    come = _herd.arrivals_of(arrivals) if isinstance(arrivals, str) else _herd.arrivals_among(list(arrivals))
+    words = isinstance(joinable, str)
+    return _herd.herd(
+        named_policy(policy) if isinstance(policy, str) else policy,
+        joiners,
+        come,
+        _herd.joinable_of(str(joinable)) if words else _delays_of(_opened(joinable), signed_in=signed_in),
+        behind=_herd.behind_of(behind),
+        limit=_herd.Limit(requests, window_s, retry_after),
+        signed_in=signed_in,
+        round_trip_s=round_trip_s,
+        seed=seed,
+        most=_herd.PLAYED if most is None else most,
+        executor=executor,
+        progress=progress,
+    )
+
+
+def _delays_of(store: Store, *, signed_in: bool) -> Joinable:
+    """When the nests of a store could be joined, smoothed. Raises TooLittleDataError for none."""
+    from nestobs.estimate.npmle import npmle
+    from nestobs.tuning.herd import Joinable
+    from nestobs.tuning.tuner import TooLittleDataError
+
+    rows = store.frame(categories=True)
+    delays = delays_that_count(with_standing(timeline.timelines(rows), rows), signed_in=signed_in)
+    if not len(delays):
+        raise TooLittleDataError("the store has no nest of which it is known when it could be joined: watch some first")
+    law = npmle(delays["lower_s"], delays["upper_s"]).smooth()
+    return Joinable(f"as the {law.n} rows of the store", law.quantile, chance=True)
 
 
 async def canary(

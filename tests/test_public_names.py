@@ -21,6 +21,7 @@ PUBLIC = (
     "__version__",
     "canary",
     "diagnose",
+    "herd",
     "message_threshold",
     "named_policy",
     "npmle",

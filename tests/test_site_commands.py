@@ -55,6 +55,7 @@ SHORTER = {
     "1h": "2s",
     "7d": "1d",
     "30d": "1d",
+    "10000000": "10000",
     "2026-11-01/2026-11-08": "2026-11-27/2026-11-28",  # when the example was made
     "/var/lib/node_exporter/nestobs.prom": "nestobs.prom",
     "s3://fleet/nests": "fleet",

@@ -33,6 +33,7 @@ COMMANDS = (
     ("ship", "data.ship", "Put sealed days into a folder or bucket, whole files, each once."),
     ("tune", "tuning.tune", "A defended threshold and polling policy from what was seen."),
     ("replay", "tuning.replay", "What policies would have done on the nests observed."),
+    ("herd", "tuning.herd", "Millions of joiners at an API that counts: peaks, lost joins."),
     ("prove", "tuning.prove", "A policy and today's rule in a fresh lab, predicted beside realised."),
     ("policy", "tuning.POLICY", "Write a policy for web clients."),
     ("notebook", "notebooks.notebook", "Open a copy of a notebook on a store, in JupyterLab."),

@@ -195,6 +195,67 @@ def replay(args: argparse.Namespace) -> int:
     return 0
 
 
+# herd
+
+
+def _add_herd(parser: argparse.ArgumentParser) -> None:
+    text = "a policy file, or a name such as fixed(2)"
+    parser.add_argument("policy", metavar="FILE|NAME", type=policy_name, help=text)
+    option(parser, "--joiners", "N", whole_between(1, 10**10), "how many people (1000000)", default=10**6)
+    text = "when they come: uniform(30s), burst(2s), decay(60s), or a file of ages (uniform(30s))"
+    option(parser, "--arrivals", "LAW|FILE", str, text, default="uniform(30s)")
+    text = "when it can be joined: 5s, never, lognormal(4s,0.9,0.08), or a store, whose law it is (5s)"
+    option(parser, "--joinable", "LAW|DIR", str, text, default="5s")
+    text = "people per address: 20, or a mix such as 1:0.6,20:0.4 (1)"
+    option(parser, "--behind", "N", str, text, default="1")
+    option(parser, "--requests", "N", whole_between(1, 10**6), "requests the API allows an address (100)", default=100)
+    text = "in a window of so long (15min)"
+    option(parser, "--request-window", "DURATION", duration_between(0.001, 1e6), text, default=900.0)
+    flag(parser, "--no-retry-after", "its 429 does not say when to ask again")
+    flag(parser, "--guest", "for guests; default: for those who are signed in")
+    option(parser, "--round-trip", "DURATION", duration_between(0.0, 60.0), "of a request (20ms)", default=0.02)
+    option(parser, "--seed", "N", whole_between(0, 2**63), "seed of all chance (default 0)", default=0)
+
+
+@command(
+    _add_herd,
+    with_json,
+    examples=(
+        "herd guide --joiners 10000000 --arrivals 'decay(60s)' --behind 20",
+        "herd policy.json --joinable nestobs-data",
+    ),
+    exits="0 done, 1 too little data, 5 store",
+)
+def herd(args: argparse.Namespace) -> int:
+    """Millions of joiners at an API that counts: peaks, lost joins."""
+    import os
+    from concurrent.futures import ThreadPoolExecutor
+    from pathlib import Path
+
+    from nestobs.session import herd
+
+    tell = teller(args)
+    is_store = args.joinable == "example" or Path(args.joinable).is_dir()
+    with ThreadPoolExecutor(os.cpu_count() or 1) as executor:
+        found = herd(
+            policy_of(args.policy).policy,
+            args.joiners,
+            arrivals=ages_in(Path(args.arrivals)) if _is_file(Path(args.arrivals)) else args.arrivals,
+            joinable=Path(args.joinable) if is_store else args.joinable,
+            behind=args.behind,
+            requests=args.requests,
+            window_s=args.request_window,
+            retry_after=not args.no_retry_after,
+            signed_in=not args.guest,
+            round_trip_s=args.round_trip,
+            seed=args.seed,
+            executor=executor,
+            progress=lambda said: tell("herd", {"said": said}),
+        )
+    show(args, found.as_dict(), found.lines())
+    return 0
+
+
 # policy
 
 

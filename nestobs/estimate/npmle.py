@@ -29,9 +29,10 @@ from numpy.typing import ArrayLike, NDArray
 from scipy import special
 
 from nestobs.errors import UsageError
+from nestobs.estimate.cells import Cells, Ends, cells, ends_of
 from nestobs.estimate.law import Law
 from nestobs.estimate.proportion import LEVEL, exact, jeffreys
-from nestobs.estimate.turnbull import GAP, Cells, cells, ends_order, maximise, order_among
+from nestobs.estimate.turnbull import GAP, maximise
 from nestobs.observation.arrays import Floats, Ints
 from nestobs.observation.text import percent
 
@@ -272,10 +273,10 @@ class DelayLaw:
         if labels.shape != (self.n,):
             raise DataError(f"blocks has {labels.size} labels for {self.n} rows: give one each")
         counts = block_counts(labels, draws, np.random.default_rng(0) if rng is None else rng)
-        order = ends_order(self.rows.lower, self.rows.upper)
+        ends = ends_of(self.rows.lower, self.rows.upper)
         parts = np.array_split(counts, max(1, draws // FITS_A_TASK))
         run = map if executor is None else executor.map
-        laws = run(_refit, [self] * len(parts), [order] * len(parts), parts)
+        laws = run(_refit, [self] * len(parts), [ends] * len(parts), parts)
         return Resampled(self, tuple(law for part in laws for law in part), counts, len(np.unique(labels)))
 
     def smooth(self, width: float | None = None, blocks: ArrayLike | None = None) -> DelayLaw:
@@ -318,7 +319,7 @@ def npmle(lower: ArrayLike, upper: ArrayLike, weight: ArrayLike | None = None) -
 
 def fit(data: Rows) -> DelayLaw:
     """`npmle` of checked rows."""
-    return _law(data, cells(data.lower, data.upper))
+    return _law(data, cells(ends_of(data.lower, data.upper)))
 
 
 def _law(data: Rows, found: Cells, start: Floats | None = None, gap: float = GAP) -> DelayLaw:
@@ -384,13 +385,13 @@ def percentile(values: Floats, level: float = LEVEL, blocks: int | None = None) 
     return low, np.quantile(values, 1.0 - tail, axis=0, method="higher")
 
 
-def _refit(law: DelayLaw, order: Ints, counts: NDArray[np.int64]) -> list[DelayLaw]:
-    """The law of each row of counts, fitted from `law`; smoothed alike. order: `ends_order` of its rows."""
+def _refit(law: DelayLaw, ends: Ends, counts: NDArray[np.int64]) -> list[DelayLaw]:
+    """The law of each row of counts, fitted from `law`; smoothed alike. ends: of its rows."""
     made = []
     for count in counts:
         keeps = count > 0
         data = replace(law.rows.take(keeps), weight=law.rows.weight[keeps] * count[keeps])
-        found = cells(data.lower, data.upper, order_among(order, keeps))
+        found = cells(ends.among(keeps))
         start = law.cdf(found.edges[:, 1]) - law.cdf(np.nextafter(found.edges[:, 0], -_INF))
         one = replace(_law(data, found, np.maximum(start, 0.0), DRAW_GAP), rows=law.rows)
         made.append(smoothed(one, law.width) if law.width else one)

@@ -1,14 +1,15 @@
 """The nonparametric maximum likelihood of interval-censored times (Peto 1973, Turnbull 1976), as numbers only.
 
-Row i says that its time is in (L_i, R_i], or, where L_i = R_i, that it is exactly that. Whatever the law, likelihood
-sees only the mass of the innermost intervals: those between an L and an R with no other end between. They are the
-*cells*; row i covers the cells first_i..last_i, and has probability p_i = q[first_i] + … + q[last_i].
+Likelihood sees only the mass of the innermost intervals, the *cells* (cells.py); row i covers the cells
+first_i..last_i, and has probability p_i = q[first_i] + … + q[last_i].
 
     maximise   l(q) = sum of w_i log p_i      over q >= 0 with sum 1
     gradient   D_j = sum over the rows that cover j of w_i / p_i;   at the maximum D_j <= W, with = where q_j > 0
     gap        max D_j - W >= l(maximum) - l(q) >= 0, because l is concave: the certificate of every fit
 
-The solver is a constrained Newton method on the support (Wang 2007): cells enter at local maxima of the gradient, at
+A fit without a start is brought near the maximum by the iterative convex minorant (Groeneboom and Wellner 1992), at a
+few passes over the rows each, which leaves about the cells that have mass in the end. What finishes it, and what begins
+from a start, is a constrained Newton method on the support (Wang 2007): cells enter at local maxima of the gradient, at
 most one between two support points, a quadratic model of l on the support is maximised over q >= 0, cells whose mass
 becomes zero leave, and a line search keeps l rising. Cells that the model wants below zero leave all at once, which is
 fast; where l does not rise along that, one after another, along which it must; and an EM step takes over where rounding
@@ -24,8 +25,10 @@ from typing import Final
 
 import numpy as np
 from scipy.linalg import lapack
+from scipy.optimize import isotonic_regression
 
-from nestobs.observation.arrays import Flags, Floats, Ints
+from nestobs.estimate.cells import Cells
+from nestobs.observation.arrays import Floats, Ints
 
 Solver = Callable[[Ints, Floats], Floats]
 
@@ -51,19 +54,22 @@ RIDGE: Final = 1e-10
 """Makes the model's curvature invertible where masses are not unique; the solution is not moved by it."""
 
 SPREAD: Final = 64
-"""A fit without a start begins with about so many cells."""
+"""Some mass is mixed into a start in about so many cells, where it may have left a row without any."""
 
+FEW: Final = 12
+"""Of so few cells no start is looked for."""
 
-@dataclass(frozen=True, slots=True)
-class Cells:
-    """Innermost intervals and which rows cover which. edges: shape (m, 2), (lower, upper], equal when exact.
+SWEEPS: Final = 60
+"""Of the iterative convex minorant at most: some ten do, be there a thousand rows or a million."""
 
-    first, last: shape (n,), the first and the last cell that a row covers.
-    """
+NEAR: Final = 100.0
+"""Gap from which on Newton's method is the faster: between 30 and 300 it makes no difference."""
 
-    edges: Floats
-    first: Ints
-    last: Ints
+TRACE: Final = 1e-13
+"""Less mass than this is what rounding leaves of none."""
+
+GROUPED: Final = 8
+"""Pairs of cells are counted in a table of at most so many times as many places as there are rows."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,38 +81,6 @@ class Fit:
     gap: float
 
 
-def ends_order(lower: Floats, upper: Floats) -> Ints:
-    """The order of all 2 n ends, lower ends first numbered. At one value: an exact row begins before its time, rows end
-    at it, open rows begin after it."""
-    kinds = np.concatenate([np.where(lower == upper, 0, 2), np.ones(len(lower), dtype=np.int64)])
-    return np.asarray(np.lexsort((kinds, np.concatenate([lower, upper]))))
-
-
-def cells(lower: Floats, upper: Floats, order: Ints | None = None) -> Cells:
-    """The cells of rows (lower, upper], at least one; lower = upper is exact. Ends may be infinite, not NaN.
-
-    order: `ends_order` of the rows, where it is known.
-    """
-    n = len(lower)
-    order = ends_order(lower, upper) if order is None else order
-    values = np.concatenate([lower, upper])
-    begins = order < n
-    inner = np.flatnonzero(begins[:-1] & ~begins[1:])
-    rank = np.empty(2 * n, dtype=np.int64)
-    rank[order] = np.arange(2 * n)
-    first = np.searchsorted(inner, rank[:n], side="left")
-    last = np.searchsorted(inner + 1, rank[n:], side="right") - 1
-    return Cells(np.column_stack([values[order[inner]], values[order[inner + 1]]]), first, last)
-
-
-def order_among(order: Ints, keeps: Flags) -> Ints:
-    """`ends_order` of the rows kept, from that of all: no sorting."""
-    n = len(keeps)
-    number = np.cumsum(keeps) - 1
-    kept = order[keeps[order % n]]
-    return np.asarray(number[kept % n] + np.where(kept < n, 0, int(keeps.sum())))
-
-
 def maximise(found: Cells, weight: Floats, start: Floats | None = None, *, gap: float = GAP) -> Fit:
     """The masses of greatest likelihood. weight: shape (n,), above 0. start: masses to begin from, shape (m,).
 
@@ -115,18 +89,27 @@ def maximise(found: Cells, weight: Floats, start: Floats | None = None, *, gap: 
     """
     problem = _Problem(found, weight)
     goal = gap * min(1.0, problem.total / len(weight))
-    mass = problem.begin(start)
-    best = problem.fit(mass)
+    now = best = problem.at(problem.begin(start))
     highest, stalled = best.log_likelihood, 0
     for _ in range(ROUNDS):
         if best.gap <= goal or stalled > STALLED:
             break
-        mass = problem.step(mass)
-        now = problem.fit(mass)
+        now = problem.at(problem.step(now))
         stalled = 0 if now.gap < best.gap or now.log_likelihood > highest else stalled + 1
-        best = min(best, now, key=lambda fit: fit.gap)
+        best = min(best, now, key=lambda point: point.gap)
         highest = max(highest, now.log_likelihood)
-    return best
+    return Fit(best.mass, best.log_likelihood, best.gap)
+
+
+@dataclass(frozen=True, slots=True)
+class _Point:
+    """Masses of sum 1, and what they make: the probability of each row, the gradient of each cell."""
+
+    mass: Floats
+    p: Floats
+    gradient: Floats
+    log_likelihood: float
+    gap: float
 
 
 class _Problem:
@@ -134,13 +117,26 @@ class _Problem:
 
     def __init__(self, found: Cells, weight: Floats) -> None:
         self.m = len(found.edges)
-        keys, group = np.unique(found.first * self.m + found.last, return_inverse=True)
-        self.first, self.last = np.divmod(keys.astype(np.int64), self.m)
-        self.weight = np.bincount(group, weights=weight, minlength=len(keys))
+        keys = found.first * self.m + found.last
+        if self.m**2 <= GROUPED * len(keys):
+            weights = np.bincount(keys, weights=weight)
+            keys = np.flatnonzero(weights)
+            self.weight = weights[keys]
+        else:
+            keys, group = np.unique(keys, return_inverse=True)
+            self.weight = np.bincount(group, weights=weight, minlength=len(keys))
+        self.first, self.last = np.divmod(keys, self.m)
+        self.after = self.last + 1
+        self.whole = self.first == self.last
         self.total = float(self.weight.sum())
 
     def begin(self, start: Floats | None) -> Floats:
-        """Masses that give every row some: cells that hit all rows and some more, mixed into `start`."""
+        """Masses that give every row some: `start` and a little in cells that hit all rows and in some more; without a
+        start, what the iterative convex minorant makes of equal masses."""
+        if (start is None or not start.any()) and self.m > FEW:
+            start = self._minorant()
+            if self.sums(start).min() > 0:
+                return start
         mass = np.zeros(self.m)
         hits = np.union1d(self._hits(), np.linspace(0, self.m - 1, min(self.m, SPREAD)).astype(np.int64))
         mass[hits] = 1.0 / len(hits)
@@ -156,22 +152,69 @@ class _Problem:
             found.append(end)
         return found
 
+    def _minorant(self) -> Floats:
+        """Masses near the greatest likelihood (Wellner and Zhan 1997, from equal ones): an EM step, which goes far at
+        first, and is all where times are exact; then Newton's of each value of the distribution function by itself,
+        made to rise by isotonic regression, which finds where the mass will be; and so on until the gap is small and
+        the last step was taken whole, so that there is mass only where the function rises by steps of its own. Where
+        weights differ so much that rounding leaves a row without any, it ends before."""
+        mass = self.spread(self.weight / self.sums(np.full(self.m, 1.0 / self.m))) / self.m / self.total
+        if self.sums(mass).min() > 0 and self.at(mass).gap <= GAP:
+            return mass
+        heap, whole = np.arange(self.m + 1) / self.m, False
+        for _ in range(SWEEPS):
+            gradient = self.spread(self.weight / self._steps(heap))
+            if whole and gradient.max() - self.total <= NEAR:
+                break
+            risen = np.concatenate([[0.0], np.cumsum(np.diff(heap) * gradient)])
+            risen /= risen[-1]
+            if self._steps(risen).min() <= 0:
+                break
+            heap, whole = self._risen(risen)
+        mass = np.diff(heap)
+        mass[mass < TRACE] = 0.0
+        return np.asarray(mass / mass.sum())
+
+    def _steps(self, heap: Floats) -> Floats:
+        """The probability of each row under a distribution function, shape (m + 1,)."""
+        return np.asarray(heap[self.after] - heap[self.first])
+
+    def _risen(self, heap: Floats) -> tuple[Floats, bool]:
+        """A distribution function, shape (m + 1,), of greater likelihood, and whether the step was taken whole."""
+        p = self._steps(heap)
+        once = self.weight / p
+        twice = once / p
+        size = self.m + 1
+        slope = np.bincount(self.after, once, size) - np.bincount(self.first, once, size)
+        curve = np.bincount(self.after, twice, size) + np.bincount(self.first, twice, size)
+        aim = heap.copy()
+        aim[1:-1] = isotonic_regression(heap[1:-1] + slope[1:-1] / curve[1:-1], weights=curve[1:-1]).x
+        aim = np.clip(aim, 0.0, 1.0)
+        now, length = float(self.weight @ np.log(p)), 1.0
+        for _ in range(HALVINGS):
+            tried = aim if length == 1.0 else heap + length * (aim - heap)
+            p = self._steps(tried)
+            if p.min() > 0 and float(self.weight @ np.log(p)) >= now:
+                return tried, length == 1.0
+            length /= 2.0
+        return heap, False
+
     def rows(self, mass: Floats) -> Floats:
         """p: the probability of each row."""
         p = self.sums(mass)
-        for row in np.flatnonzero((p < SMALL) & (self.first < self.last)):
-            p[row] = mass[self.first[row] : self.last[row] + 1].sum()
+        for row in np.flatnonzero((p < SMALL) & ~self.whole):
+            p[row] = mass[self.first[row] : self.after[row]].sum()
         return p
 
     def sums(self, values: Floats) -> Floats:
         """For each row the sum over the cells that it covers."""
         heap = np.concatenate([[0.0], np.cumsum(values)])
-        return np.asarray(np.where(self.first == self.last, values[self.first], heap[self.last + 1] - heap[self.first]))
+        return np.asarray(np.where(self.whole, values[self.first], heap[self.after] - heap[self.first]))
 
     def spread(self, rows: Floats) -> Floats:
         """For each cell the sum over the rows that cover it."""
         heap = np.bincount(self.first, weights=rows, minlength=self.m + 1)
-        heap -= np.bincount(self.last + 1, weights=rows, minlength=self.m + 1)
+        heap -= np.bincount(self.after, weights=rows, minlength=self.m + 1)
         return np.asarray(np.cumsum(heap[:-1]))
 
     def value(self, mass: Floats) -> float:
@@ -181,20 +224,21 @@ class _Problem:
             return -np.inf
         return float(self.weight @ np.log(p) - self.total * mass.sum())
 
-    def fit(self, mass: Floats) -> Fit:
-        p = self.rows(mass)
-        gap = float(self.spread(self.weight / p).max()) - self.total
-        return Fit(mass, float(self.weight @ np.log(p)), max(gap, 0.0))
-
-    def step(self, mass: Floats) -> Floats:
-        """Masses of greater likelihood, sum 1: Newton on the support, or EM where Newton does not rise."""
+    def at(self, mass: Floats) -> _Point:
+        """What these masses make."""
         p = self.rows(mass)
         gradient = self.spread(self.weight / p)
+        gap = max(float(gradient.max()) - self.total, 0.0)
+        return _Point(mass, p, gradient, float(self.weight @ np.log(p)), gap)
+
+    def step(self, now: _Point) -> Floats:
+        """Masses of greater likelihood, sum 1: Newton on the support, or EM where Newton does not rise."""
+        mass, gradient = now.mass, now.gradient
         support = self._support(mass, gradient)
-        solve = self._dense(support, mass, p) if len(support) <= DENSE else self._iterative(mass, p)
-        found = self._search(mass, self._aim(solve, support, gradient) - mass, gradient, FEW_HALVINGS)
+        solve = self._dense(support, mass, now.p) if len(support) <= DENSE else self._iterative(mass, now.p)
+        found = self._search(now, self._aim(solve, support, gradient) - mass, FEW_HALVINGS)
         if found is None:
-            found = self._search(mass, self._rising(solve, support, mass, gradient) - mass, gradient, HALVINGS)
+            found = self._search(now, self._rising(solve, support, mass, gradient) - mass, HALVINGS)
         if found is None:
             found = mass * gradient / self.total
         return np.asarray(found / found.sum())
@@ -241,8 +285,10 @@ class _Problem:
     def _dense(self, support: Ints, mass: Floats, p: Floats) -> Solver:
         """Solves with the model's curvature among some of the support, as a matrix."""
         size = len(support)
-        low = np.searchsorted(support, self.first)
-        high = np.searchsorted(support, self.last, side="right") - 1
+        before = np.zeros(self.m + 1, dtype=np.int64)
+        before[support + 1] = 1
+        before = np.cumsum(before)
+        low, high = before[self.first], before[self.after] - 1
         curve = np.bincount(low * size + high, weights=self.weight / p**2, minlength=size * size).reshape(size, size)
         curve = np.cumsum(np.cumsum(curve, axis=0)[:, ::-1], axis=1)[:, ::-1]
         curve = np.triu(curve) + np.triu(curve, 1).T
@@ -285,10 +331,10 @@ class _Problem:
 
         return solve
 
-    def _search(self, mass: Floats, change: Floats, gradient: Floats, halvings: int) -> Floats | None:
-        """mass + a * change with l rising (Armijo), a halved from 1; None when it does not rise."""
-        promised = float((gradient - self.total) @ change)
-        now, length = self.value(mass), 1.0
+    def _search(self, point: _Point, change: Floats, halvings: int) -> Floats | None:
+        """The masses + a * change with l rising (Armijo), a halved from 1; None when it does not rise."""
+        mass, promised = point.mass, float((point.gradient - self.total) @ change)
+        now, length = point.log_likelihood - self.total * float(mass.sum()), 1.0
         rounding = 1e-15 * abs(now)
         if promised < -rounding:
             return None

@@ -3,7 +3,7 @@ with the truth.
 
 Each vantage of the scenario is a process with a store, a state folder and a clock of its own. The first makes the nests
 and is a vantage, too; the others are told its public key and find its nests on their relays. One comes late and one is
-killed, as the scenario says. Afterwards the stores are read as one, and held against what the lab wrote down:
+killed, as the scenario says. Afterwards the stores are shipped together, and held against what the lab wrote down:
 
     each interval contains the truth, on the one clock that all can see (the API's)
     each offset that a row states is within its stated error of what that clock was really off
@@ -33,6 +33,7 @@ from nestobs.observation.duration import SECOND_NS
 from nestobs.sources.clock import Clock
 from nestobs.store.files import write
 from nestobs.store.reader import Store
+from nestobs.store.shipments.shipping import destination, ship
 from nestobs.timeline.calibration import coverage, missed, summary
 from nestobs.timeline.intervals import timelines
 from nestobs.trial.demo import read_truth, relay_names
@@ -40,7 +41,7 @@ from nestobs.trial.lab_process import empty, running_lab
 from nestobs.trial.wrong_clock import WrongClock, words
 
 SCENARIO: Final = "fleet"
-MADE: Final = frozenset({"lab", "stores", "state", "logs", "first", "fleet.json"})
+MADE: Final = frozenset({"lab", "stores", "shipped", "state", "logs", "first", "fleet.json"})
 """What a trial leaves in its folder."""
 
 READY_S, END_S, LINGER_S = 60.0, 20.0, 2.0
@@ -246,10 +247,18 @@ def judged(done: Trial) -> dict[str, Any]:
     }
 
 
+def _shipped(done: Trial) -> Store:
+    """What all stores come to where they are shipped to, each of them twice: the second time nothing is to be done."""
+    url = (done.out / "shipped").as_uri()
+    for store in [Store.open(each.store) for each in done.places if each.store.exists()] * 2:
+        ship(store, destination(store, url), before=2**63 - 1)
+    return Store.open(url)
+
+
 def _together(done: Trial, frames: Mapping[str, pd.DataFrame]) -> tuple[dict[str, int], pd.DataFrame, pd.DataFrame]:
     """The stores as one: its rows counted, its intervals held against the truth, and the intervals."""
     apart = pd.concat([each["observation_id"] for each in frames.values()])
-    whole = pd.concat(frames.values(), ignore_index=True)
+    whole = _shipped(done).frame()
     lines = _since_the_true_put(done, timelines(whole), whole)
     table = coverage(lines, read_truth(done.out / "lab"), relay_names(done.info))
     found = {

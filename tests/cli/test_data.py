@@ -193,3 +193,69 @@ def test_verify_names_what_is_wrong_and_goes_on_without_it(two_days, run):
     assert f"note  {torn.name}: set aside: 1 rows of 2024-10-04 are lost" in said.out
     assert run("export", "--csv", "x.csv", "--store", str(two_days.directory)).code == 0
     assert "lost: 1, in files set aside" in run("store", "info", "--store", str(two_days.directory)).out
+
+
+# ship
+
+
+def test_ship_says_what_it_put_and_what_it_left(tmp_path, run):
+    from worlds.shipped_stores import seen, stored
+
+    stored(tmp_path / "a", seen(1, 2))
+    words = ("ship", "--to", str(tmp_path / "fleet"), "--store", str(tmp_path / "a"))
+    said = run(*words)
+    assert said.code == 0
+    assert said.out.startswith(f"{tmp_path / 'fleet'}: 1 files put, 2 rows, ")
+    again = run(*words, "--json")
+    assert (again.code, again.data["shipped"], again.data["there"]) == (0, [], 1)
+    info = run("store", "info", "--store", str(tmp_path / "fleet"))
+    assert (info.code, info.out.splitlines()[0].split(": ")[1][:14]) == (0, "2 observations")
+    assert run("store", "verify", "--store", str(tmp_path / "fleet")).out.endswith(" is whole\n")
+
+
+def test_ship_names_a_damaged_file_and_ends_with_1(tmp_path, run):
+    from worlds.shipped_stores import seen, stored
+
+    stored(tmp_path / "a", seen(1, 2))
+    (file,) = (tmp_path / "a" / "observations").iterdir()
+    file.write_bytes(b"")
+    said = run("ship", "--to", str(tmp_path / "fleet"), "--store", str(tmp_path / "a"))
+    assert said.code == 1
+    assert file.name in said.out
+
+
+@pytest.mark.parametrize(
+    ("words", "code", "said"),
+    [
+        (("ship", "--to", "s3://me:horse@bucket/x", "--store", "example"), 2, "holds a password"),
+        (("ship", "--to", "pigeon://loft/x", "--store", "example"), 2, "nobody knows how to open pigeon://"),
+        (("timeline", "--store", "s3://me:horse@bucket/x"), 2, "holds a password"),
+        (("timeline", "-v", "--store", "memory://nowhere"), 5, "nothing was shipped to memory://nowhere yet"),
+        (
+            (
+                "canary",
+                "--count",
+                "1",
+                "--store",
+                "memory://nowhere",
+                "--api",
+                "http://h/api/v1/nests",
+                "--relay",
+                "ws://h",
+            ),
+            5,
+            "nothing",
+        ),
+        (("store", "verify", "--set-aside", "--store", "fleet"), 5, "is only read"),
+    ],
+)
+def test_a_place_that_will_not_do_is_a_sentence(tmp_path, run, monkeypatch, words, code, said):
+    from worlds.shipped_stores import seen, shipped, stored
+
+    monkeypatch.chdir(tmp_path)
+    shipped(stored(tmp_path / "a", seen(1)), tmp_path / "fleet")
+    found = run(*words)
+    assert found.code == code
+    assert said in found.err
+    assert "horse" not in found.err + found.out
+    assert "Traceback" not in found.err

@@ -12,8 +12,10 @@ from hypothesis import strategies as st
 from surpyval import Turnbull
 
 from nestobs.estimate import turnbull
-from nestobs.estimate.turnbull import GAP, cells, ends_order, maximise, order_among
+from nestobs.estimate.cells import cells, ends_of
+from nestobs.estimate.turnbull import GAP, maximise
 from worlds.polled import delays_of, polled
+from worlds.simulated import TRUTHS, observe
 
 pytestmark = pytest.mark.slow
 
@@ -60,26 +62,26 @@ def plain_em(lower, upper, weight, rounds):
 
 def fitted(lower, upper, weight=None, **options):
     lower, upper = np.asarray(lower, float), np.asarray(upper, float)
-    return maximise(cells(lower, upper), np.ones(len(lower)) if weight is None else weight, **options)
+    return maximise(cells(ends_of(lower, upper)), np.ones(len(lower)) if weight is None else weight, **options)
 
 
 # Cells
 
 
 def test_cells_lie_between_a_lower_and_an_upper_end_with_no_other_between():
-    found = cells(np.array([0.0, 1.0, 4.0]), np.array([2.0, 3.0, 6.0]))
+    found = cells(ends_of(np.array([0.0, 1.0, 4.0]), np.array([2.0, 3.0, 6.0])))
     assert found.edges.tolist() == [[1, 2], [4, 6]]
     assert (found.first.tolist(), found.last.tolist()) == ([0, 0, 1], [0, 0, 1])
 
 
 def test_an_exact_row_is_a_cell_of_its_own_which_a_row_holds_at_its_upper_but_not_at_its_lower_end():
-    found = cells(np.array([5.0, 3.0, 5.0]), np.array([5.0, 5.0, 8.0]))
+    found = cells(ends_of(np.array([5.0, 3.0, 5.0]), np.array([5.0, 5.0, 8.0])))
     assert found.edges.tolist() == [[5, 5], [5, 8]]
     assert (found.first.tolist(), found.last.tolist()) == ([0, 0, 1], [0, 0, 1])
 
 
 def test_rows_that_only_touch_share_no_cell():
-    found = cells(np.array([0.0, 2.0]), np.array([2.0, 4.0]))
+    found = cells(ends_of(np.array([0.0, 2.0]), np.array([2.0, 4.0])))
     assert found.edges.tolist() == [[0, 2], [2, 4]]
 
 
@@ -97,7 +99,7 @@ ROWS = st.lists(
 @given(ROWS)
 def test_each_row_covers_exactly_the_cells_that_lie_in_it(rows):
     lower, upper, _ = rows
-    found = cells(lower, upper)
+    found = cells(ends_of(lower, upper))
     for row, first, last in zip(zip(lower, upper, strict=True), found.first, found.last, strict=True):
         inside = [j for j, edges in enumerate(found.edges) if covers(tuple(edges), row)]
         assert inside == list(range(first, last + 1))
@@ -105,12 +107,11 @@ def test_each_row_covers_exactly_the_cells_that_lie_in_it(rows):
 
 
 @given(ROWS, st.data())
-def test_some_of_the_rows_keep_their_order_without_sorting(rows, data):
+def test_some_of_the_rows_have_the_cells_they_would_have_by_themselves(rows, data):
     lower, upper, _ = rows
     keeps = np.array(data.draw(st.lists(st.booleans(), min_size=len(lower), max_size=len(lower))), dtype=bool)
     if keeps.any():
-        order = order_among(ends_order(lower, upper), keeps)
-        known, plain = cells(lower[keeps], upper[keeps], order), cells(lower[keeps], upper[keeps])
+        known, plain = cells(ends_of(lower, upper).among(keeps)), cells(ends_of(lower[keeps], upper[keeps]))
         for name in ("edges", "first", "last"):
             assert np.array_equal(getattr(known, name), getattr(plain, name))
 
@@ -148,7 +149,7 @@ def test_the_log_likelihood_is_that_of_its_definition():
     rng = np.random.default_rng(8)
     for _ in range(20):
         lower, upper, weight = some_rows(rng, 20)
-        found = cells(lower, upper)
+        found = cells(ends_of(lower, upper))
         fit = maximise(found, weight)
         pieces = [tuple(edges) for edges in found.edges]
         assert likelihood(pieces, fit.mass, lower, upper, weight) == pytest.approx(fit.log_likelihood, abs=1e-9)
@@ -215,6 +216,12 @@ def whenever(n):
     return np.where(times < looked, -INF, looked), np.where(times < looked, looked, INF), None
 
 
+def planned(n):
+    """As the collector polls: about 1 s apart at first, 5 s in the end, and none after 90 s."""
+    rng = np.random.default_rng(10)
+    return *observe(TRUTHS[0].draw(n, rng), rng), None
+
+
 def negative():
     rng = np.random.default_rng(9)
     upper = -rng.exponential(3.0, 3000)
@@ -227,6 +234,7 @@ def negative():
         pytest.param(lambda: seconds(1.0), id="polls"),
         pytest.param(lambda: seconds(1e-9), id="times of nanoseconds"),
         pytest.param(lambda: seconds(1e9), id="times of 1e9 s"),
+        pytest.param(lambda: planned(20_000), id="20 000 with a phase of their own, no two equal"),
         pytest.param(lambda: exact(200_000), id="all exact"),
         pytest.param(lambda: mixed(20_000, 0.5), id="half of 20 000 exact"),
         pytest.param(lambda: mixed(5000, 0.05), id="a few exact"),
@@ -281,9 +289,31 @@ def test_a_large_support_is_solved_by_conjugate_gradients_to_the_same_end(monkey
 def test_a_start_changes_where_the_fit_begins_but_not_where_it_ends():
     rng = np.random.default_rng(13)
     lower, upper = polled(delays_of(500, rng), rng)
-    found = cells(lower, upper)
+    found = cells(ends_of(lower, upper))
     cold = maximise(found, np.ones(500))
     for start in (np.zeros(len(found.edges)), np.eye(len(found.edges))[0], rng.random(len(found.edges)), cold.mass):
         warm = maximise(found, np.ones(500), start)
         assert warm.gap <= GAP
         assert abs(warm.log_likelihood - cold.log_likelihood) <= GAP
+
+
+@pytest.mark.parametrize("sweeps", [0, 1, 3, 60])
+@pytest.mark.parametrize("share", [0.0, 0.3])
+def test_how_far_the_start_was_brought_makes_no_difference_to_the_end(monkeypatch, sweeps, share):
+    """Cut short, it leaves mass everywhere, or where there is none in the end."""
+    lower, upper, _ = mixed(1500, share)
+    whole = fitted(lower, upper)
+    monkeypatch.setattr(turnbull, "SWEEPS", sweeps)
+    cut = fitted(lower, upper)
+    assert cut.gap <= GAP
+    assert cut.log_likelihood == pytest.approx(whole.log_likelihood, abs=2e-6)
+
+
+def test_the_start_alone_is_near_the_end(monkeypatch):
+    lower, upper, _ = planned(3000)
+    whole = fitted(lower, upper)
+    monkeypatch.setattr(turnbull, "ROUNDS", 0)
+    start = fitted(lower, upper)
+    assert start.gap <= turnbull.NEAR
+    assert (start.mass > 0).sum() < 1.2 * (whole.mass > 0).sum()
+    assert whole.log_likelihood - start.gap - 1e-6 <= start.log_likelihood <= whole.log_likelihood

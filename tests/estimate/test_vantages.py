@@ -246,6 +246,14 @@ def test_a_vantage_whose_run_was_begun_anew_is_off_as_its_worst_clock() -> None:
     assert one.one_clock == 0
 
 
+def test_who_was_begun_anew_shares_no_clock_with_who_was_not() -> None:
+    truth, first = delays(6, 2), [Watcher(name, "one", 0.0, 0.0, 0.2) for name in ("A", "B")]
+    parts = [*rows(truth, first), *rows(truth[:, :1], [Watcher("A", "two", 0.0, 0.0, 0.3)], seed=5, ours=False)]
+    one = only(guests(sightings(observations_of(parts))))
+    assert one.one_clock == 0
+    assert one.error_s == pytest.approx(0.5, abs=0.05)
+
+
 def test_nests_are_one_whoever_watched_them_and_under_however_many_traces() -> None:
     made = found_of(delays(5, 2), [A, elsewhere("B")])
     assert made.groupby("trace_id")["vantage"].nunique().tolist() == [2] * 5

@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 from nestobs.errors import StoreFullError, UsageError
 from nestobs.lab.relays import start_relay
 from nestobs.nostr import Address, Keys
+from nestobs.observation.detail import facts_of
 from nestobs.observation.schema import Failure, FailureLayer, Operation, Outcome, Role
 from nestobs.sources.relay import Relay
 from nestobs.sources.relay.connection import Link
@@ -705,6 +706,21 @@ async def test_a_pushed_event_is_bounded_by_the_last_answered_ping_a_margin_befo
     assert visible.sent_at == visible.received_at
     assert (seen[0].event, seen[0].received_at) == (event, visible.received_at)
     assert visible.layer == absent.layer == f"relay:{url}"
+
+
+async def test_silence_before_an_edit_is_none_of_its_nest():
+    """A vantage that reconnects is given the nest, and then, after pings that were answered, its closing."""
+    first, edit, other, seen = room(created_at=1_700_000_000), room(created_at=1_700_000_001), room("other"), []
+    async with honest() as (_, url), watching(url) as (host, _), watching(url) as (relay, rows):
+        await host.publish(TRACE, first, read_back=False)
+        relay.subscribe({"kinds": [30312]}, lambda event: TRACE, seen.append)
+        await until(lambda: seen)
+        await asyncio.sleep(PUSH_MARGIN_S + 0.5)
+        await host.publish(TRACE, edit, read_back=False)
+        await host.publish(TRACE, other, read_back=False)
+        await until(lambda: len(seen) == 3)
+    absents = [row for row in rows.of(Operation.SUBSCRIBE) if row.outcome is Outcome.ABSENT]
+    assert [facts_of(row.detail)["event_id"] for row in absents] == [other.id]
 
 
 async def test_a_stored_event_has_no_lower_bound():

@@ -767,6 +767,35 @@ def test_a_clock_that_is_surely_off_is_said_with_how_sure_that_is() -> None:
     assert clock_words(frame([])) == clock_words(frame([row("visible", 1, 1.5)])) == []
 
 
+def elsewhere(sent: float, **clock: Any) -> Observation:
+    """A comparison of the run `there` while it watched another nest."""
+    other = {"trace_id": "other", "nest": NEST.replace(":room", ":other"), "room": "other", "sync_age_s": 0.0}
+    return row("visible", sent, sent + 0.1, vantage="there", run_id="there", **other, **clock)
+
+
+def test_a_run_that_was_cut_off_from_its_api_is_as_it_was_compared_before_and_after() -> None:
+    host = created(0, vantage="host", clock_offset_s=0.0, clock_error_s=0.0)
+    cut_off = table("absent 105 105.1, visible 106 106.5", vantage="there", run_id="there")
+    before, after = (
+        elsewhere(at_s, clock_offset_s=100.0 + off, clock_error_s=0.25) for at_s, off in ((90, 0), (120, 0.5))
+    )
+    far = elsewhere(10, clock_offset_s=-500.0, clock_error_s=0.25)
+    lines = timelines(frame([host, *cut_off, before, after, far])).set_index("room")
+    line = lines.loc["room"]
+    assert line.origin_error_s == pytest.approx(0.5, abs=0.02)
+    assert (line.lower_s, line.upper_s) == pytest.approx((105 - 100.75, 106.5 - 99.75), abs=0.02)
+    alone = timelines(frame([host, *cut_off, before])).set_index("room").loc["room"]
+    assert (alone.lower_s, alone.upper_s) == pytest.approx((4.75, 6.75), abs=0.02)
+
+
+def test_what_another_run_of_the_vantage_was_compared_with_says_nothing_of_this_one() -> None:
+    host = created(0, vantage="host", clock_offset_s=0.0, clock_error_s=0.0)
+    polled = table("absent 2 2.1, visible 3 3.5", vantage="there", run_id="restarted")
+    lines = timelines(frame([host, *polled, elsewhere(1, clock_offset_s=100.0, clock_error_s=0.25)]))
+    line = lines.set_index("room").loc["room"]
+    assert (line.lower_s, line.upper_s) == (2, 3.5)
+
+
 def test_of_many_clocks_that_agree_the_rest_is_counted_by_the_worst_of_it() -> None:
     rows = [
         row("visible", 1, 1.5, vantage=f"v{number}", run_id=f"r{number}", clock_offset_s=0.0, clock_error_s=number / 10)

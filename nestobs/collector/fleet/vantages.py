@@ -65,9 +65,10 @@ class Beside:
         """For people."""
         if not self.lost:
             return f"vantage {self.name}: its rows are in {self.store}"
-        ended = "was not started" if self.code is None else f"ended with {_ending(self.code)}"
-        early = "" if self.told or self.code is None else ", early"
-        return f"vantage {self.name} {ended}{early}{f': {self.why}' if self.why else ''}; its rows are in {self.store}"
+        if self.code is None:
+            return f"vantage {self.name} was not started: {self.why}"
+        early, why = "" if self.told else ", early", f": {self.why}" if self.why else ""
+        return f"vantage {self.name} ended with {_ending(self.code)}{early}{why}; its rows are in {self.store}"
 
     def as_dict(self) -> dict[str, Any]:
         """JSON data."""

@@ -9,6 +9,7 @@ from __future__ import annotations
 import html
 import re
 import tomllib
+from collections.abc import Iterable
 from functools import cache
 from importlib.resources import files
 from typing import Final
@@ -39,12 +40,13 @@ def _forms() -> tuple[re.Pattern[str], dict[str, str]]:
 
 
 class Explained:
-    """The HTML of one page, in order, and the words met so far."""
+    """The HTML of one page, in order, and the words met so far. known: words that need no explanation any more; shown:
+    these, and those that were explained."""
 
-    def __init__(self) -> None:
+    def __init__(self, known: Iterable[str] = ()) -> None:
         self._inside: list[str] = []
         self._met: set[str] = set()
-        self._shown: set[str] = set()
+        self.shown: set[str] = set(known)
 
     def html(self, text: str) -> str:
         """The next piece of it, with the words that are new explained."""
@@ -70,9 +72,9 @@ class Explained:
             form = re.sub(r"\s+", " ", html.unescape(found[0])).replace("’", "'").lower()
             word = word_of[form]
             self._met.add(word)
-            if self._inside or word in self._shown:
+            if self._inside or word in self.shown:
                 return found[0]
-            self._shown.add(word)
+            self.shown.add(word)
             meaning = html.escape(meanings()[word][0])
             return f'<dfn tabindex="0" title="{meaning}">{found[0]}</dfn>'
 

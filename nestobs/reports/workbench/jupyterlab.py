@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from nestobs.figures import plain
 from nestobs.observation.duration import SECOND_NS
+from nestobs.reports.workbench.words import Words
 from nestobs.sources.clock import Clock
 
 if TYPE_CHECKING:
@@ -32,13 +33,20 @@ def set_up() -> None:
     if shell is None or _watch.registered:
         return
     _watch.registered = True
-    formatter = shell.display_formatter.ipython_display_formatter
-    formatter.for_type_by_name("plotly.graph_objs._figure", "Figure", show)
-    shell.events.register(
-        "pre_run_cell", lambda info: _watch.begin() if _of_ours(info.raw_cell, shell.user_ns) else None
-    )
+    shown = shell.display_formatter
+    shown.ipython_display_formatter.for_type_by_name("plotly.graph_objs._figure", "Figure", show)
+    shown.formatters["text/html"].for_type_by_name("nestobs.reports.display", "Text", _words.of_text)
+    shown.mimebundle_formatter.for_type_by_name("nestobs.reports.answer", "Answer", _words.of_answer)
+    shell.events.register("pre_run_cell", lambda info: _begin(info, shell.user_ns))
     shell.events.register("post_run_cell", lambda *_: _watch.end())
     _watch.begin()  # the cell that imports this is under way
+
+
+def _begin(info: Any, names: dict[str, Any]) -> None:
+    """A cell is run: its name is None where whoever runs it gives none."""
+    _words.cell = str(getattr(info, "cell_id", None) or info.raw_cell)
+    if _of_ours(info.raw_cell, names):
+        _watch.begin()
 
 
 def _shell() -> Any:
@@ -68,7 +76,7 @@ def show(figure: go.Figure) -> None:
 
     drawn = figure.to_dict()
     if said := caption(drawn["layout"], drawn["layout"].get("meta", {})):
-        display(HTML(said))  # type: ignore[no-untyped-call]  # IPython does not type it
+        display(HTML(_words.explained(said)))  # type: ignore[no-untyped-call]  # IPython does not type it
     plotly.io.show(drawn, validate=False)
 
 
@@ -116,6 +124,7 @@ class _Watch:
 
 
 _watch: Final = _Watch()
+_words: Final = Words()
 
 
 def step(said: str) -> None:

@@ -6,6 +6,9 @@ when the ping left. Only the socket is proved by that, not that the relay had no
 event over a living socket within PUSH_MARGIN_S, and as much later as its pong took. So the event was absent that long
 before the latest such ping, if that left after the subscription's EOSE on this same connection. It is visible from
 since when it may have lain unread.
+
+That is said of the first version of a nest alone. Silence before an edit says that the edit was not there, and nothing
+of the nest, which was.
 """
 
 from __future__ import annotations
@@ -48,13 +51,14 @@ class Seen:
 
 @dataclass(slots=True)
 class Subscription:
-    """What is followed on every connection, and the ids already seen."""
+    """What is followed on every connection, the ids already seen, and of which nests."""
 
     filters: Mapping[str, Any]
     trace_of: Callable[[Event], Trace | None]
     on_seen: Callable[[Seen], None] | None
     on_withdrawn: Callable[[Event], None] | None
     seen: OrderedDict[str, None] = field(default_factory=OrderedDict)
+    nests: OrderedDict[tuple[str, str], None] = field(default_factory=OrderedDict)
 
     def all_asked(self) -> list[Mapping[str, Any]]:
         """The filters of its REQ."""
@@ -72,6 +76,15 @@ class Subscription:
         self.seen[event_id] = None
         if len(self.seen) > REMEMBERED_IDS:
             self.seen.popitem(last=False)
+
+    def is_edit(self, event: Event) -> bool:
+        """Whether it brought another version of this nest before; it knows the nest from now on."""
+        nest = event.pubkey, event.tag("d") or ""
+        known = nest in self.nests
+        self.nests[nest] = None
+        if len(self.nests) > REMEMBERED_IDS:
+            self.nests.popitem(last=False)
+        return known
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,7 +118,8 @@ class Pushes:
         if (length := len(event.tag("d") or "")) > LONGEST_ROOM:
             self._false_push(feed, at, f"pushed a nest whose d tag has {length} characters")
             return
-        ping = link.silent_until(feed.eose_at) if feed.eose_at else None
+        first = not subscription.is_edit(event)
+        ping = link.silent_until(feed.eose_at) if feed.eose_at and first else None
         trace = self._call(subscription.trace_of, event, event, at)
         if trace is not None:
             self._pushed_rows(trace, event, ping, at)

@@ -25,7 +25,7 @@ from nestobs.store.files import sync
 Given = TypeVar("Given")
 Made = TypeVar("Made")
 
-_URL: Final = re.compile(r"([A-Za-z][A-Za-z0-9+.-]+)://(.*)", re.DOTALL)
+_URL: Final = re.compile(r"([A-Za-z][A-Za-z0-9+.:-]+)://(.*)", re.DOTALL)
 _COLLAPSED: Final = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+:/[^/]")
 _SECRET: Final = re.compile(r"(://)[^/@\s]*@")
 _SIDE_BY_SIDE: Final = 16
@@ -42,7 +42,7 @@ not."""
 
 _KEYLESS: Final = ("NoCredentialsError", "PartialCredentialsError", "AuthenticationException")
 
-_S3: Final = {"config_kwargs": {"connect_timeout": 10, "read_timeout": 60, "retries": {"max_attempts": 4}}}
+_S3: Final = {"config_kwargs": {"connect_timeout": 10, "read_timeout": 60, "retries": {"max_attempts": 2}}}
 """botocore alone would try for minutes whether anybody is there."""
 
 
@@ -100,8 +100,7 @@ class Place:
 
             folder = path.expanduser().absolute()
             return cls(str(folder), "file", str(folder), fsspec.filesystem("file"))
-        url = str(named).rstrip("/")
-        scheme = _checked(url)
+        scheme, url = _checked(str(named)), str(named).rstrip("/")
         files, root = _opened(url, scheme)
         return cls(url, scheme, root, files)
 
@@ -236,6 +235,8 @@ def _opened(url: str, scheme: str) -> tuple[Any, str]:
 
     try:
         files, root = url_to_fs(url, **(_S3 if scheme in ("s3", "s3a") else {}))
+        if files.async_impl:  # what a request fails by is raised; its broken connections need not be logged as well
+            files.loop.set_exception_handler(lambda *_: None)
         return files, str(root).rstrip("/")
     except ImportError as error:
         needs = "pip install 'nestobs[fleet]'" if scheme in ("s3", "s3a") else " ".join(str(error).split())[:200]

@@ -243,7 +243,9 @@ def _delays(bounds: _Bounds, groups: Groups, begun: Origins, shifts: _Shifts) ->
     upper = np.where(shown, _minus(bounds.upper, start) / SECOND_NS + error, np.inf)
     lower = _minus(bounds.lower, start) / SECOND_NS - error
     event = np.where(groups.relay & (kind != EDIT), np.where(kind == "publish", 0.0, -error), -np.inf)
-    floor = np.where((kind == "create") | (kind == ""), -begun.unsure_s[groups.unit], event)  # before it none can have
+    floor = np.where(
+        (kind == "create") | (kind == ""), 0.0 - begun.unsure_s[groups.unit], event
+    )  # before it none can have
     above = ~(upper <= floor)
     lower = np.where(known, np.where(own & above, np.maximum(lower, floor), lower), np.where(above, floor, -np.inf))
     lower = np.where(np.isnan(upper), np.nan, lower)

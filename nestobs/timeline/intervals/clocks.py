@@ -3,8 +3,10 @@
 A run is one process, so its vantages share one clock; where a run has made the nest itself and nobody else watched it,
 no other clock is needed, and none is compared. The comparison with the least error serves all rows of the run about the
 nest, widened by what the clocks may drift until the last of them (observation/offset.py). Where comparisons contradict
-each other a clock was stepped, or servers disagree: then all that they allow counts. Clocks that may agree are taken to
-agree, and the error says by how much they may not: an instant is not moved by what is not known.
+each other a clock was stepped, or servers disagree: then all that they allow counts. A run that was compared only while
+it watched other nests (its API was cut off meanwhile) has of those the last before and the first after, and all that
+both allow. Clocks that may agree are taken to agree, and the error says by how much they may not: an instant is not
+moved by what is not known.
 """
 
 from __future__ import annotations
@@ -14,7 +16,7 @@ from typing import Final
 import numpy as np
 import pandas as pd
 
-from nestobs.observation.arrays import Flags, Floats, Ints, count_of, greatest_at
+from nestobs.observation.arrays import Flags, Floats, Ints, count_of, greatest_at, least_at
 from nestobs.observation.columns import codes_of, equals, instants_of, paired, reals_of, records, units_of
 from nestobs.observation.duration import SECOND_NS
 from nestobs.observation.offset import APART_S, DRIFT, apart_words
@@ -44,11 +46,40 @@ def clock_offsets(observations: pd.DataFrame, sent: Ints, unit: Ints, place: Int
     reach_s = np.zeros(size)
     np.maximum.at(reach_s, place, drift_s)
     error += np.where(np.isnan(offset), 0.0, reach_s)
+    _of_other_nests(offset, error, observations, sent, place)
     agree = np.abs(offset) <= error  # NaN does not
     offset, error = np.where(agree, 0.0, offset), np.where(agree, np.abs(offset) + error, error)
     offset[_alone(observations, unit, place)] = np.nan
     error[np.isnan(offset)] = 0.0
     return offset, error
+
+
+def _of_other_nests(offset: Floats, error: Floats, observations: pd.DataFrame, sent: Ints, place: Ints) -> None:
+    """For places without a comparison what the nearest of the same run allow, before and after, in `offset` and
+    `error`."""
+    run, _ = codes_of(observations["run_id"])
+    offsets, errors = reals_of(observations["clock_offset_s"]), np.nan_to_num(reals_of(observations["clock_error_s"]))
+    drift = np.where(np.isnan(reals_of(observations["sync_age_s"])), 0.0, DRIFT / SECOND_NS)
+    size = len(offset)
+    first, last = least_at(sent, place, size), greatest_at(sent, place, size)
+    of = greatest_at(run, place, size)
+    known = np.flatnonzero(~np.isnan(offsets) & (run >= 0))
+    known = known[np.lexsort((sent[known], run[known]))]
+    lacking = np.flatnonzero(np.isnan(offset) & np.isin(of, run[known]))
+    for one in np.unique(of[lacking]):
+        mine = known[np.searchsorted(run[known], one, "left") : np.searchsorted(run[known], one, "right")]
+        here = lacking[of[lacking] == one]
+        low, high = np.full(len(here), np.inf), np.full(len(here), -np.inf)
+        before = np.searchsorted(sent[mine], last[here], "right") - 1
+        after = np.searchsorted(sent[mine], first[here], "left")
+        for side in (before, after):  # of which there is one at least
+            there = (side >= 0) & (side < len(mine))
+            row = mine[np.clip(side, 0, len(mine) - 1)]
+            far = np.maximum(np.abs(first[here] - sent[row]), np.abs(last[here] - sent[row]))
+            within = errors[row] + drift[row] * far
+            low = np.where(there, np.minimum(low, offsets[row] - within), low)
+            high = np.where(there, np.maximum(high, offsets[row] + within), high)
+        offset[here], error[here] = (low + high) / 2, (high - low) / 2
 
 
 def shifts(observations: pd.DataFrame) -> Ints:

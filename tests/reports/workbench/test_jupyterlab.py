@@ -118,6 +118,19 @@ def test_captions_stand_over_figures_as_text_and_not_in_them(kernel: Kernel) -> 
     assert same["data"][PLOTLY]["layout"] == layout
 
 
+def test_words_are_explained_where_they_first_stand_and_all_of_them_under_the_answer(kernel: Kernel) -> None:
+    kernel.run("from nestobs.reports import vantages", 'looked = vantages.load("example")')
+    (opened,) = kernel.run("vantages.answer(looked)  # opening")
+    said = opened["data"]["text/html"]
+    assert re.findall(r'<dfn tabindex="0" title="[^"]+">(nests)</dfn>', said) == ["nests"]
+    assert "<dt>right-censored</dt>" in said.partition('<details class="nestobs-words">')[2]
+    assert "application/vnd.nestobs.result+json" in opened["data"]
+    assert kernel.run("vantages.answer(looked)  # opening")[0]["data"]["text/html"] == said  # the same cell again
+    (later,) = kernel.run("vantages.seen(looked)")
+    assert "nests" in later["data"]["text/html"]
+    assert ">nests</dfn>" not in later["data"]["text/html"]
+
+
 def test_a_figure_of_somebody_else_is_shown_as_plotly_shows_it(kernel: Kernel) -> None:
     kernel.run("import nestobs.reports", "from plotly.graph_objects import Figure")
     *_, figure = kernel.run("Figure().update_layout(title='mine', meta='any')")
