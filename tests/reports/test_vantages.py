@@ -251,6 +251,7 @@ def test_the_notebook_says_it_on_its_page(tmp_path: Path) -> None:
     where = store(tmp_path / "store", everything([elsewhere("Computer A"), elsewhere("Computer B", 40.0)], later_s=3.0))
     made = run(notebook("vantages"), tmp_path / "page.html", {"store": where, "most_apart_s": 1.0})
     assert "could join later than" in made.read_text()
+    assert "nestobs-glossary" not in made.read_text()  # that is for JupyterLab: a page has its words at its end
     found = result_of(nbformat.read(made.with_suffix(".ipynb"), as_version=4))
     assert found["verdict"] == "breached"
     assert found["facts"]["half_apart_least_s"] > 1.0

@@ -50,10 +50,13 @@ def _begin(info: Any, names: dict[str, Any]) -> None:
 
 
 def _shell() -> Any:
-    """IPython's shell, where it is the kernel of a notebook that is worked in; else None."""
+    """IPython's shell, where it is the kernel of a notebook that is worked in; else None.
+
+    What a report's kernel is told to load it may not have loaded yet: this package is imported for it.
+    """
     get = getattr(sys.modules.get("IPython"), "get_ipython", lambda: None)
     shell = get()
-    ours = _RENDERER in getattr(getattr(shell, "extension_manager", None), "loaded", ())
+    ours = _RENDERER in str(getattr(shell, "config", {}).get("InteractiveShellApp", ""))
     return shell if hasattr(shell, "kernel") and not ours else None
 
 

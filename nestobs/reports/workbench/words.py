@@ -20,8 +20,8 @@ _STYLE: Final = """<style>
 .nestobs-explained dfn { font-style: normal; text-decoration: underline dotted 1px; text-underline-offset: 3px;
   cursor: help; }
 .nestobs-explained dfn:focus::after { content: " (" attr(title) ")"; opacity: .75; }
-.nestobs-words { font-size: 13px; }
-.nestobs-words dt { font-weight: 600; }
+.nestobs-glossary { font-size: 13px; }
+.nestobs-glossary dt { font-weight: 600; }
 </style>"""
 
 
@@ -57,4 +57,4 @@ def every() -> str:
         for word, rest in sorted(meanings().items(), key=lambda one: one[0].lower())
     )
     summary = f"<summary>The words of this page: {len(meanings())}</summary>"
-    return f'{_STYLE}<details class="nestobs-words">{summary}<dl>{shown}</dl></details>'
+    return f'{_STYLE}<details class="nestobs-glossary">{summary}<dl>{shown}</dl></details>'

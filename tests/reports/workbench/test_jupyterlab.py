@@ -123,7 +123,7 @@ def test_words_are_explained_where_they_first_stand_and_all_of_them_under_the_an
     (opened,) = kernel.run("vantages.answer(looked)  # opening")
     said = opened["data"]["text/html"]
     assert re.findall(r'<dfn tabindex="0" title="[^"]+">(nests)</dfn>', said) == ["nests"]
-    assert "<dt>right-censored</dt>" in said.partition('<details class="nestobs-words">')[2]
+    assert "<dt>right-censored</dt>" in said.partition('<details class="nestobs-glossary">')[2]
     assert "application/vnd.nestobs.result+json" in opened["data"]
     assert kernel.run("vantages.answer(looked)  # opening")[0]["data"]["text/html"] == said  # the same cell again
     (later,) = kernel.run("vantages.seen(looked)")
