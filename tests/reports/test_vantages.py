@@ -128,7 +128,7 @@ def test_clocks_that_are_off_are_told_with_what_they_leave_open(tmp_path: Path) 
     assert "for their clocks alone" in vantages.answer(found).sentence
     told = said(vantages.clocks(found))
     assert "+38.00 to +42.00 s" in told
-    assert "apart by 2.0 s at most" in told
+    assert "apart by 2.1 s at most" in told
     assert vantages.answer(found).sentence.startswith("No difference is shown")
     assert "40.0 s ahead of the API's" in text(vantages.seen(found))
 
