@@ -14,6 +14,7 @@ from nestobs.cli.arguments import (
     open_store,
     option,
     pathname,
+    reads,
     store_folder,
     with_json,
     with_store,
@@ -260,6 +261,7 @@ def _add_ship(parser: argparse.ArgumentParser) -> None:
     text = "folder or bucket: a path, s3://BUCKET/FOLDER, sftp://HOST/FOLDER (default: that of [run])"
     option(parser, "--to", "URL", str, text)
     flag(parser, "--all", "what there is of today, too, as at the end of a run")
+    reads(parser, "AWS_ACCESS_KEY_ID", "AWS_ENDPOINT_URL")
 
 
 @command(

@@ -40,6 +40,8 @@ ENVIRONMENT: Final = {
     "NESTOBS_VANTAGE": "the name of this place and clock (default: this machine's)",
     "NESTOBS_STATE_DIR": "folder of run keys and of the request budget (default: nestobs in XDG_STATE_HOME)",
     "NESTOBS_LIVEKIT_SERVER": "the livekit-server of the lab (default: that on PATH, or of `make livekit`)",
+    "AWS_ACCESS_KEY_ID": "with AWS_SECRET_ACCESS_KEY, or AWS_PROFILE: who opens buckets of S3 (docs/fleet.md)",
+    "AWS_ENDPOINT_URL": "another S3 server than Amazon's",
     "OTEL_EXPORTER_OTLP_ENDPOINT": "where traces go, without --to; OpenTelemetry's other variables count, too",
     "XDG_STATE_HOME": "default ~/.local/state; where that holds a nestobs already, that one stays in use",
     "XDG_CONFIG_HOME": "its nestobs/nestobs.toml is read where there is none here (default ~/.config)",
