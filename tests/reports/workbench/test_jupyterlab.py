@@ -119,6 +119,7 @@ def test_captions_stand_over_figures_as_text_and_not_in_them(kernel: Kernel) -> 
 
 
 def test_words_are_explained_where_they_first_stand_and_all_of_them_under_the_answer(kernel: Kernel) -> None:
+    kernel.run("from nestobs.reports.workbench import jupyterlab", "jupyterlab._words.__init__()")  # as in a new kernel
     kernel.run("from nestobs.reports import vantages", 'looked = vantages.load("example")')
     (opened,) = kernel.run("vantages.answer(looked)  # opening")
     said = opened["data"]["text/html"]
