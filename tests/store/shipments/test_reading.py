@@ -182,6 +182,13 @@ def test_more_files_than_are_compared_at_once(tmp_path, to):
     assert Store.open(to).count() == len(rows) + 1
 
 
+def test_rows_are_known_again_from_one_lot_of_files_to_the_next(tmp_path, to, monkeypatch):
+    monkeypatch.setattr("nestobs.store.shipments.reader.GROUP", 1)
+    for store in apart(tmp_path):
+        shipped(store, to)
+    assert held(to) == seen(*range(150), 200)
+
+
 def test_only_what_may_meet_another_file_is_read_to_be_counted(tmp_path, to):
     shipped(stored(tmp_path / "a", seen(1, 2) + seen(1, 2, day=1)), to)
     for path in to.rglob("*.parquet"):
@@ -217,7 +224,20 @@ def renamed(path: Path) -> None:
     path.rename(path.with_name(f"{int(first) - 1}_{rest}"))
 
 
-@pytest.mark.parametrize("harm", [half, flipped, foreign, renamed])
+def changed(path: Path) -> None:
+    """As long, as many rows, sent when they were, every checksum right: but not what was shipped."""
+    import pyarrow.parquet as pq
+
+    from nestobs.store import parquet
+
+    table, size = pq.ParquetFile(path).read(), path.stat().st_size
+    place = table.schema.get_field_index("vantage")
+    other = table.set_column(place, table.schema.field(place), pa.array(["hero"] * len(table), pa.large_string()))
+    parquet.write(path, other.to_batches())
+    assert path.stat().st_size == size
+
+
+@pytest.mark.parametrize("harm", [half, flipped, foreign, renamed, changed])
 def test_what_is_not_whole_is_refused_by_name(tmp_path, to, harm: Callable[[Path], None]):
     shipped(stored(tmp_path / "a", seen(*range(10))), to)
     (path,) = to.rglob("*.parquet")
