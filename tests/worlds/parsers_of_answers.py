@@ -25,7 +25,7 @@ from websockets.asyncio.server import ServerConnection, serve
 
 from nestobs import nostr
 from nestobs.join.budget import Limiter
-from nestobs.join.fields import instant, members, number
+from nestobs.join.fields import fine_instant, instant, members, number
 from nestobs.join.rate_limits import LONGEST_WINDOW_S, pause_s, read_limits
 from nestobs.nostr import EventFrame, Keys, MalformedAuth, MalformedEvent
 from nestobs.observation.detail import detail, facts_of
@@ -88,7 +88,7 @@ def _limits(data: bytes) -> object:
 
 def _field(data: bytes) -> object:
     text = data.decode("latin-1")
-    return number(text), instant(text), members(text)
+    return number(text), instant(text), fine_instant(text), members(text)
 
 
 def _found(data: bytes) -> object:
@@ -484,6 +484,7 @@ ANSWERED: tuple[Parser, ...] = (
         "a field of a head",
         _field,
         *("100;w=900", '"day";q=1000;w=86400, "b";q=5', "Thu, 01 Jan 2026 12:00:00 GMT", "2026-01-01T12:00:00Z", "1.5"),
+        "2026-01-01T12:00:00.123Z",
         words='; , = " \\ w= q= GMT -0000 +2359 Jan Thu, 24:60:61',
     ),
     parser(
