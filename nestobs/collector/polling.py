@@ -121,7 +121,7 @@ async def poll(station: Station, trace: Trace, origin: int, ages_s: Sequence[flo
                 free = found.row.outcome is Outcome.VISIBLE or (free and found.row.outcome is not Outcome.ABSENT)
 
         dues = [origin + round(age_s * SECOND_NS) for age_s in ages_s]
-        for due, after in zip(dues, [*dues[1:], None], strict=True):
+        for due, after in zip(dues, [*dues[1:], None], strict=False):  # of no polls there is none after
             at = _planned(station, due, after) if free else due
             await station.clock.until(at)
             if len(under_way) >= IN_FLIGHT:
