@@ -79,7 +79,7 @@ def test_the_table_that_is_written_down_is_read(home: Path) -> None:
     assert settings.keep == Keep(store_s=400 * 86_400.0, reports_s=90 * 86_400.0, failed_s=14 * 86_400.0)
     (home / "nestobs.toml").write_text(target + "[run]\n[run.canaries]\n[run.reports]\n")
     assert Config(home / "nestobs.toml").service()[1] == replace(
-        settings, keep=Keep(), canaries=replace(settings.canaries, jitter_s=0.0)
+        settings, keep=Keep(), ship="", canaries=replace(settings.canaries, jitter_s=0.0)
     )
 
 

@@ -190,10 +190,12 @@ def test_of_a_stepped_clock_the_truth_is_held_from_the_first_answer_on_that_show
         assert shown
 
 
-@pytest.mark.parametrize(("servers", "missed"), [((0.0, 0.3), 0.05), ((0.0, 2.0), 0.0), ((0.0, 0.3, 2.0, 9.0), 0.0)])
+@pytest.mark.parametrize("servers", [(0.0, 0.3), (0.0, 2.0), (0.0, 0.3, 2.0, 9.0)])
 @pytest.mark.parametrize("gap_s", [1.0, 20.0])
-def test_servers_that_take_turns_are_all_in_it(servers, missed, gap_s):
-    """Those that are less than a second apart contradict each other only now and then, and meanwhile may seem one."""
+def test_servers_that_take_turns_are_all_in_it(servers, gap_s):
+    """Those that are less than a second apart contradict each other only now and then, and meanwhile may seem one: the
+    more seldom they are asked, the longer."""
+    missed = 0.0 if max(servers) > 1.0 else 0.05 if gap_s == 1.0 else 0.25
     relation, draw, held = Relation(), random.Random(1), []
     for number in range(300):
         ask(relation, gap_s * (number + draw.random()), draw.choice(servers))

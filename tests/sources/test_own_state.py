@@ -261,6 +261,7 @@ async def test_who_is_dropped_for_pings_that_our_loop_did_not_send_was_not_dropp
             care=CAREFUL,
             seat=lambda: False,
             uses_info=False,
+            own_clock=False,
         )
         row, session = await livekit.signal(TRACE, "token")
         joiner.entered_at = row.sent_at
