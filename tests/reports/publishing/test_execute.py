@@ -160,7 +160,7 @@ def test_a_kernel_that_dies_before_it_is_told_where_to_talk_is_told(
 def test_a_kernel_that_is_never_told_where_to_talk_ends(tmp_path: Path) -> None:
     for way in ("cut", "told nothing"):
         with kernel.leash() as held:
-            process = kernel.started(tmp_path, held)
+            process = kernel.started(tmp_path, held, bucket=False)
             if way == "told nothing":
                 assert process.stdin is not None
                 process.stdin.close()
