@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections import Counter
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any
 
 from nestobs.collector.cleanup import Cleaned
 from nestobs.collector.fleet.vantages import Beside
-from nestobs.collector.polling import HORIZON_S, WANTED_POLLS
+from nestobs.collector.polling import HORIZON_S, RELAY_POLLS, WANTED_POLLS
 from nestobs.collector.restart import Restart
 from nestobs.join.policy import Policy
 from nestobs.observation.schema import Operation
@@ -16,9 +16,6 @@ from nestobs.store.reader import Store
 
 if TYPE_CHECKING:
     from nestobs.diagnosis import Diagnosis
-
-RELAY_POLLS: Final = 20
-"""Queries of one relay about one nest; the subscription beside them gives the upper end anyway."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

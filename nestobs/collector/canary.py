@@ -28,7 +28,7 @@ from nestobs.collector.lookup import load
 from nestobs.collector.lookup.inquiry import Heard, explained
 from nestobs.collector.manners import Care
 from nestobs.collector.pace import Pace
-from nestobs.collector.polling import LEAST_POLLS, Ask, Plan, fit, poll
+from nestobs.collector.polling import CLIENT_LOADS, LEAST_POLLS, Ask, Plan, arrival_age_s, fit, poll
 from nestobs.collector.prober import join
 from nestobs.collector.restart import restart
 from nestobs.collector.station import Station, Target, at_work, greet, recording
@@ -58,9 +58,7 @@ the ledger."""
 ALONE_S: Final = 120.0
 """How long vantages in other processes go on, at most, after all should have ended."""
 
-CLIENT_LOADS: Final = 8
 SIGNAL_POLLS, RESTART_JOINS = 24, 2
-FIRST_ARRIVAL_S, LAST_ARRIVAL_SHARE = 0.5, 0.5
 
 
 Progress = Callable[[str, dict[str, Any]], None]
@@ -417,8 +415,7 @@ class _Crew:
         ages = self.campaign.arrivals
         if ages is not None:
             return ages[int(self.rng.random() * len(ages))]
-        latest = self.plan.horizon_s * LAST_ARRIVAL_SHARE
-        return float(FIRST_ARRIVAL_S * (latest / FIRST_ARRIVAL_S) ** self.rng.random())
+        return arrival_age_s(self.plan.horizon_s, self.rng)
 
     def _fitted(self, policy: Policy, age_s: float) -> Policy:
         """The policy as somebody who comes at this age runs it."""

@@ -39,6 +39,11 @@ LEAST_JOIN_REQUESTS: Final = 3
 """Requests of one round of a join: info, authenticated, guest."""
 
 WANTED_JOIN_REQUESTS: Final = 15
+RELAY_POLLS, CLIENT_LOADS = 20, 8
+"""Queries of one relay about one nest, whose upper end the subscription beside them gives anyway; and of what the web
+client would load."""
+
+FIRST_ARRIVAL_S, LAST_ARRIVAL_SHARE = 0.5, 0.5
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,6 +101,12 @@ def fit(
         f"{left} requests are left in this host's budget and one nest needs at least {each}: "
         + (f"ask for at most {left // each} nests" if left >= each else "wait until the window has passed")
     )
+
+
+def arrival_age_s(horizon_s: float, rng: Uniform) -> float:
+    """At which age of a nest that is watched so long a joiner comes: log-uniform, from half a second to its middle."""
+    latest_s = horizon_s * LAST_ARRIVAL_SHARE
+    return float(FIRST_ARRIVAL_S * (latest_s / FIRST_ARRIVAL_S) ** rng.random())
 
 
 Ask = Callable[..., Coroutine[Any, Any, object]]

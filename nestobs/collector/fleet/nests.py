@@ -19,16 +19,13 @@ from typing import Final
 
 from nestobs.collector.fleet.settings import Fleet
 from nestobs.collector.lookup import load
-from nestobs.collector.polling import DEEDS, LEAST_POLLS, Ask, Plan, fit
+from nestobs.collector.polling import CLIENT_LOADS, DEEDS, LEAST_POLLS, RELAY_POLLS, Ask, Plan, arrival_age_s, fit
 from nestobs.collector.station import Station
 from nestobs.join.policy import Policy, Uniform
 from nestobs.nostr import Keys
 from nestobs.observation.duration import SECOND_NS
 from nestobs.observation.nest import Nest
 from nestobs.sources.vantage import Trace
-
-RELAY_POLLS, CLIENT_LOADS = 20, 8
-FIRST_ARRIVAL_S, LAST_ARRIVAL_SHARE = 0.5, 0.5
 
 NEW_S: Final = 10.0
 """An event that comes within this after its created_at is new by that, too."""
@@ -70,10 +67,8 @@ def asks(
 
 def arrivals(fleet: Fleet, rng: Uniform) -> list[tuple[float, Keys | None]]:
     """At which age each joiner comes, log-uniform to the middle of the watch, and the keys of who is signed in."""
-    latest_s = fleet.horizon_s * LAST_ARRIVAL_SHARE
     return [
-        (FIRST_ARRIVAL_S * (latest_s / FIRST_ARRIVAL_S) ** rng.random(), Keys.generate() if signed_in else None)
-        for signed_in in fleet.joiners
+        (arrival_age_s(fleet.horizon_s, rng), Keys.generate() if signed_in else None) for signed_in in fleet.joiners
     ]
 
 
