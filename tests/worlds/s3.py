@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import shutil
 import socket
 import subprocess
 import time
@@ -12,23 +10,11 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-import pytest
+from worlds.programs import tool
 
-CACHE = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "nestobs" / "bin"
 WAIT_S = 60.0
 KEY, SECRET = "fleet-key", "fleet-secret-of-the-tests"
 BUCKET = "fleet"
-
-
-def gateway() -> str:
-    """Where versitygw is; the test is skipped where it is not, unless it is required."""
-    built = sorted(CACHE.glob("versitygw-v*[0-9]"))
-    found = shutil.which("versitygw") or (str(built[-1]) if built else None)
-    if found is None and os.environ.get("NESTOBS_REQUIRE_S3") == "1":
-        pytest.fail("NESTOBS_REQUIRE_S3 is 1 and there is no versitygw: run `make s3`")
-    if found is None:
-        pytest.skip("there is no versitygw here: `make s3` builds it")
-    return found
 
 
 @dataclass(frozen=True)
@@ -54,7 +40,7 @@ class S3:
 @contextmanager
 def serving(folder: Path) -> Iterator[S3]:
     """A server on a free port of loopback, with one bucket; killed at the end."""
-    program, data, users = gateway(), folder / "s3", folder / "users"
+    program, data, users = tool("versitygw", "s3"), folder / "s3", folder / "users"
     for each in (data / BUCKET, users):
         each.mkdir(parents=True)
     with socket.create_server(("127.0.0.1", 0)) as free:
