@@ -18,6 +18,7 @@ from nestobs.store.inventory import contents, verify
 from nestobs.store.reader import Store
 from nestobs.store.shipments.names import FOLDER
 from nestobs.store.shipments.place import Place
+from worlds.programs import tool
 from worlds.s3 import BUCKET, KEY, SECRET
 from worlds.shipped_stores import files_at, held, in_order, seen, shipped, stored
 
@@ -116,11 +117,9 @@ def test_who_may_read_and_not_write_is_told(tmp_path, bucket, server, monkeypatc
 
 
 def add_user(server: object, key: str, secret: str) -> None:
-    from worlds.s3 import gateway
-
     words = ["admin", "--access", KEY, "--secret", SECRET, "--endpoint-url", server.endpoint, "--region", "us-east-1"]
     user = ["create-user", "--access", key, "--secret", secret, "--role", "user"]
-    subprocess.run([gateway(), *words, *user], check=True, capture_output=True, timeout=60)
+    subprocess.run([tool("versitygw", "s3"), *words, *user], check=True, capture_output=True, timeout=60)
 
 
 class Cut:
