@@ -20,7 +20,7 @@ from pathlib import Path
 
 from nestobs.cli.terminal import Teller
 from nestobs.collector.canary import Campaign, run
-from nestobs.collector.pace import Pace
+from nestobs.collector.loop.pace import Pace
 from nestobs.config import Config
 from nestobs.join.budget import Budget
 from nestobs.join.policy import exponential

@@ -39,8 +39,8 @@ from typing import Any
 from benchmarks.causes_host import HORIZON_S, Case, Host, OwnNetwork
 from benchmarks.causes_score import Outcome, score
 from nestobs.collector.lookup import find, load
+from nestobs.collector.loop.pace import Pace
 from nestobs.collector.manners import Care
-from nestobs.collector.pace import Pace
 from nestobs.collector.polling import Plan, poll
 from nestobs.collector.prober import join
 from nestobs.collector.station import Station, Target, recording
@@ -117,8 +117,8 @@ class Driver:
             group.create_task(host.stay(origin))
             group.create_task(host.act(origin))
             group.create_task(_look(station, address, origin))
-            for polls, ask in asks:
-                group.create_task(poll(station, trace, origin, plan.ages_s(dice, polls), ask))
+            aged = [(plan.ages_s(dice, polls), ask) for polls, ask in asks]
+            group.create_task(poll(station, trace, origin, aged))
             for number, (age_s, policy) in enumerate(self._joins(case)):
                 due = origin + round(age_s * SECOND_NS)
                 media = (number == 0 and dice.random() < self.args.media_ratio) or bool(case.fault("media_blocked"))

@@ -18,7 +18,7 @@ from hypothesis import HealthCheck, settings
 from nestobs.collector.canary import Campaign, Report
 from nestobs.collector.canary import run as run_canary
 from nestobs.collector.keyring import Keyring
-from nestobs.collector.pace import Pace
+from nestobs.collector.loop.pace import Pace
 from nestobs.collector.station import Station, Target, open_station
 from nestobs.join.budget import Budget, Limiter
 from nestobs.join.policy import Policy, fixed

@@ -26,8 +26,8 @@ from nestobs.collector.fleet.vantages import beside as vantages
 from nestobs.collector.keyring import Keyring
 from nestobs.collector.lookup import load
 from nestobs.collector.lookup.inquiry import Heard, explained
+from nestobs.collector.loop.pace import Pace
 from nestobs.collector.manners import Care
-from nestobs.collector.pace import Pace
 from nestobs.collector.polling import CLIENT_LOADS, LEAST_POLLS, Ask, Plan, arrival_age_s, fit, poll
 from nestobs.collector.prober import join
 from nestobs.collector.restart import restart
@@ -403,8 +403,8 @@ class _Crew:
                 asks.append((self.campaign.relay_polls, partial(relay.query, trace, address=address)))
             if livekit is not None and livekit.lists_rooms:
                 asks.append((room_polls, partial(livekit.rooms, trace)))
-            for polls, ask in asks:
-                group.create_task(poll(station, trace, origin, self.plan.ages_s(self.rng, polls), ask))
+            aged = [(self.plan.ages_s(self.rng, polls), ask) for polls, ask in asks]
+            group.create_task(poll(station, trace, origin, aged))
             for number in range(self.campaign.joins):
                 at = origin, self._arrival_s(), number
                 for policy in self.campaign.policies:

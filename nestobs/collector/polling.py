@@ -11,8 +11,9 @@ join and guest for each vantage behind that host.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Coroutine, Sequence
+from collections.abc import Callable, Coroutine, Iterable, Sequence
 from dataclasses import dataclass
+from heapq import heapify, heappop, heapreplace
 from typing import Any, Final
 
 from nestobs.collector.station import Station
@@ -113,41 +114,65 @@ Ask = Callable[..., Coroutine[Any, Any, object]]
 """One question to one target: told nothing but `planned_at`, when it was due."""
 
 
-async def poll(station: Station, trace: Trace, origin: int, ages_s: Sequence[float], ask: Ask) -> None:
-    """Ask at origin + each age, on absolute deadlines; attempts may overlap, at most `IN_FLIGHT` of them.
+async def poll(station: Station, trace: Trace, origin: int, asks: Iterable[tuple[Sequence[float], Ask]]) -> None:
+    """Ask each question of a nest at origin + each of its ages, on absolute deadlines; attempts of a question may
+    overlap, at most `IN_FLIGHT` of them.
 
     A poll that would be one too many is not asked and leaves a row that says so. Once the API has shown the nest the
     phase of what is asked of it is no evidence any more: such a poll is put off or brought forward, by less than a
     second and not past its neighbours, to where it tells most of the API's clock, while that is not known well enough
     (`Relation.best_near`). It is planned anew then: `planned_at` is that instant.
+
+    One task waits for all questions of a nest, since thousands of nests may be followed at a time: what waits is small.
     """
+    polls = [_Polls(tuple(origin + round(age_s * SECOND_NS) for age_s in ages_s), ask) for ages_s, ask in asks]
+    due = [(each.dues[0], number) for number, each in enumerate(polls) if each.dues]
+    heapify(due)
     async with asyncio.TaskGroup() as group:
-        under_way: set[asyncio.Task[object]] = set()
-        free = False
-
-        def answered(task: asyncio.Task[object]) -> None:
-            nonlocal free
-            under_way.discard(task)
-            if not task.cancelled() and task.exception() is None and isinstance(found := task.result(), Answer):
-                free = found.row.outcome is Outcome.VISIBLE or (free and found.row.outcome is not Outcome.ABSENT)
-
-        dues = [origin + round(age_s * SECOND_NS) for age_s in ages_s]
-        for due, after in zip(dues, [*dues[1:], None], strict=False):  # of no polls there is none after
-            at = _planned(station, due, after) if free else due
+        while due:
+            at, number = due[0]
             await station.clock.until(at)
-            if len(under_way) >= IN_FLIGHT:
+            each = polls[number]
+            if len(each.under_way) < IN_FLIGHT:
+                each.begin(group, at)
+            else:
                 _skip(station, trace, at)
-                continue
-            task = group.create_task(ask(planned_at=at))
-            under_way.add(task)
-            task.add_done_callback(answered)
+            after = each.after(station)
+            heappop(due) if after is None else heapreplace(due, (after, number))
 
 
-def _planned(station: Station, due: int, after: int | None) -> int:
-    """When a poll is asked whose instant is free; the next one is due at `after`, None: it is the last."""
-    now = station.clock.now()
-    latest = due + SECOND_NS if after is None else after
-    return station.vantage.relation.best_near(due, earliest=now, latest=latest)
+@dataclass(slots=True)
+class _Polls:
+    """One question at the instants at which it is due, ascending. free: whether the API has shown the nest last."""
+
+    dues: tuple[int, ...]
+    ask: Ask
+    turn: int = 0
+    free: bool = False
+    under_way: tuple[asyncio.Task[object], ...] = ()
+
+    def begin(self, group: asyncio.TaskGroup, at: int) -> None:
+        """Ask."""
+        task = group.create_task(self.ask(planned_at=at))
+        self.under_way = (*self.under_way, task)
+        task.add_done_callback(self._answered)
+
+    def _answered(self, task: asyncio.Task[object]) -> None:
+        self.under_way = tuple(each for each in self.under_way if each is not task)
+        if not task.cancelled() and task.exception() is None and isinstance(found := task.result(), Answer):
+            outcome = found.row.outcome
+            self.free = outcome is Outcome.VISIBLE or (self.free and outcome is not Outcome.ABSENT)
+
+    def after(self, station: Station) -> int | None:
+        """When it is to be asked next, ns UTC; None: it was the last time."""
+        self.turn += 1
+        if self.turn == len(self.dues):
+            return None
+        due = self.dues[self.turn]
+        if not self.free:
+            return due
+        latest = self.dues[self.turn + 1] if self.turn + 1 < len(self.dues) else due + SECOND_NS
+        return station.vantage.relation.best_near(due, earliest=station.clock.now(), latest=latest)
 
 
 CLOCK_REQUESTS: Final = 5

@@ -20,6 +20,7 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
+from nestobs.collector.loop.garbage import collected_seldom
 from nestobs.errors import UnreachableError, UsageError
 from nestobs.join.budget import Budget, Limiter
 from nestobs.nostr import Keys
@@ -183,8 +184,10 @@ async def recording(
 
 
 async def at_work(stations: Sequence[Station], work: Awaitable[Result]) -> Result:
-    """The result of `work`; meanwhile each vantage says once a minute that it is at work."""
+    """The result of `work`; meanwhile each vantage says once a minute that it is at work, and Python seldom looks for
+    garbage."""
     async with AsyncExitStack() as stack:
+        await stack.enter_async_context(collected_seldom())
         for station in stations:
             await stack.enter_async_context(station.vantage.heartbeat())
         return await work

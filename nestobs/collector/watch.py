@@ -17,7 +17,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter, OrderedDict
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any, Final
@@ -343,8 +343,7 @@ class _Watcher:
             if station.livekit is not None and station.livekit.lists_rooms:
                 asks.append((Plan(30, FOLLOW_S, 3).ages_s(self.rng), partial(station.livekit.rooms, trace)))
         async with asyncio.TaskGroup() as group:
-            for ages_s, ask in asks:
-                group.create_task(self._poll(known, origin, ages_s, ask))
+            group.create_task(self._poll(known, origin, asks))
             if self.manners.follow_events:
                 group.create_task(follow_event(station, trace, nest))
             if polls and self.joins is not None:
@@ -355,8 +354,9 @@ class _Watcher:
         station, trace = self.station, known.trace
         origin, plan, joins = own.origin(station, known.nest), self._plan_own(fleet), self.joins
         async with asyncio.TaskGroup() as group:
-            for ages_s, ask in own.asks(fleet, station, trace, known.nest, plan, rng=self.rng):
-                group.create_task(self._poll(known, origin, ages_s, partial(self._while_live, known, ask)))
+            asked = own.asks(fleet, station, trace, known.nest, plan, rng=self.rng)
+            asks = [(ages_s, partial(self._while_live, known, ask)) for ages_s, ask in asked]
+            group.create_task(self._poll(known, origin, asks))
             if joins is None or not plan.polls:
                 return
             for age_s, keys in own.arrivals(fleet, self.rng):
@@ -385,11 +385,11 @@ class _Watcher:
         )
         self._told(verdict, known.trace)
 
-    async def _poll(self, known: _Known, origin: int, ages_s: Sequence[float], ask: Ask) -> None:
+    async def _poll(self, known: _Known, origin: int, asks: Iterable[tuple[Sequence[float], Ask]]) -> None:
         """Poll at those of these ages that are still to come."""
         now = self.station.clock.now()
-        later = [age for age in ages_s if origin + round(age * SECOND_NS) >= now]
-        await poll(self.station, known.trace, origin, later, ask)
+        later = [([age for age in ages_s if origin + round(age * SECOND_NS) >= now], ask) for ages_s, ask in asks]
+        await poll(self.station, known.trace, origin, later)
 
     async def _why_not_live(self, known: _Known) -> str:
         """Why it is not asked about: by the event that came; else by all that the relays have of it."""

@@ -17,7 +17,7 @@ from urllib.parse import urlsplit
 
 from nestobs import __version__
 from nestobs.collector.canary import Campaign, Progress, Report, run
-from nestobs.collector.pace import Pace
+from nestobs.collector.loop.pace import Pace
 from nestobs.config import Config
 from nestobs.errors import UsageError, mistake_in
 from nestobs.join.budget import Budget

@@ -29,7 +29,7 @@ from typing import Any, Final
 import pandas as pd
 
 from nestobs.collector.canary import Campaign, Progress, Report, run, silent
-from nestobs.collector.pace import Pace
+from nestobs.collector.loop.pace import Pace
 from nestobs.collector.polling import HORIZON_S
 from nestobs.collector.station import Target
 from nestobs.config import Config

@@ -2,20 +2,31 @@
 
 from __future__ import annotations
 
+import asyncio
 import itertools
 import random
+from collections import Counter
 from functools import partial
 
 import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from nestobs.collector.polling import API_LAYERS, LEAST_JOIN_REQUESTS, LEAST_POLLS, WANTED_POLLS, Plan, fit, poll
+from nestobs.collector.polling import (
+    API_LAYERS,
+    IN_FLIGHT,
+    LEAST_JOIN_REQUESTS,
+    LEAST_POLLS,
+    WANTED_POLLS,
+    Plan,
+    fit,
+    poll,
+)
 from nestobs.errors import BudgetError
 from nestobs.nostr import Keys
 from nestobs.observation.duration import SECOND_NS
-from nestobs.observation.schema import Operation, Outcome
-from nestobs.sources.vantage import Trace
+from nestobs.observation.schema import Failure, Operation, Outcome
+from nestobs.sources.vantage import Trace, Vantage
 
 SHAPES = st.fixed_dictionaries(
     {
@@ -142,7 +153,7 @@ async def polled(open_lab, open_station_on, scenario, rows):
         made = await station.api.create(Trace(), Keys.generate(), ("wss://relay.example",))
         trace = Trace(station.vantage.new_id(), room=made.room)
         ages = [first_s + 0.9 * number for number in range(8)]
-        await poll(station, trace, made.row.sent_at, ages, partial(station.api.info, trace))
+        await poll(station, trace, made.row.sent_at, [(ages, partial(station.api.info, trace))])
         return ages, made.row.sent_at, [row for row in rows if row.operation is Operation.INFO]
 
     async def opened(text, first_s):
@@ -171,3 +182,68 @@ async def test_polls_of_a_nest_that_is_not_shown_keep_their_phase(polled):
     ages, origin, asked = await polled("[api]\nrecord = { kind = 'constant', s = 60.0 }\n", 0.3)
     assert {row.outcome for row in asked} == {Outcome.ABSENT}
     assert moved_s(ages, origin, asked) == pytest.approx([0.0] * len(ages), abs=1e-6)
+
+
+# several questions of one nest by one task
+
+
+class Waiting:
+    """A station without sources: its vantage records into a list."""
+
+    def __init__(self) -> None:
+        self.rows = []
+        self.vantage = Vantage("here", "run", self.rows.append)
+        self.clock = self.vantage.clock
+
+
+async def test_each_question_is_asked_at_its_own_ages_and_in_order():
+    station, asked = Waiting(), []
+
+    async def ask(name, *, planned_at):
+        asked.append((name, planned_at, station.clock.now()))
+
+    origin = station.clock.now()
+    ages = {"a": (0.0, 0.02, 0.06), "b": (0.01, 0.05), "c": ()}
+    await poll(station, Trace(), origin, [(ages[name], partial(ask, name)) for name in ages])
+    assert [(name, round((at - origin) / SECOND_NS, 3)) for name, at, _ in asked] == [
+        ("a", 0.0),
+        ("b", 0.01),
+        ("a", 0.02),
+        ("b", 0.05),
+        ("a", 0.06),
+    ]
+    assert all(planned_at <= sent_at for _, planned_at, sent_at in asked)
+
+
+async def test_a_question_that_hangs_is_skipped_by_itself_and_each_skipped_poll_is_a_row():
+    station, over, begun = Waiting(), asyncio.Event(), Counter()
+    ages = [0.005 * number for number in range(IN_FLIGHT + 4)]
+
+    async def ask(name, *, planned_at):
+        begun[name] += 1
+        if begun["answers"] == len(ages):
+            over.set()
+        if name == "hangs":
+            await over.wait()
+
+    origin = station.clock.now()
+    await poll(station, Trace("t"), origin, [(ages, partial(ask, name)) for name in ("hangs", "answers")])
+    assert begun == {"hangs": IN_FLIGHT, "answers": len(ages)}
+    skipped = [row for row in station.rows if row.failure is Failure.SKIPPED]
+    assert [row.planned_at - origin for row in skipped] == [round(age * SECOND_NS) for age in ages[IN_FLIGHT:]]
+    assert {row.trace_id for row in skipped} == {"t"}
+
+
+async def test_an_error_of_one_question_ends_the_polls_of_all():
+    station, begun = Waiting(), Counter()
+
+    async def ask(name, *, planned_at):
+        begun[name] += 1
+        if name == "fails":
+            raise OSError(28, "no space")
+
+    with pytest.raises(ExceptionGroup, match="unhandled"):
+        await poll(
+            station, Trace(), station.clock.now(), [((0.0,), partial(ask, "fails")), ((60.0,), partial(ask, "b"))]
+        )
+    assert begun == {"fails": 1}

@@ -12,7 +12,7 @@ import pytest
 
 from nestobs.collector.canary import Campaign, run
 from nestobs.collector.keyring import Keyring
-from nestobs.collector.pace import Pace
+from nestobs.collector.loop.pace import Pace
 from nestobs.config import Config
 from nestobs.join.budget import Budget
 from nestobs.join.policy import exponential

@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from nestobs.collector import pace
-from nestobs.collector.pace import CALM_S, LATE_S, NARROWER, WIDTH, Pace
+from nestobs.collector.loop import pace
+from nestobs.collector.loop.pace import CALM_S, LATE_S, NARROWER, WIDTH, Pace
 from nestobs.sources.clock import LAG_S, LoopWatch
 
 
