@@ -38,7 +38,9 @@ STEP_S: Final = 0.2
 LAG_S: Final = 0.5
 """A beat of the watch later than this is a blocked event loop, a row of its own."""
 
-BEAT_S: Final = 0.05
+BEAT_S: Final = 0.02
+"""What stands still for two beats is seen, whenever it began."""
+
 NOISE_S: Final = 0.02
 """A beat that is less late is on time: so late an ordinary scheduler makes it."""
 
@@ -47,12 +49,13 @@ HELD_SHARE, HELD_S = 0.1, 0.1
 at most. What is less, `patience` makes up for."""
 
 STARVED_SHARE: Final = 0.25
-"""Or when its thread waited for a processor for more than this share of its time."""
+"""Or when its thread waited for a processor for more than this share of its time. No attempt bears more of its timeout
+than that: so HELD_S is for those of .4 s or more."""
 
-KEPT: Final = 8_192
+KEPT: Final = 16_384
 """So many late beats are remembered: ten minutes of a machine on which each is late."""
 
-POOL_BEATS: Final = 5
+POOL_BEATS: Final = 12
 """At each so-manieth beat a thread of the pool is asked for."""
 
 GRACE_S: Final = 1.0
@@ -202,7 +205,8 @@ class LoopWatch:
         a thread of the pool.
         """
         now = self._clock.now()
-        most_s = most_s if timeout_s is None else min(most_s, max(HELD_S, HELD_SHARE * timeout_s))
+        if timeout_s is not None:
+            most_s = min(most_s, max(HELD_S, HELD_SHARE * timeout_s), STARVED_SHARE * timeout_s)
         of = " meanwhile" if timeout_s is None else f" of {timeout_s:g} s"
         just_slept_s = _suspended_s() - self._slept  # no beat has seen it yet
         slept_s = self._sleeps.sum_s(since, now) + (just_slept_s if just_slept_s > STEP_S else 0.0)

@@ -98,6 +98,32 @@ class TestWatch:
             assert watch.lag_s(since) >= 0.25
         assert watch.lag_s(clock.now()) == 0.0
 
+    @pytest.mark.parametrize("after_beats", [0.0, 0.2, 0.4, 0.6, 0.8])
+    async def test_what_stands_still_for_longer_than_two_beats_is_seen_whenever_it_began(self, after_beats):
+        clock = Clock()
+        async with LoopWatch(clock, lambda _: None).running() as watch:
+            await asyncio.sleep((2 + after_beats) * BEAT_S)
+            since = clock.now()
+            time.sleep(0.045)  # noqa: ASYNC251 - the loop is to be blocked
+            assert watch.held(since, 0.05) is not None
+            await asyncio.sleep(BEAT_S)
+            assert watch.lag_s(since) > 0
+
+    def test_a_short_attempt_bears_a_quarter_of_its_time_and_a_long_one_half_a_second(self, watch, watches):
+        for timeout_s, late_s, held in [
+            (0.1, 0.024, False),
+            (0.1, 0.03, True),
+            (0.4, 0.09, False),
+            (0.4, 0.11, True),
+            (2.0, 0.19, False),
+            (2.0, 0.21, True),
+            (60.0, 0.49, False),
+            (60.0, 0.51, True),
+        ]:
+            since = watch._clock.now()
+            self.beat(watch, watches, late_s=late_s)
+            assert (watch.held(since, timeout_s) is not None) == held, timeout_s
+
     @pytest.mark.parametrize("step_s", [3600.0, -3600.0, 0.5])
     def test_a_step_is_reported_once_with_its_size(self, watch, watches, found, step_s):
         self.beat(watch, watches)

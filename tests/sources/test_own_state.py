@@ -11,7 +11,7 @@ import signal
 import sys
 import time
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from types import SimpleNamespace
 
 import pytest
@@ -396,7 +396,8 @@ async def main(port):
         print("asking", flush=True)
         for _ in range(int(sys.argv[2])):
             await api.info(Trace("t", "", "room"), timeout_s=float(sys.argv[3]))
-    print(json.dumps([[row.outcome, row.failure, row.reason, row.status] for row in rows if row.target != "clock:"]))
+    told = [row for row in rows if row.target != "clock:"]
+    print(json.dumps([[row.outcome, row.failure, row.reason, row.status, row.sent_at] for row in told]))
 
 asyncio.run(main(int(sys.argv[1])))
 """
@@ -422,15 +423,47 @@ async def test_a_process_that_was_stopped_blames_nobody(answers_s):
         process.send_signal(signal.SIGCONT)
 
     async with apart.apart(http_after(answers_s)) as port:
-        [[outcome, failure, reason, status]] = await child(port, 1, 1.0, stop)
+        [[outcome, failure, reason, status, _]] = await child(port, 1, 1.0, stop)
     assert status == 200 or (outcome, failure) == ("probe_error", "loop_blocked")
     if answers_s == NEVER_S:
         assert re.search(r"stood still for [23]\.\d+ s of 1 s", reason)
 
 
+class Punctual:
+    """A server that answers after a while, and says of an instant whether it answered within so many seconds of it."""
+
+    def __init__(self, seconds):
+        self._seconds, self._answered = seconds, []
+
+    def __call__(self):
+        async def answer(method, path):
+            await asyncio.sleep(self._seconds)
+            self._answered.append(time.time_ns())
+            return 200, ROOM
+
+        return apart.http(answer)
+
+    def answered(self, at, seconds):
+        return any(at <= answered <= at + seconds * 1e9 for answered in self._answered)
+
+
+async def blamed(starve, *, times=20, timeout_s=0.1):
+    """What a process that `starve` holds up says of a server that answered it in time, each an outcome and failure."""
+    server = Punctual(0.04)
+    async with apart.apart(server) as port:
+        found = await child(port, times, timeout_s, starve)
+    assert len(found) == times
+    in_time = [row for row in found if server.answered(row[4], 0.9 * timeout_s)]
+    assert in_time
+    return {(outcome, failure) for outcome, failure, _, status, _ in in_time if status != 200}
+
+
+OWN = {("probe_error", "loop_blocked")}
+
+
 @pytest.mark.skipif(not hasattr(os, "sched_setaffinity"), reason="processes are pinned by Linux's call")
 async def test_a_process_beside_greedy_ones_on_its_processor_blames_nobody():
-    """The server answers in time for who is let run; some four of the observer's five turns are given away."""
+    """Some four of the observer's five turns are given away."""
     cpu = min(os.sched_getaffinity(0))
     greedy = []
 
@@ -442,12 +475,26 @@ async def test_a_process_beside_greedy_ones_on_its_processor_blames_nobody():
         await asyncio.sleep(2)
 
     try:
-        async with apart.apart(http_after(0.02)) as port:
-            found = await child(port, 20, 0.1, starve)
+        assert await blamed(starve) <= OWN
     finally:
         for one in greedy:
             one.kill()
             await one.wait()
-    assert len(found) == 20
-    for outcome, failure, reason, status in found:
-        assert status == 200 or (outcome, failure) == ("probe_error", "loop_blocked"), reason
+
+
+async def test_a_process_that_is_stopped_again_and_again_blames_nobody():
+    """As the kernel does with a container that has used up its share of a processor."""
+    stopping = []
+
+    async def starve(process):
+        async def go():
+            while process.returncode is None:
+                for sign, seconds in ((signal.SIGSTOP, 0.08), (signal.SIGCONT, 0.02)):
+                    with suppress(ProcessLookupError):  # what ended meanwhile
+                        os.kill(process.pid, sign)  # `send_signal` would take its exit code from asyncio
+                    await asyncio.sleep(seconds)
+
+        stopping.append(asyncio.create_task(go()))
+
+    assert await blamed(starve, times=60) <= OWN
+    await asyncio.gather(*stopping)
