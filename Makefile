@@ -32,7 +32,7 @@ define built_by_go
 	&& mv $(1) $(CACHE)/bin && rm -rf $$build && ls $(CACHE)/bin/$(1)
 endef
 
-.PHONY: help demo check test lint bench coverage calibrate causes fuzz chaos livekit s3 browser zsh node site prometheus otlp compose notebook environment constraints clean
+.PHONY: help demo check test lint bench coverage calibrate causes fuzz chaos livekit s3 sftp browser zsh node site prometheus otlp compose notebook environment constraints clean
 .DEFAULT_GOAL := help
 
 help:  ## what there is
@@ -109,6 +109,15 @@ $(S3):
 	build=$$(mktemp -d) && GOBIN=$$build go install github.com/versity/versitygw/cmd/versitygw@$(S3_VERSION) \
 		&& mv $$build/versitygw $@.part && mv $@.part $@ && rm -rf $$build
 	$@ --version
+
+sftp:  ## unpack Debian's sshd, to which the tests ship, where apt is there
+	@command -v sshd && exit; test -x $(CACHE)/bin/sshd && exit; \
+		sudo=$$([ "$$(id -u)" = 0 ] || echo sudo); folder=$$(mktemp -d) && chmod 755 $$folder && cd $$folder; \
+		command -v apt-get dpkg-deb $$sudo >/dev/null && $$sudo apt-get update && apt-get download openssh-server libwrap0 \
+		&& for each in *.deb; do dpkg-deb -x $$each .; done && mkdir -p $(CACHE)/bin \
+		&& cp -L $$(find . -name 'libwrap.so.0') usr/sbin/sshd $(CACHE)/bin && rm -rf $$folder && ls $(CACHE)/bin/sshd \
+		|| { echo "make sftp needs Debian's apt-get, and root or sudo: install OpenSSH's server so that sshd is on PATH," \
+			"or run the tests without it" >&2; exit 1; }
 
 browser:  ## install Chromium, which draws the reports in the tests, where apt is there
 	@command -v chromium chromium-browser google-chrome google-chrome-stable && exit; \

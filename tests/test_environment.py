@@ -93,7 +93,8 @@ def test_every_library_that_the_package_imports_is_declared_or_is_the_face_of_on
             modules += [node.module or ""] if isinstance(node, ast.ImportFrom) and not node.level else []
             names |= {module.partition(".")[0] for module in modules}
     core = {canonicalize_name(Requirement(text).name) for text in PROJECT["dependencies"]}
-    declared = core | {canonicalize_name(each.name) for each in EXTRAS["otel"]}  # traces.py says how to install it
+    told = [*EXTRAS["fleet"], *EXTRAS["otel"]]  # where they are missing, how to install them
+    declared = core | {canonicalize_name(each.name) for each in told}
     owners = packages_distributions()
     undeclared = {
         name: owners[name]

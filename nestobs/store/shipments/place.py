@@ -4,7 +4,8 @@ On file systems a file is written under a name that no reader matches, and renam
 request and shows it when that is done. Either way nobody sees half a file, whenever the writer dies.
 
 No URL holds a password: it would stand in shells, notebooks and reports. Credentials come from the environment, as the
-file system reads it (s3fs: AWS_ACCESS_KEY_ID, AWS_PROFILE, AWS_ENDPOINT_URL and so on; any: FSSPEC_<SCHEME>_<KEY>).
+file system reads it (s3fs: AWS_ACCESS_KEY_ID, AWS_PROFILE, AWS_ENDPOINT_URL and so on; sftp: keys, sftp.py; any:
+FSSPEC_<SCHEME>_<KEY>).
 """
 
 from __future__ import annotations
@@ -36,11 +37,13 @@ _OBJECTS: Final = frozenset(
 )
 """Schemes under which a file appears when it has been put, and never before."""
 
+_SFTP: Final = ("sftp", "ssh")
+
 _THREADS: Final = frozenset({"file", "memory"})
 """Beside those that are asynchronous inside, the file systems that several threads may use at once, as paramiko's may
 not."""
 
-_KEYLESS: Final = ("NoCredentialsError", "PartialCredentialsError", "AuthenticationException")
+_KEYLESS: Final = frozenset({"NoCredentialsError", "PartialCredentialsError", "AuthenticationException"})
 
 _S3: Final = {"config_kwargs": {"connect_timeout": 10, "read_timeout": 60, "retries": {"max_attempts": 2}}}
 """botocore alone would try for minutes whether anybody is there."""
@@ -109,18 +112,28 @@ class Place:
         is no such folder. Raises StoreError."""
         with self._said():
             self.files.invalidate_cache()
+            folder = f"{self.root}/{below}"
             try:
-                found = self.files.find(f"{self.root}/{below}", detail=True)
+                found = self.files.find(folder, detail=True).values() if self.files.async_impl else self._walked(folder)
             except FileNotFoundError:
                 if self.scheme in ("s3", "s3a"):
                     self.files.ls(self.root.partition("/")[0], refresh=True)  # no bucket is told from an empty one
                 return {}
             skip = len(self._stripped("")) + 1
             return {
-                str(name)[skip:]: int(facts.get("size") or 0)
-                for name, facts in found.items()
+                str(facts["name"])[skip:]: int(facts.get("size") or 0)
+                for facts in found
                 if facts.get("type") != "directory"
             }
+
+    def _walked(self, folder: str) -> list[dict[str, Any]]:
+        """What is in a folder and those below it. fsspec's own walk takes one that cannot be read for an empty one."""
+        found: list[dict[str, Any]] = self.files.ls(folder, detail=True)
+        for each in found:  # which grows
+            if each.get("type") == "directory":
+                with suppress(FileNotFoundError):
+                    found.extend(self.files.ls(each["name"], detail=True))
+        return found
 
     def read(self, path: str) -> bytes:
         """All bytes of a file. Raises FileNotFoundError where it is not there, StoreError."""
@@ -199,11 +212,8 @@ class Place:
         if self.scheme == "file":
             said = getattr(error, "strerror", None) or words
             return StoreError(f"{self.url} cannot be used ({said}): name a folder that you may read and write")
-        if isinstance(error, PermissionError) or type(error).__name__ in _KEYLESS:
-            return StoreError(
-                f"{self.url} does not let us in ({words}): check the credentials of the environment (for s3:"
-                " AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY or AWS_PROFILE), and what they may do there"
-            )
+        if _shut_out(error):
+            return _not_let_in(self.url, words)
         if isinstance(error, FileNotFoundError):
             return StoreError(
                 f"there is nothing at {self.url} ({words}): make the bucket or folder, or correct the URL"
@@ -212,6 +222,18 @@ class Place:
             f"{self.url} could not be used ({words}): check the URL and the network (for s3 on another server"
             " AWS_ENDPOINT_URL), and call it again: what is there stays, and it goes on from there"
         )
+
+
+def _shut_out(error: Exception) -> bool:
+    """Whether it says that we are not who may do that."""
+    return isinstance(error, PermissionError) or not _KEYLESS.isdisjoint(each.__name__ for each in type(error).__mro__)
+
+
+def _not_let_in(url: str, words: str) -> StoreError:
+    return StoreError(
+        f"{url} does not let us in ({words}): check the credentials of the environment (for s3: AWS_ACCESS_KEY_ID,"
+        " AWS_SECRET_ACCESS_KEY or AWS_PROFILE; for sftp: keys in ~/.ssh), and what they may do there"
+    )
 
 
 def _checked(url: str) -> str:
@@ -234,12 +256,19 @@ def _opened(url: str, scheme: str) -> tuple[Any, str]:
     from fsspec.core import url_to_fs
 
     try:
+        if scheme in _SFTP:
+            from nestobs.store.shipments.sftp import opened
+
+            return opened(url)
         files, root = url_to_fs(url, **(_S3 if scheme in ("s3", "s3a") else {}))
         if files.async_impl:  # what a request fails by is raised; its broken connections need not be logged as well
             files.loop.set_exception_handler(lambda *_: None)
         return files, str(root).rstrip("/")
+    except NestobsError:
+        raise
     except ImportError as error:
-        needs = "pip install 'nestobs[fleet]'" if scheme in ("s3", "s3a") else " ".join(str(error).split())[:200]
+        ours = scheme in ("s3", "s3a", *_SFTP)
+        needs = "pip install 'nestobs[fleet]'" if ours else " ".join(str(error).split())[:200]
         raise UsageError(f"{scheme}:// needs a library that is not here: {needs}") from None
     except ValueError as error:
         if "protocol" in str(error).lower():
@@ -247,6 +276,8 @@ def _opened(url: str, scheme: str) -> tuple[Any, str]:
         raise UsageError(f"{redacted(url)[:200]} cannot be opened ({redacted(str(error))[:200]})") from None
     except Exception as error:  # a host that is none, a key that cannot be read: each library in its own words
         said = " ".join(redacted(str(error)).split())[:300] or type(error).__name__
+        if _shut_out(error):
+            raise _not_let_in(redacted(url)[:200], said) from None
         raise StoreError(
             f"{redacted(url)[:200]} cannot be opened ({said}): check the URL and the credentials"
         ) from None

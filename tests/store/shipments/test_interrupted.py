@@ -1,5 +1,5 @@
-"""A shipment killed at random instants, and two shippers at once, on a folder and on a real S3: whole files only, and
-in the end each row once."""
+"""A shipment killed at random instants, and two shippers at once, on a folder, on a real S3 and by a real sshd: whole
+files only, and in the end each row once."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from nestobs.store.inventory import verify
 from nestobs.store.reader import Store
 from nestobs.store.shipments.names import FOLDER, listing
 from nestobs.store.shipments.place import Place
+from worlds import sftp
 from worlds.interrupted import Shipper, delays
 from worlds.s3 import BUCKET, serving
 from worlds.shipped_stores import held, seen, stored
@@ -30,10 +31,16 @@ class Destination:
     environment: Mapping[str, str] = field(default_factory=dict)
 
 
-@pytest.fixture(params=["folder", "s3"])
+@pytest.fixture(params=["folder", "s3", "sftp"])
 def to(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Destination]:
     if request.param == "folder":
         yield Destination(str(tmp_path / "fleet"))
+        return
+    if request.param == "sftp":
+        with sftp.serving() as server:
+            monkeypatch.setenv("HOME", str(server.home))
+            monkeypatch.delenv("SSH_AUTH_SOCK", raising=False)
+            yield Destination(server.url, {"HOME": str(server.home)})
         return
     with serving(tmp_path / "server") as s3:
         for name, value in s3.environment.items():
