@@ -19,9 +19,11 @@ if TYPE_CHECKING:
     from nestobs.session import canary as canary
     from nestobs.session import diagnose as diagnose
     from nestobs.session import herd as herd
+    from nestobs.session import joins as joins
     from nestobs.session import observations as observations
     from nestobs.session import open as open
     from nestobs.session import timelines as timelines
+    from nestobs.session import timelines_in_parts as timelines_in_parts
     from nestobs.session import tune as tune
     from nestobs.store.reader import Store as Store
     from nestobs.tuning.recommendation import Recommendation as Recommendation
@@ -46,6 +48,7 @@ _HOMES = {
     "canary": "session",
     "diagnose": "session",
     "herd": "session",
+    "joins": "session",
     "message_threshold": "tuning.threshold",
     "named_policy": "join.policy",
     "npmle": "estimate.npmle",
@@ -56,6 +59,7 @@ _HOMES = {
     "replay": "tuning.replay",
     "stop_age": "tuning.threshold",
     "timelines": "session",
+    "timelines_in_parts": "session",
     "tune": "session",
 }
 

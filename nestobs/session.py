@@ -12,10 +12,10 @@ Targets are named as in nestobs.toml, or given as `nestobs.Target` values. Frame
 from __future__ import annotations
 
 import random
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from concurrent.futures import Executor
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -24,17 +24,19 @@ from nestobs.collector.canary import Campaign, Report
 from nestobs.collector.canary import run as _host
 from nestobs.collector.station import Target
 from nestobs.config import Config
-from nestobs.diagnosis.diagnose import Diagnosis, with_standing
+from nestobs.diagnosis.diagnose import Diagnosis
 from nestobs.diagnosis.diagnose import diagnose as _diagnose
 from nestobs.diagnosis.priors import measured
 from nestobs.errors import UsageError
+from nestobs.exports import parts
 from nestobs.join.policy import Policy, exponential, named_policy
 from nestobs.observation.schema import INSTANTS
+from nestobs.store.partitions import opened
 from nestobs.store.reader import Store
 from nestobs.timeline import intervals as timeline
-from nestobs.timeline.delays import among, deployments, round_trip_s
+from nestobs.timeline.delays import among, median_s, named_deployments
 from nestobs.timeline.delays import joinable as delays_that_count
-from nestobs.timeline.failures import failures
+from nestobs.timeline.joins import ORDER as JOIN_ORDER
 from nestobs.timeline.nests import named, nests_of
 from nestobs.tuning.costs import Prices
 from nestobs.tuning.decisions import Allowance
@@ -79,18 +81,49 @@ def timelines(
     *,
     window: tuple[pd.Timestamp, pd.Timestamp] | None = None,
     columns: Sequence[str] | None = None,
+    engine: Executor | str | None = None,
+    progress: Callable[[str], None] = lambda _: None,
 ) -> pd.DataFrame:
     """For each nest, layer and vantage the interval in which it became visible: columns of `nestobs.timeline.SCHEMA`.
 
     `lower_s`, `upper_s`: seconds since `origin_at`, half-open (lower, upper]; upper is inf when it was not seen.
     window: only nests made in [start, end), UTC where no offset is given. columns: these alone, in the order asked.
-    Raises StoreError when there is no store, UsageError for a column or a window that is none.
+    engine: an executor, or "processes", "processes:4", "dask://HOST:PORT", on which parts of a large store are worked
+    on; None: here, part by part. progress: told each part. The result is the same on each.
+
+    Raises StoreError when there is no store, UsageError for a column, a window or an engine that is none.
     """
-    window = None if window is None else _instants(window)
-    found = among(timeline.timelines(_opened(store).frame(categories=True)), window=window)
-    if unknown := sorted(set(columns or ()) - set(found.columns)):
+    unknown = sorted(set(columns or ()) - {column.name for column in timeline.SCHEMA})
+    if unknown:
         raise UsageError(f"timelines have no column {unknown[0]!r}: see nestobs.timeline.SCHEMA")
+    found = parts.together(
+        [*timelines_in_parts(store, window=window, engine=engine, progress=progress)], timeline.ORDER
+    )
     return found if columns is None else found[list(columns)]
+
+
+def timelines_in_parts(
+    store: Store | Path | str,
+    *,
+    window: tuple[pd.Timestamp, pd.Timestamp] | None = None,
+    engine: Executor | str | None = None,
+    progress: Callable[[str], None] = lambda _: None,
+) -> Iterator[pd.DataFrame]:
+    """The rows of `timelines`, so many nests at a time as fit in memory, all of a nest together: for what is counted or
+    added up, of a store of any size. A small store is one part. Arguments and errors: as of `timelines`."""
+    ends = None if window is None else _instants(window)
+    return parts.mapped(_opened(store), parts.Timelines(ends), engine, progress)
+
+
+def joins(
+    store: Store | Path | str,
+    *,
+    engine: Executor | str | None = None,
+    progress: Callable[[str], None] = lambda _: None,
+) -> pd.DataFrame:
+    """One row a real join, and whether what today's clients would have said was true: columns of
+    `nestobs.timeline.joins.SCHEMA`. Arguments and errors: as of `timelines`."""
+    return parts.together([*parts.mapped(_opened(store), parts.Joins(), engine, progress)], JOIN_ORDER)
 
 
 def diagnose(store: Store | Path | str, nest: str = "", *, vantage: str = "") -> list[Diagnosis]:
@@ -122,7 +155,7 @@ def tune(
     cost_ratio: float = COST_RATIO,
     rng: np.random.Generator | None = None,
     draws: int = DRAWS,
-    executor: Executor | None = None,
+    engine: Executor | str | None = None,
     progress: Callable[[str], None] = lambda _: None,
 ) -> Recommendation:
     """A defended message threshold, give-up age and polling policy from what was observed.
@@ -131,35 +164,56 @@ def tune(
     nests a standing fault was the matter (those of a store are left out, counted and named). window: only
     nests made in [start, end). host: only those of these API hosts (`HOST:PORT` as in the URL). arrivals: ages at which
     people ask, seconds; None: evenly from 0 to 30 s (the store's own joins come when the collector wants, and say
-    nothing of people). The rest is as for `tuning.tuner.recommend`. Raises TooLittleDataError that says how much more
-    is needed.
+    nothing of people). engine: as of `timelines`; resamples are fitted there, too. The rest is as for
+    `tuning.tuner.recommend`. Raises TooLittleDataError that says how much more is needed.
     """
     from nestobs.tuning.tuner import recommend
 
-    whose: tuple[str, ...] = ()
-    round_trip, failed, window = 0.0, None, None if window is None else _instants(window)
-    if isinstance(observed, Store | Path | str):
-        rows = _opened(observed).frame(categories=True)
-        table = with_standing(among(timeline.timelines(rows), window=window, host=host), rows)
-        sent = _sent_in(rows, window)
-        round_trip, failed, whose = round_trip_s(rows, host), failures(sent, host), deployments(sent, host)
-    else:
-        table = among(observed, window=window, host=host)
-    return recommend(
-        table,
-        arrivals=arrivals,
-        signed_in=signed_in,
-        prices=prices,
-        allowance=allowance,
-        cost_ratio=cost_ratio,
-        round_trip_s=round_trip,
-        failures=failed,
-        rng=rng,
-        draws=draws,
-        executor=executor,
-        progress=progress,
-        deployments=whose,
-    )
+    window = None if window is None else _instants(window)
+    with opened(engine) as executor:
+        if isinstance(observed, Store | Path | str):
+            seen = seen_in(observed, window=window, host=host, sent=window, engine=executor, progress=progress)
+            table, told = seen.timelines, _told(seen)
+        else:
+            table = among(observed, window=window, host=host)
+            told = {"round_trip_s": 0.0, "failures": None, "deployments": ()}
+        return recommend(
+            table,
+            arrivals=arrivals,
+            signed_in=signed_in,
+            prices=prices,
+            allowance=allowance,
+            cost_ratio=cost_ratio,
+            rng=rng,
+            draws=draws,
+            executor=executor,
+            progress=progress,
+            **told,
+        )
+
+
+def seen_in(
+    store: Store | Path | str,
+    *,
+    window: tuple[pd.Timestamp, pd.Timestamp] | None = None,
+    host: str | Collection[str] = (),
+    sent: tuple[pd.Timestamp, pd.Timestamp] | None = None,
+    engine: Executor | str | None = None,
+    progress: Callable[[str], None] = lambda _: None,
+) -> parts.Seen:
+    """What `tune` takes of a store: of nests made in the window and asked for at these hosts, and of requests sent in
+    `sent`, None for all. Arguments and errors: as of `timelines`."""
+    task = parts.ToTune(window, host if isinstance(host, str) else tuple(host), sent)
+    return parts.Seen.joined(parts.mapped(_opened(store), task, engine, progress))
+
+
+def _told(seen: parts.Seen) -> dict[str, Any]:
+    """What a recommendation takes beside timelines."""
+    return {
+        "round_trip_s": median_s(seen.trips),
+        "failures": seen.counted.failures(),
+        "deployments": named_deployments(seen.asked),
+    }
 
 
 def herd(
@@ -213,8 +267,7 @@ def _delays_of(store: Store, *, signed_in: bool) -> Joinable:
     from nestobs.tuning.herd import Joinable
     from nestobs.tuning.tuner import TooLittleDataError
 
-    rows = store.frame(categories=True)
-    delays = delays_that_count(with_standing(timeline.timelines(rows), rows), signed_in=signed_in)
+    delays = delays_that_count(seen_in(store).timelines, signed_in=signed_in)
     if not len(delays):
         raise TooLittleDataError("the store has no nest of which it is known when it could be joined: watch some first")
     law = npmle(delays["lower_s"], delays["upper_s"]).smooth()
@@ -248,14 +301,6 @@ async def canary(
         budget=settings.budget(),
         rng=random.Random(seed),
     )
-
-
-def _sent_in(rows: pd.DataFrame, window: tuple[pd.Timestamp, pd.Timestamp] | None) -> pd.DataFrame:
-    """The rows sent in [start, end); all where there is no window."""
-    if window is None:
-        return rows
-    start, end = (instant.value for instant in window)
-    return rows[rows["sent_at"].between(start, end, inclusive="left")]
 
 
 def _instants(window: tuple[pd.Timestamp, pd.Timestamp]) -> tuple[pd.Timestamp, pd.Timestamp]:

@@ -22,6 +22,7 @@ PUBLIC = (
     "canary",
     "diagnose",
     "herd",
+    "joins",
     "message_threshold",
     "named_policy",
     "npmle",
@@ -32,6 +33,7 @@ PUBLIC = (
     "replay",
     "stop_age",
     "timelines",
+    "timelines_in_parts",
     "tune",
 )
 

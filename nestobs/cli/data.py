@@ -19,7 +19,8 @@ from nestobs.cli.arguments import (
     with_json,
     with_store,
 )
-from nestobs.cli.terminal import Paced, sentences, show, timeline_table
+from nestobs.cli.pool import with_engine
+from nestobs.cli.terminal import Paced, sentences, show, teller, timeline_table
 from nestobs.observation.duration import SECOND_NS
 
 if TYPE_CHECKING:
@@ -42,18 +43,19 @@ def _with_nest(parser: argparse.ArgumentParser) -> None:
 @command(
     _with_nest,
     with_store,
+    with_engine,
     with_json,
     examples=("timeline", "timeline naddr1… --store example", "timeline --json > timelines.json"),
-    exits="0 done, 5 store",
+    exits="0 done, 1 a part was lost, 3 no engine, 5 store",
 )
 def timeline(args: argparse.Namespace) -> int:
     """Show in which interval each layer showed each nest."""
-    from nestobs.timeline.intervals import clock_words, timelines
+    from nestobs.session import timelines
+    from nestobs.timeline.intervals import COMPARED, clock_words
     from nestobs.timeline.nests import named
 
-    store = open_store(args)
-    rows = store.frame()
-    frame = timelines(rows)
+    store, tell = open_store(args), teller(args)
+    frame = timelines(store, engine=args.engine, progress=lambda said: tell("timeline", {"said": said}))
     if args.address:
         wanted = named(args.address, frame)
         same = frame["room"] == wanted if isinstance(wanted, str) else frame["nest"] == str(wanted)
@@ -64,6 +66,7 @@ def timeline(args: argparse.Namespace) -> int:
         if frame.empty:
             show(args, {}, [f"no timelines: nothing was observed of {args.address or 'any nest'} in {store.location}"])
         timeline_table(frame)
+        rows = store.frame(columns=COMPARED, categories=True)
         sentences(clock_words(rows[rows["vantage"].isin(frame["vantage"])], frame))
     return 0
 
@@ -129,18 +132,21 @@ def _add_export(parser: argparse.ArgumentParser) -> None:
 @command(
     _add_export,
     with_store,
+    with_engine,
     with_json,
     examples=("export --parquet observations.parquet", "export --timelines --csv timelines.csv"),
-    exits="0 done, 5 store",
+    exits="0 done, 1 a part was lost, 3 no engine, 5 store",
 )
 def export(args: argparse.Namespace) -> int:
     """Write observations (or timelines) to a file."""
     from nestobs.exports.frames import write_csv, write_parquet
-    from nestobs.timeline.intervals import timelines
+    from nestobs.session import timelines
 
-    frame = open_store(args).frame()
+    store, tell = open_store(args), teller(args)
     if args.timelines:
-        frame = timelines(frame)
+        frame = timelines(store, engine=args.engine, progress=lambda said: tell("export", {"said": said}))
+    else:
+        frame = store.frame()
     path: Path = args.parquet or args.csv
     check_file(path)
     (write_parquet if args.parquet else write_csv)(frame, path)

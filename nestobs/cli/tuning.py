@@ -22,7 +22,7 @@ from nestobs.cli.arguments import (
     with_json,
     with_store,
 )
-from nestobs.cli.pool import processes
+from nestobs.cli.pool import processes, with_engine
 from nestobs.cli.terminal import check, harmless, interruptible, show, teller
 from nestobs.errors import StoreError, UsageError
 from nestobs.observation.duration import SECOND_NS, duration_words, read_duration
@@ -90,10 +90,11 @@ def _add_tune(parser: argparse.ArgumentParser) -> None:
 @command(
     with_store,
     _with_nests,
+    with_engine,
     with_json,
     _add_tune,
     examples=("tune --store example", "tune --window 2026-11-01/2026-11-08 --out policy.json"),
-    exits="0 done, 1 too little data, 5 store",
+    exits="0 done, 1 too little data, 3 no engine, 5 store",
 )
 def tune(args: argparse.Namespace) -> int:
     """A defended threshold and polling policy from what was seen."""
@@ -108,7 +109,7 @@ def tune(args: argparse.Namespace) -> int:
         check_file(args.out)  # before the work, not after it
     store = open_store(args)
     tell = teller(args)
-    with processes(store.count()) as executor:
+    with processes(store.count(), args.engine) as executor:
         found = tune(
             store,
             window=_window(args.window),
@@ -120,7 +121,7 @@ def tune(args: argparse.Namespace) -> int:
             cost_ratio=args.cost_ratio,
             rng=np.random.default_rng(args.seed),
             draws=args.draws,
-            executor=executor,
+            engine=executor,
             progress=lambda said: tell("tune", {"said": said}),
         )
     if args.out is not None:
@@ -149,9 +150,10 @@ def _add_replay(parser: argparse.ArgumentParser) -> None:
     _add_replay,
     with_store,
     _with_nests,
+    with_engine,
     with_json,
     examples=('replay --policy policy.json "fixed(2)" guide',),
-    exits="0 done, 1 too little data, 5 store",
+    exits="0 done, 1 too little data, 3 no engine, 5 store",
 )
 def replay(args: argparse.Namespace) -> int:
     """What policies would have done on the nests observed."""
@@ -159,25 +161,29 @@ def replay(args: argparse.Namespace) -> int:
 
     import numpy as np
 
-    from nestobs.diagnosis.diagnose import with_standing
     from nestobs.join.policy import MANUAL_RETRY
-    from nestobs.timeline.delays import among, round_trip_s
-    from nestobs.timeline.failures import failures
-    from nestobs.timeline.intervals import timelines
+    from nestobs.session import seen_in
+    from nestobs.timeline.delays import median_s
     from nestobs.timeline.omissions import standing_words
     from nestobs.tuning.replay import replay, replay_lines
 
     policies = [policy_of(word).policy for word in args.policy]
-    observations = open_store(args).frame(categories=True)
-    lines_of = among(timelines(observations), window=_window(args.window), host=args.host)
-    lines_of = with_standing(lines_of, observations)
+    tell = teller(args)
+    seen = seen_in(
+        open_store(args),
+        window=_window(args.window),
+        host=args.host,
+        engine=args.engine,
+        progress=lambda said: tell("replay", {"said": said}),
+    )
+    lines_of = seen.timelines
     found = replay(
         policies,
         lines_of,
         baseline=MANUAL_RETRY,
         signed_in=not args.guest,
-        round_trip_s=round_trip_s(observations, args.host),
-        failures=failures(observations, args.host),
+        round_trip_s=median_s(seen.trips),
+        failures=seen.counted.failures(),
         rng=np.random.default_rng(args.seed),
     )
     lines = [

@@ -255,7 +255,7 @@ def with_standing(timelines: pd.DataFrame, observations: pd.DataFrame) -> pd.Dat
                 found[each.nest or each.room, each.vantage] = str(fault.cause)
     pairs = zip(names, timelines["vantage"].astype(str), strict=True)
     cause = np.array([found.get(pair, "") for pair in pairs], dtype=object)
-    plain = np.isin(names, standing(timelines)["nest"].astype(str)) & (cause == "")
+    plain = np.isin(names, standing(timelines)["nest"].astype(str)) & (cause == "") & (names != "")
     cause = np.where(plain, str(Cause.API_JOIN_FAULT), cause)
     return timelines.assign(**{STANDING: pd.array(np.where(asked, cause, ""), dtype="str")})
 

@@ -39,7 +39,7 @@ AGAIN_S: Final = 1.5
 """Joins that fail for so long fail again and not once."""
 
 NEAR_S: Final = 15.0
-"""So long before and after a failure to reach LiveKit it is taken to be down (intervals/proofs.DOWN_S)."""
+"""So long before and after a failure to reach LiveKit it is taken to be down (intervals/down.DOWN_S)."""
 
 NEW_S: Final = 1.0
 """Who looks at a nest sooner than this sees a race that anybody would notice."""

@@ -11,15 +11,15 @@ was proven absent: where signalling was tried late and worked, nothing says that
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from typing import Final, Literal
 from urllib.parse import urlsplit
 
 import numpy as np
 import pandas as pd
 
-from nestobs.observation.arrays import Flags
-from nestobs.observation.columns import codes_of, equals, lines_of, paired
+from nestobs.observation.arrays import Flags, Floats
+from nestobs.observation.columns import codes_of, equals, instants_of, lines_of, paired
 from nestobs.observation.duration import SECOND_NS
 from nestobs.observation.schema import Operation, Outcome, Source
 from nestobs.timeline.intervals.origins import EDIT
@@ -176,12 +176,21 @@ def round_trip_s(observations: pd.DataFrame, host: str | Collection[str] = ()) -
 
     Only answers that prove something count: a timeout is no round trip. host: only of these API hosts; none named: all.
     """
+    return median_s(round_trips(observations, host))
+
+
+def round_trips(observations: pd.DataFrame, host: str | Collection[str] = (), mine: Flags | None = None) -> Floats:
+    """What `round_trip_s` is the median of, ns. mine: which rows count; None: all."""
     outcome = observations["outcome"]
     proven = equals(outcome, Outcome.VISIBLE) | equals(outcome, Outcome.ABSENT)
     proven &= observations["received_at"].notna().to_numpy(bool)
-    chosen = observations[asked_at(observations, host) & proven]
-    spent = (chosen["received_at"] - chosen["sent_at"]).astype("float64") / SECOND_NS
-    return float(spent.median()) if len(spent) else 0.0
+    chosen = observations[asked_at(observations, host) & proven & (True if mine is None else mine)]
+    return np.asarray((chosen["received_at"] - chosen["sent_at"]).astype("float64"), dtype=np.float64)
+
+
+def median_s(trips: Floats) -> float:
+    """The median of these, seconds; 0 of none."""
+    return float(np.median(trips / SECOND_NS)) if len(trips) else 0.0
 
 
 def asked_at(observations: pd.DataFrame, host: str | Collection[str] = ()) -> Flags:
@@ -197,10 +206,26 @@ def asked_at(observations: pd.DataFrame, host: str | Collection[str] = ()) -> Fl
 def deployments(observations: pd.DataFrame, host: str | Collection[str] = ()) -> tuple[str, ...]:
     """Whose nests joins asked for: the API hosts, sorted; of a lab, which says so, `lab:` and the scenario. host: only
     of these API hosts; none named: all."""
-    asked = observations[asked_at(observations, host)][["target", "software"]].astype("str").drop_duplicates()
-    said = zip(map(_host, asked["target"]), asked["software"], strict=True)
-    labs = {host: f"lab:{name.removeprefix(LAB)}" for host, name in said if name.startswith(LAB)}
-    names = {labs.get(host, host) for host in map(_host, asked["target"])} - {""}
+    return named_deployments(asked_of(observations, host))
+
+
+def asked_of(
+    observations: pd.DataFrame, host: str | Collection[str] = (), mine: Flags | None = None
+) -> dict[tuple[str, str], int]:
+    """What `deployments` is made of: (target, software) of what joins asked, and when each was first asked, ns. mine:
+    which rows count; None: all."""
+    chosen = asked_at(observations, host) & (True if mine is None else mine)
+    asked = observations.loc[chosen, ["target", "software"]].astype("str")
+    asked = asked.assign(sent=instants_of(observations["sent_at"])[0][chosen])
+    first = asked.sort_values("sent", kind="stable").drop_duplicates(["target", "software"])
+    return {(str(url), str(name)): int(at) for url, name, at in first.itertuples(index=False)}
+
+
+def named_deployments(asked: Mapping[tuple[str, str], int]) -> tuple[str, ...]:
+    """What `deployments` says of these. Of a lab that said several names, the last."""
+    said = sorted(asked, key=lambda pair: (asked[pair], pair))
+    labs = {_host(url): f"lab:{name.removeprefix(LAB)}" for url, name in said if name.startswith(LAB)}
+    names = {labs.get(host, host) for host in (_host(url) for url, _ in said)} - {""}
     return tuple(sorted("".join(c for c in name if c.isprintable()) for name in names))
 
 

@@ -16,14 +16,15 @@ from typing import Final
 import numpy as np
 import pandas as pd
 
-from nestobs.observation.arrays import Flags
-from nestobs.observation.columns import equals, units_of
+from nestobs.observation.arrays import Flags, count_of
+from nestobs.observation.columns import equals, instants_of, reals_of
 from nestobs.observation.detail import facts_of
 from nestobs.observation.duration import SECOND_NS
 from nestobs.observation.schema import Failure, Operation, Outcome, Role, Source
 from nestobs.timeline.delays import asked_at
 from nestobs.timeline.intervals.polls import held_up
-from nestobs.timeline.uptime import Observer, observer
+from nestobs.timeline.nests import subjects_of
+from nestobs.timeline.uptime import Observer, Watched, watched
 
 LEAST_JOINS: Final = 30
 """With fewer attempts of a kind by joins, those of others are counted, too."""
@@ -101,6 +102,62 @@ class Failures:
         return {kind: getattr(self, kind).as_dict() for kind in KINDS}
 
 
+@dataclass(frozen=True, slots=True)
+class _Attempts:
+    """Attempts of one kind, as a Tally counts them, before they are summed up. broken_s, waits_s: of each."""
+
+    asked: int = 0
+    timed_out: int = 0
+    limited: int = 0
+    broken_s: tuple[float, ...] = ()
+    waits_s: tuple[float, ...] = ()
+
+    def __add__(self, other: _Attempts) -> _Attempts:
+        return _Attempts(*(getattr(self, name) + getattr(other, name) for name in self.__slots__))
+
+    def tally(self) -> Tally:
+        parts = min(DURATIONS, len(self.broken_s))
+        quantiles = np.quantile(self.broken_s, (np.arange(parts) + 0.5) / parts) if parts else ()
+        return Tally(
+            asked=self.asked,
+            timed_out=self.timed_out,
+            limited=self.limited,
+            broken=len(self.broken_s),
+            broken_s=tuple(float(each) for each in quantiles),
+            retry_after_s=float(np.median(self.waits_s)) if self.waits_s else None,
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Counted:
+    """What `failures` is made of, of some of the rows; parts add up. attempts: of each of KINDS, those of joins, and of
+    all."""
+
+    attempts: tuple[tuple[_Attempts, _Attempts], ...] = ((_Attempts(), _Attempts()),) * len(KINDS)
+    requests: int = 0
+    held_up: int = 0
+    watched: Watched = field(default_factory=Watched)
+
+    def __add__(self, other: Counted) -> Counted:
+        pairs = zip(self.attempts, other.attempts, strict=True)
+        return Counted(
+            tuple((one + more, every + others) for (one, every), (more, others) in pairs),
+            self.requests + other.requests,
+            self.held_up + other.held_up,
+            self.watched + other.watched,
+        )
+
+    def failures(self) -> Failures:
+        """What all of it tells."""
+        of = [of_joins if of_joins.asked >= LEAST_JOINS else of_all for of_joins, of_all in self.attempts]
+        return Failures(
+            **{kind: one.tally() for kind, one in zip(KINDS, of, strict=True)},
+            requests=self.requests,
+            held_up=self.held_up,
+            observer=self.watched.observer(),
+        )
+
+
 def failures(observations: pd.DataFrame, host: str | Collection[str] = ()) -> Failures:
     """What failed of what joins asked, in `observations` as Store.frame gives them.
 
@@ -108,23 +165,28 @@ def failures(observations: pd.DataFrame, host: str | Collection[str] = ()) -> Fa
     ask for want of budget. host: only of joins at these API hosts
     (`HOST:PORT`); none named: all.
     """
+    return counted(observations, host).failures()
+
+
+def counted(observations: pd.DataFrame, host: str | Collection[str] = (), mine: Flags | None = None) -> Counted:
+    """What `failures` counts. mine: which rows count; None: all. The others tell what befell the observer, and are
+    of other nests."""
+    mine = np.ones(len(observations), dtype=bool) if mine is None else mine
     failure = observations["failure"]
     unasked = np.any([equals(failure, one) for one in (Failure.INTENT, Failure.BUDGET, Failure.SKIPPED)], axis=0)
     held = held_up(observations)
     ours = equals(observations["outcome"], Outcome.PROBE_ERROR) | unasked
     made, signals = _requests(observations, host)
-    made = (made | signals) & ~unasked
-    rows = observations[observations["received_at"].notna().to_numpy(bool) & ~ours & ~held]
+    made = (made | signals) & ~unasked & mine
+    rows = observations[observations["received_at"].notna().to_numpy(bool) & ~ours & ~held & mine]
     asked, signals = _requests(rows, host)
     requests = rows[asked]
     is_info = equals(requests["operation"], Operation.INFO)
-    return Failures(
-        _tally(requests[is_info]),
-        _tally(requests[~is_info]),
-        _tally(rows[signals]),
+    return Counted(
+        tuple(map(_attempts, (requests[is_info], requests[~is_info], rows[signals]))),
         requests=int(made.sum()),
         held_up=int((made & held).sum()),
-        observer=observer(observations),
+        watched=watched(observations, mine),
     )
 
 
@@ -133,41 +195,45 @@ def _requests(rows: pd.DataFrame, host: str | Collection[str]) -> tuple[Flags, F
     asked = asked_at(rows, host)
     signals = equals(rows["source"], Source.LIVEKIT) & equals(rows["operation"], Operation.SIGNAL)
     if host:
-        unit, units = units_of(rows)
-        named = np.zeros(len(units) + 1, dtype=bool)  # the last is of rows of no unit
-        named[unit[asked]] = True
-        signals &= named[unit]
+        subject, _ = subjects_of(rows)
+        named = np.zeros(count_of(subject) + 1, dtype=bool)  # the last is of rows that name nothing
+        named[subject[asked]] = True
+        signals &= named[subject]
     return asked, signals
 
 
-def _tally(rows: pd.DataFrame) -> Tally:
-    of_joins = rows[np.any([equals(rows["role"], one) for one in _JOINERS], axis=0)]
-    rows = of_joins if len(of_joins) >= LEAST_JOINS else rows
+def _attempts(rows: pd.DataFrame) -> tuple[_Attempts, _Attempts]:
+    """Of one kind, those of joins, and all."""
+    of_joins = np.any([equals(rows["role"], one) for one in _JOINERS], axis=0)
     failure, api = rows["failure"], equals(rows["source"], Source.API)
-    status = rows["status"].astype("Float64").to_numpy(float, na_value=np.nan)
+    status = reals_of(rows["status"])
     limited = api & (equals(failure, Failure.RATE_LIMITED) | (status == 429))
     answered = np.any([equals(failure, one) for one in _ANSWERED], axis=0)
     unanswered = equals(rows["outcome"], Outcome.UNKNOWN) & ~answered & ~limited
     unanswered &= ~api | np.isnan(status) | (status >= 500)
     timed_out = unanswered & equals(failure, Failure.TIMEOUT)
-    broken = rows[unanswered & ~timed_out]
-    took = ((broken["received_at"] - broken["sent_at"]).astype("float64") / SECOND_NS).clip(lower=0.0)
-    parts = min(DURATIONS, len(took))
-    quantiles = np.quantile(took, (np.arange(parts) + 0.5) / parts) if parts else ()
-    asked_for = [wait for wait in (_retry_after_s(text) for text in rows["detail"][limited]) if wait is not None]
-    return Tally(
-        asked=len(rows),
-        timed_out=int(timed_out.sum()),
-        limited=int(limited.sum()),
-        broken=len(broken),
-        broken_s=tuple(float(each) for each in quantiles),
-        retry_after_s=float(np.median(asked_for)) if asked_for else None,
-    )
+    broken = unanswered & ~timed_out
+    sent, received = (instants_of(rows[name])[0] for name in ("sent_at", "received_at"))
+    took_s = np.maximum((received - sent) / SECOND_NS, 0.0)
+    waits = np.full(len(rows), np.nan)
+    waits[limited] = [_retry_after_s(text) for text in rows["detail"][limited]]
+
+    def those(chosen: Flags) -> _Attempts:
+        return _Attempts(
+            asked=int(chosen.sum()),
+            timed_out=int((chosen & timed_out).sum()),
+            limited=int((chosen & limited).sum()),
+            broken_s=tuple(took_s[chosen & broken].tolist()),
+            waits_s=tuple(waits[chosen & ~np.isnan(waits)].tolist()),
+        )
+
+    return those(of_joins), those(np.ones(len(rows), dtype=bool))
 
 
-def _retry_after_s(detail: object) -> float | None:
+def _retry_after_s(detail: object) -> float:
+    """NaN where it tells none."""
     try:
         wait_s = float(facts_of(detail)["retry-after"])
     except (ValueError, TypeError, KeyError, OverflowError):
-        return None
-    return wait_s if math.isfinite(wait_s) and wait_s >= 0 else None
+        return math.nan
+    return wait_s if math.isfinite(wait_s) and wait_s >= 0 else math.nan

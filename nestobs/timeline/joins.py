@@ -33,13 +33,15 @@ import pandas as pd
 
 from nestobs.join.decision import GONE, JOINED, LOADING, RELEASED_FAILED, STARTING, Kind
 from nestobs.observation.arrays import BELOW, Flags, Floats, Ints, Texts, count_of, greatest_at
-from nestobs.observation.columns import codes_of, equals, framed, instants_of, paired, ranked, unit_of, units_of
+from nestobs.observation.columns import codes_of, equals, framed, instants_of, paired, ranked, unit_of
 from nestobs.observation.detail import facts_of
 from nestobs.observation.duration import SECOND_NS
 from nestobs.observation.schema import Column, Failure, Operation, Outcome, Role, Source
 from nestobs.observation.text import encodable
+from nestobs.timeline import intervals
 from nestobs.timeline.delays import seat_intervals
 from nestobs.timeline.intervals import shifts
+from nestobs.timeline.nests import subjects_of
 from nestobs.timeline.seats import are_known, are_lost
 
 BASELINES: Final = ("guide", "released")
@@ -79,6 +81,12 @@ SCHEMA: Final[tuple[Column, ...]] = (
 )
 """The columns of `joins`, in order. Types as in timeline.SCHEMA; flag is pandas' nullable boolean."""
 
+ORDER: Final = ["arrived_at", "trace_id", "run_id", "attempt_group"]
+"""What `joins` are sorted by."""
+
+NEEDED: Final = (*intervals.NEEDED, "role", "attempt_group")
+"""The columns of observations that `joins` reads, its timelines' among them."""
+
 _MOST: Final = 1e15
 _WAYS: Final = (Operation.JOIN, Operation.GUEST)
 """What gives a token; to a guest the last alone."""
@@ -89,7 +97,7 @@ _LEAVE: Final = (GONE, RELEASED_FAILED, LOADING)
 
 
 def joins(observations: pd.DataFrame, timelines: pd.DataFrame, *, patience_s: float = 0.0) -> pd.DataFrame:
-    """One row per join that came to a verdict, with the columns and dtypes of SCHEMA, by arrival, then trace_id.
+    """One row per join that came to a verdict, with the columns and dtypes of SCHEMA, in ORDER.
 
     A join is known by run_id and attempt_group and has one row, its first verdict's, however often it was written.
     `observations` as Store.frame gives them; `timelines` made of the same. Joins that a crash cut off have no row: see
@@ -118,7 +126,7 @@ def joins(observations: pd.DataFrame, timelines: pd.DataFrame, *, patience_s: fl
     for one in BASELINES:
         verdict, message = made[f"{one}_verdict"], made[f"{one}_message"]
         made[f"{one}_true"] = _true(verdict, message, arrived, found)
-    return framed(SCHEMA, made).sort_values(["arrived_at", "trace_id"], ignore_index=True, kind="stable")
+    return framed(SCHEMA, made).sort_values(ORDER, ignore_index=True, kind="stable")
 
 
 def own_faults(rows: pd.DataFrame) -> Flags:
@@ -149,8 +157,10 @@ class _Evidence:
     """Per join, of its vantage and nest and of the ways open to it: when the last token was asked for and received, and
     the last proven absence asked for, ns, BELOW for never. became: 1 or 0, whether a token was ever seen; -1: nothing
     proven. origin, event: of its nest, ns, BELOW for none. offset_s: of its clock, 0 where it was never compared.
-    asked: when it asked for a token for the last time itself, ns, BELOW for never. unit: as units_of names it."""
+    asked: when it asked for a token for the last time itself, ns, BELOW for never. subject, unit: as subjects_of tells
+    and names it, "" for a room that is nobody's."""
 
+    subject: Ints
     unit: Texts
     token_sent: Ints
     token_received: Ints
@@ -169,7 +179,7 @@ class _Evidence:
 
 def _evidence(observations: pd.DataFrame, timelines: pd.DataFrame, index: Ints) -> _Evidence:
     """Of the joins whose verdicts are these observations."""
-    unit, units = units_of(observations)
+    unit, units = subjects_of(observations)
     vantage, vantages = codes_of(observations["vantage"])
     pair = _pairs(unit, vantage, len(vantages))
     place = ranked(pair)
@@ -193,12 +203,13 @@ def _evidence(observations: pd.DataFrame, timelines: pd.DataFrame, index: Ints) 
 
     layers = [proven & equals(timelines["layer"], f"api:{way}") for way in _WAYS]
     became = [greatest_at(shown[those], line_place[those], len(pairs))[mine] for those in layers]
-    begun = {name: np.full(len(units) + 1, BELOW, dtype=np.int64) for name in ("origin_at", "event_at")}
+    begun = {name: np.full(count_of(unit) + 1, BELOW, dtype=np.int64) for name in ("origin_at", "event_at")}
     for name, of_unit in begun.items():
         known = (line_unit >= 0) & timelines[name].notna().to_numpy(bool)
         of_unit[line_unit[known]] = timelines[name].astype("int64").to_numpy(np.int64)[known]
     return _Evidence(
-        unit=np.append(units, "")[unit[index]],
+        subject=unit[index],
+        unit=np.append(units, "")[np.where(unit[index] < len(units), unit[index], -1)],
         token_sent=last(sent, token),
         token_received=last(received, token),
         absent_sent=last(sent, absent),
@@ -216,7 +227,7 @@ def _lost(
     """Whether the joins of these verdicts were lost, None where that cannot be known, faults of our own apart. The rule
     is the module's."""
     arrived, ended = (instants_of(rows[name])[0] for name in ("sent_at", "received_at"))
-    arrival = _arrivals(rows, arrived)
+    arrival = _arrivals(rows, arrived, found.subject)
     asked = np.where(found.asked == BELOW, ended, found.asked)
     until, asked = (greatest_at(at, arrival, count_of(arrival))[arrival] for at in (ended, asked))
     arrived_s, until_s, asked_s = map(found.age_s, (arrived, until, asked))
@@ -256,9 +267,9 @@ def once(observations: pd.DataFrame, index: Ints) -> Ints:
     return index[alone]
 
 
-def _arrivals(rows: pd.DataFrame, arrived: Ints) -> Ints:
+def _arrivals(rows: pd.DataFrame, arrived: Ints, subject: Ints) -> Ints:
     """A number from 0 for each arrival: joins of one run, nest, vantage and role that came at one instant."""
-    place = paired(codes_of(rows["run_id"])[0], units_of(rows)[0])
+    place = paired(codes_of(rows["run_id"])[0], subject)
     for name in ("vantage", "role"):
         place = paired(place, codes_of(rows[name])[0])
     order = np.lexsort((arrived, place))

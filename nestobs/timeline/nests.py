@@ -19,8 +19,8 @@ import pandas as pd
 
 from nestobs.errors import AddressError
 from nestobs.nostr import Address
-from nestobs.observation.arrays import Ints, Texts, count_of
-from nestobs.observation.columns import codes_of, ranked
+from nestobs.observation.arrays import Ints, Texts, count_of, greatest_at
+from nestobs.observation.columns import codes_of, paired, ranked, units_of
 from nestobs.observation.nest import read_address
 
 _MOST_NAMED: Final = 5
@@ -68,6 +68,31 @@ def nests_of(frame: pd.DataFrame) -> Nests:
     names = np.empty(count_of(unit), dtype=object)
     names[unit[unit >= 0]] = np.concatenate([nests, rooms])[found[unit >= 0]]
     return Nests(unit=unit, nest=nest, room=room, names=names, nests=nests, rooms=rooms)
+
+
+def subjects_of(frame: pd.DataFrame, about: Nests | None = None) -> tuple[Ints, Texts]:
+    """What each row is about, as a code: what `units_of` groups by, and of a row that names neither trace nor address
+    the same of its nest, by its room; a room that is nobody's is one by itself. -1: the row names nothing.
+
+    Also the texts of the first codes, those of `units_of`. about: `nests_of(frame)`, where it is at hand.
+    """
+    unit, units = units_of(frame)
+    room, _ = codes_of(frame["room"])
+    loose = np.flatnonzero((unit < 0) & (room >= 0))
+    if not len(loose):
+        return unit, units
+    nest = (nests_of(frame) if about is None else about).unit
+    known = (unit >= 0) & (nest >= 0)
+    last = greatest_at(unit[known], nest[known], count_of(nest) + 1)[nest[loose]]  # the last place is of no nest
+    unit[loose] = np.where(last >= 0, last, len(units) + room[loose])
+    return unit, units
+
+
+def runs_of(subject: Ints, run_id: Ints) -> Ints:
+    """A number for each subject (as `subjects_of` tells) and run, and for each row that names nothing."""
+    nothing = subject < 0
+    each = np.where(nothing, count_of(subject) + np.cumsum(nothing), subject)
+    return paired(each, run_id)
 
 
 def count_nests(frame: pd.DataFrame) -> int:

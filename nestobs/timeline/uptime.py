@@ -23,7 +23,7 @@ late to be made. `observer` says in which share of its attempts, and what of tha
 from __future__ import annotations
 
 import math
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields, replace
 from typing import Final
 
 import numpy as np
@@ -120,22 +120,55 @@ class Observer:
         return {"share": self.share, **asdict(self)}
 
 
-def observer(observations: pd.DataFrame) -> Observer:
-    """The state of who observed, by rows as Store.frame gives them."""
+@dataclass(frozen=True, slots=True)
+class Watched:
+    """What `observer` is made of, of some of the rows; parts add up. due: requests that a plan asked for, made or not.
+    Of those made: planned and all of them, and of each those held up. The rest as an Observer has it."""
+
+    due: int = 0
+    planned: int = 0
+    planned_held_up: int = 0
+    made: int = 0
+    made_held_up: int = 0
+    skipped: int = 0
+    late: int = 0
+    steps: int = 0
+    stepped_s: float = 0.0
+    sleeps: int = 0
+    slept_s: float = 0.0
+
+    def __add__(self, other: Watched) -> Watched:
+        found = replace(self, stepped_s=max(self.stepped_s, other.stepped_s), slept_s=max(self.slept_s, other.slept_s))
+        counts = [each.name for each in fields(self) if not each.name.endswith("_s")]
+        return replace(found, **{name: getattr(self, name) + getattr(other, name) for name in counts})
+
+    def observer(self) -> Observer:
+        """The state that all of it tells."""
+        made, held = (self.planned, self.planned_held_up) if self.due else (self.made, self.made_held_up)
+        same = ("skipped", "late", "steps", "stepped_s", "sleeps", "slept_s")
+        return Observer(attempts=made + self.skipped, held_up=held, **{name: getattr(self, name) for name in same})
+
+
+def watched(observations: pd.DataFrame, mine: Flags | None = None) -> Watched:
+    """What some rows tell of who observed. mine: which of them count; None: all. The others tell what befell it."""
+    mine = np.ones(len(observations), dtype=bool) if mine is None else mine
     failure, source = observations["failure"], observations["source"]
-    asked = np.any([equals(source, one) for one in _ASKED], axis=0)
+    asked = mine & np.any([equals(source, one) for one in _ASKED], axis=0)
     asked &= ~np.any([equals(failure, one) for one in _UNMADE], axis=0)
     due, is_due = instants_of(observations["planned_at"])
     sent, _ = instants_of(observations["sent_at"])
     unmade = equals(failure, Failure.SKIPPED)
-    skipped = is_due & unmade & equals(source, Source.CLOCK)
-    made = asked & ~unmade & (is_due if (asked & is_due).any() else True)
+    skipped = mine & is_due & unmade & equals(source, Source.CLOCK)
+    made, held = asked & ~unmade, held_up(observations)
     late = made & is_due & (sent - due >= round(HELD_UP_S * SECOND_NS))
-    found = disturbances(observations)
+    found = disturbances(observations[mine])
     steps, sleeps = (found.loc[found["kind"] == kind, "size_s"].abs().fillna(0.0) for kind in _MARKS)
-    return Observer(
-        attempts=int((made | skipped).sum()),
-        held_up=int((made & held_up(observations)).sum()),
+    return Watched(
+        due=int((asked & is_due).sum()),
+        planned=int((made & is_due).sum()),
+        planned_held_up=int((made & is_due & held).sum()),
+        made=int(made.sum()),
+        made_held_up=int((made & held).sum()),
         late=int(late.sum()),
         skipped=int(skipped.sum()),
         steps=len(steps),
@@ -143,6 +176,11 @@ def observer(observations: pd.DataFrame) -> Observer:
         sleeps=len(sleeps),
         slept_s=float(sleeps.max()) if len(sleeps) else 0.0,
     )
+
+
+def observer(observations: pd.DataFrame) -> Observer:
+    """The state of who observed, by rows as Store.frame gives them."""
+    return watched(observations).observer()
 
 
 def _times(count: int) -> str:

@@ -14,7 +14,7 @@ from nestobs.observation.detail import detail
 from nestobs.observation.schema import Failure, Observation, Operation, Source
 from nestobs.timeline.delays import joinable
 from nestobs.timeline.intervals import timelines
-from nestobs.timeline.intervals.proofs import DOWN_S
+from nestobs.timeline.intervals.down import DOWN_S
 from worlds.nest_rows import (
     RELAY,
     at,

@@ -35,6 +35,7 @@ from nestobs.observation.columns import codes_of, equals, framed
 from nestobs.observation.duration import SECOND_NS
 from nestobs.observation.schema import Column, Failure
 from nestobs.timeline.intervals.clocks import clock_offsets
+from nestobs.timeline.intervals.down import Down, down
 from nestobs.timeline.intervals.origins import EDIT, GRAIN_S, Origins, origins
 from nestobs.timeline.intervals.polls import LATE_S, Groups, Rows, grouped, read
 from nestobs.timeline.intervals.proofs import proven
@@ -88,8 +89,18 @@ SCHEMA: Final[tuple[Column, ...]] = (
 )
 """The columns of `timelines`, in order; their types are those of observation.columns.DTYPES."""
 
+ORDER: Final = ["nest", "trace_id", "layer", "vantage"]
+"""What `timelines` are sorted by; no two rows agree in all."""
 
-def timelines(observations: pd.DataFrame) -> pd.DataFrame:
+NEEDED: Final = (
+    "run_id", "trace_id", "vantage", "nest", "room", "source", "target", "operation", "planned_at", "sent_at",
+    "received_at", "outcome", "status", "failure", "remote_at", "loop_lag_s", "clock_offset_s", "clock_error_s",
+    "sync_age_s", "detail",
+)  # fmt: skip  # a list of words
+"""The columns of observations that `timelines` reads."""
+
+
+def timelines(observations: pd.DataFrame, *, down_at: Down | None = None) -> pd.DataFrame:
     """One row per (trace_id, layer, vantage), or per (nest, layer, vantage) where its nest has no trace_id at all.
 
     `observations` has the columns of observation.COLUMNS, instants as (nullable) int64 ns, text of any dtype, the
@@ -125,23 +136,27 @@ def timelines(observations: pd.DataFrame) -> pd.DataFrame:
     and run that overlap the time from the sending of the earlier to the receipt of the later bracketing poll; a lone
     poll's own time; when left-censored, the time since the origin if this vantage made it.
 
+    Each nest is treated alone, its rows being those that share a trace, an address or a room, but for two things: the
+    disturbances of its vantages, which may be rows of any nest, and when LiveKit could not be reached. down_at: that,
+    as `down` tells of rows of all nests; None: as it tells of these.
+
     Raises KeyError for a missing column, TypeError for instants that are no integers.
     """
     rows = read(observations)
     groups = grouped(observations, rows)
     if not len(groups.unit):
         return framed(SCHEMA, {column.name: [] for column in SCHEMA})
-    offsets = clock_offsets(observations, rows.sent, rows.unit, rows.run)
+    offsets = clock_offsets(observations, rows.sent, rows.subject, rows.run)
     heard = rows.received - np.round(np.nan_to_num(offsets[0]) * SECOND_NS).astype(np.int64)[rows.run]
     begun = origins(observations, rows, heard)
-    rows = proven(observations, rows, groups, heard)
+    rows = proven(observations, rows, groups, heard, down(observations) if down_at is None else down_at)
     shifts = _shifts(rows, groups, begun, *offsets)
     bounds = _bounds(rows, groups, shifts)
     found = _names(observations, rows, groups) | _delays(bounds, groups, begun, shifts)
     found |= _counts(rows, groups, bounds)
     found |= {"room_at": begun.room[groups.unit], "event_at": begun.event[groups.unit]}
     found["marked"] = _marked(observations, rows, groups, begun, bounds)
-    return framed(SCHEMA, found).sort_values(["nest", "trace_id", "layer", "vantage"], ignore_index=True)
+    return framed(SCHEMA, found).sort_values(ORDER, ignore_index=True)
 
 
 @dataclass(frozen=True, slots=True)

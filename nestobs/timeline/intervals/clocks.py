@@ -7,6 +7,9 @@ each other a clock was stepped, or servers disagree: then all that they allow co
 it watched other nests (its API was cut off meanwhile) has of those the last before and the first after, and all that
 both allow. Clocks that may agree are taken to agree, and the error says by how much they may not: an instant is not
 moved by what is not known.
+
+Rows that name a room alone are read as those of its nest; a row that names nothing, by what it says itself, or by what
+its run says before and after.
 """
 
 from __future__ import annotations
@@ -17,19 +20,20 @@ import numpy as np
 import pandas as pd
 
 from nestobs.observation.arrays import Flags, Floats, Ints, count_of, greatest_at, least_at
-from nestobs.observation.columns import codes_of, equals, instants_of, paired, reals_of, records, units_of
+from nestobs.observation.columns import codes_of, equals, instants_of, paired, reals_of, records
 from nestobs.observation.duration import SECOND_NS
 from nestobs.observation.offset import APART_S, DRIFT, apart_words
 from nestobs.observation.schema import Operation
 from nestobs.observation.text import shortened
 from nestobs.timeline.intervals.origins import EDIT, GRAIN_S
+from nestobs.timeline.nests import runs_of, subjects_of
 
 MOST_TOLD: Final = 3
 
 
 def clock_offsets(observations: pd.DataFrame, sent: Ints, unit: Ints, place: Ints) -> tuple[Floats, Floats]:
-    """Per place (unit and run: a code for each row, sent at `sent` ns) the clock's offset and the error of that, in
-    seconds; NaN and 0 where none is known or needed."""
+    """Per place (nests.runs_of: a code for each row, sent at `sent` ns; unit: its subject) the clock's offset and the
+    error of that, in seconds; NaN and 0 where none is known or needed."""
     offsets, errors = reals_of(observations["clock_offset_s"]), reals_of(observations["clock_error_s"])
     index = np.flatnonzero(~np.isnan(offsets))
     keys = (offsets[index], sent[index], errors[index])  # NaN sorts last: a stated error is better than none
@@ -85,9 +89,9 @@ def _of_other_nests(offset: Floats, error: Floats, observations: pd.DataFrame, s
 def shifts(observations: pd.DataFrame) -> Ints:
     """Per row, ns to subtract from its instants: what its run's clock was ahead of the reference; 0 where that is not
     known or not needed."""
-    unit, _ = units_of(observations)
-    run = paired(unit, codes_of(observations["run_id"])[0])
-    offset, _ = clock_offsets(observations, instants_of(observations["sent_at"])[0], unit, run)
+    subject, _ = subjects_of(observations)
+    run = runs_of(subject, codes_of(observations["run_id"])[0])
+    offset, _ = clock_offsets(observations, instants_of(observations["sent_at"])[0], subject, run)
     return np.asarray(np.round(np.nan_to_num(offset)[run] * SECOND_NS), dtype=np.int64)
 
 

@@ -12,6 +12,7 @@ from nestobs.observation.arrays import Flags, Ints, Texts, count_of
 from nestobs.observation.columns import codes_of, equals, instants_of, paired, ranked, reals_of, units_of
 from nestobs.observation.duration import SECOND_NS
 from nestobs.observation.schema import Failure, Operation, Outcome, Source, layer_of
+from nestobs.timeline.nests import nests_of, runs_of, subjects_of
 
 LATE_S: Final = 0.1
 """A poll sent later than this after it was planned is late."""
@@ -26,7 +27,7 @@ DISTURBED: Final = (Failure.CLOCK_STEP, Failure.SUSPENDED, Failure.LOOP_BLOCKED)
 @dataclass(frozen=True, slots=True)
 class Rows:
     """All rows as arrays. unit: nest under observation, -1 for none; clock: (vantage, run); place: (unit, clock);
-    run: (unit, run_id).
+    nest: as nests_of tells; subject, run: as subjects_of and runs_of tell.
 
     sent: of the silence before a push that of its ping, less what our own lag explains. held: made while we ourselves
     were held up. Absents that bound nothing are not `absent` any more (proofs.py): held; ended: they came after the
@@ -38,6 +39,8 @@ class Rows:
     clock: Ints
     place: Ints
     places: int
+    nest: Ints
+    subject: Ints
     run: Ints
     sent: Ints
     received: Ints
@@ -77,6 +80,8 @@ def read(observations: pd.DataFrame) -> Rows:
     vantage, _ = codes_of(observations["vantage"])
     clock = clocks(observations)
     unit, _ = units_of(observations)
+    about = nests_of(observations)
+    subject, _ = subjects_of(observations, about)
     place = paired(unit, clock)
     absent = proof & equals(observations["outcome"], Outcome.ABSENT)
     pushed = equals(observations["operation"], Operation.SUBSCRIBE)
@@ -87,7 +92,9 @@ def read(observations: pd.DataFrame) -> Rows:
         clock=clock,
         place=place,
         places=count_of(place),
-        run=paired(unit, codes_of(observations["run_id"])[0]),
+        nest=about.unit,
+        subject=subject,
+        run=runs_of(subject, codes_of(observations["run_id"])[0]),
         sent=np.where(pushed & absent, sent - lag, sent),
         received=np.where(answered, received, sent),
         late=due & ~intent & (sent - planned > round(LATE_S * SECOND_NS)),

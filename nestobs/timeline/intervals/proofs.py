@@ -32,30 +32,23 @@ from nestobs.observation.columns import codes_of, equals, instants_of, paired
 from nestobs.observation.detail import facts_of
 from nestobs.observation.duration import SECOND_NS
 from nestobs.observation.nest import says_over
-from nestobs.observation.schema import Failure, Operation, Outcome, Source
-from nestobs.timeline.intervals.polls import HELD_UP_S, Groups, Rows, clocks, stamps_of
-from nestobs.timeline.nests import nests_of
+from nestobs.observation.schema import Operation, Outcome, Source
+from nestobs.timeline.intervals.down import Down, tokens, while_down
+from nestobs.timeline.intervals.polls import HELD_UP_S, Groups, Rows, stamps_of
 
-DOWN_S: Final = 15.0
-"""So long before and after a failure to reach LiveKit it is taken to be down, unless it answered meanwhile."""
-
-_UNREACHED: Final = (
-    Failure.REFUSED, Failure.RESET, Failure.CLOSED, Failure.TIMEOUT, Failure.UNREACHABLE, Failure.SERVER_ERROR,
-)  # fmt: skip  # a list of words
 _CALLS: Final = (
     Operation.ROOMS, Operation.SIGNAL, Operation.MEDIA, Operation.INFO, Operation.JOIN, Operation.GUEST,
 )  # fmt: skip  # a list of words
 _LATE_NS: Final = round(HELD_UP_S * SECOND_NS)
-_DOWN_NS: Final = round(DOWN_S * SECOND_NS)
 _STAMP_NS: Final = SECOND_NS  # webhooks are stamped in whole seconds
 
 
-def proven(observations: pd.DataFrame, rows: Rows, groups: Groups, heard: Ints) -> Rows:
+def proven(observations: pd.DataFrame, rows: Rows, groups: Groups, heard: Ints, down_at: Down) -> Rows:
     """The rows, less the absents that bound nothing, and with those between two rooms of one name. heard: as
-    origins.origins takes it."""
+    origins.origins takes it. down_at: when LiveKit could not be reached."""
     first = least_at(rows.received[rows.visible], groups.of[rows.visible], len(groups.unit) + 1)
     early = rows.absent & (groups.of >= 0) & (rows.sent < first[groups.of])
-    said, down = _said(observations, rows), rows.absent & _while_down(observations, rows)
+    said, down = _said(observations, rows), rows.absent & while_down(observations, rows, down_at)
     over, unwatched = _after_the_end(observations, rows, said, heard, down)
     ended = early & over
     down &= ~ended
@@ -108,7 +101,7 @@ def _after_the_end(
             found = np.maximum(found, greatest_at(at[chosen], place[chosen], len(found)))
         return found
 
-    shown = rows.visible & (_tokens(observations) | equals(source, Source.LIVEKIT))
+    shown = rows.visible & (tokens(observations) | equals(source, Source.LIVEKIT))
     shown &= (first[nest] < 0) | ~again[nest] | (said.sid == first[nest])
     stamped, known = stamps_of(observations)
     happened = (said.webhook >= 0) & known
@@ -159,8 +152,7 @@ def _said(observations: pd.DataFrame, rows: Rows) -> _Said:
     found = np.full((3, len(rows.unit)), -1, dtype=np.int64)
     for row, table in enumerate(tables):
         found[row, index] = np.asarray([*table, -1], dtype=np.int64)[code]
-    nest = nests_of(observations).unit
-    return _Said(nest, found[0], np.where(hooks, found[1], -1), np.where(relay, found[2], -1))
+    return _Said(rows.nest, found[0], np.where(hooks, found[1], -1), np.where(relay, found[2], -1))
 
 
 def _state(facts: dict[str, Any]) -> int:
@@ -219,53 +211,3 @@ def _not_any_more(operation: pd.Series, rows: Rows, said: _Said, heard: Ints, do
         last = greatest_at(sent[shown], place[shown], size)
         found |= asked & rows.absent & ~down & (sent >= first[place]) & (heard > last[place])
     return found
-
-
-def _tokens(observations: pd.DataFrame) -> Flags:
-    """Which rows ask an API for a token."""
-    operation = observations["operation"]
-    joins = equals(operation, Operation.JOIN) | equals(operation, Operation.GUEST)
-    return np.asarray(equals(observations["source"], Source.API) & joins, dtype=bool)
-
-
-# LiveKit down
-
-
-def _while_down(observations: pd.DataFrame, rows: Rows) -> Flags:
-    """Which rows are answers of an API to a join while the LiveKit that it asks could not be reached from anywhere."""
-    source, operation = observations["source"], observations["operation"]
-    target, _ = codes_of(observations["target"])
-    tokens = _tokens(observations)
-    asked = equals(source, Source.LIVEKIT) & (equals(operation, Operation.ROOMS) | equals(operation, Operation.SIGNAL))
-    failed = np.any([equals(observations["failure"], one) for one in _UNREACHED], axis=0)
-    failed &= asked & equals(observations["outcome"], Outcome.UNKNOWN)
-    found = np.zeros(len(target), dtype=bool)
-    if not failed.any():
-        return found
-    clock, answered = clocks(observations), asked & ~failed & ~equals(observations["outcome"], Outcome.PROBE_ERROR)
-    for livekit in np.unique(target[failed]):
-        ours = asked & (target == livekit)
-        apis = np.unique(target[tokens & np.isin(clock, np.unique(clock[ours]))])
-        good, bad = answered & ours, failed & ours
-        blocked = (
-            bad & ~np.isin(clock, np.unique(clock[good])) if good.any() else np.zeros_like(bad)
-        )  # its own way there
-        begun, ended = _down_spans(rows, bad & ~blocked, good)
-        mine = np.flatnonzero(tokens & rows.absent & np.isin(target, apis))
-        late = np.searchsorted(begun, rows.received[mine], "right")
-        found[mine] |= late > np.searchsorted(ended, rows.sent[mine], "left")
-    return found
-
-
-def _down_spans(rows: Rows, failed: Flags, answered: Flags) -> tuple[Ints, Ints]:
-    """Sorted starts and ends of when a server may have been down: about each failure, to either side until an answer,
-    and for DOWN_S at most."""
-    good_begun, good_ended = np.sort(rows.sent[answered]), np.sort(rows.received[answered])
-    sent, received = rows.sent[failed], rows.received[failed]
-    before = np.searchsorted(good_ended, sent, "right") - 1
-    after = np.searchsorted(good_begun, received, "left")
-    since = np.append(good_ended, BELOW)[before]  # -1: none
-    until = np.append(good_begun, NONE)[after]
-    begun = np.maximum(since, sent - _DOWN_NS)
-    ended = np.minimum(until, received + _DOWN_NS)
-    return np.sort(begun), np.sort(ended)

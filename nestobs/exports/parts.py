@@ -1,0 +1,248 @@
+"""What is made of a store that may be larger than memory, or is worked on elsewhere: part by part, each whole nests.
+
+    store ──one pass──> partitions, and when LiveKit could not be reached ──executor──> a result of each, in order
+
+Each task is a value that is called with a partition: it reads its rows, makes of them what is made of a whole store,
+and keeps what is of the partition's own nests. So that all of it together is what the whole store gives, to the row.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from concurrent.futures import Executor
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Final, Protocol, TypeVar
+
+import numpy as np
+import pandas as pd
+
+from nestobs.diagnosis.diagnose import suspects, with_standing
+from nestobs.observation.arrays import Floats
+from nestobs.observation.duration import SECOND_NS
+from nestobs.observation.schema import Operation, Outcome, Source
+from nestobs.store.parquet import frame_of
+from nestobs.store.partitions import PARTITION_ROWS, Part, Partition, among_words, opened, plan, worked
+from nestobs.store.reader import Store
+from nestobs.timeline import intervals
+from nestobs.timeline import joins as real
+from nestobs.timeline.delays import among, asked_of, round_trips
+from nestobs.timeline.failures import Counted, counted
+from nestobs.timeline.intervals import down
+from nestobs.timeline.intervals.down import Down
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+T_co = TypeVar("T_co", covariant=True)
+Window = tuple[pd.Timestamp, pd.Timestamp]
+
+
+class Task(Protocol[T_co]):
+    """What is made of a partition. down_at: as intervals.down tells of the whole store; None: the partition is it."""
+
+    def __call__(self, partition: Partition, *, down_at: Down | None) -> T_co:
+        """The result."""
+
+
+def mapped(
+    store: Store,
+    task: Task[T_co],
+    engine: Executor | str | None = None,
+    progress: Callable[[str], None] = lambda _: None,
+    *,
+    most: int = PARTITION_ROWS,
+) -> Iterator[T_co]:
+    """The task's result of each partition of at most `most` rows, in order of time. engine: as `engine.opened` takes
+    it. Raises StoreError, and what `opened` and `worked` raise."""
+    with opened(engine) as executor:
+        livekit = _LiveKit()
+        found = plan(store, most=most, columns=down.NEEDED, also=livekit.see, progress=progress)
+        down_at = livekit.down(store)
+        yield from worked(_Bound(task, down_at), found.partitions, executor, progress)
+
+
+@dataclass(frozen=True, slots=True)
+class _Bound:
+    """A task, and when LiveKit could not be reached."""
+
+    task: Task[Any]
+    down_at: Down
+
+    def __call__(self, partition: Partition) -> Any:
+        span = partition.span
+        return self.task(partition, down_at=None if span is None else down.within(self.down_at, *span))
+
+
+@dataclass(frozen=True, slots=True)
+class Timelines:
+    """The timelines of nests made in a window, None for all."""
+
+    window: Window | None = None
+
+    def __call__(self, partition: Partition, *, down_at: Down | None) -> pd.DataFrame:
+        """As intervals.timelines gives them."""
+        part = partition.read(intervals.NEEDED)
+        return among(_lines(part, down_at), window=self.window).reset_index(drop=True)
+
+
+@dataclass(frozen=True, slots=True)
+class Joins:
+    """The real joins."""
+
+    def __call__(self, partition: Partition, *, down_at: Down | None) -> pd.DataFrame:
+        """As joins.joins gives them."""
+        part = partition.read(real.NEEDED)
+        rows = part.rows if part.mine.all() else part.rows[part.mine]
+        return real.joins(rows, intervals.timelines(part.rows, down_at=down_at))
+
+
+@dataclass(frozen=True, slots=True)
+class Seen:
+    """What tuning takes of a store; parts add up. trips: ns, as delays.round_trips; asked: as delays.asked_of."""
+
+    timelines: pd.DataFrame
+    trips: Floats
+    counted: Counted
+    asked: dict[tuple[str, str], int]
+
+    @classmethod
+    def joined(cls, parts: Iterable[Seen]) -> Seen:
+        """All of them together; at least one."""
+        every = list(parts)
+        asked: dict[tuple[str, str], int] = {}
+        for part in every:
+            for pair, at in part.asked.items():
+                asked[pair] = min(at, asked.get(pair, at))
+        return cls(
+            together([part.timelines for part in every], intervals.ORDER),
+            np.concatenate([part.trips for part in every]),
+            sum((part.counted for part in every), Counted()),
+            asked,
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class ToTune:
+    """The timelines of nests made in the window (None: ever) and asked for at these hosts (none: any), with what
+    standing faults kept shut; and of requests there what failed. sent: of those sent in that window (None: ever)."""
+
+    window: Window | None = None
+    host: str | Collection[str] = ()
+    sent: Window | None = None
+
+    def __call__(self, partition: Partition, *, down_at: Down | None) -> Seen:
+        """What a partition tells."""
+        part = partition.read([*real.NEEDED, "software"])
+        lines = among(_lines(part, down_at), window=self.window, host=self.host)
+        lines = with_standing(lines, partition.read().rows if suspects(lines).any() else pd.DataFrame())
+        rows, mine = part.rows, part.mine
+        if self.sent is not None:
+            start, end = (instant.value for instant in self.sent)
+            inside = rows["sent_at"].between(start, end, inclusive="left").to_numpy(bool)
+            rows, mine = rows[inside], mine[inside]
+        return Seen(
+            lines.reset_index(drop=True),
+            round_trips(part.rows, self.host, part.mine),
+            counted(rows, self.host, mine),
+            asked_of(rows, self.host, mine),
+        )
+
+
+def _lines(part: Part, down_at: Down | None) -> pd.DataFrame:
+    """The timelines of a partition's own nests."""
+    lines = intervals.timelines(part.rows, down_at=down_at)
+    if part.mine.all():
+        return lines
+    own = part.rows[part.mine]
+    traces, nests = (set(own[name].astype("str").unique()) - {""} for name in ("trace_id", "nest"))
+    traced = lines["trace_id"] != ""
+    keeps = lines["trace_id"].isin(traces).where(traced, lines["nest"].isin(nests))
+    return lines[keeps].reset_index(drop=True)
+
+
+def together(parts: Sequence[pd.DataFrame], order: list[str]) -> pd.DataFrame:
+    """The rows of all parts, in that order; at least one part."""
+    if len(parts) == 1:
+        return parts[0]
+    every = pd.concat([part for part in parts if len(part)] or parts[:1], ignore_index=True)
+    return every.sort_values(order, ignore_index=True, kind="stable")
+
+
+# when LiveKit could not be reached
+
+_NEAR_NS: Final = 600 * SECOND_NS
+_LONGEST_NS: Final = 6 * 3_600 * SECOND_NS
+_LIVEKIT, _API = (frozenset([str(one)]) for one in (Source.LIVEKIT, Source.API))
+_ASKS = frozenset(map(str, (Operation.ROOMS, Operation.SIGNAL)))
+_TOKENS = frozenset(map(str, (Operation.JOIN, Operation.GUEST)))
+
+
+@dataclass(slots=True)
+class _LiveKit:
+    """What a pass over a store keeps, of whatever nests, to tell when LiveKit could not be reached: each failure to
+    reach one, and once who asked which (as a row that tells no more), who was answered, and who asked which API for a
+    token."""
+
+    failures: list[pd.DataFrame] = field(default_factory=list)
+    known: dict[tuple[str, str, str, int], pd.DataFrame] = field(default_factory=dict)
+    longest: int = 0
+
+    def see(self, batch: pa.RecordBatch) -> None:
+        """The rows of a batch."""
+        import pyarrow as pa
+
+        livekit = among_words(batch, "source", _LIVEKIT) & among_words(batch, "operation", _ASKS)
+        token = among_words(batch, "source", _API) & among_words(batch, "operation", _TOKENS)
+        if not (livekit | token).any():
+            return
+        rows = pa.Table.from_batches([batch.select(list(down.NEEDED)).filter(pa.array(livekit | token))])
+        frame = frame_of(rows, down.NEEDED, categories=True)
+        failed, reached = down.unreached(frame), down.reached(frame)
+        if failed.any():
+            self.failures.append(_plain(frame[failed]))
+        took = (frame["received_at"] - frame["sent_at"])[reached].max()
+        self.longest = max(self.longest, 0 if pd.isna(took) else int(took))
+        kind = np.select([down.tokens(frame), reached], [0, 1], 2)
+        asked = frame.assign(kind=kind, outcome=frame["outcome"].astype("str").where(kind < 2, Outcome.PROBE_ERROR))
+        first = asked.drop_duplicates(["vantage", "run_id", "target", "kind"])
+        for place, key in enumerate(zip(*(first[n] for n in ("vantage", "run_id", "target", "kind")), strict=True)):
+            if key not in self.known:
+                self.known[key] = _plain(first.iloc[[place]].drop(columns="kind"))
+
+    def down(self, store: Store) -> Down:
+        """When it could not be. Answers near the failures are read again."""
+        if not self.failures:
+            return {}
+        failed = pd.concat(self.failures, ignore_index=True).sort_values("sent_at", ignore_index=True)
+        known = list(self.known.values())
+        sent = failed["sent_at"].to_numpy(np.int64)
+        ended = np.maximum(sent, failed["received_at"].fillna(0).to_numpy(np.int64))
+        reach = round(down.DOWN_S * SECOND_NS) + self.longest + 1
+        found = []
+        begin = 0
+        for place in range(1, len(sent) + 1):
+            if (
+                place == len(sent)
+                or sent[place] - sent[place - 1] > _NEAR_NS
+                or sent[place] - sent[begin] > _LONGEST_NS
+            ):
+                start, end = int(sent[begin]) - reach, int(ended[begin:place].max()) + reach
+                found.append(down.down(pd.concat([*known, failed[begin:place], *_answers(store, start, end)])))
+                begin = place
+        return down.joined(found)
+
+
+def _answers(store: Store, start: int, end: int) -> Iterator[pd.DataFrame]:
+    """The rows sent in [start, end) with which LiveKit was reached."""
+    import pyarrow as pa
+
+    for batch in store.scan(down.NEEDED, start, end):
+        asked = batch.filter(pa.array(among_words(batch, "source", _LIVEKIT)))
+        if asked.num_rows:
+            frame = frame_of(pa.Table.from_batches([asked]), down.NEEDED, categories=True)
+            yield _plain(frame[down.reached(frame)])
+
+
+def _plain(frame: pd.DataFrame) -> pd.DataFrame:
+    """With text as such: categories of several batches are not alike."""
+    return frame.astype({name: "str" for name in frame if isinstance(frame[name].dtype, pd.CategoricalDtype)})

@@ -1,0 +1,193 @@
+"""A store cut into partitions: one pass over a few columns, then so many nests at a time as their rows allow.
+
+    scan ──> which rows belong together, how many, from when to when  ──> by how long they last, then by time ──> cut
+
+A partition reads the windows of its nests, and so the days they lie in. Nests that last long are put with such as last
+as long: else one of them would have each partition read its days.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from itertools import pairwise
+from typing import TYPE_CHECKING, Final
+
+import numpy as np
+import numpy.typing as npt
+
+from nestobs.observation.duration import SECOND_NS
+from nestobs.store.parquet import AT
+from nestobs.store.partitions.partition import ASKED, WITNESSES, Partition, among_words
+from nestobs.store.partitions.ties import NAMES, Ints, Lots, Ties
+from nestobs.store.reader import Store
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+PARTITION_ROWS: Final = 1_000_000
+"""Rows of a partition, unless one nest has more: some 400 MB while its timelines are made."""
+
+SHORT_S: Final = 900.0
+"""Nests that last no longer are put together whatever they last; of the others, each class lasts four times as long."""
+
+_NEAR_NS: Final = 60 * SECOND_NS
+"""Witnesses that began so soon after each other are read together."""
+
+NEEDED: Final = (*NAMES, "source", "failure", AT, "received_at")
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """The partitions of a store, and how many rows and lots of rows that belong together it has."""
+
+    partitions: tuple[Partition, ...]
+    rows: int
+    lots: int
+
+
+def plan(
+    store: Store,
+    *,
+    most: int = PARTITION_ROWS,
+    columns: tuple[str, ...] = (),
+    also: Callable[[pa.RecordBatch], None] | None = None,
+    progress: Callable[[str], None] = lambda _: None,
+) -> Plan:
+    """Partitions of at most so many rows, by the time at which their nests begin. A store of no more rows is one.
+
+    also: is shown each batch of the pass, with `columns` beside those of NEEDED; not where there is no pass. Raises
+    StoreError.
+    """
+    count = store.count()
+    if count <= most:
+        return Plan((Partition(store.location, 1, 1, count),), count, 1)
+    progress(f"looking for what belongs together, in {count:,} observations")
+    seen = _Seen()
+    for batch in store.scan([*dict.fromkeys([*NEEDED, *columns])]):
+        seen.see(batch)
+        if also is not None:
+            also(batch)
+    lots = seen.ties.lots()
+    partitions = [*_owned(lots, _cut(lots, most)), *seen.rest(most)]
+    found = tuple(
+        Partition(
+            store=store.location,
+            number=number,
+            of=len(partitions),
+            rows=own.rows,
+            windows=((own.start, own.end), *seen.reaching(own.start)),
+            names=own.names,
+            asked=own.asked,
+            nothing=own.nothing,
+        )
+        for number, own in enumerate(partitions, 1)
+    )
+    return Plan(found, seen.rows, int((lots.rows > 0).sum()))
+
+
+@dataclass(frozen=True, slots=True)
+class _Own:
+    """What a partition is to be."""
+
+    start: int
+    end: int
+    names: npt.NDArray[np.uint64]
+    rows: int
+    asked: bool = False
+    nothing: tuple[int, int] | None = None
+
+
+@dataclass(slots=True)
+class _Seen:
+    """What the pass has seen. Of witnesses, and of rows that name nothing, when they were sent and ended."""
+
+    ties: Ties = field(default_factory=Ties)
+    rows: int = 0
+    _witnesses: list[tuple[Ints, Ints]] = field(default_factory=list)
+    _asked: list[tuple[Ints, Ints]] = field(default_factory=list)
+    _nothing: list[tuple[Ints, Ints]] = field(default_factory=list)
+
+    def see(self, batch: pa.RecordBatch) -> None:
+        """The rows of a batch."""
+        sent = batch.column(AT).to_numpy()
+        ended = np.maximum(sent, batch.column("received_at").fill_null(np.iinfo(np.int64).min).to_numpy())
+        nothing = self.ties.see(batch, sent, ended)
+        witness, asked = among_words(batch, "failure", WITNESSES), among_words(batch, "source", ASKED)
+        kinds = ((self._witnesses, witness), (self._asked, nothing & asked), (self._nothing, nothing & ~asked))
+        for kept, chosen in kinds:
+            if chosen.any():
+                kept.append((sent[chosen], ended[chosen]))
+        self.rows += batch.num_rows
+
+    def reaching(self, start: int) -> list[tuple[int, int]]:
+        """Windows of the witnesses that were sent before that and not over by then."""
+        sent, ended = _both(self._witnesses)
+        reach = np.sort(sent[(sent < start) & (ended >= start)])
+        if not len(reach):
+            return []
+        cuts = np.flatnonzero(np.diff(reach) > _NEAR_NS)
+        begun, last = reach[np.append(0, cuts + 1)], reach[np.append(cuts, len(reach) - 1)]
+        return [(int(one), min(int(other) + 1, start)) for one, other in zip(begun, last, strict=True)]
+
+    def rest(self, most: int) -> list[_Own]:
+        """Partitions of what names nothing: what joins may consist of in one, the other rows by time."""
+        none = np.zeros(0, np.uint64)
+        found = []
+        asked, ended = _both(self._asked)
+        if len(asked):
+            found.append(_Own(int(asked.min()), int(ended.max()) + 1, none, len(asked), asked=True))
+        sent = np.sort(_both(self._nothing)[0])
+        at = 0
+        while at < len(sent):
+            past = int(np.searchsorted(sent, sent[min(at + most, len(sent)) - 1], "right"))
+            start, end = int(sent[at]), int(sent[past - 1]) + 1
+            found.append(_Own(start, end, none, past - at, nothing=(start, end)))
+            at = past
+        return found
+
+
+def _both(kept: list[tuple[Ints, Ints]]) -> tuple[Ints, Ints]:
+    """All that was kept, as one."""
+    none = np.zeros(0, np.int64)
+    sent, ended = (np.concatenate([none, *(pair[k] for pair in kept)]) for k in (0, 1))
+    kept[:] = [(sent, ended)]
+    return sent, ended
+
+
+def _cut(lots: Lots, most: int) -> list[Ints]:
+    """The lots of each partition: alike in how long they last, in order of time, of so many rows at most together."""
+    there = np.flatnonzero(lots.rows)
+    lasted_s = (lots.last[there] - lots.first[there]) / SECOND_NS
+    kind = np.ceil(np.log2(np.maximum(lasted_s / SHORT_S, 1.0)) / 2.0)
+    there = there[np.lexsort((lots.first[there], kind))]
+    kind = np.sort(kind)
+    found: list[Ints] = []
+    begin, held = 0, 0
+    for place, rows in enumerate(lots.rows[there].tolist()):
+        if place > begin and (held + rows > most or kind[place] != kind[begin]):
+            found.append(there[begin:place])
+            begin, held = place, 0
+        held += rows
+    found += [there[begin:]] if len(there) else []
+    return sorted(found, key=lambda chosen: int(lots.first[chosen].min()))
+
+
+def _owned(lots: Lots, cuts: list[Ints]) -> list[_Own]:
+    """Each cut with its names and its window."""
+    into = np.full(len(lots.rows) + 1, -1, dtype=np.int64)  # the last is of the name of nothing
+    for number, chosen in enumerate(cuts):
+        into[chosen] = number
+    place = into[lots.of]
+    order = np.argsort(place, kind="stable")
+    ends = np.searchsorted(place[order], np.arange(len(cuts) + 1))
+    names = [lots.names[order[begin:end]] for begin, end in pairwise(ends.tolist())]
+    return [
+        _Own(
+            int(lots.first[chosen].min()),
+            int(lots.last[chosen].max()) + 1,
+            mine,
+            int(lots.rows[chosen].sum()),
+        )
+        for chosen, mine in zip(cuts, names, strict=True)
+    ]
