@@ -134,13 +134,15 @@ def diagnose(store: Store | Path | str, nest: str = "", *, vantage: str = "") ->
     Nothing observed: an empty list. Raises AddressError for a name that is not understood.
     """
     rows = _opened(store).frame(categories=True)
-    priors = measured(timeline.timelines(rows))
+    elsewhere = timeline.elsewhere(rows)
+    priors = measured(timeline.timelines(rows, elsewhere=elsewhere))
     about = nests_of(rows)
     if nest:
         wanted = named(nest, rows[["nest", "room"]])
         same = about.texts("room") == wanted if isinstance(wanted, str) else about.texts("nest") == str(wanted)
         rows = rows[same | (about.unit < 0)]
-    return [each for each in _diagnose(rows, priors=priors) if vantage in ("", each.vantage)]
+    found = _diagnose(rows, priors=priors, elsewhere=elsewhere)
+    return [each for each in found if vantage in ("", each.vantage)]
 
 
 def tune(

@@ -50,8 +50,9 @@ def _with_nest(parser: argparse.ArgumentParser) -> None:
 )
 def timeline(args: argparse.Namespace) -> int:
     """Show in which interval each layer showed each nest."""
+    from nestobs.exports.parts import surest_clocks
     from nestobs.session import timelines
-    from nestobs.timeline.intervals import COMPARED, clock_words
+    from nestobs.timeline.intervals import clock_words
     from nestobs.timeline.nests import named
 
     store, tell = open_store(args), teller(args)
@@ -66,8 +67,8 @@ def timeline(args: argparse.Namespace) -> int:
         if frame.empty:
             show(args, {}, [f"no timelines: nothing was observed of {args.address or 'any nest'} in {store.location}"])
         timeline_table(frame)
-        rows = store.frame(columns=COMPARED, categories=True)
-        sentences(clock_words(rows[rows["vantage"].isin(frame["vantage"])], frame))
+        clocks = surest_clocks(store)
+        sentences(clock_words(clocks[clocks["vantage"].isin(frame["vantage"])], frame))
     return 0
 
 

@@ -32,6 +32,8 @@ from nestobs.observation.arrays import Flags
 from nestobs.observation.columns import codes_of, observations_of, paired
 from nestobs.observation.schema import Observation, Source
 from nestobs.timeline.delays import STANDING
+from nestobs.timeline.intervals import Elsewhere
+from nestobs.timeline.intervals import elsewhere as elsewhere_of
 from nestobs.timeline.nests import nests_of
 from nestobs.timeline.standing import standing
 
@@ -134,14 +136,17 @@ class Diagnosis:
 MENTIONED = 0.1
 
 
-def diagnose(observations: pd.DataFrame, *, priors: Priors = DEFAULT) -> list[Diagnosis]:
+def diagnose(
+    observations: pd.DataFrame, *, priors: Priors = DEFAULT, elsewhere: Elsewhere | None = None
+) -> list[Diagnosis]:
     """The causes of each nest from each vantage that asked about it, by nest, then vantage.
 
     `observations` as Store.frame gives them, with rows about no nest among them where there are any. priors: see there.
-    No row of a nest: an empty list.
+    elsewhere: what rows of other nests tell, as `timelines` takes it; None: what these do. No row of a nest: an empty
+    list.
     """
     found = []
-    for nest in nests(observations):
+    for nest in nests(observations, elsewhere):
         asked = {row.vantage for row in nest.rows if row.source != Source.WEBHOOK}
         for vantage in sorted(asked or {row.vantage for row in nest.rows}):
             scene = Scene(nest, vantage)
@@ -233,14 +238,17 @@ _DOOR_FAULTS: Final = frozenset(
 """What keeps the doors shut. A relay that dropped the event, or blocked media, say nothing of when they open."""
 
 
-def with_standing(timelines: pd.DataFrame, observations: pd.DataFrame) -> pd.DataFrame:
+def with_standing(
+    timelines: pd.DataFrame, observations: pd.DataFrame, elsewhere: Elsewhere | None = None
+) -> pd.DataFrame:
     """The timelines with the column STANDING: the id of the cause of a standing fault of the nest as that vantage saw
     it, "" where there is none. `delays.joinable` and whatever is made of it leave such rows out, and
     `omissions.omitted` says so: no waiting helps there, and taken for nests that stay away they would move the never-
     share. Diagnosed are those only into which nobody was seen to get; what timelines tell by themselves
     (timeline/standing.py) counts, too.
 
-    observations: of which the timelines were made, all columns, as Store.frame gives them.
+    observations: of which the timelines were made, all columns, as Store.frame gives them. elsewhere: as `timelines`
+    takes it.
     """
     about = nests_of(timelines)
     names = np.append(about.names, "")[about.unit].astype(str)
@@ -249,7 +257,8 @@ def with_standing(timelines: pd.DataFrame, observations: pd.DataFrame) -> pd.Dat
     if asked.any():
         of = nests_of(observations)
         wanted = np.isin(np.append(of.names, "")[of.unit].astype(str), list(set(names[asked]) - {""}))
-        for each in diagnose(observations[wanted | (of.unit < 0)]):
+        told = elsewhere_of(observations) if elsewhere is None else elsewhere
+        for each in diagnose(observations[wanted | (of.unit < 0)], elsewhere=told):
             shut = (one for one in each.causes if one.standing_fault and one.cause in _DOOR_FAULTS)
             if (fault := next(shut, None)) is not None:
                 found[each.nest or each.room, each.vantage] = str(fault.cause)

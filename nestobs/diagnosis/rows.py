@@ -18,7 +18,7 @@ import pandas as pd
 from nestobs.observation.columns import instants_of, reals_of
 from nestobs.observation.detail import facts_of
 from nestobs.observation.schema import Failure, Operation, Outcome, Source
-from nestobs.timeline.intervals import shifts, timelines
+from nestobs.timeline.intervals import Elsewhere, shifts, timelines
 from nestobs.timeline.intervals.polls import held_up
 from nestobs.timeline.nests import nests_of
 
@@ -133,17 +133,18 @@ class Nest:
                     yield row, name
 
 
-def nests(observations: pd.DataFrame) -> Iterator[Nest]:
-    """Each nest of these observations, in the order of their names. No row of a nest: none."""
+def nests(observations: pd.DataFrame, elsewhere: Elsewhere | None = None) -> Iterator[Nest]:
+    """Each nest of these observations, in the order of their names. elsewhere: what rows of other nests tell, as
+    `timelines` takes it. No row of a nest: none."""
     if observations.empty:
         return
     about = nests_of(observations)
-    rows = _rows(observations)
+    rows = _rows(observations, elsewhere)
     order = np.lexsort((np.array([row.received for row in rows], dtype=np.int64), about.unit))
     unit = about.unit[order]
     begins = np.flatnonzero(np.diff(unit, prepend=unit[0] - 1))
     nest, room = about.texts("nest"), about.texts("room")
-    known = _origins(observations)
+    known = _origins(observations, elsewhere)
     loose = [rows[at] for at in order[unit < 0] if rows[at].failure in _BEFELL]
     for start, end in zip(begins, [*begins[1:], len(unit)], strict=True):
         if unit[start] < 0:
@@ -165,14 +166,14 @@ _BEFELL: Final = frozenset(map(str, (Failure.CLOCK_STEP, Failure.SUSPENDED, Fail
 _UNKNOWN: Final = (None, "", None, None)
 
 
-def _rows(observations: pd.DataFrame) -> list[Row]:
+def _rows(observations: pd.DataFrame, elsewhere: Elsewhere | None) -> list[Row]:
     texts = [_text(observations[name]) for name in _TEXTS]
     sent, _ = instants_of(observations["sent_at"])
     received, answered = instants_of(observations["received_at"])
     remote, stamped = instants_of(pd.to_numeric(observations["remote_at"], errors="coerce").astype("Int64"))
     ends_only = observations["detail"].astype("str").str.contains('"begun_within_s"', regex=False).to_numpy(bool)
     sent = np.where(ends_only & answered, received, sent)  # an imported line: a request is short, its bound is not
-    offsets = shifts(observations)
+    offsets = shifts(observations, elsewhere)
     status = observations["status"].astype("object").tolist()
     timeouts = reals_of(observations["timeout_s"]).tolist()
     columns: list[list[Any]] = [
@@ -202,9 +203,11 @@ def _text(values: pd.Series) -> list[str]:
     return [str(value) for value in values.astype("object").where(values.notna(), "").tolist()]
 
 
-def _origins(observations: pd.DataFrame) -> dict[str, tuple[int | None, str, int | None, int | None]]:
+def _origins(
+    observations: pd.DataFrame, elsewhere: Elsewhere | None
+) -> dict[str, tuple[int | None, str, int | None, int | None]]:
     """Of each nest when it was made, how that is known, when its room was, and its event; the first watch counts."""
-    lines = timelines(observations)
+    lines = timelines(observations, elsewhere=elsewhere)
     found: dict[str, tuple[int | None, str, int | None, int | None]] = {}
     lines = lines.sort_values("origin_at", kind="stable", na_position="last").drop_duplicates(["nest", "room"])
     for nest, room, *instants, kind in zip(

@@ -1,6 +1,6 @@
 """What is made of a store that may be larger than memory, or is worked on elsewhere: part by part, each whole nests.
 
-    store ──one pass──> partitions, and when LiveKit could not be reached ──executor──> a result of each, in order
+    store ──one pass──> partitions, and what crosses nests (Elsewhere) ──executor──> a result of each, in order
 
 Each task is a value that is called with a partition: it reads its rows, makes of them what is made of a whole store,
 and keeps what is of the partition's own nests. So that all of it together is what the whole store gives, to the row.
@@ -18,6 +18,7 @@ import pandas as pd
 
 from nestobs.diagnosis.diagnose import suspects, with_standing
 from nestobs.observation.arrays import Floats
+from nestobs.observation.columns import observations_of
 from nestobs.observation.duration import SECOND_NS
 from nestobs.observation.schema import Operation, Outcome, Source
 from nestobs.store.parquet import frame_of
@@ -27,8 +28,10 @@ from nestobs.timeline import intervals
 from nestobs.timeline import joins as real
 from nestobs.timeline.delays import among, asked_of, round_trips
 from nestobs.timeline.failures import Counted, counted
-from nestobs.timeline.intervals import down
+from nestobs.timeline.intervals import Elsewhere, compared, down
+from nestobs.timeline.intervals.compared import Compared
 from nestobs.timeline.intervals.down import Down
+from nestobs.timeline.intervals.elsewhere import NEEDED
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -38,9 +41,9 @@ Window = tuple[pd.Timestamp, pd.Timestamp]
 
 
 class Task(Protocol[T_co]):
-    """What is made of a partition. down_at: as intervals.down tells of the whole store; None: the partition is it."""
+    """What is made of a partition. elsewhere: what the whole store tells; None: the partition is it."""
 
-    def __call__(self, partition: Partition, *, down_at: Down | None) -> T_co:
+    def __call__(self, partition: Partition, *, elsewhere: Elsewhere | None) -> T_co:
         """The result."""
 
 
@@ -55,22 +58,21 @@ def mapped(
     """The task's result of each partition of at most `most` rows, in order of time. engine: as `engine.opened` takes
     it. Raises StoreError, and what `opened` and `worked` raise."""
     with opened(engine) as executor:
-        livekit = _LiveKit()
-        found = plan(store, most=most, columns=down.NEEDED, also=livekit.see, progress=progress)
-        down_at = livekit.down(store)
-        yield from worked(_Bound(task, down_at), found.partitions, executor, progress)
+        seen = _Elsewhere()
+        found = plan(store, most=most, columns=NEEDED, also=seen.see, progress=progress)
+        yield from worked(_Bound(task, seen.told(store)), found.partitions, executor, progress)
 
 
 @dataclass(frozen=True, slots=True)
 class _Bound:
-    """A task, and when LiveKit could not be reached."""
+    """A task, and what crosses nests."""
 
     task: Task[Any]
-    down_at: Down
+    elsewhere: Elsewhere
 
     def __call__(self, partition: Partition) -> Any:
         span = partition.span
-        return self.task(partition, down_at=None if span is None else down.within(self.down_at, *span))
+        return self.task(partition, elsewhere=None if span is None else self.elsewhere.within(*span))
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,21 +81,21 @@ class Timelines:
 
     window: Window | None = None
 
-    def __call__(self, partition: Partition, *, down_at: Down | None) -> pd.DataFrame:
+    def __call__(self, partition: Partition, *, elsewhere: Elsewhere | None) -> pd.DataFrame:
         """As intervals.timelines gives them."""
         part = partition.read(intervals.NEEDED)
-        return among(_lines(part, down_at), window=self.window).reset_index(drop=True)
+        return among(_lines(part, elsewhere), window=self.window).reset_index(drop=True)
 
 
 @dataclass(frozen=True, slots=True)
 class Joins:
     """The real joins."""
 
-    def __call__(self, partition: Partition, *, down_at: Down | None) -> pd.DataFrame:
+    def __call__(self, partition: Partition, *, elsewhere: Elsewhere | None) -> pd.DataFrame:
         """As joins.joins gives them."""
         part = partition.read(real.NEEDED)
         rows = part.rows if part.mine.all() else part.rows[part.mine]
-        return real.joins(rows, intervals.timelines(part.rows, down_at=down_at))
+        return real.joins(rows, intervals.timelines(part.rows, elsewhere=elsewhere), elsewhere=elsewhere)
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,11 +132,12 @@ class ToTune:
     host: str | Collection[str] = ()
     sent: Window | None = None
 
-    def __call__(self, partition: Partition, *, down_at: Down | None) -> Seen:
+    def __call__(self, partition: Partition, *, elsewhere: Elsewhere | None) -> Seen:
         """What a partition tells."""
         part = partition.read([*real.NEEDED, "software"])
-        lines = among(_lines(part, down_at), window=self.window, host=self.host)
-        lines = with_standing(lines, partition.read().rows if suspects(lines).any() else pd.DataFrame())
+        lines = among(_lines(part, elsewhere), window=self.window, host=self.host)
+        whole = partition.read().rows if suspects(lines).any() else pd.DataFrame()
+        lines = with_standing(lines, whole, elsewhere)
         rows, mine = part.rows, part.mine
         if self.sent is not None:
             start, end = (instant.value for instant in self.sent)
@@ -148,9 +151,9 @@ class ToTune:
         )
 
 
-def _lines(part: Part, down_at: Down | None) -> pd.DataFrame:
+def _lines(part: Part, elsewhere: Elsewhere | None) -> pd.DataFrame:
     """The timelines of a partition's own nests."""
-    lines = intervals.timelines(part.rows, down_at=down_at)
+    lines = intervals.timelines(part.rows, elsewhere=elsewhere)
     if part.mine.all():
         return lines
     own = part.rows[part.mine]
@@ -168,7 +171,24 @@ def together(parts: Sequence[pd.DataFrame], order: list[str]) -> pd.DataFrame:
     return every.sort_values(order, ignore_index=True, kind="stable")
 
 
-# when LiveKit could not be reached
+def surest_clocks(store: Store) -> pd.DataFrame:
+    """Rows of which `intervals.clock_words` says what it says of the whole store. Raises StoreError."""
+    import pyarrow as pa
+
+    found = [observations_of([])[list(intervals.COMPARED)]]
+    for batch in store.scan(intervals.COMPARED):
+        rows = frame_of(pa.Table.from_batches([batch]), intervals.COMPARED, categories=True)
+        found.append(_plain(intervals.surest(rows)))
+        if len(found) > _LOTS:
+            found = [intervals.surest(pd.concat(found, ignore_index=True))]
+    return intervals.surest(pd.concat(found, ignore_index=True))
+
+
+# what crosses nests
+
+_LOTS: Final = 500
+"""So many lots are kept until they are put together."""
+
 
 _NEAR_NS: Final = 600 * SECOND_NS
 _LONGEST_NS: Final = 6 * 3_600 * SECOND_NS
@@ -230,6 +250,29 @@ class _LiveKit:
                 found.append(down.down(pd.concat([*known, failed[begin:place], *_answers(store, start, end)])))
                 begin = place
         return down.joined(found)
+
+
+@dataclass(slots=True)
+class _Elsewhere:
+    """What a pass over a store keeps of it."""
+
+    livekit: _LiveKit = field(default_factory=_LiveKit)
+    compared: list[Compared] = field(default_factory=list)
+
+    def see(self, batch: pa.RecordBatch) -> None:
+        """The rows of a batch."""
+        import pyarrow as pa
+
+        self.livekit.see(batch)
+        told = batch.select(list(compared.NEEDED)).filter(batch.column("clock_offset_s").is_valid())
+        rows = frame_of(pa.Table.from_batches([told]), compared.NEEDED, categories=True)
+        self.compared.append(compared.compared(rows))
+        if len(self.compared) > _LOTS:
+            self.compared = [compared.joined(self.compared)]
+
+    def told(self, store: Store) -> Elsewhere:
+        """All of it."""
+        return Elsewhere(self.livekit.down(store), compared.joined(self.compared))
 
 
 def _answers(store: Store, start: int, end: int) -> Iterator[pd.DataFrame]:

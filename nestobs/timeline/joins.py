@@ -96,7 +96,13 @@ _OURS: Final = (Failure.BUDGET, Failure.SKIPPED)
 _LEAVE: Final = (GONE, RELEASED_FAILED, LOADING)
 
 
-def joins(observations: pd.DataFrame, timelines: pd.DataFrame, *, patience_s: float = 0.0) -> pd.DataFrame:
+def joins(
+    observations: pd.DataFrame,
+    timelines: pd.DataFrame,
+    *,
+    patience_s: float = 0.0,
+    elsewhere: intervals.Elsewhere | None = None,
+) -> pd.DataFrame:
     """One row per join that came to a verdict, with the columns and dtypes of SCHEMA, in ORDER.
 
     A join is known by run_id and attempt_group and has one row, its first verdict's, however often it was written.
@@ -104,12 +110,12 @@ def joins(observations: pd.DataFrame, timelines: pd.DataFrame, *, patience_s: fl
     `open_intents`. `arrival_age_s` counts on the reference clock, by the offset with the least error that the vantage's
     run knew of this nest, as the timelines do; on the vantage's own clock where it knew none. patience_s: joiners are
     taken to stay so long after their arrival, where that is longer, since they are compared with others who would; of
-    real joins alone: 0. No join: an empty frame.
+    real joins alone: 0. elsewhere: as `timelines` takes it. No join: an empty frame.
     """
     index = once(observations, np.flatnonzero(verdicts(observations)))
     if not len(index):
         return framed(SCHEMA, {column.name: [] for column in SCHEMA})
-    rows, found = observations.iloc[index], _evidence(observations, timelines, index)
+    rows, found = observations.iloc[index], _evidence(observations, timelines, index, elsewhere)
     arrived, ended = (instants_of(rows[name])[0] for name in ("sent_at", "received_at"))
     made: dict[str, Any] = {name: np.asarray(rows[name], dtype=object) for name in _KEPT}
     made |= _told(rows["detail"], (ended - arrived) / SECOND_NS)
@@ -177,7 +183,9 @@ class _Evidence:
         return np.where(since == BELOW, np.nan, (at - since) / SECOND_NS - self.offset_s)
 
 
-def _evidence(observations: pd.DataFrame, timelines: pd.DataFrame, index: Ints) -> _Evidence:
+def _evidence(
+    observations: pd.DataFrame, timelines: pd.DataFrame, index: Ints, elsewhere: intervals.Elsewhere | None
+) -> _Evidence:
     """Of the joins whose verdicts are these observations."""
     unit, units = subjects_of(observations)
     vantage, vantages = codes_of(observations["vantage"])
@@ -216,7 +224,7 @@ def _evidence(observations: pd.DataFrame, timelines: pd.DataFrame, index: Ints) 
         became=np.maximum(_open(became, guest), -1),
         origin=begun["origin_at"][unit[index]],
         event=begun["event_at"][unit[index]],
-        offset_s=shifts(observations)[index] / SECOND_NS,
+        offset_s=shifts(observations, elsewhere)[index] / SECOND_NS,
         asked=_last_asked(observations, index),
     )
 

@@ -159,7 +159,7 @@ class TestTune:
         assert plain["prices"] == PRICES
         assert plain["allowance"] == Allowance()
         assert (plain["cost_ratio"], plain["draws"], plain["signed_in"]) == (COST_RATIO, DRAWS, True)
-        assert (plain["window"], plain["executor"]) == (None, None)
+        assert (plain["window"], plain["engine"]) == (None, None)
 
     def test_shows_names_of_strangers_harmlessly(self, store, run, monkeypatch):
         """A host or a relay may be called anything."""

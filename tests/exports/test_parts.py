@@ -2,23 +2,26 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
 import pytest
 
 from nestobs.diagnosis.diagnose import with_standing
-from nestobs.exports.parts import Joins, Seen, Timelines, ToTune, mapped, together
+from nestobs.exports.parts import Joins, Seen, Timelines, ToTune, mapped, surest_clocks, together
 from nestobs.observation.duration import SECOND_NS
 from nestobs.store.partitions import plan
 from nestobs.store.reader import Store
 from nestobs.timeline import intervals
 from nestobs.timeline import joins as real
-from nestobs.timeline.delays import among, deployments, median_s, named_deployments, round_trip_s
+from nestobs.timeline.delays import STANDING, among, deployments, median_s, named_deployments, round_trip_s
 from nestobs.timeline.failures import failures
 from worlds.full_nests import NOON, POLLS_S, Names, nest_rows, rows_of_days, store_of
 from worlds.mixed import mixed_store
+from worlds.nest_rows import NEST, created, guest, info, rooms
 
 pytestmark = pytest.mark.slow
 
@@ -72,6 +75,29 @@ def test_what_tuning_takes_is_that_of_the_whole(store: Store, most: int, host: t
     assert counted == whole
     assert counted.observer == whole.observer
     assert named_deployments(found.asked) == deployments(sent, host)
+
+
+def test_a_standing_fault_is_told_by_a_clock_that_was_compared_beside_another_nest(tmp_path: Path) -> None:
+    known: dict[str, Any] = {"clock_offset_s": 0.0, "clock_error_s": 0.05, "sync_age_s": 0.0}
+    there: dict[str, Any] = {"vantage": "B", "run_id": "there"}
+    other = {"trace_id": "other", "nest": NEST.replace(":room", ":other"), "room": "other"}
+    ahead = known | there | other | {"clock_offset_s": 60.0}
+    rows = [replace(created(0.0), **known), *(rooms("visible", at_s, **known) for at_s in (1, 2, 3, 4))]
+    rows += [info(at_s + 0.1, **known) for at_s in (1, 2, 3, 4)]
+    rows += [guest("absent", 60 + at_s, status=404, **there) for at_s in (1.2, 2.2, 3.2, 4.2)]
+    store = Store.open(tmp_path / "store")
+    with store.writer() as writer:
+        writer.append([*rows, *(guest("visible", at_s, **ahead) for at_s in (30, 90))])
+    whole = store.frame(categories=True)
+    lines = with_standing(intervals.timelines(whole), whole)
+    assert "api_join_fault" in set(lines[STANDING])
+    same(Seen.joined(mapped(store, ToTune(), most=1)).timelines, lines)
+
+
+def test_what_is_said_of_clocks_is_said_of_a_store_of_any_size(store: Store) -> None:
+    rows = store.frame()
+    lines = intervals.timelines(rows)
+    assert intervals.clock_words(surest_clocks(store), lines) == intervals.clock_words(rows, lines)
 
 
 @pytest.mark.parametrize("most", SIZES)

@@ -90,14 +90,14 @@ class KilledOnce:
     folder: Path
     times: int = 1
 
-    def __call__(self, partition: Partition, *, down_at: intervals.down.Down | None) -> pd.DataFrame:
+    def __call__(self, partition: Partition, *, elsewhere: intervals.Elsewhere | None) -> pd.DataFrame:
         for number in range(self.times):
             try:
                 (self.folder / str(number)).touch(exist_ok=False)
             except FileExistsError:
                 continue
             os.kill(os.getpid(), signal.SIGKILL)
-        return Timelines()(partition, down_at=down_at)
+        return Timelines()(partition, elsewhere=elsewhere)
 
 
 def same(store: Store, task: object, engine: object, whole: pd.DataFrame) -> None:

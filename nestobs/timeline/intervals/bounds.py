@@ -35,7 +35,8 @@ from nestobs.observation.columns import codes_of, equals, framed
 from nestobs.observation.duration import SECOND_NS
 from nestobs.observation.schema import Column, Failure
 from nestobs.timeline.intervals.clocks import clock_offsets
-from nestobs.timeline.intervals.down import Down, down
+from nestobs.timeline.intervals.down import down
+from nestobs.timeline.intervals.elsewhere import Elsewhere
 from nestobs.timeline.intervals.origins import EDIT, GRAIN_S, Origins, origins
 from nestobs.timeline.intervals.polls import LATE_S, Groups, Rows, grouped, read
 from nestobs.timeline.intervals.proofs import proven
@@ -100,7 +101,7 @@ NEEDED: Final = (
 """The columns of observations that `timelines` reads."""
 
 
-def timelines(observations: pd.DataFrame, *, down_at: Down | None = None) -> pd.DataFrame:
+def timelines(observations: pd.DataFrame, *, elsewhere: Elsewhere | None = None) -> pd.DataFrame:
     """One row per (trace_id, layer, vantage), or per (nest, layer, vantage) where its nest has no trace_id at all.
 
     `observations` has the columns of observation.COLUMNS, instants as (nullable) int64 ns, text of any dtype, the
@@ -136,9 +137,10 @@ def timelines(observations: pd.DataFrame, *, down_at: Down | None = None) -> pd.
     and run that overlap the time from the sending of the earlier to the receipt of the later bracketing poll; a lone
     poll's own time; when left-censored, the time since the origin if this vantage made it.
 
-    Each nest is treated alone, its rows being those that share a trace, an address or a room, but for two things: the
-    disturbances of its vantages, which may be rows of any nest, and when LiveKit could not be reached. down_at: that,
-    as `down` tells of rows of all nests; None: as it tells of these.
+    Each nest is treated alone, its rows being those that share a trace, an address or a room, but for three things: the
+    disturbances of its vantages, which may be rows of any nest; when LiveKit could not be reached; and with what a run
+    was compared that was not while it watched the nest. elsewhere: the last two, as rows of all nests tell (`elsewhere`
+    of elsewhere.py); None: as these do.
 
     Raises KeyError for a missing column, TypeError for instants that are no integers.
     """
@@ -146,10 +148,10 @@ def timelines(observations: pd.DataFrame, *, down_at: Down | None = None) -> pd.
     groups = grouped(observations, rows)
     if not len(groups.unit):
         return framed(SCHEMA, {column.name: [] for column in SCHEMA})
-    offsets = clock_offsets(observations, rows.sent, rows.subject, rows.run)
+    offsets = clock_offsets(observations, rows.sent, rows.subject, rows.run, elsewhere)
     heard = rows.received - np.round(np.nan_to_num(offsets[0]) * SECOND_NS).astype(np.int64)[rows.run]
     begun = origins(observations, rows, heard)
-    rows = proven(observations, rows, groups, heard, down(observations) if down_at is None else down_at)
+    rows = proven(observations, rows, groups, heard, down(observations) if elsewhere is None else elsewhere.down)
     shifts = _shifts(rows, groups, begun, *offsets)
     bounds = _bounds(rows, groups, shifts)
     found = _names(observations, rows, groups) | _delays(bounds, groups, begun, shifts)

@@ -5,8 +5,8 @@ no other clock is needed, and none is compared. The comparison with the least er
 nest, widened by what the clocks may drift until the last of them (observation/offset.py). Where comparisons contradict
 each other a clock was stepped, or servers disagree: then all that they allow counts. A run that was compared only while
 it watched other nests (its API was cut off meanwhile) has of those the last before and the first after, and all that
-both allow. Clocks that may agree are taken to agree, and the error says by how much they may not: an instant is not
-moved by what is not known.
+both allow (compared.py). Clocks that may agree are taken to agree, and the error says by how much they may not: an
+instant is not moved by what is not known.
 
 Rows that name a room alone are read as those of its nest; a row that names nothing, by what it says itself, or by what
 its run says before and after.
@@ -25,15 +25,23 @@ from nestobs.observation.duration import SECOND_NS
 from nestobs.observation.offset import APART_S, DRIFT, apart_words
 from nestobs.observation.schema import Operation
 from nestobs.observation.text import shortened
+from nestobs.timeline.intervals.compared import compared
+from nestobs.timeline.intervals.elsewhere import Elsewhere
 from nestobs.timeline.intervals.origins import EDIT, GRAIN_S
 from nestobs.timeline.nests import runs_of, subjects_of
 
 MOST_TOLD: Final = 3
 
+COMPARED: Final = ("run_id", "vantage", "clock_offset_s", "clock_error_s")
+"""The columns of observations that `clock_words` reads."""
 
-def clock_offsets(observations: pd.DataFrame, sent: Ints, unit: Ints, place: Ints) -> tuple[Floats, Floats]:
+
+def clock_offsets(
+    observations: pd.DataFrame, sent: Ints, unit: Ints, place: Ints, elsewhere: Elsewhere | None = None
+) -> tuple[Floats, Floats]:
     """Per place (nests.runs_of: a code for each row, sent at `sent` ns; unit: its subject) the clock's offset and the
-    error of that, in seconds; NaN and 0 where none is known or needed."""
+    error of that, in seconds; NaN and 0 where none is known or needed. elsewhere: what rows of all nests tell; None:
+    what these do."""
     offsets, errors = reals_of(observations["clock_offset_s"]), reals_of(observations["clock_error_s"])
     index = np.flatnonzero(~np.isnan(offsets))
     keys = (offsets[index], sent[index], errors[index])  # NaN sorts last: a stated error is better than none
@@ -50,7 +58,7 @@ def clock_offsets(observations: pd.DataFrame, sent: Ints, unit: Ints, place: Int
     reach_s = np.zeros(size)
     np.maximum.at(reach_s, place, drift_s)
     error += np.where(np.isnan(offset), 0.0, reach_s)
-    _of_other_nests(offset, error, observations, sent, place)
+    _of_other_nests(offset, error, observations, place, elsewhere)
     agree = np.abs(offset) <= error  # NaN does not
     offset, error = np.where(agree, 0.0, offset), np.where(agree, np.abs(offset) + error, error)
     offset[_alone(observations, unit, place)] = np.nan
@@ -58,40 +66,37 @@ def clock_offsets(observations: pd.DataFrame, sent: Ints, unit: Ints, place: Int
     return offset, error
 
 
-def _of_other_nests(offset: Floats, error: Floats, observations: pd.DataFrame, sent: Ints, place: Ints) -> None:
+def _of_other_nests(
+    offset: Floats, error: Floats, observations: pd.DataFrame, place: Ints, elsewhere: Elsewhere | None
+) -> None:
     """For places without a comparison what the nearest of the same run allow, before and after, in `offset` and
     `error`."""
-    run, _ = codes_of(observations["run_id"])
-    offsets, errors = reals_of(observations["clock_offset_s"]), np.nan_to_num(reals_of(observations["clock_error_s"]))
-    drift = np.where(np.isnan(reals_of(observations["sync_age_s"])), 0.0, DRIFT / SECOND_NS)
+    run, runs = codes_of(observations["run_id"])
     size = len(offset)
-    first, last = least_at(sent, place, size), greatest_at(sent, place, size)
     of = greatest_at(run, place, size)
-    known = np.flatnonzero(~np.isnan(offsets) & (run >= 0))
-    known = known[np.lexsort((sent[known], run[known]))]
-    lacking = np.flatnonzero(np.isnan(offset) & np.isin(of, run[known]))
+    lacking = np.flatnonzero(np.isnan(offset) & (of >= 0))
+    if not len(lacking):
+        return
+    found = compared(observations[np.isin(run, of[lacking])]) if elsewhere is None else elsewhere.compared
+    sent, _ = instants_of(observations["sent_at"])
+    first, last = least_at(sent, place, size), greatest_at(sent, place, size)
     for one in np.unique(of[lacking]):
-        mine = known[np.searchsorted(run[known], one, "left") : np.searchsorted(run[known], one, "right")]
+        if (known := found.get(str(runs[one]))) is None:
+            continue
         here = lacking[of[lacking] == one]
-        low, high = np.full(len(here), np.inf), np.full(len(here), -np.inf)
-        before = np.searchsorted(sent[mine], last[here], "right") - 1
-        after = np.searchsorted(sent[mine], first[here], "left")
-        for side in (before, after):  # of which there is one at least
-            there = (side >= 0) & (side < len(mine))
-            row = mine[np.clip(side, 0, len(mine) - 1)]
-            far = np.maximum(np.abs(first[here] - sent[row]), np.abs(last[here] - sent[row]))
-            within = errors[row] + drift[row] * far
-            low = np.where(there, np.minimum(low, offsets[row] - within), low)
-            high = np.where(there, np.maximum(high, offsets[row] + within), high)
+        begun, ended = first[here], last[here]
+        before, after = np.searchsorted(known.at, ended, "right") - 1, np.searchsorted(known.at, begun, "left")
+        ends = [known.allow(side, begun, ended) for side in (before, after)]  # of which there is one at least
+        low, high = np.minimum(*(lows for lows, _ in ends)), np.maximum(*(highs for _, highs in ends))
         offset[here], error[here] = (low + high) / 2, (high - low) / 2
 
 
-def shifts(observations: pd.DataFrame) -> Ints:
+def shifts(observations: pd.DataFrame, elsewhere: Elsewhere | None = None) -> Ints:
     """Per row, ns to subtract from its instants: what its run's clock was ahead of the reference; 0 where that is not
-    known or not needed."""
+    known or not needed. elsewhere: as clock_offsets takes it."""
     subject, _ = subjects_of(observations)
     run = runs_of(subject, codes_of(observations["run_id"])[0])
-    offset, _ = clock_offsets(observations, instants_of(observations["sent_at"])[0], subject, run)
+    offset, _ = clock_offsets(observations, instants_of(observations["sent_at"])[0], subject, run, elsewhere)
     return np.asarray(np.round(np.nan_to_num(offset)[run] * SECOND_NS), dtype=np.int64)
 
 
@@ -138,20 +143,21 @@ def clock_words(observations: pd.DataFrame, lines: pd.DataFrame | None = None) -
     return [*said, *_near(others), *([] if lines is None else _applied(observations, lines))]
 
 
+def surest(observations: pd.DataFrame) -> pd.DataFrame:
+    """Of each vantage and run the comparison of the least error, columns as `clock_words` takes them: it says the same
+    of these alone, and they add up."""
+    rows = observations[observations["clock_offset_s"].notna().to_numpy(bool)]
+    place = paired(codes_of(rows["vantage"])[0], codes_of(rows["run_id"])[0])
+    order = np.lexsort((reals_of(rows["clock_offset_s"]), reals_of(rows["clock_error_s"]), place))  # NaN sorts last
+    return rows.iloc[order[np.flatnonzero(np.diff(place[order], prepend=-1))]][list(COMPARED)].reset_index(drop=True)
+
+
 def _surest(observations: pd.DataFrame) -> pd.DataFrame:
-    """Of each vantage and run the comparison of the least error: columns vantage, offset, error; by vantage."""
-    index = np.flatnonzero(observations["clock_offset_s"].notna())
-    rows = observations.iloc[index]
-    vantage, names = codes_of(rows["vantage"])
-    offset, error = reals_of(rows["clock_offset_s"]), np.nan_to_num(reals_of(rows["clock_error_s"]), nan=np.inf)
-    place = paired(vantage, codes_of(rows["run_id"])[0])
-    least = np.full(count_of(place), np.inf)
-    np.minimum.at(least, place, error)
-    best = np.flatnonzero(error == least[place])
-    _, first = np.unique(place[best], return_index=True)
-    best = best[first]
-    stated = np.where(np.isinf(error[best]), 0.0, error[best])
-    return pd.DataFrame({"vantage": np.append(names, "")[vantage[best]], "offset": offset[best], "error": stated})
+    """The same: columns vantage, offset, error; by vantage."""
+    rows = surest(observations)
+    code, names = codes_of(rows["vantage"])
+    offset, error = reals_of(rows["clock_offset_s"]), np.nan_to_num(reals_of(rows["clock_error_s"]))
+    return pd.DataFrame({"vantage": np.append(names, "")[code], "offset": offset, "error": error})
 
 
 def _near(surest: pd.DataFrame) -> list[str]:

@@ -3,8 +3,8 @@
     failures to reach a LiveKit ──until an answer of it, DOWN_S at most──> spans in which it may have been down
     who asked it, and an API for a token                              ──> which APIs ask that LiveKit
 
-That is the one thing that a timeline takes from rows of other nests, so it is a value: `down` finds it in rows of
-whatever nests, and what several lots of rows tell is put together by `joined`.
+A timeline takes that from rows of other nests, so it is a value: `down` finds it in rows of whatever nests, and what
+several lots of rows tell is put together by `joined`.
 """
 
 from __future__ import annotations
