@@ -39,6 +39,7 @@ NOT_RUN = {
     "nestobs notebook": "it opens JupyterLab: tests/cli/test_notebooks.py does that without a browser",
     "nestobs prove": "it takes minutes: tests/trial/test_prove.py runs it",
     "nestobs run": "it is a service, and has tests of its own",
+    "nestobs timeline --engine dask://10.0.0.5:8786": "it asks a cluster: tests/store/test_engines.py has one",
     "nestobs metrics --listen": "it serves until it is interrupted, and has tests of its own",
 }
 """Beginnings of commands, and why they are not run here."""

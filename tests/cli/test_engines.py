@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
+import socket
+import threading
 from pathlib import Path
 
 import pytest
@@ -43,6 +46,40 @@ def test_a_scheduler_that_is_not_there_is_said_with_exit_code_3(run, monkeypatch
     ended = run("timeline", "--store", "example", "--engine", "dask://127.0.0.1:9")
     is_one_sentence(ended, 3)
     assert "no Dask scheduler answers at 127.0.0.1:9" in ended.err
+
+
+@pytest.mark.parametrize(
+    ("says", "said"),
+    [
+        (b"", "no Dask scheduler answers at {}"),
+        (b"HTTP/1.1 400 Bad Request\r\n\r\n", "what answers at {} is no Dask scheduler"),
+        (b"\x01" + 7 * b"\0" + b"\x04" + 7 * b"\0" + b"what", "what answers at {} is no Dask scheduler"),
+    ],
+)
+def test_what_is_no_scheduler_is_said_with_exit_code_3(
+    says: bytes, said: str, run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(engine, "CONNECT_S", 0.5)
+    with socket.create_server(("127.0.0.1", 0)) as server:
+
+        def answer() -> None:
+            with contextlib.suppress(OSError):
+                while True:
+                    connection, _ = server.accept()
+                    connection.sendall(says)
+                    held.append(connection)
+
+        held: list[socket.socket] = []
+        thread = threading.Thread(target=answer)
+        thread.start()
+        port = server.getsockname()[1]
+        ended = run("timeline", "--store", "example", "--engine", f"dask://127.0.0.1:{port}")
+        server.shutdown(socket.SHUT_RDWR)
+        thread.join()
+        for connection in held:
+            connection.close()
+    is_one_sentence(ended, 3)
+    assert said.format(f"127.0.0.1:{port}") in " ".join(ended.err.split())
 
 
 def test_tuning_by_processes_is_tuning_here(tmp_path: Path, run) -> None:

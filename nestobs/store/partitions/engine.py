@@ -6,12 +6,13 @@ killed worker has broken is replaced by a new one: whoever waits for what it had
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import os
 import signal
 import threading
 from collections.abc import Callable, Iterator
-from concurrent.futures import BrokenExecutor, Executor, Future, ProcessPoolExecutor
+from concurrent.futures import BrokenExecutor, Executor, Future, ProcessPoolExecutor, ThreadPoolExecutor
 from typing import Any, Final, ParamSpec, TypeVar
 
 from nestobs.errors import UnreachableError, UsageError
@@ -152,18 +153,31 @@ def _dask(engine: str) -> Iterator[Executor]:
         raise UsageError("a Dask engine needs Dask: pip install 'nestobs[fleet]'") from None
     import logging
 
-    logging.getLogger("distributed").setLevel(logging.ERROR)  # what it says is said in a sentence
+    logging.getLogger("distributed").setLevel(logging.CRITICAL)  # what it says is said in a sentence
     try:
+        with ThreadPoolExecutor(1) as apart:  # of a loop that may run here, as in a notebook
+            apart.submit(lambda: asyncio.run(_greeted(place))).result()
         client: Any = distributed.Client(f"tcp://{place}", timeout=CONNECT_S, set_as_default=False)  # type: ignore[no-untyped-call] # Dask ships no types
-    except (OSError, ValueError) as error:
+    except Exception as error:
+        none = isinstance(error, OSError)
+        what = f"no Dask scheduler answers at {place}" if none else f"what answers at {place} is no Dask scheduler"
         raise UnreachableError(
-            f"no Dask scheduler answers at {place} ({type(error).__name__}): start one with `dask scheduler`, or leave"
-            " --engine out"
+            f"{what} ({type(error).__name__}): start one with `dask scheduler`, or leave --engine out"
         ) from None
     try:
         yield _workers_of(client, place)
     finally:
         client.close()
+
+
+async def _greeted(place: str) -> None:
+    """Raises whatever comes of one that is no scheduler: what another server says is read as lengths of anything, and
+    a client waits for ever for one that says nothing, and again when it is let go."""
+    from distributed.comm.core import connect
+
+    connecting = connect(f"tcp://{place}", timeout=CONNECT_S)  # type: ignore[no-untyped-call] # Dask ships no types
+    scheduler = await asyncio.wait_for(connecting, 2 * CONNECT_S)
+    await scheduler.close()
 
 
 def _workers_of(client: Any, place: str) -> Executor:
