@@ -64,6 +64,7 @@ bench: $(STAMP)  ## speed, as ratios against a peer in the same run
 	PYTHONPATH=tests $(BIN)/python -m benchmarks.bench_cli
 	PYTHONPATH=tests $(BIN)/python -m benchmarks.bench_store
 	PYTHONPATH=tests $(BIN)/python -m benchmarks.bench_stamps
+	PYTHONPATH=tests $(BIN)/python -m benchmarks.bench_partitions
 	PYTHONPATH=tests $(BIN)/python -m benchmarks.bench_flood
 	PYTHONPATH=tests $(BIN)/python -m benchmarks.bench_relays
 	PYTHONPATH=tests $(BIN)/python -m benchmarks.bench_tuning
