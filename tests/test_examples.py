@@ -11,6 +11,7 @@ import shlex
 import shutil
 import subprocess
 import sys
+import tomllib
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -216,10 +217,26 @@ def test_what_reads_compose_files_for_docker_takes_ours_and_no_other(tmp_path: P
     assert ended(program, str(wrong)) == 1
 
 
+@pytest.mark.timeout(900)  # it installs all that nestobs needs
 def test_the_container_can_be_built() -> None:
     if ended("docker", "info"):
         pytest.skip("there is no builder here")
     assert ended("docker", "build", "--tag", "nestobs-test", "--file", str(CONTAINERFILE), str(ROOT)) == 0
+
+
+def test_what_lies_in_a_clone_beside_its_files_is_in_no_layer() -> None:
+    """A store, a key or a report that somebody made there."""
+    said = [line.split()[1:-1] for line in CONTAINERFILE.read_text("utf-8").splitlines() if line.startswith("COPY ")]
+    copied = {path for paths in said if not paths[0].startswith("--from") for path in paths}
+    build = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))
+    wheel = build["tool"]["hatch"]["build"]["targets"]["wheel"]
+    needed = {
+        *wheel["packages"],
+        *wheel["force-include"],
+        build["project"]["readme"],
+        *build["project"]["license-files"],
+    }
+    assert copied == needed | {"pyproject.toml", "constraints.txt"}
 
 
 def test_what_the_container_runs_is_a_command(home: Path) -> None:
