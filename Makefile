@@ -63,6 +63,7 @@ lint: $(STAMP)  ## mend what ruff can mend
 bench: $(STAMP)  ## speed, as ratios against a peer in the same run
 	PYTHONPATH=tests $(BIN)/python -m benchmarks.bench_cli
 	PYTHONPATH=tests $(BIN)/python -m benchmarks.bench_store
+	PYTHONPATH=tests $(BIN)/python -m benchmarks.bench_shipments
 	PYTHONPATH=tests $(BIN)/python -m benchmarks.bench_stamps
 	PYTHONPATH=tests $(BIN)/python -m benchmarks.bench_partitions
 	PYTHONPATH=tests $(BIN)/python -m benchmarks.bench_flood

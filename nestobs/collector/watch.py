@@ -50,6 +50,8 @@ FOLLOW_S: Final = 180.0
 RELAY_POLLS: Final = 8
 MOST_POLLS: Final = 16
 LEAST_POLLS: Final = 3
+ROOM_POLLS: Final = 30
+JOIN_REQUESTS: Final = 8
 REMEMBERED: Final = 10_000
 _SHARE: Final = 4 * 2
 """A nest gets a quarter of what is left, for each of two questions."""
@@ -341,7 +343,7 @@ class _Watcher:
             requests: tuple[Ask, ...] = (partial(station.api.info, trace), partial(station.api.guest, trace))
             asks += [(plan.ages_s(self.rng), partial(self._while_live, known, request)) for request in requests]
             if station.livekit is not None and station.livekit.lists_rooms:
-                asks.append((Plan(30, FOLLOW_S, 3).ages_s(self.rng), partial(station.livekit.rooms, trace)))
+                asks.append((Plan(ROOM_POLLS, FOLLOW_S, 3).ages_s(self.rng), partial(station.livekit.rooms, trace)))
         async with asyncio.TaskGroup() as group:
             group.create_task(self._poll(known, origin, asks))
             if self.manners.follow_events:
@@ -418,13 +420,13 @@ class _Watcher:
         if not _names(nest.service, self.station.api.url):
             return 0
         limiter, now = self.station.api.limiter, self.station.clock.now()
-        share = limiter.left(now, bursts=False) // _SHARE
-        if share < LEAST_POLLS:
+        polls = polls_paid(limiter.left(now, bursts=False))
+        if polls:
+            self.asking = True
+        else:
             self.watched.unasked += 1
             self._not_asked(limiter.why_shut(now, LEAST_POLLS * _SHARE))
-            return 0
-        self.asking = True
-        return min(MOST_POLLS, share)
+        return polls
 
     def _not_asked(self, why: str) -> None:
         """Say once that nests are seen and not asked about, until one is again."""
@@ -435,13 +437,19 @@ class _Watcher:
     async def _join(self, trace: Trace, nest: Nest, policy: Policy) -> None:
         station = self.station
         await station.clock.until(station.clock.now() + round(self.rng.random() * 20 * SECOND_NS))
-        polite = replace(policy, max_requests=min(policy.max_requests, 8))
+        polite = replace(policy, max_requests=min(policy.max_requests, JOIN_REQUESTS))
         care = Care(ours=await asyncio.to_thread(is_ours, self.store, trace.room), manners=self.manners)
         self._told(await join(station, trace, polite, rng=self.rng, nest=nest, media=False, care=care), trace)
 
     def _told(self, verdict: Verdict, trace: Trace) -> None:
         self.watched.verdicts[verdict.kind.value] = self.watched.verdicts.get(verdict.kind.value, 0) + 1
         self.progress("verdict", {"kind": verdict.kind.value, "room": trace.room})
+
+
+def polls_paid(left: int) -> int:
+    """Polls of info, and as many of guest, that one nest gets of so many requests that are left; 0 of too few."""
+    share = left // _SHARE
+    return min(MOST_POLLS, share) if share >= LEAST_POLLS else 0
 
 
 def _nobodys(_: str) -> bool:
