@@ -793,7 +793,7 @@ def test_what_another_run_of_the_vantage_was_compared_with_says_nothing_of_this_
     polled = table("absent 2 2.1, visible 3 3.5", vantage="there", run_id="restarted")
     lines = timelines(frame([host, *polled, elsewhere(1, clock_offset_s=100.0, clock_error_s=0.25)]))
     line = lines.set_index("room").loc["room"]
-    assert (line.lower_s, line.upper_s) == (2, 3.5)
+    assert (line.origin_kind, math.isnan(line.lower_s), math.isnan(line.upper_s)) == ("", True, True)
 
 
 def test_of_many_clocks_that_agree_the_rest_is_counted_by_the_worst_of_it() -> None:
@@ -821,15 +821,30 @@ def test_what_clocks_do_to_intervals_is_said_and_which_were_never_compared() -> 
 
 
 @pytest.mark.parametrize("missing", ["host", "there"])
-def test_without_both_offsets_all_is_read_as_one_clock(missing: str) -> None:
+def test_without_both_offsets_what_one_vantage_saw_of_anothers_nest_has_no_origin(missing: str) -> None:
     known: dict[str, Any] = {"clock_offset_s": 10.0, "clock_error_s": 0.25}
     host = created(0, vantage="host", **({} if missing == "host" else known))
     polled = table(
         "absent 2 2.1, visible 3 3.5", vantage="there", run_id="there", **({} if missing == "there" else known)
     )
-    line = only([host, *polled])
-    assert (line.origin_error_s, line.lower_s, line.upper_s) == (0, 2, 3.5)
-    assert line.origin_at == pd.Timestamp(NOON, tz="UTC")
+    seen = row("visible", 1, 1.5, vantage="host", **({} if missing == "host" else known))
+    lines = timelines(frame([host, seen, *polled])).set_index("vantage")
+    line = lines.loc["there"]
+    assert (line.origin_kind, line.origin_at is pd.NaT) == ("", True)
+    assert all(math.isnan(line[name]) for name in ("origin_error_s", "lower_s", "upper_s"))
+    assert (line.lower_at.value, line.upper_at.value) == (at(2), at(3.5)), "what was proved, by its own clock"
+    assert (lines.loc["host"].lower_s, lines.loc["host"].upper_s) == (0, 1.5), "which needs no other clock"
+    *_, said = clock_words(frame([host, seen, *polled]), timelines(frame([host, seen, *polled])))
+    told = "1 intervals of nests that another computer made are withheld"
+    assert said == f"{told}: the clock of {missing} was never compared with the API's."
+
+
+@pytest.mark.parametrize("vantage", ["here", "there"])
+def test_runs_of_one_vantage_have_one_clock_whether_they_were_compared_or_not(vantage: str) -> None:
+    polled = table("absent 2 2.1, visible 3 3.5", vantage=vantage, run_id="later")
+    line = only([created(0, vantage="here"), *polled])
+    found = (line.lower_s, line.upper_s)
+    assert found == (2, 3.5) if vantage == "here" else all(math.isnan(each) for each in found)
 
 
 def test_the_best_comparison_of_a_run_serves_all_its_rows() -> None:

@@ -123,9 +123,11 @@ def timelines(observations: pd.DataFrame, *, elsewhere: Elsewhere | None = None)
     creation: what counts from it is true, and says nothing of how long a new nest takes.
 
     Clocks: within a trace, each run is shifted by what is known of its clock to the reference clock (clocks.py), when
-    all runs of the row and its origin have been compared; else all is read as one clock, as it is. `origin_error_s` is
-    the sum of both clock errors (0 when row and origin share a clock), for others' nests 1 s plus the observer's;
-    bounds that rest on an instant are widened by it on either side. Negative delays stay: they are evidence of skew.
+    all runs of the row and its origin have been compared. Where one never was, what one vantage saw of a nest that
+    another made in another run has no origin: how far their clocks are apart is not known. The runs of one vantage, and
+    nests of others with their hosts, are then read as of one clock (clock_words). `origin_error_s` is the sum of both
+    clock errors (0 when row and origin share a clock), for others' nests 1 s plus the observer's; bounds that rest on
+    an instant are widened by it on either side. Negative delays stay: they are evidence of skew.
 
     Without an absent before it, `lower_s` is the age before which the layer cannot have shown the nest: 0 after
     "create"; for relays 0 after "publish" and -origin_error_s after "created_at" and "room", for the others -inf, since
@@ -163,10 +165,11 @@ def timelines(observations: pd.DataFrame, *, elsewhere: Elsewhere | None = None)
 
 @dataclass(frozen=True, slots=True)
 class _Shifts:
-    """row: ns to subtract from each observation's instants. Per group: the origin, NONE for none, and error_s."""
+    """row: ns to subtract from each observation's instants. Per group: the origin, NONE for none; its kind, error_s."""
 
     row: Ints
     origin: Ints
+    kind: Texts
     error_s: Floats
 
 
@@ -202,12 +205,15 @@ def _shifts(rows: Rows, groups: Groups, begun: Origins, offset: Floats, error: F
     row = np.where(member & np.append(compared, False)[groups.of], shift[rows.run], 0)
     home_shift = np.where(compared & own, shift[home], 0)
     own_error = np.where(compared & ~together, error[home] + worst, 0.0) + begun.unsure_s[groups.unit]
-    kind = begun.kind[groups.unit]
+    apart = own & ~together & ~compared & (groups.vantage != rows.vantage[made])  # by how much, nobody knows
+    kind = np.where(apart, "", begun.kind[groups.unit])
+    others_error = GRAIN_S + np.where(compared, worst, 0.0)
     made_at = np.where(begun.unsure_s[groups.unit] > 0, rows.received[made], rows.sent[made])
     return _Shifts(
         row=row,
-        origin=np.where(own, made_at - home_shift, begun.told[groups.unit]),
-        error_s=np.select([own, kind != ""], [own_error, GRAIN_S + np.where(compared, worst, 0.0)], default=np.nan),
+        origin=np.select([apart, own], [NONE, made_at - home_shift], begun.told[groups.unit]),
+        kind=kind,
+        error_s=np.select([own & ~apart, kind != ""], [own_error, others_error], default=np.nan),
     )
 
 
@@ -253,7 +259,7 @@ def _stable(of: Ints, sent: Ints, received: Ints, visible: Flags, late: Flags, *
 
 def _delays(bounds: _Bounds, groups: Groups, begun: Origins, shifts: _Shifts) -> dict[str, Any]:
     error, start = shifts.error_s, shifts.origin
-    kind = begun.kind[groups.unit]
+    kind = shifts.kind
     own = (kind == "create") | (kind == "publish")
     known, shown = bounds.lower != BELOW, bounds.upper != NONE
     went = bounds.gone_upper != NONE

@@ -127,8 +127,8 @@ def clock_words(observations: pd.DataFrame, lines: pd.DataFrame | None = None) -
     """By how much the clock of each vantage was off the API's in its runs, and how sure that is, by the surest
     comparison of each: a sentence for each that was surely more than APART_S off, one for all others, of more than
     MOST_TOLD the rest is counted. lines: the timelines made of them, for which it is said how much wider they are, and
-    which clocks were never compared though they tell of nests of others. Columns run_id, vantage, clock_offset_s,
-    clock_error_s; none of them compared: nothing is said of them."""
+    which clocks were never compared though they tell of nests of others, or of another's. Columns run_id, vantage,
+    clock_offset_s, clock_error_s; none of them compared: nothing is said of them."""
     surest = _surest(observations)
     far = np.abs(surest["offset"]) - surest["error"] > APART_S
     off, others = surest[far].drop_duplicates("vantage"), surest[~far]
@@ -183,14 +183,25 @@ def _applied(observations: pd.DataFrame, lines: pd.DataFrame) -> list[str]:
         ends = f"by {np.median(wider):.2f} s in the middle, {wider.max():.2f} s at most"
         said.append(f"{len(wider):,} of {len(lines):,} intervals are wider for what is not known of clocks: {ends}.")
     known = set(observations.loc[observations["clock_offset_s"].notna(), "vantage"].unique())
-    never = sorted({*lines.loc[foreign, "vantage"]} - known)
-    if never:
-        names = ", ".join(shortened(name, 32) for name in never[:MOST_TOLD])
-        more = f" and of {len(never) - MOST_TOLD} more" if len(never) > MOST_TOLD else ""
+    if never := {*lines.loc[foreign, "vantage"]} - known:
         why = "no answer that is surely the API's said what time it is, so times are taken as they are"
-        said.append(f"The clock of {names}{more} was never compared with the API's: {why}.")
+        said.append(f"The clock of {_listed(never)} was never compared with the API's: {why}.")
+    made = lines.loc[lines["origin_kind"].isin(_OWN), ["trace_id", "vantage"]]
+    withheld = lines[(lines["origin_kind"] == "") & lines["trace_id"].isin(made["trace_id"])]
+    makers = made.loc[made["trace_id"].isin(withheld["trace_id"]), "vantage"]
+    if len(withheld) and (never := {*withheld["vantage"], *makers} - known):
+        told = f"{len(withheld):,} intervals of nests that another computer made are withheld"
+        said.append(f"{told}: the clock of {_listed(never)} was never compared with the API's.")
     return said
 
+
+def _listed(vantages: set[str]) -> str:
+    names = sorted(vantages)
+    more = f" and of {len(names) - MOST_TOLD} more" if len(names) > MOST_TOLD else ""
+    return ", ".join(shortened(name, 32) for name in names[:MOST_TOLD]) + more
+
+
+_OWN: Final = ("create", "publish")
 
 _FOREIGN: Final = ("created_at", "room", EDIT)
 """What the origin of a nest of others is."""

@@ -30,7 +30,7 @@ from nestobs.timeline.intervals.polls import layers_of
 from nestobs.timeline.nests import nests_of
 
 _OURS: Final = ("planned_at", "sent_at", "received_at")
-_COMPARISON: Final = ("clock_offset_s", "clock_error_s", "sync_age_s")
+_NOTHING: Final = {"clock_offset_s": 0.0, "clock_error_s": 0.0, "sync_age_s": np.nan}
 _MOVED: Final = ("seen_until_s", "gone_lower_s", "gone_upper_s")
 _MAKERS: Final = -(2**40)
 """Numbers from here down are of nests that several runs made: no clock of proofs is called so."""
@@ -82,9 +82,9 @@ def _owners(unit: Ints, place: Ints) -> Ints:
 
 
 def _moved(rows: pd.DataFrame, shift: Ints) -> pd.DataFrame:
-    """The rows on the reference clock: nothing is left to compare."""
+    """The rows on the reference clock, as far as that is known: nothing is left to move, and none is withheld."""
     moved: dict[str, Any] = {name: rows[name] - shift for name in _OURS}
-    return rows.assign(**moved, **dict.fromkeys(_COMPARISON, np.nan))
+    return rows.assign(**moved, **_NOTHING)
 
 
 def _read_on(rows: pd.DataFrame, unit: Ints, place: Ints, error_s: Floats) -> pd.DataFrame:
