@@ -157,7 +157,8 @@ def replay_rate() -> float:
 
 def slope() -> float:
     sizes = (2_000, 5_000, 20_000, 50_000, 200_000)
-    took = [timed(lambda n=n: npmle(*nests(n)), 3)[0] - timed(lambda n=n: nests(n), 1)[0] for n in sizes]
+    drawn = [nests(n) for n in sizes]
+    took = [timed(lambda made=made: npmle(*made), 3)[0] for made in drawn]
     import plotly.graph_objects as go
 
     figure = go.Figure(go.Scatter(x=sizes, y=took, mode="lines+markers", name="npmle"))

@@ -215,6 +215,7 @@ def stored(folder: Path, like: Store, rows: int) -> dict[str, Any]:
         "scan_peak_mb": scanned["peak_mb"],
         "read_bytes": (day["peak_mb"] - day["before_mb"]) * 2**20 / day["rows"],
         "frame_of_a_tenth": day,
+        "load": os.getloadavg()[0],
     }
 
 
