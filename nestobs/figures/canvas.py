@@ -12,6 +12,7 @@ import numpy as np
 import pandas as pd
 import plotly.graph_objects as go
 
+from nestobs.figures.text import short
 from nestobs.join.policy import MESSAGE_S
 
 BLUE, ORANGE, GREEN, PURPLE = "#0072B2", "#E69F00", "#009E73", "#CC79A7"
@@ -198,6 +199,18 @@ def described(figure: go.Figure, alt: str, table: pd.DataFrame) -> go.Figure:
     more = len(table) - len(shown)
     told = {"alt": alt, "columns": [str(name) for name in table.columns], "rows": rows, "more": more}
     return figure.update_layout(meta=(figure.layout.meta or {}) | told)
+
+
+def labels_of(names: Iterable[str]) -> list[str]:
+    """What stands beside lanes of these names (cleaned, may hold <br>): each line as short as there is room for."""
+    return ["<br>".join(short(html.unescape(line)) for line in name.split("<br>")) for name in names]
+
+
+def named(figure: go.Figure, names: Iterable[str]) -> go.Figure:
+    """The figure; of such names whose lines its labels shorten a page tells the whole ones, on paper too."""
+    lines = dict.fromkeys(line for name in names for line in name.split("<br>"))
+    whole = [[label, line] for line in lines if (label := labels_of([line])[0]) != line]
+    return figure.update_layout(meta=(figure.layout.meta or {}) | {"whole": whole}) if whole else figure
 
 
 def cell(value: Any) -> str:

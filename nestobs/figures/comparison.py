@@ -12,7 +12,7 @@ import plotly.graph_objects as go
 
 from nestobs.figures import canvas, marks
 from nestobs.figures.canvas import BLUE, CLEAR, GREEN, GREY, INK, ORANGE, SKY, VERMILLION, at
-from nestobs.figures.text import amount, layer_label
+from nestobs.figures.text import amount, layer_name
 from nestobs.observation.columns import records
 from nestobs.observation.text import percent
 
@@ -38,7 +38,7 @@ _POINTS: Final = (-100, -30, -10, -3, -1, 0, 1, 3, 10, 30, 100)
 
 def name_of(measure: str) -> str:
     """A measure or a layer in a few words."""
-    return NAMES.get(measure) or layer_label(measure)
+    return NAMES.get(measure) or layer_name(measure)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -95,6 +95,7 @@ def changes(frame: pd.DataFrame, *, note: str) -> go.Figure:
     for number, (_, rows) in enumerate(groups, 1):
         none = {"type": "line", "x0": 0, "x1": 0, "y0": -0.5, "y1": len(rows) - 0.5}
         figure.add_shape(xref=f"x{number}", yref=f"y{number}", line={"color": INK, "width": 1.5}, **none)
+    canvas.named(figure, map(name_of, frame["name"]))
     return canvas.described(figure, _alt(frame), _table(frame))
 
 
@@ -110,7 +111,7 @@ def _panel(group: str, rows: pd.DataFrame) -> marks.Panel:
     ticks = _thinned([(place, tick) for place, tick in inside if abs(place) <= edge], edge)
     across: dict[str, Any] = {"range": [-edge, edge], "tickvals": [place for place, _ in ticks]}
     across["ticktext"] = [f"{tick:g}×" if group == "count" else f"{tick:+g}" if tick else "0" for _, tick in ticks]
-    return kind.title, [name_of(name) for name in rows["name"]], across, traces
+    return kind.title, canvas.labels_of(map(name_of, rows["name"])), across, traces
 
 
 def _thinned(ticks: Sequence[tuple[float, float]], edge: float) -> list[tuple[float, float]]:

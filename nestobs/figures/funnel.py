@@ -78,7 +78,7 @@ def answers(counted: pd.DataFrame, *, when: str) -> go.Figure:
     if counted.empty:
         return canvas.nothing(question, "No join's own request is known, so there is nothing to draw.")
     asked = zip(counted["operation"], counted["target"], strict=True)
-    rows = counted.assign(lane=[f"{plain(operation, 10)}<br>{plain(host(target), 20)}" for operation, target in asked])
+    rows = counted.assign(lane=[f"{plain(operation, 10)}<br>{plain(host(target), 80)}" for operation, target in asked])
     lanes = list(dict.fromkeys(rows["lane"]))
     most = set(rows.groupby("lane")["n"].sum().sort_values(ascending=False, kind="stable").index[:MOST_LANES])
     shown = [lane for lane in lanes if lane in most]

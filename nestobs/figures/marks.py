@@ -157,21 +157,23 @@ def stacked(
     words: Callable[[float], str] = str,
     **across: Any,
 ) -> go.Figure:
-    """A bar a lane, made up of parts beside each other: name, a value a lane, marker. words: for a value; title and
-    across: of the x axis."""
+    """A bar a lane, made up of parts beside each other: name, a value a lane, marker. lanes: names, of which long ones
+    are shortened on their labels. words: for a value; title and across: of the x axis."""
     traces = []
     for name, values, marker in parts:
         texts = [f"{lane}<br>{name}: {words(value)}" for lane, value in zip(lanes, values, strict=True)]
         traces.append(bars(range(len(lanes)), values, texts, marker, name=name, width=0.7))
-    return canvas.drawn(
+    labels = canvas.labels_of(lanes)
+    figure = canvas.drawn(
         question,
         note,
         traces,
         plot_px=lane_px * len(lanes) + 10,
-        labels=lanes,
+        labels=labels,
         xaxis=canvas.titled(title) | {"rangemode": "tozero"} | across,
-        yaxis=canvas.lane_axis(lanes, ticks="outside", ticklen=5, tickcolor=CLEAR),
+        yaxis=canvas.lane_axis(labels, ticks="outside", ticklen=5, tickcolor=CLEAR),
     )
+    return canvas.named(figure, lanes)
 
 
 def axes(number: int) -> dict[str, str]:

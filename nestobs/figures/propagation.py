@@ -13,7 +13,7 @@ from nestobs.figures import canvas, marks
 from nestobs.figures import time_axis as wall
 from nestobs.figures.canvas import BLUE, ORANGE, at
 from nestobs.figures.proportions import share_lanes
-from nestobs.figures.text import layer_label, layer_order, plain, seconds
+from nestobs.figures.text import layer_name, layer_order, plain, seconds
 from nestobs.observation.columns import records
 from nestobs.observation.text import percent
 from nestobs.timeline.uptime import within
@@ -55,6 +55,7 @@ def laws(curves: pd.DataFrame, *, question: str, when: str) -> go.Figure:
     )
     ends = float(curves["age_s"].min()), float(curves["age_s"].max())
     figure = marks.facets(question, note, panels, ends, panel_px=104, bottom=0.80)
+    canvas.named(figure, map(layer_name, drawn))
     return canvas.described(figure, _laws_alt(question, curves), _laws_table(curves))
 
 
@@ -71,9 +72,10 @@ def _most_watched(curves: pd.DataFrame) -> set[str]:
 def _law(rows: pd.DataFrame, vantage: str, place: int) -> list[go.Scatter]:
     color, hatch, dash = marks.VANTAGES[place]
     name, x = plain(vantage, 18) or "estimate", canvas.places(rows["age_s"])
+    layer = layer_name(rows["name"].iloc[0])
     low, high, share = (canvas.heights(rows[column]) for column in ("low", "high", "share"))
     texts = [
-        f"{name}: {percent(y)} ({percent(lo)} to {percent(hi)})<br>by {seconds(age)}"
+        f"{layer}, {name}: {percent(y)} ({percent(lo)} to {percent(hi)})<br>by {seconds(age)}"
         for age, y, lo, hi in zip(rows["age_s"], share, low, high, strict=True)
     ]
     band = marks.area(x + x[::-1], low + high[::-1], color, hatch, solidity=0.16, legendgroup=str(place))
@@ -83,7 +85,7 @@ def _law(rows: pd.DataFrame, vantage: str, place: int) -> list[go.Scatter]:
 def _laws_alt(question: str, curves: pd.DataFrame) -> str:
     last = curves.groupby(["name", "vantage"], sort=False).last().reset_index()
     said = [
-        f"{layer_label(row.name)} {plain(row.vantage, 18)}".strip() + f": {percent(row.share)} by {seconds(row.age_s)}"
+        f"{layer_name(row.name)} {plain(row.vantage, 18)}".strip() + f": {percent(row.share)} by {seconds(row.age_s)}"
         for row in records(last.head(6))
     ]
     return f"{question} Share of nests that showed it: {'; '.join(said)}."
@@ -94,7 +96,7 @@ def _laws_table(curves: pd.DataFrame) -> pd.DataFrame:
     rows = curves[curves.groupby(["name", "vantage"]).cumcount() % 10 == 9]
     return pd.DataFrame(
         {
-            "layer": [layer_label(name) for name in rows["name"]],
+            "layer": [layer_name(name) for name in rows["name"]],
             "vantage": [plain(name, 24) for name in rows["vantage"]],
             "n": rows["n"],
             "age, s": rows["age_s"],
@@ -174,10 +176,10 @@ def last_layers(found: Sequence[Last], *, when: str) -> go.Figure:
     places = told[:MOST_VANTAGES]
     lanes: dict[str, Share] = {}
     for one in places:
-        end = f"<br>{plain(one.vantage, 14)}" if len(told) > 1 else ""
+        end = f"<br>{plain(one.vantage, 80)}" if len(told) > 1 else ""
         rank = sorted((-share.most, layer) for layer, share in one.shares.items())
         most = {layer for _, layer in rank[: max(1, MOST_LANES // len(places))]}
-        lanes |= {f"{layer_label(layer)}{end}": one.shares[layer] for layer in layer_order(most)}
+        lanes |= {f"{layer_name(layer)}{end}": one.shares[layer] for layer in layer_order(most)}
     left_out = _left_out(sum(len(one.shares) for one in places) - len(lanes), "layer")
     nests, doubtful = sum(one.nests for one in told), sum(one.ambiguous for one in told)
     note = (

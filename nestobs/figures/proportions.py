@@ -3,6 +3,7 @@ many measured intervals contain the truth."""
 
 from __future__ import annotations
 
+import html
 import math
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Final
@@ -13,7 +14,7 @@ import plotly.graph_objects as go
 
 from nestobs.figures import canvas, marks
 from nestobs.figures.canvas import BLUE, GREEN, GREY, INK, VERMILLION
-from nestobs.figures.text import layer_label, layer_order, plain, seconds
+from nestobs.figures.text import layer_name, layer_order, plain, seconds
 from nestobs.observation.text import percent
 
 if TYPE_CHECKING:
@@ -28,12 +29,13 @@ SURE, MAYBE, ENDS = "surely", "possibly", "95 %"
 def share_lanes(question: str, note: str, lanes: Mapping[str, Share], *, of: str, sure: str = SURE) -> go.Figure:
     """Lanes of shares from 0 to 100 %: a full bar to what surely counts, a hatched one to what may, a line for 95 %.
 
-    lanes: label (may hold <br>, foreign text cleaned) -> share. of: what n counts, "joins". sure: what the full bar is.
+    lanes: name (may hold <br>, foreign text cleaned; its label shortens a long one) -> share. of: what n counts,
+    "joins". sure: what the full bar is.
     """
     known = {name: one for name, one in lanes.items() if one.n}
     if not known:
         return canvas.nothing(question, f"There are no {of} to take a share of, so there is nothing to draw.")
-    names, values = list(known), list(known.values())
+    names, values = canvas.labels_of(known), list(known.values())
     doubt = any(one.most > one.least for one in values)
     texts = [f"{name}<br>{_words(one)}" for name, one in known.items()]
     places, sizes = range(len(values)), [one.value for one in values]
@@ -56,7 +58,7 @@ def share_lanes(question: str, note: str, lanes: Mapping[str, Share], *, of: str
     )
     said = "; ".join(f"{_bare(name)} {_words(one)}" for name, one in list(known.items())[:6])
     rest = "" if len(known) <= 6 else f"; and {len(known) - 6} more"
-    return canvas.described(figure, f"{question} {said}{rest}.", _table(known, doubt))
+    return canvas.described(canvas.named(figure, known), f"{question} {said}{rest}.", _table(known, doubt))
 
 
 def _bare(name: str) -> str:
@@ -75,7 +77,7 @@ def _table(lanes: Mapping[str, Share], doubt: bool) -> pd.DataFrame:
     rows = []
     for name, one in lanes.items():
         shares = (100 * share for share in (one.value, *one.by_chance_and_doubt()))
-        rows.append((plain(_bare(name), 60), one.least, one.most, one.n, *shares))
+        rows.append((plain(html.unescape(_bare(name)), 120), one.least, one.most, one.n, *shares))
     table = pd.DataFrame(rows, columns=["", "count", "possibly", "n", "share, %", "95 % lower, %", "95 % upper, %"])
     return table if doubt else table.drop(columns="possibly")
 
@@ -121,5 +123,5 @@ def _judged_table(judged: pd.DataFrame, layers: Sequence[str]) -> pd.DataFrame:
         known = mine[mine["contains"].notna()]
         inside = int(known["contains"].sum())
         width = known.loc[np.isfinite(known["width_s"]), "width_s"].median()
-        rows.append((layer_label(layer), inside, len(known) - inside, len(mine) - len(known), float(width)))
+        rows.append((layer_name(layer), inside, len(known) - inside, len(mine) - len(known), float(width)))
     return pd.DataFrame(rows, columns=["layer", *(column for _, column, _ in _JUDGED), _WIDTH])

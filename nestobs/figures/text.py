@@ -11,6 +11,9 @@ from urllib.parse import urlsplit
 
 from nestobs.timeline.layers import order_of
 
+LABEL: Final = 22
+"""Characters of a label, for which a figure has room on the narrowest screen."""
+
 _UNPRINTED: Final = frozenset({"Cc", "Cf", "Cs", "Co", "Cn"})
 
 
@@ -21,18 +24,40 @@ def plain(text: object, limit: int = 48) -> str:
     falls with them), white space is one blank, what is longer than `limit` is cut, and HTML is escaped: quotation marks
     by number, since plotly knows few names, and dollars too, since plotly takes what two of them enclose for a formula.
     """
-    seen = "".join(" " if c.isspace() else c for c in str(text)[: 8 * limit])
-    line = " ".join("".join(c for c in seen if unicodedata.category(c) not in _UNPRINTED).split())
+    line = _line(str(text)[: 8 * limit])
     cut = len(line) > limit or len(str(text)) > 8 * limit
-    escaped = html.escape(line[: limit - 1] + "…" if cut else line)
-    return escaped.replace("&quot;", "&#34;").replace("$", "&#36;")
+    return _escaped(line[: limit - 1] + "…" if cut else line)
+
+
+def short(text: object, limit: int = LABEL) -> str:
+    """Such text for a label of a figure: what is longer loses its middle, since names of one family begin alike."""
+    whole = str(text)
+    line = _line(whole if len(whole) <= 16 * limit else f"{whole[: 8 * limit]}…{whole[-8 * limit :]}")
+    head = limit // 2
+    return _escaped(line if len(line) <= limit else f"{line[: head - 1]}…{line[head - limit :]}")
+
+
+def _line(text: str) -> str:
+    seen = "".join(" " if c.isspace() else c for c in text)
+    return " ".join("".join(c for c in seen if unicodedata.category(c) not in _UNPRINTED).split())
+
+
+def _escaped(line: str) -> str:
+    return html.escape(line).replace("&quot;", "&#34;").replace("$", "&#36;")
+
+
+def layer_name(layer: str) -> str:
+    """A layer in a table or a sentence: a relay by its host, or by the name it was given."""
+    return plain(_of_layer(layer), 120)
 
 
 def layer_label(layer: str) -> str:
-    """A layer's short name: a relay by its host, or by the name it was given."""
-    if not layer.startswith("relay:"):
-        return plain(layer, 22)
-    return plain(host(layer.removeprefix("relay:")), 22)
+    """The same on a figure, shortened in its middle: `canvas.named` puts the whole name beside it."""
+    return short(_of_layer(layer))
+
+
+def _of_layer(layer: str) -> str:
+    return host(layer.removeprefix("relay:")) if layer.startswith("relay:") else layer
 
 
 def host(url: str) -> str:

@@ -13,7 +13,7 @@ import plotly.graph_objects as go
 from nestobs.figures import canvas, marks
 from nestobs.figures.canvas import GREY, INK, at, reach
 from nestobs.figures.messages import SYMBOLS
-from nestobs.figures.text import layer_label, layer_order, plain, seconds
+from nestobs.figures.text import layer_label, layer_name, layer_order, plain, seconds
 from nestobs.join.policy import MESSAGE_S
 from nestobs.observation.arrays import Floats
 from nestobs.observation.columns import records
@@ -64,6 +64,7 @@ def swimlanes(timelines: pd.DataFrame, joins: pd.DataFrame, *, title: str, watch
         yaxis=canvas.lane_axis(labels),
     )
     canvas.today_line(figure)
+    canvas.named(figure, map(layer_name, layer_order(timelines["layer"])))
     return canvas.described(figure, _lanes_alt(question, timelines, joins), _lanes_table(timelines, joins, end))
 
 
@@ -74,7 +75,7 @@ def _lanes_alt(question: str, timelines: pd.DataFrame, joins: pd.DataFrame) -> s
     said = f"{unseen} of {len(timelines)} layers and vantages were not seen by the end."
     if len(shown):
         first, last = (
-            f"{layer_label(row.layer)} from {plain(row.vantage)} between {seconds(row.lower_s)} and"
+            f"{layer_name(row.layer)} from {plain(row.vantage)} between {seconds(row.lower_s)} and"
             f" {seconds(row.upper_s)}"
             for row in (records(shown)[0], records(shown)[-1])
         )
@@ -86,7 +87,7 @@ def _lanes_alt(question: str, timelines: pd.DataFrame, joins: pd.DataFrame) -> s
 def _lanes_table(timelines: pd.DataFrame, joins: pd.DataFrame, end: float) -> pd.DataFrame:
     """Each segment of each lane, and each join as one more."""
     rows = [
-        (layer_label(layer), plain(row.vantage), state, start, stop)
+        (layer_name(layer), plain(row.vantage), state, start, stop)
         for layer in layer_order(timelines["layer"])
         for row in records(timelines[timelines["layer"] == layer].sort_values("vantage"))
         for state, start, stop in _segments(row, end)
@@ -121,7 +122,7 @@ def _lanes(
     for layer in layer_order(timelines["layer"]):
         for vantage in sorted(name for of, name in rows if of == layer):
             for state, start, stop in _segments(rows[layer, vantage], end):
-                text = f"{layer_label(layer)}, {plain(vantage)}<br>{state}<br>{seconds(start)} to {seconds(stop)}"
+                text = f"{layer_name(layer)}, {plain(vantage)}<br>{state}<br>{seconds(start)} to {seconds(stop)}"
                 found.setdefault((vantage, state), []).append((len(labels), (start, stop), text))
             labels.append(f"{layer_label(layer)} {short[vantage]}".strip())
     return found, labels
@@ -236,11 +237,12 @@ def first_visible(timelines: pd.DataFrame, *, title: str = "") -> go.Figure:
     for layer in layer_order(proven["layer"]):
         mine = proven[proven["layer"] == layer]
         parts = [mine[mine["vantage"] == vantage] for vantage in vantages]
-        bands = [_band(rows, place, end) for place, rows in enumerate(parts) if len(rows)]
+        bands = [_band(rows, layer, place, end) for place, rows in enumerate(parts) if len(rows)]
         title = marks.facet_title(layer, map(len, parts), (rows["right_censored"].sum() for rows in parts))
         panels.append((title, bands))
     note = _band_note(timelines, proven)
     figure = marks.facets(question, note, panels, (reach(proven["lower_s"])[0], end), panel_px=92, bottom=0.76)
+    canvas.named(figure, map(layer_name, layer_order(proven["layer"])))
     return canvas.described(figure, _bands_alt(question, proven), _bands_table(proven))
 
 
@@ -253,7 +255,7 @@ def _bands_alt(question: str, proven: pd.DataFrame) -> str:
     for layer in layer_order(proven["layer"])[:8]:
         rows = proven[proven["layer"] == layer]
         sure, possible = _between(rows, MESSAGE_S)
-        said.append(f"{layer_label(layer)} {percent(sure)} to {percent(possible)}")
+        said.append(f"{layer_name(layer)} {percent(sure)} to {percent(possible)}")
     return f"{question} Visible by {MESSAGE_S:g} s, of {count_nests(proven)} nests: {'; '.join(said)}."
 
 
@@ -270,19 +272,19 @@ def _bands_table(proven: pd.DataFrame) -> pd.DataFrame:
         for vantage, mine in proven[proven["layer"] == layer].groupby("vantage"):
             for age in [one for one in _TOLD_S if one < end] + [end]:
                 sure, possible = _between(mine, age)
-                rows.append((layer_label(layer), plain(vantage), len(mine), age, 100 * sure, 100 * possible))
+                rows.append((layer_name(layer), plain(vantage), len(mine), age, 100 * sure, 100 * possible))
     names = ["layer", "vantage", "n", "age, s", "surely visible, %", "possibly visible, %"]
     return pd.DataFrame(rows, columns=names)
 
 
-def _band(rows: pd.DataFrame, place: int, end: float) -> go.Scatter:
+def _band(rows: pd.DataFrame, layer: str, place: int, end: float) -> go.Scatter:
     """The closed outline of one vantage's band."""
     vantage = rows["vantage"].iloc[0]
     color, hatch, _ = marks.VANTAGES[place % len(marks.VANTAGES)]
     sure = _steps(rows["upper_s"].to_numpy(dtype=float), end)
     possible = _steps(rows["lower_s"].to_numpy(dtype=float), end, above=True)
     outline = sure + possible[::-1]
-    texts = [f"{plain(vantage)}: {percent(y)} by {seconds(x)}" for x, y in outline]
+    texts = [f"{layer_name(layer)}, {plain(vantage)}: {percent(y)} by {seconds(x)}" for x, y in outline]
     x, y = [at(x) for x, _ in outline], [y for _, y in outline]
     look: dict[str, Any] = {"fillcolor": color, "size": 6, "solidity": 0.3, "width": 1.5}
     look |= {"dash": "solid" if place == 0 else "dash", "legendgroup": str(place), "name": plain(vantage, 18)}

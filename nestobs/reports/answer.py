@@ -27,10 +27,16 @@ Sign = Literal["good", "breached", "open", "none"]
 _COLOURS: Final[Mapping[Judged, Sign]] = {"good": "good", "breached": "breached", "too little data": "open"}
 _SIGNS: Final = {"good": "✓", "breached": "✗", "open": "?", "none": "○"}
 
+_MOST: Final = {"wide": 6, "middle": 4, "narrow": 2}
+"""Tiles for which a row has room, by the width of the page."""
+
 STYLE: Final = """<style>
 .nestobs-answer { font-size: 20px; line-height: 1.4; max-width: 50rem; margin: .4rem 0 1rem; }
-.nestobs-tiles { display: grid; grid-template-columns: repeat(auto-fit, minmax(9.4rem, 1fr)); gap: .6rem;
-  margin: 0 0 1.2rem; }
+.nestobs-tiles { display: flex; flex-wrap: wrap; gap: .6rem; margin: 0 0 1.2rem; container-type: inline-size; }
+.nestobs-tile { --row: var(--narrow, 2); flex: 1 1 calc((100% - (var(--row) - 1) * .6rem) / var(--row) - 1px);
+  box-sizing: border-box; min-width: 0; }
+@container (min-width: 600px) { .nestobs-tile { --row: var(--middle, 4); } }
+@container (min-width: 900px) { .nestobs-tile { --row: var(--wide, 6); } }
 .nestobs-tile { border: 1px solid #8a929a55; border-top: 6px solid #8a929a; border-radius: 4px; padding: .5rem .7rem; }
 .nestobs-tile.good { border-top-color: #009E73; }
 .nestobs-tile.breached { border-top-color: #D55E00; border-top-style: double; }
@@ -60,6 +66,11 @@ class Tile:
         lines.append(("sign", f"{_SIGNS[self.sign]} {self.judged}" if self.judged else ""))
         shown = "".join(f'<p class="{kind}">{_kept(plain(text, 160))}</p>' for kind, text in lines if text)
         return f'<div class="nestobs-tile {self.sign}">{shown}</div>'
+
+
+def in_a_row(tiles: int, most: int) -> int:
+    """How many of so many tiles stand in a row that has room for `most`, so that rows are as even as can be."""
+    return -(-tiles // max(-(-tiles // most), 1))
 
 
 def _kept(text: str) -> str:
@@ -97,7 +108,8 @@ class Answer:
         parts += [f'<p class="nestobs-warning">{prose(self.warning)}</p>'] if self.warning else []
         parts.append(f'<p class="nestobs-answer">{verdict}{prose(self.sentence)}</p>')
         shown = "".join(tile.html() for tile in self.tiles)
-        parts += [f'<div class="nestobs-tiles">{shown}</div>'] if shown else []
+        rows = ";".join(f"--{name}:{in_a_row(len(self.tiles), most)}" for name, most in _MOST.items())
+        parts += [f'<div class="nestobs-tiles" style="{rows}">{shown}</div>'] if shown else []
         parts += [f"<p>{prose(text)}</p>" for text in others]
         return "".join(parts)
 

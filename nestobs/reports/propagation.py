@@ -18,7 +18,7 @@ from nestobs.estimate import groups as grouped
 from nestobs.estimate.comparison import Span
 from nestobs.estimate.groups import Group
 from nestobs.estimate.proportion import share
-from nestobs.figures import amount, layer_label, layer_order, percent, plain, propagation, span
+from nestobs.figures import amount, layer_name, layer_order, percent, plain, propagation, span
 from nestobs.figures.proportions import share_lanes
 from nestobs.observation.detail import finite
 from nestobs.reports import coverage
@@ -219,7 +219,7 @@ def _table(groups: Sequence[Group]) -> list[Table | Text]:
     rest = [Text([f"{more} more, of fewer intervals, are in the figure's data."])] if more else []
     rows = [
         {
-            groups[0].kind: layer_label(str(row["name"])) if row["kind"] != "vantage" else row["name"],
+            groups[0].kind: layer_name(str(row["name"])) if row["kind"] != "vantage" else row["name"],
             **({"vantage": row["vantage"]} if row["vantage"] else {}),
             "half visible after (95 %)": _quantile(row, "q50"),
             "90 % visible after (95 %)": _quantile(row, "q90"),
@@ -256,7 +256,7 @@ def flaps(found: Found) -> Section:
     lines = found.observed.timelines
     seen = lines[lines["upper_s"].notna() & ~lines["right_censored"]]
     question = "Does a layer that showed a nest keep showing it?"
-    flapped = {layer_label(str(layer)): rows["flaps"] > 0 for layer, rows in seen.groupby("layer")}
+    flapped = {layer_name(str(layer)): rows["flaps"] > 0 for layer, rows in seen.groupby("layer")}
     lanes = {label: share(int(rows.sum()), len(rows)) for label, rows in flapped.items()}
     total = int(seen["flaps"].sum())
     note = (

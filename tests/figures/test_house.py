@@ -6,12 +6,18 @@ import html
 import json
 import re
 
+import pandas as pd
 import plotly.graph_objects as go
 import pytest
 
+from nestobs.estimate import groups as grouped
+from nestobs.estimate.proportion import share
+from nestobs.figures import marks, propagation, proportions, timelines
 from nestobs.figures.policies import proof
-from worlds.drawn_figures import named_so, no_nests, no_places, of_nests, of_places, of_tuning, proved
-from worlds.figure_frames import FRAMED, HOSTILE, named, strings, words
+from nestobs.figures.text import layer_name
+from nestobs.reports.publishing.html import caption
+from worlds.drawn_figures import MANY, named_so, no_nests, no_places, of_nests, of_places, of_tuning, proved
+from worlds.figure_frames import FRAMED, HOSTILE, LINES, MADE, named, strings, words
 from worlds.recommended import hostile, usual
 
 pytestmark = pytest.mark.slow
@@ -105,3 +111,41 @@ def test_no_figure_of_a_tuning_does(text: str) -> None:
 
 def test_the_hostile_texts_are_hostile() -> None:
     assert len(HOSTILE) > len(FRAMED) - 2
+
+
+# long names
+
+LONG = tuple(f"relay:wss://relay.nostr.nests-community.{region}.example.org/" for region in ("east", "west"))
+HOSTS = tuple(f"relay.nostr.nests-community.{region}.example.org" for region in ("east", "west"))
+
+
+def named_long() -> dict[str, go.Figure]:
+    """Figures of nests on two relays whose names are longer than a label, and begin and end alike."""
+    lines = pd.concat([LINES.assign(layer=layer) for layer in LONG])
+    made = grouped.by_layer(MANY)[:1]
+    lanes = {f"{layer_name(layer)}<br>A": share(1, 2) for layer in LONG}
+    curves = pd.concat([grouped.curves(made, grouped.ages(made)).assign(name=layer) for layer in LONG])
+    return {
+        "swimlanes": timelines.swimlanes(lines, MADE, title="calm"),
+        "first_visible": timelines.first_visible(lines),
+        "laws": propagation.laws(curves, question="When?", when=""),
+        "share_lanes": proportions.share_lanes("Who?", "n = 2", lanes, of="nests"),
+        "stacked": marks.stacked("What?", "n = 2", list(lanes), [("granted", [1, 2], {})], "requests"),
+    }
+
+
+@pytest.mark.parametrize("name", ["swimlanes", "first_visible", "laws", "share_lanes", "stacked"])
+def test_a_long_name_is_shortened_in_its_middle_and_told_whole_by_hover_and_beside_the_figure(name: str) -> None:
+    figure = named_long()[name]
+    meta = figure.layout.meta
+    labels = [label for label, _ in meta["whole"]]
+    assert [whole for _, whole in meta["whole"]] == list(HOSTS)
+    assert all(len(label) == 22 and label[:10] == "relay.nost" and label.endswith("example.org") for label in labels)
+    hovers = [text for trace in figure.data for text in trace.hovertext or ()]
+    assert all(any(host in text for text in hovers) for host in HOSTS)
+    said = caption(figure.to_plotly_json()["layout"] | {"meta": {}}, meta)
+    assert all(f"{label} = {host}" in said for label, host in meta["whole"])
+    drawn = json.dumps(figure.to_plotly_json()["layout"].get("yaxis", {}), default=str) + json.dumps(
+        [one.text for one in figure.layout.annotations]
+    )
+    assert not any(host in drawn for host in HOSTS)

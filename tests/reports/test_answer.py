@@ -15,7 +15,7 @@ from nestobs.estimate.dependence import lost_share
 from nestobs.estimate.npmle import Number
 from nestobs.figures import percent
 from nestobs.reports import daily, demo, joins, tuning
-from nestobs.reports.answer import Answer, Tile, tiles
+from nestobs.reports.answer import Answer, Tile, in_a_row, tiles
 from nestobs.reports.display import RESULT, Result, Text
 from worlds import full_nests
 from worlds.full_nests import DAY
@@ -186,3 +186,12 @@ def test_the_demo_says_first_whether_the_change_helped_and_how_much_of_the_truth
         last = demo.answer(replace(found, coverage=rows)).tiles[-1]
         assert (last.name, last.value, last.sign) == ("intervals with the truth", value, sign)
     assert "nests watched from" in demo.answer(replace(found, proof=None)).sentence
+
+
+@pytest.mark.parametrize("most", [4, 6])
+def test_no_tile_stands_alone_in_its_row_where_a_row_has_room_for_four(most: int) -> None:
+    for count in range(2, 13):
+        row = in_a_row(count, most)
+        assert row <= most
+        assert count % row != 1, count
+        assert -(-count // row) == -(-count // most), "no more rows than are needed"

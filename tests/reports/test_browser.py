@@ -23,6 +23,7 @@ from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_outp
 
 import nestobs
 from nestobs.figures.canvas import blank
+from nestobs.reports.answer import Answer, Tile
 from nestobs.reports.display import Table
 from nestobs.reports.publishing.execute import run
 from nestobs.reports.publishing.html import PLOTLY, page
@@ -386,11 +387,74 @@ def test_the_contents_stay_in_view_and_unfold_all(browser: Browser, tmp_path: Pa
         shown.close()
 
 
+PAPER_PX, SCALE = 800, 0.85
+"""How wide figures are drawn for paper, and at which scale they stand there: 680 px."""
+
+FOOT_PT = 43.0
+"""The margin at the foot of a sheet, 15 mm."""
+
+
+def test_no_heading_stands_at_the_foot_of_a_sheet_without_what_it_announces(browser: Browser, tmp_path: Path) -> None:
+    high = 270
+    cells = []
+    for number in range(14):
+        figure = new_output("display_data", {PLOTLY: bare(height=high)})
+        words = new_output("display_data", {"text/html": "<p>a line</p>" * (number % 5)})
+        cells += [new_markdown_cell(f"## Part {number}\n\nWhat it is."), new_code_cell("", outputs=[figure, words])]
+    path = tmp_path / "page.html"
+    path.write_text(page(new_notebook(cells=cells), title="headings"))
+    shown = browser.open(path, media="")
+    places = shown.printed().headings
+    assert len(places) == 14
+    assert len({sheet for sheet, _ in places.values()}) > 3
+    figure_pt = high * SCALE * 0.75
+    assert {title: y for title, (_, y) in places.items() if y < FOOT_PT + figure_pt} == {}
+    shown.close()
+
+
+@pytest.mark.parametrize("columns", [2, 9], ids=["a table", "a table that is a list"])
+def test_a_long_table_begins_on_the_sheet_where_there_is_room(browser: Browser, tmp_path: Path, columns: int) -> None:
+    """Letter has 949 px within its margins: a third is text, and the rest of that sheet takes rows of the table."""
+    word = "averylongwordindeed" if columns > 2 else "word"
+    rows = pd.DataFrame({f"column {number}": [word] * (60 if columns == 2 else 12) for number in range(columns)})
+    text, table = (
+        new_output("display_data", {"text/html": made})
+        for made in ("<p>a line</p>" * 8, Table(rows, style="nestobs-numbers")._repr_html_())
+    )
+    cells = [new_code_cell("", outputs=[text]), new_code_cell("", outputs=[table])]
+    path = tmp_path / "page.html"
+    path.write_text(page(new_notebook(cells=[*cells, new_markdown_cell("## After\n\nWords.")]), title="tables"))
+    shown = browser.open(path, media="")
+    shown.evaluate(
+        "addEventListener('beforeprint', () => {"
+        " window.lists = document.querySelectorAll('.nestobs-table.listed').length })"
+    )
+    made = shown.printed()
+    assert shown.evaluate("window.lists") == (1 if columns > 2 else 0)
+    assert made.count == 3
+    assert made.headings["After"][0] == 2
+    shown.close()
+
+
+def test_a_high_figure_is_made_smaller_so_that_it_stands_on_one_sheet(browser: Browser, tmp_path: Path) -> None:
+    figures = [new_output("display_data", {PLOTLY: bare(height=height)}) for height in (300, 1_000, 3_000)]
+    path = tmp_path / "page.html"
+    path.write_text(page(new_notebook(cells=[new_code_cell("", outputs=figures)]), title="figures"))
+    shown = browser.open(path, media="")
+    scales = (
+        """[...document.querySelectorAll("[role=img]")].map((one) => one.style.getPropertyValue("--paper-scale"))"""
+    )
+    shown.evaluate(f"addEventListener('beforeprint', () => {{ window.printed = [{scales}, {WIDTHS}] }})")
+    shown.printed()
+    assert shown.evaluate("window.printed") == [["0.85", "0.69", "0.85"], [800, 986, 800]]
+    shown.close()
+
+
 def test_paper_shows_what_is_folded_and_the_screen_folds_it_again(browser: Browser, tmp_path: Path) -> None:
     shown = browser.open(folded(tmp_path / "page.html"))
     shown.evaluate(f"addEventListener('beforeprint', () => {{ window.printed = [{WIDTHS}, {OPEN}] }})")
     shown.call("Page.printToPDF")
-    assert shown.evaluate("window.printed") == [[680] * 3, ["first", "second"]]
+    assert shown.evaluate("window.printed") == [[PAPER_PX] * 3, ["first", "second"]]
     shown.settle()
     assert shown.evaluate(OPEN) == []
     shown.close()
@@ -432,6 +496,30 @@ def test_a_table_too_wide_for_its_place_is_a_list_and_is_a_table_again_where_the
     assert shown.evaluate(label) == '"column 1"'
     assert shown.evaluate(CUT) == []
     assert (shown.errors, wrong_words(shown)) == ([], [])
+    shown.close()
+
+
+@pytest.mark.parametrize(("width", "rows"), [(1280, [4, 3]), (720, [4, 3]), (380, [2, 2, 2, 1])])
+def test_rows_of_tiles_are_even_and_fill_the_page(
+    browser: Browser, tmp_path: Path, width: int, rows: list[int]
+) -> None:
+    head = Answer("A title", "A sentence.", [Tile("name", "42 %", "95 %: 40 % to 44 %; n = 9 joins")] * 7)
+    path = tmp_path / "page.html"
+    outputs = [new_output("display_data", {"text/html": head.html()})]
+    path.write_text(page(new_notebook(cells=[new_code_cell("", outputs=outputs)]), title="tiles"))
+    shown = browser.open(path, width=width)
+    places = """[...document.querySelectorAll(".nestobs-tile")].map((one) => one.getBoundingClientRect())
+      .map(({top, left, right}) => [top, left, right])"""
+    tiles = shown.evaluate(places)
+    tops = sorted({top for top, *_ in tiles})
+    assert [sum(top == one for one, *_ in tiles) for top in tops] == rows
+    ends = {
+        (min(left for at, left, _ in tiles if at == top), max(right for at, _, right in tiles if at == top))
+        for top in tops
+    }
+    (left, right), *others = sorted(ends)
+    assert all(abs(left - one) < 9 and abs(right - other) < 9 for one, other in others)
+    assert wrong_words(shown) == []
     shown.close()
 
 
@@ -482,7 +570,7 @@ def test_figures_are_drawn_for_paper_when_a_page_is_printed(browser: Browser, tm
     usual = shown.evaluate(widths)
     shown.evaluate(f"addEventListener('beforeprint', () => {{ window.printed = {widths} }})")
     shown.call("Page.printToPDF")
-    assert shown.evaluate("window.printed") == [680] * len(usual)
+    assert shown.evaluate("window.printed") == [PAPER_PX] * len(usual)
     shown.settle()
     assert shown.evaluate(widths) == usual
     assert wrong_figures(shown, read=False) == []

@@ -16,6 +16,7 @@ from __future__ import annotations
 import base64
 import json
 import os
+import re
 import select
 import shutil
 import signal
@@ -210,6 +211,26 @@ class Browser:
         return Path(self._folder.name, "log").read_text("utf-8", "replace")[-800:]
 
 
+@dataclass(frozen=True)
+class Sheets:
+    """A print: how many sheets there are, and where its headings stand: title -> (sheet from 0, pt over its edge)."""
+
+    count: int
+    headings: dict[str, tuple[int, float]]
+
+
+_HEADING = re.compile(rb"/Title \(((?:\\\\.|[^\\\\)])*)\)\n/Dest \[(\d+) 0 R /XYZ [\d.]+ ([\d.]+) 0\]")
+"""In a PDF as Skia writes it: what is no stream is plain text."""
+
+
+def _sheets(pdf: bytes) -> Sheets:
+    kids = re.search(rb"/Type /Pages\n/Count \d+\n/Kids \[([^\]]*)\]", pdf)
+    assert kids is not None
+    order = re.findall(rb"(\d+) 0 R", kids[1])
+    found = _HEADING.findall(pdf)
+    return Sheets(len(order), {title.decode("latin-1"): (order.index(sheet), float(y)) for title, sheet, y in found})
+
+
 @dataclass(eq=False)
 class Page:
     """One page. `errors`: uncaught exceptions, console.error, what Chromium itself complains of, and dialogs.
@@ -276,6 +297,11 @@ class Page:
         shot = self.call("Page.captureScreenshot", format="png", captureBeyondViewport=True, clip=clip)
         path.write_bytes(base64.b64decode(shot["data"]))
         return path
+
+    def printed(self) -> Sheets:
+        """What comes of printing it. Open it with `media=""`: another medium is printed as if it were paper."""
+        made = self.call("Page.printToPDF", generateDocumentOutline=True, preferCSSPageSize=True)["data"]
+        return _sheets(base64.b64decode(made))
 
     def outside(self) -> list[str]:
         """The requests that were for anything but a file here or data in the page."""

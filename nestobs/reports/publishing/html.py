@@ -201,7 +201,14 @@ def caption(layout: dict[str, Any], meta: dict[str, Any]) -> str:
     layout["height"] -= margin["t"] - _TOP_PX
     layout["margin"] = {**margin, "t": _TOP_PX}
     question, note = (plain(html.unescape(str(meta[name])), 2_000) for name in ("question", "note"))
-    return f"<figcaption><strong>{question}</strong> {note}</figcaption>"
+    return f"<figcaption><strong>{question}</strong> {note}{_whole(meta.get('whole'))}</figcaption>"
+
+
+def _whole(names: Any) -> str:
+    """Names that the labels shorten, as they are; a stranger's figure may have anything there."""
+    pairs = [pair for pair in names if isinstance(pair, list) and len(pair) == 2] if isinstance(names, list) else []
+    told = [" = ".join(plain(html.unescape(str(one)), 120) for one in pair) for pair in pairs]
+    return f" <span>Shortened: {', '.join(told)}.</span>" if told else ""
 
 
 def _data_html(meta: dict[str, Any]) -> str:

@@ -15,14 +15,17 @@
     Plotly.relayout(plot, { height: height - spare, "margin.b": margin.b - spare });
   };
 
-  // A table that is wider than its place becomes a list: a row below the other, each cell beside its column's name.
+  // A table that is wider than its place becomes a list: a row below the other, each cell beside its column's name. On
+  // paper, which is given its width here, its words are wrapped first.
   const lay = (from = document, width = "") => all(".nestobs-table", from).forEach((place) => {
     if (place.closest(folded)) return;
-    place.classList.remove("listed");
+    const wide = () => place.scrollWidth > place.clientWidth + 1;
+    place.classList.remove("listed", "tight");
     place.style.maxWidth = width;
-    const wide = place.scrollWidth > place.clientWidth + 1, heads = all("thead th", place).map((one) => one.textContent);
+    if (width && wide()) place.classList.add("tight");
+    const heads = wide() ? all("thead th", place).map((one) => one.textContent) : [];
     place.style.maxWidth = "";
-    if (!wide || heads.length < 2) return;
+    if (heads.length < 2) return;
     all("tbody tr", place).forEach((row) => all("td", row).forEach((cell, at) => { cell.dataset.head = heads[at] ?? ""; }));
     place.classList.add("listed");
   });
@@ -62,18 +65,29 @@
   addEventListener("hashchange", unfold);
 
   // Paper shows all sections. It is narrower than a screen, and no figure is told: all are drawn anew, as wide as A4 and
-  // Letter have room for.
+  // Letter have room for, and at a scale at which heading and figure stand on one sheet.
+  const wide = 680, high = 690, usual = .85, least = .55;
   let opened = [];
-  const size = (as) => all(".js-plotly-plot").forEach((plot) => plot.closest(folded) || Plotly.relayout(plot, as));
+  const plots = () => all(".js-plotly-plot").filter((plot) => !plot.closest(folded));
+  const scale = (plot, by) => {
+    plot.parentElement.parentElement.style.setProperty("--paper-scale", by);
+    Plotly.relayout(plot, { autosize: false, width: Math.round(wide / by) });
+  };
   addEventListener("beforeprint", () => {
     opened = all("details.section:not([open])");
     opened.forEach((one) => { one.open = true; });
+    document.body.classList.add("paper");
     draw(document);
-    lay(document, "680px");
-    size({ autosize: false, width: 680 });
+    lay(document, `${wide}px`);
+    plots().forEach((plot) => scale(plot, usual));
+    plots().forEach((plot) => {
+      const by = high / plot.offsetHeight;
+      if (by < usual && by >= least) scale(plot, by);  // a higher one is cut at any scale
+    });
   });
   addEventListener("afterprint", () => {
-    size({ autosize: true, width: null });
+    document.body.classList.remove("paper");
+    plots().forEach((plot) => Plotly.relayout(plot, { autosize: true, width: null }));
     opened.forEach((one) => { one.open = false; });
     lay();
   });

@@ -10,7 +10,7 @@ from nestobs.estimate.difference import Ends
 from nestobs.estimate.proportion import Share
 from nestobs.estimate.vantages import MOST_LATE, SEAT, Behind, Pair
 from nestobs.estimate.vantages import parted as window_of
-from nestobs.figures import amount, layer_label, percent, plain, propagation, span
+from nestobs.figures import amount, layer_name, percent, plain, propagation, span
 from nestobs.figures.proportions import share_lanes
 from nestobs.observation.columns import records
 from nestobs.reports import coverage
@@ -25,7 +25,7 @@ _NONE: Final = "No nest was watched by two vantages, so there is nothing to set 
 
 def what(layer: str) -> str:
     """A layer in a table."""
-    return "a seat" if layer == SEAT else layer_label(layer)
+    return "a seat" if layer == SEAT else layer_name(layer)
 
 
 # figures
@@ -34,11 +34,11 @@ def what(layer: str) -> str:
 def who_first(found: Found) -> Section:
     """Who saw it first, on the page's main layer."""
     joins = found.main == SEAT
-    question = "Who could join first?" if joins else f"Who saw it first on {layer_label(found.main)}?"
+    question = "Who could join first?" if joins else f"Who saw it first on {layer_name(found.main)}?"
     beside = found.behind.get(found.main, [])
     if not beside:
         return Section()
-    lanes = {plain(one.vantage, 22): one.first for one in beside}
+    lanes = {plain(one.vantage, 80): one.first for one in beside}
     note = (
         f"n = {_most(beside)} nests that two vantages watched and one saw. Full: proven first, both clocks' errors"
         f" included; hatched: it cannot be told.{_left_out(found)} {found.when}"
@@ -71,7 +71,7 @@ def relays_late(found: Found) -> Section:
         return Section((Text([_no_relay(found)]),)) if len(found.vantages) > 1 else Section()
     ranked = sorted(found.relays, key=lambda one: (-one.late(found.late_s).value, one.layer, one.vantage))
     shown = ranked[:MOST_LANES]
-    lanes = {f"{layer_label(one.layer)}<br>{plain(one.vantage, 22)}": one.late(found.late_s) for one in shown}
+    lanes = {f"{layer_name(one.layer)}<br>{plain(one.vantage, 80)}": one.late(found.late_s) for one in shown}
     more = len(ranked) - len(shown)
     rest = f" {more} more, less late, are in the table." if more else ""
     note = (
@@ -174,7 +174,7 @@ def by_relay(found: Found) -> Section:
     ranked = sorted(found.relays, key=lambda one: (-one.late(found.late_s).value, one.layer, one.vantage))
     rows = [
         {
-            "relay": layer_label(one.layer),
+            "relay": layer_name(one.layer),
             "vantage": name(one.vantage),
             "n": f"{one.n:,}",
             "surely late": _share(one.late(found.late_s), surely=True),
