@@ -65,8 +65,8 @@ def tiles(found: vantages.Found, **more: Any) -> dict[str, Any]:
 def test_two_of_one_process_are_set_beside_each_other_on_every_layer(tmp_path: Path) -> None:
     found = load(tmp_path, everything([A, B], later_s=3.0, relay_s=4.0))
     opened = vantages.answer(found)
-    assert opened.sentence.startswith("Computer B could join later than Computer A, half of 40 nests by ")
-    assert "Of 40 nests Computer A was surely the first of the two with 40, Computer B with 0." in opened.sentence
+    assert opened.sentence.startswith("Computer B could join later than Computer A, typically (median of 40 nests) by ")
+    assert "Surely first was, of 40 nests, Computer A with 40, Computer B with 0." in opened.sentence
     shown = tiles(found)
     assert shown["Computer A before Computer B"].value == "100 %"
     assert shown["one in, another told “not found”"].value == "100 %"
@@ -104,7 +104,7 @@ def test_which_relay_serves_whom_late_is_named_and_what_it_never_showed_is_missi
 def test_no_difference_is_said_to_be_none_shown_and_not_to_be_none(tmp_path: Path) -> None:
     found = load(tmp_path, everything([A, B]))
     assert vantages.answer(found).sentence.startswith("No difference is shown between Computer A and Computer B")
-    half = tiles(found)["half apart by"]
+    half = tiles(found)["typically apart (median)"]
     assert (half.sign, half.judged) == ("open", "no difference shown")
     assert "not shown" in said(vantages.by_pair(found))
 
@@ -113,7 +113,7 @@ def test_a_limit_is_breached_where_the_whole_interval_lies_beyond_it(tmp_path: P
     found = load(tmp_path, everything([A, B], later_s=3.0))
     for limit, verdict, sign in ((1.0, "breached", "breached"), (3.0, "good", "open"), (9.0, "good", "good")):
         assert vantages.result(found, most_apart_s=limit).verdict == verdict
-        assert tiles(found, most_apart_s=limit)["half apart by"].sign == sign
+        assert tiles(found, most_apart_s=limit)["typically apart (median)"].sign == sign
     assert "more than the 1 s that were asked for" in text(vantages.result(found, most_apart_s=1.0))
     assert vantages.result(found, least_nests=41).verdict == "too little data"
 
@@ -136,7 +136,7 @@ def test_clocks_that_are_off_are_told_with_what_they_leave_open(tmp_path: Path) 
 def test_a_clock_that_was_never_compared_is_said_to_tell_nothing(tmp_path: Path) -> None:
     found = load(tmp_path, everything([elsewhere("Computer A"), Watcher("Computer B", "other")], later_s=9.0))
     assert tiles(found)["clocks apart by"].value == "not known"
-    half = tiles(found)["half apart by"].value  # nobody saw a nest before it was made: that bounds one side
+    half = tiles(found)["typically apart (median)"].value  # nobody saw a nest before it was made: that bounds one side
     assert half.startswith("-")
     assert half.endswith(" s or more")
     told = said(vantages.clocks(found))

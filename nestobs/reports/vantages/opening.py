@@ -9,7 +9,7 @@ from typing import Final
 
 from nestobs.estimate.difference import Ends
 from nestobs.estimate.vantages import SEAT, Pair, worst
-from nestobs.figures import amount, layer_label, percent, plain, span
+from nestobs.figures import amount, layer_name, percent, plain, span
 from nestobs.observation.columns import records
 from nestobs.observation.detail import finite
 from nestobs.reports.answer import Answer, Tile, watch_tiles
@@ -62,8 +62,8 @@ def result(found: Found, most_apart_s: float = 0.0, least_nests: int = LEAST_NES
     elif most < least_nests:
         lacks = [f"Two vantages watched {many(most, 'nest')} together; from {least_nests} on this says something."]
     broken = [
-        f"From {name(one.second)} half of the nests came later than from {name(one.first)} by {_difference(half_of)}:"
-        f" more than the {most_apart_s:g} s that were asked for."
+        f"{name(one.second)} comes typically (median) later than {name(one.first)} by {_difference(half_of)}: more than"
+        f" the {most_apart_s:g} s that were asked for."
         for one, half_of in ((one, one.quantile()) for one in _later(found))
         if half_of.low > most_apart_s > 0.0
     ]
@@ -101,18 +101,19 @@ def sentence(found: Found, pair: Pair) -> str:
     """Which of two is later, by how much and how surely; of many, of the two that are furthest apart."""
     first, second, half = name(pair.first), name(pair.second), pair.quantile()
     joins = pair.layer == SEAT
-    could = "could join" if joins else f"saw nests on {layer_label(pair.layer)}"
+    could = "could join" if joins else f"saw nests on {layer_name(pair.layer)}"
     count = len(found.pairs[found.main])
     among = "" if count == 1 else f"; 95 % for all {count} pairs together"
     if pair.way == "not shown":
         whom = f"{first} and {second}" if count == 1 else f"any two of {len(_names(found))} vantages"
-        what = "when they could join" if joins else f"when they saw nests on {layer_label(pair.layer)}"
-        by = f"half of {second} less {first} is {_difference(half)}{among}"
+        what = "when they could join" if joins else f"when they saw nests on {layer_name(pair.layer)}"
+        by = f"typically (median of {many(pair.n, 'nest')}) {second} came {_beside(half, first)}{among}"
         said = f"No difference is shown between {whom} in {what}: {by}."
     else:
         most = "" if count == 1 else f"Furthest apart of {len(_names(found))} vantages: "
         said = (
-            f"{most}{second} {could} later than {first}, half of {many(pair.n, 'nest')} by {_difference(half)}{among}."
+            f"{most}{second} {could} later than {first}, typically (median of {many(pair.n, 'nest')}) by"
+            f" {_difference(half)}{among}."
         )
     return f"{said} {_firsts_said(pair)}"
 
@@ -123,12 +124,28 @@ def _names(found: Found) -> set[str]:
 
 def _firsts_said(pair: Pair) -> str:
     first, second = pair.first_first.least, pair.second_first.least
-    untold = f"; of {pair.untold} it cannot be told" if pair.untold else ""
-    clocks = f", of {pair.by_clocks} of them for their clocks alone" if pair.by_clocks else ""
-    return (
-        f"Of {many(pair.n, 'nest')} {name(pair.first)} was surely the first of the two with {first},"
-        f" {name(pair.second)} with {second}{untold}{clocks}."
-    )
+    who = f"{name(pair.first)} with {first}, {name(pair.second)} with {second}"
+    if not first and not second:
+        return f"Which of the two was first can be told of none of {many(pair.n, 'nest')}{_clocks_said(pair)}."
+    untold = f"; with {pair.untold} it cannot be told{_clocks_said(pair)}" if pair.untold else ""
+    return f"Surely first was, of {many(pair.n, 'nest')}, {who}{untold}."
+
+
+def _clocks_said(pair: Pair) -> str:
+    return f" (with {pair.by_clocks} for their clocks alone)" if pair.by_clocks else ""
+
+
+def _beside(half: Ends, first: str) -> str:
+    """When one came beside the other, in words: what the rows leave open, then its interval."""
+    ends = f"95 %: {_side(half.low)} to {_side(half.high)}"
+    if math.isinf(half.least) and math.isinf(half.most):
+        return f"at any time beside {first} ({ends})"
+    return f"between {_side(half.least)} and {_side(half.most)} {first} ({ends})"
+
+
+def _side(value: float) -> str:
+    way = "before" if value < 0 else "after"
+    return f"any time {way}" if math.isinf(value) else f"{amount(abs(value))} s {way}"
 
 
 def _difference(half: Ends) -> str:
@@ -149,7 +166,7 @@ def _difference(half: Ends) -> str:
 
 def _firsts(pair: Pair) -> tuple[Tile, Tile]:
     """In which share of the nests each was surely the first."""
-    where = "" if pair.layer == SEAT else f", {layer_label(pair.layer)}"
+    where = "" if pair.layer == SEAT else f", {layer_name(pair.layer)}"
     made, both = [], (pair.first, pair.second)
     for vantage, other, share in zip(both, both[::-1], (pair.first_first, pair.second_first), strict=True):
         low, high = share.by_chance()
@@ -165,8 +182,10 @@ def _half(pair: Pair, most_s: float) -> Tile:
     least, most = (f"{amount(one)}" if math.isfinite(one) else "" for one in (half.least, half.most))
     value = f"{least} to {most} s" if least and most else f"{least} s or more" if least else f"at most {most} s"
     value = "not known" if not least and not most else value
-    words = f"{name(pair.second)} less {name(pair.first)}\n95 %: {span(half.low, half.high, unit='s')}"
-    shown = Tile("half apart by", value, f"{words}; n = {many(pair.n, 'nest')}")
+    words = (
+        f"{name(pair.second)} after {name(pair.first)}; below 0: before it\n95 %: {span(half.low, half.high, unit='s')}"
+    )
+    shown = Tile("typically apart (median)", value, f"{words}; n = {many(pair.n, 'nest')}")
     if not most_s > 0.0:
         judged = "no difference shown" if pair.way == "not shown" else "a difference is shown"
         return replace(shown, sign="open" if pair.way == "not shown" else "none", judged=judged)
