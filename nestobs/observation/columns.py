@@ -114,6 +114,9 @@ def instant_in(value: Any) -> int | None:
 
 def equals(values: pd.Series, word: str) -> Flags:
     """Which are that text; a null is none."""
+    if isinstance(values.dtype, pd.CategoricalDtype):  # a text of many rows is looked at once
+        place = values.cat.categories.get_indexer(pd.Index([str(word)]))[0]
+        return np.asarray(values.cat.codes == place, dtype=bool) if place >= 0 else np.zeros(len(values), dtype=bool)
     return np.asarray(values.isin([str(word)]), dtype=bool)
 
 

@@ -79,6 +79,7 @@ def test_instants_are_whole_nanoseconds_or_an_error():
 def test_a_null_is_no_word():
     for dtype in ("object", "string", "category"):
         assert equals(pd.Series(["a", None, "b"], dtype=dtype), "a").tolist() == [True, False, False]
+        assert equals(pd.Series(["a", None, "b"], dtype=dtype), "c").tolist() == [False, False, False]
 
 
 @pytest.fixture(scope="module")

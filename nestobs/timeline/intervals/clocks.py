@@ -44,11 +44,11 @@ def clock_offsets(
     what these do."""
     offsets, errors = reals_of(observations["clock_offset_s"]), reals_of(observations["clock_error_s"])
     index = np.flatnonzero(~np.isnan(offsets))
-    keys = (offsets[index], sent[index], errors[index])  # NaN sorts last: a stated error is better than none
-    index = index[np.lexsort(keys)][::-1]
     size = count_of(place)
     best = np.full(size, -1, dtype=np.int64)
-    best[place[index]] = index  # the last write stands: the least error
+    those = index[_least(np.nan_to_num(errors[index], nan=np.inf), place[index], size)]  # stated is better
+    those = those[np.lexsort((offsets[those], sent[those]))][::-1]
+    best[place[those]] = those  # the last write stands: the first that was sent
     offset, error = np.where(best >= 0, offsets[best], np.nan), np.where(best >= 0, np.nan_to_num(errors[best]), 0.0)
     since_s = np.where(best[place] >= 0, np.abs(sent - sent[best[place]]) / SECOND_NS, 0.0)
     aged = ~np.isnan(reals_of(observations["sync_age_s"])[best])  # else it holds for the whole file that was compared
@@ -98,6 +98,13 @@ def shifts(observations: pd.DataFrame, elsewhere: Elsewhere | None = None) -> In
     run = runs_of(subject, codes_of(observations["run_id"])[0])
     offset, _ = clock_offsets(observations, instants_of(observations["sent_at"])[0], subject, run, elsewhere)
     return np.asarray(np.round(np.nan_to_num(offset)[run] * SECOND_NS), dtype=np.int64)
+
+
+def _least(values: Floats, place: Ints, size: int) -> Flags:
+    """Which are the least of their place."""
+    least = np.full(size, np.inf)
+    np.minimum.at(least, place, values)
+    return np.asarray(values == least[place], dtype=bool)
 
 
 def _hull(offset: Floats, error: Floats, told: tuple[Floats, Floats, Floats], place: Ints) -> None:

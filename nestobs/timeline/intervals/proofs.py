@@ -97,7 +97,8 @@ def _after_the_end(
         """Per place the last instant before its nest's end at which it was certainly there, BELOW for none."""
         found = np.full(count_of(place) + 1, BELOW, dtype=np.int64)
         for among, at in evidence:
-            chosen = among & (nest >= 0) & (at < end[nest])
+            chosen = np.flatnonzero(among & (nest >= 0))
+            chosen = chosen[at[chosen] < end[nest[chosen]]]
             found = np.maximum(found, greatest_at(at[chosen], place[chosen], len(found)))
         return found
 
@@ -209,5 +210,6 @@ def _not_any_more(operation: pd.Series, rows: Rows, said: _Said, heard: Ints, do
         shown = asked & rows.visible
         first = least_at(heard[shown], place[shown], size)
         last = greatest_at(sent[shown], place[shown], size)
-        found |= asked & rows.absent & ~down & (sent >= first[place]) & (heard > last[place])
+        index = np.flatnonzero(asked & rows.absent & ~down)
+        found[index] |= (sent[index] >= first[place[index]]) & (heard[index] > last[place[index]])
     return found
