@@ -390,6 +390,11 @@ class Config:
         """The relays of all targets in the file."""
         return [relay for table in self.file.targets.values() for relay in table.relays]
 
+    @property
+    def apis(self) -> list[str]:
+        """The Nests APIs of all targets in the file."""
+        return [table.api for table in self.file.targets.values() if table.api]
+
     def receiver(self, given: str | None) -> str:
         """The URL that traces are sent to: as given, or as OpenTelemetry's own variables name it.
 

@@ -63,7 +63,7 @@ def metrics(args: argparse.Namespace) -> int:
     from nestobs.exports.metrics import Metrics
 
     config = Config(args.config)
-    made = Metrics(store_folder(args), relays=config.relays, budgets=config.budgets)
+    made = Metrics(store_folder(args), relays=config.relays, apis=config.apis, budgets=config.budgets)
     if args.listen or (args.textfile and not args.once):
         try:
             interruptible(_follow(args, made))

@@ -353,7 +353,7 @@ def run(args: argparse.Namespace) -> int:
             environment=plain_environment(),
             buckets=bucket_environment(),
             progress=teller(args),
-            metrics=Metrics(store.directory, relays=config.relays, budgets=config.budgets).scrape,
+            metrics=Metrics(store.directory, relays=config.relays, apis=[target.api], budgets=config.budgets).scrape,
         )
     )
     return 0

@@ -13,7 +13,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Final
@@ -125,25 +125,28 @@ class SharedBudget(Budget):
         address = host_and_port(url)
         if address not in self._by_host:
             _remove_old(self._folder)
-            path = self._folder / f"{hashlib.sha256(address.encode('utf-8', 'replace')).hexdigest()[:32]}.json"
+            path = _file(self._folder, address)
             self._by_host[address] = SharedLimiter(path, address, self._allowed, self._window_s)
         return self._by_host[address]
 
 
-def budgets_in(folder: Path, now: int, most: int = 20) -> dict[str, Limiter]:
-    """By `host:port` the limiters that the processes of this machine share, as their files stand: only looked at.
+def _file(folder: Path, address: str) -> Path:
+    return folder / f"{hashlib.sha256(address.encode('utf-8', 'replace')).hexdigest()[:32]}.json"
 
-    At most `most`, those written last; {} where there is no folder. What cannot be read is left out.
+
+def budgets_in(folder: Path, addresses: Iterable[str], now: int) -> dict[str, Limiter]:
+    """Of these `host:port` the limiters that the processes of this machine share, as their files stand: only looked at.
+
+    Of which there is none, or one that cannot be read, is left out.
     """
     found: dict[str, Limiter] = {}
-    with suppress(OSError):
-        paths = sorted(folder.glob("*.json"), key=lambda path: -path.stat().st_mtime_ns)
-        for path in paths[:most]:
-            limiter = Limiter()
-            with suppress(OSError, *_NO_STATE):
-                state = json_object(path.read_bytes() if path.stat().st_size < _FILE_BYTES else b"") or {}
-                limiter.restore(state, now)
-                found[str(state["address"])] = limiter
+    for address in sorted(addresses):
+        limiter, path = Limiter(), _file(folder, address)
+        with suppress(OSError, *_NO_STATE):
+            state = json_object(path.read_bytes() if path.stat().st_size < _FILE_BYTES else b"") or {}
+            limiter.restore(state, now)
+            if state["address"] == address:
+                found[address] = limiter
     return found
 
 

@@ -28,6 +28,7 @@ from nestobs.diagnosis.causes import Cause
 from nestobs.diagnosis.rules import RULES
 from nestobs.errors import StoreError, UsageError
 from nestobs.exports.tally import ATTEMPT, HORIZON_S, OWN_FAULT, RESULTS, Histogram, Tally
+from nestobs.join.budget import host_and_port
 from nestobs.observation.duration import SECOND_NS
 from nestobs.observation.schema import Role
 from nestobs.sources.clock import Clock
@@ -61,12 +62,16 @@ class Metrics(Collector):
     """The metrics of one store, in a registry of their own. Several threads may scrape them.
 
     relays: those of the operator, which have labels of their own beside the first ones of others. budgets: the folder
-    of the request budgets that the processes of this machine share.
+    of the request budgets that the processes of this machine share; told are those of `apis`, URLs of the operator, and
+    of the APIs that the store's own rows asked.
     """
 
-    def __init__(self, store: Path | str, *, relays: Iterable[str] = (), budgets: Path | None = None) -> None:
+    def __init__(
+        self, store: Path | str, *, relays: Iterable[str] = (), apis: Iterable[str] = (), budgets: Path | None = None
+    ) -> None:
         self.registry = CollectorRegistry()
         self._whole, self._tally, self._budgets = Whole(store), Tally(relays), budgets
+        self._apis = frozenset(map(host_and_port, apis))
         self._clock, self._lock, self._failed = Clock(), threading.Lock(), False
         self.registry.register(self)
 
@@ -145,7 +150,7 @@ class Metrics(Collector):
 
     def _of_budgets(self) -> Iterator[Metric]:
         now = self._clock.now()
-        found = {} if self._budgets is None else budgets_in(self._budgets, now)
+        found = {} if self._budgets is None else budgets_in(self._budgets, self._apis | self._tally.apis, now)
         shut = {api: at / SECOND_NS if (at := one.opens_at(now)) > now else 0.0 for api, one in found.items()}
         told: dict[str, tuple[str, Mapping[str, float]]] = {
             "remaining_requests": (

@@ -21,6 +21,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable
+from contextlib import suppress
 from dataclasses import dataclass, field
 from enum import StrEnum
 from itertools import accumulate
@@ -31,6 +32,8 @@ import numpy as np
 import pandas as pd
 
 from nestobs.diagnosis.diagnose import diagnose
+from nestobs.errors import UsageError
+from nestobs.join.budget import host_and_port
 from nestobs.observation.arrays import BELOW, NONE, Flags, Floats, Ints, Texts, least_at
 from nestobs.observation.columns import codes_of, equals, instants_of, reals_of
 from nestobs.observation.detail import facts_of
@@ -134,6 +137,7 @@ class Tally:
         self.waits: dict[bool, Histogram] = {}
         self.lags: dict[str, Histogram] = {}
         self.rows = self.early = 0
+        self.apis: set[str] = set()
         self.newest_at: int | None = None
         self._relays, self._vantages = Names(cleaned(url) for url in relays), Names()
         self._pending = pd.DataFrame()
@@ -152,11 +156,18 @@ class Tally:
             sent, _ = instants_of(rows["sent_at"])
             self.newest_at = max(int(sent.max()), self.newest_at or 0)
             self._count_attempts(rows)
+            self._note_apis(rows.loc[equals(rows["source"], Source.API), "target"])
             self._count_joins(rows[verdicts(rows)])
             for vantage, mine in rows.groupby("vantage", observed=True):
                 self._count_observer(self._vantages.label(shortened(str(vantage), _LONGEST)), mine)
             self._wait(rows)
         self.settle(upto)
+
+    def _note_apis(self, targets: pd.Series) -> None:
+        for target in targets.unique():
+            if len(self.apis) < MOST_NAMES:
+                with suppress(UsageError, ValueError):  # an imported log may have anything there
+                    self.apis.add(host_and_port(str(target)))
 
     def _count_attempts(self, rows: pd.DataFrame) -> None:
         asked, layers = layers_of(rows)

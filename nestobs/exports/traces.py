@@ -37,12 +37,14 @@ from nestobs.observation.detail import facts_of
 from nestobs.observation.duration import SECOND_NS
 from nestobs.observation.schema import Failure, Operation, Outcome, Role, Source
 from nestobs.observation.text import shortened
+from nestobs.sources.clock import Clock
 from nestobs.timeline.intervals import shifts, timelines
 from nestobs.timeline.joins import verdicts
 from nestobs.timeline.nests import nests_of
 
 try:
     import requests
+    import urllib3
     from google.protobuf.message import DecodeError
     from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
     from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceResponse
@@ -61,6 +63,10 @@ MOST_REQUESTS: Final = 200
 """Of a join with more requests the first are spans; `nestobs.requests` tells how many there were."""
 
 _LONGEST: Final = 400
+ANSWER_BYTES: Final = 1 << 20
+"""Most that is read of a receiver's answer: a few words, as a rule."""
+
+LONGEST_ANSWER_S: Final = 10.0
 _SHIFT: Final = "shift"
 """Column of what is to be subtracted from a row's instants."""
 
@@ -276,6 +282,10 @@ def send(found: Iterable[ReadableSpan], to: str) -> int:
     return sent
 
 
+class _Endless(requests.RequestException):
+    """An answer is longer than any should be."""
+
+
 class _Session(requests.Session):
     """A session that follows no redirect, takes for a yes only what is one, and keeps why the last answer was none."""
 
@@ -284,18 +294,43 @@ class _Session(requests.Session):
     def send(self, request: requests.PreparedRequest, **options: Any) -> requests.Response:
         """As every session's. Raises ValueError for an answer that an exporter would take for a yes."""
         try:
-            response = super().send(request, **options | {"allow_redirects": False})
+            response = super().send(request, **options | {"allow_redirects": False, "stream": True})
+            _read(response, within_s=options.get("timeout") or LONGEST_ANSWER_S)
         except requests.Timeout:
             self.why = "no answer in time"
             raise
         except requests.RequestException as error:
             self.why = "TLS failed" if isinstance(error, requests.exceptions.SSLError) else "it cannot be reached"
+            if isinstance(error, _Endless):
+                self.why = f"its answer has {error}"
             raise
         self.why = f"it answered {response.status_code} {shortened(response.reason or '', 80)}".strip()
-        if response.ok and (wrong := _no_yes(response)):
+        if wrong := _no_yes(response) if response.ok else "":
             self.why = wrong
             raise ValueError(wrong)
         return response
+
+
+def _read(response: requests.Response, *, within_s: float) -> None:
+    """Take in an answer's content, of which there may be no end. Raises requests' own errors: Timeout where it takes
+    longer, and for more than ANSWER_BYTES one that says so."""
+    clock, content = Clock(), b""
+    until = clock.now() + round(within_s * SECOND_NS)
+    try:
+        while part := response.raw.read1(1 << 16, decode_content=True):
+            content += part
+            if len(content) > ANSWER_BYTES:
+                raise _Endless(f"more than {ANSWER_BYTES:,} bytes")
+            if clock.now() > until:
+                raise requests.Timeout
+    except urllib3.exceptions.ReadTimeoutError as error:
+        raise requests.Timeout from error
+    except urllib3.exceptions.HTTPError as error:
+        raise requests.ConnectionError(str(error)) from error
+    except requests.RequestException:
+        response.close()
+        raise
+    response._content = content  # where a session puts what it has read itself
 
 
 def _no_yes(response: requests.Response) -> str:

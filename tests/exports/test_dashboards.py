@@ -139,7 +139,7 @@ def asked(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     rows = shifted(rows, time.time_ns() - 400 * SECOND_NS - max(row.sent_at for row in rows))
     SharedBudget(folder / "budgets").of("https://nests.example/api").take(time.time_ns())
     store = Store.open(folder / "store")
-    metrics = Metrics(folder / "store", budgets=folder / "budgets")
+    metrics = Metrics(folder / "store", apis=["https://nests.example/api"], budgets=folder / "budgets")
     serving = metrics.listen("127.0.0.1", 0)
     counted, text = 0, (EXAMPLES / "prometheus.yml").read_text("utf-8")
     assert "127.0.0.1:9464" in text

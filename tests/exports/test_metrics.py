@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import threading
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
@@ -43,7 +44,7 @@ def families(scrape: bytes) -> dict[str, dict[tuple[str, ...], float]]:
 def scrape(tmp_path_factory) -> bytes:
     budgets = tmp_path_factory.mktemp("budgets")
     SharedBudget(budgets).of(API).take(Clock().now())
-    return Metrics(SHIPPED, budgets=budgets).scrape()
+    return Metrics(SHIPPED, apis=[API], budgets=budgets).scrape()
 
 
 def test_promtool_has_nothing_to_say_against_it(scrape):
@@ -174,7 +175,7 @@ def test_an_empty_store_is_a_scrape(tmp_path):
 
 def test_a_budget_is_told_as_all_processes_share_it(tmp_path):
     limiter, now = SharedBudget(tmp_path).of(API), Clock().now()
-    metrics = Metrics(tmp_path / "store", budgets=tmp_path)
+    metrics = Metrics(tmp_path / "store", apis=[API], budgets=tmp_path)
     for _ in range(3):
         limiter.take(now)
     api = ("api=nests.example:443",)
@@ -192,9 +193,28 @@ def test_a_budget_is_told_as_all_processes_share_it(tmp_path):
 
 @pytest.mark.parametrize("content", [b"", b"{", b"[]", b'{"address": "x"}', b"\xff" * 100], ids=range(5))
 def test_a_budget_that_cannot_be_read_is_left_out(tmp_path, content):
-    (tmp_path / "a.json").write_bytes(content)
-    found = families(Metrics(tmp_path / "store", budgets=tmp_path).scrape())
-    assert "nestobs_budget_limit_requests" not in found
+    SharedBudget(tmp_path).of(API).take(Clock().now())
+    metrics = Metrics(tmp_path / "store", apis=[API], budgets=tmp_path)
+    assert "nestobs_budget_limit_requests" in families(metrics.scrape())
+    (file,) = tmp_path.glob("*.json")
+    file.write_bytes(content)
+    assert "nestobs_budget_limit_requests" not in families(metrics.scrape())
+
+
+def test_no_budget_is_told_but_of_the_apis_of_the_operator_and_of_the_stores_own_rows(tmp_path):
+    asked = next(
+        target
+        for target in nestobs.observations(str(SHIPPED), columns=["source", "target"]).query("source == 'api'")[
+            "target"
+        ]
+    )
+    now, shared = Clock().now(), SharedBudget(tmp_path)
+    for api in (API, asked, "https://another.example/api/v1/nests"):
+        shared.of(api).take(now)
+    metrics = Metrics(SHIPPED, apis=[API], budgets=tmp_path)
+    metrics.advance(60)
+    told = families(metrics.scrape())["nestobs_budget_limit_requests"]
+    assert set(told) == {("api=nests.example:443",), (f"api={urlsplit(asked).netloc}",)}
 
 
 def test_a_file_is_there_whole_and_promtool_reads_it(tmp_path):

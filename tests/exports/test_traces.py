@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import re
 import time
 from collections import Counter
@@ -12,7 +13,7 @@ import pandas as pd
 import pytest
 
 from nestobs.errors import UnreachableError
-from nestobs.exports.traces import BATCH, MOST_REQUESTS, send, spans
+from nestobs.exports.traces import ANSWER_BYTES, BATCH, MOST_REQUESTS, send, spans
 from nestobs.observation.columns import observations_of
 from nestobs.observation.detail import detail
 from nestobs.observation.duration import SECOND_NS
@@ -24,7 +25,7 @@ from nestobs.timeline.joins import joins
 from worlds.hostile import TEXTS
 from worlds.nest_rows import created, frame, guest, row
 from worlds.otel_cli import otel_cli, spans_in
-from worlds.otlp import PROTOBUF, Received, receiver
+from worlds.otlp import PROTOBUF, Received, receiver, trickling
 from worlds.story import Story
 
 pytestmark = pytest.mark.slow
@@ -222,6 +223,16 @@ REFUSALS = {
     "some rejected": (lambda _: (200, {"content-type": PROTOBUF}, PARTIAL), r"rejected 3 of them: too old"),
     "garbage": (lambda _: (200, {"content-type": PROTOBUF}, b"\xff\xff"), r"not understood"),
     "hung up": (lambda _: None, r"it cannot be reached"),
+    "a huge answer": (
+        lambda _: (200, {"content-type": PROTOBUF}, b"\0" * (ANSWER_BYTES + 1)),
+        "more than 1,048,576 bytes",
+    ),
+    "a huge error": (lambda _: (400, {}, b"\0" * (ANSWER_BYTES + 1)), "more than 1,048,576 bytes"),
+    "a small answer that unpacks to a huge one": (
+        lambda _: (200, {"content-encoding": "gzip"}, gzip.compress(b"\0" * 50 * ANSWER_BYTES)),
+        "more than 1,048,576 bytes",
+    ),
+    "what is not packed as it says": (lambda _: (200, {"content-encoding": "gzip"}, b"no"), "it cannot be reached"),
     "silent": (lambda _: time.sleep(2), r"no answer in time"),
 }
 
@@ -238,6 +249,12 @@ def test_who_does_not_take_them_is_one_sentence(kind, monkeypatch, capfd):
     )
     assert not [path for path, _, _ in received.requests if path.startswith("GET")]
     assert capfd.readouterr() == ("", "")
+
+
+def test_an_answer_without_an_end_is_no_answer_in_time(monkeypatch):
+    monkeypatch.setenv("OTEL_EXPORTER_OTLP_TIMEOUT", "1")
+    with trickling() as url, pytest.raises(UnreachableError, match="no answer in time"):
+        send(spans(frame(created(), guest("visible", 1))), url)
 
 
 def test_nobody_there_is_one_sentence(monkeypatch):
