@@ -50,7 +50,7 @@ HOUR = pd.Timedelta(1, "h")
 
 def came(policy: Policy, times: Floats) -> Scores:
     """What a policy comes to on nests that become joinable at these ages, of many persons and jitters."""
-    ways = courses(policy, middles(None), np.random.default_rng(0), shapes=100)
+    ways = courses(policy, middles(None), np.random.default_rng(0), shapes=100, people=64)
     return score(ways, np.tile(times, (len(ways[0]), 1)), np.full(len(times), math.inf))
 
 

@@ -81,7 +81,7 @@ def joined(task: tuple[int, int, int, int]) -> list[int]:
 @cache
 def true_share(which: int, policy: Policy) -> float:
     """What replay comes to on as many nests as one likes."""
-    ways = courses(policy, middles(None), np.random.default_rng(0), shapes=100)
+    ways = courses(policy, middles(None), np.random.default_rng(0), shapes=100, people=64)
     times = true_times(TRUTHS[which], 2_000)
     return float(score(ways, np.tile(times, (len(ways[0]), 1)), np.full(len(times), math.inf)).joined.mean())
 

@@ -33,7 +33,7 @@ from nestobs.tuning.costs import Prices
 from nestobs.tuning.decisions import Terms
 from nestobs.tuning.imputation import Recorded, recorded
 from nestobs.tuning.network import drawn_shares
-from nestobs.tuning.simulation import Course, Scores, courses, of_each, score
+from nestobs.tuning.simulation import FEWER_PERSONS, PERSONS, Course, Scores, courses, of_each, one_round_more, score
 from nestobs.tuning.threshold import TODAY_S
 
 DRAWS: Final = 500
@@ -259,6 +259,10 @@ LEAVING: Final = (0.0, 0.2, 0.4)
 """What today's rule is varied by: the person's reaction, and the share that leaves after a failure. Of those told "no
 longer available" two and a half times as many leave."""
 
+MANY_NESTS: Final = 2_000
+MANY_PERSONS: Final = 4 * PERSONS
+"""So many nests leave so little to chance that the luck of PERSONS would show: more meet them."""
+
 MOVED_ROWS: Final = 5_000
 """Of more rows every so-many-th tells how a comparison moves."""
 
@@ -279,7 +283,8 @@ class Moved:
 
 
 class Arena:
-    """Nests, joiners and resamples that policies are compared on: the same for each.
+    """Nests, joiners and resamples that policies are compared on: the same for each. Persons, who are no part of the
+    data, are met by nests in turn: what one draw makes of them is no error of it.
 
     Resampling cannot draw what was not seen, and a lost join is rare and dear: where none was seen, the plain bootstrap
     would be certain of none. So each draw's lost share gets half an event more, gamma-distributed (with the events
@@ -301,7 +306,8 @@ class Arena:
         failures = terms.failures
         self.failures = failures if failures is not None and failures.seen else None
         self.shares = None if self.failures is None else drawn_shares(self.failures, rng, len(nests.times))
-        self._ways: dict[Policy, list[list[Course]]] = {}
+        self.people = PERSONS if nests.nests < MANY_NESTS else MANY_PERSONS
+        self._ways: dict[tuple[Policy, int], list[list[Course]]] = {}
         self._sums: dict[int, tuple[Scores, Scores]] = {}
         self._sizes = self.counts.sum(axis=1)
 
@@ -316,28 +322,31 @@ class Arena:
             self._sums[id(scores)] = scores, Scores(**dict(zip(Scores.__slots__, sums, strict=True)))
         return self._sums[id(scores)][1]
 
-    def courses(self, policy: Policy) -> list[list[Course]]:
-        """Driven with the same chances for each policy, once; where requests fail, one course an imputation."""
-        if policy not in self._ways:
-            self._ways[policy] = courses(
+    def courses(self, policy: Policy, people: int | None = None) -> list[list[Course]]:
+        """Driven with the same chances for each policy, once; where requests fail, each imputation by its own."""
+        key, terms = (policy, people or self.people), self.terms
+        if key not in self._ways:
+            self._ways[key] = courses(
                 policy,
-                self.terms.arrivals,
+                terms.arrivals,
                 np.random.default_rng(self.seed),
-                signed_in=self.terms.signed_in,
-                round_trip_s=self.terms.round_trip_s,
+                signed_in=terms.signed_in,
+                round_trip_s=terms.round_trip_s,
+                people=key[1],
                 failures=self.failures,
                 shares=self.shares,
             )
-        return self._ways[policy]
+        return self._ways[key]
 
     def play(self, policy: Policy, nests: Recorded | None = None) -> Played:
         """A policy on the nests, all or some."""
         nests, ways = self.nests if nests is None else nests, self.courses(policy)
-        most = max(len(shapes) for shapes in ways)
-        each, own = (np.repeat(ends, most, axis=0) for ends in (nests.extremes, nests.own_ends))
+        most = max(len(shapes) // shapes[0].turns for shapes in ways)
+        each = (np.repeat(ends[:, None], most, axis=1) for ends in (nests.extremes, nests.own_ends))
+        ends = [score(ways, end, nests.gone, own, nests.apart) for end, own in zip(*each, strict=True)]
         imputed = score(ways, nests.times, nests.gone, nests.own, nests.apart)
         by_chance = self.failures is not None or policy.person is not None
-        return Played(imputed, score(ways, each, nests.gone, own, nests.apart), by_chance)
+        return Played(imputed, Scores.stacked(ends), by_chance)
 
     def cost(self, scores: Scores) -> Number:
         """Per joiner, with the price of what was not seen."""
@@ -360,7 +369,7 @@ class Arena:
         times = (self.nests.times[:, ::every], *few)
         for reaction_s, leaves in product(REACTIONS_S, LEAVING):
             person = replace(today.person, reaction_s=reaction_s, leaves=leaves, leaves_gone=min(1.0, 2.5 * leaves))
-            other = score(self.courses(replace(today, person=person)), *times)
+            other = score(self.courses(replace(today, person=person), FEWER_PERSONS), *times)
             apart = own - other.cost(self.prices)
             drawn = drawn_sums(apart, counts) / counts.sum(axis=1)
             joined, lost = float(other.joined.mean()), float(other.lost.mean())
@@ -395,7 +404,7 @@ class Arena:
     def numbers(self, scores: Scores, ways: Sequence[Sequence[Course]]) -> dict[str, Number]:
         """METRICS with their intervals, of a policy with these courses."""
         drawn, now = _metrics(self.sums(scores), self._sizes), metrics(scores)
-        spread, more = self._spread(scores), {"lost_share": 1.0} | _one_round_more(ways)
+        spread, more = self._spread(scores), {"lost_share": 1.0} | one_round_more(ways)
         drawn["joined_share"] = self._share(scores.joined)
         for name, size in more.items():
             drawn[name] = drawn[name] + self.unseen * size
@@ -486,14 +495,3 @@ def _moves(scores: Scores) -> Floats:
     share = float(scores.joined.mean())
     usual = float(scores.delay.mean()) / share
     return usual + (scores.delay - usual * scores.joined) / share
-
-
-def _one_round_more(ways: Sequence[Sequence[Course]]) -> dict[str, float]:
-    """What a second round costs a joiner: seconds of delay and requests; of policies that make none, one request."""
-    rounds = [(0.0, 0.0)]
-    for way in (way for shapes in ways for way in shapes):
-        first = np.flatnonzero(way.own if way.own.any() else ~way.own)[:2]
-        if len(first) == 2:
-            rounds.append((np.diff(way.answered[first])[0], np.diff(way.requests[first])[0]))
-    delay, requests = np.max([np.mean(rounds[1:] or rounds, axis=0), (ways[0][0].round_trip_s, 1.0)], axis=0)
-    return {"mean_delay_s": float(delay), "requests_per_join": float(requests)}

@@ -37,8 +37,16 @@ from nestobs.tuning.network import CHANCES, Network
 SHAPES: Final = 4
 """A policy with jitter is driven so many times from each arrival."""
 
-PERSONS: Final = 10
-"""And one with a person: as many persons as there are imputations."""
+PERSONS: Final = 8
+"""And one with a person by so many persons, whom nests meet in turn. Their patience and first reactions fill the space
+of all evenly (Sobol), so what is left of the luck of these few is small: at 32 arrivals .06 s of the cost of
+`manual_retry`, of which as many drawn by themselves leave .3 s."""
+
+FEWER_PERSONS: Final = 4
+"""As many where requests fail, for each imputation, and where another person is only looked at."""
+
+LED: Final = 4
+"""A person's first so many chances: patience, and three reactions."""
 
 PATIENCE_S: Final = math.inf
 """The longest that is compared: tuning weighs every give-up age, and regret is to somebody who waits until it comes."""
@@ -64,6 +72,8 @@ class Course:
     verdict. own: shape (k,): whether it is the authenticated one. falls_back: whether a guest's follows that.
     round_trip_s: of a request.
 
+    turns: so many courses of an arrival, one after the other, are of as many persons, whom nests meet in turn.
+
     seats: where requests fail, or the policy chooses between a guest's seat and the own one. Requests that failed then
     have no place in `asked`; all others have. upgrades: so many of the next authenticated requests are made from a
     guest's seat, too, at the ages at which they would be made without one (so where `max_requests` ends the rounds,
@@ -81,6 +91,7 @@ class Course:
     round_trip_s: float
     seats: Seats | None = None
     upgrades: int = 0
+    turns: int = 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,17 +141,19 @@ def course(
     round_trip_s: float = 0.0,
     network: Network | None = None,
     active: bool = False,
-    patience: float | None = None,
+    person: Sequence[float] = (),
+    turns: int = 1,
 ) -> Course:
     """Drive the join core from `arrival_s` through a world of 404s, each of which takes `round_trip_s`, and of the
-    failures of `network`; None: of none. active: /info says active all the while, as of a standing fault. patience: of
-    the policy's person, in [0, 1); None: drawn."""
+    failures of `network`; None: of none. active: /info says active all the while, as of a standing fault. person: the
+    first chances of the policy's person, each in [0, 1), patience first; what is not given is drawn. turns: as Course
+    has it."""
     asked: list[tuple[int, int, int, bool]] = []
     seats: list[tuple[bool, int]] = []
     now = arrived = _ORIGIN + round(arrival_s * SECOND_NS)
     late, requests = round(round_trip_s * SECOND_NS), 0
     chooses = signed_in and any(getattr(policy, name) != now for name, now in SEATS.items())
-    draws = rng if patience is None else _Led(patience, rng)
+    draws = _Led(person, rng) if person else rng
     flow = join_flow("replayed", signed_in, policy, arrived_at=arrived, rng=draws, nest=nest_at(_ORIGIN))
     try:
         step = next(flow)
@@ -176,6 +189,7 @@ def course(
         round_trip_s=round_trip_s,
         seats=None if network is None and not chooses else _seats(seats, own),
         upgrades=policy.upgrades if signed_in else 0,
+        turns=turns,
     )
 
 
@@ -208,15 +222,13 @@ def _seat(
 
 
 class _Led:
-    """Uniform numbers of which the first is given."""
+    """Uniform numbers of which the first are given."""
 
-    def __init__(self, first: float, rest: np.random.Generator) -> None:
-        self._first: float | None = first
-        self._rest = rest
+    def __init__(self, first: Sequence[float], rest: np.random.Generator) -> None:
+        self._first, self._rest = list(first), rest
 
     def random(self) -> float:
-        given, self._first = self._first, None
-        return self._rest.random() if given is None else given
+        return self._first.pop(0) if self._first else self._rest.random()
 
 
 def _ages(instants: Sequence[int]) -> Floats:
@@ -264,6 +276,11 @@ class Scores:
                 whole[:, rows] = getattr(part, name)
         return cls(**fields)
 
+    @classmethod
+    def stacked(cls, parts: Sequence[Scores]) -> Scores:
+        """The rows of each, one below the other."""
+        return cls(**{name: np.concatenate([getattr(part, name) for part in parts]) for name in cls.__slots__})
+
     def map(self, change: Callable[[Floats], Floats]) -> Scores:
         """Each field changed alike."""
         return Scores(**{name: change(getattr(self, name)) for name in Scores.__slots__})
@@ -283,35 +300,56 @@ def courses(
     signed_in: bool = True,
     round_trip_s: float = 0.0,
     shapes: int = SHAPES,
+    people: int = PERSONS,
     failures: Failures | None = None,
     shares: Floats | None = None,
 ) -> list[list[Course]]:
-    """For each arrival its courses: `shapes` of them where chance enters, else one; PERSONS where a person presses.
+    """For each arrival its courses: `shapes` of them where chance enters, else one; `people` where a person presses.
 
     failures: of requests; None, or none seen: there are none. shares: shape (shapes, 3), how much fails of each of
     failures.KINDS in each course of an arrival; None: as much as was measured. The chances of all courses together are
-    stratified (a Latin hypercube): each course by itself is as any, and in all of them as much fails as should.
+    stratified (a Latin hypercube): each course by itself is as any, and in all of them as much fails as should. Where a
+    person presses as well, each of these shares has FEWER_PERSONS courses, in a row, at most `people`.
     """
     driven = partial(course, policy, rng=rng, signed_in=signed_in, round_trip_s=round_trip_s)
-    luck, shapes = rng.spawn(1)[0], shapes if policy.person is None else max(shapes, PERSONS)
+    luck = rng.spawn(1)[0]
     if failures is None or not failures.seen:
         if policy.person is not None:
-            patience = stratified(len(arrivals), shapes, luck)[:, :, 0, 0]
             return [
-                [driven(float(age), patience=float(one)) for one in each]
-                for age, each in zip(arrivals, patience, strict=True)
+                [driven(float(age), person=one, turns=people) for one in each]
+                for age, each in zip(arrivals, persons(len(arrivals), people, luck).tolist(), strict=True)
             ]
         chance = policy.jitter > 0 or policy.schedule.kind == "full_jitter"
         return [[driven(float(age)) for _ in range(shapes if chance else 1)] for age in arrivals]
     each = np.tile(failures.shares(), (shapes, 1)) if shares is None else shares
-    patience = stratified(len(arrivals), len(each), rng.spawn(1)[0])[:, :, 0, 0]
+    turns, who = 1, np.zeros((len(arrivals), len(each), 0))
+    if policy.person is not None:
+        turns = min(people, FEWER_PERSONS)
+        each = np.repeat(each, turns, axis=0)
+        who = persons(len(arrivals), len(each), rng.spawn(1)[0])
     return [
         [
-            driven(float(age), network=Network(failures, luck, shares=tuple(share.tolist()), first=first), patience=own)
-            for share, first, own in zip(each, chances, persons.tolist(), strict=True)
+            driven(
+                float(age), network=Network(failures, luck, shares=tuple(share), first=first), person=one, turns=turns
+            )
+            for share, first, one in zip(each.tolist(), chances, met, strict=True)
         ]
-        for age, chances, persons in zip(arrivals, stratified(len(arrivals), len(each), luck), patience, strict=True)
+        for age, chances, met in zip(arrivals, stratified(len(arrivals), len(each), luck), who.tolist(), strict=True)
     ]
+
+
+def persons(arrivals: int, people: int, rng: np.random.Generator) -> Floats:
+    """The first chances of so many persons of each arrival: shape (arrivals, people, LED).
+
+    Points of a scrambled Sobol sequence, each uniform; one each for the arrivals of person 0, then of person 1, ..., so
+    that these and all together fill the space evenly, arrivals with it.
+    """
+    from scipy.stats import qmc  # heavy, and wanted only where a person presses
+
+    powers = math.ceil(math.log2(max(2, arrivals * people)))
+    points = qmc.Sobol(LED + 1, rng=rng).random_base2(powers)[: arrivals * people].reshape(people, arrivals, LED + 1)
+    order = np.argsort(points[..., :1], axis=1)
+    return np.asarray(np.swapaxes(np.take_along_axis(points, order, axis=1)[..., 1:], 0, 1))
 
 
 def stratified(arrivals: int, shapes: int, rng: np.random.Generator) -> Floats:
@@ -334,7 +372,8 @@ def score(
     own: Floats | None = None,
     apart: Flags | None = None,
 ) -> Scores:
-    """Each course's arrival against each row. times: shape (m, n). Imputation i takes the i-th course of an arrival.
+    """Each course's arrival against each row. times: shape (m, n). Imputation i takes the i-th course of an arrival;
+    where those are of several persons, nest j the (i + j)-th of these.
 
     own: shape (m, n): from when the authenticated join itself succeeds; before that, from `times` on, only the guest's
     that follows it does, for one request more. None: both from `times` on. apart: shape (n,), where that is proven;
@@ -345,18 +384,33 @@ def score(
     sums = np.zeros((len(Scores.__slots__), *times.shape))
     for shapes in found:
         for row, (at, by_own) in enumerate(zip(times, own, strict=True)):
-            sums[:, row] += _one(shapes[row % len(shapes)], at, by_own, gone, apart)
+            sums[:, row] += _met(shapes, row, (at, by_own, gone, apart))
     return Scores(**dict(zip(Scores.__slots__, sums / len(found), strict=True)))
 
 
 def of_each(found: Sequence[Sequence[Course]], times: Floats, gone: Floats, own: Floats, apart: Flags) -> Scores:
     """As `score`, and of each joiner by itself: shape (m times arrivals, n)."""
     every = [
-        _one(shapes[row % len(shapes)], at, by_own, gone, apart)
+        _met(shapes, row, (at, by_own, gone, apart))
         for shapes in found
         for row, (at, by_own) in enumerate(zip(times, own, strict=True))
     ]
     return Scores(**dict(zip(Scores.__slots__, np.stack(every, axis=1), strict=True)))
+
+
+def _met(shapes: Sequence[Course], row: int, nests: tuple[Floats, Floats, Floats, Flags]) -> Floats:
+    """The fields of Scores for imputation `row` against the courses of an arrival, as `score` says. nests: as `_one`
+    takes them."""
+    turns = shapes[0].turns
+    rounds, which = divmod(row, len(shapes) // turns)
+    if turns == 1:
+        return _one(shapes[which], *nests)
+    found = np.empty((len(Scores.__slots__), len(nests[0])))
+    for first in range(min(turns, len(nests[0]))):
+        way = shapes[which * turns + (rounds + first) % turns]
+        at, own, gone = (each[first::turns] for each in nests[:3])
+        found[:, first::turns] = _one(way, at, own, gone, nests[3][first::turns])
+    return found
 
 
 def _one(way: Course, at: Floats, own: Floats, gone: Floats, apart: Flags) -> Floats:
@@ -403,6 +457,17 @@ def _upgraded(way: Course, index: Ints, own: Floats, gone: Floats) -> tuple[Flag
     at = mine[found]
     seated = (right < last) & (way.asked[at] < gone) & way.seats.taken[at]
     return seated, np.minimum(right + 1, last) - begin, np.where(seated, way.answered[at] - way.answered[index], 0.0)
+
+
+def one_round_more(ways: Sequence[Sequence[Course]]) -> dict[str, float]:
+    """What a second round costs a joiner: seconds of delay and requests; of policies that make none, one request."""
+    rounds = [(0.0, 0.0)]
+    for way in (way for shapes in ways for way in shapes):
+        first = np.flatnonzero(way.own if way.own.any() else ~way.own)[:2]
+        if len(first) == 2:
+            rounds.append((np.diff(way.answered[first])[0], np.diff(way.requests[first])[0]))
+    delay, requests = np.max([np.mean(rounds[1:] or rounds, axis=0), (ways[0][0].round_trip_s, 1.0)], axis=0)
+    return {"mean_delay_s": float(delay), "requests_per_join": float(requests)}
 
 
 def _lost(joined: Flags, way: Course, at: Floats, gone: Floats) -> Floats:

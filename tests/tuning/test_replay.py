@@ -24,6 +24,7 @@ from nestobs.tuning.prediction import predictive
 from nestobs.tuning.replay import (
     ARRIVALS,
     COST,
+    MANY_PERSONS,
     METRICS,
     PRICES,
     Arena,
@@ -33,7 +34,7 @@ from nestobs.tuning.replay import (
     pair_differences,
     replay,
 )
-from nestobs.tuning.simulation import GRAIN_S, of_each
+from nestobs.tuning.simulation import GRAIN_S, PERSONS, of_each
 from worlds.played import play
 from worlds.simulated import TRUTHS, observe, timelines
 
@@ -539,3 +540,21 @@ def test_the_joined_share_of_nests_that_come_or_do_not_has_jeffreys_interval(cam
     ends = np.quantile(drawn, [0.025, 0.975])
     hits = np.array([came + 0.5, 40 - came + 0.5])
     assert ends == pytest.approx(special.betaincinv(*hits, [0.025, 0.975]), abs=0.006)
+
+
+def test_the_luck_of_persons_is_no_error_of_what_is_predicted():
+    """The nests are the data, persons are ours: the interval is as wide as nests differ, and not as some persons do."""
+    made = arena(seen(120), draws=400)
+    today, ours = made.play(MANUAL_RETRY).scores, made.play(fixed(2)).scores
+    each = ours.cost(PRICES) - today.cost(PRICES)
+    by_nests = each.std(axis=1).mean() / math.sqrt(120)
+    assert each.mean(axis=1).std() < 0.4 * by_nests
+    number = made.difference(ours, today)
+    assert 0.8 < (number.upper - number.lower) / (2 * 1.96 * by_nests) < 1.25
+
+
+def test_more_persons_meet_many_nests():
+    made = arena(seen(40), draws=20)
+    found = made.courses(MANUAL_RETRY), made.courses(MANUAL_RETRY, MANY_PERSONS)
+    assert [len(ways[0]) for ways in found] == [PERSONS, MANY_PERSONS]
+    assert [ways[0][0].turns for ways in found] == [PERSONS, MANY_PERSONS]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import replace
+from itertools import product
 
 import numpy as np
 import pytest
@@ -18,6 +19,8 @@ from nestobs.timeline.failures import Failures, Tally
 from nestobs.tuning.costs import Prices
 from nestobs.tuning.network import CHANCES, Network
 from nestobs.tuning.simulation import (
+    FEWER_PERSONS,
+    LED,
     PERSONS,
     SHAPES,
     STRATIFIED,
@@ -26,6 +29,7 @@ from nestobs.tuning.simulation import (
     course,
     courses,
     nest_at,
+    persons,
     score,
     stratified,
 )
@@ -510,6 +514,29 @@ class TestScores:
             assert scores.delay[row].tolist() == score(chosen, times[:1], gone).delay[0].tolist()
         assert scores.delay[0].tolist() == scores.delay[SHAPES].tolist()
         assert scores.delay[0].tolist() != scores.delay[1].tolist()
+
+    def test_take_persons_in_turn(self):
+        """Nest j of imputation i meets person i + j; where requests fail, each imputation has persons of its own."""
+        ages, times, gone = np.array([0.0, 3.0]), np.full((3, 20), 9.0), np.full(20, INF)
+        lossy = Failures(token=Tally(100, broken=10, broken_s=(0.1,)))
+        shares = np.tile(lossy.shares(), (3, 1))
+        for some in ({}, {"failures": lossy, "shares": shares}):
+            found = courses(MANUAL_RETRY, ages, rng(), **some)
+            scores = score(found, times, gone)
+            for row, nest in product(range(3), range(20)):
+                person = row * FEWER_PERSONS + nest % FEWER_PERSONS if some else (row + nest) % PERSONS
+                alone = [[replace(shapes[person], turns=1)] for shapes in found]
+                met = score(alone, times[:1, :1], gone[:1])
+                assert scores.vain[row, nest] == met.vain
+                assert scores.delay[row, nest] == met.delay
+
+    def test_of_persons_fill_the_space_of_their_chances(self):
+        found = persons(32, 8, rng())
+        assert found.shape == (32, 8, LED)
+        assert ((found >= 0) & (found < 1)).all()
+        assert (np.sort(np.floor(found.reshape(256, LED) * 256), axis=0) == np.arange(256)[:, None]).all()
+        assert (np.sort(np.floor(found[:, 3] * 32), axis=0) == np.arange(32)[:, None]).all()
+        assert persons(3, 5, rng()).shape == (3, 5, LED)
 
     def test_of_parts_put_together_are_those_of_the_whole(self):
         times, gone = np.array([[0.0, 1.0, 7.0, 40.0, INF]]), np.array([INF, INF, 9.0, INF, INF])
