@@ -33,7 +33,7 @@ from nestobs.tuning.costs import Prices
 from nestobs.tuning.decisions import Terms
 from nestobs.tuning.imputation import Recorded, recorded
 from nestobs.tuning.network import drawn_shares
-from nestobs.tuning.simulation import FEWER_PERSONS, PERSONS, Course, Scores, courses, of_each, one_round_more, score
+from nestobs.tuning.simulation import PERSONS, Course, Scores, courses, of_each, one_round_more, score
 from nestobs.tuning.threshold import TODAY_S
 
 DRAWS: Final = 500
@@ -369,7 +369,7 @@ class Arena:
         times = (self.nests.times[:, ::every], *few)
         for reaction_s, leaves in product(REACTIONS_S, LEAVING):
             person = replace(today.person, reaction_s=reaction_s, leaves=leaves, leaves_gone=min(1.0, 2.5 * leaves))
-            other = score(self.courses(replace(today, person=person), FEWER_PERSONS), *times)
+            other = score(self.courses(replace(today, person=person), PERSONS), *times)
             apart = own - other.cost(self.prices)
             drawn = drawn_sums(apart, counts) / counts.sum(axis=1)
             joined, lost = float(other.joined.mean()), float(other.lost.mean())

@@ -43,7 +43,7 @@ of all evenly (Sobol), so what is left of the luck of these few is small: at 32 
 `manual_retry`, of which as many drawn by themselves leave .3 s."""
 
 FEWER_PERSONS: Final = 4
-"""As many where requests fail, for each imputation, and where another person is only looked at."""
+"""As many where requests fail, for each imputation."""
 
 LED: Final = 4
 """A person's first so many chances: patience, and three reactions."""
