@@ -81,13 +81,15 @@ def _kept(text: str) -> str:
 @dataclass(frozen=True, slots=True, repr=False)
 class Answer:
     """A page's head: title, sentence, tiles, and the result for whoever scheduled it, if there is one, with its reasons
-    where it is not good. warning: what its reader has to know before."""
+    where it is not good. warning: what its reader has to know before. ruled: there are rules that a good result kept;
+    without any "good" would be read as a word of the deployment, and the sentence stands alone."""
 
     title: str
     sentence: str
     tiles: Sequence[Tile] = ()
     result: Result | None = None
     warning: str = ""
+    ruled: bool = False
 
     def __repr__(self) -> str:
         return f"<answer: {self.sentence}>"
@@ -100,13 +102,13 @@ class Answer:
         """As HTML, all text escaped."""
         found = self.result
         verdict = ""
-        if found is not None:
+        if found is not None and (self.ruled or found.verdict != "good"):
             verdict = f'<strong class="{_COLOURS[found.verdict]}">{sign(found.verdict)}.</strong> '
         reasons = () if found is None or found.verdict == "good" else found.reasons
         others = (one for one in reasons if one != self.sentence)
         parts = [STYLE, f"<h1>{plain(self.title, 120)}</h1>"]
         parts += [f'<p class="nestobs-warning">{prose(self.warning)}</p>'] if self.warning else []
-        parts.append(f'<p class="nestobs-answer">{verdict}{prose(self.sentence)}</p>')
+        parts.append(f'<p class="nestobs-answer">{verdict}{_kept(prose(self.sentence))}</p>')
         shown = "".join(tile.html() for tile in self.tiles)
         rows = ";".join(f"--{name}:{in_a_row(len(self.tiles), most)}" for name, most in _MOST.items())
         parts += [f'<div class="nestobs-tiles" style="{rows}">{shown}</div>'] if shown else []

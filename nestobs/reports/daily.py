@@ -231,7 +231,7 @@ def answer(daily: Daily) -> Answer:
         allowed_window_s=daily.allowed_window_s,
     )
     said = _found(daily) if came.verdict == "good" else came.reasons[0]
-    return Answer(daily.title, said, shown, came, _warning(daily, now))
+    return Answer(daily.title, said, shown, came, _warning(daily, now), ruled=True)
 
 
 def _warning(daily: Daily, now: Span) -> str:

@@ -447,6 +447,7 @@ def result(found: Incident) -> Result:
         facts |= {"lost": lost.least, "lost_known": lost.n, "lost_share": finite(lost.value)}
     if len(found.rows) and (ours := uptime.observer(found.rows)).much:
         lacks = [ours.words]
-    broken = [f"{failed} of {ended} joins did not get in.{cut_words}"] if failed else []
-    kept = [f"Every join got in: {ended} of {ended}.{cut_words}"]
+    where = "" if found.nests is None else f" of {many:,} nests of the window"
+    broken = [f"{failed} of {ended} joins{where} did not get in.{cut_words}"] if failed else []
+    kept = [f"Every join{where} got in: {ended} of {ended}.{cut_words}"]
     return Result(*judged(lacks, broken, kept), found.coverage, counts, facts)

@@ -109,7 +109,7 @@ def answer(found: Found, most_lost: float = 1.0, least_joins: int = LEAST_JOINS)
     count, inside = len(found.judged), int(found.judged["joined"].sum())
     lost = f"{one.least:,} of the {one.n:,} of which it is known lost a seat that could be had" if one.n else ""
     said = f"{inside:,} of {many(count, 'join')} got in; {lost or 'of none is it known whether it was lost'}."
-    return Answer(found.title, said, shown, came, warning)
+    return Answer(found.title, said, shown, came, warning, ruled=most_lost < 1)
 
 
 def seen(found: Found) -> Text:

@@ -181,7 +181,8 @@ def _answer(found: Live, view: View) -> Answer:
         if state is not State.UNKNOWN or view.counts[state]
     ]
     shown = (*counted, observer_tile(ours)) if many else ()
-    return Answer(found.title or TITLE, came.reasons[0], shown, came, "" if ours.much else ours.words)
+    warning = "" if ours.much else ours.words
+    return Answer(found.title or TITLE, came.reasons[0], shown, came, warning, ruled=True)
 
 
 def _observer(found: Live, view: View) -> Observer:

@@ -328,8 +328,9 @@ def answer(tuned: Tuned) -> Answer:
     names = dict.fromkeys(("released", found.today.name, best))
     beside = [_beside(found, one) for name in names for one in found.replays if one.policy.name == name]
     ages = {"message threshold": found.message_threshold_s, "give-up age": found.give_up_age_s}
-    aged = [_aged(name, age, found.nests) for name, age in ages.items()]
-    shown = (*beside, *aged, observer_tile(found.observer))
+    threshold, give_up = (_aged(name, age, found.nests) for name, age in ages.items())
+    threshold = replace(threshold, before=f"today: {found.today.message_threshold_s:g} s")
+    shown = (*beside, threshold, give_up, observer_tile(found.observer))
     return Answer(tuned.title, found.why, shown, came, found.observer.words)
 
 

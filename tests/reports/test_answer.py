@@ -16,7 +16,7 @@ from nestobs.estimate.npmle import Number
 from nestobs.figures import percent
 from nestobs.reports import daily, demo, joins, tuning
 from nestobs.reports.answer import Answer, Tile, in_a_row, tiles
-from nestobs.reports.display import RESULT, Result, Text
+from nestobs.reports.display import RESULT, Judged, Result, Text
 from worlds import full_nests
 from worlds.full_nests import DAY
 from worlds.recommended import usual
@@ -105,6 +105,15 @@ def test_an_answer_is_clean_and_carries_the_result_once() -> None:
     assert bundle["text/html"].count("window.pwned") == 5  # title, sentence, tile of three lines; not the reason twice
     assert "And more." in bundle["text/html"]
     assert json.loads(json.dumps(bundle[RESULT]))["verdict"] == "breached"
+
+
+@pytest.mark.parametrize(
+    ("verdict", "ruled", "said"), [("good", False, False), ("good", True, True), ("breached", False, True)]
+)
+def test_a_page_without_rules_calls_nothing_good(verdict: Judged, ruled: bool, said: bool) -> None:
+    shown = Answer("t", "A is 50 % of B.", (), Result(verdict, ["why"]), ruled=ruled).html()
+    assert ("<strong" in shown) == said
+    assert "50\u00a0% of B." in shown, "no line ends within a number and its unit"
 
 
 @pytest.mark.parametrize(
