@@ -33,7 +33,7 @@ from nestobs.timeline.intervals import NEEDED, timelines
 MOST_TO_SQL, MOST_RSS, LEAST_GAIN, MOST_REPORT_S = 1.5, 2 * 2**30, 1.6, 30.0
 ROUNDS = 3
 
-SQL = """
+ASKED = """
 WITH asked AS (
     SELECT trace_id, vantage, outcome, sent_at, received_at,
         CASE source WHEN 'relay' THEN 'relay:' || target WHEN 'client' THEN 'client'
@@ -41,7 +41,8 @@ WITH asked AS (
     FROM rows WHERE trace_id <> '' AND received_at IS NOT NULL
         AND (source IN ('api', 'livekit', 'client') OR (source = 'relay' AND operation = 'query'))
         AND operation <> 'create' AND outcome IN ('visible', 'absent')
-), shown AS (
+), shown AS ("""
+SQL = f"""{ASKED}
     SELECT *, min(received_at) FILTER (outcome = 'visible') OVER (PARTITION BY trace_id, layer, vantage) AS upper
     FROM asked
 )
@@ -49,15 +50,7 @@ SELECT trace_id, layer, vantage, any_value(upper) AS upper,
     max(sent_at) FILTER (outcome = 'absent' AND (upper IS NULL OR sent_at < upper)) AS lower
 FROM shown GROUP BY trace_id, layer, vantage
 """
-GROUPED = """
-WITH asked AS (
-    SELECT trace_id, vantage, outcome, sent_at, received_at,
-        CASE source WHEN 'relay' THEN 'relay:' || target WHEN 'client' THEN 'client'
-            ELSE source || ':' || operation END AS layer
-    FROM rows WHERE trace_id <> '' AND received_at IS NOT NULL
-        AND (source IN ('api', 'livekit', 'client') OR (source = 'relay' AND operation = 'query'))
-        AND operation <> 'create' AND outcome IN ('visible', 'absent')
-), shown AS (
+GROUPED = f"""{ASKED}
     SELECT trace_id, layer, vantage, min(received_at) FILTER (outcome = 'visible') AS upper
     FROM asked GROUP BY trace_id, layer, vantage
 )
