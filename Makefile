@@ -8,6 +8,7 @@ unexport PYTHONDONTWRITEBYTECODE  # else every process of the tests compiles all
 CACHE := $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/nestobs
 LIVEKIT_VERSION := v1.11.0
 S3_VERSION := v1.8.0
+GRAFANA_SOURCE := tests/exports/grafana
 NAME ?= incident
 STORE ?= example
 OTEL_CLI := github.com/tobert/otel-cli@v0.5.0
@@ -15,6 +16,7 @@ COMPOSE_GO := github.com/compose-spec/compose-go/v2@v2.4.7
 NODE_WANTED := tests/exports/client/package.json
 LIVEKIT := $(CACHE)/bin/livekit-server-$(LIVEKIT_VERSION)
 S3 := $(CACHE)/bin/versitygw-$(S3_VERSION)
+GRAFANA := $(CACHE)/bin/grafana-dashboard
 
 define STATIC
 	$(BIN)/ruff check .
@@ -32,7 +34,7 @@ define built_by_go
 	&& mv $(1) $(CACHE)/bin && rm -rf $$build && ls $(CACHE)/bin/$(1)
 endef
 
-.PHONY: help demo check test lint bench coverage calibrate causes fuzz chaos livekit s3 sftp browser zsh node site prometheus otlp compose notebook environment constraints clean
+.PHONY: help demo check test lint bench coverage calibrate causes fuzz chaos livekit s3 sftp browser zsh node site prometheus otlp compose grafana notebook environment constraints clean
 .DEFAULT_GOAL := help
 
 help:  ## what there is
@@ -161,6 +163,13 @@ otlp:  ## build otel-cli, a receiver of OpenTelemetry's traces, with Go
 
 compose:  ## build compose-go, which reads compose files for Docker, with Go
 	@$(call built_by_go,compose-go,$(COMPOSE_GO),/cmd)
+
+grafana: $(GRAFANA)  ## build what reads a dashboard by Grafana's own types, with Go
+
+$(GRAFANA): $(wildcard $(GRAFANA_SOURCE)/*)
+	@command -v go >/dev/null || { echo "make grafana needs Go 1.21 or newer: install it, or run the tests without it" >&2; exit 1; }
+	mkdir -p $(dir $@)
+	go build -C $(GRAFANA_SOURCE) -o $@.part . && mv $@.part $@
 
 notebook: $(STAMP)  ## JupyterLab on a notebook and a store (NAME=incident STORE=example LAB=--no-browser)
 	$(BIN)/nestobs notebook $(NAME) --store $(STORE) --to runs/notebook $(LAB)

@@ -5,8 +5,10 @@ from __future__ import annotations
 import json
 import re
 import shutil
+import subprocess
 import time
 from collections.abc import Iterator
+from copy import deepcopy
 from dataclasses import replace
 from itertools import compress
 from pathlib import Path
@@ -21,6 +23,7 @@ from nestobs.observation.duration import SECOND_NS
 from nestobs.observation.schema import INSTANTS, Failure, Observation, Operation, Outcome
 from nestobs.store.example import SHIPPED
 from nestobs.store.reader import Store
+from worlds.programs import tool
 from worlds.prometheus import Server, prometheus, promtool
 
 pytestmark = pytest.mark.slow
@@ -106,6 +109,63 @@ def test_the_colours_are_told_apart_by_everybody():
     found = set(re.findall(r"#[0-9A-Fa-f]{6}", json.dumps(DASHBOARD)))
     assert found <= OKABE_ITO | {"#8C8C8C"}
     assert not re.search(r'"(red|green|yellow|dark-\w+|semi-dark-\w+)"', json.dumps(DASHBOARD))
+
+
+# Grafana's own types
+
+
+def told(dashboard: Any, folder: Path) -> tuple[int, str]:
+    """What Grafana's own types say of a dashboard: 0 and nothing where it is one."""
+    (folder / "dashboard.json").write_text(json.dumps(dashboard), encoding="utf-8")
+    words = [tool("grafana-dashboard", "grafana"), str(folder / "dashboard.json")]
+    said = subprocess.run(words, capture_output=True, text=True, timeout=60, check=False)
+    return said.returncode, said.stdout + said.stderr
+
+
+def test_grafanas_own_types_take_the_dashboard(tmp_path):
+    assert told(DASHBOARD, tmp_path) == (0, "")
+
+
+WRONG = {
+    "a field that no dashboard has": ([], "tiitle", "x", "unexpected field 'tiitle'"),
+    "a text for a number": (["panels", 1, "gridPos"], "w", "6", r"panels[1].gridPos.w: json: cannot unmarshal string"),
+    "a key that no panel has": (["panels", 1], "expression", "up", r"panels[1].Panel: unexpected field 'expression'"),
+    "an option that this kind has not": (["panels", 1, "options"], "tooltip", {}, "unexpected field 'tooltip'"),
+    "a style that this kind has not": (
+        ["panels", 6, "fieldConfig", "defaults", "custom"], "lineWidht", 1, "unexpected field 'lineWidht'"
+    ),
+    "a threshold's misspelt key": (
+        ["panels", 1, "fieldConfig", "defaults", "thresholds"], "step", [], "unexpected field 'step'"
+    ),
+    "a query's misspelt key": (["panels", 1, "targets", 0], "expression", "up", "unexpected field 'expression'"),
+    "a kind of panel that Grafana has not": (["panels", 1], "type", "statt", "unknown kind of panel 'statt'"),
+    "a month that no year has": ([], "fiscalYearStartMonth", 12, "fiscalYearStartMonth: must be < 12"),
+}  # fmt: skip  # one wrong thing, one or two lines
+
+
+@pytest.mark.parametrize("kind", WRONG)
+def test_they_take_no_dashboard_with_one_thing_wrong(kind, tmp_path):
+    way, key, value, words = WRONG[kind]
+    dashboard = place = deepcopy(DASHBOARD)
+    for step in way:
+        place = place[step]
+    place[key] = value
+    code, said = told(dashboard, tmp_path)
+    assert (code, words in said) == (1, True), said
+
+
+def test_they_take_no_query_of_a_datasource_that_grafana_has_not(tmp_path):
+    dashboard = json.loads(json.dumps(DASHBOARD).replace('"type": "prometheus"', '"type": "promotheus"'))
+    code, said = told(dashboard, tmp_path)
+    assert (code, said.count("unknown kind of datasource")) == (1, len(ASKED))
+
+
+def test_they_miss_a_field_that_must_be_there(tmp_path):
+    dashboard = deepcopy(DASHBOARD)
+    del dashboard["panels"][1]["options"]["orientation"]
+    assert told(dashboard, tmp_path) == (
+        1, "dashboard.panels[1].options.orientation: required field is missing from input\n"
+    )  # fmt: skip
 
 
 # a real Prometheus
