@@ -20,10 +20,12 @@ from __future__ import annotations
 
 import hashlib
 import logging
-from collections.abc import Iterable, Iterator, Mapping
-from functools import cache
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from functools import cache, partial
 from importlib.metadata import version
 from itertools import islice
+from queue import Empty, SimpleQueue
+from threading import Thread
 from typing import Any, Final
 from uuid import UUID
 
@@ -66,7 +68,6 @@ _LONGEST: Final = 400
 ANSWER_BYTES: Final = 1 << 20
 """Most that is read of a receiver's answer: a few words, as a rule."""
 
-LONGEST_ANSWER_S: Final = 10.0
 _SHIFT: Final = "shift"
 """Column of what is to be subtracted from a row's instants."""
 
@@ -294,8 +295,7 @@ class _Session(requests.Session):
     def send(self, request: requests.PreparedRequest, **options: Any) -> requests.Response:
         """As every session's. Raises ValueError for an answer that an exporter would take for a yes."""
         try:
-            response = super().send(request, **options | {"allow_redirects": False, "stream": True})
-            _read(response, within_s=options.get("timeout") or LONGEST_ANSWER_S)
+            response = _in_time(partial(self._answer, request, options), options["timeout"])
         except requests.Timeout:
             self.why = "no answer in time"
             raise
@@ -309,6 +309,35 @@ class _Session(requests.Session):
             self.why = wrong
             raise ValueError(wrong)
         return response
+
+    def _answer(self, request: requests.PreparedRequest, options: dict[str, Any]) -> requests.Response:
+        response = super().send(request, **options | {"allow_redirects": False, "stream": True})
+        _read(response, within_s=options["timeout"])
+        return response
+
+
+def _in_time(exchange: Callable[[], requests.Response], within_s: float) -> requests.Response:
+    """The answer of an exchange. Raises what it raises, and requests.Timeout where it takes longer, name service,
+    handshake and headers included: requests counts each read anew, and a receiver may send a byte at a time.
+
+    What is given up goes on in a thread of its own, at most until the process ends, and nobody waits for it.
+    """
+    answers: SimpleQueue[requests.Response | Exception] = SimpleQueue()
+
+    def run() -> None:
+        try:
+            answers.put(exchange())
+        except Exception as error:  # raised where it was asked
+            answers.put(error)
+
+    Thread(target=run, name="nestobs-traces", daemon=True).start()
+    try:
+        found = answers.get(timeout=within_s)
+    except Empty:
+        raise requests.Timeout from None
+    if isinstance(found, Exception):
+        raise found
+    return found
 
 
 def _read(response: requests.Response, *, within_s: float) -> None:

@@ -59,34 +59,6 @@ def taken(_: ExportTraceServiceRequest) -> Answer:
 
 
 @contextmanager
-def trickling() -> Iterator[str]:
-    """The URL of a receiver that says yes and then a byte each tenth of a second, without end."""
-    ended = threading.Event()
-
-    class Handler(BaseHTTPRequestHandler):
-        def do_POST(self) -> None:
-            self.send_response(200)
-            self.end_headers()
-            with suppress(OSError):  # they hung up
-                while not ended.wait(0.1):
-                    self.wfile.write(b"x")
-
-        def log_message(self, *_: Any) -> None:
-            """Nothing on stderr."""
-
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01}, name="trickle")
-    thread.start()
-    try:
-        yield f"http://127.0.0.1:{server.server_port}"
-    finally:
-        ended.set()
-        server.shutdown()
-        thread.join()
-        server.server_close()
-
-
-@contextmanager
 def receiver(answer: Callable[[ExportTraceServiceRequest], Answer | None] = taken) -> Iterator[Received]:
     """A receiver whose answer to each request is that; None: the connection is closed without one."""
     received = Received()

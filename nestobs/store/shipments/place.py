@@ -48,6 +48,13 @@ _KEYLESS: Final = frozenset({"NoCredentialsError", "PartialCredentialsError", "A
 _S3: Final = {"config_kwargs": {"connect_timeout": 10, "read_timeout": 60, "retries": {"max_attempts": 2}}}
 """botocore alone would try for minutes whether anybody is there."""
 
+ASKED_S: Final = 300.0
+"""For a listing, a removal or the like, all its answers and further tries included. Libraries count each read anew, so
+that a server which sends a byte at a time would be waited for without end."""
+
+CONTENT_S: Final = 3_600.0
+"""For a file's content, likewise: a day of 100 MB at 30 kB/s."""
+
 
 def is_url(named: Path | str) -> bool:
     """Whether this is a URL, and no path."""
@@ -114,10 +121,13 @@ class Place:
             self.files.invalidate_cache()
             folder = f"{self.root}/{below}"
             try:
-                found = self.files.find(folder, detail=True).values() if self.files.async_impl else self._walked(folder)
+                if self.files.async_impl:
+                    found = self.files.find(folder, detail=True, timeout=ASKED_S).values()
+                else:
+                    found = self._walked(folder)
             except FileNotFoundError:
-                if self.scheme in ("s3", "s3a"):
-                    self.files.ls(self.root.partition("/")[0], refresh=True)  # no bucket is told from an empty one
+                if self.scheme in ("s3", "s3a"):  # no bucket is told from an empty one
+                    self.files.ls(self.root.partition("/")[0], refresh=True, timeout=ASKED_S)
                 return {}
             skip = len(self._stripped("")) + 1
             return {
@@ -125,6 +135,10 @@ class Place:
                 for facts in found
                 if facts.get("type") != "directory"
             }
+
+    def _within(self, seconds: float) -> dict[str, float]:
+        """What bounds a whole call where the file system knows such a bound: those that speak HTTP do."""
+        return {"timeout": seconds} if self.files.async_impl else {}
 
     def _walked(self, folder: str) -> list[dict[str, Any]]:
         """What is in a folder and those below it. fsspec's own walk takes one that cannot be read for an empty one."""
@@ -138,7 +152,7 @@ class Place:
     def read(self, path: str) -> bytes:
         """All bytes of a file. Raises FileNotFoundError where it is not there, StoreError."""
         with self._said(missing=True):
-            content: bytes = self.files.cat_file(f"{self.root}/{path}")
+            content: bytes = self.files.cat_file(f"{self.root}/{path}", **self._within(CONTENT_S))
             return content
 
     def put(self, path: str, content: bytes) -> None:
@@ -152,7 +166,7 @@ class Place:
                 return
             target = f"{self.root}/{path}"
             if self.scheme in _OBJECTS:
-                self.files.pipe_file(target, content)
+                self.files.pipe_file(target, content, **self._within(CONTENT_S))
                 return
             folder, _, name = target.rpartition("/")
             self.files.makedirs(folder, exist_ok=True)
@@ -166,7 +180,7 @@ class Place:
     def remove(self, path: str) -> None:
         """Remove a file, if it is there. Raises StoreError."""
         with self._said(), suppress(FileNotFoundError):
-            self.files.rm_file(f"{self.root}/{path}")
+            self.files.rm_file(f"{self.root}/{path}", **self._within(ASKED_S))
 
     def each(self, work: Callable[[Given], Made], items: Iterable[Given]) -> Iterator[Made]:
         """What `work` makes of each, in their order; side by side where the file system bears that, and never further
@@ -206,7 +220,8 @@ class Place:
             raise self._explained(error) from None
 
     def _explained(self, error: Exception) -> StoreError:
-        words = " ".join(redacted(str(error)).split())[:300] or type(error).__name__
+        nothing = "no whole answer in time" if isinstance(error, TimeoutError) else type(error).__name__
+        words = " ".join(redacted(str(error)).split())[:300] or nothing
         if getattr(error, "errno", None) in sql.NO_ROOM_ERRNO:
             return StoreFullError(f"there is no room at {self.url} ({words}): make some; what is there stays")
         if self.scheme == "file":

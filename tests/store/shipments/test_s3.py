@@ -16,11 +16,13 @@ import nestobs
 from nestobs.errors import NestobsError, StoreError
 from nestobs.store.inventory import contents, verify
 from nestobs.store.reader import Store
+from nestobs.store.shipments import place as place_module
 from nestobs.store.shipments.names import FOLDER
 from nestobs.store.shipments.place import Place
 from worlds.programs import tool
 from worlds.s3 import BUCKET, KEY, SECRET
 from worlds.shipped_stores import files_at, held, in_order, seen, shipped, stored
+from worlds.trickling import HEADS, trickling
 
 pytestmark = pytest.mark.slow
 
@@ -93,6 +95,24 @@ def test_who_may_not_or_cannot_is_told_in_a_sentence(tmp_path, bucket, monkeypat
         assert bucket in str(refused.value)
         assert len(str(refused.value).splitlines()) == 1
     assert store.count() == 1
+
+
+@pytest.mark.parametrize("head", HEADS.values(), ids=HEADS)
+def test_a_server_whose_answers_do_not_end_is_told(head, bucket, monkeypatch):
+    for name in ("ASKED_S", "CONTENT_S"):
+        monkeypatch.setattr(place_module, name, 1.0)
+    with trickling(head) as url:
+        forget(monkeypatch, AWS_ENDPOINT_URL=url)
+        place = Place.of(bucket)
+        calls = (
+            lambda: place.sizes("day"),
+            lambda: place.read("day/file"),
+            lambda: place.put("day/file", b"row"),
+            lambda: place.remove("day/file"),
+        )
+        for call in calls:
+            with pytest.raises(StoreError, match=r"could not be used \(no whole answer in time\): check the URL"):
+                call()
 
 
 def test_a_bucket_that_is_not_there_is_told(tmp_path, bucket):
