@@ -28,9 +28,12 @@ from nestobs.diagnosis.rows import nests
 from nestobs.diagnosis.rules import RULES
 from nestobs.diagnosis.scene import Evidence, Scene, Window
 from nestobs.diagnosis.windows import of_layers, of_window
+from nestobs.join.decision import Kind
+from nestobs.observation import reasons
 from nestobs.observation.arrays import Flags
-from nestobs.observation.columns import codes_of, observations_of, paired
-from nestobs.observation.schema import Observation, Source
+from nestobs.observation.columns import codes_of, equals, observations_of, paired
+from nestobs.observation.detail import facts_of
+from nestobs.observation.schema import Failure, Observation, Operation, Outcome, Source
 from nestobs.timeline.delays import STANDING
 from nestobs.timeline.intervals import Elsewhere
 from nestobs.timeline.intervals import elsewhere as elsewhere_of
@@ -238,27 +241,39 @@ _DOOR_FAULTS: Final = frozenset(
 """What keeps the doors shut. A relay that dropped the event, or blocked media, say nothing of when they open."""
 
 
+TELLING: Final = (
+    "trace_id", "nest", "room", "source", "operation", "outcome", "failure", "reason", "detail",
+)  # fmt: skip  # a list of words
+"""The columns of observations that `doubted` reads."""
+
+_TELLING_FAILURES: Final = (
+    Failure.BAD_TOKEN, Failure.UNAUTHORISED, Failure.FORBIDDEN, Failure.WRONG_PATH, Failure.PROTOCOL, Failure.TLS,
+    Failure.UNEXPECTED,
+)  # fmt: skip  # a list of words
+_TELLING_VERDICTS: Final = (Kind.BAD_TOKEN, Kind.UNAUTHORISED)
+
+
 def with_standing(
     timelines: pd.DataFrame, observations: pd.DataFrame, elsewhere: Elsewhere | None = None
 ) -> pd.DataFrame:
     """The timelines with the column STANDING: the id of the cause of a standing fault of the nest as that vantage saw
     it, "" where there is none. `delays.joinable` and whatever is made of it leave such rows out, and
     `omissions.omitted` says so: no waiting helps there, and taken for nests that stay away they would move the never-
-    share. Diagnosed are those only into which nobody was seen to get; what timelines tell by themselves
-    (timeline/standing.py) counts, too.
+    share. Diagnosed are those only into which nobody was seen to get, and of which something may tell such a fault
+    (`doubted`); what timelines tell by themselves (timeline/standing.py) counts, too.
 
-    observations: of which the timelines were made, all columns, as Store.frame gives them. elsewhere: as `timelines`
-    takes it.
+    observations: of which the timelines were made, all columns, as Store.frame gives them; those of the nests that are
+    doubted and those of none are enough. elsewhere: as `timelines` takes it.
     """
     about = nests_of(timelines)
     names = np.append(about.names, "")[about.unit].astype(str)
     asked = suspects(timelines)
     found: dict[tuple[str, str], str] = {}
-    if asked.any():
+    if asked.any() and len(wanted := _doubted(set(names[asked]) - {""}, observations)):
         of = nests_of(observations)
-        wanted = np.isin(np.append(of.names, "")[of.unit].astype(str), list(set(names[asked]) - {""}))
+        mine = np.isin(np.append(of.names, "")[of.unit].astype(str), list(wanted))
         told = elsewhere_of(observations) if elsewhere is None else elsewhere
-        for each in diagnose(observations[wanted | (of.unit < 0)], elsewhere=told):
+        for each in diagnose(observations[mine | (of.unit < 0)], elsewhere=told):
             shut = (one for one in each.causes if one.standing_fault and one.cause in _DOOR_FAULTS)
             if (fault := next(shut, None)) is not None:
                 found[each.nest or each.room, each.vantage] = str(fault.cause)
@@ -267,6 +282,59 @@ def with_standing(
     plain = np.isin(names, standing(timelines)["nest"].astype(str)) & (cause == "") & (names != "")
     cause = np.where(plain, str(Cause.API_JOIN_FAULT), cause)
     return timelines.assign(**{STANDING: pd.array(np.where(asked, cause, ""), dtype="str")})
+
+
+def doubted(timelines: pd.DataFrame, observations: pd.DataFrame) -> set[str]:
+    """What the rows of nests are called (trace, address and room) of which a diagnosis may tell what keeps their doors
+    shut; columns TELLING, `reason` where it is at hand.
+
+    Of nests into which nobody was seen to get most just stay away, and a diagnosis of each takes as long as all else.
+    What keeps doors shut shows in a row: an /info that was active, an answer that is not the API's or not LiveKit's, a
+    refusal, a token of no use, another name; each fact that a case of _DOOR_FAULTS needs rests on one of these.
+    """
+    asked = suspects(timelines)
+    if not asked.any():
+        return set()
+    about = nests_of(timelines)
+    names = set(np.append(about.names, "")[about.unit][asked]) - {""}
+    wanted = _doubted(names, observations)
+    if not wanted:
+        return set()
+    of = nests_of(observations)
+    mine = observations[np.isin(np.append(of.names, "")[of.unit].astype(str), list(wanted))]
+    return {str(text) for name in ("trace_id", "nest", "room") for text in mine[name].unique()} - {""}
+
+
+def _doubted(names: set[str], observations: pd.DataFrame) -> set[str]:
+    """Of the nests of these names (nests_of) those of which a row may tell what keeps their doors shut."""
+    about = nests_of(observations)
+    wanted = np.append(np.isin(about.names.astype(str), list(names)), False)[about.unit]
+    rows, unit = observations[wanted], about.unit[wanted]
+    texts = {name: about.texts(name)[wanted] for name in ("nest", "room")}
+    told = _tells(rows, [text.split(":", 2)[-1] or room for text, room in zip(*texts.values(), strict=True)])
+    return set(about.names[np.unique(unit[told])].astype(str))
+
+
+def _tells(rows: pd.DataFrame, called: list[str]) -> Flags:
+    """Which rows may tell what keeps doors shut. called: what each row's nest is called, by its event."""
+    source, operation, outcome = rows["source"], rows["operation"], rows["outcome"]
+    api, shown = equals(source, Source.API), equals(outcome, Outcome.VISIBLE) | equals(outcome, Outcome.ACCEPTED)
+    told = np.any([equals(rows["failure"], one) for one in _TELLING_FAILURES], axis=0)
+    told |= api & equals(operation, Operation.INFO) & shown
+    seats = np.any([equals(operation, one) for one in (Operation.SIGNAL, Operation.MEDIA, Operation.STAY)], axis=0)
+    seats &= ~shown & ~equals(outcome, Outcome.ABSENT) & rows["failure"].notna().to_numpy(bool)
+    for row in np.flatnonzero(seats) if "reason" in rows else ():
+        reason = str(rows["reason"].iloc[row])
+        seats[row] = reasons.OTHER_ROOM in reason or reasons.OTHER_TOKEN in reason
+    told |= seats
+    details = rows["detail"].to_numpy(dtype=object)
+    verdict = equals(source, Source.JOIN) & equals(operation, Operation.VERDICT)
+    for row in np.flatnonzero((api & shown | verdict) & ~told):
+        facts = facts_of(details[row])
+        name = facts.get("room")
+        other = "info" in facts or (isinstance(name, str) and name != called[row])
+        told[row] = facts.get("verdict") in _TELLING_VERDICTS if verdict[row] else other
+    return np.asarray(told, dtype=bool)
 
 
 def suspects(timelines: pd.DataFrame) -> Flags:

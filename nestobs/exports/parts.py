@@ -11,18 +11,29 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from concurrent.futures import Executor
 from dataclasses import dataclass, field
+from itertools import chain
 from typing import TYPE_CHECKING, Any, Final, Protocol, TypeVar
 
 import numpy as np
 import pandas as pd
 
-from nestobs.diagnosis.diagnose import suspects, with_standing
+from nestobs.diagnosis.diagnose import TELLING, doubted, with_standing
 from nestobs.observation.arrays import Floats
-from nestobs.observation.columns import observations_of
+from nestobs.observation.columns import codes_of, observations_of, paired
 from nestobs.observation.duration import SECOND_NS
 from nestobs.observation.schema import Operation, Outcome, Source
 from nestobs.store.parquet import frame_of
-from nestobs.store.partitions import PARTITION_ROWS, Part, Partition, among_words, opened, plan, worked
+from nestobs.store.partitions import (
+    ALWAYS,
+    PARTITION_ROWS,
+    Part,
+    Partition,
+    Sent,
+    among_words,
+    opened,
+    plan,
+    worked,
+)
 from nestobs.store.reader import Store
 from nestobs.timeline import intervals
 from nestobs.timeline import joins as real
@@ -32,6 +43,8 @@ from nestobs.timeline.intervals import Elsewhere, compared, down
 from nestobs.timeline.intervals.compared import Compared
 from nestobs.timeline.intervals.down import Down
 from nestobs.timeline.intervals.elsewhere import NEEDED
+from nestobs.timeline.intervals.elsewhere import elsewhere as all_elsewhere
+from nestobs.timeline.intervals.polls import clocks
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -54,13 +67,15 @@ def mapped(
     progress: Callable[[str], None] = lambda _: None,
     *,
     most: int = PARTITION_ROWS,
+    sent: Sent = ALWAYS,
 ) -> Iterator[T_co]:
-    """The task's result of each partition of at most `most` rows, in order of time. engine: as `engine.opened` takes
-    it. Raises StoreError, and what `opened` and `worked` raise."""
+    """The task's result of each partition of at most `most` rows, in order of time; at least one. engine: as
+    `engine.opened` takes it. sent: only rows sent in [start, end), ns, are there. Raises StoreError, and what `opened`
+    and `worked` raise."""
     with opened(engine) as executor:
         seen = _Elsewhere()
-        found = plan(store, most=most, columns=NEEDED, also=seen.see, progress=progress)
-        yield from worked(_Bound(task, seen.told(store)), found.partitions, executor, progress)
+        found = plan(store, most=most, columns=NEEDED, also=seen.see, progress=progress, window=sent)
+        yield from worked(_Bound(task, seen.told(store, sent)), found.partitions, executor, progress)
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,7 +86,7 @@ class _Bound:
     elsewhere: Elsewhere
 
     def __call__(self, partition: Partition) -> Any:
-        span = partition.span
+        span = None if partition.names is None else partition.span
         return self.task(partition, elsewhere=None if span is None else self.elsewhere.within(*span))
 
 
@@ -84,7 +99,7 @@ class Timelines:
     def __call__(self, partition: Partition, *, elsewhere: Elsewhere | None) -> pd.DataFrame:
         """As intervals.timelines gives them."""
         part = partition.read(intervals.NEEDED)
-        return among(_lines(part, elsewhere), window=self.window).reset_index(drop=True)
+        return among(lines_of(part, elsewhere), window=self.window).reset_index(drop=True)
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,10 +149,9 @@ class ToTune:
 
     def __call__(self, partition: Partition, *, elsewhere: Elsewhere | None) -> Seen:
         """What a partition tells."""
-        part = partition.read([*real.NEEDED, "software"])
-        lines = among(_lines(part, elsewhere), window=self.window, host=self.host)
-        whole = partition.read().rows if suspects(lines).any() else pd.DataFrame()
-        lines = with_standing(lines, whole, elsewhere)
+        part = partition.read([*real.NEEDED, "software", *TELLING])
+        lines = among(lines_of(part, elsewhere), window=self.window, host=self.host)
+        lines = judged(lines, part, partition, elsewhere)
         rows, mine = part.rows, part.mine
         if self.sent is not None:
             start, end = (instant.value for instant in self.sent)
@@ -151,7 +165,15 @@ class ToTune:
         )
 
 
-def _lines(part: Part, elsewhere: Elsewhere | None) -> pd.DataFrame:
+def judged(lines: pd.DataFrame, part: Part, partition: Partition, elsewhere: Elsewhere | None) -> pd.DataFrame:
+    """Timelines of a partition with what standing faults kept shut. part: columns TELLING among them; of the nests that
+    may be such all columns are read."""
+    names = doubted(lines, part.rows)
+    told = all_elsewhere(part.rows) if names and elsewhere is None else elsewhere
+    return with_standing(lines, partition.among(names).read().rows if names else part.rows, told)
+
+
+def lines_of(part: Part, elsewhere: Elsewhere | None) -> pd.DataFrame:
     """The timelines of a partition's own nests."""
     lines = intervals.timelines(part.rows, elsewhere=elsewhere)
     if part.mine.all():
@@ -173,28 +195,58 @@ def together(parts: Sequence[pd.DataFrame], order: list[str]) -> pd.DataFrame:
 
 def surest_clocks(store: Store) -> pd.DataFrame:
     """Rows of which `intervals.clock_words` says what it says of the whole store. Raises StoreError."""
-    import pyarrow as pa
-
     found = [observations_of([])[list(intervals.COMPARED)]]
-    for batch in store.scan(intervals.COMPARED):
-        rows = frame_of(pa.Table.from_batches([batch]), intervals.COMPARED, categories=True)
-        found.append(_plain(intervals.surest(rows)))
-        if len(found) > _LOTS:
-            found = [intervals.surest(pd.concat(found, ignore_index=True))]
-    return intervals.surest(pd.concat(found, ignore_index=True))
+    for rows in _frames(store.scan(intervals.COMPARED), intervals.COMPARED):
+        found = [intervals.surest(pd.concat([*found, _plain(intervals.surest(rows))], ignore_index=True))]
+    return found[0]
 
 
 # what crosses nests
 
-_LOTS: Final = 500
-"""So many lots are kept until they are put together."""
-
+_LOT_ROWS: Final = 200_000
+"""So many rows are kept until they are looked at together: to look at a batch costs more than its rows do."""
 
 _NEAR_NS: Final = 600 * SECOND_NS
 _LONGEST_NS: Final = 6 * 3_600 * SECOND_NS
 _LIVEKIT, _API = (frozenset([str(one)]) for one in (Source.LIVEKIT, Source.API))
 _ASKS = frozenset(map(str, (Operation.ROOMS, Operation.SIGNAL)))
 _TOKENS = frozenset(map(str, (Operation.JOIN, Operation.GUEST)))
+
+
+def _frames(batches: Iterable[pa.RecordBatch], names: Sequence[str]) -> Iterator[pd.DataFrame]:
+    """The rows of batches, which have these columns, as Store.frame gives them: many batches at a time."""
+    import pyarrow as pa
+
+    held: list[pa.RecordBatch] = []
+    for batch in chain(batches, [None]):
+        if batch is not None:
+            held.append(batch)
+        if held and (batch is None or sum(each.num_rows for each in held) >= _LOT_ROWS):
+            yield frame_of(pa.Table.from_batches(held).unify_dictionaries().combine_chunks(), names, categories=True)
+            held = []
+
+
+@dataclass(slots=True)
+class _Lot:
+    """Batches that wait until they are many. names: their columns; look: is shown what came of them."""
+
+    names: Sequence[str]
+    look: Callable[[pd.DataFrame], None]
+    held: list[pa.RecordBatch] = field(default_factory=list)
+    rows: int = 0
+
+    def add(self, batch: pa.RecordBatch, chosen: Any) -> None:
+        """Those rows of a batch."""
+        self.held.append(batch.select(list(self.names)).filter(chosen))
+        self.rows += self.held[-1].num_rows
+        if self.rows >= _LOT_ROWS:
+            self.end()
+
+    def end(self) -> None:
+        """No more come."""
+        for frame in _frames(self.held, self.names):
+            self.look(frame)
+        self.held, self.rows = [], 0
 
 
 @dataclass(slots=True)
@@ -204,37 +256,33 @@ class _LiveKit:
     token."""
 
     failures: list[pd.DataFrame] = field(default_factory=list)
-    known: dict[tuple[str, str, str, int], pd.DataFrame] = field(default_factory=dict)
+    known: list[pd.DataFrame] = field(default_factory=list)
+    seen: set[tuple[str, str, str, int]] = field(default_factory=set)
     longest: int = 0
 
-    def see(self, batch: pa.RecordBatch) -> None:
-        """The rows of a batch."""
-        import pyarrow as pa
-
-        livekit = among_words(batch, "source", _LIVEKIT) & among_words(batch, "operation", _ASKS)
-        token = among_words(batch, "source", _API) & among_words(batch, "operation", _TOKENS)
-        if not (livekit | token).any():
-            return
-        rows = pa.Table.from_batches([batch.select(list(down.NEEDED)).filter(pa.array(livekit | token))])
-        frame = frame_of(rows, down.NEEDED, categories=True)
+    def see(self, frame: pd.DataFrame) -> None:
+        """Rows that ask LiveKit, or an API for a token."""
         failed, reached = down.unreached(frame), down.reached(frame)
         if failed.any():
             self.failures.append(_plain(frame[failed]))
         took = (frame["received_at"] - frame["sent_at"])[reached].max()
         self.longest = max(self.longest, 0 if pd.isna(took) else int(took))
         kind = np.select([down.tokens(frame), reached], [0, 1], 2)
-        asked = frame.assign(kind=kind, outcome=frame["outcome"].astype("str").where(kind < 2, Outcome.PROBE_ERROR))
-        first = asked.drop_duplicates(["vantage", "run_id", "target", "kind"])
-        for place, key in enumerate(zip(*(first[n] for n in ("vantage", "run_id", "target", "kind")), strict=True)):
-            if key not in self.known:
-                self.known[key] = _plain(first.iloc[[place]].drop(columns="kind"))
+        place = paired(paired(clocks(frame), codes_of(frame["target"])[0]), kind)
+        _, first = np.unique(place, return_index=True)
+        once = _plain(frame.iloc[first])
+        once["outcome"] = once["outcome"].where(kind[first] < 2, str(Outcome.PROBE_ERROR))
+        keys = [*zip(once["vantage"], once["run_id"], once["target"], kind[first].tolist(), strict=True)]
+        fresh = [key not in self.seen for key in keys]
+        if any(fresh):
+            self.seen |= set(keys)
+            self.known.append(once[fresh])
 
-    def down(self, store: Store) -> Down:
-        """When it could not be. Answers near the failures are read again."""
+    def down(self, store: Store, window: Sent) -> Down:
+        """When it could not be. Answers near the failures are read again, of those sent in the window, ns."""
         if not self.failures:
             return {}
         failed = pd.concat(self.failures, ignore_index=True).sort_values("sent_at", ignore_index=True)
-        known = list(self.known.values())
         sent = failed["sent_at"].to_numpy(np.int64)
         ended = np.maximum(sent, failed["received_at"].fillna(0).to_numpy(np.int64))
         reach = round(down.DOWN_S * SECOND_NS) + self.longest + 1
@@ -247,7 +295,8 @@ class _LiveKit:
                 or sent[place] - sent[begin] > _LONGEST_NS
             ):
                 start, end = int(sent[begin]) - reach, int(ended[begin:place].max()) + reach
-                found.append(down.down(pd.concat([*known, failed[begin:place], *_answers(store, start, end)])))
+                answers = _answers(store, *_cut((start, end), window))
+                found.append(down.down(pd.concat([*self.known, failed[begin:place], *answers])))
                 begin = place
         return down.joined(found)
 
@@ -258,32 +307,51 @@ class _Elsewhere:
 
     livekit: _LiveKit = field(default_factory=_LiveKit)
     compared: list[Compared] = field(default_factory=list)
+    _asked: _Lot = field(init=False)
+    _told: _Lot = field(init=False)
+
+    def __post_init__(self) -> None:
+        self._asked = _Lot(down.NEEDED, self.livekit.see)
+        self._told = _Lot(compared.NEEDED, self._compare)
 
     def see(self, batch: pa.RecordBatch) -> None:
         """The rows of a batch."""
         import pyarrow as pa
 
-        self.livekit.see(batch)
-        told = batch.select(list(compared.NEEDED)).filter(batch.column("clock_offset_s").is_valid())
-        rows = frame_of(pa.Table.from_batches([told]), compared.NEEDED, categories=True)
-        self.compared.append(compared.compared(rows))
-        if len(self.compared) > _LOTS:
-            self.compared = [compared.joined(self.compared)]
+        livekit = among_words(batch, "source", _LIVEKIT) & among_words(batch, "operation", _ASKS)
+        token = among_words(batch, "source", _API) & among_words(batch, "operation", _TOKENS)
+        if (livekit | token).any():
+            self._asked.add(batch, pa.array(livekit | token))
+        known = batch.column("clock_offset_s").is_valid()
+        if known.true_count:
+            self._told.add(batch, known)
 
-    def told(self, store: Store) -> Elsewhere:
-        """All of it."""
-        return Elsewhere(self.livekit.down(store), compared.joined(self.compared))
+    def _compare(self, rows: pd.DataFrame) -> None:
+        self.compared = [compared.joined([*self.compared, compared.compared(rows)])]
+
+    def told(self, store: Store, window: Sent = ALWAYS) -> Elsewhere:
+        """All of it. window: in which the rows that were seen were sent."""
+        self._asked.end()
+        self._told.end()
+        return Elsewhere(self.livekit.down(store, window), compared.joined(self.compared))
 
 
 def _answers(store: Store, start: int, end: int) -> Iterator[pd.DataFrame]:
     """The rows sent in [start, end) with which LiveKit was reached."""
     import pyarrow as pa
 
-    for batch in store.scan(down.NEEDED, start, end):
-        asked = batch.filter(pa.array(among_words(batch, "source", _LIVEKIT)))
-        if asked.num_rows:
-            frame = frame_of(pa.Table.from_batches([asked]), down.NEEDED, categories=True)
-            yield _plain(frame[down.reached(frame)])
+    asked = (
+        batch.filter(pa.array(chosen))
+        for batch in store.scan(down.NEEDED, start, end)
+        if (chosen := among_words(batch, "source", _LIVEKIT)).any()
+    )
+    return (_plain(frame[down.reached(frame)]) for frame in _frames(asked, down.NEEDED))
+
+
+def _cut(span: tuple[int, int], window: Sent) -> tuple[int, int]:
+    """What of a span is in a window."""
+    (start, end), (first, past) = span, window
+    return start if first is None else max(start, first), end if past is None else min(end, past)
 
 
 def _plain(frame: pd.DataFrame) -> pd.DataFrame:

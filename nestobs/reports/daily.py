@@ -139,7 +139,7 @@ def load(
     past = wanted.earlier(before)
     whole = Window(past.start, wanted.end)
     rows = frame(opened, watched(whole), columns=list(NEEDED), categories=True)
-    lines = standing(opened, watched(whole), timelines(rows))
+    lines = standing(opened, watched(whole), timelines(rows), rows)
     length = wanted.end - wanted.start
     windows = [Window(wanted.start - back * length, wanted.end - back * length) for back in range(before, -1, -1)]
     earlier, *days = _spans(rows, lines, [past, *windows])

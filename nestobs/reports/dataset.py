@@ -13,7 +13,7 @@ from typing import Any, Final
 
 import pandas as pd
 
-from nestobs.diagnosis.diagnose import suspects, with_standing
+from nestobs.diagnosis.diagnose import doubted, with_standing
 from nestobs.errors import UsageError
 from nestobs.estimate.comparison import Span
 from nestobs.figures.time_axis import Collector
@@ -23,10 +23,11 @@ from nestobs.observation.window import Window
 from nestobs.reports import coverage
 from nestobs.reports.display import Facts, Result, Text, judged, nothing_there
 from nestobs.reports.workbench.jupyterlab import step
+from nestobs.store.partitions import Partition
 from nestobs.store.reader import Store
 from nestobs.timeline.delays import made_at
 from nestobs.timeline.failures import failures
-from nestobs.timeline.intervals import clock_words, timelines
+from nestobs.timeline.intervals import clock_words, elsewhere, timelines
 from nestobs.timeline.joins import joins
 from nestobs.timeline.nests import count_nests
 from nestobs.timeline.omissions import held_up_words, omitted
@@ -116,7 +117,7 @@ def read(store: str, window: str = "") -> Observed:
     step("reading the store")
     around = frame(opened, wanted and watched(wanted), columns=names)
     step(f"working out when each layer showed each nest, from {len(around):,} observations")
-    rows, lines = around, standing(opened, wanted and watched(wanted), timelines(around))
+    rows, lines = around, standing(opened, wanted and watched(wanted), timelines(around), around)
     if wanted is not None:
         rows = rows[rows["sent_at"].between(wanted.start, wanted.end, inclusive="left")].reset_index(drop=True)
         lines = _made_in(lines, around, wanted)
@@ -157,10 +158,15 @@ def frame(opened: Store, window: Window | None, **wanted: Any) -> pd.DataFrame:
     return opened.frame(start=start, end=end, **wanted)
 
 
-def standing(opened: Store, window: Window | None, lines: pd.DataFrame) -> pd.DataFrame:
-    """The timelines with what standing faults kept shut marked (`diagnosis.diagnose`), by the rows of that window: all
-    their columns, which are read only where there are nests to ask about."""
-    return with_standing(lines, frame(opened, window, categories=True) if suspects(lines).any() else pd.DataFrame())
+def standing(opened: Store, window: Window | None, lines: pd.DataFrame, rows: pd.DataFrame) -> pd.DataFrame:
+    """The timelines with what standing faults kept shut marked (`diagnosis.diagnose`), by the rows of that window, of
+    which they were made: all columns of those nests that have to be asked about are read."""
+    names = doubted(lines, rows)
+    if not names:
+        return with_standing(lines, rows)
+    ends = (None, None) if window is None else (window.start, window.end)
+    whole = Partition(opened.location, 1, 1, len(rows), (ends,)).among(names).read().rows
+    return with_standing(lines, whole, elsewhere(rows))
 
 
 def _made_in(lines: pd.DataFrame, rows: pd.DataFrame, window: Window) -> pd.DataFrame:

@@ -18,6 +18,7 @@ import pandas as pd
 
 import nestobs
 from nestobs.errors import StoreError, UsageError
+from nestobs.exports.parts import surest_clocks
 from nestobs.figures import amount, decisions, percent, policies, sliders
 from nestobs.figures.timelines import first_visible
 from nestobs.observation.detail import finite
@@ -33,7 +34,7 @@ from nestobs.session import tune
 from nestobs.sources.clock import Clock
 from nestobs.store.files import text_in, write
 from nestobs.store.reader import Store
-from nestobs.timeline.intervals import clock_words, timelines
+from nestobs.timeline.intervals import clock_words
 from nestobs.tuning.decisions import Allowance
 from nestobs.tuning.policy_file import dumps
 from nestobs.tuning.recommendation import seconds_words
@@ -52,8 +53,6 @@ if TYPE_CHECKING:
 
 DRAWS: Final = 300
 """Resamples of a report: its reader waits for it."""
-
-_OF_CLOCKS: Final = ("run_id", "vantage", "clock_offset_s", "clock_error_s")
 
 GUESSED_S: Final = (10.0, 15.0)
 """How long the web client's guide guesses that one should wait before sharing a nest."""
@@ -108,7 +107,7 @@ def load(
         title=title,
         store=store,
         observations=opened.count(),
-        clocks=tuple(clock_words(opened.frame(columns=_OF_CLOCKS, categories=True))),
+        clocks=tuple(clock_words(surest_clocks(opened))),
     )
     try:
         found = tune(
@@ -122,7 +121,7 @@ def load(
             progress=step,
         )
     except TooLittleDataError as error:
-        return replace(tuned, why_not=str(error), lines=timelines(opened.frame()))
+        return replace(tuned, why_not=str(error), lines=nestobs.timelines(opened))
     return replace(tuned, found=found)
 
 

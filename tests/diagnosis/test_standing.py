@@ -10,7 +10,7 @@ import pytest
 
 import nestobs
 from nestobs.diagnosis.causes import Cause
-from nestobs.diagnosis.diagnose import suspects, with_standing
+from nestobs.diagnosis.diagnose import _DOOR_FAULTS, diagnose, doubted, suspects, with_standing
 from nestobs.estimate import groups
 from nestobs.observation.duration import SECOND_NS
 from nestobs.observation.schema import Failure, FailureLayer, Operation, Outcome, Role, Source
@@ -18,15 +18,20 @@ from nestobs.reports import daily, propagation
 from nestobs.reports import tuning as tuning_page
 from nestobs.timeline.delays import STANDING, joinable
 from nestobs.timeline.intervals import timelines
+from nestobs.timeline.nests import nests_of
 from nestobs.timeline.omissions import omitted, standing
+from nestobs.timeline.standing import standing as by_timelines
 from nestobs.tuning.policy_file import dumps, loads
 from nestobs.tuning.prediction import outcomes
 from nestobs.tuning.tuner import TooLittleDataError
+from worlds.ailing import ailing, many
+from worlds.asked import frame
 from worlds.stored_nests import drawn, nest_rows, store_of
 
 pytestmark = pytest.mark.slow
 
 FAULTY = 60
+SHUT = sorted(str(cause) for cause in _DOOR_FAULTS)
 
 
 def shut(count, how, *, after_s=0.0, name="faulty"):
@@ -167,3 +172,27 @@ def test_pages_leave_them_out_and_say_so(stores):
     assert said in " ".join(daily.heading(daily.load(folder)).paragraphs)
     (doubts,) = tuning_page.doubts(tuning_page.load(folder, draws=60)).parts
     assert said in " ".join(doubts.paragraphs)
+
+
+@pytest.mark.parametrize("ailments", [0, 1, 2])
+def test_a_nest_that_is_not_looked_into_would_have_been_found_without_a_fault(ailments):
+    """Few are diagnosed, and all that a diagnosis of every one tells is told."""
+    worlds = [*many(7, 60, ailments), *(ailing(3, 100 + at, 1, (SHUT[at % len(SHUT)],)) for at in range(40))]
+    rows = frame([row for world in worlds for row in world.rows])
+    lines = with_standing(timelines(rows), rows)
+    asked, plain = suspects(lines), set(by_timelines(lines)["nest"])
+    found = {}
+    for each in diagnose(rows):
+        faults = (one.cause for one in each.causes if one.standing_fault and one.cause in _DOOR_FAULTS)
+        found[each.nest or each.room, each.vantage] = str(next(faults, ""))
+    nests = nests_of(lines)
+    names = nests.names[nests.unit].astype(str)
+    pairs = zip(names, lines["vantage"], asked, strict=True)
+    expected = [
+        (found[name, who] or (name in plain and "api_join_fault") or "") * bool(shut) for name, who, shut in pairs
+    ]
+    assert lines[STANDING].tolist() == expected
+    assert sum(map(bool, expected)) > 50
+    looked_into = doubted(lines, rows)
+    assert 0 < len(looked_into & set(names)) < len(set(names[asked])) + (ailments == 0)
+    assert looked_into <= doubted(lines, rows.drop(columns="reason"))

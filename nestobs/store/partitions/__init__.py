@@ -9,7 +9,7 @@ engine      the executors that words name: here, processes, a Dask cluster
 
 from nestobs.store.partitions.engine import opened
 from nestobs.store.partitions.partition import Part, Partition, among_words
-from nestobs.store.partitions.plan import PARTITION_ROWS, Plan, plan
+from nestobs.store.partitions.plan import ALWAYS, PARTITION_ROWS, Plan, Sent, plan
 from nestobs.store.partitions.work import worked
 
-__all__ = ["PARTITION_ROWS", "Part", "Partition", "Plan", "among_words", "opened", "plan", "worked"]
+__all__ = ["ALWAYS", "PARTITION_ROWS", "Part", "Partition", "Plan", "Sent", "among_words", "opened", "plan", "worked"]

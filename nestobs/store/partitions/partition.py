@@ -9,8 +9,8 @@ partition's rows is made of both, and only what is of its own nests counts.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Final
 
 import numpy as np
@@ -19,7 +19,7 @@ import numpy.typing as npt
 from nestobs.observation.schema import Failure, Source
 from nestobs.store import parquet
 from nestobs.store.parquet import AT, ID
-from nestobs.store.partitions.ties import NAMES, Hashes, hashed
+from nestobs.store.partitions.ties import NAMES, Hashes, hashed, hashes_of
 from nestobs.store.reader import Store
 
 if TYPE_CHECKING:
@@ -54,9 +54,9 @@ class Partition:
     store can be opened.
 
     store: what opens it. number, of: which it is, from 1. rows: how many are its own. windows: [start, end) of sending
-    in which they and their witnesses are, ns; the first for its own, the others for witnesses alone; (None, None): all.
-    names: None for all rows there are. nothing: of the rows that name nothing, those of ASKED, and those sent in that
-    [start, end).
+    in which they and their witnesses are, ns; the first for its own, the others for witnesses alone; None: without that
+    end. names: None for all rows of the first window. nothing: of the rows that name nothing, those of ASKED, and those
+    sent in that [start, end).
     """
 
     store: str
@@ -74,13 +74,18 @@ class Partition:
         start, end = self.windows[0]
         return None if start is None or end is None else (start, end)
 
+    def among(self, names: Iterable[str]) -> Partition:
+        """Of its nests those with these names (of traces, addresses, rooms), and its witnesses."""
+        return replace(self, names=np.unique(hashes_of(names)), asked=False, nothing=None)
+
     def read(self, columns: Sequence[str] | None = None) -> Part:
         """Its rows, with these columns, None for all. Raises StoreError."""
         import pyarrow as pa
 
         store = Store.open(self.store, create=False)
         if self.names is None:
-            rows = store.frame(columns=columns, categories=True)
+            start, end = self.windows[0]
+            rows = store.frame(start=start, end=end, columns=columns, categories=True)
             return Part(rows, np.ones(len(rows), dtype=bool))
         wanted = list(parquet.NAMES) if columns is None else [name for name in parquet.NAMES if name in columns]
         table = self._table(store, _schema({*wanted, *_NEEDED}))

@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from itertools import pairwise
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
@@ -34,6 +34,11 @@ SHORT_S: Final = 900.0
 _NEAR_NS: Final = 60 * SECOND_NS
 """Witnesses that began so soon after each other are read together."""
 
+Sent: TypeAlias = tuple[int | None, int | None]
+"""[start, end) in which rows were sent, ns UTC; None: without that end."""
+
+ALWAYS: Final[Sent] = (None, None)
+
 NEEDED: Final = (*NAMES, "source", "failure", AT, "received_at")
 
 
@@ -53,30 +58,34 @@ def plan(
     columns: tuple[str, ...] = (),
     also: Callable[[pa.RecordBatch], None] | None = None,
     progress: Callable[[str], None] = lambda _: None,
+    window: Sent = ALWAYS,
 ) -> Plan:
-    """Partitions of at most so many rows, by the time at which their nests begin. A store of no more rows is one.
+    """Partitions of at most so many rows, by the time at which their nests begin. A store of no more rows is one,
+    and so is nothing.
 
-    also: is shown each batch of the pass, with `columns` beside those of NEEDED; not where there is no pass. Raises
-    StoreError.
+    also: is shown each batch of the pass, with `columns` beside those of NEEDED; not where there is no pass. window:
+    only rows sent in [start, end), ns, are there. Raises StoreError.
     """
     count = store.count()
     if count <= most:
-        return Plan((Partition(store.location, 1, 1, count),), count, 1)
+        return Plan((Partition(store.location, 1, 1, count, (window,)),), count, 1)
     progress(f"looking for what belongs together, in {count:,} observations")
     seen = _Seen()
-    for batch in store.scan([*dict.fromkeys([*NEEDED, *columns])]):
+    for batch in store.scan([*dict.fromkeys([*NEEDED, *columns])], *window):
         seen.see(batch)
         if also is not None:
             also(batch)
-    lots = seen.ties.lots()
+    lots, end = seen.ties.lots(), window[1]
     partitions = [*_owned(lots, _cut(lots, most)), *seen.rest(most)]
+    if not partitions:
+        return Plan((Partition(store.location, 1, 1, 0, (window,)),), 0, 0)
     found = tuple(
         Partition(
             store=store.location,
             number=number,
             of=len(partitions),
             rows=own.rows,
-            windows=((own.start, own.end), *seen.reaching(own.start)),
+            windows=((own.start, own.end if end is None else min(own.end, end)), *seen.reaching(own.start)),
             names=own.names,
             asked=own.asked,
             nothing=own.nothing,

@@ -7,6 +7,7 @@ ties, too. Names are kept as 64-bit hashes: where two collide, two nests are one
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final
 
@@ -26,15 +27,19 @@ _MANY: Final = 2_000_000
 """So many sightings are kept until equal ones are put together."""
 
 
-def hashed(batch: pa.RecordBatch, name: str) -> tuple[Ints, Hashes]:
-    """Of a column of names, dictionary-encoded: each row's place among the names, and their hashes, 0 for none."""
+def hashes_of(names: Iterable[str]) -> Hashes:
+    """The hash of each name, 0 for none."""
     import pandas as pd
 
+    texts = np.array([*names], dtype=object)
+    hashes = pd.util.hash_array(texts, categorize=False)
+    return np.where(texts == "", np.uint64(0), np.maximum(hashes, 1))
+
+
+def hashed(batch: pa.RecordBatch, name: str) -> tuple[Ints, Hashes]:
+    """Of a column of names, dictionary-encoded: each row's place among the names, and their hashes."""
     column = batch.column(name)
-    texts = column.dictionary.to_numpy(zero_copy_only=False)
-    hashes = pd.util.hash_array(texts.astype(object), categorize=False)
-    hashes = np.where(texts == "", np.uint64(0), np.maximum(hashes, 1))
-    return column.indices.to_numpy(), hashes
+    return column.indices.to_numpy(), hashes_of(column.dictionary.to_numpy(zero_copy_only=False))
 
 
 @dataclass(frozen=True, slots=True)
