@@ -218,7 +218,7 @@ class Chaos:
         while asyncio.get_running_loop().time() < end:
             await asyncio.sleep(self.dice.uniform(2, 6))
             if nests := self.lab.nests():
-                asked = await self._process("ready", self.dice.choice(nests))
+                asked = await self._process("ready", self.dice.choice(nests), "--store", str(self.out / "ready"))
                 if await asked.wait() not in (0, 1, 3, 4, 6):
                     self.found.append(f"ready ended with {asked.returncode}: see ready.log")
                 self.did["asked whether ready"] += 1

@@ -6,10 +6,10 @@ from collections import Counter
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from nestobs.collector.cleanup import Cleaned
 from nestobs.collector.fleet.vantages import Beside
 from nestobs.collector.polling import HORIZON_S, RELAY_POLLS, WANTED_POLLS
 from nestobs.collector.restart import Restart
+from nestobs.collector.undo.cleanup import Cleaned
 from nestobs.join.policy import Policy
 from nestobs.observation.schema import Operation
 from nestobs.store.reader import Store

@@ -19,7 +19,6 @@ from functools import partial
 from itertools import product
 from typing import Any, Final
 
-from nestobs.collector import cleanup
 from nestobs.collector.campaign import Campaign, Report
 from nestobs.collector.fleet.vantages import Placed
 from nestobs.collector.fleet.vantages import beside as vantages
@@ -32,7 +31,9 @@ from nestobs.collector.polling import CLIENT_LOADS, LEAST_POLLS, Ask, Plan, arri
 from nestobs.collector.prober import join
 from nestobs.collector.restart import restart
 from nestobs.collector.station import Station, Target, at_work, greet, recording
-from nestobs.collector.withdrawal import is_over
+from nestobs.collector.undo import cleanup
+from nestobs.collector.undo.deeds import STAYS, Deeds, Made, hear_out, of_run
+from nestobs.collector.undo.withdrawal import is_over
 from nestobs.errors import UnreachableError
 from nestobs.join.budget import Budget
 from nestobs.join.policy import Policy, Uniform
@@ -46,6 +47,7 @@ from nestobs.sources.relay import Relay
 from nestobs.sources.relay.pushes import Seen
 from nestobs.sources.vantage import Trace
 from nestobs.sources.visit import Session
+from nestobs.store.ledger import Entry
 from nestobs.store.reader import Store
 from nestobs.store.writer import Writer
 
@@ -136,7 +138,7 @@ class _Crew:
     beside: Sequence[Placed]
     plan: Plan = field(init=False)
     keys: Keys = field(init=False)
-    deeds: cleanup.Deeds = field(init=False)
+    deeds: Deeds = field(init=False)
     traces: dict[str, Trace] = field(default_factory=dict)
     undoing: set[asyncio.Task[None]] = field(default_factory=set)
     restarting: set[str] = field(default_factory=set)
@@ -156,7 +158,8 @@ class _Crew:
             raise
         if keyring.operator is not None:
             self._identify(keyring.operator)
-        await self._clean(store, keyring)
+        before = [entry for entry in store.ledger() if entry.api == self.stations[0].api.url]
+        await self._clean(store, keyring, before)
         if self.campaign.count < 1:
             report.left = report.earlier.left
             return report
@@ -167,6 +170,9 @@ class _Crew:
         self.keys, key_ref = keyring.host(report.run_id, **whose)
         with keyring.held(key_ref):
             await self._made_and_settled(store, keyring, key_ref)
+        if report.earlier.unsettled:  # it may be known by now
+            known = {entry.entry_id for entry in before}
+            await self._clean(store, keyring, [entry for entry in store.ledger() if entry.entry_id in known])
         self._ended(began_at)
         return report
 
@@ -176,22 +182,26 @@ class _Crew:
         for station in self.stations if period_s else ():
             station.vantage.burst(began_at, began_at if planned_at is None else planned_at, period_s, stands=stands)
 
-    async def _clean(self, store: Store, keyring: Keyring) -> None:
-        """Undo what earlier runs left: by the ledger, and by keys that no ledger names."""
+    async def _clean(self, store: Store, keyring: Keyring, before: Sequence[Entry]) -> None:
+        """Undo what earlier runs left: by these entries of the ledger, and by keys that no ledger names. Where nothing
+        else is to be done, what is not proven is asked again."""
         host, report = self.stations[0], self.report
-        before = [entry for entry in store.ledger() if entry.api == host.api.url]
         files = cleanup.strays(host, keyring, store)
         if not before and not files:
             return
         self.progress("cleaning", {"entries": len(before)})
-        report.earlier = await cleanup.clean_up(host, self.writer, keyring, before)
-        report.earlier.add(await cleanup.clean_strays(host, self.writer, keyring, files))
-        self.progress("cleaned", {"said": report.earlier.sentence()})
+        if self.campaign.count < 1:
+            cleaned = await cleanup.settle(host, self.writer, keyring, store)
+        else:
+            cleaned = await cleanup.clean_up(host, self.writer, keyring, store, before)
+        cleaned.add(await cleanup.clean_strays(host, self.writer, keyring, store, files))
+        report.earlier.again(cleaned)
+        self.progress("cleaned", {"said": cleaned.sentence()})
 
     async def _made_and_settled(self, store: Store, keyring: Keyring, key_ref: str) -> None:
         host, report = self.stations[0], self.report
         self._identify(self.keys)
-        self.deeds = cleanup.Deeds(host, self.writer, key_ref)
+        self.deeds = Deeds(host, self.writer, key_ref)
         interrupted = False
         try:
             async with AsyncExitStack() as stack:
@@ -199,9 +209,10 @@ class _Crew:
                     at_work = vantages(self.beside, self._words_beside(), self.progress)
                     report.vantages = await stack.enter_async_context(at_work)
                 await self.perform()
-            if count := len(cleanup.of_run(store, report.run_id)):
+            if count := len(of_run(store, report.run_id)):
                 self.progress("settling", {"said": f"looking up {count} rooms and events that no answer settled"})
-            report.left = await cleanup.settle(host, self.writer, keyring, store, report.run_id, traces=self.traces)
+            settled = await cleanup.settle(host, self.writer, keyring, store, report.run_id, traces=self.traces)
+            report.left = settled.left
         except asyncio.CancelledError:
             interrupted = True
             raise
@@ -209,11 +220,11 @@ class _Crew:
             if self.undoing:  # interrupted when it was at it
                 await asyncio.wait(self.undoing, timeout=INTERRUPTED_S)
             await asyncio.gather(*self.deeds.entering, return_exceptions=True)  # an entry on its way keeps the key
-            mine = cleanup.of_run(store, report.run_id)
+            mine = of_run(store, report.run_id)
             if not mine:
                 keyring.forget(key_ref)
             if interrupted and self.writer.failed is None:
-                left = f"{len(mine)} rooms and events {cleanup.STAYS}" if mine else "nothing left"
+                left = f"{len(mine)} rooms and events {STAYS}" if mine else "nothing left"
                 said = f"interrupted: made {report.made} nests, deleted {report.deleted}, {left}"
                 self.progress("interrupted", {"said": said})
 
@@ -279,16 +290,16 @@ class _Crew:
         try:
             answer = await asyncio.shield(creating)
         except asyncio.CancelledError:
-            if room := await cleanup.hear_out(creating):
+            if room := await hear_out(creating):
                 named = replace(trace, room=room, nest=self._address(room))
-                await self._undo(named, cleanup.Made(entry), INTERRUPTED_S)
+                await self._undo(named, Made(entry), INTERRUPTED_S)
             raise
         room = answer.room
         if not room:
             await self._not_made(answer, entry)
             return
         trace = replace(trace, room=room, nest=self._address(room))
-        made = cleanup.Made(entry)
+        made = Made(entry)
         try:
             await self.deeds.update(entry, room=room, nest=trace.nest)
             self.report.made += 1
@@ -317,7 +328,7 @@ class _Crew:
         await self.deeds.not_made(entry, answer.row)
         self.progress("refused", {"reason": answer.row.reason})
 
-    async def _live(self, trace: Trace, answer: Answer, number: int, made: cleanup.Made) -> None:
+    async def _live(self, trace: Trace, answer: Answer, number: int, made: Made) -> None:
         """From the PUT's answer to the horizon: publish, watch, join. What is made goes into `made`."""
         body = answer.body or {}
         self.traces[trace.room] = trace
@@ -355,7 +366,7 @@ class _Crew:
             await asyncio.wait({doing})
         self.report.restarts.append(doing.result())
 
-    async def _publish(self, relay: Relay, trace: Trace, event: Event, made: cleanup.Made) -> None:
+    async def _publish(self, relay: Relay, trace: Trace, event: Event, made: Made) -> None:
         """Publish an event; a relay that cannot have it, since it was never sent or is refused, is struck out."""
         row = await relay.publish(trace, event)
         if made.entry is not None and (row.outcome is Outcome.REFUSED or row.connection_reused is None):
@@ -378,7 +389,7 @@ class _Crew:
         )
         return self.keys.sign(ROOM_KIND, created_at=host.clock.now() // SECOND_NS, tags=tags)
 
-    async def _undo(self, trace: Trace, made: cleanup.Made, patience_s: float) -> None:
+    async def _undo(self, trace: Trace, made: Made, patience_s: float) -> None:
         left = await self.deeds.undo(trace, self.keys, made, patience_s)
         if left is None:
             self.report.deleted += 1

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from nestobs.collector import cleanup
+from nestobs.collector.undo import cleanup
 from nestobs.nostr import ROOM_KIND, Address, Keys, write_naddr
 from nestobs.store.reader import Store
 from worlds.command_line import NOBODY, Host, is_one_sentence, process, raw_controls

@@ -16,7 +16,7 @@ from dataclasses import replace
 import pytest
 from aiohttp import ClientSession, web
 
-from nestobs.collector import cleanup
+from nestobs.collector.undo import cleanup
 from nestobs.errors import BudgetError, StoreError, UnreachableError
 from nestobs.join.policy import GUIDE, fixed
 from nestobs.lab import GateFault, ProxyMode

@@ -15,7 +15,7 @@ from typing import Final
 from nestobs.collector.doctor.room import Tried
 from nestobs.collector.doctor.steps import ASKED, LEAVES_EVENT, LEAVES_RECORD, LEAVES_ROOM, Log, Step, answer, failed
 from nestobs.collector.restart import no_route
-from nestobs.collector.withdrawal import State
+from nestobs.collector.undo.withdrawal import State
 from nestobs.diagnosis import Cause
 from nestobs.observation.schema import Failure, Observation, Operation, Outcome
 

@@ -13,7 +13,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
 
-from nestobs.collector import cleanup
 from nestobs.collector.doctor import doors
 from nestobs.collector.doctor.doors import Check
 from nestobs.collector.doctor.judgement import judge
@@ -22,6 +21,7 @@ from nestobs.collector.doctor.steps import Log, Step, was_asked
 from nestobs.collector.doctor.verdict import Verdict, of_the_doors, of_the_room
 from nestobs.collector.keyring import Keyring
 from nestobs.collector.station import Station, Target, at_work, both, open_station, recording
+from nestobs.collector.undo import cleanup
 from nestobs.diagnosis import Cause
 from nestobs.errors import StoreError
 from nestobs.join.budget import Budget, Ration
@@ -196,8 +196,8 @@ class _Visit:
         whole, api.ration = api.ration, Ration(EARLIER_REQUESTS, KEPT_REQUESTS)
         with suppress(TimeoutError):
             async with asyncio.timeout(EARLIER_S):
-                cleaned = await cleanup.clean_up(self.station, self.writer, self.keyring, before)
-                cleaned.add(await cleanup.clean_strays(self.station, self.writer, self.keyring, files))
+                cleaned = await cleanup.clean_up(self.station, self.writer, self.keyring, self.store, before)
+                cleaned.add(await cleanup.clean_strays(self.station, self.writer, self.keyring, self.store, files))
         if whole is not None:
             whole.left -= EARLIER_REQUESTS - api.ration.left
         api.ration = whole

@@ -18,16 +18,16 @@ from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from typing import Any, Final
 
-from nestobs.collector import cleanup
 from nestobs.collector.canary import INTERRUPTED_S
 from nestobs.collector.doctor.steps import TRANSIENT
 from nestobs.collector.doctor.tokens import Token, read_token
 from nestobs.collector.keyring import Keyring
-from nestobs.collector.removal import Left, delete_room
 from nestobs.collector.restart import ANSWER_S as RESTART_ANSWER_S
 from nestobs.collector.restart import Restart, restart
 from nestobs.collector.station import Station
-from nestobs.collector.withdrawal import Found, Withdrawal
+from nestobs.collector.undo.deeds import Deeds, Made, hear_out, of_run, outcome
+from nestobs.collector.undo.removal import Left, delete_room
+from nestobs.collector.undo.withdrawal import Found, Withdrawal
 from nestobs.nostr import ROOM_KIND, Address, Event, Keys
 from nestobs.observation.duration import SECOND_NS
 from nestobs.observation.nest import room_tags
@@ -108,9 +108,9 @@ class Throwaway:
     keyring: Keyring
     ends_at: int
     keys: Keys = field(init=False)
-    deeds: cleanup.Deeds = field(init=False)
+    deeds: Deeds = field(init=False)
     tried: Tried = field(init=False)
-    made: cleanup.Made = field(init=False)
+    made: Made = field(init=False)
     livekit: LiveKit | None = None
     given: dict[str, str] = field(default_factory=dict, repr=False)
     undoing: asyncio.Task[None] | None = None
@@ -123,14 +123,14 @@ class Throwaway:
         with self.keyring.held(key_ref):
             for relay in station.relays:
                 relay.identify(self.keys)
-            self.deeds = cleanup.Deeds(station, self.writer, key_ref)
+            self.deeds = Deeds(station, self.writer, key_ref)
             try:
                 await self._room()
             finally:
                 if self.undoing is not None:  # interrupted when it was at it
                     await asyncio.wait({self.undoing}, timeout=INTERRUPTED_S)
                 await asyncio.gather(*self.deeds.entering, return_exceptions=True)
-                mine = cleanup.of_run(self.store, run_id)
+                mine = of_run(self.store, run_id)
                 if not mine:
                     self.keyring.forget(key_ref)
             self.tried.left = [entry.note or "a room was asked for, and no answer came" for entry in mine]
@@ -151,14 +151,14 @@ class Throwaway:
     async def _room(self) -> None:
         trace = Trace(trace_id=self.station.vantage.new_id())
         entry = await self.deeds.enter("room", trace)
-        self.made = cleanup.Made(entry)
+        self.made = Made(entry)
         relays = tuple(relay.url for relay in self.station.relays)[:10]
         asking = self.station.api.create(trace, self.keys, relays, role=Role.HOST, timeout_s=2 * ANSWER_S)
         creating = asyncio.create_task(asking)
         try:
             answer = await asyncio.shield(creating)
         except asyncio.CancelledError:
-            if room := await cleanup.hear_out(creating):
+            if room := await hear_out(creating):
                 self._name(trace, room)
                 await self._undo()
             raise
@@ -401,6 +401,6 @@ class Throwaway:
             now_s = self.station.clock.now() // SECOND_NS
             withdrawal = Withdrawal(self.tried.trace, self.keys, now_s, {event.id: event})
             self.tried.found = await withdrawal.run(self.made.relays)
-            return cleanup.outcome(self.tried.found)
+            return outcome(self.tried.found)
 
         await self.deeds.end(self.made.entry, take_back(), patience_s)

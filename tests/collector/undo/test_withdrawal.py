@@ -8,8 +8,8 @@ from contextlib import AsyncExitStack, asynccontextmanager
 
 import pytest
 
-from nestobs.collector import withdrawal
-from nestobs.collector.withdrawal import State, Withdrawal, is_over, sentence
+from nestobs.collector.undo import withdrawal
+from nestobs.collector.undo.withdrawal import State, Withdrawal, is_over, sentence
 from nestobs.lab import GateFault
 from nestobs.lab.relays import start_relay
 from nestobs.nostr import DELETION_KIND, ROOM_KIND, Keys

@@ -48,12 +48,12 @@ async def delete_room(station: Station, trace: Trace, keys: Keys) -> Left | None
     somebody_else = row.failure is Failure.UNEXPECTED and row.failure_layer is FailureLayer.HTTP
     livekit = station.livekit if station.livekit is not None and station.livekit.lists_rooms else None
     if row.outcome in (Outcome.ACCEPTED, Outcome.ABSENT):
-        ended, dropped = await asyncio.gather(_end_in_livekit(livekit, trace), _record(station, trace))
+        ended, dropped = await asyncio.gather(_end_in_livekit(livekit, trace), record_of(station, trace))
         return _both(ended, dropped)
     if no_route and livekit is not None:
-        return await _end_in_livekit(livekit, trace) or await _record(station, trace, for_good=True)
+        return await _end_in_livekit(livekit, trace) or await record_of(station, trace, for_good=True)
     if somebody_else and livekit is not None:
-        return await _end_in_livekit(livekit, trace) or await _record(station, trace)
+        return await _end_in_livekit(livekit, trace) or await record_of(station, trace)
     if no_route:
         return Left(f"this API has no DELETE and there is no LiveKit key{ENDS}", leaked_s=EMPTY_S)
     if row.outcome is not Outcome.UNKNOWN:
@@ -87,7 +87,7 @@ async def _listed(livekit: LiveKit, trace: Trace) -> Observation:
     return await livekit.rooms(trace, operation=Operation.READ_BACK, role=Role.HOST)
 
 
-async def _record(station: Station, trace: Trace, *, for_good: bool = False) -> Left | None:
+async def record_of(station: Station, trace: Trace, *, for_good: bool = False) -> Left | None:
     """None when the API says that it has no record of a room, else that it has, or that this is not known.
 
     for_good: the API has no DELETE, so nothing that we do will change the former.

@@ -5,15 +5,17 @@ from __future__ import annotations
 import asyncio
 import os
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from datetime import UTC, datetime
 
 import pytest
 from aiohttp import web
 
-from nestobs.collector import cleanup, withdrawal
-from nestobs.collector.cleanup import Cleaned, clean_strays, clean_up, settle, strays
 from nestobs.collector.keyring import OPERATOR, Keyring
-from nestobs.collector.removal import delete_room
+from nestobs.collector.undo import cleanup, withdrawal
+from nestobs.collector.undo.cleanup import GRACE_S, SEARCH_S, Cleaned, clean_strays, clean_up, settle, strays
+from nestobs.collector.undo.deeds import Deeds, Made
+from nestobs.collector.undo.removal import delete_room
 from nestobs.join.budget import Limiter
 from nestobs.lab import GateFault, ProxyMode
 from nestobs.nostr import Address, Keys
@@ -61,7 +63,7 @@ class Left:
         return self.writer.open_entry(**fields | changed)
 
     async def clean(self):
-        return await clean_up(self.station, self.writer, self.ring, self.store.ledger())
+        return await clean_up(self.station, self.writer, self.ring, self.store, self.store.ledger())
 
     def left(self):
         return [(entry.kind, entry.room) for entry in self.store.ledger()]
@@ -317,7 +319,7 @@ class TestWhatIsFoundAfterADeletion:
         async with after_a_crash() as left:
             room = await left.nest()
             asked = len(rows)
-            left.enter()  # a PUT that was not answered
+            left.enter(after_s=-GRACE_S)  # a PUT that was not answered
             left.enter("event", room)
             await left.clean()
         found = rows[asked:]
@@ -373,11 +375,30 @@ class TestUnansweredPut:
                 await left.clean()
         assert left.left() == [("room", room)]
 
-    async def test_that_made_nothing_is_done_with(self, after_a_crash):
+    async def test_that_made_nothing_is_done_with_once_no_server_can_be_at_it(self, after_a_crash):
         async with after_a_crash() as left:
             left.enter()
+            cleaned = await left.clean()
+            assert (left.left(), left.key_is_kept(), cleaned.unsettled) == ([("room", "")], True, 1)
+            assert "its server may still be at it" in cleaned.left[0]
+            left.enter(after_s=-GRACE_S - 1)
             await left.clean()
-        assert (left.left(), left.how()) == ([], ["never made"])
+        assert (left.left(), left.how()) == ([("room", "")], ["", "never made"])
+
+    async def test_that_a_row_names_needs_no_list(self, after_a_crash, rows):
+        """The process ended when it had the answer, and its ledger had not."""
+        async with after_a_crash() as left:
+            left.enter()
+            room = await left.nest()
+            told = next(row for row in rows if row.operation is Operation.CREATE and room in row.detail)
+            left.writer.append([replace(told, run_id=RUN)])
+            await left.writer.flushed()
+            left.enter("room", "another", run_id="another run", key_ref=OPERATOR)
+            await left.station.livekit.delete(Trace(room=room))  # as a LiveKit that was restarted
+            await left.clean()
+            assert left.lab.nests() == []
+        assert left.left() == [("room", "another")]
+        assert {entry.room for entry in left.store.ledger(open_only=False)} == {room, "another"}
 
     async def test_stays_open_where_the_room_list_cannot_be_asked(self, after_a_crash):
         async with after_a_crash(keys=False) as left:
@@ -418,19 +439,58 @@ class TestUnansweredPut:
             await left.nest()
             left.lab.api["made"].fault.status = status
             await left.clean()
-            assert left.left() == [("room", "")]
+            [room] = await left.lab.rooms()
+            assert left.left() == [("room", ""), ("candidate", room)]
             assert left.key_is_kept()
             left.lab.api["made"].fault.status = None
             left.station.api.limiter.closed_until = 0
+            cleaned = await left.clean()
+            assert await left.lab.rooms() == left.lab.nests() == []
+        assert cleaned.rooms == 1
+
+    async def test_is_looked_for_by_name_where_livekit_has_forgotten_it_since(self, after_a_crash, monkeypatch):
+        async with after_a_crash() as left:
+            left.enter(after_s=-GRACE_S - 1)
+            room, stranger = await left.nest(), Keys.generate()
+            other = (await left.station.api.create(NO_TRACE, stranger, ("wss://relay.example",))).room
+            left.lab.api["made"].fault.status = 500
+            cleaned = await left.clean()
+            assert sorted(left.left()) == sorted([("candidate", room), ("candidate", other)])
+            assert cleaned.unsettled == len(cleaned.left) == 2
+            await left.clean()  # and is entered once
+            assert len(left.left()) == 2
+            left.lab.api["made"].fault.status = None
+            for each in (room, other):
+                await left.station.livekit.delete(Trace(room=each))
+            cleaned = await left.clean()
+            assert left.lab.nests() == [other]
+        assert (cleaned.rooms, cleaned.left, left.left(), left.key_is_kept()) == (1, [], [], False)
+        assert sorted(left.how()[1:]) == ["deleted", "not ours"]
+
+    async def test_whose_room_may_be_an_operators_other_is_no_reason_to_delete_it(self, after_a_crash):
+        async with after_a_crash('[api]\ninfo = {kind="constant", s=60}') as left:
+            left.ring = Keyring(left.ring.folder, left.keys)
+            room = await left.nest()
+            left.enter(after_s=-GRACE_S - 1, key_ref=OPERATOR)
+            for _ in range(2):
+                await left.clean()
+                assert left.left() == [("candidate", room)]
+            assert await left.lab.rooms() == [room]
+
+    async def test_is_no_candidates_any_more_where_no_part_has_it(self, after_a_crash):
+        async with after_a_crash() as left:
+            left.enter("candidate", "a-room", after_s=-10.0)
+            left.enter("candidate", "an-old-room", after_s=-SEARCH_S - 1)
             await left.clean()
-            assert await left.lab.rooms() == []
+        assert (left.left(), left.how()) == ([("candidate", "a-room")], ["", "gone"])
 
     async def test_stays_open_while_info_does_not_show_a_listed_room_yet(self, after_a_crash):
         async with after_a_crash('[api]\ninfo = {kind="constant", s=60}') as left:
             left.enter()
             await left.nest()
             await left.clean()
-            assert await left.lab.rooms() == [] or left.left() == [("room", "")]
+            rooms = await left.lab.rooms()
+            assert rooms == [] or left.left() == [("room", ""), ("candidate", rooms[0])]
 
     @pytest.mark.parametrize("skew_s", [10.0, -20.0])
     async def test_a_livekit_clock_that_is_off_hides_no_room(self, after_a_crash, skew_s):
@@ -456,23 +516,35 @@ class TestUnansweredPut:
             url = f"http://127.0.0.1:{port}/api/v1/nests"
             async with Api(left.station.vantage, url, Limiter(1_000)) as left.station.api:
                 left.enter()
-                said = await settle(left.station, left.writer, left.ring, left.store, RUN, traces={})
+                said = (await settle(left.station, left.writer, left.ring, left.store, RUN)).left
             assert await left.lab.rooms() == [room]
         if told:
             assert said == []
             assert left.how() == ["", "never made"]
         else:
+            assert left.left() == [("candidate", room)]
             assert f"whose room {room} is the API does not say yet" in said[0]
 
     async def test_that_is_still_being_answered_is_waited_for(self, after_a_crash, monkeypatch):
         monkeypatch.setattr(cleanup, "GRACE_S", 1.0)
         async with after_a_crash() as left:
             left.enter()
-            settling = asyncio.create_task(settle(left.station, left.writer, left.ring, left.store, RUN, traces={}))
+            settling = asyncio.create_task(settle(left.station, left.writer, left.ring, left.store, RUN))
             await asyncio.sleep(0.3)
             await left.nest()  # a slow server makes it only now
-            assert await settling == []
+            assert (await settling).left == []
             assert await left.lab.rooms() == []
+
+
+async def test_a_name_that_was_just_heard_is_entered_though_there_is_no_time_to_delete_it(after_a_crash):
+    async with after_a_crash() as left:
+        deeds = Deeds(left.station, left.writer, left.key_ref)
+        made = Made(await deeds.enter("room", NO_TRACE))
+        room = await left.nest()
+        left.lab.api_proxy["made"].mode = ProxyMode.STALL
+        found = await deeds.undo(Trace(room=room, nest=f"30312:{left.keys.public}:{room}"), left.keys, made, 0.2)
+    assert found.why == "not undone within 0.2 s"
+    assert left.left() == [("room", room)]
 
 
 class TestEvents:
@@ -579,7 +651,7 @@ class TestAKeyThatNoLedgerNames:
 
     async def clean(self, left):
         files = strays(left.station, left.ring, left.store)
-        return await clean_strays(left.station, left.writer, left.ring, files)
+        return await clean_strays(left.station, left.writer, left.ring, left.store, files)
 
     async def test_is_forgotten_where_nothing_of_it_exists(self, stray):
         cleaned = await self.clean(stray)
@@ -614,6 +686,17 @@ class TestAKeyThatNoLedgerNames:
         stray.lab.gates["made"][0].fault = GateFault.PASS
         assert (await stray.clean()).left == []
         assert not stray.key_is_kept()
+
+    async def test_has_candidates_where_the_api_does_not_say_whose_a_room_is(self, stray):
+        made = await stray.station.api.create(NO_TRACE, stray.keys, ("wss://relay.example",))
+        stray.lab.api["made"].fault.status = 500
+        cleaned = await self.clean(stray)
+        assert (stray.left(), cleaned.unsettled, len(cleaned.left)) == ([("candidate", made.room)], 1, 1)
+        assert strays(stray.station, stray.ring, stray.store) == []  # the ledger names it now
+        stray.lab.api["made"].fault.status = None
+        await stray.station.livekit.delete(Trace(room=made.room))
+        await stray.clean()
+        assert (stray.lab.nests(), stray.left(), stray.key_is_kept()) == ([], [], False)
 
     async def test_is_kept_while_a_relay_does_not_say(self, stray, monkeypatch):
         monkeypatch.setattr(cleanup, "PATIENCE_S", 0.5)

@@ -7,7 +7,10 @@ A PUT whose answer never came may have made a room whose name we were not told: 
 instant are looked up by `/info`, and ours is the one whose host is our key. Where `/info` does not say (yet), a key
 made for that run alone settles it: it has hosted nothing else, so the API's own check on DELETE answers 204 for ours
 and 403 for anybody else's. An operator's key is not used so: it may host rooms that are none of ours. A room that
-another entry names was made by that entry's PUT. Nothing is deleted on a guess.
+another entry names was made by that entry's PUT. Nothing is deleted on a guess. A room of which it is not proven yet is
+entered as a candidate of that key: LiveKit may have forgotten it at the next look, and the API not. A server may still
+be at work on a young PUT, so of that nothing is concluded before GRACE_S. Where the answer came, and the process ended
+before its ledger knew, the PUT's row names the room.
 
 A key file that no ledger names is of a run that was killed at once, or whose store is gone: what it made is looked for
 on the relays and in LiveKit's list, entered in the ledger and undone; where nothing of it exists it is forgotten.
@@ -21,21 +24,22 @@ is asked here is recorded as a `read_back`, which speaks of no layer, so that it
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from typing import Any, Final
 
 from nestobs.collector.keyring import OPERATOR, KeyFile, Keyring
-from nestobs.collector.removal import EMPTY_S, ENDS, Left, Whose, delete_room
 from nestobs.collector.station import Station
-from nestobs.collector.withdrawal import PATIENCE_S, Found, Withdrawal, is_over, sentence
+from nestobs.collector.undo.deeds import DELETED, of_run, withdraw
+from nestobs.collector.undo.removal import EMPTY_S, ENDS, Left, Whose, delete_room, record_of
+from nestobs.collector.undo.withdrawal import PATIENCE_S, is_over
 from nestobs.errors import StoreError
-from nestobs.nostr import ROOM_KIND, Event, Keys, room_filter
+from nestobs.nostr import ROOM_KIND, Keys, room_filter
+from nestobs.observation.detail import facts_of
 from nestobs.observation.duration import SECOND_NS
-from nestobs.observation.schema import Failure, Observation, Operation, Outcome, Role
-from nestobs.sources.api import Answer
+from nestobs.observation.schema import Operation, Outcome, Role
 from nestobs.sources.relay import Relay
 from nestobs.sources.vantage import NO_TRACE, Trace
 from nestobs.store.ledger import Entry
@@ -51,8 +55,10 @@ GRACE_S: Final = 20.0
 RECORD_S: Final = 86_400.0
 """How long an API keeps a record of a room (E)."""
 
-DELETED: Final = "deleted"
-"""How the entry of a room is closed that was there, and is gone."""
+CANDIDATE: Final = "candidate"
+"""The kind of an entry of a room that a PUT without an answer may have made; whose it is was not proven yet."""
+
+_UNPROVED: Final = "the PUT was not answered, and whose room {} is the API does not say yet: start again later"
 
 AT_ONCE: Final = 8
 """So many rooms are deleted, or events withdrawn, at a time."""
@@ -65,27 +71,6 @@ MOST_ASKED: Final = 20
 
 ROUNDS: Final = 5
 """How often it is looked what such a key made, each time after what was found is undone."""
-
-
-STAYS: Final = "left: the next start undoes them, and so does `nestobs canary --count 0`, which makes nothing"
-"""What becomes of what an interrupted run did not undo in the time it has."""
-
-HEARD_OUT_S: Final = 1.2
-"""How long, when interrupted, a PUT's answer is still waited for."""
-
-GATEWAY_TIMEOUTS: Final = (408, 499)
-"""What proxies say of a request that they may have handed on."""
-
-
-@dataclass(slots=True)
-class Made:
-    """A nest of ours as far as it was made: its room's entry; its event with its entry, and the relays that may have
-    it."""
-
-    room: int
-    event: Event | None = None
-    entry: int | None = None
-    relays: list[Relay] = field(default_factory=list)
 
 
 @dataclass(slots=True)
@@ -103,148 +88,57 @@ class Cleaned:
         self.rooms, self.events = self.rooms + more.rooms, self.events + more.events
         self.left, self.unsettled = self.left + more.left, self.unsettled + more.unsettled
 
+    def again(self, later: Cleaned) -> None:
+        """Add what was undone of the same later; what is left is what is left now."""
+        self.rooms, self.events = self.rooms + later.rooms, self.events + later.events
+        self.left, self.unsettled = later.left, later.unsettled
+
     def sentence(self) -> str:
         """For people."""
         words = f"deleted {self.rooms} rooms and withdrew {self.events} events"
         return words if not self.left else f"{words}; left {len(self.left)}: {self.left[0]}"
 
 
-@dataclass(slots=True)
-class Deeds:
-    """What a run makes in the world, in the ledger before it is done. Each call waits for the disk, off the loop.
-
-    entering: entries on their way; their key must not be forgotten before they are there.
-    """
-
-    host: Station
-    writer: Writer
-    key_ref: str
-    entering: set[asyncio.Future[int]] = field(default_factory=set)
-
-    async def enter(self, kind: str, trace: Trace) -> int:
-        """Say that a room or an event is about to be made; the entry. Interrupted, it gets there all the same."""
-        entering = asyncio.ensure_future(
-            asyncio.to_thread(
-                self.writer.open_entry,
-                kind=kind,
-                run_id=self.host.vantage.run_id,
-                vantage=self.host.vantage.name,
-                api=self.host.api.url,
-                room=trace.room,
-                nest=trace.nest,
-                relays=[relay.url for relay in self.host.relays],
-                key_ref=self.key_ref,
-                at=self.host.clock.now(),
-            )
-        )
-        self.entering.add(entering)
-        entering.add_done_callback(self.entering.discard)
-        return await asyncio.shield(entering)
-
-    async def update(self, entry: int, **changes: str | Sequence[str]) -> None:
-        """Add to an entry what has become known."""
-        await asyncio.to_thread(self.writer.update_entry, entry, **changes)
-
-    async def close(self, entry: int, how: str) -> None:
-        """Say that nothing is left of it."""
-        await asyncio.to_thread(self.writer.close_entry, entry, at=self.host.clock.now(), how=how)
-
-    async def not_made(self, entry: int, row: Observation) -> None:
-        """Close the entry of a PUT that named no room, where its row proves that it made none: by the server's own
-        refusal, or as it was not sent."""
-        if row.status is not None and 400 <= row.status < 500 and row.status not in GATEWAY_TIMEOUTS:
-            await self.close(entry, f"refused: HTTP {row.status}")
-        elif row.failure is Failure.BUDGET:
-            await self.close(entry, "not asked: budget spent")
-
-    async def undo(self, trace: Trace, keys: Keys, made: Made, patience_s: float) -> Left | None:
-        """Delete a nest's room and withdraw its event; why the room is left, None when it is gone. What is not done
-        within `patience_s`, each by itself, stays open."""
-        room = self.end(made.room, delete_room(self.host, trace, keys), patience_s)
-        if made.event is None or made.entry is None:
-            return await room
-        taking = withdraw(self.host, trace, keys, made.relays, made.event)
-        left, _ = await asyncio.gather(room, self.end(made.entry, taking, patience_s))
-        return left
-
-    async def end(self, entry: int, undoing: Awaitable[Left | str | None], patience_s: float) -> Left | None:
-        """Close an entry by what came of undoing it; why it is left, noted there, where that did not succeed within
-        `patience_s`."""
-        try:
-            try:
-                async with asyncio.timeout(patience_s):
-                    found = await undoing
-            except TimeoutError:
-                found = Left(f"not undone within {patience_s:g} s", settled=False)
-            if not isinstance(found, Left):
-                await self.close(entry, found or DELETED)
-                return None
-            await self.update(entry, note=found.why)
-        except StoreError as error:
-            return Left(str(error), settled=False)
-        return found
-
-
-async def hear_out(creating: asyncio.Task[Answer]) -> str:
-    """Interrupted while a PUT is under way: the room that its answer names, which may still come; "" where it does not
-    within HEARD_OUT_S. It is not waited for any more then."""
-    await asyncio.wait({creating}, timeout=HEARD_OUT_S)
-    room = creating.result().room if creating.done() and not creating.cancelled() else ""
-    creating.cancel()
-    await asyncio.gather(creating, return_exceptions=True)
-    return room
-
-
-async def withdraw(
-    station: Station, trace: Trace, keys: Keys, relays: Sequence[Relay], event: Event | None = None
-) -> Left | str:
-    """Take a nest's event back from these relays; what was found after that, as Left where it is not all well.
-
-    event: what was published, None where that is not known.
-    """
-    versions = {event.id: event} if event is not None else {}
-    return outcome(await Withdrawal(trace, keys, station.clock.now() // SECOND_NS, versions).run(relays))
-
-
-def outcome(found: Sequence[Found]) -> Left | str:
-    """What taking an event back came to, as Left where it is not all well."""
-    said = sentence(found)
-    return said if all(e.taken_back for e in found) else Left(said, settled=not any(e.may_change for e in found))
-
-
 async def settle(
-    station: Station, writer: Writer, keyring: Keyring, store: Store, run_id: str, *, traces: Mapping[str, Trace]
-) -> list[str]:
-    """Undo what a run left open, asking again where nothing is proven; a sentence for each room or event that is left.
+    station: Station,
+    writer: Writer,
+    keyring: Keyring,
+    store: Store,
+    run_id: str = "",
+    *,
+    traces: Mapping[str, Trace] | None = None,
+) -> Cleaned:
+    """Undo what a run left open, or ("") all runs at this API, asking again where nothing is proven.
 
     A room that LiveKit does not list is not left, though its entry stays while the API does not answer. traces: of
     rooms of the run, whose rows go on.
     """
-    clock, pause_s = station.clock, PAUSE_S
-    unanswered = [entry.opened_at for entry in of_run(store, run_id) if entry.kind == "room" and not entry.room]
+    clock, pause_s, cleaned = station.clock, PAUSE_S, Cleaned()
+
+    def mine() -> list[Entry]:
+        return of_run(store, run_id) if run_id else [each for each in store.ledger() if each.api == station.api.url]
+
+    unanswered = [entry.opened_at for entry in mine() if entry.kind == "room" and not entry.room]
     await clock.until(max(unanswered, default=0) + round(GRACE_S * SECOND_NS))
     end = clock.now() + round(SETTLE_S * SECOND_NS)
     async with AsyncExitStack() as stack:
-        cleaner = _Cleaner(station, writer, keyring, stack, traces)
-        while mine := of_run(store, run_id):
-            cleaner.others |= {entry.room for entry in store.ledger(open_only=False) if entry.room}
-            cleaned = await cleaner.undo(mine)
-            if not cleaned.unsettled or clock.now() >= end:
-                return cleaned.left
+        cleaner = _Cleaner(station, writer, keyring, store, stack, traces or {})
+        while entries := mine():
+            now = await cleaner.undo(entries)
+            cleaned.again(now)
+            if not now.unsettled or clock.now() >= end:
+                return cleaned
             await clock.until(clock.now() + round(pause_s * SECOND_NS))
             pause_s *= 2
-    return []
+    return cleaned
 
 
-def of_run(store: Store, run_id: str) -> list[Entry]:
-    """What the ledger holds open of a run."""
-    return [entry for entry in store.ledger() if entry.run_id == run_id]
-
-
-async def clean_up(station: Station, writer: Writer, keyring: Keyring, entries: Iterable[Entry]) -> Cleaned:
+async def clean_up(
+    station: Station, writer: Writer, keyring: Keyring, store: Store, entries: Iterable[Entry]
+) -> Cleaned:
     """Undo the entries that belong to this station's API; entries of other APIs are left to their own target's run."""
     async with AsyncExitStack() as stack:
-        return await _Cleaner(station, writer, keyring, stack).undo(entries)
+        return await _Cleaner(station, writer, keyring, store, stack).undo(entries)
 
 
 def strays(station: Station, keyring: Keyring, store: Store) -> list[KeyFile]:
@@ -265,11 +159,13 @@ def _named_elsewhere(file: KeyFile) -> bool:
     return any(entry.key_ref == file.name for entry in there)
 
 
-async def clean_strays(station: Station, writer: Writer, keyring: Keyring, files: Iterable[KeyFile]) -> Cleaned:
+async def clean_strays(
+    station: Station, writer: Writer, keyring: Keyring, store: Store, files: Iterable[KeyFile]
+) -> Cleaned:
     """Undo what the keys of these files made, if they made anything; then they are forgotten."""
     cleaned = Cleaned()
     async with AsyncExitStack() as stack:
-        cleaner = _Cleaner(station, writer, keyring, stack)
+        cleaner = _Cleaner(station, writer, keyring, store, stack)
         for file in files:
             with keyring.held(file.name) as mine:
                 if mine:
@@ -285,6 +181,7 @@ class _Cleaner:
     station: Station
     writer: Writer
     keyring: Keyring
+    store: Store
     stack: AsyncExitStack
     traces: Mapping[str, Trace] = field(default_factory=dict)
     others: set[str] = field(default_factory=set)
@@ -294,27 +191,27 @@ class _Cleaner:
 
     async def undo(self, entries: Iterable[Entry], *, forgetting: bool = True) -> Cleaned:
         """Undo entries of this API; a key is forgotten when nothing of these is left, if `forgetting`."""
-        mine = [entry for entry in entries if entry.api == self.station.api.url]
+        mine = await asyncio.to_thread(self.told, [each for each in entries if each.api == self.station.api.url])
         places = asyncio.Semaphore(AT_ONCE)
 
         async def in_turn(entry: Entry) -> tuple[Entry, Left | str]:
             async with places:
                 return await self.one(entry)
 
-        rooms = [entry for entry in mine if entry.kind == "room"]
+        rooms = [entry for entry in mine if entry.kind != "event"]
         if self.station.api.ration is None:
             ends = await asyncio.gather(*(in_turn(entry) for entry in rooms if entry.room))
         else:  # few requests undo a few, one after the other, and not none of many
             ends = [await self.one(entry) for entry in rooms if entry.room]
         ends += [await self.one(entry) for entry in rooms if not entry.room]  # what is left in the list may be theirs
         ends, self.more = ends + self.more, []
-        ends += await asyncio.gather(*(in_turn(entry) for entry in mine if entry.kind != "room"))
+        ends += await asyncio.gather(*(in_turn(entry) for entry in mine if entry.kind == "event"))
         cleaned = Cleaned()
         for entry, found in ends:
             if isinstance(found, Left):
                 cleaned.left += [] if found.gone else [f"{_name(entry)}: {found.why}"]
                 cleaned.unsettled += not found.settled
-            elif entry.kind != "room":
+            elif entry.kind == "event":
                 cleaned.events += 1
             elif found == DELETED:
                 cleaned.rooms += 1
@@ -322,6 +219,31 @@ class _Cleaner:
         for name in {entry.key_ref for entry in mine} - still if forgetting else ():
             self.keyring.forget(name)
         return cleaned
+
+    def told(self, entries: Sequence[Entry]) -> list[Entry]:
+        """The entries, of a PUT without a room under the one that a row of its run's PUTs names and no entry does:
+        then the process ended when it had the answer and its ledger had not. What any entry names is nobody else's."""
+        ledger = self.store.ledger(open_only=False)
+        self.others |= {entry.room for entry in ledger if entry.room and entry.kind == "room"}
+        nameless = [entry for entry in entries if entry.kind == "room" and not entry.room]
+        found = {run_id: self.rooms_told(run_id, nameless) for run_id in {entry.run_id for entry in nameless}}
+        return [self.named(each, found[each.run_id]) if each in nameless else each for each in entries]
+
+    def named(self, entry: Entry, rooms: list[str]) -> Entry:
+        """The entry under one of these rooms, if there is any, and no other's any more."""
+        if not rooms:
+            return entry
+        room = rooms.pop()
+        self.writer.update_entry(entry.entry_id, room=room)
+        self.others.add(room)
+        return replace(entry, room=room)
+
+    def rooms_told(self, run_id: str, nameless: Iterable[Entry]) -> list[str]:
+        """Rooms that answers to a run's PUTs named, and no entry names."""
+        since = min(entry.opened_at for entry in nameless if entry.run_id == run_id)
+        rows = self.store.observations(run_id=run_id, start=since - round(SEARCH_S * SECOND_NS))
+        told = (str(facts_of(row.detail).get("room") or "") for row in rows if row.operation is Operation.CREATE)
+        return [room for room in dict.fromkeys(told) if room and room not in self.others]
 
     async def one(self, entry: Entry) -> tuple[Entry, Left | str]:
         """Undo one entry: close it, or note why it stays."""
@@ -331,6 +253,8 @@ class _Cleaner:
             found = Left(f"its key {entry.key_ref} is not here; set NESTOBS_NSEC if it was yours")
         elif entry.kind == "room":
             found = await self.room(entry, keys)
+        elif entry.kind == CANDIDATE:
+            found = await self.candidate(entry, keys)
         else:
             trace = self.trace(entry.nest.split(":", 2)[-1], entry.nest)
             found = await withdraw(self.station, trace, keys, await self.of(entry.key_ref, keys, entry.relays))
@@ -375,6 +299,7 @@ class _Cleaner:
                 return Left(f"neither the PUT nor LiveKit's room list was answered{ends}", settled=False)
             near = (room for room, at in listed.items() if abs(at - entry.opened_at) <= SEARCH_S * SECOND_NS)
             rooms, unproved = await self.search(near, entry.key_ref, keys)
+            await self.remember(entry, unproved)
             for number, room in enumerate(rooms):
                 if number:
                     self.more.append(await self.one(await self.entered(entry, room)))
@@ -383,18 +308,48 @@ class _Cleaner:
                 await asyncio.to_thread(self.writer.update_entry, entry.entry_id, room=room)
         if room:
             return await delete_room(self.station, self.trace(room, entry.nest), keys) or DELETED
-        if unproved:
-            whose = f"whose room {unproved[0]} is the API does not say yet"
-            return Left(f"the PUT was not answered, and {whose}: start again later", settled=False)
-        return "never made"
+        if self.station.clock.now() - entry.opened_at < GRACE_S * SECOND_NS:
+            return Left("the PUT was not answered, and its server may still be at it: start again later", settled=False)
+        return "never made" if not unproved else f"not known: {' or '.join(unproved)}, or never made"
 
-    async def entered(self, like: Entry, room: str) -> Entry:
-        """One more entry of a key's, of a room that was found with another."""
-        found = replace(like, room=room, note="")
-        names = ("kind", "run_id", "vantage", "api", "room", "nest", "relays", "key_ref")
+    async def candidate(self, entry: Entry, keys: Keys) -> Left | str:
+        """Delete a room that a PUT without an answer may have made, once it is proven to be ours; how it went. Nothing
+        more is tried when it is somebody else's, or no part has it any more."""
+        trace = self.trace(entry.room)
+        ours = await self.whose.ours(self.station, entry.room, keys, asks=entry.key_ref != OPERATOR)
+        if ours:
+            await asyncio.to_thread(self.writer.update_entry, entry.entry_id, kind="room")
+            return await delete_room(self.station, trace, keys) or DELETED
+        if ours is False:
+            return "not ours"
+        age_s = (self.station.clock.now() - entry.opened_at) / SECOND_NS
+        if age_s > RECORD_S:
+            return "not known, and over by itself"
+        if age_s > SEARCH_S and await self.nowhere(trace):
+            return "gone"
+        return Left(_UNPROVED.format(entry.room), settled=False)
+
+    async def nowhere(self, trace: Trace) -> bool:
+        """Whether the API has no record of a room, and LiveKit does not list it."""
+        listed = await self.station.livekit.all_rooms() if self.station.livekit else None
+        return listed is not None and trace.room not in listed and await record_of(self.station, trace) is None
+
+    async def remember(self, entry: Entry, rooms: Iterable[str]) -> None:
+        """Enter rooms as candidates of an entry's key, those that are not."""
+        there = {(each.key_ref, each.room) for each in self.store.ledger() if each.kind == CANDIDATE}
+        for room in rooms:
+            if (entry.key_ref, room) not in there:
+                why = Left(_UNPROVED.format(room), settled=False)
+                self.more.append((await self.entered(entry, room, kind=CANDIDATE, note=why.why), why))
+
+    async def entered(self, like: Entry, room: str, *, kind: str = "room", note: str = "") -> Entry:
+        """One more entry of a key's, of a room that was found with another, or may be its."""
+        found = replace(like, room=room, kind=kind, note=note)
+        names = ("kind", "run_id", "vantage", "api", "room", "nest", "relays", "key_ref", "note")
         values: dict[str, Any] = {name: getattr(found, name) for name in names}
         number = await asyncio.to_thread(self.writer.open_entry, at=like.opened_at, **values)
-        self.others.add(room)
+        if kind == "room":
+            self.others.add(room)
         return replace(found, entry_id=number)
 
     async def search(self, listed: Iterable[str], key_ref: str, keys: Keys) -> tuple[list[str], list[str]]:
@@ -421,7 +376,13 @@ class _Cleaner:
                 self.keyring.forget(file.name)
             return cleaned
         for _ in range(ROUNDS):
-            nests, unknown = await self.made_by(file, keys)
+            nests, unproved, unknown = await self.made_by(file, keys)
+            if not nests and unproved and not unknown:
+                for room in unproved:
+                    found = await self.adopted(file, keys, room, kinds=(CANDIDATE,))
+                    cleaned.left += [f"{room}: {_UNPROVED.format(room)}" for _ in found]
+                    cleaned.unsettled += len(found)
+                return cleaned
             if not nests:
                 if unknown:
                     cleaned.left.append(f"a key of the run {_run_of(file)} that no ledger names: {'; '.join(unknown)}")
@@ -429,9 +390,9 @@ class _Cleaner:
                 elif self.lists_rooms or age_s > EMPTY_S:
                     self.keyring.forget(file.name)
                 return cleaned
-            entries = [
-                entry for room, relays in nests.items() for entry in await self.adopted(file, keys, room, relays)
-            ]
+            entries = list[Entry]()
+            for room, relays in nests.items():
+                entries += await self.adopted(file, keys, room, relays, kinds=("room", "event")[: 2 if relays else 1])
             undone = await self.undo(entries, forgetting=False)
             cleaned.add(undone)
             if undone.left or undone.unsettled:
@@ -442,8 +403,9 @@ class _Cleaner:
     def lists_rooms(self) -> bool:
         return self.station.livekit is not None and self.station.livekit.lists_rooms
 
-    async def made_by(self, file: KeyFile, keys: Keys) -> tuple[dict[str, list[str]], list[str]]:
-        """What a key is found to have made and left: room -> relays that show it open; and why more is not known."""
+    async def made_by(self, file: KeyFile, keys: Keys) -> tuple[dict[str, list[str]], list[str], list[str]]:
+        """What a key is found to have made and left: room -> relays that show it open; rooms of which it is not proven;
+        and why more is not known."""
         relays = await self.of(file.name, keys, ())
         asked: dict[str, Any] = {"role": Role.HOST, "operation": Operation.READ_BACK, "timeout_s": PATIENCE_S}
         await asyncio.gather(*(relay.ready(PATIENCE_S) for relay in relays))
@@ -463,11 +425,13 @@ class _Cleaner:
         since = file.made_at - round(SEARCH_S * SECOND_NS)
         late = [room for room, at in (listed or {}).items() if at >= since and room not in nests]
         rooms, unproved = await self.search(late[:MOST_ASKED], file.name, keys)
-        if more := len(unproved) + len(late[MOST_ASKED:]):
+        if more := len(late[MOST_ASKED:]):
             unknown.append(f"whose {more} of the rooms in LiveKit's list are is not known")
-        return nests | {room: [] for room in rooms}, unknown
+        return nests | {room: [] for room in rooms}, unproved, unknown
 
-    async def adopted(self, file: KeyFile, keys: Keys, room: str, relays: Sequence[str]) -> list[Entry]:
+    async def adopted(
+        self, file: KeyFile, keys: Keys, room: str, relays: Sequence[str] = (), *, kinds: Iterable[str]
+    ) -> list[Entry]:
         """The entries of a nest that was found, made now."""
         common = {
             "run_id": _run_of(file),
@@ -478,7 +442,7 @@ class _Cleaner:
             "key_ref": file.name,
         }
         entries = []
-        for kind in ("room", "event") if relays else ("room",):
+        for kind in kinds:
             at = self.station.clock.now()
             values: dict[str, Any] = common | {"kind": kind, "relays": tuple(relays)}
             number = await asyncio.to_thread(self.writer.open_entry, at=at, **values)
@@ -496,4 +460,4 @@ def _clock(at: int) -> str:
 
 def _name(entry: Entry) -> str:
     said = entry.room or entry.nest or f"a room asked for in run {entry.run_id}"
-    return said if entry.kind == "room" else f"the event of {said}"
+    return f"the event of {said}" if entry.kind == "event" else said
