@@ -12,7 +12,8 @@ from nestobs.errors import UsageError
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Entry:
-    """Something made in the world that must not be left behind: a room or an event. Open until `closed_at` is set.
+    """Something made in the world that must not be left behind: a room or an event; or a candidate, a room
+    of which it is not proven yet that it is ours. Open until `closed_at` is set.
 
     `key_ref` names a key file, or is "env": never a key. Instants are ns UTC. `how` says how it was closed.
     """
