@@ -122,7 +122,9 @@ async def settle(
     await clock.until(max(unanswered, default=0) + round(GRACE_S * SECOND_NS))
     end = clock.now() + round(SETTLE_S * SECOND_NS)
     async with AsyncExitStack() as stack:
-        cleaner = _Cleaner(station, writer, keyring, store, stack, traces or {})
+        cleaner = _Cleaner(
+            station=station, writer=writer, keyring=keyring, store=store, stack=stack, traces=traces or {}
+        )
         while entries := mine():
             now = await cleaner.undo(entries)
             cleaned.again(now)
@@ -138,7 +140,7 @@ async def clean_up(
 ) -> Cleaned:
     """Undo the entries that belong to this station's API; entries of other APIs are left to their own target's run."""
     async with AsyncExitStack() as stack:
-        return await _Cleaner(station, writer, keyring, store, stack).undo(entries)
+        return await _Cleaner(station=station, writer=writer, keyring=keyring, store=store, stack=stack).undo(entries)
 
 
 def strays(station: Station, keyring: Keyring, store: Store) -> list[KeyFile]:
@@ -165,7 +167,7 @@ async def clean_strays(
     """Undo what the keys of these files made, if they made anything; then they are forgotten."""
     cleaned = Cleaned()
     async with AsyncExitStack() as stack:
-        cleaner = _Cleaner(station, writer, keyring, store, stack)
+        cleaner = _Cleaner(station=station, writer=writer, keyring=keyring, store=store, stack=stack)
         for file in files:
             with keyring.held(file.name) as mine:
                 if mine:
