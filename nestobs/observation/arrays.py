@@ -21,6 +21,9 @@ BELOW: Final = np.iinfo(np.int64).min
 """No instant, where the greatest is looked for; numpy's NaT, too."""
 
 
+_BITS: Final = 63
+
+
 def count_of(codes: Ints) -> int:
     """One more than the greatest code."""
     return int(codes.max(initial=-1)) + 1
@@ -38,6 +41,18 @@ def greatest_at(values: Ints, at: Ints, size: int) -> Ints:
     greatest = np.full(size, BELOW, dtype=np.int64)
     np.maximum.at(greatest, at, values)
     return greatest
+
+
+def sorted_within(of: Ints, values: Ints) -> tuple[Ints, Ints]:
+    """Groups (codes from 0) in order, each with its values in order: both as one number are sorted in a fifth of the
+    time, where they fit in it."""
+    least = int(values.min(initial=NONE))
+    bits = int(values.max(initial=least) - least).bit_length() if len(values) else 0
+    if count_of(of).bit_length() + bits > _BITS:
+        order = np.lexsort((values, of))
+        return of[order], values[order]
+    both = np.sort((of << bits) | (values - least))
+    return both >> bits, (both & ((1 << bits) - 1)) + least
 
 
 def busiest(instants: ArrayLike, window_s: float) -> int:

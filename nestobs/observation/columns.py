@@ -5,7 +5,7 @@ A code stands for a text: 0, 1, … in the order of the texts, -1 for none. What
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Final, cast
 
 import numpy as np
@@ -39,6 +39,37 @@ def _of_categories(values: pd.Series) -> tuple[Ints, Texts]:
     places = np.full(len(texts) + 1, -1, dtype=np.int64)  # the last is null's
     places[present] = place
     return places[given], np.asarray(names, dtype=object)
+
+
+def distinct(frame: pd.DataFrame, names: Sequence[str]) -> tuple[pd.DataFrame, Ints]:
+    """Each different row of these columns of text once, in the order in which they come, and per row which it is of."""
+    key, size = np.zeros(len(frame), dtype=np.int64), 1
+    for name in names:
+        codes, count = _numbered(frame[name])
+        if size * (count + 1) > NONE:
+            key, found = pd.factorize(key)
+            size = len(found)
+        key *= count + 1
+        key += codes
+        key += 1
+        size *= count + 1
+    of, found = pd.factorize(key)
+    first = np.empty(len(found), dtype=np.int64)
+    first[of[::-1]] = np.arange(len(of))[::-1]  # the last write stands
+    return frame[[*names]].iloc[first].reset_index(drop=True), of
+
+
+def _numbered(values: pd.Series) -> tuple[Ints, int]:
+    """A number for each text, -1 for null, and how many there may be."""
+    if isinstance(values.dtype, pd.CategoricalDtype):
+        return np.asarray(values.array.codes), len(values.cat.categories)
+    codes, names = pd.factorize(values)
+    return codes, len(names)
+
+
+def texts_at(names: Texts, codes: Ints) -> pd.api.extensions.ExtensionArray:
+    """The text of each code, "" for -1, as a column of text is made of."""
+    return pd.array(np.append(names, ""), dtype="str").take(codes)
 
 
 def units_of(frame: pd.DataFrame) -> tuple[Ints, Texts]:
@@ -104,7 +135,9 @@ def instants_of(values: pd.Series) -> tuple[Ints, Flags]:
 
 def reals_of(values: pd.Series) -> Floats:
     """Numbers, NaN where null."""
-    return np.asarray(pd.to_numeric(values).astype("Float64").to_numpy(na_value=np.nan), dtype=np.float64)
+    if not pd.api.types.is_numeric_dtype(values.dtype):
+        values = pd.to_numeric(values)
+    return np.asarray(values.astype("Float64").to_numpy(np.float64, na_value=np.nan), dtype=np.float64)
 
 
 def instant_in(value: Any) -> int | None:
@@ -116,7 +149,8 @@ def equals(values: pd.Series, word: str) -> Flags:
     """Which are that text; a null is none."""
     if isinstance(values.dtype, pd.CategoricalDtype):  # a text of many rows is looked at once
         place = values.cat.categories.get_indexer(pd.Index([str(word)]))[0]
-        return np.asarray(values.cat.codes == place, dtype=bool) if place >= 0 else np.zeros(len(values), dtype=bool)
+        codes = np.asarray(values.array.codes)
+        return np.asarray(codes == place, dtype=bool) if place >= 0 else np.zeros(len(values), dtype=bool)
     return np.asarray(values.isin([str(word)]), dtype=bool)
 
 

@@ -10,8 +10,18 @@ from hypothesis import strategies as st
 
 from nestobs.estimate import comparison as changes
 from nestobs.estimate.dependence import design_effect
-from nestobs.observation.arrays import BELOW, NONE, count_of, greatest_at, least_at
-from nestobs.observation.columns import codes_of, equals, instants_of, observations_of, paired, ranked, units_of
+from nestobs.observation.arrays import BELOW, NONE, count_of, greatest_at, least_at, sorted_within
+from nestobs.observation.columns import (
+    codes_of,
+    distinct,
+    equals,
+    instants_of,
+    observations_of,
+    paired,
+    ranked,
+    texts_at,
+    units_of,
+)
 from nestobs.observation.schema import COLUMNS
 from nestobs.observation.window import Window
 from nestobs.store.reader import Store
@@ -53,6 +63,41 @@ def test_a_pair_has_one_number_from_0(pairs):
     first, second = (np.array([pair[i] for pair in pairs], dtype=np.int64) for i in (0, 1))
     places = {pair: place for place, pair in enumerate(sorted(set(pairs)))}
     assert paired(first, second).tolist() == [places[pair] for pair in pairs]
+
+
+@given(TEXTS, TEXTS)
+def test_what_many_rows_have_in_common_is_named_once_in_the_order_in_which_it_comes(first, second):
+    pairs = list(zip(first, second, strict=False))
+    for dtype in ("object", "string", "category"):
+        columns = {name: pd.Series([pair[i] for pair in pairs], dtype=dtype) for i, name in enumerate("ab")}
+        frame = pd.DataFrame(columns)
+        found, of = distinct(frame.assign(c=1), ["a", "b"])
+        named = [tuple(None if pd.isna(text) else text for text in row) for row in found.itertuples(index=False)]
+        assert named == list(dict.fromkeys(pairs))
+        assert [named[number] for number in of] == pairs
+        assert found.dtypes.tolist() == frame.dtypes.tolist()
+
+
+def test_what_rows_have_in_common_may_be_more_than_one_number_holds():
+    texts = {f"c{number}": np.random.default_rng(number).permutation(300).astype(str) for number in range(9)}
+    frame = pd.DataFrame({name: np.tile(column, 2) for name, column in texts.items()}, dtype="category")
+    found, of = distinct(frame, list(texts))
+    assert of.tolist() == [*range(300), *range(300)]
+    pd.testing.assert_frame_equal(found, frame[:300])
+
+
+def test_texts_are_those_of_the_codes_and_empty_for_none():
+    found = texts_at(np.array(["b", "é"], dtype=object), np.array([1, -1, 0, 1]))
+    assert found.tolist() == ["é", "", "b", "é"]
+    assert found.dtype == "str"
+    assert texts_at(np.array([], dtype=object), np.array([], dtype=np.int64)).tolist() == []
+
+
+@given(st.lists(st.tuples(st.integers(0, 5), st.integers(-3, 3) | st.integers(-(2**61), 2**61)), max_size=30))
+def test_within_its_group_each_value_is_in_order_however_large(pairs):
+    of, values = (np.array([pair[i] for pair in pairs], dtype=np.int64) for i in (0, 1))
+    found = sorted_within(of, values)
+    assert list(zip(*(each.tolist() for each in found), strict=True)) == sorted(pairs)
 
 
 def test_a_unit_is_the_trace_and_else_the_nest():

@@ -30,8 +30,18 @@ from typing import Any, Final, cast
 import numpy as np
 import pandas as pd
 
-from nestobs.observation.arrays import BELOW, NONE, Flags, Floats, Ints, Texts, count_of, greatest_at, least_at
-from nestobs.observation.columns import codes_of, equals, framed
+from nestobs.observation.arrays import (
+    BELOW,
+    NONE,
+    Floats,
+    Ints,
+    Texts,
+    count_of,
+    greatest_at,
+    least_at,
+    sorted_within,
+)
+from nestobs.observation.columns import codes_of, equals, framed, texts_at
 from nestobs.observation.duration import SECOND_NS
 from nestobs.observation.schema import Column, Failure
 from nestobs.timeline.intervals.clocks import clock_offsets
@@ -147,7 +157,7 @@ def timelines(observations: pd.DataFrame, *, elsewhere: Elsewhere | None = None)
     Raises KeyError for a missing column, TypeError for instants that are no integers.
     """
     rows = read(observations)
-    groups = grouped(observations, rows)
+    groups = grouped(rows)
     if not len(groups.unit):
         return framed(SCHEMA, {column.name: [] for column in SCHEMA})
     offsets = clock_offsets(observations, rows.sent, rows.subject, rows.run, elsewhere)
@@ -156,7 +166,7 @@ def timelines(observations: pd.DataFrame, *, elsewhere: Elsewhere | None = None)
     rows = proven(observations, rows, groups, heard, down(observations) if elsewhere is None else elsewhere.down)
     shifts = _shifts(rows, groups, begun, *offsets)
     bounds = _bounds(rows, groups, shifts)
-    found = _names(observations, rows, groups) | _delays(bounds, groups, begun, shifts)
+    found = _names(rows, groups) | _delays(bounds, groups, begun, shifts)
     found |= _counts(rows, groups, bounds)
     found |= {"room_at": begun.room[groups.unit], "event_at": begun.event[groups.unit]}
     found["marked"] = _marked(observations, rows, groups, begun, bounds)
@@ -175,7 +185,8 @@ class _Shifts:
 
 @dataclass(frozen=True, slots=True)
 class _Bounds:
-    """Per group, in shifted ns, NONE or BELOW when there is none. The flags are of observations."""
+    """Per group, in shifted ns, NONE or BELOW when there is none. last_absent, first_visible, flaps: which observations
+    they are."""
 
     lower: Ints
     upper: Ints
@@ -183,9 +194,9 @@ class _Bounds:
     gone_lower: Ints
     gone_upper: Ints
     spacing_s: Floats
-    last_absent: Flags
-    first_visible: Flags
-    flap: Flags
+    last_absent: Ints
+    first_visible: Ints
+    flaps: Ints
 
 
 def _shifts(rows: Rows, groups: Groups, begun: Origins, offset: Floats, error: Floats) -> _Shifts:
@@ -194,23 +205,25 @@ def _shifts(rows: Rows, groups: Groups, begun: Origins, offset: Floats, error: F
     made = begun.row[groups.unit]  # -1 is masked by `own` wherever it is used
     own = made >= 0
     home = np.where(own, rows.run[made], -1)
-    member = groups.of >= 0
-    of, run = groups.of[member], rows.run[member]
+    asked = np.flatnonzero(groups.asked >= 0)
+    of, run = groups.asked[asked], rows.asks.run[asked]
     compared = np.bincount(of[~known[run]], minlength=len(made)) == 0
     together = np.bincount(of[run != home[of]], minlength=len(made)) == 0
     compared &= ~own | known[home]
     worst = np.zeros(len(made))
     np.maximum.at(worst, of, error[run])
     shift = np.round(np.where(known, offset, 0.0) * SECOND_NS).astype(np.int64)
-    row = np.where(member & np.append(compared, False)[groups.of], shift[rows.run], 0)
+    moved = np.zeros(len(groups.asked), dtype=np.int64)
+    moved[asked] = np.where(compared[of], shift[run], 0)
     home_shift = np.where(compared & own, shift[home], 0)
     own_error = np.where(compared & ~together, error[home] + worst, 0.0) + begun.unsure_s[groups.unit]
-    apart = own & ~together & ~compared & (groups.vantage != rows.vantage[made])  # by how much, nobody knows
+    maker = rows.asks.vantage[rows.ask[made]]
+    apart = own & ~together & ~compared & (groups.vantage != maker)  # by how much, nobody knows
     kind = np.where(apart, "", begun.kind[groups.unit])
     others_error = GRAIN_S + np.where(compared, worst, 0.0)
     made_at = np.where(begun.unsure_s[groups.unit] > 0, rows.received[made], rows.sent[made])
     return _Shifts(
-        row=row,
+        row=moved[rows.ask],
         origin=np.select([apart, own], [NONE, made_at - home_shift], begun.told[groups.unit]),
         kind=kind,
         error_s=np.select([own & ~apart, kind != ""], [own_error, others_error], default=np.nan),
@@ -220,41 +233,45 @@ def _shifts(rows: Rows, groups: Groups, begun: Origins, offset: Floats, error: F
 def _bounds(rows: Rows, groups: Groups, shifts: _Shifts) -> _Bounds:
     size = len(groups.unit)
     of, sent, received = groups.of, rows.sent - shifts.row, rows.received - shifts.row
-    visible, absent = rows.visible & (of >= 0), rows.absent & (of >= 0)
-    upper = least_at(received[visible], of[visible], size)
-    early = absent & (sent < upper[of])
+    visible, absent = np.flatnonzero(rows.visible & (of >= 0)), np.flatnonzero(rows.absent & (of >= 0))
+    shown = of[visible]
+    upper = least_at(received[visible], shown, size)
+    before = sent[absent] < upper[of[absent]]
+    early, late = absent[before], absent[~before]
     lower = greatest_at(sent[early], of[early], size)
-    asked = visible & ~rows.pushed
-    gone_lower = greatest_at(sent[asked], of[asked], size)
-    late = absent & ~early & ~rows.pushed  # an event is pushed once: silence after it proves nothing
-    after = late & (received > greatest_at(sent[visible], of[visible], size)[of])
-    last_absent, first_visible = early & (sent == lower[of]), visible & (received == upper[of])
+    asked = visible[~rows.pushed[visible]]
+    late = late[~rows.pushed[late]]  # an event is pushed once: silence after it proves nothing
+    after = received[late] > greatest_at(sent[visible], shown, size)[of[late]]
+    first_visible = visible[received[visible] == upper[shown]]
     from_sent = greatest_at(sent[first_visible], of[first_visible], size)
     gap = np.abs(_minus(from_sent, lower)) / SECOND_NS
+    flaps = late[~after]
     return _Bounds(
         lower=lower,
         upper=upper,
-        stable=_stable(of, sent, received, visible, late, size=size),
-        gone_lower=gone_lower,
-        gone_upper=least_at(received[after], of[after], size),
+        stable=_stable(of, received, visible, late, upper),
+        gone_lower=greatest_at(sent[asked], of[asked], size),
+        gone_upper=least_at(received[late[after]], of[late[after]], size),
         spacing_s=np.where(upper == NONE, np.inf, gap),
-        last_absent=last_absent,
+        last_absent=early[sent[early] == lower[of[early]]],
         first_visible=first_visible,
-        flap=late & ~after & ~rows.remade,
+        flaps=flaps[~rows.remade[flaps]],
     )
 
 
-def _stable(of: Ints, sent: Ints, received: Ints, visible: Flags, late: Flags, *, size: int) -> Ints:
+def _stable(of: Ints, received: Ints, visible: Ints, late: Ints, upper: Ints) -> Ints:
     """Receipt of the first of STABLE_POLLS visible rows that no late absent parts, in order of receipt; else NONE."""
-    index = np.flatnonzero(visible | late)
-    index = index[np.lexsort((sent[index], visible[index], received[index], of[index]))]  # ties: the absent first
-    reach = len(index) - STABLE_POLLS + 1
-    if reach <= 0:
-        return np.full(size, NONE)
-    steady = np.logical_and.reduce([visible[index[k : k + reach]] for k in range(STABLE_POLLS)])
-    steady &= of[index[:reach]] == of[index[STABLE_POLLS - 1 :]]
-    start = index[:reach][steady]
-    return least_at(received[start], of[start], size)
+    index = np.concatenate([late, visible])
+    shown = np.repeat([0, 1], [len(late), len(visible)])
+    of = of[index]
+    of, turn = sorted_within(of, 2 * (received[index] - upper[of]) + shown)  # ties: the absent first
+    is_shown = (turn & 1).astype(bool)
+    reach = max(0, len(of) - STABLE_POLLS + 1)
+    steady = of[:reach] == of[len(of) - reach :]
+    for step in range(STABLE_POLLS):
+        steady &= is_shown[step : step + reach]
+    of, after = of[:reach][steady], turn[:reach][steady] >> 1
+    return least_at(upper[of] + after, of, len(upper))
 
 
 def _delays(bounds: _Bounds, groups: Groups, begun: Origins, shifts: _Shifts) -> dict[str, Any]:
@@ -294,42 +311,49 @@ def _delays(bounds: _Bounds, groups: Groups, begun: Origins, shifts: _Shifts) ->
 
 def _counts(rows: Rows, groups: Groups, bounds: _Bounds) -> dict[str, Any]:
     proof = rows.visible | rows.absent
-    counted = {"polls": proof, "unknown": ~proof & ~rows.intent, "late": rows.late, "flaps": bounds.flap}
+    counted = {"polls": proof, "unknown": ~proof & ~rows.intent, "late": rows.late}
     counted |= {"after_end": rows.ended, "livekit_down": rows.down, "held_up": rows.held}
     size, member = len(groups.unit), groups.of >= 0
-    return {name: np.bincount(groups.of[which & member], minlength=size) for name, which in counted.items()}
+    found = {name: np.bincount(groups.of[which & member], minlength=size) for name, which in counted.items()}
+    return found | {"flaps": np.bincount(groups.of[bounds.flaps], minlength=size)}
 
 
-def _names(observations: pd.DataFrame, rows: Rows, groups: Groups) -> dict[str, Any]:
-    found: dict[str, Any] = {"layer": groups.layer}
+def _names(rows: Rows, groups: Groups) -> dict[str, Any]:
+    asks = rows.asks
+    last = np.full(len(groups.unit) + 1, -1, dtype=np.int64)  # what was asked last, and one more place for no group
+    last[groups.of] = rows.ask
+    target, targets = codes_of(asks.frame["target"])
+    _, vantages = codes_of(asks.frame["vantage"])
+    found = {
+        "layer": texts_at(groups.layers, groups.layer),
+        "vantage": texts_at(vantages, groups.vantage),
+        "target": texts_at(targets, target[last[:-1]]),
+    }
     for name in ("nest", "room", "trace_id"):  # a trace knows its nest and room from whichever row knew them
-        code, names = codes_of(observations[name])
-        known = (code >= 0) & (rows.unit >= 0)
-        told = np.full(count_of(rows.unit), -1, dtype=np.int64)
-        np.maximum.at(told, rows.unit[known], code[known])
-        found[name] = np.append(names, "")[told[groups.unit]]
-    _, vantages = codes_of(observations["vantage"])
-    target, targets = codes_of(observations["target"])
-    asked = np.full(len(groups.unit), -1, dtype=np.int64)
-    asked[groups.of[groups.of >= 0]] = target[groups.of >= 0]
-    return found | {"vantage": np.append(vantages, "")[groups.vantage], "target": np.append(targets, "")[asked]}
+        code, names = codes_of(asks.frame[name])
+        known = (code >= 0) & (asks.unit >= 0)
+        told = np.maximum(greatest_at(code[known], asks.unit[known], count_of(asks.unit)), -1)
+        found[name] = texts_at(names, told[groups.unit])
+    return found
 
 
 def _marked(observations: pd.DataFrame, rows: Rows, groups: Groups, begun: Origins, bounds: _Bounds) -> Texts:
     """Per group the disturbances that overlap the bracketing polls, by the vantage's own clock."""
     size, of = len(groups.unit), groups.of
-    bracket = bounds.last_absent | bounds.first_visible
+    polls = bounds.last_absent, bounds.first_visible
+    bracket = np.concatenate(polls)
     end = greatest_at(rows.received[bracket], of[bracket], size)
     start = least_at(rows.sent[bracket], of[bracket], size)
     made = begun.row[groups.unit]
-    here = (bounds.lower == BELOW) & (made >= 0) & (rows.vantage[made] == groups.vantage)
+    here = (bounds.lower == BELOW) & (made >= 0) & (rows.asks.vantage[rows.ask[made]] == groups.vantage)
     start = np.where(here, np.minimum(start, rows.sent[made]), start)
-    clocks = [greatest_at(rows.clock[poll], of[poll], size) for poll in (bounds.last_absent, bounds.first_visible)]
+    clock = rows.asks.clock
+    clocks = [greatest_at(clock[rows.ask[poll]], of[poll], size) for poll in polls]
     code = np.zeros(size, dtype=np.int64)
     for bit, mark in enumerate(MARKS):
         disturbed = np.flatnonzero(equals(observations["failure"], mark))
-        for clock, starts, ends in _by_clock(rows, disturbed):
-            on = np.flatnonzero((clocks[0] == clock) | (clocks[1] == clock))
+        for one, starts, ends in _by_clock(rows, disturbed):
+            on = np.flatnonzero((clocks[0] == one) | (clocks[1] == one))
             overlaps = np.searchsorted(starts, end[on], "right") > np.searchsorted(ends, start[on], "left")
             code[on[overlaps]] |= 1 << bit
     texts = [",".join(mark for bit, mark in enumerate(MARKS) if number >> bit & 1) for number in range(1 << len(MARKS))]
@@ -338,10 +362,12 @@ def _marked(observations: pd.DataFrame, rows: Rows, groups: Groups, begun: Origi
 
 def _by_clock(rows: Rows, index: Ints) -> Iterator[tuple[int, Ints, Ints]]:
     """Each clock of these rows with its sorted starts and its sorted ends."""
-    index = index[np.argsort(rows.clock[index], kind="stable")]
-    for part in np.split(index, np.flatnonzero(np.diff(rows.clock[index])) + 1) if len(index) else ():
-        begun = rows.sent[part]
-        yield int(rows.clock[part[0]]), np.sort(begun), np.sort(np.maximum(begun, rows.received[part]))
+    clock = rows.asks.clock[rows.ask[index]]
+    order = np.argsort(clock, kind="stable")
+    cuts = np.flatnonzero(np.diff(clock[order])) + 1
+    for part in np.split(order, cuts) if len(order) else ():
+        begun = rows.sent[index[part]]
+        yield int(clock[part[0]]), np.sort(begun), np.sort(np.maximum(begun, rows.received[index[part]]))
 
 
 def _minus(first: Ints, second: Ints) -> Floats:

@@ -14,6 +14,8 @@ its run says before and after.
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Final
 
 import numpy as np
@@ -32,6 +34,8 @@ from nestobs.timeline.nests import runs_of, subjects_of
 
 MOST_TOLD: Final = 3
 
+_ROUNDED_S: Final = 1e-6
+
 COMPARED: Final = ("run_id", "vantage", "clock_offset_s", "clock_error_s")
 """The columns of observations that `clock_words` reads."""
 
@@ -42,21 +46,26 @@ def clock_offsets(
     """Per place (nests.runs_of: a code for each row, sent at `sent` ns; unit: its subject) the clock's offset and the
     error of that, in seconds; NaN and 0 where none is known or needed. elsewhere: what rows of all nests tell; None:
     what these do."""
-    offsets, errors = reals_of(observations["clock_offset_s"]), reals_of(observations["clock_error_s"])
+    offsets = reals_of(observations["clock_offset_s"])
     index = np.flatnonzero(~np.isnan(offsets))
+    errors = reals_of(observations["clock_error_s"])[index]
+    unstated = np.isnan(errors)
+    told = _Told(offsets[index], np.where(unstated, 0.0, errors), sent[index], place[index])
     size = count_of(place)
-    best = np.full(size, -1, dtype=np.int64)
-    those = index[_least(np.nan_to_num(errors[index], nan=np.inf), place[index], size)]  # stated is better
-    those = those[np.lexsort((offsets[those], sent[those]))][::-1]
-    best[place[those]] = those  # the last write stands: the first that was sent
-    offset, error = np.where(best >= 0, offsets[best], np.nan), np.where(best >= 0, np.nan_to_num(errors[best]), 0.0)
-    since_s = np.where(best[place] >= 0, np.abs(sent - sent[best[place]]) / SECOND_NS, 0.0)
-    aged = ~np.isnan(reals_of(observations["sync_age_s"])[best])  # else it holds for the whole file that was compared
-    drift_s = np.where(aged[place], DRIFT * since_s, 0.0)
-    told = (offsets[index], np.nan_to_num(errors)[index], drift_s[index])
-    _hull(offset, error, told, place[index])
-    reach_s = np.zeros(size)
-    np.maximum.at(reach_s, place, drift_s)
+    best = np.flatnonzero(_least(np.where(unstated, np.inf, errors), told.place, size))  # stated is better
+    best = best[np.lexsort((told.offset[best], told.sent[best]))[::-1]]  # the last write stands: that was sent first
+    at = told.place[best]
+    offset, error, since, drift = np.full(size, np.nan), np.zeros(size), np.zeros(size, dtype=np.int64), np.zeros(size)
+    offset[at], error[at], since[at] = told.offset[best], told.error[best], told.sent[best]
+    aged = ~np.isnan(reals_of(observations["sync_age_s"].iloc[index[best]]))
+    drift[at] = np.where(aged, DRIFT, 0.0)  # else it holds for the whole file that was compared
+
+    def drifted_s(sent: Ints, place: Ints | slice) -> Floats:
+        return np.asarray(drift[place] * (np.abs(sent - since[place]) / SECOND_NS))
+
+    ends = least_at(sent, place, size), greatest_at(sent, place, size)
+    reach_s = np.maximum(*(drifted_s(end, slice(None)) for end in ends))
+    _hull(offset, error, told, drifted_s)
     error += np.where(np.isnan(offset), 0.0, reach_s)
     _of_other_nests(offset, error, observations, place, elsewhere)
     agree = np.abs(offset) <= error  # NaN does not
@@ -66,11 +75,27 @@ def clock_offsets(
     return offset, error
 
 
+@dataclass(frozen=True, slots=True)
+class _Told:
+    """What rows say of the clock of their place: its offset, and the error of that, seconds; and when, ns."""
+
+    offset: Floats
+    error: Floats
+    sent: Ints
+    place: Ints
+
+    def those(self, which: Ints | Flags) -> _Told:
+        """These of them."""
+        return _Told(self.offset[which], self.error[which], self.sent[which], self.place[which])
+
+
 def _of_other_nests(
     offset: Floats, error: Floats, observations: pd.DataFrame, place: Ints, elsewhere: Elsewhere | None
 ) -> None:
     """For places without a comparison what the nearest of the same run allow, before and after, in `offset` and
     `error`."""
+    if not np.isnan(offset).any():
+        return
     run, runs = codes_of(observations["run_id"])
     size = len(offset)
     of = greatest_at(run, place, size)
@@ -107,16 +132,21 @@ def _least(values: Floats, place: Ints, size: int) -> Flags:
     return np.asarray(values == least[place], dtype=bool)
 
 
-def _hull(offset: Floats, error: Floats, told: tuple[Floats, Floats, Floats], place: Ints) -> None:
-    """Where comparisons (`told`: offset, error and drift, of the place of each) contradict the best of their place, all
-    that they allow, in `offset` and `error`."""
-    offsets, errors, drift_s = told
-    apart = np.abs(offsets - offset[place]) - errors - error[place] - drift_s > 1e-6
+def _hull(offset: Floats, error: Floats, told: _Told, drifted_s: Callable[[Ints, Ints], Floats]) -> None:
+    """Where comparisons contradict the best of their place, all that they allow, in `offset` and `error`. drifted_s: by
+    how much that of a place holds less at an instant, seconds."""
+    apart_s = np.abs(told.offset - offset[told.place]) - told.error - error[told.place]
+    doubtful = np.flatnonzero(apart_s > _ROUNDED_S)
+    if not len(doubtful):
+        return
+    place = told.place[doubtful]
+    apart = apart_s[doubtful] - drifted_s(told.sent[doubtful], place) > _ROUNDED_S
     torn = np.zeros(len(offset), dtype=bool)
     torn[place[apart]] = True
+    told = told.those(torn[told.place])
     low, high = np.full(len(offset), np.inf), np.full(len(offset), -np.inf)
-    np.minimum.at(low, place, offsets - errors)
-    np.maximum.at(high, place, offsets + errors)
+    np.minimum.at(low, told.place, told.offset - told.error)
+    np.maximum.at(high, told.place, told.offset + told.error)
     offset[torn], error[torn] = (low[torn] + high[torn]) / 2, (high[torn] - low[torn]) / 2
 
 
@@ -125,7 +155,8 @@ def _alone(observations: pd.DataFrame, unit: Ints, place: Ints) -> Flags:
     makes = equals(observations["operation"], Operation.CREATE) | equals(observations["operation"], Operation.PUBLISH)
     made = np.zeros(count_of(unit) + 2, dtype=bool)
     made[unit[makes]] = True
-    of = greatest_at(unit, place, count_of(place))
+    of = np.full(count_of(place), -1, dtype=np.int64)
+    of[place] = unit  # a place is of one
     runs = np.bincount(of + 1, minlength=count_of(unit) + 2)
     return np.asarray(made[of] & (runs[of + 1] == 1) & (of >= 0), dtype=bool)
 

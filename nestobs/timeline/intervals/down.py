@@ -15,7 +15,7 @@ from typing import Final, TypeAlias
 import numpy as np
 import pandas as pd
 
-from nestobs.observation.arrays import BELOW, NONE, Flags, Ints
+from nestobs.observation.arrays import BELOW, NONE, Flags, Ints, count_of
 from nestobs.observation.columns import codes_of, equals, instants_of
 from nestobs.observation.duration import SECOND_NS
 from nestobs.observation.schema import Failure, Operation, Outcome, Source
@@ -68,25 +68,36 @@ def reached(observations: pd.DataFrame) -> Flags:
 def down(observations: pd.DataFrame) -> Down:
     """When LiveKit could not be reached from anywhere, by these rows. Whose way there is blocked, so that it was never
     answered, says nothing where another was."""
-    failed = unreached(observations)
+    token, asked = tokens(observations), asked_livekit(observations)
+    index = np.flatnonzero(token | asked)
+    token, asked = token[index], asked[index]
+    those = observations[list(NEEDED)].iloc[index]
+    failed = unreached(those)
     if not failed.any():
         return {}
-    target, targets = codes_of(observations["target"])
-    sent, _ = instants_of(observations["sent_at"])
-    received, known = instants_of(observations["received_at"])
+    target, targets = codes_of(those["target"])
+    sent, _ = instants_of(those["sent_at"])
+    received, known = instants_of(those["received_at"])
     received = np.where(known, received, sent)
-    clock, asked, answered = clocks(observations), asked_livekit(observations), reached(observations)
-    token = tokens(observations) & (target >= 0)
+    clock, answered = clocks(those), reached(those)
+    token &= target >= 0
     found: list[Down] = []
     for livekit in np.unique(target[failed]):
         ours = asked & (target == livekit)
-        apis = np.unique(target[token & np.isin(clock, np.unique(clock[ours]))])
+        apis = np.unique(target[token & _those_of(clock, ours)])
         good, bad = answered & ours, failed & ours
         if good.any():
-            bad &= np.isin(clock, np.unique(clock[good]))
+            bad &= _those_of(clock, good)
         spans = _spans(sent, received, bad, good)
         found += [{str(targets[api]): spans} for api in apis if len(spans[0])]
     return joined(found)
+
+
+def _those_of(clock: Ints, some: Flags) -> Flags:
+    """Which rows are of a clock that some of them are of."""
+    seen = np.zeros(count_of(clock), dtype=bool)
+    seen[clock[some]] = True
+    return seen[clock]
 
 
 def joined(found: Iterable[Down]) -> Down:
@@ -112,11 +123,11 @@ def while_down(observations: pd.DataFrame, rows: Rows, found: Down) -> Flags:
     hit = np.zeros(len(rows.sent), dtype=bool)
     if not found:
         return hit
-    code, targets = codes_of(observations["target"])
+    mine = np.flatnonzero(tokens(observations) & rows.absent)
+    code, targets = codes_of(observations["target"].iloc[mine])
     places = {str(target): place for place, target in enumerate(targets)}
-    mine = tokens(observations) & rows.absent
     for api, (begun, ended) in found.items():
-        index = np.flatnonzero(mine & (code == places.get(api, -2)))
+        index = mine[code == places.get(api, -2)]
         late = np.searchsorted(begun, rows.received[index], "right")
         hit[index] |= late > np.searchsorted(ended, rows.sent[index], "left")
     return hit

@@ -25,7 +25,7 @@ from typing import Final
 import numpy as np
 import pandas as pd
 
-from nestobs.observation.arrays import NONE, Flags, Floats, Ints, Texts, count_of, least_at
+from nestobs.observation.arrays import NONE, Floats, Ints, Texts, count_of, greatest_at, least_at
 from nestobs.observation.columns import codes_of, equals, reals_of
 from nestobs.observation.detail import facts_of
 from nestobs.observation.duration import SECOND_NS
@@ -72,7 +72,7 @@ def origins(observations: pd.DataFrame, rows: Rows, heard: Ints) -> Origins:
     """heard: when each row's answer was whole, on the reference clock as far as it is known, ns."""
     create, published = _made(observations, rows)
     foreign = (create < 0) & (published < 0)
-    nest = _nests(observations, rows)
+    nest = _nests(rows)
     room = _merged(_rooms(observations, rows, heard), nest)
     event, oldest, opened, first_heard = _events(observations, rows, heard, nest)
     told = np.where(foreign, np.minimum(room, oldest), NONE)
@@ -101,35 +101,37 @@ def _unsure_s(observations: pd.DataFrame, made: Ints) -> Floats:
 
 def _made(observations: pd.DataFrame, rows: Rows) -> tuple[Ints, Ints]:
     """Per unit the row of the PUT and of the first publish, -1 for none."""
-    source, operation, outcome = observations["source"], observations["operation"], observations["outcome"]
-    seen = np.zeros(count_of(rows.unit) + 1, dtype=bool)
+    seen = np.zeros(count_of(rows.asks.unit) + 1, dtype=bool)
     seen[rows.unit[rows.visible]] = True
-    later = seen[rows.unit]
-    unanswered = equals(outcome, Outcome.UNKNOWN) | rows.intent
-    accepted = equals(outcome, Outcome.ACCEPTED) & ~rows.intent
+    makes = equals(observations["operation"], Operation.CREATE) | equals(observations["operation"], Operation.PUBLISH)
+    index = np.flatnonzero(makes & (rows.unit >= 0))
+    those = observations[["source", "operation", "outcome"]].iloc[index]
+    source, operation, outcome = (those[name] for name in those)
+    intent, later = rows.intent[index], seen[rows.unit[index]]
+    unanswered = equals(outcome, Outcome.UNKNOWN) | intent
+    accepted = equals(outcome, Outcome.ACCEPTED) & ~intent
     put = equals(source, Source.API) & equals(operation, Operation.CREATE) & (accepted | unanswered & later)
-    left = ~equals(outcome, Outcome.PROBE_ERROR) & (~rows.intent | later)  # the first never left, the second may have
+    left = ~equals(outcome, Outcome.PROBE_ERROR) & (~intent | later)  # the first never left, the second may have
     publish = equals(source, Source.RELAY) & equals(operation, Operation.PUBLISH) & left
-    create = _earliest(rows, put, np.where(accepted, 0, np.where(rows.intent, 2, 1)))
-    return create, _earliest(rows, publish, np.where(rows.intent, 1, 0))
+    create = _earliest(rows, index[put], np.where(accepted, 0, np.where(intent, 2, 1))[put])
+    return create, _earliest(rows, index[publish], np.where(intent, 1, 0)[publish])
 
 
-def _earliest(rows: Rows, among: Flags, rank: Ints) -> Ints:
+def _earliest(rows: Rows, index: Ints, rank: Ints) -> Ints:
     """Per unit the row of least rank, of these the first sent; -1 for none."""
-    index = np.flatnonzero(among & (rows.unit >= 0))
-    index = index[np.lexsort((rows.place[index], rows.sent[index], rank[index]))][::-1]
-    first = np.full(count_of(rows.unit), -1, dtype=np.int64)
+    place = rows.asks.place[rows.ask[index]]
+    index = index[np.lexsort((place, rows.sent[index], rank))][::-1]
+    first = np.full(count_of(rows.asks.unit), -1, dtype=np.int64)
     first[rows.unit[index]] = index  # the last write stands: the least
     return first
 
 
-def _nests(observations: pd.DataFrame, rows: Rows) -> Ints:
+def _nests(rows: Rows) -> Ints:
     """Per unit the code of its nest, -1 for none."""
-    nest, _ = codes_of(observations["nest"])
-    units = np.full(count_of(rows.unit), -1, dtype=np.int64)
-    known = (nest >= 0) & (rows.unit >= 0)
-    np.maximum.at(units, rows.unit[known], nest[known])
-    return units
+    nest, _ = codes_of(rows.asks.frame["nest"])
+    unit = rows.asks.unit
+    known = (nest >= 0) & (unit >= 0)
+    return np.maximum(greatest_at(nest[known], unit[known], count_of(unit)), -1)
 
 
 def _merged(stamps: Ints, nest: Ints) -> Ints:
@@ -145,7 +147,7 @@ def _events(observations: pd.DataFrame, rows: Rows, heard: Ints, nest: Ints) -> 
     code, texts = pd.factorize(observations["detail"].iloc[shown])
     stamps = np.array([*map(_created_at, texts), NONE], dtype=np.int64)[code]
     over = np.array([*map(_over, texts), False])[code]
-    units, all_of = count_of(rows.unit), (stamps, np.where(over, NONE, stamps), heard[shown])
+    units, all_of = count_of(rows.asks.unit), (stamps, np.where(over, NONE, stamps), heard[shown])
     event, opened, first_heard = (least_at(values, rows.unit[shown], units) for values in all_of)
     return event, _merged(event, nest), _merged(opened, nest), first_heard
 
@@ -168,19 +170,22 @@ def _rooms(observations: pd.DataFrame, rows: Rows, heard: Ints) -> Ints:
     that is no proof by itself (a cache's copy, an /info in another form) tells the age all the same.
     """
     source, operation, known = observations["source"], observations["operation"], rows.unit >= 0
-    stamps = np.full(len(rows.unit), NONE, dtype=np.int64)
     asked = equals(operation, Operation.ROOMS) | equals(operation, Operation.SIGNAL)
-    stamped, dated = stamps_of(observations)
-    listed = known & rows.visible & equals(source, Source.LIVEKIT) & asked & dated & (stamped >= _FIRST_S * SECOND_NS)
-    stamps[listed] = stamped[listed]
-    yes = equals(observations["outcome"], Outcome.UNKNOWN) & (reals_of(observations["status"]) == 200)
-    info = np.flatnonzero(known & (yes | rows.visible) & equals(source, Source.API) & equals(operation, Operation.INFO))
-    code, texts = pd.factorize(observations["detail"].iloc[info])
+    listed = np.flatnonzero(known & rows.visible & equals(source, Source.LIVEKIT) & asked)
+    stamped, dated = stamps_of(observations[["remote_at"]].iloc[listed])
+    made = np.where(dated & (stamped >= _FIRST_S * SECOND_NS), stamped, NONE)
+    info = np.flatnonzero(known & equals(source, Source.API) & equals(operation, Operation.INFO))
+    those = observations[["outcome", "status", "remote_at", "detail"]].iloc[info]
+    yes = rows.visible[info] | equals(those["outcome"], Outcome.UNKNOWN) & (reals_of(those["status"]) == 200)
+    info, those = info[yes], those[yes]
+    code, texts = pd.factorize(those["detail"])
     told = np.array([*map(_info_created_at, texts), NONE], dtype=np.int64)[code]
-    off = np.where(dated[info], heard[info] - stamped[info], 0)
+    stamped, dated = stamps_of(those)
+    off = np.where(dated, heard[info] - stamped, 0)
     corrects = (told != NONE) & (np.abs(off) > _ns(_DATED_S)) & (np.abs(off) < _ns(_MOST_OFF_S))
-    stamps[info] = np.where(corrects, told + off, told)
-    return least_at(stamps[known], rows.unit[known], count_of(rows.unit))
+    told = np.where(corrects, told + off, told)
+    index = np.concatenate([listed, info])
+    return least_at(np.concatenate([made, told]), rows.unit[index], count_of(rows.asks.unit))
 
 
 def room_made_at(row: Observation) -> int | None:

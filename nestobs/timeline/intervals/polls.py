@@ -9,10 +9,10 @@ import numpy as np
 import pandas as pd
 
 from nestobs.observation.arrays import Flags, Ints, Texts, count_of
-from nestobs.observation.columns import codes_of, equals, instants_of, paired, ranked, reals_of, units_of
+from nestobs.observation.columns import codes_of, distinct, equals, instants_of, paired, ranked, reals_of, units_of
 from nestobs.observation.duration import SECOND_NS
 from nestobs.observation.schema import Failure, Operation, Outcome, Source, layer_of
-from nestobs.timeline.nests import nests_of, runs_of, subjects_of
+from nestobs.timeline.nests import nests_of, subjects_of
 
 LATE_S: Final = 0.1
 """A poll sent later than this after it was planned is late."""
@@ -24,21 +24,39 @@ DISTURBED: Final = (Failure.CLOCK_STEP, Failure.SUSPENDED, Failure.LOOP_BLOCKED)
 """What a vantage notes of its own machine."""
 
 
+_ASKED: Final = ("trace_id", "nest", "room", "vantage", "run_id", "source", "operation", "target")
+
+
+@dataclass(frozen=True, slots=True)
+class Asks:
+    """What many rows have in common, each once: who asked whom what about which nest. frame: that, in words.
+
+    unit: nest under observation, -1 for none; clock: (vantage, run); place: (unit, clock); nest: as nests_of tells;
+    subject, run: as subjects_of and runs_of tell, where something is named.
+    """
+
+    frame: pd.DataFrame
+    unit: Ints
+    vantage: Ints
+    clock: Ints
+    place: Ints
+    nest: Ints
+    subject: Ints
+    run: Ints
+
+
 @dataclass(frozen=True, slots=True)
 class Rows:
-    """All rows as arrays. unit: nest under observation, -1 for none; clock: (vantage, run); place: (unit, clock);
-    nest: as nests_of tells; subject, run: as subjects_of and runs_of tell.
+    """All rows as arrays. ask: what each asked, of `asks`; unit, nest, subject: those of it; run: as runs_of tells.
 
     sent: of the silence before a push that of its ping, less what our own lag explains. held: made while we ourselves
     were held up. Absents that bound nothing are not `absent` any more (proofs.py): held; ended: they came after the
     nest's end; down: while LiveKit could not be reached.
     """
 
+    asks: Asks
+    ask: Ints
     unit: Ints
-    vantage: Ints
-    clock: Ints
-    place: Ints
-    places: int
     nest: Ints
     subject: Ints
     run: Ints
@@ -57,45 +75,48 @@ class Rows:
 
 @dataclass(frozen=True, slots=True)
 class Groups:
-    """The rows of the result. of: the group of each observation, -1 for none; the rest per group."""
+    """The rows of the result. of: the group of each observation, -1 for none; asked: that of each of `Rows.asks`; the
+    rest per group. layer: which of `layers`, that are sorted."""
 
     of: Ints
+    asked: Ints
     unit: Ints
     vantage: Ints
-    layer: Texts
+    layer: Ints
+    layers: Texts
 
     @property
     def relay(self) -> Flags:
         """Of relays."""
-        return np.array([name.startswith("relay:") for name in self.layer], dtype=bool)
+        return np.array([name.startswith("relay:") for name in self.layers], dtype=bool)[self.layer]
 
 
 def read(observations: pd.DataFrame) -> Rows:
     """All rows, in their order."""
+    asks, ask = _asked(observations)
     sent, _ = instants_of(observations["sent_at"])
     received, answered = instants_of(observations["received_at"])
     planned, due = instants_of(observations["planned_at"])
     intent = equals(observations["failure"], Failure.INTENT)
     proof = answered & ~intent
-    vantage, _ = codes_of(observations["vantage"])
-    clock = clocks(observations)
-    unit, _ = units_of(observations)
-    about = nests_of(observations)
-    subject, _ = subjects_of(observations, about)
-    place = paired(unit, clock)
     absent = proof & equals(observations["outcome"], Outcome.ABSENT)
     pushed = equals(observations["operation"], Operation.SUBSCRIBE)
-    lag = np.round(np.nan_to_num(reals_of(observations["loop_lag_s"])) * SECOND_NS).astype(np.int64)
+    silent = np.flatnonzero(pushed & absent)
+    lag_s = np.nan_to_num(reals_of(observations["loop_lag_s"].iloc[silent]))
+    since = sent.copy()
+    since[silent] -= np.round(lag_s * SECOND_NS).astype(np.int64)
+    subject, run = asks.subject[ask], asks.run[ask]
+    nothing = np.flatnonzero(subject < 0)
+    run[nothing] = count_of(asks.run) + np.arange(len(nothing))  # each by itself
+    none = np.zeros(len(sent), dtype=bool)
     return Rows(
-        unit=unit,
-        vantage=vantage,
-        clock=clock,
-        place=place,
-        places=count_of(place),
-        nest=about.unit,
+        asks=asks,
+        ask=ask,
+        unit=asks.unit[ask],
+        nest=asks.nest[ask],
         subject=subject,
-        run=runs_of(subject, codes_of(observations["run_id"])[0]),
-        sent=np.where(pushed & absent, sent - lag, sent),
+        run=run,
+        sent=since,
         received=np.where(answered, received, sent),
         late=due & ~intent & (sent - planned > round(LATE_S * SECOND_NS)),
         intent=intent,
@@ -103,10 +124,30 @@ def read(observations: pd.DataFrame) -> Rows:
         absent=absent,
         pushed=pushed,
         held=held_up(observations),
-        ended=np.zeros(len(sent), dtype=bool),
-        down=np.zeros(len(sent), dtype=bool),
-        remade=np.zeros(len(sent), dtype=bool),
+        ended=none,
+        down=none,
+        remade=none,
     )
+
+
+def _asked(observations: pd.DataFrame) -> tuple[Asks, Ints]:
+    """What was asked, and per row which of that."""
+    frame, ask = distinct(observations, _ASKED)
+    about = nests_of(frame)
+    unit, _ = units_of(frame)
+    subject, _ = subjects_of(frame, about)
+    clock = clocks(frame)
+    asks = Asks(
+        frame=frame,
+        unit=unit,
+        vantage=codes_of(frame["vantage"])[0],
+        clock=clock,
+        place=paired(unit, clock),
+        nest=about.unit,
+        subject=subject,
+        run=paired(subject, codes_of(frame["run_id"])[0]),
+    )
+    return asks, ask
 
 
 def stamps_of(observations: pd.DataFrame) -> tuple[Ints, Flags]:
@@ -129,32 +170,43 @@ def held_up(observations: pd.DataFrame) -> Flags:
 
     Found by the row's own lag, its own failure, or by a disturbance that the same vantage and run noted meanwhile.
     """
-    failure, clock = observations["failure"], clocks(observations)
-    held = np.nan_to_num(reals_of(observations["loop_lag_s"])) >= HELD_UP_S
+    failure = observations["failure"]
     own = np.any([equals(failure, one) for one in DISTURBED], axis=0)
+    held = own | (reals_of(observations["loop_lag_s"]) >= HELD_UP_S)  # NaN is not
     step = own & equals(observations["source"], Source.CLOCK)
+    if not step.any():
+        return np.asarray(held, dtype=bool)
     begun, _ = instants_of(observations["sent_at"])
     received, answered = instants_of(observations["received_at"])
     ended = np.maximum(begun, np.where(answered, received, begun))
     begun = np.where(step & equals(failure, Failure.SUSPENDED), ended - SECOND_NS, begun)  # it is reckoned back
-    order = np.argsort(clock, kind="stable")
+    clock = clocks(observations)
     disturbed = np.unique(clock[step])
-    first, last = (np.searchsorted(clock[order], disturbed + next_one) for next_one in (0, 1))
-    for mine in (order[start:end] for start, end in zip(first, last, strict=True)):
+    those = np.flatnonzero(np.isin(clock, disturbed))
+    those = those[np.argsort(clock[those], kind="stable")]
+    for mine in np.split(those, np.searchsorted(clock[those], disturbed[1:])):
         steps = mine[step[mine]]
         starts, ends = np.sort(begun[steps]), np.sort(ended[steps])
         held[mine] |= np.searchsorted(starts, ended[mine], "right") > np.searchsorted(ends, begun[mine], "left")
-    return np.asarray((held | own) & ~step, dtype=bool)
+    return np.asarray(held & ~step, dtype=bool)
 
 
-def grouped(observations: pd.DataFrame, rows: Rows) -> Groups:
+def grouped(rows: Rows) -> Groups:
     """Which timeline each row belongs to: one a nest under observation, layer and vantage."""
-    asked, names = layers_of(observations)
-    code = np.where((rows.unit >= 0) & (asked >= 0), paired(paired(rows.unit, asked), rows.vantage), -1)
+    asks = rows.asks
+    layer, names = layers_of(asks.frame)
+    code = np.where((asks.unit >= 0) & (layer >= 0), paired(paired(asks.unit, layer), asks.vantage), -1)
     code = ranked(code)
     first = np.full(count_of(code), -1, dtype=np.int64)
-    first[code[code >= 0]] = np.flatnonzero(code >= 0)  # any row of the group: all agree on what is read here
-    return Groups(of=code, unit=rows.unit[first], vantage=rows.vantage[first], layer=names[asked[first]])
+    first[code[code >= 0]] = np.flatnonzero(code >= 0)  # any of the group: all agree on what is read here
+    return Groups(
+        of=code[rows.ask],
+        asked=code,
+        unit=asks.unit[first],
+        vantage=asks.vantage[first],
+        layer=layer[first],
+        layers=names,
+    )
 
 
 def layers_of(observations: pd.DataFrame) -> tuple[Ints, Texts]:
