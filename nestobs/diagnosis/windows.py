@@ -40,7 +40,8 @@ EARLY_S: Final = 60.0
 def of_window(scene: Scene, window: Window, lived_s: float) -> Iterator[tuple[Key, Evidence]]:
     """The facts of one window. lived_s: by which age an empty room has ended."""
     shut = window.absents
-    words = f"{len(shut)} of {len(shut)} joins 404, {scene.at(shut[0])} to {scene.at(shut[-1]).removeprefix('at ')}"
+    until = scene.at(shut[-1]).removeprefix("at ")
+    words = f"{len(shut)} of {len(shut)} joins answered 404, {scene.at(shut[0])} to {until}"
     yield (Fact.HEALED if window.healed else Fact.SHUT), scene.say(words, shut)
     if {row.operation for row in shut} >= {Operation.JOIN, Operation.GUEST}:
         yield Fact.BOTH_WAYS, Evidence("")
@@ -134,7 +135,7 @@ def _amid(scene: Scene, window: Window) -> Iterator[tuple[Key, Evidence]]:
         and amid.end - amid.start >= AMID_S * SECOND_NS
         and {row.operation for row in amid.absents} >= {Operation.JOIN, Operation.GUEST}
     ):
-        said = f"{len(amid.absents)} joins 404 from {scene.at(amid.absents[0]).removeprefix('at ')} on, while"
+        said = f"{len(amid.absents)} joins answered 404 from {scene.at(amid.absents[0]).removeprefix('at ')} on, while"
         last = [row for rows in spans for row in rows if row.sent >= end][:2]
         yield Fact.AMID, scene.say(f"{said} /info and LiveKit showed it before and after", [*amid.absents, *last])
 

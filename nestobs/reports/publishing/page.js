@@ -73,6 +73,52 @@
     plot.parentElement.parentElement.style.setProperty("--paper-scale", by);
     Plotly.relayout(plot, { autosize: false, width: Math.round(wide / by) });
   };
+  // One that is higher still is cut between its panels, or the lanes of one, and its foot (axis, legend) told with each.
+  const between = (plot) => {
+    const here = plot.getBoundingClientRect(), zoom = here.height / plot.offsetHeight;
+    const labels = all(".annotation", plot).map((one) => (one.getBoundingClientRect().top - here.top) / zoom);
+    const panels = Object.values(plot._fullLayout).filter((one) => /^y\d*$/.test(one?._id));
+    panels.sort((one, other) => one._offset - other._offset);
+    return panels.flatMap((panel, at) => {
+      const lanes = panel.tickvals ?? [], end = panel._offset + panel._length, next = panels[at + 1]?._offset;
+      const cuts = lanes.slice(1).filter((lane, nth) => lane - lanes[nth] === 1)
+        .map((lane) => panel._offset + panel.d2p(lane - .5));
+      return next ? [...cuts, Math.min((end + next) / 2, ...labels.filter((top) => top > end && top < next))] : cuts;
+    });
+  };
+  const part = (plot, from, to) => {
+    const box = document.createElement("div"), copy = plot.cloneNode(true);
+    box.className = "part";
+    box.style.height = `${to - from}px`;
+    copy.removeAttribute("id");
+    copy.style.marginTop = `${-from}px`;
+    box.append(copy);
+    return box;
+  };
+  const cut = (plot) => {
+    const ends = Object.values(plot._fullLayout).filter((one) => /^y\d*$/.test(one?._id));
+    const foot = Math.max(...ends.map((one) => one._offset + one._length)), height = plot.offsetHeight;
+    const count = Math.ceil(foot / (high / usual - height + foot)), cuts = between(plot);
+    const nearest = (to) => cuts.reduce((best, one) => Math.abs(one - to) < Math.abs(best - to) ? one : best);
+    if (count < 2 || cuts.length < count) return;
+    const places = [...Array(count - 1).keys()].map((nth) => nearest((nth + 1) * foot / count));
+    const first = plot.parentElement;
+    places.forEach((from, nth) => {
+      const sheet = document.createElement("div"), feet = part(plot, foot, height);
+      sheet.className = "sheet";
+      all(".yaxislayer-above", feet).forEach((one) => one.remove());
+      first.parentElement.append(feet, sheet);
+      sheet.append(part(plot, from, places[nth + 1] ?? height));
+    });
+    first.dataset.height = first.style.height;
+    first.style.height = `${places[0]}px`;
+    plot.closest("figure").classList.add("cut");
+  };
+  const mend = (figure) => {
+    all(".part, .sheet", figure).forEach((one) => one.remove());
+    all("[data-height]", figure).forEach((one) => { one.style.height = one.dataset.height; delete one.dataset.height; });
+    figure.classList.remove("cut");
+  };
   addEventListener("beforeprint", () => {
     opened = all("details.section:not([open])");
     opened.forEach((one) => { one.open = true; });
@@ -82,11 +128,13 @@
     plots().forEach((plot) => scale(plot, usual));
     plots().forEach((plot) => {
       const by = high / plot.offsetHeight;
-      if (by < usual && by >= least) scale(plot, by);  // a higher one is cut at any scale
+      if (by < usual && by >= least) scale(plot, by);
+      if (by < least) cut(plot);
     });
   });
   addEventListener("afterprint", () => {
     document.body.classList.remove("paper");
+    all("figure.cut").forEach(mend);
     plots().forEach((plot) => Plotly.relayout(plot, { autosize: true, width: null }));
     opened.forEach((one) => { one.open = false; });
     lay();
