@@ -45,7 +45,7 @@ from nestobs.join.budget import Budget, host_and_port
 from nestobs.join.policy import Policy, exponential, named_policy
 from nestobs.nostr import Keys, read_public_key
 from nestobs.observation.duration import duration_words, read_duration
-from nestobs.store.files import text_in
+from nestobs.store.files import at_home, text_in
 from nestobs.store.shipments.place import place_of
 
 FILE: Final = "nestobs.toml"
@@ -381,7 +381,7 @@ class Config:
         before XDG_STATE_HOME was heeded, where that is there; else nestobs in XDG_STATE_HOME.
         """
         if self.environment.state_dir is not None:
-            return (self.environment.state_dir.expanduser(),)
+            return (at_home(self.environment.state_dir),)
         before, now = _folder("", "~/.local/state"), _folder(self.environment.xdg_state_home, "~/.local/state")
         return (before, now) if before != now and before.is_dir() else (now,)
 
@@ -451,7 +451,7 @@ class Config:
 
 def _near(file: Path, path: Path) -> Path:
     """A path that stands in a file: relative ones begin where the file is."""
-    path = path.expanduser()
+    path = at_home(path)
     return path if path.is_absolute() else file.parent / path
 
 
@@ -466,7 +466,7 @@ def _http_url(text: str) -> SplitResult | None:
 
 def _folder(named: str, default: str) -> Path:
     """Ours, in a folder of the XDG base directories: one that is not absolute is to be passed over."""
-    return (Path(named) if Path(named).is_absolute() else Path(default).expanduser()) / "nestobs"
+    return (Path(named) if Path(named).is_absolute() else at_home(Path(default))) / "nestobs"
 
 
 _PLAIN: Final = frozenset(

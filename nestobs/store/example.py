@@ -18,5 +18,5 @@ SHIPPED: Final = Path(__file__).with_name("example_store")
 
 def folder(named: Path | str) -> Path:
     """The absolute folder of the store that is named so. A folder `example` that is there goes before the example."""
-    path = (plain_path(named) or Path(named)).expanduser()
+    path = plain_path(named) or Path(named)
     return SHIPPED if path == Path(EXAMPLE) and not path.exists() else path.absolute()

@@ -28,6 +28,12 @@ def replacing(path: Path) -> Iterator[Path]:
     sync(path.parent)
 
 
+def at_home(path: Path) -> Path:
+    """The path, in a home folder where it begins with ~ or ~NAME; as it is, as shells have it, where nobody is of that
+    name."""
+    return Path(os.path.expanduser(path))  # noqa: PTH111 - pathlib's raises RuntimeError there
+
+
 def sync(path: Path) -> None:
     """Wait until a file or a folder is on the disk."""
     handle = os.open(path, os.O_RDONLY)

@@ -56,7 +56,6 @@ def opened(directory: Path | str) -> Store | None:
         path = plain_path(directory)
         if path is None:
             raise
-        path = path.expanduser()
         if not path.exists() or (path.is_dir() and not any(path.glob("[!.]*"))):
             return None
         raise

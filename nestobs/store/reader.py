@@ -259,8 +259,7 @@ def shipped(named: Path | str) -> Store | None:
     path = plain_path(named)
     if path is not None:
         try:
-            here = path.expanduser()
-            if (here / sql.JOURNAL).exists() or not (here / SHIPPED_TO).is_dir():
+            if (path / sql.JOURNAL).exists() or not (path / SHIPPED_TO).is_dir():
                 return None
         except OSError:  # opening it as a store says why
             return None

@@ -299,6 +299,7 @@ def test_any_answer_is_judged(operation, status, headers, body, text, learned):
     assert 200 <= status < 300 or outcome not in (Outcome.VISIBLE, Outcome.ACCEPTED)
 
 
+@pytest.mark.slow
 @given(st.binary() | st.text().map(str.encode) | st.integers(1, 9).map(lambda n: b"[" * 10**5 + b"9" * 10**n))
 def test_any_bytes_are_an_object_or_none(content):
     found = json_object(content)

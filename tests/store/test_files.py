@@ -1,8 +1,10 @@
 """Files that are there whole or not at all."""
 
+from pathlib import Path
+
 import pytest
 
-from nestobs.store.files import replacing, text_in
+from nestobs.store.files import at_home, replacing, text_in
 
 
 def test_replacing_leaves_what_was_there_when_it_fails(tmp_path):
@@ -40,3 +42,12 @@ def test_a_name_that_no_file_has_is_an_error_that_can_be_caught(tmp_path, name):
 def test_a_file_without_end_is_not_read_to_its_end():
     with pytest.raises(ValueError, match="longer than 1000 bytes"):
         text_in("/dev/zero", 1_000)
+
+
+@pytest.mark.parametrize(
+    ("named", "meant"),
+    [("~/x", "/home/ada/x"), ("~", "/home/ada"), ("~nobody-of-that-name/x", "~nobody-of-that-name/x"), ("~:", "~:")],
+)
+def test_a_path_begins_at_home_where_there_is_one(named, meant, monkeypatch):
+    monkeypatch.setenv("HOME", "/home/ada")
+    assert at_home(Path(named)) == Path(meant)

@@ -390,7 +390,11 @@ FILES: tuple[Parser, ...] = (
         "nestobs.toml",
         bytes,
         *("store = 'rows'\n" + TARGET, TARGET + TARGET.replace("one", "two"), "x = 1", "[[a]]\nb = {c = 1}\n"),
-        *(TARGET + "nsec_file = 'k'\nlivekit_keys_file = 'l'\nvantage = 'office'\n", "\ufeffstore = 'x'"),
+        *(
+            TARGET + "nsec_file = 'k'\nlivekit_keys_file = 'l'\nvantage = 'office'\n",
+            "\ufeffstore = 'x'",
+            "store = '~:'",
+        ),
         allowed=OPERATOR,
         words="[targets. ]\n = [[ ]] {a= ''' \"\"\" \\u0000 0x 0o 0b inf nan 1979-05-27T07:32:00Z relays store",
         opened=lambda: in_file("nestobs.toml", _config),

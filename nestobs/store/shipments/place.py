@@ -21,7 +21,7 @@ from urllib.parse import unquote
 
 from nestobs.errors import NestobsError, StoreError, StoreFullError, UsageError
 from nestobs.store import sql
-from nestobs.store.files import sync
+from nestobs.store.files import at_home, sync
 
 Given = TypeVar("Given")
 Made = TypeVar("Made")
@@ -62,12 +62,15 @@ def is_url(named: Path | str) -> bool:
 
 
 def plain_path(named: Path | str) -> Path | None:
-    """The path on this computer that is meant; None for what lies elsewhere. Raises UsageError for a URL in a Path."""
+    """The path on this computer that is meant, a home folder's where it begins with ~; None for what lies elsewhere.
+
+    Raises UsageError for a URL in a Path.
+    """
     found = _URL.match(named) if isinstance(named, str) else None
     if found is None:
         if isinstance(named, Path) and _COLLAPSED.match(str(named)):
             raise UsageError(f"{redacted(str(named))} was a URL before it was made a Path: give it as text")
-        return Path(named)
+        return at_home(Path(named))
     if found[1].lower() not in ("file", "local"):
         return None
     _, _, path = found[2].partition("/") if found[2].startswith("localhost/") else ("", "", found[2])
@@ -108,7 +111,7 @@ class Place:
         if path is not None:
             import fsspec
 
-            folder = path.expanduser().absolute()
+            folder = path.absolute()
             return cls(str(folder), "file", str(folder), fsspec.filesystem("file"))
         scheme, url = _checked(str(named)), str(named).rstrip("/")
         files, root = _opened(url, scheme)

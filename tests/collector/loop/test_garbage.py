@@ -11,6 +11,8 @@ import pytest
 
 from nestobs.collector.loop.garbage import collected_seldom
 
+pytestmark = pytest.mark.slow
+
 OBJECTS = 20_000
 
 
