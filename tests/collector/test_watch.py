@@ -326,7 +326,7 @@ async def test_a_relay_that_brings_very_many_nests_costs_the_others_no_more(open
             await peer.say("EOSE", rest[0])
 
     relays = {"answer": bring}, stream(announced("one"))
-    watched, asked = await watched_on(open_lab, target_of, scenario, *relays, for_s=5.0)
+    watched, asked = await watched_on(open_lab, target_of, scenario, *relays, for_s=10.0)
     assert watched.nests == len(many) + 1
     [(why, refused)] = watched.not_live.items()
     assert why.startswith("too many at once from ws://")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import socket
 import subprocess
 import time
 from collections.abc import Iterator
@@ -12,10 +11,10 @@ from typing import Any
 
 import httpx
 
-from worlds.programs import tool
+from worlds.programs import free_port, serving, tool
 
 WAIT_S = 60.0
-"""For the server to be ready, or to have scraped: a busy machine needs its time."""
+"""For the server to have scraped: a busy machine needs its time."""
 
 
 def promtool(*words: str, given: bytes | None = None) -> str:
@@ -39,6 +38,12 @@ class Server:
     def __init__(self, url: str) -> None:
         self.url = url
 
+    def ready(self) -> bool:
+        """Whether it is."""
+        with suppress(httpx.TransportError):
+            return httpx.get(f"{self.url}/-/ready").status_code == 200
+        return False
+
     def get(self, path: str, **params: str) -> Any:
         said = httpx.get(f"{self.url}/api/v1/{path}", params=params, timeout=WAIT_S).json()
         assert said["status"] == "success", said
@@ -59,24 +64,9 @@ class Server:
 @contextmanager
 def prometheus(config: Path, data: Path) -> Iterator[Server]:
     """A server on a free port of loopback with this configuration, killed at the end."""
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        port = free.getsockname()[1]
+    port = free_port()
     words = [f"--config.file={config}", f"--storage.tsdb.path={data}", f"--web.listen-address=127.0.0.1:{port}"]
-    running = subprocess.Popen(
-        [tool("prometheus", "prometheus"), *words, "--log.level=error"],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-    )
-    server, ends = Server(f"http://127.0.0.1:{port}"), time.monotonic() + WAIT_S
-    try:
-        while True:
-            with suppress(httpx.TransportError):
-                if httpx.get(f"{server.url}/-/ready").status_code == 200:
-                    break
-            assert running.poll() is None, "prometheus has ended"
-            assert time.monotonic() < ends, "prometheus does not start"
-            time.sleep(0.1)
+    server = Server(f"http://127.0.0.1:{port}")
+    command = [tool("prometheus", "prometheus"), *words, "--log.level=error"]
+    with serving(command, config.with_suffix(".log"), server.ready):
         yield server
-    finally:
-        running.kill()
-        running.communicate()

@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-import socket
 import subprocess
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from worlds.programs import tool
+from worlds import programs
+from worlds.programs import free_port, listens, tool
 
-WAIT_S = 60.0
 KEY, SECRET = "fleet-key", "fleet-secret-of-the-tests"
 BUCKET = "fleet"
 
@@ -43,22 +41,8 @@ def serving(folder: Path) -> Iterator[S3]:
     program, data, users = tool("versitygw", "s3"), folder / "s3", folder / "users"
     for each in (data / BUCKET, users):
         each.mkdir(parents=True)
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        port = free.getsockname()[1]
+    port = free_port()
     words = ["--access", KEY, "--secret", SECRET, "--port", f"127.0.0.1:{port}", "--iam-dir", str(users), "--quiet"]
-    with (folder / "s3.log").open("wb") as log:
-        running = subprocess.Popen([program, *words, "posix", str(data)], stdout=log, stderr=log)
-    ends = time.monotonic() + WAIT_S
-    try:
-        while True:
-            try:
-                socket.create_connection(("127.0.0.1", port), 1).close()
-                break
-            except OSError:
-                assert running.poll() is None, (folder / "s3.log").read_text("utf-8", "replace")
-                assert time.monotonic() < ends, "versitygw does not start"
-                time.sleep(0.05)
+    command = [program, *words, "posix", str(data)]
+    with programs.serving(command, folder / "s3.log", lambda: listens(port)) as running:
         yield S3(f"http://127.0.0.1:{port}", data, running)
-    finally:
-        running.kill()
-        running.wait()

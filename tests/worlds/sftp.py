@@ -8,10 +8,7 @@ from __future__ import annotations
 import os
 import pwd
 import shutil
-import socket
-import subprocess
 import tempfile
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -19,9 +16,8 @@ from pathlib import Path
 
 import pytest
 
-from worlds.programs import tool
-
-WAIT_S = 60.0
+from worlds import programs
+from worlds.programs import free_port, listens, tool
 
 CONFIG = """
 ListenAddress 127.0.0.1
@@ -65,8 +61,7 @@ def serving() -> Iterator[Sftp]:
     pytest.importorskip("paramiko", reason="there is no paramiko here: pip install 'nestobs[fleet]'")
     program = Path(tool("sshd", "sftp"))
     runs_as = pwd.getpwnam("nobody") if os.geteuid() == 0 else pwd.getpwuid(os.geteuid())
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        port = free.getsockname()[1]
+    port = free_port()
     with tempfile.TemporaryDirectory(prefix="nestobs-sftp-") as name:
         folder, files = Path(name), Path(name, "files")
         for each in program, *program.parent.glob("libwrap.so*"):
@@ -93,23 +88,9 @@ def _running(folder: Path, runs_as: pwd.struct_passwd, port: int) -> Iterator[Pa
     as_whom = {"user": runs_as.pw_uid, "group": runs_as.pw_gid, "extra_groups": []} if os.geteuid() == 0 else {}
     words = [str(folder / "sshd"), "-f", str(folder / "sshd_config"), "-D", "-e"]
     log = folder / "sshd.log"
-    with log.open("wb") as said:
-        libraries = {"LD_LIBRARY_PATH": str(folder), "PATH": os.environ["PATH"]}
-        process = subprocess.Popen(words, stdout=said, stderr=said, env=libraries, cwd="/", **as_whom)
-    ends = time.monotonic() + WAIT_S
-    try:
-        while True:
-            try:
-                socket.create_connection(("127.0.0.1", port), 1).close()
-                break
-            except OSError:
-                assert process.poll() is None, log.read_text("utf-8", "replace")
-                assert time.monotonic() < ends, "sshd does not start"
-                time.sleep(0.05)
+    environment = {"LD_LIBRARY_PATH": str(folder), "PATH": os.environ["PATH"]}
+    with programs.serving(words, log, lambda: listens(port), env=environment, cwd="/", **as_whom):
         yield log
-    finally:
-        process.terminate()
-        process.wait()
 
 
 def private_key() -> bytes:
