@@ -7,7 +7,6 @@ The intervals are those of difference.py; rows of one hour, or of one nest, coun
 from __future__ import annotations
 
 import math
-import re
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property, partial
@@ -16,13 +15,13 @@ from typing import Any, Final, Literal
 import numpy as np
 import pandas as pd
 
-from nestobs.estimate.dependence import blocks, design_effect, join_blocks, lost_joins, lost_share, share_of
+from nestobs.estimate.account import REQUEST_SHARES, Account
+from nestobs.estimate.dependence import Blocked, blocks, design_effect, join_blocks, lost_joins, lost_share
 from nestobs.estimate.difference import Ends, Estimate, Quantile, difference, ends, holm, poisson, rate_ratio, touching
 from nestobs.estimate.proportion import LEVEL
 from nestobs.join.decision import Kind
 from nestobs.observation.arrays import Flags, Floats, Ints, busiest
-from nestobs.observation.columns import codes_of, equals, unit_of, units_of
-from nestobs.observation.schema import Failure, Source
+from nestobs.observation.columns import unit_of
 from nestobs.observation.window import Window
 from nestobs.timeline.delays import created, joinable, made_at
 from nestobs.timeline.joins import judged
@@ -38,8 +37,6 @@ JOINABLE: Final = "joinable"
 """When a join succeeds (delays.joinable), beside the layers."""
 
 QUANTILES: Final[dict[Group, float]] = {"median": 0.5, "ninth": 0.9}
-_ASKED: Final = (Source.RELAY, Source.API, Source.LIVEKIT, Source.CLIENT)
-_HOST: Final = re.compile(r"[a-z+]+://([^/?#]*)")
 
 
 # two spans
@@ -47,13 +44,13 @@ _HOST: Final = re.compile(r"[a-z+]+://([^/?#]*)")
 
 @dataclass(frozen=True)
 class Span:
-    """What was observed in a window. rows: observations sent in it (source, operation, vantage, target, sent_at,
-    status, failure, trace_id, nest); timelines, joins: of nests made in it. worked_s: for so long the collector was at
-    work; covered_s: that, and what its bursts stand for, None where there were none (uptime.bursts)."""
+    """What was observed in a window. account: of observations sent in it; timelines, joins: of nests made in it.
+    worked_s: for so long the collector was at work; covered_s: that, and what its bursts stand for, None where there
+    were none (uptime.bursts)."""
 
     window: Window
     worked_s: float
-    rows: pd.DataFrame
+    account: Account
     timelines: pd.DataFrame
     joins: pd.DataFrame
     covered_s: float | None = None
@@ -92,16 +89,37 @@ def spans(
     """A span for each window: `rows` as Store.frame gives them, also those around the windows, `timelines` and `joins`
     made of them. covered_s: none where there were no bursts. A nest belongs to the window it was made in; without an
     origin, to that of its first observation."""
+    sent = rows["sent_at"].to_numpy(np.int64)
+    accounts = [Account.of(rows[(sent >= window.start) & (sent < window.end)]) for window in windows]
+    return spans_of(accounts, *dated(rows, timelines, joins), windows, worked_s, covered_s=covered_s)
+
+
+def dated(rows: pd.DataFrame, timelines: pd.DataFrame, joins: pd.DataFrame) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Timelines and joins with a column more, made_at: by when their nest belongs to a window (see `spans`), ns; -1 for
+    a nest of which nothing tells."""
     lines = timelines.assign(made_at=_made_at(rows, timelines))
     key = ["trace_id", "nest"]
     nests = lines[[*key, "made_at"]].drop_duplicates(key)
     made = joins[key].merge(nests, on=key, how="left")["made_at"].fillna(-1).to_numpy(np.int64)
-    sent = rows["sent_at"].to_numpy(np.int64)
+    return lines, joins.assign(made_at=made)
+
+
+def spans_of(
+    accounts: Sequence[Account],
+    timelines: pd.DataFrame,
+    joins: pd.DataFrame,
+    windows: Sequence[Window],
+    worked_s: Sequence[float],
+    *,
+    covered_s: Sequence[float] = (),
+) -> list[Span]:
+    """`spans` of what was accounted for in each window, and of timelines and joins that are `dated`."""
     found = []
     every: Sequence[float | None] = covered_s or [None] * len(windows)
-    for window, worked, covered in zip(windows, worked_s, every, strict=True):
-        asked, built, joined = ((at >= window.start) & (at < window.end) for at in (sent, lines["made_at"], made))
-        found.append(Span(window, worked, rows[asked], lines[built], joins[joined], covered_s=covered))
+    for window, account, worked, covered in zip(windows, accounts, worked_s, every, strict=True):
+        built, joined = ((at["made_at"] >= window.start) & (at["made_at"] < window.end) for at in (timelines, joins))
+        ours = joins[joined].drop(columns="made_at")
+        found.append(Span(window, worked, account, timelines[built], ours, covered_s=covered))
     return found
 
 
@@ -180,20 +198,20 @@ def _hourly(count: int, worked_s: float) -> Ends:
     return Ends(scale * low, scale * count, scale * count, scale * high)
 
 
-SHARES: Final = ("joined", "lost", "guest_instead", "guide_untrue", "status_429", "status_5xx", "timeouts")
+SHARES: Final = ("joined", "lost", "guest_instead", "guide_untrue", *REQUEST_SHARES)
 """Names of the shares, in their order."""
 
 
 def _shares(after: Span, before: Span) -> list[Change]:
-    now, then = (one.join_shares | request_shares(one.rows) for one in (after, before))
+    now, then = (
+        {name: Blocked.of(*those) for name, those in one.join_shares.items()} | one.account.shares
+        for one in (after, before)
+    )
     made = []
     for name in SHARES:
-        (hit, block), (was, was_block) = now[name], then[name]
-        if not len(hit) or not len(was):
-            continue
-        effects = design_effect(hit, block), design_effect(was, was_block)
-        one, other = share_of(hit, block, effects[1]), share_of(was, was_block, effects[0])
-        made.append(_change("share", name, one, other))
+        if now[name].n and then[name].n:
+            one, other = now[name].share(then[name].design_effect), then[name].share(now[name].design_effect)
+            made.append(_change("share", name, one, other))
     return made
 
 
@@ -231,22 +249,6 @@ def join_shares(joins: pd.DataFrame) -> dict[str, tuple[Flags, Ints]]:
         "lost": lost_joins(joins),
         "guest_instead": (guest, block),
         "guide_untrue": (untrue[told], block[told]),
-    }
-
-
-def request_shares(rows: pd.DataFrame) -> dict[str, tuple[Flags, Ints]]:
-    """The rest of SHARES. status_429, status_5xx: answers, of API requests; timeouts: of all requests."""
-    source, failure = rows["source"], rows["failure"]
-    asked = source.isin([str(one) for one in _ASKED]).to_numpy(bool) & ~equals(failure, Failure.INTENT)
-    sent = rows["sent_at"].to_numpy(np.int64)[asked]
-    block = blocks(sent, lambda: units_of(rows)[0][asked])
-    api = equals(source, Source.API)[asked]
-    status = rows["status"].fillna(0).to_numpy(np.int64)[asked][api]
-    late = equals(failure, Failure.TIMEOUT)[asked]
-    return {
-        "status_429": (status == 429, block[api]),
-        "status_5xx": ((status >= 500) & (status < 600), block[api]),
-        "timeouts": (late, block),
     }
 
 
@@ -367,17 +369,8 @@ def budget_used(span: Span, window_s: float) -> pd.DataFrame:
 
     One vantage stands for one address; several behind one address share what it may ask. Columns BUDGET.
     """
-    rows = span.rows
-    asked = equals(rows["source"], Source.API) & ~equals(rows["failure"], Failure.INTENT)
     made = []
-    for (vantage, host), sent in rows[asked].groupby(["vantage", _hosts(rows["target"][asked])])["sent_at"]:
+    for (vantage, host), sent in sorted(span.account.requests.items()):
         hourly = len(sent) * HOUR_S / span.window.seconds
         made.append((vantage, host, len(sent), hourly, busiest(np.sort(sent), window_s)))
     return pd.DataFrame(made, columns=list(BUDGET)).astype(BUDGET)
-
-
-def _hosts(targets: pd.Series) -> pd.Series:
-    """Host and port of each URL, the text itself where it has none."""
-    code, texts = codes_of(targets)
-    hosts = [part[1] if (part := _HOST.match(text)) and part[1] else text for text in texts]
-    return pd.Series(np.array([*hosts, ""], dtype=object)[code], index=targets.index, name="host")

@@ -8,7 +8,7 @@ and keeps what is of the partition's own nests. So that all of it together is wh
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Executor
 from dataclasses import dataclass, field
 from itertools import chain
@@ -22,7 +22,7 @@ from nestobs.observation.arrays import Floats
 from nestobs.observation.columns import codes_of, observations_of, paired
 from nestobs.observation.duration import SECOND_NS
 from nestobs.observation.schema import Operation, Outcome, Source
-from nestobs.store.parquet import frame_of
+from nestobs.store.parquet import ID, NAMES, frame_of, in_order, schema_of
 from nestobs.store.partitions import (
     ALWAYS,
     PARTITION_ROWS,
@@ -199,6 +199,21 @@ def surest_clocks(store: Store) -> pd.DataFrame:
     for rows in _frames(store.scan(intervals.COMPARED), intervals.COMPARED):
         found = [intervals.surest(pd.concat([*found, _plain(intervals.surest(rows))], ignore_index=True))]
     return found[0]
+
+
+def rows_of(store: Store, columns: Sequence[str], among: Mapping[str, Collection[str]], sent: Sent) -> pd.DataFrame:
+    """The rows sent in [start, end), ns, that have one of these texts in one of these columns, as Store.frame gives
+    them; the others are passed by. columns: with the id and those asked for. Raises StoreError."""
+    import pyarrow as pa
+
+    words = {name: frozenset(texts) for name, texts in among.items()}
+    found = []
+    for batch in store.scan(columns, *sent):
+        chosen = np.any([among_words(batch, name, texts) for name, texts in words.items()], axis=0)
+        found += [batch.filter(pa.array(chosen))] if chosen.any() else []
+    names = [name for name in NAMES if name in columns]
+    table = pa.Table.from_batches(found, schema_of(names, encoded=True)).unify_dictionaries().combine_chunks()
+    return frame_of(in_order(table, lambda: table[ID]), names, categories=True)
 
 
 # what crosses nests

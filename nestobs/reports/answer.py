@@ -21,7 +21,7 @@ from nestobs.figures import percent, plain
 from nestobs.figures.text import seconds
 from nestobs.observation.duration import about
 from nestobs.reports.display import RESULT, Judged, Result, prose, sign
-from nestobs.timeline.uptime import MOST_HELD_UP, Observer, observer
+from nestobs.timeline.uptime import MOST_HELD_UP, Observer
 
 Sign = Literal["good", "breached", "open", "none"]
 _COLOURS: Final[Mapping[Judged, Sign]] = {"good": "good", "breached": "breached", "too little data": "open"}
@@ -140,15 +140,15 @@ def tiles(
         ),
         Tile("median wait", _value(wait), _detail(wait, "who got in"), _before(wait, theirs.get("wait"))),
         _requests(now, before, allowed, allowed_window_s),
-        observer_tile(observer(now.rows), None if before is None else observer(before.rows)),
+        observer_tile(now.account.observer, None if before is None else before.account.observer),
         _coverage(now, before, least_coverage),
     )
 
 
 def watch_tiles(now: Span, before: Span | None = None) -> tuple[Tile, ...]:
     """Observer and coverage of a span. before: what it is set beside."""
-    past = None if before is None else observer(before.rows)
-    return (observer_tile(observer(now.rows), past), _coverage(now, before, 0.0))
+    past = None if before is None else before.account.observer
+    return (observer_tile(now.account.observer, past), _coverage(now, before, 0.0))
 
 
 def estimates(joins: pd.DataFrame) -> dict[str, Estimate]:

@@ -16,13 +16,15 @@ import pandas as pd
 from nestobs.diagnosis import RULES, Cause, Diagnosis, Found, diagnose
 from nestobs.diagnosis.diagnose import SURE
 from nestobs.estimate.dependence import join_blocks, share_of
+from nestobs.exports.parts import rows_of
 from nestobs.figures import percent
 from nestobs.observation.columns import dicts_of
 from nestobs.observation.duration import SECOND_NS
 from nestobs.observation.window import Window
-from nestobs.reports.dataset import frame, watched
+from nestobs.reports.dataset import watched
 from nestobs.reports.display import Section, Table, Text, many, numbers
 from nestobs.store.follow import Followed
+from nestobs.store.partitions import ALWAYS
 from nestobs.store.reader import Store
 from nestobs.timeline.board import Row, State
 
@@ -176,11 +178,10 @@ def of_failed(opened: Store, joins: pd.DataFrame, window: Window | None) -> Fail
     failed = failed[failed["room"].isin(chosen) | failed["nest"].isin(chosen)].reset_index(drop=True)
     if failed.empty:
         return Failed(failed, (), (), every)
-    rows = frame(opened, window and watched(window), columns=list(READ), categories=True)
-    traces = set(failed["trace_id"]) - {""}
-    ours = rows["room"].isin(chosen) | rows["nest"].isin(chosen) | rows["trace_id"].isin(traces) | (rows["nest"] == "")
+    sent = ALWAYS if window is None else (watched(window).start, watched(window).end)
+    among = {"room": chosen, "nest": chosen | {""}, "trace_id": set(failed["trace_id"]) - {""}}
     known: dict[tuple[str, str], Diagnosis] = {}
-    for each in diagnose(rows[ours].reset_index(drop=True)):
+    for each in diagnose(rows_of(opened, READ, among, sent)):
         known |= {(name, each.vantage): each for name in (each.nest, each.room) if name}
     first = [_kept_out(known, join) for join in dicts_of(failed)]
     return Failed(failed, tuple(each.cause.value for each in first), tuple(first), every)

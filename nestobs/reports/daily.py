@@ -18,6 +18,7 @@ from nestobs.estimate import comparison as changes
 from nestobs.estimate.comparison import JOINABLE, Change, Span
 from nestobs.estimate.dependence import lost_share
 from nestobs.estimate.difference import Ends
+from nestobs.exports.spans import Told, told
 from nestobs.figures import amount, comparison, percent, plain, span
 from nestobs.figures.comparison import difference_words, name_of
 from nestobs.join.policy import MANUAL_RETRY, Policy
@@ -29,15 +30,18 @@ from nestobs.reports.answer import Answer, tiles
 from nestobs.reports.causes import Failed, of_failed
 from nestobs.reports.commands import pages_of
 from nestobs.reports.coverage import burst_words
-from nestobs.reports.dataset import frame, standing, watched
+from nestobs.reports.dataset import watched
 from nestobs.reports.display import Result, Section, Table, Text, judged, many, numbers
 from nestobs.reports.workbench.given import given
+from nestobs.reports.workbench.jupyterlab import step
 from nestobs.store.files import text_in
+from nestobs.store.partitions import PARTITION_ROWS
+from nestobs.store.partitions.engine import HERE
 from nestobs.store.reader import Store
 from nestobs.timeline import uptime
-from nestobs.timeline.delays import made_at, round_trip_s
-from nestobs.timeline.intervals import clock_words, timelines
-from nestobs.timeline.joins import joins
+from nestobs.timeline.delays import made_at, median_s
+from nestobs.timeline.intervals import clock_words
+from nestobs.timeline.nests import count_nests
 from nestobs.timeline.omissions import standing_words
 
 if TYPE_CHECKING:
@@ -55,13 +59,6 @@ MOST_TUNED: Final = 400
 
 MOST_BUDGETS: Final = 4
 """Vantages and hosts in the table of the request budget: those that came closest to its end."""
-
-NEEDED: Final = (
-    "run_id", "trace_id", "vantage", "role", "nest", "room", "source", "target", "operation", "attempt_group",
-    "planned_at", "sent_at", "received_at", "outcome", "status", "failure", "remote_at", "loop_lag_s", "clock_offset_s",
-    "clock_error_s", "sync_age_s", "detail",
-)  # fmt: skip  # a list of words
-"""The columns of observations that are read: the others cost time."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,12 +110,13 @@ def load(
     most_lost: float = 0.1,
     most_median_s: float = 0.0,
     layer: str = JOINABLE,
+    engine: str = HERE,
 ) -> Daily:
     """A window of a store ("": the last day on which it holds anything) beside the `before` windows before it.
 
     policy: a policy.json in use, "" for today's rule. allowed: API requests in allowed_window_s that one address may
-    make. The rest: see Rules. Raises StoreError when there is no store, UsageError for words and files that cannot be
-    used.
+    make. engine: where parts of a large store are worked on: here, processes:2 or dask://HOST:PORT. The rest: see
+    Rules. Raises StoreError when there is no store, UsageError for words and files that cannot be used.
     """
     rules = Rules(least_coverage, least_nests, most_lost, most_median_s, layer)
     if before < 1 or allowed < 1 or not allowed_window_s > 0:
@@ -134,15 +132,20 @@ def load(
     )
     opened = Store.open(store, create=False)
     wanted = Window.parse(window) if window else last_day(opened)
-    if wanted is None:
-        return shared
+    return shared if wanted is None else of(opened, wanted, before, shared, engine)
+
+
+def of(
+    opened: Store, wanted: Window, before: int, shared: Daily, engine: str | None = None, *, most: int = PARTITION_ROWS
+) -> Daily:
+    """What `load` finds of a window; most: rows of a part."""
     past = wanted.earlier(before)
     whole = Window(past.start, wanted.end)
-    rows = frame(opened, watched(whole), columns=list(NEEDED), categories=True)
-    lines = standing(opened, watched(whole), timelines(rows), rows)
     length = wanted.end - wanted.start
     windows = [Window(wanted.start - back * length, wanted.end - back * length) for back in range(before, -1, -1)]
-    earlier, *days = _spans(rows, lines, [past, *windows])
+    seen = told(opened, [past, *windows], watched(whole), engine, step, most=most)
+    earlier, *days = seen.spans([past, *windows])
+    step("comparing, and looking for why joins failed")
     return replace(
         shared,
         now=days[-1],
@@ -150,16 +153,16 @@ def load(
         days=tuple(days),
         found=tuple(changes.compare(days[-1], earlier)),
         failed=of_failed(opened, days[-1].joins, wanted),
-        **_tuned(rows, lines, whole, in_use),
+        **_tuned(seen, whole, shared.policy),
     )
 
 
 def last_day(store: Store) -> Window | None:
     """The last day, UTC, on which anything was sent; None for an empty store."""
-    sent = store.frame(columns=["sent_at"])["sent_at"]
-    if not len(sent):
+    _, last = store.ends()
+    if last is None:
         return None
-    start = int(sent.max()) // (DAY_S * SECOND_NS) * DAY_S * SECOND_NS
+    start = last // (DAY_S * SECOND_NS) * DAY_S * SECOND_NS
     return Window(start, start + DAY_S * SECOND_NS)
 
 
@@ -173,28 +176,16 @@ def read_policy(path: str) -> Policy:
         raise UsageError(f"{path} cannot be read as a policy ({error}): give the policy.json of nestobs tune") from None
 
 
-def _spans(rows: pd.DataFrame, lines: pd.DataFrame, windows: Sequence[Window]) -> list[Span]:
-    """The span of each window, by the time in which any vantage was at work, and which bursts stand for."""
-    found = uptime.spans(rows)
-
-    def seconds(spans: pd.DataFrame) -> list[float]:
-        every = uptime.together(spans)
-        return [uptime.covered(every, window.start, window.end).get("", 0.0) * window.seconds for window in windows]
-
-    covered = seconds(uptime.combined(found, uptime.bursts(rows)))
-    return changes.spans(rows, lines, joins(rows, lines), windows, seconds(found), covered_s=covered)
-
-
-def _tuned(rows: pd.DataFrame, lines: pd.DataFrame, window: Window, today: Policy) -> dict[str, Any]:
+def _tuned(seen: Told, window: Window, today: Policy) -> dict[str, Any]:
     """A recommendation from all nests made in the window, or why there is none; and of how many nests each is one."""
-    from nestobs.timeline.failures import failures
     from nestobs.tuning.tuner import recommend
 
+    lines = seen.timelines
     made = made_at(lines)
     inside = (made.astype("int64") >= window.start) & (made.astype("int64") < window.end)
-    ours = lines[made.notna() & inside]
-    ours, every = thinned(ours, MOST_TUNED)
-    took_s, failed = round_trip_s(rows), failures(rows)
+    ours, every = thinned(lines[made.notna() & inside], MOST_TUNED)
+    took_s, failed = median_s(seen.trips), seen.counted.failures()
+    step(f"tuning on {many(count_nests(ours), 'nest')}")
     try:
         found = recommend(ours, today=today, draws=DRAWS, baselines=(), round_trip_s=took_s, failures=failed)
     except NestobsError as error:  # too little data, or a policy that cannot be compared
@@ -237,7 +228,7 @@ def answer(daily: Daily) -> Answer:
 def _warning(daily: Daily, now: Span) -> str:
     """What its reader has to know before: how the observer was, and what stands."""
     faults = " ".join(daily.failed.standing()) if daily.failed is not None else ""
-    return " ".join(filter(None, (uptime.observer(now.rows).words, faults and f"Standing faults. {faults}")))
+    return " ".join(filter(None, (now.account.observer.words, faults and f"Standing faults. {faults}")))
 
 
 def seen(daily: Daily) -> Text:
@@ -251,11 +242,11 @@ def heading(daily: Daily) -> Text:
     if now is None or past is None:
         words = "This store holds no observation, so there is nothing to report. Run a watch or a canary first."
         return Text([words], heading=daily.title)
-    if not len(now.rows) and not now.nests:
+    if not now.account.rows and not now.nests:
         words = f"The store holds no observation of {now.window.words}."
         return Text([words, _about(past, "Before it, from")], heading=daily.title)
     counted = f"{_about(now, 'From')} {_about(past, f'Before it, in {len(daily.days) - 1} windows as long, from')}"
-    said = [counted, *standing_words(now.timelines), *clock_words(now.rows, now.timelines), _found(daily)]
+    said = [counted, *standing_words(now.timelines), *clock_words(now.account.clocks, now.timelines), _found(daily)]
     return Text(said, heading=daily.title, warning=_warning(daily, now))
 
 
@@ -269,7 +260,7 @@ def causes(daily: Daily) -> Section:
 
 def _about(one: Span, word: str) -> str:
     worked = percent(min(1.0, one.worked_s / one.window.seconds))
-    begun = uptime.within(uptime.bursts(one.rows), one.window.start, one.window.end)
+    begun = uptime.within(one.account.bursts, one.window.start, one.window.end)
     bursts = burst_words(len(begun), one.coverage)
     return (
         f"{word} {one.window.words}, {many(one.nests, 'nest')} and {many(len(one.joins), 'join')} were seen; the"
@@ -279,7 +270,7 @@ def _about(one: Span, word: str) -> str:
 
 def _turns(one: Span) -> str:
     """What became of a schedule of canaries, where there was one."""
-    made, unpaid = uptime.turns(one.rows)
+    made, unpaid = one.account.turns
     if not made + unpaid:
         return ""
     lacking = f"; {many(unpaid, 'turn')} could not be paid by the request budget" if unpaid else ""
@@ -322,17 +313,17 @@ def result(daily: Daily) -> Result:
         return Result("too little data", ["The store holds no observation."], None, none, {})
     lacks = _lacks(now, rules)
     broken, kept = _ruled(now, rules)
-    counts = {"observations": len(now.rows), "nests": now.nests, "joins": len(now.joins)}
+    counts = {"observations": now.account.rows, "nests": now.nests, "joins": len(now.joins)}
     return Result(*judged(lacks, broken and [*broken, *kept], kept), now.coverage, counts, _facts(daily, now))
 
 
 def _lacks(now: Span, rules: Rules) -> list[str]:
     """Why there is too little to judge the window, or to advise anything on it; none where there is enough."""
-    coverage, ours = now.coverage, uptime.observer(now.rows)
+    coverage, ours = now.coverage, now.account.observer
     lacks = [ours.words] if ours.much else []
     if coverage < rules.least_coverage:
         least = percent(rules.least_coverage)
-        planned = " or had done what was planned" if len(uptime.bursts(now.rows)) else ""
+        planned = " or had done what was planned" if len(now.account.bursts) else ""
         lacks.append(f"The collector was at work{planned} {percent(coverage)} of the time, less than {least}.")
     if now.nests < rules.least_nests:
         lacks.append(f"{many(now.nests, 'nest')} seen, fewer than {rules.least_nests}.")

@@ -15,6 +15,7 @@ import pandas as pd
 
 from nestobs.diagnosis.diagnose import doubted, with_standing
 from nestobs.errors import UsageError
+from nestobs.estimate.account import Account
 from nestobs.estimate.comparison import Span
 from nestobs.figures.time_axis import Collector
 from nestobs.observation.duration import SECOND_NS
@@ -101,7 +102,7 @@ def whole_span(
     return Span(
         window=window,
         worked_s=worked * window.seconds,
-        rows=rows,
+        account=Account.of(rows),
         timelines=lines,
         joins=made,
         covered_s=covered * window.seconds,

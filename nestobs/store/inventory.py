@@ -61,10 +61,8 @@ def contents(store: Store) -> Contents:
         return shipped.contents(store)
     with sql.reading(store.directory) as connection:
         files, aside = sql.sealed_files(connection), sql.sealed_files(connection, set_aside=True)
-        span = sql.unsealed_span(connection)
         unsealed, entries = sql.unsealed(connection), sql.entries(connection, open_only=True)
-        ends = [at for file in files for at in (file.first_at, file.last_at)] + [at for at in span if at is not None]
-        first, last = min(ends, default=None), max(ends, default=None)
+        first, last = sql.ends(connection)
     return Contents(
         rows=unsealed + sum(file.rows for file in files),
         unsealed=unsealed,

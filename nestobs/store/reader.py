@@ -201,6 +201,11 @@ class Store:
         with sql.reading(self.directory) as connection:
             return sql.newest(connection)
 
+    def ends(self) -> tuple[int | None, int | None]:
+        """When the first and the last row was sent, ns UTC, None where there is none. No sealed file is read."""
+        with sql.reading(self.directory) as connection:
+            return sql.ends(connection)
+
     def count(self) -> int:
         """How many observations there are, sealed or not, less those in files set aside."""
         with sql.reading(self.directory) as connection:

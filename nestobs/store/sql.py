@@ -319,6 +319,13 @@ def unsealed_span(connection: Connection) -> tuple[int | None, int | None]:
     return found
 
 
+def ends(connection: Connection) -> tuple[int | None, int | None]:
+    """When the first and the last row was sent, sealed or not."""
+    every = [at for file in sealed_files(connection) for at in (file.first_at, file.last_at)]
+    every += [at for at in unsealed_span(connection) if at is not None]
+    return min(every, default=None), max(every, default=None)
+
+
 def newest(connection: Connection) -> tuple[int, int | None]:
     """The highest number a row ever had, and when the last row was sent; the last that is sealed, if none is left."""
     (top,) = connection.execute(

@@ -197,18 +197,44 @@ def spans(observations: pd.DataFrame) -> pd.DataFrame:
     Sorted by vantage and time; those of one vantage neither overlap nor touch. observations: as Store.frame gives them.
     A run of a single instant has no length and no span.
     """
-    vantage, names = codes_of(observations["vantage"])
-    clock = paired(vantage, codes_of(observations["run_id"])[0])
-    whose = np.full(count_of(clock), -1, dtype=np.int64)
-    whose[clock] = vantage
+    return spans_of(stretches(observations))
+
+
+def stretches(observations: pd.DataFrame) -> pd.DataFrame:
+    """Of each vantage and run the stretches in which no two instants are GAP_S apart: columns vantage, run_id, first,
+    last (ns, of the instants). They add up: those of several parts of the rows, put together, tell what all do."""
     sent, _ = instants_of(observations["sent_at"])
     received, answered = instants_of(observations["received_at"])
     slept = equals(observations["failure"], Failure.SUSPENDED)  # its sent_at is reckoned back
+    (vantage, vantages), (run, runs) = (codes_of(observations[name]) for name in ("vantage", "run_id"))
+    clock = paired(vantage, run)
     at, of = np.concatenate([sent[~slept], received[answered]]), np.concatenate([clock[~slept], clock[answered]])
-    order = np.lexsort((at, of))
-    at, of = at[order], of[order]
-    first, last = _runs((np.diff(of) != 0) | (np.diff(at) > round(GAP_S * SECOND_NS)), len(at))
-    return _merged(whose[of[first]], at[first], at[last], np.append(names, ""))
+    whose = np.full((count_of(clock), 2), -1, dtype=np.int64)
+    whose[clock, 0], whose[clock, 1] = vantage, run
+    of, first, last = _near(of, at, at)
+    names = (np.append(texts, "")[whose[of, place]] for place, texts in enumerate((vantages, runs)))
+    columns = dict(zip(("vantage", "run_id"), (pd.Series(texts, dtype="str") for texts in names), strict=True))
+    return pd.DataFrame({**columns, "first": first, "last": last})
+
+
+def spans_of(found: pd.DataFrame) -> pd.DataFrame:
+    """`spans` of stretches, of however many parts."""
+    vantage, names = codes_of(found["vantage"])
+    clock = paired(vantage, codes_of(found["run_id"])[0])
+    whose = np.full(count_of(clock), -1, dtype=np.int64)
+    whose[clock] = vantage
+    of, first, last = _near(clock, found["first"].to_numpy(np.int64), found["last"].to_numpy(np.int64))
+    return _merged(whose[of], first, last, np.append(names, ""))
+
+
+def _near(of: Ints, first: Ints, last: Ints) -> tuple[Ints, Ints, Ints]:
+    """Stretches of each clock, those that are GAP_S apart at most as one; by clock and time."""
+    order, instants = np.lexsort((first, of)), first is last
+    of, first, last = of[order], first[order], last[order]
+    reached = last if instants or not len(of) else pd.Series(last).groupby(of).cummax().to_numpy(np.int64)
+    breaks = (np.diff(of) != 0) | (first[1:] - reached[:-1] > round(GAP_S * SECOND_NS))
+    begin, end = _runs(breaks, len(of))
+    return of[begin], first[begin], reached[end]
 
 
 def bursts(observations: pd.DataFrame) -> pd.DataFrame:

@@ -9,6 +9,7 @@ import pandas as pd
 import pytest
 
 from nestobs.estimate import comparison as changes
+from nestobs.estimate.account import Account
 from nestobs.estimate.comparison import JOINABLE, Span
 from nestobs.estimate.difference import Ends
 from nestobs.observation.duration import SECOND_NS
@@ -46,9 +47,10 @@ def test_every_nest_join_and_row_belongs_to_its_window(
     assert one.nests == other.nests == 24
     assert len(one.joins) + len(other.joins) == len(frames[2])
     assert set(one.joins["nest"]) == set(one.timelines["nest"])
-    assert one.rows["sent_at"].max() < other.window.start <= other.rows["sent_at"].min()
+    sent = [np.concatenate([*span.account.requests.values()]) for span in (one, other)]
+    assert sent[0].max() < other.window.start <= sent[1].min()
     shuffled = frames[0].sample(frac=1.0, random_state=1), *frames[1:]
-    assert [len(span.rows) for span in halves(shuffled)] == [len(one.rows), len(other.rows)]
+    assert [span.account.rows for span in halves(shuffled)] == [one.account.rows, other.account.rows]
 
 
 @pytest.mark.slow
@@ -98,7 +100,7 @@ def test_another_world_shows_in_what_changed_and_nowhere_else(
 
 def test_nothing_is_compared_with_nothing(frames: tuple[pd.DataFrame, pd.DataFrame, pd.DataFrame]) -> None:
     _, other = halves(frames)
-    empty = Span(other.window, 0.0, frames[0].iloc[:0], frames[1].iloc[:0], frames[2].iloc[:0])
+    empty = Span(other.window, 0.0, Account.of(frames[0].iloc[:0]), frames[1].iloc[:0], frames[2].iloc[:0])
     assert changes.compare(other, empty) == []
     assert changes.compare(empty, empty) == []
     assert changes.frame([]).empty
@@ -115,7 +117,8 @@ def test_the_busiest_window_slides(frames: tuple[pd.DataFrame, pd.DataFrame, pd.
     used = changes.budget_used(one, 900.0)
     assert used["host"].unique().tolist() == ["nests.example"]
     for row in used.itertuples():
-        asked = one.rows[(one.rows["source"] == "api") & (one.rows["vantage"] == row.vantage)]
+        rows = frames[0][frames[0]["sent_at"] < one.window.end]
+        asked = rows[(rows["source"] == "api") & (rows["vantage"] == row.vantage)]
         sent = asked.loc[asked["failure"].fillna("") != "intent", "sent_at"].to_numpy(np.int64)
         most = max(int(((sent >= start) & (sent < start + 900 * SECOND_NS)).sum()) for start in sent)
         assert (row.requests, row.peak) == (len(sent), most)

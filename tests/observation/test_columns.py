@@ -9,7 +9,6 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from nestobs.estimate import comparison as changes
-from nestobs.estimate.dependence import design_effect
 from nestobs.observation.arrays import BELOW, NONE, count_of, greatest_at, least_at, sorted_within
 from nestobs.observation.columns import (
     codes_of,
@@ -160,11 +159,10 @@ def test_categories_in_whatever_order_of_rows_change_nothing(store, seed):
     day = Window.parse(DAY)
     (one,), (other,) = (changes.spans(rows, lines, told, [day], [day.seconds]) for rows in (text, encoded))
     pd.testing.assert_frame_equal(changes.budget_used(one, 900.0), changes.budget_used(other, 900.0))
-    shares, others = changes.request_shares(one.rows), changes.request_shares(other.rows)
-    for name, (hit, block) in shares.items():
-        theirs, their_block = others[name]
-        assert (hit.sum(), len(hit)) == (theirs.sum(), len(theirs))
-        assert design_effect(hit, block) == pytest.approx(design_effect(theirs, their_block), nan_ok=True)
+    shares, others = one.account.shares, other.account.shares
+    for name, share in shares.items():
+        assert (share.hits.sum(), share.n) == (others[name].hits.sum(), others[name].n)
+        assert share.design_effect == pytest.approx(others[name].design_effect, nan_ok=True)
 
 
 def test_rows_at_hand_are_the_frame_of_a_store_that_holds_them(tmp_path):

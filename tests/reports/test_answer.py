@@ -11,9 +11,12 @@ from typing import Any
 import pandas as pd
 import pytest
 
+from nestobs.estimate.account import Account
+from nestobs.estimate.comparison import Span
 from nestobs.estimate.dependence import lost_share
 from nestobs.estimate.npmle import Number
 from nestobs.figures import percent
+from nestobs.observation.columns import observations_of
 from nestobs.reports import daily, demo, joins, tuning
 from nestobs.reports.answer import Answer, Tile, in_a_row, tiles
 from nestobs.reports.display import RESULT, Judged, Result, Text
@@ -93,7 +96,9 @@ def test_the_nests_that_went_worst_have_the_command_of_their_page(store: str) ->
 
 def test_what_is_not_known_is_said_to_be_not_known(found: joins.Found) -> None:
     span = found.observed.span
-    shown = by_name(tiles(type(span)(span.window, 0.0, span.rows.head(0), span.timelines.head(0), span.joins.head(0))))
+    shown = by_name(
+        tiles(Span(span.window, 0.0, Account.of(observations_of([])), span.timelines.head(0), span.joins.head(0)))
+    )
     assert [one.value for one in shown.values()] == ["not known", "not known", "not known", "none", "not known", "0 %"]
 
 

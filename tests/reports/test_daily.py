@@ -12,7 +12,6 @@ from typing import Any
 
 import nbformat
 import numpy as np
-import pandas as pd
 import pytest
 
 from nestobs.errors import StoreError, UsageError
@@ -358,10 +357,9 @@ def test_nothing_is_advised_where_there_is_too_little_to_judge(seen: daily.Daily
 
 def test_of_many_addresses_the_budget_lists_those_that_came_closest_to_its_end(seen: daily.Daily) -> None:
     assert seen.now is not None
-    asked = seen.now.rows[seen.now.rows["source"] == "api"].head(91)
-    asked = asked.assign(sent_at=asked["sent_at"].iloc[0])
-    rows = pd.concat([asked.head(7 * n).assign(vantage=f"Place {n}") for n in range(1, 14)], ignore_index=True)
-    _, table, rest = daily.budget(replace(seen, now=replace(seen.now, rows=rows))).parts
+    requests = {(f"Place {n}", "nests.example"): np.full(7 * n, MIDNIGHT) for n in range(1, 14)}
+    account = replace(seen.now.account, requests=requests)
+    _, table, rest = daily.budget(replace(seen, now=replace(seen.now, account=account))).parts
     assert len(table.frame) == daily.MOST_BUDGETS
     assert table.frame["vantage point"].iloc[0] == "Place 13"
     assert said(rest).startswith("9 more")

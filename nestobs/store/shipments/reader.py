@@ -97,6 +97,11 @@ class Shipments(Store):
         """0, and when the last row was sent, ns UTC."""
         return 0, max((file.last_at for file in self.listed().files), default=None)
 
+    def ends(self) -> tuple[int | None, int | None]:
+        """When the first and the last row was sent, ns UTC, None where there is none."""
+        files = self.listed().files
+        return min((file.first_at for file in files), default=None), max((file.last_at for file in files), default=None)
+
     def count(self) -> int:
         """How many different observations were shipped; files of whose ids none can be elsewhere are not read."""
         files = self._files()
