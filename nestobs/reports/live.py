@@ -56,7 +56,8 @@ _TILES: Final[Mapping[State, Sign]] = {
     State.FAILED: "breached",
     State.UNKNOWN: "open",
 }
-_SIGNS: Final = {State.READY: "●", State.STARTING: "◌", State.FAILED: "✗", State.UNKNOWN: "?"}
+_SIGNS: Final = {State.FAILED: "✗", State.STARTING: "◌", State.UNKNOWN: "?", State.READY: "●"}
+"""In the order of the table; among their like the newest come first."""
 
 
 @dataclass(slots=True)
@@ -99,7 +100,8 @@ class Panel:
     def _repr_html_(self) -> str:
         head = f"{self.answer.html()}<p>{plain(self.said, 300)}</p>"
         names = {row.room or row.nest for row in self.view.rows}
-        rows = "".join(_row(row, in_short(self.causes.of(row)), names) for row in self.view.rows)
+        worst = sorted(self.view.rows, key=lambda row: [*_SIGNS].index(row.state))
+        rows = "".join(_row(row, in_short(self.causes.of(row)), names) for row in worst)
         heads = "".join(
             f"<th>{name}</th>" for name in ("nest", "age", "state", "not ready", "ready", "last message", "cause")
         )
@@ -244,11 +246,12 @@ def _judged(found: Live, view: View, ours: Observer) -> Result:
     many, counts = len(view.rows), view.counts
     failed, ready, waiting = counts[State.FAILED], counts[State.READY], counts[State.STARTING]
     verdict: Judged = "good"
-    why = f"{ready} of {many} nests are ready, none has failed{f', {waiting} still starting' if waiting else ''}."
+    still = f", {waiting} still starting" if waiting else ""
+    why = f"{ready} of {many} nests are ready, none has failed{still}."
     if ours.much:
         verdict, why = "too little data", ours.words
     elif failed:
-        verdict, why = "breached", f"{failed} of {many} nests have failed."
+        verdict, why = "breached", f"{ready} of {many} nests are ready, {failed} failed{still}."
     elif not ready or counts[State.UNKNOWN]:
         verdict = "too little data"
         why = "Not every nest is proven ready." if many else _said(found, view, found.now, going=False)

@@ -14,6 +14,7 @@ from nestobs.observation.schema import Operation, Outcome, Role, Source
 from nestobs.reports import live
 from nestobs.reports.display import RESULT
 from nestobs.reports.publishing.execute import notebook, run
+from nestobs.store.example import SHIPPED
 from nestobs.store.reader import Store
 from worlds.asked import join, made, polls, row, store_of
 from worlds.hostile import hostile_rows
@@ -64,6 +65,18 @@ async def test_why_a_nest_is_not_ready_is_shown_and_of_one_that_is_nothing(tmp_p
     await live.watch(found, 0.0)
     assert "joined (" not in shown[1]
     assert "api_join_fault" not in shown[1]
+
+
+async def test_those_that_failed_stand_first_and_of_their_like_the_newest(shown):
+    found = live.load(str(SHIPPED))
+    await live.watch(found, 0.0)
+    rows = re.findall(r"<tr><td>.*?</td><td>(\d+) s</td><td>. (\w+)</td>", shown[0])
+    states = [state for _, state in rows]
+    assert states == ["Failed"] * 8 + ["Ready"] * 31
+    for state in ("Failed", "Ready"):
+        ages = [int(age) for age, this in rows if this == state]
+        assert ages == sorted(ages)
+    assert live.result(found).reasons == ["31 of 39 nests are ready, 8 failed."]
 
 
 async def test_it_follows_what_is_written_and_ends_by_itself(tmp_path, shown):
