@@ -73,14 +73,17 @@ def mapped(
     `engine.opened` takes it. sent: only rows sent in [start, end), ns, are there. Raises StoreError, and what `opened`
     and `worked` raise."""
     with opened(engine) as executor:
-        seen = _Elsewhere()
-        found = plan(store, most=most, columns=NEEDED, also=seen.see, progress=progress, window=sent)
-        yield from worked(_Bound(task, seen.told(store, sent)), found.partitions, executor, progress)
+        found = plan(
+            store, most=most, columns=NEEDED, also=_Elsewhere, executor=executor, progress=progress, window=sent
+        )
+        told = _Elsewhere.joined(found.noted).told(store, sent, executor)
+        yield from worked(_Bound(task, told), found.partitions, executor, progress)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, repr=False)
 class _Bound:
-    """A task, and what crosses nests."""
+    """A task, and what crosses nests. Dask names a task by what it looks like: all of that takes longer than to send
+    it."""
 
     task: Task[Any]
     elsewhere: Elsewhere
@@ -222,7 +225,8 @@ _LOT_ROWS: Final = 200_000
 """So many rows are kept until they are looked at together: to look at a batch costs more than its rows do."""
 
 _NEAR_NS: Final = 600 * SECOND_NS
-_LONGEST_NS: Final = 6 * 3_600 * SECOND_NS
+_LONGEST_NS: Final = 3_600 * SECOND_NS
+_WHO: Final = ("vantage", "run_id", "source", "target", "outcome")
 _LIVEKIT, _API = (frozenset([str(one)]) for one in (Source.LIVEKIT, Source.API))
 _ASKS = frozenset(map(str, (Operation.ROOMS, Operation.SIGNAL)))
 _TOKENS = frozenset(map(str, (Operation.JOIN, Operation.GUEST)))
@@ -293,27 +297,42 @@ class _LiveKit:
             self.seen |= set(keys)
             self.known.append(once[fresh])
 
-    def down(self, store: Store, window: Sent) -> Down:
+    def take(self, other: _LiveKit) -> None:
+        """What another has seen."""
+        self.failures += other.failures
+        self.known += other.known
+        self.seen |= other.seen
+        self.longest = max(self.longest, other.longest)
+
+    def down(self, store: Store, window: Sent, executor: Executor | None) -> Down:
         """When it could not be. Answers near the failures are read again, of those sent in the window, ns."""
         if not self.failures:
             return {}
         failed = pd.concat(self.failures, ignore_index=True).sort_values("sent_at", ignore_index=True)
+        known = pd.concat(self.known, ignore_index=True).drop_duplicates([*_WHO])
         sent = failed["sent_at"].to_numpy(np.int64)
         ended = np.maximum(sent, failed["received_at"].fillna(0).to_numpy(np.int64))
         reach = round(down.DOWN_S * SECOND_NS) + self.longest + 1
-        found = []
-        begin = 0
-        for place in range(1, len(sent) + 1):
-            if (
-                place == len(sent)
-                or sent[place] - sent[place - 1] > _NEAR_NS
-                or sent[place] - sent[begin] > _LONGEST_NS
-            ):
-                start, end = int(sent[begin]) - reach, int(ended[begin:place].max()) + reach
-                answers = _answers(store, *_cut((start, end), window))
-                found.append(down.down(pd.concat([*self.known, failed[begin:place], *answers])))
-                begin = place
-        return down.joined(found)
+        turns = np.flatnonzero((np.diff(sent) > _NEAR_NS) | (np.diff(sent // _LONGEST_NS) > 0)) + 1
+        near = []
+        for number, place in enumerate(np.split(np.arange(len(sent)), turns), 1):
+            span = _cut((int(sent[place[0]]) - reach, int(ended[place].max()) + reach), window)
+            tells = (known, failed.iloc[place])
+            near.append(_Near(store.location, number, len(turns) + 1, len(place), (span,), tells=tells))
+        return down.joined(worked(_Near.down, near, executor))
+
+
+@dataclass(frozen=True, slots=True, eq=False, kw_only=True)
+class _Near(Partition):
+    """The rows near some failures to reach LiveKit. tells: who asked, and these failures."""
+
+    tells: tuple[pd.DataFrame, ...]
+
+    def down(self) -> Down:
+        """When it could not be reached."""
+        store = Store.open(self.store, create=False)
+        (start, end), *_ = self.windows
+        return down.down(pd.concat([*self.tells, *_answers(store, start, end)]))
 
 
 @dataclass(slots=True)
@@ -344,14 +363,26 @@ class _Elsewhere:
     def _compare(self, rows: pd.DataFrame) -> None:
         self.compared = [compared.joined([*self.compared, compared.compared(rows)])]
 
-    def told(self, store: Store, window: Sent = ALWAYS) -> Elsewhere:
-        """All of it. window: in which the rows that were seen were sent."""
+    def end(self) -> None:
+        """No more come."""
         self._asked.end()
         self._told.end()
-        return Elsewhere(self.livekit.down(store, window), compared.joined(self.compared))
+
+    @classmethod
+    def joined(cls, every: Iterable[_Elsewhere]) -> _Elsewhere:
+        """What all of them have kept."""
+        whole = cls()
+        for each in every:
+            whole.livekit.take(each.livekit)
+            whole.compared += each.compared
+        return whole
+
+    def told(self, store: Store, window: Sent, executor: Executor | None) -> Elsewhere:
+        """All of it. window: in which the rows that were seen were sent."""
+        return Elsewhere(self.livekit.down(store, window, executor), compared.joined(self.compared))
 
 
-def _answers(store: Store, start: int, end: int) -> Iterator[pd.DataFrame]:
+def _answers(store: Store, start: int | None, end: int | None) -> Iterator[pd.DataFrame]:
     """The rows sent in [start, end) with which LiveKit was reached."""
     import pyarrow as pa
 

@@ -14,7 +14,7 @@ from io import BytesIO
 from itertools import chain, groupby, islice
 from pathlib import Path
 from types import NoneType
-from typing import IO, TYPE_CHECKING, Any, BinaryIO, Final, TypeAlias
+from typing import IO, TYPE_CHECKING, Any, BinaryIO, Final, Protocol, TypeAlias
 
 from nestobs.errors import StoreError
 from nestobs.observation.schema import COLUMNS, Column
@@ -187,6 +187,30 @@ def _footer(content: BinaryIO) -> tuple[int, str]:
         raise ValueError("no Parquet file")
     content.seek(size - 8 - length)
     return size, hashlib.sha256(content.read(length)).hexdigest()
+
+
+class Spanned(Protocol):
+    """A file of which is known how many rows it has and when the first was sent, ns."""
+
+    @property
+    def rows(self) -> int:
+        """How many."""
+
+    @property
+    def first_at(self) -> int:
+        """When."""
+
+
+def cuts_of(files: Iterable[Spanned], rows: int) -> list[int]:
+    """Instants, ascending, at which files begin, with about so many rows from one to the next."""
+    cuts: list[int] = []
+    held = 0
+    for file in sorted(files, key=lambda file: file.first_at):
+        if held >= rows:
+            cuts.append(file.first_at)
+            held = 0
+        held += file.rows
+    return sorted(set(cuts))
 
 
 def lots(files: Sequence[SealedFile]) -> list[Sequence[SealedFile]]:

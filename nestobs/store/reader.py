@@ -211,6 +211,11 @@ class Store:
         with sql.reading(self.directory) as connection:
             return sql.count(connection)
 
+    def cuts(self, rows: int) -> list[int]:
+        """Instants of sending, ns, ascending, that cut what is sealed into spans of about so many rows."""
+        with sql.reading(self.directory) as connection:
+            return sealed.cuts_of(sql.sealed_files(connection), rows)
+
     def digest(self, *, start: int | None = None, end: int | None = None) -> str:
         """SHA-256 in hex over the ids sent in [start, end), sorted as bytes, a newline after each: what a result was
         made from.

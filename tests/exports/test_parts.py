@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from concurrent.futures import Executor, ThreadPoolExecutor
 from dataclasses import replace
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +15,7 @@ import pytest
 from nestobs.diagnosis.diagnose import with_standing
 from nestobs.exports.parts import Joins, Seen, Timelines, ToTune, mapped, surest_clocks, together
 from nestobs.observation.duration import SECOND_NS
-from nestobs.store.partitions import plan
+from nestobs.store.partitions import Partition, plan
 from nestobs.store.reader import Store
 from nestobs.timeline import intervals
 from nestobs.timeline import joins as real
@@ -122,6 +124,30 @@ def test_partitions_are_no_larger_than_asked(tmp_path: Path) -> None:
     assert sum(partition.rows for partition in found.partitions) == store.count() == found.rows
     assert max(partition.rows for partition in found.partitions) <= 3_000
     assert [partition.number for partition in found.partitions] == list(range(1, len(found.partitions) + 1))
+
+
+def test_a_plan_that_is_made_in_parts_is_the_same(store: Store) -> None:
+    def told(executor: Executor | None) -> list[Any]:
+        found = plan(store, most=700, executor=executor)
+        return [found.rows, found.lots, *(of(part) for part in found.partitions)]
+
+    def of(part: Partition) -> tuple[Any, ...]:
+        names = None if part.names is None else part.names.tolist()
+        return part.number, part.of, part.rows, part.windows, names, part.asked, part.nothing
+
+    with ThreadPoolExecutor(2) as executor:
+        assert told(executor) == told(None)
+
+
+def test_what_is_sealed_is_cut_where_files_begin(tmp_path: Path) -> None:
+    store = Store.open(store_of(tmp_path / "store", rows_of_days(12, 3)))
+    cuts = store.cuts(1)
+    assert cuts
+    assert cuts == sorted(set(cuts))
+    rows = [len(store.frame(start=start, end=end)) for start, end in pairwise([None, *cuts, None])]
+    assert sum(rows) == store.count()
+    assert min(rows) > 0
+    assert store.cuts(store.count() + 1) == []
 
 
 def test_a_nest_that_lasts_long_does_not_widen_what_others_read(tmp_path: Path) -> None:

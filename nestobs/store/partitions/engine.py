@@ -157,7 +157,9 @@ def _dask(engine: str) -> Iterator[Executor]:
     try:
         with ThreadPoolExecutor(1) as apart:  # of a loop that may run here, as in a notebook
             apart.submit(lambda: asyncio.run(_greeted(place))).result()
-        client: Any = distributed.Client(f"tcp://{place}", timeout=CONNECT_S, set_as_default=False)  # type: ignore[no-untyped-call] # Dask ships no types
+        client: Any = distributed.Client(  # type: ignore[no-untyped-call] # Dask ships no types
+            f"tcp://{place}", timeout=CONNECT_S, set_as_default=False, direct_to_workers=True
+        )
     except Exception as error:
         none = isinstance(error, OSError)
         what = f"no Dask scheduler answers at {place}" if none else f"what answers at {place} is no Dask scheduler"
@@ -187,5 +189,5 @@ def _workers_of(client: Any, place: str) -> Executor:
             f"the Dask scheduler at {place} has no worker: start some with `dask worker tcp://{place}`, where nestobs"
             " is installed and the store can be read under the same name"
         )
-    executor: Executor = client.get_executor()
+    executor: Executor = client.get_executor(pure=False)  # else each task is hashed whole, for a name
     return executor

@@ -8,10 +8,11 @@ as long: else one of them would have each partition read its days.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from concurrent.futures import Executor
 from dataclasses import dataclass, field
 from itertools import pairwise
-from typing import TYPE_CHECKING, Final, TypeAlias
+from typing import TYPE_CHECKING, Any, Final, Protocol, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
@@ -20,6 +21,7 @@ from nestobs.observation.duration import SECOND_NS
 from nestobs.store.parquet import AT
 from nestobs.store.partitions.partition import ASKED, WITNESSES, Partition, among_words
 from nestobs.store.partitions.ties import NAMES, Ints, Lots, Ties
+from nestobs.store.partitions.work import worked
 from nestobs.store.reader import Store
 
 if TYPE_CHECKING:
@@ -44,11 +46,23 @@ NEEDED: Final = (*NAMES, "source", "failure", AT, "received_at")
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """The partitions of a store, and how many rows and lots of rows that belong together it has."""
+    """The partitions of a store, and how many rows and lots of rows that belong together it has. noted: by whoever was
+    shown all rows, one for each part of the pass."""
 
     partitions: tuple[Partition, ...]
     rows: int
     lots: int
+    noted: tuple[Any, ...] = ()
+
+
+class Note(Protocol):
+    """Who is shown the rows of a part of the pass, and then sent back."""
+
+    def see(self, batch: pa.RecordBatch) -> None:
+        """The rows of a batch."""
+
+    def end(self) -> None:
+        """No more come."""
 
 
 def plan(
@@ -56,29 +70,28 @@ def plan(
     *,
     most: int = PARTITION_ROWS,
     columns: tuple[str, ...] = (),
-    also: Callable[[pa.RecordBatch], None] | None = None,
+    also: Callable[[], Note] | None = None,
+    executor: Executor | None = None,
     progress: Callable[[str], None] = lambda _: None,
     window: Sent = ALWAYS,
 ) -> Plan:
     """Partitions of at most so many rows, by the time at which their nests begin. A store of no more rows is one,
     and so is nothing.
 
-    also: is shown each batch of the pass, with `columns` beside those of NEEDED; not where there is no pass. window:
-    only rows sent in [start, end), ns, are there. Raises StoreError.
+    also: makes who is shown the batches of a part of the pass, with `columns` beside those of NEEDED; not where there
+    is no pass. executor: where the parts of the pass are done, None: here, as one. window: only rows sent in
+    [start, end), ns, are there. Raises StoreError, and what `worked` raises.
     """
     count = store.count()
     if count <= most:
         return Plan((Partition(store.location, 1, 1, count, (window,)),), count, 1)
     progress(f"looking for what belongs together, in {count:,} observations")
-    seen = _Seen()
-    for batch in store.scan([*dict.fromkeys([*NEEDED, *columns])], *window):
-        seen.see(batch)
-        if also is not None:
-            also(batch)
+    passed = list(worked(_Pass(columns, also), _spans(store, window, None if executor is None else most), executor))
+    seen, noted = _Seen.joined([each for each, _ in passed]), tuple(note for _, note in passed if note is not None)
     lots, end = seen.ties.lots(), window[1]
     partitions = [*_owned(lots, _cut(lots, most)), *seen.rest(most)]
     if not partitions:
-        return Plan((Partition(store.location, 1, 1, 0, (window,)),), 0, 0)
+        return Plan((Partition(store.location, 1, 1, 0, (window,)),), 0, 0, noted)
     found = tuple(
         Partition(
             store=store.location,
@@ -92,7 +105,34 @@ def plan(
         )
         for number, own in enumerate(partitions, 1)
     )
-    return Plan(found, seen.rows, int((lots.rows > 0).sum()))
+    return Plan(found, seen.rows, int((lots.rows > 0).sum()), noted)
+
+
+def _spans(store: Store, window: Sent, rows: int | None) -> list[Partition]:
+    """The rows of a window in parts of about so many that were sent one after the other; None: as one."""
+    start, end = window
+    inside = [at for at in (store.cuts(rows) if rows else ()) if at > (start or at - 1) and at < (end or at + 1)]
+    ends = [*pairwise([start, *inside, end])]
+    return [Partition(store.location, number, len(ends), rows or 0, (span,)) for number, span in enumerate(ends, 1)]
+
+
+@dataclass(frozen=True, slots=True)
+class _Pass:
+    """What is noted of all rows of a part."""
+
+    columns: tuple[str, ...]
+    also: Callable[[], Note] | None
+
+    def __call__(self, part: Partition) -> tuple[_Seen, Note | None]:
+        seen, note = _Seen(), None if self.also is None else self.also()
+        store = Store.open(part.store, create=False)
+        for batch in store.scan([*dict.fromkeys([*NEEDED, *self.columns])], *part.windows[0]):
+            seen.see(batch)
+            if note is not None:
+                note.see(batch)
+        if note is not None:
+            note.end()
+        return _Seen.joined([seen]), note
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,6 +168,16 @@ class _Seen:
             if chosen.any():
                 kept.append((sent[chosen], ended[chosen]))
         self.rows += batch.num_rows
+
+    @classmethod
+    def joined(cls, every: Sequence[_Seen]) -> _Seen:
+        """What all of them have seen, in as little room."""
+        whole = cls(Ties.joined([each.ties for each in every]), sum(each.rows for each in every))
+        for each in every:
+            whole._witnesses.append(_both(each._witnesses))
+            whole._asked.append(_both(each._asked))
+            whole._nothing.append(_both(each._nothing))
+        return whole
 
     def reaching(self, start: int) -> list[tuple[int, int]]:
         """Windows of the witnesses that were sent before that and not over by then."""

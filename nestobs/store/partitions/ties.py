@@ -7,7 +7,7 @@ ties, too. Names are kept as 64-bit hashes: where two collide, two nests are one
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final
 
@@ -98,6 +98,12 @@ class Ties:
             self._lots = [Sightings.joined(self._lots)]
             self._held = len(self._lots[0].rows) // 2  # so that it is not done again at once
         return np.asarray(nothing[code], dtype=bool)
+
+    @classmethod
+    def joined(cls, every: Sequence[Ties]) -> Ties:
+        """What all of them have seen, each triple once."""
+        seen = Sightings.joined([lot for each in every for lot in each._lots])
+        return cls([seen], len(seen.rows))
 
     def lots(self) -> Lots:
         """What belongs together, by its first instant."""

@@ -13,14 +13,15 @@ from nestobs.errors import FailedError, NestobsError
 from nestobs.store.partitions.partition import Partition
 
 T = TypeVar("T")
+P = TypeVar("P", bound=Partition)
 
 AHEAD: Final = 64
 """So many partitions are given out at once: their results wait here for the first."""
 
 
 def worked(
-    function: Callable[[Partition], T],
-    partitions: Sequence[Partition],
+    function: Callable[[P], T],
+    partitions: Sequence[P],
     executor: Executor | None = None,
     progress: Callable[[str], None] = lambda _: None,
 ) -> Iterator[T]:
@@ -34,7 +35,7 @@ def worked(
             yield function(partition)
             _tell(progress, partition)
         return
-    waiting: deque[tuple[Partition, Future[T]]] = deque()
+    waiting: deque[tuple[P, Future[T]]] = deque()
     rest = iter(partitions)
     try:
         while True:
@@ -50,7 +51,7 @@ def worked(
             future.cancel()
 
 
-def _given(executor: Executor, function: Callable[[Partition], T], partition: Partition) -> Future[T]:
+def _given(executor: Executor, function: Callable[[P], T], partition: P) -> Future[T]:
     try:
         return executor.submit(function, partition)
     except BrokenExecutor as error:  # of an executor that does not mend itself (`engine.opened`)

@@ -110,6 +110,10 @@ class Shipments(Store):
         rows: int = sum(table.num_rows for table in self._walked(others, others, Window(), parquet.schema_of([AT, ID])))
         return rows + sum(file.rows for file in files if file.path in single)
 
+    def cuts(self, rows: int) -> list[int]:
+        """As of what is sealed: by what the names of the files say."""
+        return parquet.cuts_of(self.listed().files, rows)
+
     def ledger(self, *, open_only: bool = True) -> list[Entry]:
         """None: the ledger stays with its store."""
         return []
