@@ -158,7 +158,8 @@ def _seen(found: Story) -> str:
     span, places = found.sent_at.max() - found.sent_at.min(), found.timelines["vantage"].nunique()
     return (
         f"{many(count_nests(found.timelines), 'nest')} watched from {many(places, 'vantage point')} for"
-        f" {span.total_seconds():.0f} s; {many(len(found.joins), 'join')} came to a verdict."
+        f" {span.total_seconds():.0f} s; {many(len(found.joins), 'join')} came to a verdict,"
+        f" {int(found.joins['joined'].sum()):,} of them in the room."
     )
 
 

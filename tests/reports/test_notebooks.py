@@ -172,7 +172,7 @@ def test_the_demo_says_what_was_measured_and_what_was_said(tmp_path: Path) -> No
     given = truth(tmp_path / "lab", "room") | {"store": store(tmp_path / "store", story()), "livekit_note": "Mind it."}
     page = run(path, tmp_path / "report.html", given)
     said = text(page)
-    assert "1 nest watched from 2 vantage points for 60 s; 4 joins came to a verdict." in said
+    assert "1 nest watched from 2 vantage points for 60 s; 4 joins came to a verdict, 1 of them in the room." in said
     assert "LiveKit was a stand-in here" in said
     assert "Mind it." in said
     assert "2026-03-04 12:00:00 to 12:01:00 UTC" in said
