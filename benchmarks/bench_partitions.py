@@ -10,7 +10,10 @@ core    timelines of a frame that is at hand, over DuckDB's time for the two bou
         so that what else the machine does counts little; of all processors the wall's.
 memory  peak RSS of timelines of the sealed store, part by part, counted and not kept: at most 2 GiB.
 dask    a LocalCluster of two worker processes against one process, on twice the rows: at least 1.6 times as fast.
-report  from sealed Parquet to the daily report: at most 30 s.
+report  from sealed Parquet to the daily report, here and by two processes: at most 30 s by the quicker, and 2 GiB.
+        At a load of 12 on two processors a page of 1, 3 and 10 M rows took 18, 32 and 86 s of processor time and .75,
+        .93 and 1.36 GiB; whole, before parts, one of 10 M took 15.7 GiB. Some 10 s of it are start and tuning,
+        whatever the rows.
 """
 
 from __future__ import annotations
@@ -187,13 +190,16 @@ def dask(store: Store, rows: int) -> dict[str, Any]:
 def report(store: Store, rows: int) -> dict[str, Any]:
     """The daily report of that day."""
     day = pd.Timestamp(MIDNIGHT, tz="UTC").strftime("%Y-%m-%d")
+    found: dict[str, Any] = {"rows": rows}
     with tempfile.TemporaryDirectory(prefix="nestobs-bench-") as place:
         words = ["report", "run", "daily_report", "--window", day, "--store", store.location, "--out", place, "--force"]
-        command = [sys.executable, "-m", "nestobs", *words]
-        spent, _ = timed(lambda: subprocess.run(command, check=True, capture_output=True))
+        for engine in ("here", "processes:2"):
+            command = [sys.executable, "-m", "nestobs", *words, "--parameter", f"engine={engine}"]
+            spent, _ = timed(lambda command=command: subprocess.run(command, check=True, capture_output=True))
+            found[engine] = round(spent, 1)
     most = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss * 1024
-    limit = MOST_REPORT_S * max(1.0, rows / 1e7)
-    return {"rows": rows, "s": round(spent, 1), "peak_gib": round(most / 2**30, 2), "missed": spent > limit}
+    slow = min(found["here"], found["processes:2"]) > MOST_REPORT_S * max(1.0, rows / 1e7)
+    return found | {"peak_gib": round(most / 2**30, 2), "missed": slow or most > MOST_RSS}
 
 
 def main() -> int:

@@ -173,7 +173,7 @@ def judged(lines: pd.DataFrame, part: Part, partition: Partition, elsewhere: Els
     may be such all columns are read."""
     names = doubted(lines, part.rows)
     told = all_elsewhere(part.rows) if names and elsewhere is None else elsewhere
-    return with_standing(lines, partition.among(names).read().rows if names else part.rows, told)
+    return with_standing(lines, partition.among(names).read().rows if names else part.rows.iloc[:0], told)
 
 
 def lines_of(part: Part, elsewhere: Elsewhere | None) -> pd.DataFrame:

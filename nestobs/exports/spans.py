@@ -84,10 +84,11 @@ class ToCompare:
         lines = judged(lines_of(part, elsewhere), part, partition, elsewhere)
         lines, joins = dated(own, lines, real.joins(own, lines, elsewhere=elsewhere))
         sent = rows["sent_at"].to_numpy(np.int64)
-        accounts = []
+        none, accounts = Account.of(rows.iloc[:0]), []
         for window in self.windows:
             inside = (sent >= window.start) & (sent < window.end)
-            accounts.append(Account.of(rows, mine) if inside.all() else Account.of(rows[inside], mine[inside]))
+            there = (rows, mine) if inside.all() else (rows[inside], mine[inside])
+            accounts.append(Account.of(*there) if inside.any() else none)
         return Told(
             timelines=lines,
             joins=joins,

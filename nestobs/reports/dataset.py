@@ -164,7 +164,7 @@ def standing(opened: Store, window: Window | None, lines: pd.DataFrame, rows: pd
     which they were made: all columns of those nests that have to be asked about are read."""
     names = doubted(lines, rows)
     if not names:
-        return with_standing(lines, rows)
+        return with_standing(lines, rows.iloc[:0])
     ends = (None, None) if window is None else (window.start, window.end)
     whole = Partition(opened.location, 1, 1, len(rows), (ends,)).among(names).read().rows
     return with_standing(lines, whole, elsewhere(rows))
