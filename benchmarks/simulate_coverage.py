@@ -28,6 +28,7 @@ from nestobs.estimate.npmle import npmle
 from nestobs.join.policy import GUIDE, MANUAL_RETRY, Policy, exponential, fixed
 from nestobs.timeline.delays import joinable
 from nestobs.tuning.decisions import Terms
+from nestobs.tuning.doubts.unseen import Unseen
 from nestobs.tuning.imputation import recorded
 from nestobs.tuning.replay import PRICES, Arena, middles
 from nestobs.tuning.simulation import courses, score
@@ -101,7 +102,7 @@ def cost_place(truth: Truth, delays: object, law: object, labels: object, draws:
     terms = Terms(arrivals=ages, prices=PRICES)
     tuner = Tuner(delays=delays, terms=terms, today=MANUAL_RETRY, rng=rng, draws=draws)
     smooth = law.smooth(blocks=labels)
-    plan = terms.decide(smooth, 30.0)
+    plan = terms.decide(Unseen.of(law.rows, law.n).added(smooth), 30.0)
     arena = Arena(recorded(delays, rng, law=smooth), terms, draws, rng)
     tuned, _ = tuner.crossfit(arena, smooth, labels)
     predicted = arena.cost(tuned.scores)

@@ -2,7 +2,8 @@
 
 The threshold follows from the cost ratio, the table from the prices. The request budget is kept by raising the price of
 a request until the joins expected in a window fit; then the simple policy, in round numbers, is looked for within the
-same budget. A law here is one that was smoothed: decisions would exploit the raw steps.
+same budget. A law here is one that was smoothed: decisions would exploit the raw steps. What polls are planned by holds
+half a nest that nobody saw, too (doubts/unseen.py), lest they stop where the sample does.
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ from nestobs.observation.arrays import Floats
 from nestobs.observation.text import percent
 from nestobs.timeline.failures import Failures
 from nestobs.tuning.costs import Prices
+from nestobs.tuning.doubts.unseen import Unseen
 from nestobs.tuning.imputation import Recorded
 from nestobs.tuning.schedule import PollTable, optimal_polls, rows, simple, walked
 from nestobs.tuning.simulation import GRAIN_S, courses, score
@@ -206,9 +208,10 @@ class Terms:
         names = ["request_cost", "requests_per_join", "mean_delay_s", "lost_share", "give_up_age_s", "chosen"]
         return pd.DataFrame(made, columns=names)
 
-    def give_up(self, plan: Decisions, resampled: Resampled, width: float) -> Number:
-        """The give-up age of the plan, with its interval: of tables of resampled laws, smoothed by `width`."""
-        laws = (smoothed(law, width) for law in resampled.laws[:GIVE_UP_DRAWS])
+    def give_up(self, plan: Decisions, resampled: Resampled, width: float, unseen: Unseen) -> Number:
+        """The give-up age of the plan, with its interval: of tables of resampled laws, smoothed by `width`, each with
+        the half nest that nobody saw."""
+        laws = (unseen.added(smoothed(law, width)) for law in resampled.laws[:GIVE_UP_DRAWS])
         drawn = np.array([self.table(law, plan.price, plan.table.horizon).stop_age for law in laws])
         return Number.around(plan.table.stop_age, *percentile(drawn, blocks=resampled.blocks))
 

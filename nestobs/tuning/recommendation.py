@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields
+from functools import cached_property
 from html import escape
 from typing import Any, Final
 
@@ -21,6 +22,8 @@ from nestobs.timeline.delays import BlockKind, nests_in
 from nestobs.timeline.uptime import Observer
 from nestobs.tuning.costs import Prices
 from nestobs.tuning.decisions import Terms
+from nestobs.tuning.doubts.persons import Moved
+from nestobs.tuning.doubts.unseen import Unseen
 from nestobs.tuning.fault import Faults
 from nestobs.tuning.herd import Crowd
 from nestobs.tuning.policy_file import (
@@ -31,7 +34,7 @@ from nestobs.tuning.policy_file import (
     PolicyFile,
     Provenance,
 )
-from nestobs.tuning.replay import Moved, Replay, replay_lines
+from nestobs.tuning.replay import Replay, replay_lines
 
 STRATUM_ROWS: Final = 20
 STRATUM_REGRET: Final = 0.05
@@ -157,6 +160,11 @@ class Recommendation:
     @property
     def _failures(self) -> dict[str, dict[str, int]] | None:
         return None if self.terms.failures is None else self.terms.failures.as_dict()
+
+    @cached_property
+    def planned(self) -> DelayLaw:
+        """The law that polls are planned by: the smoothed one with half a nest more that nobody saw."""
+        return Unseen.of(self.law.rows, self.nests).added(self.smooth)
 
     @property
     def observer(self) -> Observer:

@@ -16,7 +16,6 @@ import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
-from itertools import product
 from typing import Final
 
 import numpy as np
@@ -31,6 +30,7 @@ from nestobs.timeline.delays import joinable
 from nestobs.timeline.failures import Failures
 from nestobs.tuning.costs import Prices
 from nestobs.tuning.decisions import Terms
+from nestobs.tuning.doubts.unseen import Unseen
 from nestobs.tuning.imputation import Recorded, recorded
 from nestobs.tuning.network import drawn_shares
 from nestobs.tuning.simulation import PERSONS, Course, Scores, courses, of_each, one_round_more, score
@@ -254,32 +254,15 @@ def middles(arrivals: ArrayLike | None) -> Floats:
     return np.asarray(np.quantile(ages, (np.arange(ARRIVALS) + 0.5) / ARRIVALS))
 
 
-REACTIONS_S: Final = (2.0, 5.0, 10.0)
-LEAVING: Final = (0.0, 0.2, 0.4)
-"""What today's rule is varied by: the person's reaction, and the share that leaves after a failure. Of those told "no
-longer available" two and a half times as many leave."""
-
 MANY_NESTS: Final = 2_000
 MANY_PERSONS: Final = 4 * PERSONS
 """So many nests leave so little to chance that the luck of PERSONS would show: more meet them."""
 
-MOVED_ROWS: Final = 5_000
-"""Of more rows every so-many-th tells how a comparison moves."""
+LATE: Final = 32
+"""So many ages stand for that of a nest that nobody saw."""
 
 SPREAD_ROWS: Final = 1_000
 """Of more, every so-many-th tells how far joiners differ."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Moved:
-    """What becomes of a comparison if the person is another. joined, lost: shares of joins under today's rule, then.
-    apart: the cost a joiner of the policy less that of today's rule, seconds."""
-
-    reaction_s: float
-    leaves: float
-    joined: float
-    lost: float
-    apart: Number
 
 
 class Arena:
@@ -292,6 +275,7 @@ class Arena:
     more that took one round more. The joined share is drawn by Rubin's Bayesian bootstrap with half a nest more that
     never joins and half a one that always does: Jeffreys' posterior where each nest is one or the other. (By plain
     resampling its 95 % were 89 to 96 % at 50 nests: few stay away, and a sample with one too few is too sure.)
+    Policies are compared with half a nest more that comes late (doubts/unseen.py), under both the same.
 
     Where requests fail, each imputation has its own share of them, drawn from what their counts leave open, and goes by
     courses of its own: since draw d takes imputation d modulo m, intervals hold that error, too.
@@ -307,9 +291,12 @@ class Arena:
         self.failures = failures if failures is not None and failures.seen else None
         self.shares = None if self.failures is None else drawn_shares(self.failures, rng, len(nests.times))
         self.people = PERSONS if nests.nests < MANY_NESTS else MANY_PERSONS
+        self.late_ages = Unseen.of(nests.rows, nests.nests).ages(LATE)
         self._ways: dict[tuple[Policy, int], list[list[Course]]] = {}
+        self._late: dict[tuple[Policy, int], Scores] = {}
         self._sums: dict[int, tuple[Scores, Scores]] = {}
         self._sizes = self.counts.sum(axis=1)
+        self._sizes_late = self._sizes * (1.0 + self.unseen)
 
     def sums(self, scores: Scores) -> Scores:
         """The sums of scores over each draw's rows, shape (draws,). Draw d takes imputation d modulo m: so their spread
@@ -351,47 +338,44 @@ class Arena:
     def cost(self, scores: Scores) -> Number:
         """Per joiner, with the price of what was not seen."""
         drawn = self.sums(scores).cost(self.prices) / self._sizes + self.prices.lost_value * self.unseen
-        return self._number(float(scores.cost(self.prices).mean()), drawn)
+        return self.number(float(scores.cost(self.prices).mean()), drawn)
 
-    def difference(self, scores: Scores, base: Scores) -> Number:
-        """Of cost per joiner, on the same draws."""
-        drawn = self.sums(scores).cost(self.prices) - self.sums(base).cost(self.prices)
+    def late(self, policy: Policy, people: int | None = None) -> Scores:
+        """What comes of a nest that nobody saw, per joiner: each field a mean, shape ()."""
+        key = (policy, people or self.people)
+        if key not in self._late:
+            ways = self.courses(*key)
+            times = np.tile(self.late_ages, (max(len(shapes) // shapes[0].turns for shapes in ways), 1))
+            found = score(ways, times, np.full(LATE, math.inf))
+            self._late[key] = found.map(lambda values: np.asarray(values.mean()))
+        return self._late[key]
+
+    def difference(self, one: Policy, scores: Scores, other: Policy, base: Scores) -> Number:
+        """Of cost per joiner of two policies with these scores, on the same draws."""
+        drawn, then = (self._sums_late(*each).cost(self.prices) for each in ((one, scores), (other, base)))
         apart = scores.cost(self.prices) - base.cost(self.prices)
-        return self._number(float(apart.mean()), drawn / self._sizes)
+        return self.number(float(apart.mean()), (drawn - then) / self._sizes_late)
 
-    def moved(self, today: Policy, scores: Scores) -> tuple[Moved, ...]:
-        """A policy's scores against today's rule with other persons; none where it has no person."""
-        if today.person is None:
-            return ()
-        every, found = max(1, self.nests.n // MOVED_ROWS), []
-        own, counts = scores.cost(self.prices)[:, ::every], self.counts[:, ::every]
-        few = (self.nests.gone[::every], self.nests.own[:, ::every], self.nests.apart[::every])
-        times = (self.nests.times[:, ::every], *few)
-        for reaction_s, leaves in product(REACTIONS_S, LEAVING):
-            person = replace(today.person, reaction_s=reaction_s, leaves=leaves, leaves_gone=min(1.0, 2.5 * leaves))
-            other = score(self.courses(replace(today, person=person), PERSONS), *times)
-            apart = own - other.cost(self.prices)
-            drawn = drawn_sums(apart, counts) / counts.sum(axis=1)
-            joined, lost = float(other.joined.mean()), float(other.lost.mean())
-            number = self._number(float(apart.mean()), drawn)
-            found.append(Moved(reaction_s=reaction_s, leaves=leaves, joined=joined, lost=lost, apart=number))
-        return tuple(found)
+    def _sums_late(self, policy: Policy, scores: Scores) -> Scores:
+        """`sums` with the nest that nobody saw, of `_sizes_late` rows."""
+        sums, late, more = self.sums(scores), self.late(policy), self._sizes_late - self._sizes
+        return Scores(**{name: getattr(sums, name) + more * getattr(late, name) for name in Scores.__slots__})
 
     def compare(self, policies: Sequence[Policy]) -> list[Replay]:
         """Each policy, and its differences to the first."""
         found: list[Replay] = []
         for policy in policies:
-            found.append(self.judge(policy, self.play(policy), found[0].scores if found else None))
+            found.append(self.judge(policy, self.play(policy), found[0] if found else None))
         return found
 
-    def judge(self, policy: Policy, played: Played, base: Scores | None) -> Replay:
-        """What came of a policy, against another's scores."""
+    def judge(self, policy: Policy, played: Played, base: Replay | None) -> Replay:
+        """What came of a policy, against another."""
         scores = played.scores
         return Replay(
             policy=policy,
             numbers=self.numbers(scores, self.courses(policy)),
             bounds=played.bounds(),
-            against=self.differences(scores, base) if base else {},
+            against=self.differences(policy, scores, base.policy, base.scores) if base else {},
             cost=self.cost(scores),
             regret=self._regret(scores),
             ambiguous=played.ambiguous,
@@ -409,23 +393,28 @@ class Arena:
         for name, size in more.items():
             drawn[name] = drawn[name] + self.unseen * size
             spread[name] = math.hypot(spread[name], size * math.sqrt(0.5 / self.nests.nests))
-        return {name: self._number(float(np.mean(now[name])), drawn[name], spread[name]) for name in METRICS}
+        return {name: self.number(float(np.mean(now[name])), drawn[name], spread[name]) for name in METRICS}
 
-    def differences(self, scores: Scores, base: Scores) -> dict[str, Number]:
+    def differences(self, one: Policy, scores: Scores, other: Policy, base: Scores) -> dict[str, Number]:
         """METRICS of one less METRICS of the other, on the same draws."""
-        (drawn, now), (other, then) = ((_metrics(self.sums(one), self._sizes), metrics(one)) for one in (scores, base))
+        drawn, drawn_then = (
+            _metrics(self._sums_late(*each), self._sizes_late) for each in ((one, scores), (other, base))
+        )
+        now, then = metrics(scores), metrics(base)
         return {
-            name: self._number(float(np.mean(now[name] - then[name])), drawn[name] - other[name]) for name in METRICS
+            name: self.number(float(np.mean(now[name] - then[name])), drawn[name] - drawn_then[name])
+            for name in METRICS
         }
 
     def paired(self, policy: Policy, scores: Scores, today: Policy, base: Scores) -> dict[str, Number]:
         """METRICS and COST of a policy with these scores less those of today's rule, the same nests and joiners under
         both. sd: between pairs of joiners, each two who come to one nest at one instant."""
+        given = (policy, scores, today, base)
         every = max(1, self.nests.n // SPREAD_ROWS)
         few = (self.nests.gone[::every], self.nests.own[:, ::every], self.nests.apart[::every])
         nests = (self.nests.times[:, ::every], *few)
         one, other = (of_each(self.courses(each), *nests) for each in (policy, today))
-        found = self.differences(scores, base) | {COST: self.difference(scores, base)}
+        found = self.differences(*given) | {COST: self.difference(*given)}
         apart = pair_differences(one, other, self.prices)
         return {name: replace(number, sd=float(apart[name].std())) for name, number in found.items()}
 
@@ -446,7 +435,7 @@ class Arena:
         """Of cost per joiner, to who asks once, when it will succeed: one request, no delay, nothing lost."""
         value = scores.cost(self.prices).mean() - self._least.mean()
         drawn = self.sums(scores).cost(self.prices) - self._least_sums
-        return self._number(float(value), drawn / self._sizes)
+        return self.number(float(value), drawn / self._sizes)
 
     @cached_property
     def _least(self) -> Floats:
@@ -458,7 +447,8 @@ class Arena:
     def _least_sums(self) -> Floats:
         return drawn_sums(self._least, self.counts)
 
-    def _number(self, value: float, drawn: Floats, sd: float = math.nan) -> Number:
+    def number(self, value: float, drawn: Floats, sd: float = math.nan) -> Number:
+        """A value with the interval of its draws, NaN for none."""
         kept = drawn[~np.isnan(drawn)]
         if not len(kept):
             return Number(value, math.nan, math.nan, sd)

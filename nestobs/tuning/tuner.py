@@ -6,6 +6,7 @@
 What is tuned is never judged on itself: nests are cut into parts by time, each part is judged under the policy tuned
 on the others, and what is predicted for the tuned policy is what these gave. A change is recommended only where the
 interval of the paired difference to today's rule excludes zero; among policies that cannot be told apart, the simplest.
+Half a late nest that nobody saw counts in what polls are planned by and in what is compared (doubts/unseen.py).
 
 Costs are judgements, so they are stated and varied. The request budget is not: the API allows so many requests in a
 window for all behind one address, and the price of a request is raised until the joins expected there fit.
@@ -30,8 +31,7 @@ from nestobs.estimate.law import survival
 from nestobs.estimate.npmle import DelayLaw, Number, fit, npmle, smoothed
 from nestobs.estimate.strata import Grouping, groupings
 from nestobs.join.policy import GUIDE, MANUAL_RETRY, RELEASED, Policy, exponential, fixed, full_jitter
-from nestobs.observation.text import percent
-from nestobs.timeline.delays import BlockKind, blocks, joinable, nests_in
+from nestobs.timeline.delays import blocks, joinable, nests_in
 from nestobs.timeline.failures import Failures
 from nestobs.timeline.omissions import held_up_words, omitted, standing, standing_words
 from nestobs.tuning.costs import Prices
@@ -47,10 +47,13 @@ from nestobs.tuning.decisions import (
     whole,
     with_seats,
 )
+from nestobs.tuning.doubts.notes import notes
+from nestobs.tuning.doubts.persons import moved
+from nestobs.tuning.doubts.unseen import Unseen
 from nestobs.tuning.fault import FAULT_RATIO, Faults, faults, worth_asking
 from nestobs.tuning.herd import Crowd, crowd
 from nestobs.tuning.imputation import recorded, time_parts
-from nestobs.tuning.recommendation import STRATUM_ROWS, UNIDENTIFIED, Recommendation, Since, Stratum, apart_words
+from nestobs.tuning.recommendation import STRATUM_ROWS, Recommendation, Since, Stratum
 from nestobs.tuning.replay import PRICES, Arena, Played, Replay, middles
 from nestobs.tuning.schedule import jittered
 from nestobs.tuning.threshold import (
@@ -58,7 +61,6 @@ from nestobs.tuning.threshold import (
     COST_RATIOS,
     TODAY_S,
     message_threshold,
-    more_for_width,
     stop_age,
 )
 
@@ -213,8 +215,10 @@ class Tuner:
         ratios = sorted({*COST_RATIOS, terms.cost_ratio})
         thresholds = {ratio: terms.threshold(smooth, resampled, ratio) for ratio in ratios}
         message = thresholds[terms.cost_ratio]
-        plan = terms.decide(smooth, message.value)
-        plain, simple_price = terms.simplify(smooth, plan, message.value)
+        unseen = Unseen.of(law.rows, nests_in(self.delays))
+        planned = unseen.added(smooth)
+        plan = terms.decide(planned, message.value)
+        plain, simple_price = terms.simplify(planned, plan, message.value)
         asking, of_faults = worth_asking(self.seen, plan.policy, self.terms)
         if asking is not None:
             plan, plain = replace(plan, policy=asking.policy(plan.policy)), asking.policy(plain)
@@ -228,7 +232,8 @@ class Tuner:
         strata = self._strata(law, smooth, plan, apart)
         doubts: dict[str, Any] = {"strata": strata, "apart": apart, "block_kind": block_kind}
         base, last = replays[0], replays[-2:]
-        said = self._notes(law=law, plan=plan, message=message, base=base, **doubts)
+        shown = last[-1] if chosen.name == plain.name else last[0]
+        said = notes(law=law, plan=plan, message=message, base=base, terms=terms, watched_s=self.watched_s, **doubts)
         return Recommendation(
             policy=chosen,
             kept=kept,
@@ -239,16 +244,16 @@ class Tuner:
             simple_price=simple_price,
             message_threshold_s=message,
             thresholds=thresholds,
-            give_up_age_s=terms.give_up(plan, resampled, smooth.width),
-            stop_age_s=stop_age(smooth, None, terms.prices.never_cost, terms.prices.lost_value),
+            give_up_age_s=terms.give_up(plan, resampled, smooth.width, unseen),
+            stop_age_s=stop_age(planned, None, terms.prices.never_cost, terms.prices.lost_value),
             sharing_age_s=self._sharing(),
             replays=tuple(replays),
-            jitter_price=jittered(plan.table, smooth, jitter=JITTER, rng=self.rng).price,
+            jitter_price=jittered(plan.table, planned, jitter=JITTER, rng=self.rng).price,
             peaks=tuple(self._crowd(policy, smooth) for policy in (self.today, plan.policy, plain, full_jitter())),
-            front=terms.front(smooth, plan),
+            front=terms.front(planned, plan),
             strata=strata,
             paired={one.policy.name: arena.paired(one.policy, one.scores, self.today, base.scores) for one in last},
-            persons=arena.moved(self.today, (last[-1] if chosen.name == plain.name else last[0]).scores),
+            persons=moved(arena, shown.policy, shown.scores, self.today),
             faults=self.seen,
             notes=(*said, *of_faults, *of_seats),
             law=law,
@@ -264,8 +269,7 @@ class Tuner:
 
     def _replays(self, arena: Arena, candidates: tuple[Policy, Policy], tries: tuple[Played, Played]) -> list[Replay]:
         found = arena.compare([self.today, *(one for one in self.baselines if one.name != self.today.name)])
-        base = found[0].scores
-        return [*found, *(arena.judge(one, played, base) for one, played in zip(candidates, tries, strict=True))]
+        return [*found, *(arena.judge(one, played, found[0]) for one, played in zip(candidates, tries, strict=True))]
 
     def _tries(
         self,
@@ -281,9 +285,9 @@ class Tuner:
         if not self.terms.signed_in or arena.nests.apart.sum() < LEAST_APART:
             return *candidates, tries, []
         choosing = self.crossfit(arena, smooth, labels, asking, seats=True)
-        gain = arena.difference(choosing[0].scores, tries[0].scores)
-        at_once, then = (float(one[0].scores.listener.mean()) for one in (tries, choosing))
         best = seated(candidates[0], arena.nests, self.terms)
+        gain = arena.difference(best, choosing[0].scores, candidates[0], tries[0].scores)
+        at_once, then = (float(one[0].scores.listener.mean()) for one in (tries, choosing))
         said = [seats_said(best, arena.nests, gain, (at_once, then))]
         if gain.upper >= 0 or best == candidates[0]:
             return *candidates, tries, said
@@ -305,7 +309,9 @@ class Tuner:
         both: list[list[tuple[NDArray[np.bool_], Played]]] = [[], []]
         for number in range(int(part.max()) + 1):
             out = part == number
-            law = smoothed(fit(nests.rows.take(~out)), smooth.width)
+            rows = nests.rows.take(~out)
+            unseen = Unseen.of(rows, nests.nests * float(np.mean(~out)))
+            law = unseen.added(smoothed(fit(rows), smooth.width))
             plan = self.terms.decide(law, TODAY_S)
             plain, _ = self.terms.simplify(law, plan, TODAY_S)
             best = seated(plan.policy, nests.take(~out), self.terms) if seats else plan.policy
@@ -319,8 +325,12 @@ class Tuner:
     ) -> tuple[Policy, bool, str]:
         """The recommended policy, whether that is today's rule, and why."""
         base, best, easy = replays[0], replays[-2], replays[-1]
-        gain, easy_gain = (arena.difference(one.scores, base.scores) for one in (best, easy))
-        ties = easy_gain.upper < 0 and arena.difference(easy.scores, best.scores).lower <= 0
+
+        def apart(one: Replay, other: Replay) -> Number:
+            return arena.difference(one.policy, one.scores, other.policy, other.scores)
+
+        gain, easy_gain = apart(best, base), apart(easy, base)
+        ties = easy_gain.upper < 0 and apart(easy, best).lower <= 0
         gain = easy_gain if ties else gain
         threshold_s, words = self._moved(message)
         told = (
@@ -381,108 +391,28 @@ class Tuner:
     ) -> tuple[Stratum, ...]:
         """A policy of their own for each group that is large enough, by whatever delays differ."""
         found: list[Stratum] = []
+        unseen = Unseen.of(law.rows, nests_in(self.delays))  # of all: a group is not judged by its size
         for one in apart:
             names, many = np.unique(one.label, return_counts=True)
             for name in names[many >= STRATUM_ROWS]:
                 own = smoothed(fit(law.rows.take(one.label == name)), smooth.width)
-                found.append(self._stratum(one.kind, str(name), own, one.p, plan))
+                found.append(self._stratum(one, str(name), own, unseen.added(own), plan))
         return tuple(found)
 
-    def _stratum(self, kind: str, name: str, own: DelayLaw, p: float, plan: Decisions) -> Stratum:
-        """own: the law of these nests, smoothed."""
-        table = self.terms.table(own, plan.price, plan.table.horizon)
-        least, common = table.grid_cost_under(own), plan.table.grid_cost_under(own)
+    def _stratum(self, one: Grouping, name: str, own: DelayLaw, planned: DelayLaw, plan: Decisions) -> Stratum:
+        """own: the law of these nests, smoothed; planned: the same with the half nest that nobody saw."""
+        table = self.terms.table(planned, plan.price, plan.table.horizon)
+        least, common = table.grid_cost_under(planned), plan.table.grid_cost_under(planned)
         regret = common / least - 1.0 if least > 0 else 0.0
         return Stratum(
-            kind=kind,
+            kind=one.kind,
             name=name,
             n=own.n,
-            p=p,
+            p=one.p,
             threshold_s=message_threshold(own, never_share(own), self.terms.cost_ratio),
             give_up_age_s=table.stop_age,
             regret=max(0.0, regret),
         )
-
-    def _notes(
-        self,
-        *,
-        law: DelayLaw,
-        plan: Decisions,
-        message: Number,
-        strata: tuple[Stratum, ...],
-        apart: Sequence[Grouping],
-        block_kind: BlockKind,
-        base: Replay,
-    ) -> list[str]:
-        missing = law.rows.lower[np.isposinf(law.rows.upper)]
-        notes = [f"Never means: not within the {missing.max():.0f} s that nests were watched."] if len(missing) else []
-        straddle = float(law.ambiguous([TODAY_S])[0])
-        if straddle > 0.02:
-            notes.append(
-                f"{percent(straddle)} of the rows straddle {TODAY_S:g} s: polls more often around it would help."
-            )
-        if plan.table.stop_age > (watched := self.watched_s):
-            notes.append(f"The give-up age lies beyond the {watched:.0f} s watched: what comes then is not known.")
-        if law.never == 0:
-            notes.insert(0, UNIDENTIFIED)
-        notes += self._failed(plan.policy)
-        notes += self._more(law, message)
-        if block_kind != "day and host":
-            notes.append(
-                f"Too few days and hosts to resample by: the blocks are {block_kind}s; intervals may be narrow."
-            )
-        if plan.price > self.terms.prices.request_cost:
-            notes.append(
-                f"The budget binds: at {self.terms.allowance.per_join:g} requests a join, one costs {plan.price:.2g} s."
-            )
-        if plan.requests > self.terms.allowance.per_join:
-            notes.append("The budget does not even pay the first attempts: fewer joins can be expected in a window.")
-        asks = base.numbers["requests_per_join"].value
-        if asks > self.terms.allowance.per_join:
-            notes.append(f"{self.today.name} itself makes {asks:.1f} requests a join, more than the budget allows.")
-        notes += [apart_words(one, strata) for one in apart]
-        if any(one.differs for one in strata):
-            names = ", ".join(f"{one.kind} {one.name}" for one in strata if one.differs)
-            notes.append(f"A policy of their own would differ for: {names}.")
-        return notes
-
-    def _failed(self, tuned: Policy) -> list[str]:
-        """What failed, and what policies make of it."""
-        if self.terms.failures is None:
-            return ["How often requests fail is not known: what is predicted holds for a network that always answers."]
-        token, signal = self.terms.failures.token, self.terms.failures.signal
-        own = []
-        if held := self.terms.failures.held_up:
-            asked = self.terms.failures.requests
-            own.append(f"{held} of {asked} requests ran while the observing machine was held up, and are not counted.")
-        told = [
-            f"one {what} in {1.0 / tally.share:.1f} failed ({tally.failed} of {tally.asked})"
-            for what, tally in (("request for a token", token), ("connection to LiveKit", signal))
-            if tally.failed
-        ]
-        if not told:
-            return own
-        tries = "; ".join(
-            f"{one.name} retries errors {one.error_retries} times and tries a connection {one.connect_attempts} times"
-            for one in (self.today, tuned)
-        )
-        return [*own, f"Of what joins asked, {' and '.join(told)}: {tries}. Failures are taken to be independent."]
-
-    def _more(self, law: DelayLaw, message: Number) -> list[str]:
-        """How many more nests the threshold wants."""
-        n = law.n
-        if not math.isfinite(message.upper):
-            return [
-                f"The message threshold has no upper end: {law.censored} of {n} rows never came, too few to say"
-                " from which age a nest that is not there yet will not come."
-            ]
-        width = message.upper - message.lower
-        if width <= 10.0:
-            return []
-        return [
-            f"The message threshold is known to {width:.0f} s; "
-            f"about {more_for_width(n, width, 10.0)} more nests would make that 10 s."
-        ]
 
 
 def _window(delays: pd.DataFrame) -> tuple[str, str]:

@@ -2,7 +2,7 @@
 
 The two knobs move different things. The cost ratio (of a false "starting up" over a false "no longer available") moves
 the message threshold and its rates of error, the budget the price of a request and with it the poll table. Everything
-is computed from the smoothed law, whose size does not depend on how many nests it rests on, on terms (decisions.py):
+is computed from smoothed laws, whose size does not depend on how many nests they rest on, on terms (decisions.py):
 at the point that was tuned it is what tuning said. What a policy would have done is replayed by tuning alone.
 """
 
@@ -38,7 +38,8 @@ class Answer:
     404 who are told so wrongly at that threshold.
 
     policy: the tuned one; price: of a request, seconds of waiting; binds: whether the budget raised it. requests (per
-    joiner), delay_s (mean of those who join), lost: share, under the smoothed law; give_up_age_s: of the policy.
+    joiner), delay_s (mean of those who join), lost: share, under the law that polls are planned by; give_up_age_s: the
+    policy's.
     """
 
     cost_ratio: float
@@ -86,8 +87,8 @@ class WhatIf:
         )
         threshold = terms.threshold(found.smooth, found.resampled)
         errors = message_errors(found.smooth, never_share(found.smooth), threshold.value, Joiners.of(terms.arrivals))
-        plan = terms.decide(found.smooth, threshold.value)
-        requests, delay, lost = terms.expected(found.smooth, plan.table)
+        plan = terms.decide(found.planned, threshold.value)
+        requests, delay, lost = terms.expected(found.planned, plan.table)
         return Answer(
             cost_ratio=terms.cost_ratio,
             allowed=terms.allowance.requests,
@@ -128,7 +129,7 @@ class WhatIf:
         """The requests in a window from which on more change nothing: the budget no longer binds."""
         allowance = self.found.terms.allowance
         free = replace(self.found.terms, allowance=replace(allowance, requests=10**9))
-        per_join = free.decide(self.found.smooth, TODAY_S).requests
+        per_join = free.decide(self.found.planned, TODAY_S).requests
         wanted = max(1, math.ceil(per_join * allowance.joins / (1.0 - allowance.reserve) - 1e-9))
         while replace(allowance, requests=wanted).per_join < per_join:
             wanted += 1

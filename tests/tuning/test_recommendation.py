@@ -19,9 +19,10 @@ from nestobs.estimate.npmle import Number, npmle
 from nestobs.join.policy import fixed, read_policy
 from nestobs.timeline.failures import Failures, Tally
 from nestobs.tuning.decisions import Allowance
+from nestobs.tuning.doubts.persons import LEAVING, REACTIONS_S
 from nestobs.tuning.policy_file import NOTE_CHARACTERS, dumps, loads
 from nestobs.tuning.recommendation import STRATUM_REGRET, plain, predicted
-from nestobs.tuning.replay import COST, LEAVING, METRICS, REACTIONS_S
+from nestobs.tuning.replay import COST, METRICS
 from nestobs.tuning.tuner import recommend
 from worlds.policy_schema import SCHEMA
 from worlds.recommended import nests, stratum

@@ -168,8 +168,8 @@ class TestComparison:
         for number in twin.against.values():
             assert (number.value, number.lower, number.upper) == (0.0, 0.0, 0.0)
         made = arena(seen(40))
-        scores = made.play(policy).scores
-        assert made.difference(scores, scores) == replace(made.difference(scores, scores), value=0, lower=0, upper=0)
+        of_itself = (policy, made.play(policy).scores) * 2
+        assert made.difference(*of_itself) == replace(made.difference(*of_itself), value=0, lower=0, upper=0)
 
     def test_of_pairs_is_closer_than_of_each_alone(self):
         """The same nests and joiners under both: what they share falls out."""
@@ -183,7 +183,7 @@ class TestComparison:
         scores, base = (made.play(policy).scores for policy in (TABLE, GUIDE))
         found = made.paired(TABLE, scores, GUIDE, base)
         assert set(found) == {COST, *METRICS}
-        assert found[COST] == replace(made.difference(scores, base), sd=found[COST].sd)
+        assert found[COST] == replace(made.difference(TABLE, scores, GUIDE, base), sd=found[COST].sd)
         one, other = (
             of_each(made.courses(policy), made.nests.times, made.nests.gone, made.nests.own, made.nests.apart)
             for policy in (TABLE, GUIDE)
@@ -549,7 +549,7 @@ def test_the_luck_of_persons_is_no_error_of_what_is_predicted():
     each = ours.cost(PRICES) - today.cost(PRICES)
     by_nests = each.std(axis=1).mean() / math.sqrt(120)
     assert each.mean(axis=1).std() < 0.4 * by_nests
-    number = made.difference(ours, today)
+    number = made.difference(fixed(2), ours, MANUAL_RETRY, today)
     assert 0.8 < (number.upper - number.lower) / (2 * 1.96 * by_nests) < 1.25
 
 

@@ -16,11 +16,12 @@ from scipy import stats
 from nestobs.estimate.law import LawError
 from nestobs.estimate.npmle import DataError, Number, npmle
 from nestobs.estimate.strata import differ, groupings, scores
-from nestobs.join.policy import GUIDE, MANUAL_RETRY, fixed
+from nestobs.join.policy import GUIDE, MANUAL_RETRY, exponential, fixed
 from nestobs.timeline.delays import joinable
 from nestobs.timeline.failures import Failures, Tally
 from nestobs.tuning.costs import Prices
 from nestobs.tuning.decisions import Allowance, Terms
+from nestobs.tuning.doubts.notes import failed
 from nestobs.tuning.imputation import recorded, time_parts
 from nestobs.tuning.replay import METRICS, PRICES, Arena
 from nestobs.tuning.simulation import course
@@ -271,6 +272,18 @@ class TestAgainstTheTruth:
         assert found.why.startswith("Keep manual_retry: nothing better is proven")
         assert replace(found.policy, message_threshold_s=30.0) == today
 
+    def test_what_was_not_seen_is_no_proof_that_there_is_none_of_it(self):
+        """All that came did so within 2 s. Who then gives up saves some requests for those that never come, and loses
+        all who would have come at 10 s: the tuned policy asks on, and one that gives up is not proven to be better."""
+        lower, upper = np.full(40, 0.5), np.linspace(1.0, 2.0, 40)
+        lower[::20], upper[::20] = 90.0, INF
+        table = timelines(lower, upper)
+        found = recommend(table, draws=40, today=exponential(), baselines=(replace(fixed(1), give_up_age_s=5.0),))
+        assert found.tuned.give_up_age_s > 30.0
+        brief = found.replayed("fixed(1)")
+        assert brief.cost.value < found.replays[0].cost.value
+        assert brief.against["lost_share"].upper > 0.01
+
     def test_a_threshold_that_cannot_be_told_from_the_best_stays_as_it_is(self):
         for today_s in (30.0, 25.0):
             found = tuner(seen(40), today=replace(MANUAL_RETRY, message_threshold_s=today_s))
@@ -352,7 +365,7 @@ class TestFailures:
     def test_that_are_not_known_are_said_to_be_left_out(self):
         assert any("How often requests fail is not known" in note for note in usual().notes)
         known = tuner(seen(40), failures=Failures(token=Tally(100)))
-        assert known._failed(MANUAL_RETRY) == []
+        assert failed(known.terms, MANUAL_RETRY, MANUAL_RETRY) == []
 
     def test_that_were_seen_are_told_with_what_policies_make_of_them(self):
         [note] = [note for note in lossy().notes if "Of what joins asked" in note]

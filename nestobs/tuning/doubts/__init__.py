@@ -1,0 +1,1 @@
+"""What recorded nests leave open, and what that does to an advice."""
