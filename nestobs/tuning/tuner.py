@@ -217,11 +217,7 @@ class Tuner:
         message = thresholds[terms.cost_ratio]
         unseen = Unseen.of(law.rows, nests_in(self.delays))
         planned = unseen.added(smooth)
-        plan = terms.decide(planned, message.value)
-        plain, simple_price = terms.simplify(planned, plan, message.value)
-        asking, of_faults = worth_asking(self.seen, plan.policy, self.terms)
-        if asking is not None:
-            plan, plain = replace(plan, policy=asking.policy(plan.policy)), asking.policy(plain)
+        plan, (plain, simple_price), (asking, of_faults) = self._planned(planned, message.value)
         progress("replaying policies on nests they were not tuned on")
         arena = Arena(recorded(self.delays, self.rng, law=smooth), terms, self.draws, self.rng)
         tuned, plain, tries, of_seats = self._tries(arena, smooth, (plan.policy, plain), labels, asking)
@@ -264,6 +260,17 @@ class Tuner:
             block_kind=block_kind,
             window=_window(self.delays),
         )
+
+    def _planned(
+        self, law: DelayLaw, threshold_s: float
+    ) -> tuple[Decisions, tuple[Policy, float], tuple[Faults | None, list[str]]]:
+        """The tuned policy, the simple one and its price, and by what they ask /info, with what is said of that."""
+        plan = self.terms.decide(law, threshold_s)
+        plain, simple_price = self.terms.simplify(law, plan, threshold_s)
+        asking, said = worth_asking(self.seen, plan.policy, self.terms)
+        if asking is not None:
+            plan, plain = replace(plan, policy=asking.policy(plan.policy)), asking.policy(plain)
+        return plan, (plain, simple_price), (asking, said)
 
     # What policies would have done
 
