@@ -166,11 +166,11 @@ def timelines(observations: pd.DataFrame, *, elsewhere: Elsewhere | None = None)
     rows = proven(observations, rows, groups, heard, down(observations) if elsewhere is None else elsewhere.down)
     shifts = _shifts(rows, groups, begun, *offsets)
     bounds = _bounds(rows, groups, shifts)
-    found = _names(rows, groups) | _delays(bounds, groups, begun, shifts)
-    found |= _counts(rows, groups, bounds)
+    found, order = _names(rows, groups)
+    found |= _delays(bounds, groups, begun, shifts) | _counts(rows, groups, bounds)
     found |= {"room_at": begun.room[groups.unit], "event_at": begun.event[groups.unit]}
     found["marked"] = _marked(observations, rows, groups, begun, bounds)
-    return framed(SCHEMA, found).sort_values(ORDER, ignore_index=True)
+    return framed(SCHEMA, found).take(order).reset_index(drop=True)
 
 
 @dataclass(frozen=True, slots=True)
@@ -318,23 +318,25 @@ def _counts(rows: Rows, groups: Groups, bounds: _Bounds) -> dict[str, Any]:
     return found | {"flaps": np.bincount(groups.of[bounds.flaps], minlength=size)}
 
 
-def _names(rows: Rows, groups: Groups) -> dict[str, Any]:
+def _names(rows: Rows, groups: Groups) -> tuple[dict[str, Any], Ints]:
+    """The columns of text that name a group, and the groups in ORDER: codes are sorted in a tenth of the time."""
     asks = rows.asks
     last = np.full(len(groups.unit) + 1, -1, dtype=np.int64)  # what was asked last, and one more place for no group
     last[groups.of] = rows.ask
     target, targets = codes_of(asks.frame["target"])
     _, vantages = codes_of(asks.frame["vantage"])
-    found = {
-        "layer": texts_at(groups.layers, groups.layer),
-        "vantage": texts_at(vantages, groups.vantage),
-        "target": texts_at(targets, target[last[:-1]]),
+    codes = {
+        "layer": (groups.layer, groups.layers),
+        "vantage": (groups.vantage, vantages),
+        "target": (target[last[:-1]], targets),
     }
     for name in ("nest", "room", "trace_id"):  # a trace knows its nest and room from whichever row knew them
         code, names = codes_of(asks.frame[name])
         known = (code >= 0) & (asks.unit >= 0)
         told = np.maximum(greatest_at(code[known], asks.unit[known], count_of(asks.unit)), -1)
-        found[name] = texts_at(names, told[groups.unit])
-    return found
+        codes[name] = told[groups.unit], names
+    order = np.lexsort([codes[name][0] for name in reversed(ORDER)])
+    return {name: texts_at(names, code) for name, (code, names) in codes.items()}, order
 
 
 def _marked(observations: pd.DataFrame, rows: Rows, groups: Groups, begun: Origins, bounds: _Bounds) -> Texts:
