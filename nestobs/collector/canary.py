@@ -160,6 +160,7 @@ class _Crew:
             self._identify(keyring.operator)
         before = [entry for entry in store.ledger() if entry.api == self.stations[0].api.url]
         await self._clean(store, keyring, before)
+        earlier = {entry.run_id for entry in store.ledger()}
         if self.campaign.count < 1:
             report.left = report.earlier.left
             return report
@@ -171,8 +172,7 @@ class _Crew:
         with keyring.held(key_ref):
             await self._made_and_settled(store, keyring, key_ref)
         if report.earlier.unsettled:  # it may be known by now
-            known = {entry.entry_id for entry in before}
-            await self._clean(store, keyring, [entry for entry in store.ledger() if entry.entry_id in known])
+            await self._clean(store, keyring, [entry for entry in store.ledger() if entry.run_id in earlier])
         self._ended(began_at)
         return report
 

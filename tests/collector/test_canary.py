@@ -356,6 +356,25 @@ async def test_a_put_that_is_never_answered_is_found_by_the_next_start(open_lab,
         await nothing_left(lab, canary)
 
 
+async def test_what_an_earlier_run_may_have_made_is_asked_again_at_the_end_of_the_next(open_lab, canary, until, hasty):
+    async with open_lab("calm", delay_scale=0.0) as lab:
+        fault = lab.api["calm"].fault
+        canary.when["plan"] = lambda: setattr(fault, "answer_delay_s", 60.0)
+        running = asyncio.create_task(canary.run(lab, 1))
+        await until(lab.nests)
+        running.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await running
+        fault.answer_delay_s = 0.0
+        canary.when = {
+            "cleaning": lambda: setattr(fault, "status", 500),
+            "cleaned": lambda: canary.when.clear() or setattr(fault, "status", None),
+        }
+        report = await canary.run(lab, 1)
+        assert (report.made, report.earlier.rooms, report.earlier.left) == (1, 1, [])
+        await nothing_left(lab, canary)
+
+
 async def test_a_put_whose_answer_is_lost_is_found_at_the_end_of_the_same_run(open_lab, canary, monkeypatch, hasty):
     monkeypatch.setattr("nestobs.sources.api.Api.create", impatient("create"))
     async with open_lab("calm", delay_scale=0.0) as lab:

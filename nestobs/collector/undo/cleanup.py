@@ -119,7 +119,8 @@ async def settle(
         return of_run(store, run_id) if run_id else [each for each in store.ledger() if each.api == station.api.url]
 
     unanswered = [entry.opened_at for entry in mine() if entry.kind == "room" and not entry.room]
-    await clock.until(max(unanswered, default=0) + round(GRACE_S * SECOND_NS))
+    youngest = min(max(unanswered, default=0), clock.now())  # later ones were entered by a clock that was ahead
+    await clock.until(youngest + round(GRACE_S * SECOND_NS))
     end = clock.now() + round(SETTLE_S * SECOND_NS)
     async with AsyncExitStack() as stack:
         cleaner = _Cleaner(
@@ -241,9 +242,13 @@ class _Cleaner:
         return replace(entry, room=room)
 
     def rooms_told(self, run_id: str, nameless: Iterable[Entry]) -> list[str]:
-        """Rooms that answers to a run's PUTs named, and no entry names."""
+        """Rooms that answers to a run's PUTs named, and no entry names; none where rows cannot be read: what was made
+        is undone all the same, as far as the ledger and LiveKit know."""
         since = min(entry.opened_at for entry in nameless if entry.run_id == run_id)
-        rows = self.store.observations(run_id=run_id, start=since - round(SEARCH_S * SECOND_NS))
+        try:
+            rows = list(self.store.observations(run_id=run_id, start=since - round(SEARCH_S * SECOND_NS)))
+        except StoreError:
+            return []
         told = (str(facts_of(row.detail).get("room") or "") for row in rows if row.operation is Operation.CREATE)
         return [room for room in dict.fromkeys(told) if room and room not in self.others]
 
@@ -299,7 +304,8 @@ class _Cleaner:
             listed = await livekit.all_rooms()
             if listed is None:
                 return Left(f"neither the PUT nor LiveKit's room list was answered{ends}", settled=False)
-            near = (room for room, at in listed.items() if abs(at - entry.opened_at) <= SEARCH_S * SECOND_NS)
+            asked_at, far = self.clocks(entry.opened_at), SEARCH_S * SECOND_NS
+            near = (room for room, at in listed.items() if min(abs(at - each) for each in asked_at) <= far)
             rooms, unproved = await self.search(near, entry.key_ref, keys)
             await self.remember(entry, unproved)
             for number, room in enumerate(rooms):
@@ -313,6 +319,12 @@ class _Cleaner:
         if self.station.clock.now() - entry.opened_at < GRACE_S * SECOND_NS:
             return Left("the PUT was not answered, and its server may still be at it: start again later", settled=False)
         return "never made" if not unproved else f"not known: {' or '.join(unproved)}, or never made"
+
+    def clocks(self, at: int) -> tuple[int, int]:
+        """An instant of our clock as it is, and as the API's has it, by which LiveKit's may go: ours may have been as
+        wrong then as it is now."""
+        now = self.station.clock.now()
+        return at, at + self.station.vantage.theirs(now) - now
 
     async def candidate(self, entry: Entry, keys: Keys) -> Left | str:
         """Delete a room that a PUT without an answer may have made, once it is proven to be ours; how it went. Nothing
@@ -424,7 +436,7 @@ class _Cleaner:
         listed = await self.station.livekit.all_rooms() if self.lists_rooms and self.station.livekit else {}
         if listed is None:
             unknown.append("LiveKit's room list was not answered")
-        since = file.made_at - round(SEARCH_S * SECOND_NS)
+        since = min(self.clocks(file.made_at)) - round(SEARCH_S * SECOND_NS)
         late = [room for room, at in (listed or {}).items() if at >= since and room not in nests]
         rooms, unproved = await self.search(late[:MOST_ASKED], file.name, keys)
         if more := len(late[MOST_ASKED:]):

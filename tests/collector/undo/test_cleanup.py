@@ -12,10 +12,12 @@ import pytest
 from aiohttp import web
 
 from nestobs.collector.keyring import OPERATOR, Keyring
+from nestobs.collector.station import greet
 from nestobs.collector.undo import cleanup, withdrawal
 from nestobs.collector.undo.cleanup import GRACE_S, SEARCH_S, Cleaned, clean_strays, clean_up, settle, strays
 from nestobs.collector.undo.deeds import Deeds, Made
 from nestobs.collector.undo.removal import delete_room
+from nestobs.errors import StoreError
 from nestobs.join.budget import Limiter
 from nestobs.lab import GateFault, ProxyMode
 from nestobs.nostr import Address, Keys
@@ -466,6 +468,29 @@ class TestUnansweredPut:
             assert left.lab.nests() == [other]
         assert (cleaned.rooms, cleaned.left, left.left(), left.key_is_kept()) == (1, [], [], False)
         assert sorted(left.how()[1:]) == ["deleted", "not ours"]
+
+    async def test_is_found_by_the_apis_clock_where_ours_was_off(self, after_a_crash, monkeypatch):
+        monkeypatch.setattr(cleanup, "GRACE_S", 0.0)
+        monkeypatch.setattr(cleanup, "SETTLE_S", 0.5)
+        async with after_a_crash("[api]\ndate_skew_s = -600.0") as left:  # ours is ten minutes ahead of it
+            await greet(left.station)
+            left.enter(after_s=600.0)
+            await left.nest()
+            cleaned = await settle(left.station, left.writer, left.ring, left.store)
+            assert await left.lab.rooms() == []
+        assert (cleaned.rooms, cleaned.left, left.left()) == (1, [], [])
+
+    async def test_is_looked_for_though_rows_cannot_be_read(self, after_a_crash, monkeypatch):
+        def torn(*_, **__):
+            raise StoreError("a sealed file is damaged")
+
+        async with after_a_crash() as left:
+            left.enter()
+            await left.nest()
+            monkeypatch.setattr(Store, "observations", torn)
+            await left.clean()
+            assert await left.lab.rooms() == []
+        assert left.how() == ["deleted"]
 
     async def test_whose_room_may_be_an_operators_other_is_no_reason_to_delete_it(self, after_a_crash):
         async with after_a_crash('[api]\ninfo = {kind="constant", s=60}') as left:
