@@ -32,6 +32,7 @@ from nestobs.errors import StoreError
 from nestobs.observation.duration import SECOND_NS
 from nestobs.observation.schema import Observation
 from nestobs.store import parquet, sql
+from nestobs.store.connection import Connection
 from nestobs.store.files import replacing
 from nestobs.store.sql import DAY, Part
 
@@ -49,7 +50,7 @@ FOLDER: Final = "observations"
 _NAME: Final = re.compile(r"\.?\d+-\d\d-\d\d-(\d{12,})\.parquet(\.\d+\.tmp)?")
 _LOOK_ROWS: Final = PART_ROWS // 4
 
-Perform: TypeAlias = Callable[[Callable[[sql.Connection], Any]], Any]
+Perform: TypeAlias = Callable[[Callable[[Connection], Any]], Any]
 Write: TypeAlias = Callable[[Path, Part, Path], int]
 
 

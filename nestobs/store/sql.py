@@ -26,11 +26,12 @@ from typing import Any, Final, TypeAlias
 from nestobs.errors import ForeignStoreError, StoreError, StoreFullError
 from nestobs.observation.duration import SECOND_NS
 from nestobs.observation.schema import COLUMNS, Observation, as_row
+from nestobs.store import connection as connecting
+from nestobs.store.connection import Connection
 from nestobs.store.damage import wrong_cells
 from nestobs.store.ledger import FIELDS
 from nestobs.store.parquet import AT, NAMES, Mark
 
-Connection: TypeAlias = sqlite3.Connection
 Row: TypeAlias = tuple[Any, ...]
 
 APPLICATION: Final = 0x6E4F6273
@@ -162,9 +163,7 @@ def connect(directory: Path, *, write: bool) -> Connection:
         mode += "&immutable=1"  # an archive on a read-only disk: SQLite could not make its shared memory there
     connection = None
     try:
-        connection = sqlite3.connect(
-            f"{journal.as_uri()}?{mode}", uri=True, isolation_level=None, timeout=_BUSY_S, check_same_thread=False
-        )
+        connection = connecting.connect(journal, mode, isolation_level=None, timeout=_BUSY_S, check_same_thread=False)
         found = _format(connection, directory)
         if write:
             for pragma in ("journal_mode=WAL", "synchronous=NORMAL", "wal_autocheckpoint=1000"):
@@ -271,14 +270,6 @@ def _damaged(directory: Path, said: str) -> StoreError:
         f"{directory / JOURNAL} is damaged ({said}): copy the folder away, then mend the copy with sqlite3 (`.recover`"
         " takes out what can be read, DELETE a row that cannot), or give --store another folder"
     )
-
-
-def identity(directory: Path) -> tuple[int, int] | None:
-    """Which file the journal in the folder is; None when there is none."""
-    with suppress(OSError):
-        found = (directory / JOURNAL).stat()
-        return found.st_dev, found.st_ino
-    return None
 
 
 # rows

@@ -24,6 +24,7 @@ from typing import Any, Final, Self
 from nestobs.errors import NestobsError, StoreError
 from nestobs.observation.schema import Observation
 from nestobs.store import ledger, sql
+from nestobs.store.connection import Connection, identity
 from nestobs.store.sealing import FOLDER, Sealer, tidy
 from nestobs.store.sql import explained
 
@@ -40,7 +41,7 @@ class _Ticket:
     """A promise to be kept once the first `mark` rows are committed, with work to do then, if any."""
 
     mark: int
-    job: Callable[[sql.Connection], Any] | None
+    job: Callable[[Connection], Any] | None
     future: Future[Any]
 
 
@@ -56,7 +57,7 @@ class Writer:
         self._lock = take_lock(directory)
         try:
             self._connection = sql.connect(directory, write=True)
-            self._journal = sql.identity(directory)
+            self._journal = identity(directory / sql.JOURNAL)
             tidy(directory)
         except BaseException:
             os.close(self._lock)
@@ -117,7 +118,7 @@ class Writer:
 
         await asyncio.wrap_future(self._ticket(None))
 
-    def perform(self, job: Callable[[sql.Connection], Any]) -> Any:
+    def perform(self, job: Callable[[Connection], Any]) -> Any:
         """What `job` returns, run in the writer's thread after all rows appended before, in one synced transaction.
 
         For this module alone. A NestobsError it raises rolls back and comes out here; anything else stops the writer.
@@ -168,7 +169,7 @@ class Writer:
         self._change(entry, {"closed_at": at, "how": how}, open_only=True)
 
     def _change(self, entry: int, values: Mapping[str, object], *, open_only: bool) -> None:
-        def job(connection: sql.Connection) -> None:
+        def job(connection: Connection) -> None:
             if not sql.change_entry(connection, entry, values, open_only=open_only):
                 raise StoreError(f"the ledger in {self._directory} has no entry {entry}")
 
@@ -244,7 +245,7 @@ class Writer:
         if self._closing:
             raise StoreError(f"the writer of {self._directory} is closed: open another with Store.writer()")
 
-    def _ticket(self, job: Callable[[sql.Connection], Any] | None) -> Future[Any]:
+    def _ticket(self, job: Callable[[Connection], Any] | None) -> Future[Any]:
         with self._guard:
             self._refuse()
             ticket = _Ticket(self._appended, job, Future())
@@ -268,7 +269,7 @@ class Writer:
         if batch:
             sql.commit(self._connection, batch)
             self._sealer.committed(batch)
-        if sql.identity(self._directory) != self._journal:
+        if identity(self._directory / sql.JOURNAL) != self._journal:
             raise StoreError(
                 f"the store in {self._directory} was deleted or replaced while this process wrote to it: what it wrote"
                 " went with it; bring the folder back from a copy, or start again"

@@ -227,6 +227,20 @@ def test_a_store_that_is_deleted_or_replaced_stops_its_writer_and_nothing_after_
     assert "\n" not in str(stopped.value)
 
 
+def test_a_journal_that_was_replaced_is_not_read_beside_the_one_that_was_there(store):
+    """SQLite would cut short what the writer's connection has mapped: the process ended with SIGBUS, now and then."""
+    writer = store.writer()
+    writer.append(rows(1))
+    writer.flush()
+    written_over(store.directory)
+    with pytest.raises(StoreError, match="deleted or replaced while this process used it") as refused:
+        ids(store)
+    assert refused.value.exit_code == 5
+    with pytest.raises(StoreError, match="deleted or replaced while this process wrote"):
+        writer.close()
+    assert ids(store) == []
+
+
 async def test_a_collector_whose_store_is_deleted_is_told_and_ends(store):
     async def collect() -> None:
         for number in count():
