@@ -21,7 +21,7 @@ GRAFANA := $(CACHE)/bin/grafana-dashboard
 define STATIC
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
-	$(BIN)/mypy
+	$(BIN)/mypy --num-workers auto
 	$(BIN)/lint-imports
 endef
 

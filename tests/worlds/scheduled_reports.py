@@ -10,9 +10,6 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import nbformat
-from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook
-
 from worlds.stored_nests import drawn, nest_rows, store_of
 
 PARAMETERS = """\
@@ -36,6 +33,9 @@ DAY = "2026-01-01"
 
 def write(path: Path, *sources: str, parameters: str = PARAMETERS, result: str = RESULT) -> Path:
     """A notebook of these cells, and one that shows its result ("" for none)."""
+    import nbformat  # takes longer than all other worlds: only where a notebook is written
+    from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook
+
     cells = [new_code_cell(parameters, metadata={"tags": ["parameters"]}), new_markdown_cell("## What was seen")]
     cells += [new_code_cell(source) for source in (*sources, result) if source]
     metadata = {"kernelspec": {"name": "python3", "language": "python", "display_name": "Python 3"}}
@@ -61,6 +61,8 @@ def whole(folder: Path) -> dict[str, Any]:
     manifest: dict[str, Any] = json.loads((folder / "manifest.json").read_text())
     page = (folder / "report.html").read_text()
     assert page.rstrip().endswith("</html>"), folder
+    import nbformat
+
     executed = nbformat.read(folder / "report.ipynb", as_version=4)
     assert manifest["window"]["name"] == folder.name.removesuffix(".failed")
     window = f"{manifest['window']['start']}/{manifest['window']['end']}"

@@ -12,6 +12,8 @@ import nestobs
 from nestobs.reports.publishing.glossary import Explained, meanings
 from nestobs.reports.publishing.html import page
 
+pytestmark = pytest.mark.slow
+
 ROOT = Path(nestobs.__file__).parents[1]
 
 

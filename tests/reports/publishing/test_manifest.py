@@ -17,6 +17,8 @@ from worlds import scheduled_reports as reports
 from worlds.archives import DAY, SOURCE
 from worlds.secrets_shown import SECRETS
 
+pytestmark = pytest.mark.slow
+
 
 def executed(*shown: Any) -> Any:
     outputs = [new_output("display_data", {RESULT: each}) for each in shown]

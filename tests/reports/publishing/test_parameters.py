@@ -10,6 +10,8 @@ from nestobs.errors import UsageError
 from nestobs.reports.publishing.parameters import defaults, filled, read
 from worlds import scheduled_reports as reports
 
+pytestmark = pytest.mark.slow
+
 CELL = 'text = ""\nwhole = 3\nnumber = 0.5\nyes = False\nmany = [1.5]\nnames = []\nnone = None\nmade = 2 * 3\n'
 CELL += "wait_s = 0.0\nwindow_s = 900\n"
 

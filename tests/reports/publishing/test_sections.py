@@ -10,6 +10,8 @@ from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_outp
 
 from nestobs.reports.publishing.html import page
 
+pytestmark = pytest.mark.slow
+
 SHOWN = [new_output("stream", name="stdout", text="said")]
 FAILED = [new_output("error", ename="ValueError", evalue="no", traceback=["no"])]
 

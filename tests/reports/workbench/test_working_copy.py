@@ -12,6 +12,8 @@ from nestobs.reports.publishing.execute import notebook, run
 from nestobs.reports.publishing.parameters import defaults
 from nestobs.reports.workbench.working_copy import working_copy
 
+pytestmark = pytest.mark.slow
+
 NAMES = [path.stem for path in sorted(notebook("incident").parent.glob("*.ipynb"))]
 
 

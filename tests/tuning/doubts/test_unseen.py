@@ -114,6 +114,7 @@ class TestAComparison:
             widths.append(number.upper - number.lower)
         assert widths[0] == pytest.approx(widths[1], rel=0.05)
 
+    @pytest.mark.slow
     def test_with_the_person_as_it_is_is_the_same_as_in_the_table(self):
         made, policy = arena(soon()), until(40.0)
         today = made.compare([MANUAL_RETRY])[0]

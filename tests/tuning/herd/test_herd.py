@@ -72,6 +72,7 @@ def kinds_of(ends):
     return Counter(KINDS[kind] for kind in ends.kind.tolist())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("policy", CERTAIN, ids=lambda policy: policy.name)
 @pytest.mark.parametrize("limit", [Limit(10**6), Limit(), Limit(23, 6.0), Limit(9, 2.5, retry_after=False)], ids=str)
 @pytest.mark.parametrize(("joinable_s", "signed_in"), [(0.0, True), (7.7, True), (7.7, False), (INF, True)])
