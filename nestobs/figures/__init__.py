@@ -29,7 +29,7 @@ requests      one nest: what each of its joins asked, and what came
 board         the newest nests at one instant: how far each layer is
 """
 
-from nestobs.figures.text import amount, host, layer_name, layer_order, plain, span
+from nestobs.figures.text import amount, host, layer_name, layer_order, plain, span, unbroken
 from nestobs.observation.text import percent
 
-__all__ = ["amount", "host", "layer_name", "layer_order", "percent", "plain", "span"]
+__all__ = ["amount", "host", "layer_name", "layer_order", "percent", "plain", "span", "unbroken"]

@@ -12,7 +12,7 @@ import numpy as np
 import pandas as pd
 import plotly.graph_objects as go
 
-from nestobs.figures.text import short
+from nestobs.figures.text import short, unbroken
 from nestobs.join.policy import MESSAGE_S
 
 BLUE, ORANGE, GREEN, PURPLE = "#0072B2", "#E69F00", "#009E73", "#CC79A7"
@@ -109,8 +109,8 @@ def titled(text: str) -> dict[str, Any]:
 
 
 def wrapped(text: str, columns: int) -> list[str]:
-    """Lines of at most so many columns; one empty line for no text."""
-    return textwrap.wrap(text, columns, break_long_words=False, break_on_hyphens=False) or [""]
+    """Lines of at most so many columns, no number parted from its unit; one empty line for no text."""
+    return textwrap.wrap(unbroken(text), columns, break_long_words=False, break_on_hyphens=False) or [""]
 
 
 def blank(question: str, note: str, *, plot_px: int, keys: Sequence[str] = (), labels: Iterable[str] = ()) -> go.Figure:

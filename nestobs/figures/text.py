@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import html
 import math
+import re
 import unicodedata
 from collections.abc import Iterable
 from typing import Final
@@ -13,6 +14,15 @@ from nestobs.timeline.layers import order_of
 
 LABEL: Final = 22
 """Characters of a label, for which a figure has room on the narrowest screen."""
+
+_UNITS: Final = "%|ns|µs|ms|s|min|h|d|days?|weeks?|years?|points?|px|[kMG]?B"
+_WITHIN: Final = re.compile(
+    rf"(?<=\d)\s+(?:/\s+)?(?=(?:{_UNITS})(?!\w))"  # 4.1 s, 50 %, 12 / s
+    r"|(?<![\w.])\w\s+=\s+(?=[-+−]?[\d.])"  # n = 9
+    r"|(?<=[\d%s])\s+±\s+(?=\d)|(?<=[±≤≥])\s+(?=[\d.])"
+    r"|(?<=[\d%s])\s+(?=\[[-+−]?[\d.])|(?<=[\d%s]),\s+(?=[-+−]?[\d.]+(?:\s*(?:%|s))?\])"  # -4.9 [-7.9, -1.9]
+)
+"""Where a line must not end: between a number and its unit, a short name, or its interval in brackets."""
 
 _UNPRINTED: Final = frozenset({"Cc", "Cf", "Cs", "Co", "Cn"})
 
@@ -44,6 +54,12 @@ def _line(text: str) -> str:
 
 def _escaped(line: str) -> str:
     return html.escape(line).replace("&quot;", "&#34;").replace("$", "&#36;")
+
+
+def unbroken(text: str) -> str:
+    """The text, in which no line ends between a number and its unit, its name or its interval in brackets: blanks there
+    are no-break spaces. Not for what is copied to a command line."""
+    return _WITHIN.sub(lambda found: re.sub(r"\s", "\u00a0", re.sub(r"\s+", " ", found[0])), text)
 
 
 def layer_name(layer: str) -> str:

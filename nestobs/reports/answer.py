@@ -64,18 +64,13 @@ class Tile:
         lines = [("name", self.name), ("value", self.value), *(("detail", line) for line in self.detail.split("\n"))]
         lines.append(("before", self.before))
         lines.append(("sign", f"{_SIGNS[self.sign]} {self.judged}" if self.judged else ""))
-        shown = "".join(f'<p class="{kind}">{_kept(plain(text, 160))}</p>' for kind, text in lines if text)
+        shown = "".join(f'<p class="{kind}">{plain(text, 160)}</p>' for kind, text in lines if text)
         return f'<div class="nestobs-tile {self.sign}">{shown}</div>'
 
 
 def in_a_row(tiles: int, most: int) -> int:
     """How many of so many tiles stand in a row that has room for `most`, so that rows are as even as can be."""
     return -(-tiles // max(-(-tiles // most), 1))
-
-
-def _kept(text: str) -> str:
-    """The text, in which no line ends within "42 %" or "n = 9"."""
-    return text.replace(" %", "\u00a0%").replace("n = ", "n\u00a0=\u00a0")
 
 
 @dataclass(frozen=True, slots=True, repr=False)
@@ -108,7 +103,7 @@ class Answer:
         others = (one for one in reasons if one != self.sentence)
         parts = [STYLE, f"<h1>{plain(self.title, 120)}</h1>"]
         parts += [f'<p class="nestobs-warning">{prose(self.warning)}</p>'] if self.warning else []
-        parts.append(f'<p class="nestobs-answer">{verdict}{_kept(prose(self.sentence))}</p>')
+        parts.append(f'<p class="nestobs-answer">{verdict}{prose(self.sentence)}</p>')
         shown = "".join(tile.html() for tile in self.tiles)
         rows = ";".join(f"--{name}:{in_a_row(len(self.tiles), most)}" for name, most in _MOST.items())
         parts += [f'<div class="nestobs-tiles" style="{rows}">{shown}</div>'] if shown else []

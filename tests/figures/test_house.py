@@ -12,7 +12,8 @@ import pytest
 
 from nestobs.estimate import groups as grouped
 from nestobs.estimate.proportion import share
-from nestobs.figures import marks, propagation, proportions, timelines
+from nestobs.figures import marks, propagation, proportions, timelines, unbroken
+from nestobs.figures.canvas import wrapped
 from nestobs.figures.policies import proof
 from nestobs.figures.text import layer_name
 from nestobs.reports.publishing.html import caption
@@ -87,13 +88,38 @@ def test_an_interval_is_no_point(name: str) -> None:
     assert not [trace for trace in ALL[name].data if "markers" in (getattr(trace, "mode", None) or "")]
 
 
+# numbers and their units
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "4.1_s", "2.3_ms", "50_%", "95_%:", "12_/_s", "1_day", "1,024_MB", "n_=_9", "ρ_=_.25", "1.5_s_±_0.2", "≤_30_s",
+        "-4.9_[-7.9,_-1.9]", "50_%_[48_%,_52_%]",
+    ],
+)  # fmt: skip  # a list of words
+def test_no_line_ends_between_a_number_and_its_unit_name_or_interval(text: str) -> None:
+    told = text.replace("_", "\u00a0")
+    assert unbroken(f"It is {text.replace('_', ' ')} here") == f"It is {told} here"
+    assert unbroken(text.replace("_", "\n  ")) == told
+    assert unbroken(told) == told
+    assert [line for line in wrapped(f"a {text.replace('_', ' ')} b", 1) if line == told] == [told]
+
+
+@pytest.mark.parametrize("text", ["39 nests", "1 second", "3, 4 and 5", "in = 4", "2 of 9", "12 sides", "s 5", "x / y"])
+def test_elsewhere_lines_end_as_before(text: str) -> None:
+    assert unbroken(text) == text
+
+
 # named by strangers
 
 
 def holds_no_markup(figure: go.Figure) -> None:
     for one in strings(json.loads(figure.to_json())):
         assert not re.search(r"<(?!/?(b|br|span)\b)", one)
-        assert html.unescape(one).replace("<br>", "").isprintable()
+        assert (
+            html.unescape(one).replace("<br>", "").replace("\u00a0", " ").isprintable()
+        )  # that keeps a number its unit
 
 
 @pytest.mark.parametrize("text", FRAMED, ids=range(len(FRAMED)))

@@ -118,7 +118,7 @@ def test_an_answer_is_clean_and_carries_the_result_once() -> None:
 def test_a_page_without_rules_calls_nothing_good(verdict: Judged, ruled: bool, said: bool) -> None:
     shown = Answer("t", "A is 50 % of B.", (), Result(verdict, ["why"]), ruled=ruled).html()
     assert ("<strong" in shown) == said
-    assert "50\u00a0% of B." in shown, "no line ends within a number and its unit"
+    assert "A is 50 % of B." in shown
 
 
 @pytest.mark.parametrize(

@@ -29,7 +29,7 @@ from nestobs.reports.publishing.execute import run
 from nestobs.reports.publishing.html import PLOTLY, page
 from worlds import full_nests, hostile
 from worlds.browser import Browser, BrowserError, Page, need_chromium
-from worlds.drawn import foreign, said, wrong_figures, wrong_words
+from worlds.drawn import foreign, parted, said, wrong_figures, wrong_words
 
 pytestmark = pytest.mark.slow
 
@@ -273,13 +273,17 @@ WORDS = {
     "<div style='background:#333'><p>on dark</p></div>": '"on dark" has a contrast of 1.7',
     "<p style='width:500px'>wide</p>": "the page is 5",
     "<div style='overflow:hidden;width:40px'><nobr>much too long</nobr></div>": '"much too long" is cut off',
+    "<p style='width:25px'>50 %</p>": '"50 %" is parted at a line\'s end',
+    "<p style='width:25px'>2.3 ms.</p>": '"2.3 ms." is parted at a line\'s end',
+    "<p style='width:25px'>-4.9 [-7.9,\u00a0-1.9]</p>": '"-4.9 [-7.9, -1.9]" is parted at a line\'s end',
+    "<p style='width:25px'>n =\u00a09</p>": '"n = 9" is parted at a line\'s end',
 }
 
 
 @pytest.mark.parametrize("text", WORDS)
 def test_words_that_cannot_be_read_fail(browser: Browser, tmp_path: Path, text: str) -> None:
     path = tmp_path / "page.html"
-    path.write_text(f"<!doctype html><p>fine</p>{text}")
+    path.write_text(f"<!doctype html><meta charset=utf-8><p>fine</p><p style='width:25px'>50\u00a0% 3 of 9</p>{text}")
     shown = browser.open(path, width=360)
     found = wrong_words(shown)
     assert len(found) == 1
@@ -595,6 +599,10 @@ def test_a_report_is_drawn_whole_quiet_alone_and_readable(
             assert (wrong_words(shown), view, dark) == ([], view, dark)
             assert (wrong_figures(shown), view, dark) == ([], view, dark)
             assert (shown.evaluate(CUT), view, dark) == ([], view, dark)
+        for width in (340, 420, 560, 640, 800, 960, 1100) if view["width"] == 1280 else ():
+            shown.look(width=width)
+            shown.settle()
+            assert (parted(shown), width) == ([], width)
         assert shown.errors == []
         assert shown.outside() == []
         shown.close()

@@ -1,4 +1,4 @@
-// What is wrong with the figures and the text of a page, as it stands in the browser: an expression whose value has two
+// What is wrong with the figures and the text of a page, as it stands in the browser: an expression whose value has
 // functions, each returning sentences; none: all is well. Read by drawn.py.
 (() => {
   const least = { px: 12, contrast: 4 };
@@ -167,11 +167,26 @@
     return beyond(0, innerWidth);
   };
 
+  // Numbers at a line's end whose unit, or what belongs to them, begins the next: "4.1 s", "50 %", "n = 9", "-4.9 [-7.9,".
+  const belongs = /\d\s+(?=(?:%|ms|s|min|h|d|days?|years|points|\/ s)(?![\w-]))|\bn\s+=\s+(?=\d)|\d\s+(?=\[-?[\d.])|\d,\s+(?=-?[\d.]+\])/g;
+  const ends = (node, at) => {
+    const range = document.createRange();
+    range.setStart(node, at);
+    range.setEnd(node, at + 1);
+    return range.getClientRects()[0];
+  };
+  const parted = (node) => [...node.data.matchAll(belongs)].flatMap((one) => {
+    const before = ends(node, one.index), after = ends(node, one.index + one[0].length);
+    return before && after && after.top > before.bottom - 2
+      ? [`${short(node.data.slice(Math.max(one.index - 12, 0)))} is parted at a line's end`] : [];
+  });
+
   const wrongWord = (node) => {
     const parent = node.parentElement, style = getComputedStyle(parent), text = short(node.data);
     const size = parseFloat(style.fontSize), [r, g, b, a] = rgba(style.color);
     const ratio = contrast([r, g, b, a * faded(parent)], behind(parent));
     const found = size < least.px ? [`${text} is ${size} px`] : [];
+    if (!parent.closest("code, pre")) found.push(...parted(node));
     if (hidden(node)) found.push(`${text} is cut off`);
     return ratio < least.contrast ? [...found, `${text} has a contrast of ${ratio.toFixed(1)}`] : found;
   };
@@ -207,6 +222,13 @@
       const asked = [...document.querySelectorAll(".plotly-graph-div")].filter(seen).length; // not those that are folded
       const less = plots.length < Math.max(count, asked) ? [`${plots.length} of ${Math.max(count, asked)} figures`] : [];
       return [...less, ...named];
+    },
+    // Numbers that a line's end parts from their units.
+    parted: () => {
+      const walker = document.createTreeWalker(document.body, NodeFilter.SHOW_TEXT), found = [];
+      for (let node = walker.nextNode(); node; node = walker.nextNode())
+        if (!node.parentElement.closest("script, style, svg, code, pre") && seen(node.parentElement)) found.push(...parted(node));
+      return found;
     },
     // Text too small or too pale to read, and a page that must be moved sideways.
     words: () => {

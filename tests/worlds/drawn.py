@@ -21,8 +21,13 @@ def wrong_figures(page: Page, *, count: int = 1, read: bool = True) -> list[str]
 
 
 def wrong_words(page: Page) -> list[str]:
-    """Text below 12 px or below a contrast of 4, and a page that is wider than its window."""
+    """Text below 12 px or below a contrast of 4, a number parted from its unit, and a page wider than its window."""
     return list(page.evaluate(f"{_SCRIPT}.words()"))
+
+
+def parted(page: Page) -> list[str]:
+    """Numbers that a line's end parts from their units, as the page stands now."""
+    return list(page.evaluate(f"{_SCRIPT}.parted()"))
 
 
 def foreign(page: Page) -> list[str]:

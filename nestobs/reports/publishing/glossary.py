@@ -2,6 +2,8 @@
 
 Their one home is glossary.toml. HTML is taken piece by piece, in the order in which it stands on the page. A word is
 explained in running text; headings, links, code and tables are left as they are, and their words come at the end alone.
+
+Everywhere but in code, which is copied to command lines, no line ends between a number and its unit.
 """
 
 from __future__ import annotations
@@ -14,12 +16,15 @@ from functools import cache
 from importlib.resources import files
 from typing import Final
 
+from nestobs.figures import unbroken
+
 _TAG: Final = re.compile(r"(<[^<>]*>)")
 _NAME: Final = re.compile(r"<(/?)([a-z][a-z0-9]*)", re.IGNORECASE)
 _UNREAD: Final = frozenset({"script", "style", "svg", "aside", "title"})
 """What holds no words of the page."""
 
 _LEFT: Final = frozenset({*_UNREAD, "h1", "h2", "h3", "h4", "a", "nav", "summary", "button", "code", "pre", "table"})
+_COPIED: Final = frozenset({"code", "pre"})
 ANCHOR: Final = "words-of-this-page"
 
 
@@ -39,6 +44,11 @@ def _forms() -> tuple[re.Pattern[str], dict[str, str]]:
     return re.compile(rf"(?<![\w&#-])(?:{either})(?![\w-])", re.IGNORECASE), word_of
 
 
+def kept_together(text: str) -> str:
+    """HTML in which each number keeps its unit, and no word is explained."""
+    return Explained(known=meanings()).html(text)
+
+
 class Explained:
     """The HTML of one page, in order, and the words met so far. known: words that need no explanation any more; shown:
     these, and those that were explained."""
@@ -49,7 +59,7 @@ class Explained:
         self.shown: set[str] = set(known)
 
     def html(self, text: str) -> str:
-        """The next piece of it, with the words that are new explained."""
+        """The next piece of it, with the words that are new explained, and no number parted from its unit."""
         return "".join(self._tag(part) if part.startswith("<") else self._words(part) for part in _TAG.split(text))
 
     def _tag(self, text: str) -> str:
@@ -66,6 +76,7 @@ class Explained:
     def _words(self, text: str) -> str:
         if not text.strip() or not _UNREAD.isdisjoint(self._inside):
             return text
+        text = unbroken(text) if _COPIED.isdisjoint(self._inside) else text
         pattern, word_of = _forms()
 
         def told(found: re.Match[str]) -> str:
@@ -75,7 +86,7 @@ class Explained:
             if self._inside or word in self.shown:
                 return found[0]
             self.shown.add(word)
-            meaning = html.escape(meanings()[word][0])
+            meaning = html.escape(unbroken(meanings()[word][0]))
             return f'<dfn tabindex="0" title="{meaning}">{found[0]}</dfn>'
 
         return pattern.sub(told, text)
@@ -84,7 +95,7 @@ class Explained:
     def list(self) -> str:
         """The words that were met, as a section for the end of the page; "" for none."""
         shown = "".join(
-            f"<dt>{html.escape(word)}</dt><dd>{html.escape(rest[0])}</dd>"
+            f"<dt>{html.escape(word)}</dt><dd>{html.escape(unbroken(rest[0]))}</dd>"
             for word, rest in sorted(meanings().items(), key=lambda one: one[0].lower())
             if word in self._met
         )

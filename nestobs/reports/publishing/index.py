@@ -19,6 +19,7 @@ from nestobs.figures import plain
 from nestobs.observation.duration import SECOND_NS
 from nestobs.observation.window import DAY_S, Window
 from nestobs.reports.publishing.archive import FAILED, PAGE, Archive, Entry, Manifest
+from nestobs.reports.publishing.glossary import kept_together
 from nestobs.store.files import write
 
 INDEX, FEED = "index.html", "feed.xml"
@@ -80,7 +81,7 @@ def page(entries: Sequence[Entry]) -> str:
         f'<link rel="alternate" type="application/atom+xml" href="{FEED}" title="Reports"><style>{_STYLE}</style>'
         "</head><body><h1>Reports</h1>"
         f'<p class="soft">Windows are half-open and in UTC. <a href="{FEED}">Atom feed</a></p>'
-        f"{_key() if reports else ''}{body}</body></html>\n"
+        f"{_key() if reports else ''}{kept_together(body)}</body></html>\n"
     )
 
 

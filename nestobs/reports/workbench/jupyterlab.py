@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from nestobs.figures import plain
 from nestobs.observation.duration import SECOND_NS
-from nestobs.reports.workbench.words import Words
+from nestobs.reports.workbench.words import Words, of_table
 from nestobs.sources.clock import Clock
 
 if TYPE_CHECKING:
@@ -35,7 +35,10 @@ def set_up() -> None:
     _watch.registered = True
     shown = shell.display_formatter
     shown.ipython_display_formatter.for_type_by_name("plotly.graph_objs._figure", "Figure", show)
-    shown.formatters["text/html"].for_type_by_name("nestobs.reports.display", "Text", _words.of_text)
+    texts = shown.formatters["text/html"]
+    texts.for_type_by_name("nestobs.reports.display", "Text", _words.of_text)
+    for module, name in (("display", "Table"), ("display", "Folded"), ("live", "Panel")):
+        texts.for_type_by_name(f"nestobs.reports.{module}", name, of_table)
     shown.mimebundle_formatter.for_type_by_name("nestobs.reports.answer", "Answer", _words.of_answer)
     shell.events.register("pre_run_cell", lambda info: _begin(info, shell.user_ns))
     shell.events.register("post_run_cell", lambda *_: _watch.end())

@@ -10,11 +10,13 @@ from __future__ import annotations
 import html
 from typing import TYPE_CHECKING, Any, Final
 
-from nestobs.reports.publishing.glossary import Explained, meanings
+from nestobs.figures import unbroken
+from nestobs.reports.publishing.glossary import Explained, kept_together, meanings
 
 if TYPE_CHECKING:
     from nestobs.reports.answer import Answer
-    from nestobs.reports.display import Text
+    from nestobs.reports.display import Folded, Table, Text
+    from nestobs.reports.live import Panel
 
 _STYLE: Final = """<style>
 .nestobs-explained dfn { font-style: normal; text-decoration: underline dotted 1px; text-underline-offset: 3px;
@@ -50,10 +52,15 @@ class Words:
         return told | {"text/html": self.explained(told["text/html"]) + every()}
 
 
+def of_table(shown: Table | Folded | Panel) -> str:
+    """What a table's cell shows as HTML: nothing is explained in it, and numbers keep their units."""
+    return kept_together(shown._repr_html_())
+
+
 def every() -> str:
     """All words that pages use, folded, as HTML."""
     shown = "".join(
-        f"<dt>{html.escape(word)}</dt><dd>{html.escape(rest[0])}</dd>"
+        f"<dt>{html.escape(word)}</dt><dd>{html.escape(unbroken(rest[0]))}</dd>"
         for word, rest in sorted(meanings().items(), key=lambda one: one[0].lower())
     )
     summary = f"<summary>The words of this page: {len(meanings())}</summary>"

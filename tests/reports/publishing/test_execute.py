@@ -183,7 +183,8 @@ def test_a_figures_question_and_note_are_as_wide_as_the_page_and_its_plot_as_hig
     height, margin = figure.layout.height, figure.layout.margin
     output = new_output("display_data", {PLOTLY: json.loads(described(figure, "alt", pd.DataFrame()).to_json())})
     made = page(new_notebook(cells=[new_code_cell("", outputs=[output])]), title="x", shared_js="plotly.js")
-    assert "<strong>Who is &lt;last&gt;, &#36;x&#36;?</strong> n = 3. &lt;b&gt;Not bold&lt;/b&gt;</figcaption>" in made
+    note = "n\u00a0=\u00a03. &lt;b&gt;Not bold&lt;/b&gt;"
+    assert f"<strong>Who is &lt;last&gt;, &#36;x&#36;?</strong> {note}</figcaption>" in made
     drawn = re.search(r'"height":(\d+)', made)
     assert drawn is not None
     assert int(drawn[1]) == height - margin.t + 28

@@ -9,7 +9,7 @@ import pytest
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_output
 
 import nestobs
-from nestobs.reports.publishing.glossary import Explained, meanings
+from nestobs.reports.publishing.glossary import Explained, kept_together, meanings
 from nestobs.reports.publishing.html import page
 
 pytestmark = pytest.mark.slow
@@ -52,7 +52,7 @@ def test_elsewhere_a_word_is_left_as_it_is_and_comes_at_the_end(text: str) -> No
     "text",
     [
         "<script>const lost = '<p>'</script>", "<style>.lost > p {}</style>", "<p class='lost'>x</p>",
-        "<p>lostness, un-lost, lost-ness</p>", "<p>a &#95 %; b</p>", "<aside>lost</aside>", "",
+        "<p>lostness, un-lost, lost-ness</p>", "<p>a &#95\u00a0%; b</p>", "<aside>lost</aside>", "",
     ],
     ids=["script", "style", "attribute", "part of a word", "entity", "aside", "nothing"],
 )  # fmt: skip  # a list of words
@@ -64,6 +64,21 @@ def test_the_longer_word_counts_and_spelling_is_free() -> None:
     assert marked(explained("<p>The\ndelay law</p>")[0]) == ["delay law"]
     for quote in ("'", "’", "&#x27;", "&#39;"):
         assert marked(explained(f"<p>Today{quote}s rule</p>")[0]) == [f"Today{quote}s rule"]
+
+
+@pytest.mark.parametrize(
+    "text", ["<p>{}</p>", "<h2>{}</h2>", "<table><td>{}</td></table>", "<dfn>{}</dfn>", "<summary>{}</summary>"]
+)
+def test_no_line_ends_between_a_number_and_its_unit(text: str) -> None:
+    told = text.format("wait 30\u00a0s")
+    assert explained(text.format("wait 30 s"))[0] == kept_together(text.format("wait 30\ns")) == told
+
+
+@pytest.mark.parametrize("text", ["<code>{}</code>", "<pre>{}</pre>", "<script>{}</script>", "<p title='{}'>x</p>"])
+def test_what_is_copied_or_run_is_left_as_it_is(text: str) -> None:
+    assert (
+        explained(text.format("sleep 30 s"))[0] == kept_together(text.format("sleep 30 s")) == text.format("sleep 30 s")
+    )
 
 
 @pytest.mark.parametrize("text", ["<" * 60_000, "<p" * 30_000, "&" * 60_000, "<script>" * 9_000, "a <p>" * 9_000])
