@@ -25,6 +25,7 @@ from nestobs.store.writer import Writer
 from nestobs.timeline.intervals import timelines
 from nestobs.timeline.uptime import bursts
 from worlds.hostile_relays import relay, storing
+from worlds.served_api import nests_url
 
 pytestmark = pytest.mark.slow
 
@@ -415,7 +416,7 @@ async def test_a_put_answered_with_something_unreadable_leaves_no_room(open_lab,
 
     async with open_lab("calm", delay_scale=0.0) as lab, serving(forward) as port:
         way = lab.info["scenarios"]["calm"]["vantages"][0]
-        way["api"] = f"http://127.0.0.1:{port}/api/v1/nests"
+        way["api"] = nests_url(port)
         await canary.run(lab, 1, horizon_s=1.0)
         await canary.run(lab, 0)
         await nothing_left(lab, canary)
@@ -535,7 +536,7 @@ async def test_a_put_that_a_gateway_gave_up_on_is_settled(status, open_lab, cana
         return web.Response(status=answer.status, body=body, headers=kept, **kind)
 
     async with open_lab("calm", delay_scale=0.0) as lab, serving(forward) as port:
-        lab.info["scenarios"]["calm"]["vantages"][0]["api"] = f"http://127.0.0.1:{port}/api/v1/nests"
+        lab.info["scenarios"]["calm"]["vantages"][0]["api"] = nests_url(port)
         report = await canary.run(lab, 1, horizon_s=1.0)
         assert (report.made, report.refused, report.left) == (0, 1, [])
         await nothing_left(lab, canary)

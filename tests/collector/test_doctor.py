@@ -13,6 +13,7 @@ from nestobs.lab import ProxyMode
 from nestobs.nostr import Keys
 from nestobs.store.reader import Store
 from worlds import hostile_relays
+from worlds.served_api import nests_url
 
 
 @pytest.fixture
@@ -108,7 +109,7 @@ async def test_a_404_of_somebody_else_is_not_called_the_apis(serving, open_lab, 
         return web.Response(status=404, text=text, content_type=kind)
 
     async with serving(answer) as port, open_lab(scenario()) as lab:
-        checks = await look(replace(target_of(lab), api=f"http://127.0.0.1:{port}/api/v1/nests"))
+        checks = await look(replace(target_of(lab), api=nests_url(port)))
     assert checks["api path"].state == state
     assert "own 404" not in checks["api path"].said
 

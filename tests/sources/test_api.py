@@ -27,6 +27,7 @@ from nestobs.observation.schema import Failure, FailureLayer, Operation, Outcome
 from nestobs.sources.api import Api, judge
 from nestobs.sources.clock import Clock
 from nestobs.sources.vantage import NO_TRACE, Trace, Vantage
+from worlds.served_api import nests_url
 
 pytestmark = pytest.mark.slow
 
@@ -60,7 +61,7 @@ def answered_by(open_api, serving):
 
     @asynccontextmanager
     async def opened(handler, **options):
-        async with serving(handler) as port, open_api(f"http://127.0.0.1:{port}/api/v1/nests", **options) as api:
+        async with serving(handler) as port, open_api(nests_url(port), **options) as api:
             yield api
 
     return opened

@@ -28,6 +28,7 @@ from nestobs.sources.relay import Relay, connection
 from nestobs.sources.vantage import Trace
 from worlds import apart
 from worlds.apart import block
+from worlds.served_api import served_api
 
 pytestmark = pytest.mark.slow
 
@@ -64,7 +65,7 @@ def relay_after(seconds, **options):
 
 async def an_api(vantage, stack, seconds, ask):
     port = await stack.enter_async_context(apart.apart(http_after(seconds)))
-    api = await stack.enter_async_context(Api(vantage, f"http://127.0.0.1:{port}/api/v1/nests", Limiter(1000)))
+    api = await stack.enter_async_context(served_api(vantage, port))
     return lambda: ask(api)
 
 

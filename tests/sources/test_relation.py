@@ -18,6 +18,7 @@ from nestobs.sources.clock import Clock
 from nestobs.sources.vantage import Trace, Vantage
 from nestobs.timeline.intervals import timelines
 from worlds.asked import frame
+from worlds.served_api import served_api
 
 pytestmark = pytest.mark.slow
 
@@ -99,7 +100,7 @@ async def test_a_health_of_another_clock_than_the_apis_tells_nothing(serving, ro
         return web.json_response({"error": "Nest not found"}, status=404)
 
     vantage = computer(rows, 0.0)
-    async with serving(answer) as port, Api(vantage, f"http://127.0.0.1:{port}/api/v1/nests", Limiter(1000)) as api:
+    async with serving(answer) as port, served_api(vantage, port) as api:
         for _ in range(2):
             await api.health()
             await api.time()

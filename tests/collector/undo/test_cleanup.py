@@ -18,16 +18,15 @@ from nestobs.collector.undo.cleanup import GRACE_S, SEARCH_S, Cleaned, clean_str
 from nestobs.collector.undo.deeds import Deeds, Made
 from nestobs.collector.undo.removal import delete_room
 from nestobs.errors import StoreError
-from nestobs.join.budget import Limiter
 from nestobs.lab import GateFault, ProxyMode
 from nestobs.nostr import Address, Keys
 from nestobs.observation.nest import room_tags
 from nestobs.observation.schema import Operation, Outcome, Source
-from nestobs.sources.api import Api
 from nestobs.sources.relay import Relay
 from nestobs.sources.vantage import NO_TRACE, Trace
 from nestobs.store.reader import Store
 from worlds.hostile_relays import members_only, relay, storing
+from worlds.served_api import served_api
 
 S = 1_000_000_000
 RUN = "0190a5c2-7b1e-7000-8000-0123456789ab"
@@ -214,8 +213,7 @@ async def test_where_the_api_cannot_delete_livekit_does(after_a_crash, serving):
 
     async with after_a_crash() as left, serving(no_endpoint) as port:
         room = await left.nest()
-        url = f"http://127.0.0.1:{port}/api/v1/nests"
-        async with Api(left.station.vantage, url, Limiter(1_000)) as left.station.api:
+        async with served_api(left.station.vantage, port) as left.station.api:
             left.enter("room", room)
             cleaned = await left.clean()
             left.station.livekit.lists_rooms = False
@@ -231,8 +229,7 @@ async def test_a_room_whose_record_is_gone_is_ended_in_livekit(after_a_crash, se
 
     async with after_a_crash() as left, serving(no_record) as port:
         room = await left.nest()
-        url = f"http://127.0.0.1:{port}/api/v1/nests"
-        async with Api(left.station.vantage, url, Limiter(1_000)) as left.station.api:
+        async with served_api(left.station.vantage, port) as left.station.api:
             left.enter("room", room)
             cleaned = await left.clean()
         assert await left.lab.rooms() == []
@@ -255,8 +252,7 @@ class TestWhatIsFoundAfterADeletion:
 
         async with after_a_crash() as left, serving(half) as port:
             room = await left.nest()
-            url = f"http://127.0.0.1:{port}/api/v1/nests"
-            async with Api(left.station.vantage, url, Limiter(1_000)) as left.station.api:
+            async with served_api(left.station.vantage, port) as left.station.api:
                 left.enter("room", room)
                 cleaned = await left.clean()
             assert await left.lab.rooms() == []
@@ -274,8 +270,7 @@ class TestWhatIsFoundAfterADeletion:
 
         async with after_a_crash() as left, serving(no_delete) as port:
             room = await left.nest()
-            url = f"http://127.0.0.1:{port}/api/v1/nests"
-            async with Api(left.station.vantage, url, Limiter(1_000)) as left.station.api:
+            async with served_api(left.station.vantage, port) as left.station.api:
                 left.enter("room", room)
                 first, second = await left.clean(), await left.clean()
             assert await left.lab.rooms() == []
@@ -296,8 +291,7 @@ class TestWhatIsFoundAfterADeletion:
         monkeypatch.setattr("nestobs.sources.livekit_http.LiveKitHttp.delete", deaf)
         async with after_a_crash() as left, serving(gone) as port:
             room = await left.nest()
-            url = f"http://127.0.0.1:{port}/api/v1/nests"
-            async with Api(left.station.vantage, url, Limiter(1_000)) as left.station.api:
+            async with served_api(left.station.vantage, port) as left.station.api:
                 left.enter("room", room)
                 cleaned = await left.clean()
         assert cleaned.left == [f"{room}: LiveKit still lists the room"]
@@ -309,8 +303,7 @@ class TestWhatIsFoundAfterADeletion:
             return web.Response(status=204 if request.method == "DELETE" else status)
 
         async with after_a_crash() as left, serving(half) as port:
-            url = f"http://127.0.0.1:{port}/api/v1/nests"
-            async with Api(left.station.vantage, url, Limiter(1_000)) as left.station.api:
+            async with served_api(left.station.vantage, port) as left.station.api:
                 left.enter("room", "some-room")
                 cleaned = await left.clean()
             [entry] = left.store.ledger()
@@ -538,8 +531,7 @@ class TestUnansweredPut:
             room = await left.nest()
             if told:
                 left.enter("room", room, run_id="another run")
-            url = f"http://127.0.0.1:{port}/api/v1/nests"
-            async with Api(left.station.vantage, url, Limiter(1_000)) as left.station.api:
+            async with served_api(left.station.vantage, port) as left.station.api:
                 left.enter()
                 said = (await settle(left.station, left.writer, left.ring, left.store, RUN)).left
             assert await left.lab.rooms() == [room]
