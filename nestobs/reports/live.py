@@ -9,7 +9,7 @@ place; what is kept in memory is the board (nestobs.timeline.board), bounded, an
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final
@@ -18,15 +18,15 @@ import pandas as pd
 
 from nestobs.figures import board, plain
 from nestobs.observation.duration import SECOND_NS, read_duration
-from nestobs.observation.text import encodable
+from nestobs.observation.text import encodable, shortened
 from nestobs.reports.answer import Answer, Sign, Tile, observer_tile
 from nestobs.reports.causes import Looked, in_short
-from nestobs.reports.display import LEFT, Judged, Result
+from nestobs.reports.display import Judged, Result, Section, Table, many
 from nestobs.reports.workbench.given import given
 from nestobs.reports.workbench.jupyterlab import rest
 from nestobs.sources.clock import Clock
 from nestobs.store.follow import Followed
-from nestobs.timeline.board import MOST_NESTS, Board, Lane, Row, State, View, by_kind, span
+from nestobs.timeline.board import MOST_NESTS, Board, Row, State, View, by_kind, span
 from nestobs.timeline.nests import told_apart
 from nestobs.timeline.uptime import NEEDED, Observer, observer
 
@@ -57,7 +57,15 @@ _TILES: Final[Mapping[State, Sign]] = {
     State.UNKNOWN: "open",
 }
 _SIGNS: Final = {State.FAILED: "✗", State.STARTING: "◌", State.UNKNOWN: "?", State.READY: "●"}
-"""In the order of the table; among their like the newest come first."""
+"""In the order of the tables; among their like the newest come first."""
+
+MOST_TOLD: Final = 8
+"""Nests not ready that the view tells before all others: two screens of a phone."""
+
+MOST_NAMED: Final = 24
+"""Of those that are ready."""
+
+_READY_STYLE: Final = "<style>.nestobs-ready { font-size: 14px; } .nestobs-ready span { white-space: nowrap; }</style>"
 
 
 @dataclass(slots=True)
@@ -87,7 +95,8 @@ class Live:
 
 @dataclass(frozen=True, slots=True, repr=False)
 class Panel:
-    """How the nests stand at an instant: an answer above a table, which screen readers are told of."""
+    """How the nests stand at an instant, for screen readers too: an answer, a table of those not ready, and the
+    names of the others. `nests` has all of each."""
 
     answer: Answer
     view: View
@@ -98,40 +107,63 @@ class Panel:
         return f"<live view of {len(self.view.rows)} nests>"
 
     def _repr_html_(self) -> str:
-        head = f"{self.answer.html()}<p>{plain(self.said, 300)}</p>"
-        names = {row.room or row.nest for row in self.view.rows}
-        worst = sorted(self.view.rows, key=lambda row: [*_SIGNS].index(row.state))
-        rows = "".join(_row(row, in_short(self.causes.of(row)), names) for row in worst)
-        heads = "".join(
-            f"<th>{name}</th>" for name in ("nest", "age", "state", "not ready", "ready", "last message", "cause")
-        )
-        table = f"<table><thead><tr>{heads}</tr></thead><tbody>{rows}</tbody></table>" if rows else ""
-        shown = f'{LEFT}{head}<div class="nestobs-table nestobs-rows">{table}</div>'
-        return f'<div class="nestobs-live" role="status" aria-live="polite">{shown}</div>'
+        worst, names = _worst(self.view), _names(self.view)
+        waiting = [row for row in worst if row.state is not State.READY]
+        table = Table(pd.DataFrame(_waiting(waiting[:MOST_TOLD], self.causes, names)), style="nestobs-rows nestobs-now")
+        parts = [f"{self.answer.html()}<p>{plain(self.said, 300)}</p>"]
+        parts += [table._repr_html_()] if waiting else []
+        left = len(waiting) - MOST_TOLD
+        parts += [f"<p>{many(left, 'nest')} more not ready: under “Each nest”.</p>"] if left > 0 else []
+        parts.append(_ready(worst[len(waiting) :], names))
+        return f'<div class="nestobs-live" role="status" aria-live="polite">{"".join(parts)}</div>'
 
 
-def _row(row: Row, cause: str, names: set[str]) -> str:
-    """names: of all rows, among which this one's is told apart."""
-    lanes, name = by_kind(row), row.room or row.nest
-    waiting = [_waiting(kind, lane) for kind, lane in lanes.items() if lane.state is not State.READY]
-    ready = [plain(kind, 24) for kind, lane in lanes.items() if lane.state is State.READY]
-    ready = ready if waiting else [f"all {len(ready)}"]
-    message = f"{plain(row.message, 120)} (at {span(row.message_age_s)})" if row.message else ""
-    cells = [
-        plain(told_apart(name, names, 11) if name else "no name yet"),
-        span(row.age_s),
-        f"{_SIGNS[row.state]} {row.state.capitalize()}",
-        "<br>".join(waiting),
-        ", ".join(ready),
-        message,
-        plain(cause, 200),
-    ]
-    return "<tr>" + "".join(f"<td>{cell}</td>" for cell in cells) + "</tr>"
+def _worst(view: View) -> list[Row]:
+    """The nests that failed first, and the ready ones last."""
+    return sorted(view.rows, key=lambda row: [*_SIGNS].index(row.state))
 
 
-def _waiting(kind: str, lane: Lane) -> str:
-    why = f" ({plain(lane.why, 40)})" if lane.why else ""
-    return f"{_SIGNS[lane.state]} {plain(kind, 24)} {lane.state.capitalize()}{why}"
+def _names(view: View) -> set[str]:
+    """Of all nests of a view, among which one's name is told apart."""
+    return {row.room or row.nest for row in view.rows}
+
+
+def _name(row: Row, names: set[str]) -> str:
+    name = row.room or row.nest
+    return told_apart(name, names, 11) if name else "no name yet"
+
+
+def _waiting(rows: Sequence[Row], causes: Looked, names: set[str]) -> Iterator[dict[str, str]]:
+    """A short row for each of those that are not ready; what a cause means is said where it first stands."""
+    said: set[str] = set()
+    for row in rows:
+        cause = in_short(causes.of(row))
+        kind, colon, means = cause.partition(": ")
+        known = kind.partition(" ")[0]
+        yield {
+            "nest": _name(row, names),
+            "age": span(row.age_s),
+            "state": f"{_SIGNS[row.state]} {row.state.capitalize()}",
+            "not ready": _lacks(row),
+            "cause": kind if known in said else kind + colon + means,
+        }
+        said.add(known)
+
+
+def _lacks(row: Row) -> str:
+    """The layers that are not ready, and why."""
+    lanes = ((kind, lane) for kind, lane in by_kind(row).items() if lane.state is not State.READY)
+    return ", ".join(f"{shortened(kind, 24)} {shortened(lane.why or lane.state, 40)}" for kind, lane in lanes)
+
+
+def _ready(rows: Sequence[Row], names: set[str]) -> str:
+    """The nests that are ready in a line, the newest MOST_NAMED of them; "" for none."""
+    if not rows:
+        return ""
+    each = ", ".join(f"<span>{plain(_name(row, names))} ({span(row.age_s)})</span>" for row in rows[:MOST_NAMED])
+    more = f", and {len(rows) - MOST_NAMED:,} more" if len(rows) > MOST_NAMED else ""
+    head = f"{_SIGNS[State.READY]} Ready, newest first (age)"
+    return f'{_READY_STYLE}<p class="nestobs-ready"><strong>{head}:</strong> {each}{more}.</p>'
 
 
 @given
@@ -207,6 +239,32 @@ def _said(found: Live, view: View, now: int, *, going: bool) -> str:
     return (
         f"{'Following' if going else 'Not following'}. Newest row {at}{since}. {view.folded:,} rows read.{gone}{clock}"
     )
+
+
+def nests(found: Live) -> Section:
+    """All of each nest, those that failed first, as they stood when this was run; nothing where there is none."""
+    view = found.board.view(found.now)
+    found.causes.look(view.rows, found.clock.now() + round(_LOOK_S * SECOND_NS), found.clock.now)
+    names = _names(view)
+    rows = [
+        {
+            "nest": _name(row, names),
+            "age": span(row.age_s),
+            "state": f"{_SIGNS[row.state]} {row.state.capitalize()}",
+            "not ready": _lacks(row),
+            "ready": _came(row),
+            "last message": f"{shortened(row.message, 120)} (at {span(row.message_age_s)})" if row.message else "",
+            "cause": in_short(found.causes.of(row)),
+        }
+        for row in _worst(view)
+    ]
+    return Section((Table(pd.DataFrame(rows), style="nestobs-rows"),) if rows else ())
+
+
+def _came(row: Row) -> str:
+    lanes = by_kind(row)
+    ready = [shortened(kind, 24) for kind, lane in lanes.items() if lane.state is State.READY]
+    return ", ".join(ready) if len(ready) < len(lanes) else f"all {len(ready)}"
 
 
 def states(found: Live) -> go.Figure:

@@ -608,6 +608,23 @@ def test_a_report_is_drawn_whole_quiet_alone_and_readable(
         shown.close()
 
 
+def test_the_live_page_tells_what_fails_on_two_screens_of_a_phone(browser: Browser, tmp_path: Path) -> None:
+    (notebook,) = (path for path in NOTEBOOKS if path.stem == "live")
+    shown = browser.open(report(notebook, tmp_path / "report.html", store="example"), width=380)
+    ends = """[...document.querySelectorAll(".nestobs-now, .nestobs-ready")]
+      .map((one) => one.getBoundingClientRect().bottom)"""
+    failing, ready = shown.evaluate(ends)
+    assert failing < ready < 2 * 900
+    assert shown.evaluate("document.documentElement.scrollHeight") < 2_200
+    assert (wrong_words(shown), shown.evaluate(CUT)) == ([], [])
+    assert shown.evaluate("document.querySelector('.nestobs-now td').getBoundingClientRect().height") < 30
+    shown.look(width=1280)
+    shown.settle()
+    assert shown.evaluate("document.querySelectorAll('.nestobs-now.listed').length") == 0
+    assert shown.evaluate(ends)[1] < 1_000
+    shown.close()
+
+
 @pytest.mark.parametrize("notebook", NOTEBOOKS, ids=lambda path: path.stem)
 def test_no_strangers_name_runs_in_a_report(notebook: Path, browser: Browser, infested: str, tmp_path: Path) -> None:
     title = "".join(hostile.TEXTS[:6])

@@ -67,16 +67,65 @@ async def test_why_a_nest_is_not_ready_is_shown_and_of_one_that_is_nothing(tmp_p
     assert "api_join_fault" not in shown[1]
 
 
+ROW = r"<tr>\s*<td>([^<]*)</td>\s*<td>(\d+) s</td>\s*<td>. (\w+)</td>"
+
+
 async def test_those_that_failed_stand_first_and_of_their_like_the_newest(shown):
     found = live.load(str(SHIPPED))
     await live.watch(found, 0.0)
-    rows = re.findall(r"<tr><td>.*?</td><td>(\d+) s</td><td>. (\w+)</td>", shown[0])
-    states = [state for _, state in rows]
-    assert states == ["Failed"] * 8 + ["Ready"] * 31
+    (every,) = live.nests(found).parts
+    rows = re.findall(ROW, every._repr_html_())
+    assert [state for *_, state in rows] == ["Failed"] * 8 + ["Ready"] * 31
     for state in ("Failed", "Ready"):
-        ages = [int(age) for age, this in rows if this == state]
+        ages = [int(age) for _, age, this in rows if this == state]
         assert ages == sorted(ages)
     assert live.result(found).reasons == ["31 of 39 nests are ready, 8 failed."]
+    assert re.findall(ROW, shown[0]) == rows[:8]
+    line = shown[0].partition("Ready, newest first")[2]
+    assert re.findall(r"<span>(\S+) \((\d+) s\)</span>", line) == [(name, age) for name, age, _ in rows[8:32]]
+    assert "and 7 more." in line
+
+
+async def test_what_a_cause_means_is_said_once_in_the_view_and_of_each_nest_under_it(shown):
+    found = live.load(str(SHIPPED))
+    await live.watch(found, 0.0)
+    (every,) = live.nests(found).parts
+    means = "The API fails every join of a room that is there"
+    assert (shown[0].count("api_join_fault (9"), shown[0].count(means)) == (3, 1)
+    assert every._repr_html_().count(means) == 3
+
+
+def of_nests(folder: Path, failed: int, ready: int) -> str:
+    """A store of so many nests, all of them late in the one way or there."""
+    rows = []
+    for number in range(failed + ready):
+        one = {"room": f"room-{number}", "nest": f"30312:{'ab' * 32}:room-{number}", "trace_id": f"trace-{number}"}
+        shown_s = 99.0 if number < failed else 3.0
+        rows += [made(number / 100, trace_id=one["trace_id"])]
+        rows += polls(Source.API, Operation.GUEST, shown_s, (1 + number / 100, 40 + number / 100), **one)
+    return store_of(folder, rows)
+
+
+@pytest.mark.parametrize(
+    ("failed", "ready", "told", "named", "said"),
+    [
+        (0, 0, 0, 0, "This store holds no observation"),
+        (1, 0, 1, 0, "0 of 1 nests are ready, 1 failed"),
+        (0, 1, 0, 1, "1 of 1 nests are ready, none has failed"),
+        (20, 480, 8, 24, "480 of 500 nests are ready, 20 failed"),
+    ],
+)
+async def test_however_many_nests_there_are_the_view_is_short_and_all_stand_under_it(
+    tmp_path, shown, failed, ready, told, named, said
+):
+    found = live.load(of_nests(tmp_path, failed, ready), most=500)
+    await live.watch(found, 0.0)
+    assert said in shown[0]
+    assert len(re.findall(ROW, shown[0])) == told
+    assert shown[0].count("<span>room-") == named
+    assert ("12 nests more not ready" in shown[0]) == ("and 456 more." in shown[0]) == (failed == 20)
+    every = "".join(part._repr_html_() for part in live.nests(found).parts)
+    assert len(re.findall(ROW, every)) == failed + ready
 
 
 async def test_it_follows_what_is_written_and_ends_by_itself(tmp_path, shown):
