@@ -30,8 +30,11 @@ def replacing(path: Path) -> Iterator[Path]:
 
 def at_home(path: Path) -> Path:
     """The path, in a home folder where it begins with ~ or ~NAME; as it is, as shells have it, where nobody is of that
-    name."""
-    return Path(os.path.expanduser(path))  # noqa: PTH111 - pathlib's raises RuntimeError there
+    name, or nobody can be."""
+    try:
+        return Path(os.path.expanduser(path))  # noqa: PTH111 - pathlib's raises RuntimeError for nobody's home
+    except ValueError:  # NUL in the name
+        return path
 
 
 def sync(path: Path) -> None:

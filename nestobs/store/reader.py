@@ -70,9 +70,11 @@ class Store:
             return elsewhere
         try:
             store = cls(folder(directory))
-            is_file = store.directory.exists() and not store.directory.is_dir()
+            is_file = os.access(store.directory, os.F_OK) and not store.directory.is_dir()
         except TypeError:
             raise UsageError(f"{directory!r} names no store: write the name of its folder, in quotes") from None
+        except ValueError:
+            raise UsageError(f"{str(directory)!a} names no store: no folder can have that name") from None
         except OSError as error:
             raise sql.explained(error, Path(directory)) from None
         if is_file:

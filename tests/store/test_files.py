@@ -46,7 +46,13 @@ def test_a_file_without_end_is_not_read_to_its_end():
 
 @pytest.mark.parametrize(
     ("named", "meant"),
-    [("~/x", "/home/ada/x"), ("~", "/home/ada"), ("~nobody-of-that-name/x", "~nobody-of-that-name/x"), ("~:", "~:")],
+    [
+        ("~/x", "/home/ada/x"),
+        ("~", "/home/ada"),
+        ("~nobody-of-that-name/x", "~nobody-of-that-name/x"),
+        ("~:", "~:"),
+        ("~a\0b/x", "~a\0b/x"),
+    ],
 )
 def test_a_path_begins_at_home_where_there_is_one(named, meant, monkeypatch):
     monkeypatch.setenv("HOME", "/home/ada")

@@ -216,6 +216,14 @@ def below_a_file(directory: Path) -> Path:
     return a_file(directory) / "data"
 
 
+@pytest.mark.parametrize("name", ["a\0b", "~a\0b", "\ud800"], ids=ascii)
+@pytest.mark.parametrize("create", [True, False])
+def test_what_no_folder_can_be_called_is_a_usage_error(name, create):
+    with pytest.raises(UsageError, match="no folder can have that name") as refused:
+        Store.open(name, create=create)
+    assert str(refused.value).isprintable()
+
+
 @pytest.mark.parametrize(
     ("make", "kind", "said"),
     [
