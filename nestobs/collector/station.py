@@ -18,7 +18,7 @@ from collections import defaultdict
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
-from typing import Any, TypeVar
+from typing import Any, Final, TypeVar
 
 from nestobs.collector.loop.garbage import collected_seldom
 from nestobs.errors import UnreachableError, UsageError
@@ -193,10 +193,23 @@ async def at_work(stations: Sequence[Station], work: Awaitable[Result]) -> Resul
         return await work
 
 
+AT_ONCE_S, RESTART_S = 1.0, 4.0
+"""How long relays are given to connect; and how much longer all of a deployment of which nothing answers: a container
+that restarts refuses for some seconds."""
+
+_PAUSES_S: Final = (0.5, 1.0, RESTART_S - 1.5)
+"""Before an API that refused or broke off is asked again: a poor network loses single connections, too."""
+
+
 async def greet(station: Station) -> None:
     """Learn the server's limit, and that it is there at all; where its clock seems to be another, also that, since the
-    first signature would be refused. Raises UnreachableError when nothing answers."""
+    first signature would be refused. Raises UnreachableError when nothing answers for RESTART_S, or in time."""
     row = (await station.api.health()).row
+    for pause_s in _PAUSES_S:
+        if row.status is not None or row.failure in (Failure.BUDGET, Failure.TIMEOUT):
+            break
+        await asyncio.sleep(pause_s)
+        row = (await station.api.health()).row
     if row.status is None and row.failure is not Failure.BUDGET:
         raise UnreachableError(
             f"the API at {station.api.url} does not answer ({row.reason}): is the address right, the server up?"
@@ -204,11 +217,6 @@ async def greet(station: Station) -> None:
     apart_s = 0.0 if row.remote_at is None else abs(row.sent_at - row.remote_at) / SECOND_NS
     if apart_s > APART_S and not station.vantage.relation.known:
         await station.api.time()
-
-
-AT_ONCE_S, RESTART_S = 1.0, 4.0
-"""How long relays are given to connect; and how much longer all of a deployment of which nothing answers: a container
-that restarts refuses for some seconds."""
 
 
 async def expect_anybody(station: Station) -> None:

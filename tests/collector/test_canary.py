@@ -215,7 +215,25 @@ async def test_what_a_burst_stands_for_that_came_to_nothing(open_lab, canary, sc
 # What cannot be
 
 
-async def test_an_api_that_does_not_answer_is_told_at_once(open_lab, canary):
+@pytest.mark.parametrize("mode", [ProxyMode.REFUSE, ProxyMode.RESET])
+async def test_an_api_that_loses_the_first_connection_is_asked_again(open_lab, canary, mode):
+    def greetings():
+        return [row.status for row in canary.store.observations() if row.operation == "health"]
+
+    async def mended(lab):
+        while not greetings():  # noqa: ASYNC110 - rows come from a thread
+            await asyncio.sleep(0.05)
+        lab.api_proxy["calm"].mode = ProxyMode.PASS
+
+    async with open_lab("calm") as lab, asyncio.TaskGroup() as group:
+        lab.api_proxy["calm"].mode = mode
+        group.create_task(mended(lab))
+        await canary.run(lab, 1)
+    assert greetings()[0] is None
+    assert 200 in greetings()
+
+
+async def test_an_api_that_does_not_answer_is_told(open_lab, canary):
     async with open_lab("calm") as lab:
         lab.api_proxy["calm"].mode = ProxyMode.REFUSE
         with pytest.raises(UnreachableError, match=r"does not answer .*connection refused"):
