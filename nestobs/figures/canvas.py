@@ -129,8 +129,17 @@ def blank(question: str, note: str, *, plot_px: int, keys: Sequence[str] = (), l
         height=top + plot_px + bottom,
         margin={"t": top, "b": bottom, "l": left, "r": 10, "autoexpand": False},
         legend={"y": -50 / max(plot_px, 1)},
-        meta={"question": question, "note": note},  # a page sets them itself, as wide as it is
+        meta={"question": question, "note": note, "keys": [*keys]},  # a page sets them itself, as wide as it is
     )
+
+
+def lower(layout: dict[str, Any], keys: Sequence[str], width_px: int) -> None:
+    """Take from such a figure's layout the room that its legend of these keys does not need where it is so wide."""
+    margin = layout["margin"]
+    rows = [_legend_rows(keys, width - margin["l"]) for width in (_NARROW_PX, width_px)]
+    spare = 20 * max(rows[0] - rows[1], 0)
+    layout["height"] -= spare
+    layout["margin"] = {**margin, "b": margin["b"] - spare}
 
 
 def _legend_rows(keys: Sequence[str], width_px: float) -> int:

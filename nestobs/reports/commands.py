@@ -85,10 +85,10 @@ def _name(url: str) -> str:
         return ""
 
 
-def pages_of(names: Sequence[str], store: str) -> Commands:
-    """How to make the page of each of these nests, by a name that it goes by."""
+def pages_of(names: Sequence[str], store: str) -> tuple[Commands, ...]:
+    """How to make the page of each of these nests, by a name that it goes by; nothing where none can be typed."""
     lines = [_command("report", "incident", "--store", store, *_word(name)) for name in names if _word(name)]
-    return Commands([("A page of one of them, seen from every side:", "\n".join(lines))] if lines else [])
+    return (Commands([("A page of one of them, seen from every side:", "\n".join(lines))]),) if lines else ()
 
 
 def exporting(found: Incident) -> Commands:

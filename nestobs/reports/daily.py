@@ -254,8 +254,8 @@ def causes(daily: Daily) -> Section:
     """Why joins of the window failed: how often each cause, with an example."""
     if daily.failed is None:
         return Section()
-    pages = pages_of(daily.failed.worst(), daily.store) if len(daily.failed.joins) else None
-    return Section((*daily.failed.table().parts, *((pages,) if pages else ())))
+    pages = pages_of(daily.failed.worst(), daily.store) if len(daily.failed.joins) else ()
+    return Section((*daily.failed.table().parts, *pages))
 
 
 def _about(one: Span, word: str) -> str:
@@ -419,10 +419,10 @@ def _ends(group: str, ends: Ends) -> str:
     return span(ends.low, ends.high, unit="s")
 
 
-def days(daily: Daily) -> go.Figure | Text:
+def days(daily: Daily) -> go.Figure | Section:
     """The last days as strips."""
     if daily.now is None:
-        return Text([])
+        return Section()
     nests = sum(day.nests for day in daily.days)
     last = f"{len(daily.days)} windows up to {daily.now.window.words}; n = {nests:,} nests."
     return comparison.days(changes.daily(daily.days), note=last, least_coverage=daily.rules.least_coverage)
@@ -460,12 +460,12 @@ def budget(daily: Daily) -> Section:
     return Section((Text([words]), numbers(rows), *rest))
 
 
-def advice(daily: Daily) -> Text:
+def advice(daily: Daily) -> Text | Section:
     """The recommendation in short, and whether it differs from the policy in use; none where there is too little to
     judge the window."""
     found, used = daily.tuned, daily.policy
     if daily.now is None:
-        return Text([])
+        return Section()
     if found is None:
         return Text([f"Nothing is tuned on these windows: {daily.why_not}."])
     if lacks := _lacks(daily.now, daily.rules):

@@ -223,8 +223,8 @@ def _clocks(lines: pd.DataFrame) -> str:
     return f"{widened}; {marked} intervals overlap a disturbance of the observer"
 
 
-def by_scenario(found: Story) -> Table:
-    """Between which two ages, in seconds, half of the nests became visible, by layer and scenario."""
+def by_scenario(found: Story) -> Table | Section:
+    """Between which two ages, in seconds, half of the nests became visible, by layer and scenario; nothing for none."""
     lines = found.timelines[found.timelines["polls"] > 0]
     counts = lines.groupby(["scenario", "layer"]).size()
     most = {str(scenario): int(counts[scenario].max()) for scenario in sorted(set(lines["scenario"]))}
@@ -235,7 +235,7 @@ def by_scenario(found: Story) -> Table:
             mine = lines[(lines["layer"] == layer) & (lines["scenario"] == scenario)]
             row[f"{scenario} (n = {usual})"] = _median(mine, usual)
         rows.append(row)
-    return numbers(rows)
+    return numbers(rows) if rows else Section()
 
 
 def _median(rows: pd.DataFrame, usual: int) -> str:
@@ -332,6 +332,6 @@ def _told(made: pd.DataFrame, baseline: str) -> pd.DataFrame:
     return table
 
 
-def coverage(found: Story) -> go.Figure | Text:
+def coverage(found: Story) -> go.Figure | Section:
     """Do the intervals contain the truth, where there is one?"""
-    return Text([]) if found.coverage is None else proportions.coverage(found.coverage)
+    return Section() if found.coverage is None else proportions.coverage(found.coverage)

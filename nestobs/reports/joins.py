@@ -207,7 +207,7 @@ def verdicts(found: Found) -> Section:
 def causes(found: Found) -> Section:
     """Why joins failed: how often each cause, and of which nests, from where."""
     failed = found.failed
-    pages = (pages_of(failed.worst(), found.store),) if len(failed.joins) else ()
+    pages = pages_of(failed.worst(), found.store) if len(failed.joins) else ()
     return Section((*failed.table().parts, *failed.by_nest().parts, *pages))
 
 

@@ -380,10 +380,10 @@ def result(tuned: Tuned) -> Result:
     return Result("good", [found.why], None, rows | {"nests": found.nests}, facts)
 
 
-def seen_so_far(tuned: Tuned) -> go.Figure | Text:
-    """Where there is too little to tune on: when the layers showed what nests there are."""
+def seen_so_far(tuned: Tuned) -> go.Figure | Section:
+    """Where there is too little to tune on: when the layers showed what nests there are. Else nothing."""
     if tuned.found is not None or tuned.lines is None:
-        return Text([])
+        return Section()
     return first_visible(tuned.lines)
 
 

@@ -166,6 +166,13 @@ WIDTHS = """
 """
 
 
+SPARE = """
+    [...document.querySelectorAll(".js-plotly-plot")].filter((plot) => plot.querySelector(".legend .bg")).map((plot) =>
+        plot.getBoundingClientRect().bottom - plot.querySelector(".legend .bg").getBoundingClientRect().bottom)
+"""
+"""Pixels below the legend of each figure."""
+
+
 def test_in_an_empty_folder_the_example_opens_and_captions_are_as_wide_as_figures(tmp_path):
     need_chromium()
     folder, home = tmp_path / "work", tmp_path / "home"
@@ -180,6 +187,7 @@ def test_in_an_empty_folder_the_example_opens_and_captions_are_as_wide_as_figure
         page.screenshot(tmp_path / "captions.png")
         for caption, plot in page.evaluate(WIDTHS):
             assert caption >= 0.95 * plot > 300
+        assert [spare for spare in page.evaluate(SPARE) if not -2 <= spare < 60] == []
         assert not page.evaluate(
             "document.querySelectorAll('[data-mime-type=\"application/vnd.jupyter.error\"]').length"
         )

@@ -102,6 +102,14 @@ def errors(page: Path) -> list[str]:
     return [str(o) for o in outputs if o["output_type"] == "error" or o.get("name") == "stderr"]
 
 
+def blank(page: Path) -> list[str]:
+    """The cells that put something out in which there is nothing to be seen."""
+    made = nbformat.read(page.with_suffix(".ipynb"), as_version=4)
+    shown = [(cell.source, output.get("data", {})) for cell in made.cells for output in cell.get("outputs", [])]
+    bare = re.compile(r"<style>.*?</style>|<[^>]*>", re.DOTALL)
+    return [source for source, data in shown if "text/html" in data and not bare.sub("", data["text/html"]).strip()]
+
+
 def titles(page: Path) -> list[str]:
     found = [figure["layout"]["title"]["text"] for figure in figures(page)]
     return [" ".join(re.sub(r"<[^>]*>", " ", title).split()) for title in found]
@@ -134,7 +142,7 @@ def test_a_notebook_holds_no_outputs_and_no_logic(path: Path) -> None:
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
 def test_a_notebook_runs_on_a_small_store(path: Path, tmp_path: Path) -> None:
     page = run(path, tmp_path / "report.html", {"store": store(tmp_path / "store", story())})
-    assert errors(page) == []
+    assert (errors(page), blank(page)) == ([], [])
     assert len(titles(page)) >= 1
     assert all(any(trace.get("x") or trace.get("y") for trace in figure["data"]) for figure in figures(page))
 
@@ -142,7 +150,7 @@ def test_a_notebook_runs_on_a_small_store(path: Path, tmp_path: Path) -> None:
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
 def test_a_notebook_of_an_empty_store_says_so(path: Path, tmp_path: Path) -> None:
     page = run(path, tmp_path / "report.html", {"store": store(tmp_path / "store", [])})
-    assert errors(page) == []
+    assert (errors(page), blank(page)) == ([], [])
     assert "holds no observation" in text(page)
     assert all("nothing to draw" in title for title in titles(page))
 
@@ -155,7 +163,7 @@ def test_hostile_names_stay_text_and_no_secret_shows(
     rows = story(HOSTILE, HOSTILE) + story("x" * 1_000_000, "long")
     found = truth(tmp_path / "lab", HOSTILE) if path.stem == "demo" else {}  # the others know of no lab
     page = run(path, tmp_path / "report.html", {"store": store(tmp_path / "store", rows), "title": HOSTILE} | found)
-    assert errors(page) == []
+    assert (errors(page), blank(page)) == ([], [])
     shown = page.read_text()
     for cell in nbformat.read(page.with_suffix(".ipynb"), as_version=4).cells:  # parameters are the operator's own
         assert "<script>window.pwned" not in str(cell.get("outputs", ""))

@@ -23,6 +23,10 @@ if TYPE_CHECKING:
 QUIET_S, PAUSE_S = 2.0, 1.0
 """What takes longer than the one is told of, and again after each of the other."""
 
+WIDTH_PX: Final = 700
+"""Of a figure in a notebook: it is some 850 beside an open side bar, on a screen of 1280. Legends are guessed wider
+than they are, so that those of 500 still have room."""
+
 _RENDERER: Final = "nestobs.reports.publishing.renderer"
 _NAME: Final = re.compile(r"[^\W\d]\w*")
 
@@ -74,15 +78,20 @@ def _of_ours(cell: str, names: dict[str, Any]) -> bool:
 
 
 def show(figure: go.Figure) -> None:
-    """Show a figure; its question and note above it, as wide as it is, where it has them."""
+    """Show a figure of ours: question and note above it, as wide as it is, and no more room below it than its legend
+    takes in a notebook. Of others': as it is."""
     import plotly.io
     from IPython.display import HTML, display
 
+    from nestobs.figures import canvas
     from nestobs.reports.publishing.html import caption
 
     drawn = figure.to_dict()
-    if said := caption(drawn["layout"], drawn["layout"].get("meta", {})):
+    layout, meta = drawn["layout"], drawn["layout"].get("meta", {})
+    if said := caption(layout, meta):
         display(HTML(_words.explained(said)))  # type: ignore[no-untyped-call]  # IPython does not type it
+        if keys := meta.get("keys"):
+            canvas.lower(layout, keys, WIDTH_PX)
     plotly.io.show(drawn, validate=False)
 
 

@@ -132,6 +132,16 @@ def test_words_are_explained_where_they_first_stand_and_all_of_them_under_the_an
     assert ">nests</dfn>" not in later["data"]["text/html"]
 
 
+def test_below_a_figure_there_is_room_for_its_legend_as_wide_as_a_notebook_is(kernel: Kernel) -> None:
+    kernel.run("import nestobs.reports", "from plotly.graph_objects import Bar", "from nestobs.figures import canvas")
+    kernel.run("bars = [Bar(y=[1], name=f'a key of some words, {n}') for n in range(6)]")
+    drawn = (f"canvas.drawn('Who?', 'n = 1', bars[:{count}], plot_px=100)" for count in (1, 6))
+    (few,), (many,) = ([one["data"][PLOTLY] for one in kernel.run(made) if PLOTLY in one["data"]] for made in drawn)
+    heights = [one["layout"]["height"] for one in (few, many)]
+    margins = [one["layout"]["margin"]["b"] for one in (few, many)]
+    assert heights[1] - heights[0] == margins[1] - margins[0] == 20  # two lines of three, not six of one
+
+
 def test_a_figure_of_somebody_else_is_shown_as_plotly_shows_it(kernel: Kernel) -> None:
     kernel.run("import nestobs.reports", "from plotly.graph_objects import Figure")
     *_, figure = kernel.run("Figure().update_layout(title='mine', meta='any')")
