@@ -326,7 +326,7 @@ def answer(tuned: Tuned) -> Answer:
     best = found.tuned.name if found.kept else found.policy.name
     names = dict.fromkeys(("released", found.today.name, best))
     beside = [_beside(found, one) for name in names for one in found.replays if one.policy.name == name]
-    ages = {"message threshold": found.message_threshold_s, "give-up age": found.give_up_age_s}
+    ages = {"best message threshold": found.message_threshold_s, "give-up age": found.give_up_age_s}
     threshold, give_up = (_aged(name, age, found.nests) for name, age in ages.items())
     threshold = replace(threshold, before=f"today: {found.today.message_threshold_s:g} s")
     shown = (*beside, threshold, give_up, observer_tile(found.observer))

@@ -148,7 +148,7 @@ def test_the_tuning_page_sets_released_today_and_the_advised_side_by_side() -> N
     tiles = {one.name: one for one in shown.tiles}
     names = ["released", found.today.name, found.policy.name]
     titles = ["lost, the client as released", f"lost, today's rule ({names[1]})", f"lost, advised ({names[2]})"]
-    assert list(tiles) == [*titles, "message threshold", "give-up age", "observer held up"]
+    assert list(tiles) == [*titles, "best message threshold", "give-up age", "observer held up"]
     for name, title in zip(names, titles, strict=True):
         lost = found.replayed(name).numbers["lost_share"].value
         assert tiles[title].value == percent(lost)
