@@ -17,6 +17,7 @@ import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
+from itertools import pairwise
 from typing import Final
 
 import numpy as np
@@ -50,6 +51,9 @@ LED: Final = 4
 
 PATIENCE_S: Final = math.inf
 """The longest that is compared: tuning weighs every give-up age, and regret is to somebody who waits until it comes."""
+
+AT_ONCE: Final = 16_384
+"""So many nests at most are scored at once: what comes of them stays in a processor's cache."""
 
 STRATIFIED: Final = 16
 """For so many first requests of the courses, the shares that fail are those that were asked for, as near as can be."""
@@ -381,36 +385,60 @@ def score(
     """
     own = times if own is None else own
     apart = np.ones(times.shape[1], dtype=np.bool_) if apart is None else apart
-    sums = np.zeros((len(Scores.__slots__), *times.shape))
-    for shapes in found:
-        for row, (at, by_own) in enumerate(zip(times, own, strict=True)):
-            sums[:, row] += _met(shapes, row, (at, by_own, gone, apart))
-    return Scores(**dict(zip(Scores.__slots__, sums / len(found), strict=True)))
+    met = _Meetings.of(found[0], times, gone, own, apart)
+    sums = np.zeros((len(Scores.__slots__), times.size))
+    for ways in found:
+        for way, lot, nests in met.lots:
+            sums[:, lot] += _one(ways[way], *nests)
+    sums /= len(found)
+    return Scores(**dict(zip(Scores.__slots__, met.sorted_back(sums), strict=True)))
 
 
 def of_each(found: Sequence[Sequence[Course]], times: Floats, gone: Floats, own: Floats, apart: Flags) -> Scores:
     """As `score`, and of each joiner by itself: shape (m times arrivals, n)."""
-    every = [
-        _met(shapes, row, (at, by_own, gone, apart))
-        for shapes in found
-        for row, (at, by_own) in enumerate(zip(times, own, strict=True))
-    ]
-    return Scores(**dict(zip(Scores.__slots__, np.stack(every, axis=1), strict=True)))
+    met = _Meetings.of(found[0], times, gone, own, apart)
+    every = np.empty((len(Scores.__slots__), len(found), *times.shape))
+    for number, ways in enumerate(found):
+        each = np.concatenate([_one(ways[way], *nests) for way, _, nests in met.lots], axis=1)
+        every[:, number] = met.sorted_back(each)
+    every = every.reshape(len(every), -1, times.shape[1])
+    return Scores(**dict(zip(Scores.__slots__, every, strict=True)))
 
 
-def _met(shapes: Sequence[Course], row: int, nests: tuple[Floats, Floats, Floats, Flags]) -> Floats:
-    """The fields of Scores for imputation `row` against the courses of an arrival, as `score` says. nests: as `_one`
-    takes them."""
-    turns = shapes[0].turns
-    rounds, which = divmod(row, len(shapes) // turns)
-    if turns == 1:
-        return _one(shapes[which], *nests)
-    found = np.empty((len(Scores.__slots__), len(nests[0])))
-    for first in range(min(turns, len(nests[0]))):
-        way = shapes[which * turns + (rounds + first) % turns]
-        at, own, gone = (each[first::turns] for each in nests[:3])
-        found[:, first::turns] = _one(way, at, own, gone, nests[3][first::turns])
-    return found
+@dataclass(frozen=True, slots=True)
+class _Meetings:
+    """Which course of an arrival meets which nest of which imputation, as `score` says: all that one course meets is
+    scored at once. The same for each arrival, since all have as many courses.
+
+    lots: which course, which places of those in the order of courses, and the nests there as `_one` takes them. order:
+    the place of each of those among the (m, n).
+    """
+
+    lots: tuple[tuple[int, slice, tuple[Floats, Floats, Floats, Flags]], ...]
+    order: Ints
+    shape: tuple[int, int]
+
+    @classmethod
+    def of(cls, ways: Sequence[Course], times: Floats, gone: Floats, own: Floats, apart: Flags) -> _Meetings:
+        """Of the courses of an arrival, as many as those of any other."""
+        (imputations, nests), turns = times.shape, ways[0].turns
+        rounds, which = np.divmod(np.arange(imputations)[:, None], len(ways) // turns)
+        way = (which * turns + (rounds + np.arange(nests)) % turns).ravel()
+        order = np.argsort(way, kind="stable")
+        ends = np.searchsorted(way[order], np.arange(len(ways) + 1)).tolist()
+        lots = []
+        for number, (first, past) in enumerate(pairwise(ends)):
+            for begin in range(first, past, AT_ONCE):
+                lot = slice(begin, min(begin + AT_ONCE, past))
+                of = order[lot] % nests
+                lots.append((number, lot, (times.flat[order[lot]], own.flat[order[lot]], gone[of], apart[of])))
+        return cls(tuple(lots), order, times.shape)
+
+    def sorted_back(self, values: Floats) -> Floats:
+        """Values in the order of courses, shape (k, m * n), as (k, m, n)."""
+        found = np.empty_like(values)
+        found[:, self.order] = values
+        return found.reshape(-1, *self.shape)
 
 
 def _one(way: Course, at: Floats, own: Floats, gone: Floats, apart: Flags) -> Floats:
