@@ -8,7 +8,7 @@ the surest first; then what is a fact beside it. Nothing that fits: `undetermine
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
 from typing import Any, Final
 
@@ -31,7 +31,7 @@ from nestobs.diagnosis.windows import of_layers, of_window
 from nestobs.join.decision import Kind
 from nestobs.observation import reasons
 from nestobs.observation.arrays import Flags
-from nestobs.observation.columns import codes_of, equals, observations_of, paired
+from nestobs.observation.columns import codes_of, equals, equals_any, observations_of, paired
 from nestobs.observation.detail import facts_of
 from nestobs.observation.schema import Failure, Observation, Operation, Outcome, Source
 from nestobs.timeline.delays import STANDING
@@ -310,29 +310,29 @@ def _doubted(names: set[str], observations: pd.DataFrame) -> set[str]:
     about = nests_of(observations)
     wanted = np.append(np.isin(about.names.astype(str), list(names)), False)[about.unit]
     rows, unit = observations[wanted], about.unit[wanted]
-    texts = {name: about.texts(name)[wanted] for name in ("nest", "room")}
-    told = _tells(rows, [text.split(":", 2)[-1] or room for text, room in zip(*texts.values(), strict=True)])
+    nest, room = (about.texts(name)[wanted] for name in ("nest", "room"))
+    told = _tells(rows, lambda row: str(nest[row].split(":", 2)[-1] or room[row]))
     return set(about.names[np.unique(unit[told])].astype(str))
 
 
-def _tells(rows: pd.DataFrame, called: list[str]) -> Flags:
-    """Which rows may tell what keeps doors shut. called: what each row's nest is called, by its event."""
+def _tells(rows: pd.DataFrame, called: Callable[[int], str]) -> Flags:
+    """Which rows may tell what keeps doors shut. called: what a row's nest is called, by its event."""
     source, operation, outcome = rows["source"], rows["operation"], rows["outcome"]
     api, shown = equals(source, Source.API), equals(outcome, Outcome.VISIBLE) | equals(outcome, Outcome.ACCEPTED)
-    told = np.any([equals(rows["failure"], one) for one in _TELLING_FAILURES], axis=0)
+    told = equals_any(rows["failure"], _TELLING_FAILURES)
     told |= api & equals(operation, Operation.INFO) & shown
-    seats = np.any([equals(operation, one) for one in (Operation.SIGNAL, Operation.MEDIA, Operation.STAY)], axis=0)
+    seats = equals_any(operation, (Operation.SIGNAL, Operation.MEDIA, Operation.STAY))
     seats &= ~shown & ~equals(outcome, Outcome.ABSENT) & rows["failure"].notna().to_numpy(bool)
-    for row in np.flatnonzero(seats) if "reason" in rows else ():
-        reason = str(rows["reason"].iloc[row])
+    index = np.flatnonzero(seats) if "reason" in rows else np.zeros(0, dtype=np.int64)
+    for row, reason in zip(index.tolist(), rows["reason"].iloc[index].astype("str") if len(index) else (), strict=True):
         seats[row] = reasons.OTHER_ROOM in reason or reasons.OTHER_TOKEN in reason
     told |= seats
-    details = rows["detail"].to_numpy(dtype=object)
     verdict = equals(source, Source.JOIN) & equals(operation, Operation.VERDICT)
-    for row in np.flatnonzero((api & shown | verdict) & ~told):
-        facts = facts_of(details[row])
+    index = np.flatnonzero((api & shown | verdict) & ~told)
+    for row, detail in zip(index.tolist(), rows["detail"].iloc[index], strict=True):
+        facts = facts_of(detail)
         name = facts.get("room")
-        other = "info" in facts or (isinstance(name, str) and name != called[row])
+        other = "info" in facts or (isinstance(name, str) and name != called(row))
         told[row] = facts.get("verdict") in _TELLING_VERDICTS if verdict[row] else other
     return np.asarray(told, dtype=bool)
 

@@ -18,7 +18,7 @@ import pandas as pd
 
 from nestobs.estimate.dependence import HOUR_NS, LEAST_BLOCKS, Blocked
 from nestobs.observation.arrays import Flags, Ints
-from nestobs.observation.columns import codes_of, equals, paired, units_of
+from nestobs.observation.columns import codes_of, equals, equals_any, paired, units_of
 from nestobs.observation.schema import Failure, Operation, Source
 from nestobs.timeline import uptime
 from nestobs.timeline.intervals import surest
@@ -61,7 +61,7 @@ class Account:
         befell the observer."""
         own = rows if mine is None or mine.all() else rows[mine]
         source, operation, failure = own["source"], own["operation"], own["failure"]
-        asked = np.any([equals(source, one) for one in _ASKED], axis=0) & ~equals(failure, Failure.INTENT)
+        asked = equals_any(source, _ASKED) & ~equals(failure, Failure.INTENT)
         api = asked & equals(source, Source.API)
         status = own["status"].fillna(0).to_numpy(np.int64)
         hits = {
@@ -80,8 +80,8 @@ class Account:
             rows=len(own),
             watched=uptime.watched(rows, mine),
             clocks=_plain(surest(own)),
-            planned=_plain(own.loc[planned, _PLAN]),
-            requests=_requests(own[api], sent[api]),
+            planned=_plain(own[_PLAN].iloc[np.flatnonzero(planned)]),
+            requests=_requests(own[["vantage", "target"]].iloc[np.flatnonzero(api)], sent[api]),
             hours=_counts(hour, np.asarray(hours), hits),
             units=_counts(np.where(unit < 0, len(units), unit), np.append(units, ""), hits),
         )

@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Executor
 from dataclasses import dataclass, field
+from functools import partial
 from itertools import chain
 from typing import TYPE_CHECKING, Any, Final, Protocol, TypeVar
 
@@ -18,11 +19,11 @@ import numpy as np
 import pandas as pd
 
 from nestobs.diagnosis.diagnose import TELLING, doubted, with_standing
-from nestobs.observation.arrays import Floats
+from nestobs.observation.arrays import Flags, Floats, Ints
 from nestobs.observation.columns import codes_of, observations_of, paired
 from nestobs.observation.duration import SECOND_NS
-from nestobs.observation.schema import Operation, Outcome, Source
-from nestobs.store.parquet import ID, NAMES, frame_of, in_order, schema_of
+from nestobs.observation.schema import Outcome
+from nestobs.store.parquet import AT, ID, NAMES, frame_of, in_order, schema_of
 from nestobs.store.partitions import (
     ALWAYS,
     PARTITION_ROWS,
@@ -41,7 +42,7 @@ from nestobs.timeline.delays import among, asked_of, round_trips
 from nestobs.timeline.failures import Counted, counted
 from nestobs.timeline.intervals import Elsewhere, compared, down
 from nestobs.timeline.intervals.compared import Compared
-from nestobs.timeline.intervals.down import Down
+from nestobs.timeline.intervals.down import Answers, Down
 from nestobs.timeline.intervals.elsewhere import NEEDED
 from nestobs.timeline.intervals.elsewhere import elsewhere as all_elsewhere
 from nestobs.timeline.intervals.polls import clocks
@@ -224,12 +225,13 @@ def rows_of(store: Store, columns: Sequence[str], among: Mapping[str, Collection
 _LOT_ROWS: Final = 200_000
 """So many rows are kept until they are looked at together: to look at a batch costs more than its rows do."""
 
+_LOT_BATCHES: Final = 500
+"""And of so many batches: each keeps its dictionaries."""
+
 _NEAR_NS: Final = 600 * SECOND_NS
 _LONGEST_NS: Final = 3_600 * SECOND_NS
+_ANSWERED: Final = tuple(name for name in down.NEEDED if name not in {"run_id", "vantage"})
 _WHO: Final = ("vantage", "run_id", "source", "target", "outcome")
-_LIVEKIT, _API = (frozenset([str(one)]) for one in (Source.LIVEKIT, Source.API))
-_ASKS = frozenset(map(str, (Operation.ROOMS, Operation.SIGNAL)))
-_TOKENS = frozenset(map(str, (Operation.JOIN, Operation.GUEST)))
 
 
 def _frames(batches: Iterable[pa.RecordBatch], names: Sequence[str]) -> Iterator[pd.DataFrame]:
@@ -254,11 +256,13 @@ class _Lot:
     held: list[pa.RecordBatch] = field(default_factory=list)
     rows: int = 0
 
-    def add(self, batch: pa.RecordBatch, chosen: Any) -> None:
-        """Those rows of a batch."""
-        self.held.append(batch.select(list(self.names)).filter(chosen))
+    def add(self, batch: pa.RecordBatch, chosen: Ints) -> None:
+        """Those rows of a batch, by their places."""
+        import pyarrow as pa
+
+        self.held.append(batch.select(list(self.names)).take(pa.array(chosen)))
         self.rows += self.held[-1].num_rows
-        if self.rows >= _LOT_ROWS:
+        if self.rows >= _LOT_ROWS or len(self.held) >= _LOT_BATCHES:
             self.end()
 
     def end(self) -> None:
@@ -279,14 +283,30 @@ class _LiveKit:
     seen: set[tuple[str, str, str, int]] = field(default_factory=set)
     longest: int = 0
 
-    def see(self, frame: pd.DataFrame) -> None:
-        """Rows that ask LiveKit, or an API for a token."""
-        failed, reached = down.unreached(frame), down.reached(frame)
+    def see(self, batch: pa.RecordBatch) -> Flags:
+        """Take note of how long answers took; which rows tell more: failures, and of each clock one that it asked of
+        whom, by what came of it."""
+        has = partial(among_words, batch)
+        reached, token = down.reached(has), down.tokens(has)
+        asked = np.flatnonzero(token | down.asked_livekit(has))
+        tells = down.unreached(has)
+        if not len(asked):
+            return tells
+        sent, received = _instants(batch)
+        self.longest = max(self.longest, int((received - sent)[reached].max(initial=0)))
+        place = np.select([token, reached], [0, 1], 2)[asked]
+        for name in ("vantage", "run_id", "target"):
+            place = paired(place, batch.column(name).indices.to_numpy()[asked])
+        tells[asked[np.unique(place, return_index=True)[1]]] = True
+        return tells
+
+    def keep(self, frame: pd.DataFrame) -> None:
+        """Rows that tell more."""
+        has = down.words_of(frame)
+        failed, reached = down.unreached(has), down.reached(has)
         if failed.any():
             self.failures.append(_plain(frame[failed]))
-        took = (frame["received_at"] - frame["sent_at"])[reached].max()
-        self.longest = max(self.longest, 0 if pd.isna(took) else int(took))
-        kind = np.select([down.tokens(frame), reached], [0, 1], 2)
+        kind = np.select([down.tokens(has), reached], [0, 1], 2)
         place = paired(paired(clocks(frame), codes_of(frame["target"])[0]), kind)
         _, first = np.unique(place, return_index=True)
         once = _plain(frame.iloc[first])
@@ -332,7 +352,7 @@ class _Near(Partition):
         """When it could not be reached."""
         store = Store.open(self.store, create=False)
         (start, end), *_ = self.windows
-        return down.down(pd.concat([*self.tells, *_answers(store, start, end)]))
+        return down.down(pd.concat(self.tells), _answers(store, start, end))
 
 
 @dataclass(slots=True)
@@ -345,20 +365,17 @@ class _Elsewhere:
     _told: _Lot = field(init=False)
 
     def __post_init__(self) -> None:
-        self._asked = _Lot(down.NEEDED, self.livekit.see)
+        self._asked = _Lot(down.NEEDED, self.livekit.keep)
         self._told = _Lot(compared.NEEDED, self._compare)
 
     def see(self, batch: pa.RecordBatch) -> None:
         """The rows of a batch."""
-        import pyarrow as pa
-
-        livekit = among_words(batch, "source", _LIVEKIT) & among_words(batch, "operation", _ASKS)
-        token = among_words(batch, "source", _API) & among_words(batch, "operation", _TOKENS)
-        if (livekit | token).any():
-            self._asked.add(batch, pa.array(livekit | token))
-        known = batch.column("clock_offset_s").is_valid()
-        if known.true_count:
-            self._told.add(batch, known)
+        if len(asked := np.flatnonzero(self.livekit.see(batch))):
+            self._asked.add(batch, asked)
+        known = np.flatnonzero(batch.column("clock_offset_s").is_valid())
+        if len(known):
+            run, sent = batch.column("run_id").indices.to_numpy()[known], batch.column(AT).to_numpy()[known]
+            self._told.add(batch, known[compared.telling(run, sent)])
 
     def _compare(self, rows: pd.DataFrame) -> None:
         self.compared = [compared.joined([*self.compared, compared.compared(rows)])]
@@ -382,16 +399,26 @@ class _Elsewhere:
         return Elsewhere(self.livekit.down(store, window, executor), compared.joined(self.compared))
 
 
-def _answers(store: Store, start: int | None, end: int | None) -> Iterator[pd.DataFrame]:
-    """The rows sent in [start, end) with which LiveKit was reached."""
-    import pyarrow as pa
+def _answers(store: Store, start: int | None, end: int | None) -> Answers:
+    """Of the rows sent in [start, end) those with which LiveKit was reached."""
+    found: dict[str, list[tuple[Ints, Ints]]] = {}
+    for batch in store.scan(_ANSWERED, start, end):
+        reached = np.flatnonzero(down.reached(partial(among_words, batch)))
+        if not len(reached):
+            continue
+        (sent, received), target = _instants(batch), batch.column("target")
+        of, names = target.indices.to_numpy()[reached], target.dictionary
+        for place in np.unique(of).tolist():
+            mine = reached[of == place]
+            found.setdefault(names[place].as_py(), []).append((sent[mine], received[mine]))
+    ends = {name: zip(*lots, strict=True) for name, lots in found.items()}
+    return {name: (np.concatenate(sent), np.concatenate(received)) for name, (sent, received) in ends.items()}
 
-    asked = (
-        batch.filter(pa.array(chosen))
-        for batch in store.scan(down.NEEDED, start, end)
-        if (chosen := among_words(batch, "source", _LIVEKIT)).any()
-    )
-    return (_plain(frame[down.reached(frame)]) for frame in _frames(asked, down.NEEDED))
+
+def _instants(batch: pa.RecordBatch) -> tuple[Ints, Ints]:
+    """When each row was sent, and when its answer was there, ns; where none came the same."""
+    sent, received = batch.column(AT).to_numpy(), batch.column("received_at")
+    return sent, np.where(received.is_valid(), received.fill_null(0), sent)
 
 
 def _cut(span: tuple[int, int], window: Sent) -> tuple[int, int]:

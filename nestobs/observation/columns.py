@@ -154,6 +154,18 @@ def equals(values: pd.Series, word: str) -> Flags:
     return np.asarray(values.isin([str(word)]), dtype=bool)
 
 
+def equals_any(values: pd.Series, words: Iterable[str]) -> Flags:
+    """Which are one of these texts; a null is none."""
+    wanted = [*{str(word) for word in words}]
+    if not isinstance(values.dtype, pd.CategoricalDtype):
+        return values.isin(wanted).to_numpy(bool, copy=True)
+    codes, found = np.asarray(values.array.codes), np.zeros(len(values), dtype=bool)
+    for place in values.cat.categories.get_indexer(pd.Index(wanted)):
+        if place >= 0:
+            found |= codes == place
+    return found
+
+
 def records(frame: pd.DataFrame) -> list[Any]:
     """The rows in order, each with its columns as attributes."""
     return list(frame.itertuples(index=False))

@@ -12,6 +12,7 @@ was proven absent: where signalling was tried late and worked, nothing says that
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping
+from itertools import pairwise
 from typing import Final, Literal
 from urllib.parse import urlsplit
 
@@ -19,7 +20,7 @@ import numpy as np
 import pandas as pd
 
 from nestobs.observation.arrays import Flags, Floats
-from nestobs.observation.columns import codes_of, equals, instants_of, lines_of, paired
+from nestobs.observation.columns import codes_of, equals, equals_any, instants_of, lines_of, paired
 from nestobs.observation.duration import SECOND_NS
 from nestobs.observation.schema import Operation, Outcome, Source
 from nestobs.timeline.intervals.origins import EDIT
@@ -129,10 +130,15 @@ def _layer(table: pd.DataFrame, layer: str) -> pd.DataFrame:
 
 
 def _relays(table: pd.DataFrame) -> pd.Series:
-    """Those watched, sorted, one space between."""
+    """Those watched, sorted, one space between; by the table's numbers."""
     layers = table.loc[table["layer"].str.startswith("relay:"), "layer"].str.removeprefix("relay:")
-    watched = layers.groupby(layers.index).agg(lambda relays: " ".join(sorted(set(relays))))
-    return watched.astype("str").rename("relays")
+    code, names = pd.factorize(layers, sort=True)
+    index, of = np.unique(layers.index, return_inverse=True)
+    of, code = np.divmod(np.unique(of * len(names) + code), max(len(names), 1))
+    codes, ends = code.tolist(), np.searchsorted(of, np.arange(len(index) + 1)).tolist()
+    together = [tuple(codes[begin:end]) for begin, end in pairwise(ends)]
+    words = {some: " ".join(names[[*some]]) for some in set(together)}  # few, of however many nests
+    return pd.Series([words[some] for some in together], index=index, dtype="str", name="relays")
 
 
 def among(
@@ -182,10 +188,11 @@ def round_trip_s(observations: pd.DataFrame, host: str | Collection[str] = ()) -
 def round_trips(observations: pd.DataFrame, host: str | Collection[str] = (), mine: Flags | None = None) -> Floats:
     """What `round_trip_s` is the median of, ns. mine: which rows count; None: all."""
     outcome = observations["outcome"]
-    proven = equals(outcome, Outcome.VISIBLE) | equals(outcome, Outcome.ABSENT)
+    proven = equals_any(outcome, (Outcome.VISIBLE, Outcome.ABSENT))
     proven &= observations["received_at"].notna().to_numpy(bool)
-    chosen = observations[asked_at(observations, host) & proven & (True if mine is None else mine)]
-    return np.asarray((chosen["received_at"] - chosen["sent_at"]).astype("float64"), dtype=np.float64)
+    chosen = np.flatnonzero(asked_at(observations, host) & proven & (True if mine is None else mine))
+    those = observations[["sent_at", "received_at"]].iloc[chosen]
+    return np.asarray((those["received_at"] - those["sent_at"]).astype("float64"), dtype=np.float64)
 
 
 def median_s(trips: Floats) -> float:
@@ -196,7 +203,7 @@ def median_s(trips: Floats) -> float:
 def asked_at(observations: pd.DataFrame, host: str | Collection[str] = ()) -> Flags:
     """Which rows are info, join or guest requests, to these API hosts (`HOST:PORT`); none named: to any."""
     operation = observations["operation"]
-    asked = equals(observations["source"], Source.API) & np.any([equals(operation, one) for one in _ASKS], axis=0)
+    asked = equals(observations["source"], Source.API) & equals_any(operation, _ASKS)
     if hosts := {host} if isinstance(host, str) and host else set(host):
         code, urls = codes_of(observations["target"])
         asked &= np.array([*(_host(url) in hosts for url in urls), False])[code]

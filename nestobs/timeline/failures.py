@@ -17,7 +17,7 @@ import numpy as np
 import pandas as pd
 
 from nestobs.observation.arrays import Flags, count_of
-from nestobs.observation.columns import equals, instants_of, reals_of
+from nestobs.observation.columns import equals, equals_any, instants_of, reals_of
 from nestobs.observation.detail import facts_of
 from nestobs.observation.duration import SECOND_NS
 from nestobs.observation.schema import Failure, Operation, Outcome, Role, Source
@@ -33,6 +33,10 @@ DURATIONS: Final = 8
 """So many quantiles stand for how long failures took."""
 
 KINDS: Final = ("info", "token", "signal")
+_NEEDED: Final = (
+    "trace_id", "nest", "room", "role", "source", "target", "operation", "sent_at", "received_at", "outcome", "status",
+    "failure", "detail",
+)  # fmt: skip  # a list of words
 _JOINERS: Final = (Role.JOINER, Role.GUEST)
 _ANSWERED: Final = (Failure.UNAUTHORISED, Failure.FORBIDDEN, Failure.BAD_TOKEN, Failure.CACHED)
 
@@ -173,17 +177,18 @@ def counted(observations: pd.DataFrame, host: str | Collection[str] = (), mine: 
     of other nests."""
     mine = np.ones(len(observations), dtype=bool) if mine is None else mine
     failure = observations["failure"]
-    unasked = np.any([equals(failure, one) for one in (Failure.INTENT, Failure.BUDGET, Failure.SKIPPED)], axis=0)
+    unasked = equals_any(failure, (Failure.INTENT, Failure.BUDGET, Failure.SKIPPED))
     held = held_up(observations)
     ours = equals(observations["outcome"], Outcome.PROBE_ERROR) | unasked
     made, signals = _requests(observations, host)
     made = (made | signals) & ~unasked & mine
-    rows = observations[observations["received_at"].notna().to_numpy(bool) & ~ours & ~held & mine]
+    came = observations["received_at"].notna().to_numpy(bool) & ~ours & ~held & mine
+    rows = observations[[*_NEEDED]].iloc[np.flatnonzero(came)]
     asked, signals = _requests(rows, host)
-    requests = rows[asked]
-    is_info = equals(requests["operation"], Operation.INFO)
+    is_info = equals(rows["operation"], Operation.INFO)
+    kinds = (asked & is_info, asked & ~is_info, signals)
     return Counted(
-        tuple(map(_attempts, (requests[is_info], requests[~is_info], rows[signals]))),
+        tuple(_attempts(rows.iloc[np.flatnonzero(kind)]) for kind in kinds),
         requests=int(made.sum()),
         held_up=int((made & held).sum()),
         watched=watched(observations, mine),
@@ -204,11 +209,11 @@ def _requests(rows: pd.DataFrame, host: str | Collection[str]) -> tuple[Flags, F
 
 def _attempts(rows: pd.DataFrame) -> tuple[_Attempts, _Attempts]:
     """Of one kind, those of joins, and all."""
-    of_joins = np.any([equals(rows["role"], one) for one in _JOINERS], axis=0)
+    of_joins = equals_any(rows["role"], _JOINERS)
     failure, api = rows["failure"], equals(rows["source"], Source.API)
     status = reals_of(rows["status"])
     limited = api & (equals(failure, Failure.RATE_LIMITED) | (status == 429))
-    answered = np.any([equals(failure, one) for one in _ANSWERED], axis=0)
+    answered = equals_any(failure, _ANSWERED)
     unanswered = equals(rows["outcome"], Outcome.UNKNOWN) & ~answered & ~limited
     unanswered &= ~api | np.isnan(status) | (status >= 500)
     timed_out = unanswered & equals(failure, Failure.TIMEOUT)

@@ -29,8 +29,18 @@ from typing import Final
 import numpy as np
 import pandas as pd
 
-from nestobs.observation.arrays import BELOW, NONE, Flags, Ints, Texts, count_of, greatest_at, least_at
-from nestobs.observation.columns import codes_of, equals, instants_of, paired
+from nestobs.observation.arrays import (
+    BELOW,
+    NONE,
+    Flags,
+    Ints,
+    Texts,
+    count_of,
+    greatest_at,
+    least_at,
+    sorted_within,
+)
+from nestobs.observation.columns import codes_of, equals, equals_any, instants_of, paired
 from nestobs.observation.detail import facts_of
 from nestobs.observation.duration import SECOND_NS
 from nestobs.observation.schema import HEARTBEAT_S, PERIOD, Failure, Operation, Source
@@ -153,15 +163,14 @@ def watched(observations: pd.DataFrame, mine: Flags | None = None) -> Watched:
     """What some rows tell of who observed. mine: which of them count; None: all. The others tell what befell it."""
     mine = np.ones(len(observations), dtype=bool) if mine is None else mine
     failure, source = observations["failure"], observations["source"]
-    asked = mine & np.any([equals(source, one) for one in _ASKED], axis=0)
-    asked &= ~np.any([equals(failure, one) for one in _UNMADE], axis=0)
+    asked = mine & equals_any(source, _ASKED) & ~equals_any(failure, _UNMADE)
     due, is_due = instants_of(observations["planned_at"])
     sent, _ = instants_of(observations["sent_at"])
     unmade = equals(failure, Failure.SKIPPED)
     skipped = mine & is_due & unmade & equals(source, Source.CLOCK)
     made, held = asked & ~unmade, held_up(observations)
     late = made & is_due & (sent - due >= round(HELD_UP_S * SECOND_NS))
-    found = disturbances(observations[mine])
+    found = disturbances(observations if mine.all() else observations[mine])
     steps, sleeps = (found.loc[found["kind"] == kind, "size_s"].abs().fillna(0.0) for kind in _MARKS)
     return Watched(
         due=int((asked & is_due).sum()),
@@ -229,9 +238,13 @@ def spans_of(found: pd.DataFrame) -> pd.DataFrame:
 
 def _near(of: Ints, first: Ints, last: Ints) -> tuple[Ints, Ints, Ints]:
     """Stretches of each clock, those that are GAP_S apart at most as one; by clock and time."""
-    order, instants = np.lexsort((first, of)), first is last
-    of, first, last = of[order], first[order], last[order]
-    reached = last if instants or not len(of) else pd.Series(last).groupby(of).cummax().to_numpy(np.int64)
+    if first is last:
+        of, first = sorted_within(of, first)
+        reached = first
+    else:
+        order = np.lexsort((first, of))
+        of, first, last = of[order], first[order], last[order]
+        reached = pd.Series(last).groupby(of).cummax().to_numpy(np.int64) if len(of) else last
     breaks = (np.diff(of) != 0) | (first[1:] - reached[:-1] > round(GAP_S * SECOND_NS))
     begin, end = _runs(breaks, len(of))
     return of[begin], first[begin], reached[end]
@@ -244,10 +257,10 @@ def bursts(observations: pd.DataFrame) -> pd.DataFrame:
     due, planned = instants_of(observations["planned_at"])
     beat = equals(observations["source"], Source.CLOCK) & equals(observations["operation"], Operation.HEALTH)
     rows = np.flatnonzero(beat & planned)
-    facts = [facts_of(text) for text in observations["detail"].to_numpy(dtype=object)[rows]]
+    facts = [facts_of(text) for text in observations["detail"].iloc[rows]]
     period_s = np.array([0.0 if one.get("watched") else _period_s(one.get(PERIOD)) for one in facts], dtype=np.float64)
     rows, period_s = rows[period_s > 0.0], period_s[period_s > 0.0]
-    names = observations["vantage"].to_numpy(dtype=object)[rows]
+    names = observations["vantage"].iloc[rows].to_numpy(dtype=object)
     found = _frame(names, due[rows], due[rows] + np.round(period_s * SECOND_NS).astype(np.int64))
     return found.sort_values(["vantage", "start_at"], kind="stable", ignore_index=True)
 
@@ -332,7 +345,7 @@ def gaps(found: pd.DataFrame, start: int, end: int) -> pd.DataFrame:
 def disturbances(observations: pd.DataFrame) -> pd.DataFrame:
     """Columns vantage, at (datetime64[ns, UTC]), kind (clock_step or suspended), size_s (NaN: not told), by time."""
     clock = equals(observations["source"], Source.CLOCK) & equals(observations["operation"], Operation.STEP)
-    found = observations[clock & observations["failure"].isin(_MARKS)]
+    found = observations.iloc[np.flatnonzero(clock & equals_any(observations["failure"], _MARKS))]
     noticed, known = instants_of(found["received_at"])
     noticed = np.where(known, noticed, instants_of(found["sent_at"])[0])
     table = pd.DataFrame(

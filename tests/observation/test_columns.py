@@ -14,6 +14,7 @@ from nestobs.observation.columns import (
     codes_of,
     distinct,
     equals,
+    equals_any,
     instants_of,
     observations_of,
     paired,
@@ -124,6 +125,14 @@ def test_a_null_is_no_word():
     for dtype in ("object", "string", "category"):
         assert equals(pd.Series(["a", None, "b"], dtype=dtype), "a").tolist() == [True, False, False]
         assert equals(pd.Series(["a", None, "b"], dtype=dtype), "c").tolist() == [False, False, False]
+
+
+@pytest.mark.parametrize("dtype", ["str", "category", object])
+def test_texts_are_found_among_several(dtype):
+    values = pd.Series(["a", None, "b", "c", ""], dtype=dtype)
+    assert equals_any(values, ("b", "d", "a", "a")).tolist() == [True, False, True, False, False]
+    assert equals_any(values, ()).tolist() == [False] * 5
+    assert equals_any(values[:0], ("a",)).tolist() == []
 
 
 @pytest.fixture(scope="module")

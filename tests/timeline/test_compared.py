@@ -10,7 +10,7 @@ import pytest
 
 from nestobs.observation.duration import SECOND_NS
 from nestobs.timeline.intervals import clock_words, surest
-from nestobs.timeline.intervals.compared import Compared, compared, joined, within
+from nestobs.timeline.intervals.compared import Compared, compared, joined, telling, within
 
 MINUTE_NS = 60 * SECOND_NS
 
@@ -48,6 +48,14 @@ def test_lots_in_any_order_tell_what_all_rows_tell(seed: int) -> None:
     same(joined([joined(lots[3:]), *lots[:3]]), whole)
     assert all(len(told.at) <= 2 * 60 for told in whole.values())
     same(compared(rows[:0]), {})
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_the_first_and_the_last_of_each_run_and_minute_tell_what_all_rows_tell(seed: int) -> None:
+    rows = drawn(20_000, seed).dropna(subset=["clock_offset_s"])
+    chosen = rows[telling(pd.factorize(rows["run_id"])[0].astype(np.int64), rows["sent_at"].to_numpy(np.int64))]
+    assert len(chosen) < len(rows) / 10
+    same(compared(chosen), compared(rows))
 
 
 @pytest.mark.parametrize("seed", range(5))

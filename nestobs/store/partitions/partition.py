@@ -90,11 +90,12 @@ class Partition:
         wanted = list(parquet.NAMES) if columns is None else [name for name in parquet.NAMES if name in columns]
         table = self._table(store, _schema({*wanted, *_NEEDED}))
         at = table[AT].to_numpy()
-        table = table if (at[1:] >= at[:-1]).all() else table.take(pa.array(np.argsort(at, kind="stable")))
+        if not (at[1:] >= at[:-1]).all():
+            table = table.combine_chunks().take(pa.array(np.argsort(at, kind="stable")))
         at = table[AT].to_numpy()
         if (at[1:] == at[:-1]).any():  # ids decide, and they take as long to read as all the rest
             table = self._table(store, _schema({*wanted, *_NEEDED, ID}))
-            table = parquet.in_order(table, lambda: table[ID])
+            table = parquet.in_order(table.combine_chunks(), lambda: table[ID])
         mine = table["mine"].to_numpy().astype(bool)
         return Part(parquet.frame_of(table, wanted, categories=True), mine)
 
@@ -103,7 +104,7 @@ class Partition:
         import pyarrow as pa
 
         whole = schema.append(pa.field("mine", pa.bool_()))
-        return pa.Table.from_batches(list(self._batches(store, schema)), whole).unify_dictionaries().combine_chunks()
+        return pa.Table.from_batches(list(self._batches(store, schema)), whole).unify_dictionaries()
 
     def _batches(self, store: Store, schema: pa.Schema) -> Iterator[pa.RecordBatch]:
         import pyarrow as pa
@@ -113,8 +114,8 @@ class Partition:
                 mine = self._mine(batch) if number == 0 else np.zeros(batch.num_rows, dtype=bool)
                 keeps = mine | among_words(batch, "failure", WITNESSES)
                 if keeps.any():
-                    found = batch.append_column("mine", pa.array(mine)).filter(pa.array(keeps))
-                    yield found
+                    found = batch.append_column("mine", pa.array(mine))
+                    yield found if keeps.all() else found.filter(pa.array(keeps))
 
     def _mine(self, batch: pa.RecordBatch) -> Flags:
         mine = np.zeros(batch.num_rows, dtype=bool)
@@ -122,7 +123,7 @@ class Partition:
         assert self.names is not None
         for name in NAMES:
             place, hashes = hashed(batch, name)
-            mine |= np.isin(hashes, self.names)[place]
+            mine |= _among(hashes, self.names)[place]
             names_nothing &= (hashes == 0)[place]
         if self.asked or self.nothing is not None:
             asked = among_words(batch, "source", ASKED)
@@ -130,6 +131,12 @@ class Partition:
             start, end = self.nothing or (0, 0)
             mine |= names_nothing & np.where(asked, self.asked, (sent >= start) & (sent < end))
         return mine
+
+
+def _among(hashes: Hashes, names: Hashes) -> Flags:
+    """Which are among these names, that ascend and are many."""
+    place = np.searchsorted(names, hashes)
+    return np.asarray(np.append(names, np.uint64(0))[place] == hashes) & (place < len(names))
 
 
 def _schema(names: set[str]) -> pa.Schema:

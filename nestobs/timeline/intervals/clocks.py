@@ -184,10 +184,13 @@ def clock_words(observations: pd.DataFrame, lines: pd.DataFrame | None = None) -
 def surest(observations: pd.DataFrame) -> pd.DataFrame:
     """Of each vantage and run the comparison of the least error, columns as `clock_words` takes them: it says the same
     of these alone, and they add up."""
-    rows = observations[observations["clock_offset_s"].notna().to_numpy(bool)]
+    rows = observations[list(COMPARED)].iloc[np.flatnonzero(observations["clock_offset_s"].notna())]
     place = paired(codes_of(rows["vantage"])[0], codes_of(rows["run_id"])[0])
+    errors = reals_of(rows["clock_error_s"])
+    best = np.flatnonzero(_least(np.where(np.isnan(errors), np.inf, errors), place, count_of(place)))
+    rows, place = rows.iloc[best], place[best]
     order = np.lexsort((reals_of(rows["clock_offset_s"]), reals_of(rows["clock_error_s"]), place))  # NaN sorts last
-    return rows.iloc[order[np.flatnonzero(np.diff(place[order], prepend=-1))]][list(COMPARED)].reset_index(drop=True)
+    return rows.iloc[order[np.flatnonzero(np.diff(place[order], prepend=-1))]].reset_index(drop=True)
 
 
 def _surest(observations: pd.DataFrame) -> pd.DataFrame:

@@ -17,8 +17,8 @@ from typing import Final, TypeAlias
 import numpy as np
 import pandas as pd
 
-from nestobs.observation.arrays import Floats, Ints
-from nestobs.observation.columns import codes_of, instants_of, reals_of
+from nestobs.observation.arrays import NONE, Flags, Floats, Ints, count_of, greatest_at, least_at
+from nestobs.observation.columns import codes_of, instants_of, paired, reals_of
 from nestobs.observation.duration import SECOND_NS
 from nestobs.observation.offset import DRIFT
 
@@ -64,12 +64,24 @@ Compared: TypeAlias = Mapping[str, Comparisons]
 
 def compared(observations: pd.DataFrame) -> Compared:
     """What these rows tell, in whatever order they are."""
-    rows = observations[observations["clock_offset_s"].notna().to_numpy(bool)]
+    known = np.flatnonzero(observations["clock_offset_s"].notna().to_numpy(bool))
+    sent, _ = instants_of(observations["sent_at"].iloc[known])
+    rows = observations[list(NEEDED)].iloc[known[telling(codes_of(observations["run_id"].iloc[known])[0], sent)]]
     run, runs = codes_of(rows["run_id"])
     sent, _ = instants_of(rows["sent_at"])
     drift = np.where(np.isnan(reals_of(rows["sync_age_s"])), 0.0, DRIFT)
     told = Comparisons(sent, reals_of(rows["clock_offset_s"]), reals_of(rows["clock_error_s"]), drift)
     return {str(runs[one]): _few(told.those(run == one)) for one in np.unique(run[run >= 0])}
+
+
+def telling(run: Ints, sent: Ints) -> Flags:
+    """Which of rows that were compared are enough: of each run (a code) and minute those of the first and of the last
+    instant."""
+    minute = sent // _MINUTE_NS
+    place = paired(minute - minute.min(initial=NONE), run)
+    size = count_of(place)
+    first, last = least_at(sent, place, size), greatest_at(sent, place, size)
+    return np.asarray((sent == first[place]) | (sent == last[place]), dtype=bool)
 
 
 def joined(found: Iterable[Compared]) -> Compared:

@@ -9,7 +9,17 @@ import numpy as np
 import pandas as pd
 
 from nestobs.observation.arrays import Flags, Ints, Texts, count_of
-from nestobs.observation.columns import codes_of, distinct, equals, instants_of, paired, ranked, reals_of, units_of
+from nestobs.observation.columns import (
+    codes_of,
+    distinct,
+    equals,
+    equals_any,
+    instants_of,
+    paired,
+    ranked,
+    reals_of,
+    units_of,
+)
 from nestobs.observation.duration import SECOND_NS
 from nestobs.observation.schema import Failure, Operation, Outcome, Source, layer_of
 from nestobs.timeline.nests import nests_of, subjects_of
@@ -171,7 +181,7 @@ def held_up(observations: pd.DataFrame) -> Flags:
     Found by the row's own lag, its own failure, or by a disturbance that the same vantage and run noted meanwhile.
     """
     failure = observations["failure"]
-    own = np.any([equals(failure, one) for one in DISTURBED], axis=0)
+    own = equals_any(failure, DISTURBED)
     held = own | (reals_of(observations["loop_lag_s"]) >= HELD_UP_S)  # NaN is not
     step = own & equals(observations["source"], Source.CLOCK)
     if not step.any():

@@ -33,7 +33,7 @@ from nestobs.observation.detail import facts_of
 from nestobs.observation.duration import SECOND_NS
 from nestobs.observation.nest import says_over
 from nestobs.observation.schema import Operation, Outcome, Source
-from nestobs.timeline.intervals.down import Down, tokens, while_down
+from nestobs.timeline.intervals.down import Down, tokens, while_down, words_of
 from nestobs.timeline.intervals.polls import HELD_UP_S, Groups, Rows, stamps_of
 
 _CALLS: Final = (
@@ -104,7 +104,7 @@ def _after_the_end(observations: pd.DataFrame, rows: Rows, said: _Said, down: Fl
             np.maximum.at(found, place[chosen], at[chosen])
         return found
 
-    shown = rows.visible & (tokens(observations) | equals(source, Source.LIVEKIT))
+    shown = rows.visible & (tokens(words_of(observations)) | equals(source, Source.LIVEKIT))
     if again.any():
         shown &= ~again[nest] | (said.sid == first[nest])
     stamped, known = stamps_of(observations)
