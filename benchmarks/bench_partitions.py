@@ -11,9 +11,9 @@ core    timelines of a frame that is at hand, over DuckDB's time for the two bou
 memory  peak RSS of timelines of the sealed store, part by part, counted and not kept: at most 2 GiB.
 dask    a LocalCluster of two worker processes against one process, on twice the rows: at least 1.6 times as fast.
 report  from sealed Parquet to the daily report, here and by two processes: at most 30 s by the quicker, and 2 GiB.
-        At a load of 12 on two processors a page of 1, 3 and 10 M rows took 18, 32 and 86 s of processor time and .75,
-        .93 and 1.36 GiB; whole, before parts, one of 10 M took 15.7 GiB. Some 10 s of it are start and tuning,
-        whatever the rows.
+        At a load of 8 on two processors what the page tells of 2 and 10 M rows took 15 and 48 s of processor time in
+        one process, and 1.1 and 1.33 GiB; whole, before parts, one of 10 M took 15.7 GiB. Some 6 s of it are tuning,
+        whatever the rows; the start comes to it.
 """
 
 from __future__ import annotations

@@ -33,7 +33,7 @@ from nestobs.tuning.decisions import Terms
 from nestobs.tuning.doubts.unseen import Unseen
 from nestobs.tuning.imputation import Recorded, recorded
 from nestobs.tuning.network import drawn_shares
-from nestobs.tuning.simulation import PERSONS, Course, Scores, courses, of_each, one_round_more, score
+from nestobs.tuning.simulation import PERSONS, Course, Scores, courses, of_each, score
 from nestobs.tuning.threshold import TODAY_S
 
 DRAWS: Final = 500
@@ -465,6 +465,17 @@ class Arena:
             "requests_per_join": float(scores.requests_squared.mean()) - requests**2,
         }
         return {name: float(np.sqrt(np.maximum(0.0, value))) for name, value in variances.items()}
+
+
+def one_round_more(ways: Sequence[Sequence[Course]]) -> dict[str, float]:
+    """What a second round costs a joiner: seconds of delay and requests; of policies that make none, one request."""
+    rounds = [(0.0, 0.0)]
+    for way in (way for shapes in ways for way in shapes):
+        first = np.flatnonzero(way.own if way.own.any() else ~way.own)[:2]
+        if len(first) == 2:
+            rounds.append((np.diff(way.answered[first])[0], np.diff(way.requests[first])[0]))
+    delay, requests = np.max([np.mean(rounds[1:] or rounds, axis=0), (ways[0][0].round_trip_s, 1.0)], axis=0)
+    return {"mean_delay_s": float(delay), "requests_per_join": float(requests)}
 
 
 def pair_differences(one: Scores, other: Scores, prices: Prices) -> dict[str, Floats]:

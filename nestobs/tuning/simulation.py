@@ -453,22 +453,27 @@ def _one(way: Course, at: Floats, own: Floats, gone: Floats, apart: Flags) -> Fl
     index = np.searchsorted(way.asked, at) if seats is None else seats.first(way.asked, at, own)
     reached = index < attempts
     index = np.minimum(index, attempts - 1)
-    as_guest = way.own[index] & (way.asked[index] < own) & (seats is None)  # where there are seats, it is in `asked`
-    later = np.where(as_guest, way.round_trip_s, 0.0)
-    granted = reached & (way.asked[index] + later < gone)
-    joined = granted if seats is None else granted & seats.taken[index]
+    asked, answered, by_own = way.asked[index], way.answered[index], way.own[index]
+    requests, ended = way.requests[index], np.asarray(way.ended)
+    as_guest = ~by_own & bool(way.own.any())
+    if seats is None:
+        falls = by_own & (asked < own)
+        later = np.where(falls, way.round_trip_s, 0.0)
+        asked, answered, requests, as_guest = asked + later, answered + later, requests + falls, as_guest | falls
+    granted = joined = reached & (asked < gone)
+    if seats is not None:  # who falls back is in `asked`
+        joined, ended = granted & seats.taken[index], np.where(granted, seats.known[index], ended)
     since = np.maximum(at, way.arrival_s)
-    delay = np.where(joined, way.answered[index] + later - np.where(joined, since, 0.0), 0.0)
-    requests = np.where(granted, way.requests[index] + as_guest, way.total)
-    ended = way.ended if seats is None else np.where(granted, seats.known[index], way.ended)
-    vain = np.where(joined, 0.0, ended - way.arrival_s)
-    as_guest |= ~way.own[index] & bool(way.own.any())
     seated, more, listening = _upgraded(way, index, own, gone)
-    requests = requests + np.where(joined & as_guest, more, 0)
     could = joined & as_guest & apart & (own < gone)
-    listener, listening = could & ~seated, np.where(could & seated, listening, 0.0)
-    lost = _lost(joined, way, at, gone)
-    return np.stack([joined, lost, delay, requests, vain, delay**2, requests**2, listener, listening])
+    found = np.empty((len(Scores.__slots__), len(at)))
+    found[0], found[1] = joined, _lost(joined, way, at, gone)
+    found[2] = delay = np.where(joined, answered - np.where(joined, since, 0.0), 0.0)
+    found[3] = requests = np.where(granted, requests, way.total) + np.where(joined & as_guest, more, 0)
+    found[4] = np.where(joined, 0.0, ended - way.arrival_s)
+    found[5], found[6] = delay**2, requests**2
+    found[7], found[8] = could & ~seated, np.where(could & seated, listening, 0.0)
+    return found
 
 
 def _upgraded(way: Course, index: Ints, own: Floats, gone: Floats) -> tuple[Flags, Ints, Floats]:
@@ -485,17 +490,6 @@ def _upgraded(way: Course, index: Ints, own: Floats, gone: Floats) -> tuple[Flag
     at = mine[found]
     seated = (right < last) & (way.asked[at] < gone) & way.seats.taken[at]
     return seated, np.minimum(right + 1, last) - begin, np.where(seated, way.answered[at] - way.answered[index], 0.0)
-
-
-def one_round_more(ways: Sequence[Sequence[Course]]) -> dict[str, float]:
-    """What a second round costs a joiner: seconds of delay and requests; of policies that make none, one request."""
-    rounds = [(0.0, 0.0)]
-    for way in (way for shapes in ways for way in shapes):
-        first = np.flatnonzero(way.own if way.own.any() else ~way.own)[:2]
-        if len(first) == 2:
-            rounds.append((np.diff(way.answered[first])[0], np.diff(way.requests[first])[0]))
-    delay, requests = np.max([np.mean(rounds[1:] or rounds, axis=0), (ways[0][0].round_trip_s, 1.0)], axis=0)
-    return {"mean_delay_s": float(delay), "requests_per_join": float(requests)}
 
 
 def _lost(joined: Flags, way: Course, at: Floats, gone: Floats) -> Floats:
