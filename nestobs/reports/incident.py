@@ -22,7 +22,6 @@ from nestobs.figures.timelines import swimlanes
 from nestobs.observation.columns import records
 from nestobs.observation.detail import finite
 from nestobs.observation.duration import SECOND_NS
-from nestobs.observation.text import shortened
 from nestobs.observation.window import Window
 from nestobs.reports.answer import Answer, Tile, observer_tile
 from nestobs.reports.causes import ids, of_one
@@ -75,7 +74,7 @@ def answer(found: Incident) -> Answer:
     shut = [one for one in found.causes if one.first.cause is not Cause.JOINED] or list(found.causes)
     where = f"From {shut[0].vantage}: " if len(found.causes) > 1 else ""
     which = (
-        f"Of {len(found.nests):,} nests, {shortened(found.room or 'this one', 40)} went worst. "
+        f"Of {len(found.nests):,} nests this one went worst. "
         if found.nests is not None and len(found.nests) > 1
         else ""
     )

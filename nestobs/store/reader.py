@@ -70,7 +70,8 @@ class Store:
             return elsewhere
         try:
             store = cls(folder(directory))
-            is_file = os.access(store.directory, os.F_OK) and not store.directory.is_dir()
+            os.access(store.directory, os.F_OK)  # ValueError for a name that no folder can have; pathlib says no then
+            is_file = store.directory.exists() and not store.directory.is_dir()
         except TypeError:
             raise UsageError(f"{directory!r} names no store: write the name of its folder, in quotes") from None
         except ValueError:

@@ -244,6 +244,12 @@ def test_what_cannot_be_a_store_is_refused_in_one_sentence_and_left_alone(tmp_pa
     assert {path: path.read_bytes() for path in tmp_path.iterdir() if path.suffix == ".sqlite"} == before
 
 
+@pytest.mark.parametrize("create", [True, False])
+def test_a_name_that_is_too_long_is_a_store_error(create):
+    with pytest.raises(StoreError, match="name too long"):
+        Store.open("x" * 300, create=create)
+
+
 def test_reading_a_store_that_is_not_there_makes_nothing(tmp_path):
     with pytest.raises(StoreError, match=r"no store at .*none: run nestobs canary first, or give --store"):
         Store.open(tmp_path / "none", create=False)
