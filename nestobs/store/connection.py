@@ -13,14 +13,13 @@ import threading
 from contextlib import suppress
 from pathlib import Path
 from typing import Any, Final, TypeAlias
+from weakref import WeakSet
 
 from nestobs.errors import StoreError
 
 Identity: TypeAlias = tuple[int, int]
 
-_guard: Final = threading.Lock()
-_held: Final[dict[Path, list[Identity | None]]] = {}
-"""The journals that connections of this process hold, by their resolved paths: one entry a connection."""
+_guard: Final = threading.RLock()
 
 
 def identity(journal: Path) -> Identity | None:
@@ -32,50 +31,38 @@ def identity(journal: Path) -> Identity | None:
 
 
 class Connection(sqlite3.Connection):
-    """One that `connect` made: closing it lets go of its journal."""
+    """One that `connect` made to the journal of that path, which was that file."""
 
-    holds: tuple[Path, Identity | None] | None = None
+    journal: Path
+    was: Identity | None = None
 
     def close(self) -> None:
         """As `sqlite3.Connection.close`; a second call does nothing."""
         super().close()
-        if self.holds is not None:
-            held, self.holds = self.holds, None
-            _let_go(*held)
+        with _guard:
+            _open.discard(self)
+
+
+_open: Final[WeakSet[Connection]] = WeakSet()
+"""The connections of this process that nobody has closed."""
 
 
 def connect(journal: Path, mode: str, **options: Any) -> Connection:
     """A connection to the journal by SQLite's URI parameters `mode`. Raises sqlite3.Error, and StoreError where the
     journal was replaced while this process still holds the one that was there."""
     path = journal.resolve()
-    holds = path, _hold(path)
-    try:
+    with _guard:
+        found = identity(path)
+        others = any(other.was != found for other in _open if other.journal == path)
+        if others and path.with_name(f"{path.name}-shm").exists():
+            raise _replaced(path)
         made = sqlite3.connect(f"{path.as_uri()}?{mode}", uri=True, factory=Connection, **options)
-    except BaseException:
-        _let_go(*holds)
-        raise
-    made.holds = holds
-    if identity(path) != holds[1]:
+        made.journal, made.was = path, found
+        _open.add(made)
+    if identity(path) != found:
         made.close()
         raise _replaced(path)
     return made
-
-
-def _hold(path: Path) -> Identity | None:
-    with _guard:
-        found = identity(path)
-        others = _held.get(path, [])
-        if any(other != found for other in others) and path.with_name(f"{path.name}-shm").exists():
-            raise _replaced(path)
-        _held.setdefault(path, []).append(found)
-        return found
-
-
-def _let_go(path: Path, held: Identity | None) -> None:
-    with _guard:
-        _held[path].remove(held)
-        if not _held[path]:
-            del _held[path]
 
 
 def _replaced(journal: Path) -> StoreError:

@@ -15,7 +15,7 @@ import os
 import threading
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import Future
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
@@ -55,13 +55,12 @@ class Writer:
     def __init__(self, directory: Path) -> None:
         self._directory = directory
         self._lock = take_lock(directory)
-        try:
+        with ExitStack() as undone:
+            undone.callback(os.close, self._lock)
             self._connection = sql.connect(directory, write=True)
-            self._journal = identity(directory / sql.JOURNAL)
+            undone.callback(self._connection.close)
             tidy(directory)
-        except BaseException:
-            os.close(self._lock)
-            raise
+            undone.pop_all()
         self._guard = threading.RLock()
         self._work = threading.Condition(self._guard)
         self._space = threading.Condition(self._guard)
@@ -269,7 +268,7 @@ class Writer:
         if batch:
             sql.commit(self._connection, batch)
             self._sealer.committed(batch)
-        if identity(self._directory / sql.JOURNAL) != self._journal:
+        if identity(self._directory / sql.JOURNAL) != self._connection.was:
             raise StoreError(
                 f"the store in {self._directory} was deleted or replaced while this process wrote to it: what it wrote"
                 " went with it; bring the folder back from a copy, or start again"
