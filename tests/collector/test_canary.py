@@ -459,7 +459,8 @@ async def test_a_delete_that_is_not_answered_is_settled_at_the_end_of_the_same_r
     assert (report.made, report.left, report.problem()) == (2, [], "")
     assert canary.told.count("settling") == 1
     deletes = canary.rows().of(Operation.DELETE)
-    assert Failure.TIMEOUT in {row.failure for row in deletes}
+    silent = {Failure.TIMEOUT, Failure.LOOP_BLOCKED}  # on a busy machine half a second may be lost to ourselves
+    assert silent & {row.failure for row in deletes if row.status is None}
     made = {row.trace_id for row in canary.rows().of(Operation.PUBLISH)}
     assert {row.trace_id for row in deletes} <= made, "a row about a nest bears its trace, at the end, too"
 
