@@ -201,11 +201,12 @@ _PAUSES_S: Final = (0.5, 1.0, RESTART_S - 1.5)
 """Before an API that refused or broke off is asked again: a poor network loses single connections, too."""
 
 
-async def greet(station: Station) -> None:
+async def greet(station: Station, *, again: bool = True) -> None:
     """Learn the server's limit, and that it is there at all; where its clock seems to be another, also that, since the
-    first signature would be refused. Raises UnreachableError when nothing answers for RESTART_S, or in time."""
+    first signature would be refused. Raises UnreachableError when nothing answers for RESTART_S, or in time; not
+    `again`: at once, for who has more to do meanwhile."""
     row = (await station.api.health()).row
-    for pause_s in _PAUSES_S:
+    for pause_s in _PAUSES_S if again else ():
         if row.status is not None or row.failure in (Failure.BUDGET, Failure.TIMEOUT):
             break
         await asyncio.sleep(pause_s)

@@ -215,7 +215,7 @@ class _Watcher:
         clock = self.station.clock
         began_at = clock.now()
         try:
-            await greet(self.station)
+            await greet(self.station, again=not self.patient)  # relays are not kept waiting for an API
         except UnreachableError as error:  # that is an observation
             if not self.patient:
                 self._ended(began_at, period_s)
